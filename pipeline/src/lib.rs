@@ -1,0 +1,14 @@
+//! Conditions in, frames out: the causal LingBot World pipeline.
+//!
+//! Everything a server needs stands in [`world`]; no tensor crosses that file. [`lingbot`] draws with a model,
+//! [`testcard`] draws with no weights at all.
+//!
+//! Letters for shapes: `F` latent frames of a chunk, `h×w` latent height and width, `S` tokens (patches) of a latent
+//! frame, `N = F·S` tokens of a chunk, `D` model width, `C` channels, `T` video frames.
+
+pub mod config;
+pub mod models;
+pub mod ops;
+pub mod testcard;
+pub mod weights;
+pub mod world;

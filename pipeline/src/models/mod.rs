@@ -1,0 +1,1 @@
+//! The networks: one file each, fields named as in the published checkpoints.

@@ -1,0 +1,1 @@
+//! Draws its chunk index and the keys held; no weights. (being written)

@@ -1,0 +1,1 @@
+//! Sessions, the realtime wire, and the one thread that owns the device. (being written)
