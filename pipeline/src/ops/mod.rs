@@ -12,6 +12,10 @@ pub mod linear;
 pub mod norm;
 pub mod patch;
 pub mod rope;
+mod simd;
+mod storage;
+#[cfg(test)]
+mod testing;
 
 pub use candle_core::{Device, Result, Tensor};
 pub use linear::Linear;

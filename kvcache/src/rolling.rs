@@ -1,0 +1,167 @@
+//! The keys and values of one video's self-attention.
+//!
+//! `stage` as often as a chunk is denoised, `commit` once. Memory is one block per layer and frame slot, taken when the slot
+//! is first written and overwritten in place ever after.
+
+use candle_core::{Result, Tensor};
+
+use crate::Window;
+
+/// Rolling keys and values of every layer. All layers share one [`Window`].
+#[derive(Debug)]
+pub struct RollingKvCache {
+    window: Window,
+    /// Tokens of one latent frame.
+    tokens: usize,
+    layers: Vec<Vec<Slot>>,
+}
+
+/// One latent frame of one layer: keys and values, `(S, D)` each.
+#[derive(Debug)]
+struct Slot {
+    keys: Tensor,
+    values: Tensor,
+}
+
+/// What one layer's attention sees: one `(S, D)` block of keys and one of values a visible frame.
+#[derive(Debug)]
+pub struct KvView<'a> {
+    pub keys: Vec<&'a Tensor>,
+    pub values: Vec<&'a Tensor>,
+}
+
+impl RollingKvCache {
+    /// An empty cache: no memory is taken before something is staged. `tokens` is per latent frame.
+    pub fn new(window: Window, layers: usize, tokens: usize) -> RollingKvCache {
+        RollingKvCache { window, tokens, layers: (0..layers).map(|_| Vec::new()).collect() }
+    }
+
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// Write the current chunk's keys and values of `layer`, `(F·S, D)` frame-major, over whatever was staged for it before,
+    /// and look at what is visible now. `recent` limits the history between sink and chunk, see [`Window::visible`].
+    pub fn stage(
+        &mut self,
+        layer: usize,
+        keys: &Tensor,
+        values: &Tensor,
+        recent: Option<usize>,
+    ) -> Result<KvView<'_>> {
+        let slots = &mut self.layers[layer];
+        for (i, frame) in self.window.current().enumerate() {
+            let keys = keys.narrow(0, i * self.tokens, self.tokens)?;
+            let values = values.narrow(0, i * self.tokens, self.tokens)?;
+            match slots.get(self.window.slot(frame)) {
+                Some(slot) => {
+                    slot.keys.slice_set(&keys, 0, 0)?;
+                    slot.values.slice_set(&values, 0, 0)?;
+                }
+                // A new slot is always the next one: frames come in order. `copy`: a view would keep the chunk alive.
+                None => slots.push(Slot { keys: keys.copy()?, values: values.copy()? }),
+            }
+        }
+        let visible = || self.window.visible(recent).map(|frame| &slots[self.window.slot(frame)]);
+        Ok(KvView { keys: visible().map(|s| &s.keys).collect(), values: visible().map(|s| &s.values).collect() })
+    }
+
+    /// The current chunk is final; the next `stage` begins another one.
+    pub fn commit(&mut self) {
+        self.window.advance();
+    }
+
+    /// Bytes held now: grows with the window until that is full.
+    pub fn bytes(&self) -> u64 {
+        let block = |t: &Tensor| (t.elem_count() * t.dtype().size_in_bytes()) as u64;
+        self.layers.iter().flatten().map(|slot| block(&slot.keys) + block(&slot.values)).sum()
+    }
+
+    /// Bytes a full cache of f32 keys and values holds.
+    pub fn bytes_when_full(window: &Window, layers: usize, tokens: usize, width: usize) -> u64 {
+        2 * 4 * (layers as u64) * (window.total() as u64) * (tokens as u64) * (width as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    const TOKENS: usize = 2;
+
+    /// Keys that say which frame and pass they come from; values are their negative.
+    fn chunk(window: &Window, pass: usize) -> Result<(Tensor, Tensor)> {
+        let rows: Vec<f32> =
+            window.current().flat_map(|frame| [(100 * frame + pass) as f32; TOKENS * 3]).collect();
+        let keys = Tensor::from_vec(rows, (window.current().len() * TOKENS, 3), &Device::Cpu)?;
+        Ok((keys.clone(), keys.neg()?))
+    }
+
+    fn firsts(view: &KvView<'_>) -> Result<Vec<usize>> {
+        view.keys
+            .iter()
+            .zip(&view.values)
+            .map(|(keys, values)| {
+                let (keys, values) = (keys.to_vec2::<f32>()?, values.to_vec2::<f32>()?);
+                assert!(keys.iter().flatten().all(|k| *k == keys[0][0]), "a block is one frame");
+                assert_eq!(values[0][0], -keys[0][0]);
+                Ok(keys[0][0] as usize)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_layer_sees_the_last_pass_of_every_visible_frame() -> Result<()> {
+        for (total, sink, per_chunk) in [(6, 2, 3), (9, 0, 1), (5, 1, 2), (4, 0, 4), (7, 3, 2)] {
+            let window = Window::new(total, sink, per_chunk).expect("possible");
+            let mut cache = RollingKvCache::new(window, 2, TOKENS);
+            for _ in 0..8 {
+                let window = cache.window().clone();
+                for pass in 0..3 {
+                    let (keys, values) = chunk(&window, pass)?;
+                    for layer in 0..2 {
+                        let seen = firsts(&cache.stage(layer, &keys, &values, None)?)?;
+                        let expected: Vec<_> = window
+                            .visible(None)
+                            .map(|f| 100 * f + if window.current().contains(&f) { pass } else { 2 })
+                            .collect();
+                        assert_eq!(seen, expected);
+                    }
+                }
+                cache.commit();
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn memory_grows_until_the_window_is_full_and_never_past_it() -> Result<()> {
+        let window = Window::new(6, 2, 2).expect("possible");
+        let full = RollingKvCache::bytes_when_full(&window, 1, TOKENS, 3);
+        let mut cache = RollingKvCache::new(window, 1, TOKENS);
+        assert_eq!(cache.bytes(), 0);
+        for expected in [full / 3, 2 * full / 3, full, full, full] {
+            let (keys, values) = chunk(cache.window(), 0)?;
+            cache.stage(0, &keys, &values, None)?;
+            assert_eq!(cache.bytes(), expected);
+            cache.commit();
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_recent_limit_hides_frames_without_forgetting_them() -> Result<()> {
+        let mut cache = RollingKvCache::new(Window::new(6, 1, 1).expect("possible"), 1, TOKENS);
+        for _ in 0..5 {
+            let (keys, values) = chunk(cache.window(), 0)?;
+            cache.stage(0, &keys, &values, Some(1))?;
+            cache.commit();
+        }
+        let (keys, values) = chunk(cache.window(), 0)?;
+        assert_eq!(firsts(&cache.stage(0, &keys, &values, Some(1))?)?, [0, 400, 500]);
+        assert_eq!(firsts(&cache.stage(0, &keys, &values, None)?)?, [0, 100, 200, 300, 400, 500]);
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! The numbers inside a tensor, for kernels: a contiguous `&[f32]` in main memory.
+
+use std::ops::{Deref, Range};
+
+use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor};
+
+/// A hold on one tensor's numbers.
+pub(crate) struct Numbers<'a> {
+    storage: Box<dyn Deref<Target = Storage> + 'a>,
+    range: Range<usize>,
+}
+
+impl<'a> Numbers<'a> {
+    /// The numbers of a contiguous f32 tensor in main memory, row-major.
+    pub(crate) fn of(tensor: &'a Tensor) -> Result<Numbers<'a>> {
+        let (storage, layout) = tensor.storage_and_layout();
+        match (storage.deref(), layout.contiguous_offsets()) {
+            (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => Ok(Numbers { storage: Box::new(storage), range: start..end }),
+            _ => candle_core::bail!(
+                "a kernel takes contiguous f32 in main memory; it was given {:?} {:?} on {:?}",
+                tensor.dtype(),
+                layout,
+                tensor.device()
+            ),
+        }
+    }
+
+    pub(crate) fn of_all(tensors: &[&'a Tensor]) -> Result<Vec<Numbers<'a>>> {
+        tensors.iter().map(|tensor| Numbers::of(tensor)).collect()
+    }
+
+    pub(crate) fn as_slice(&self) -> &[f32] {
+        match &**self.storage {
+            Storage::Cpu(CpuStorage::F32(all)) => &all[self.range.clone()],
+            _ => unreachable!("checked when the hold was taken"),
+        }
+    }
+}
+
+/// Run `kernel` on the tensor's numbers, row-major. A view that is not contiguous is copied first.
+pub(crate) fn read<R>(tensor: &Tensor, kernel: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let tensor = tensor.contiguous()?;
+    let numbers = Numbers::of(&tensor)?;
+    Ok(kernel(numbers.as_slice()))
+}
+
+/// A new tensor of these numbers.
+pub(crate) fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
+    Tensor::from_vec(numbers, shape.into(), &Device::Cpu)
+}
+
+/// One new tensor of `x`'s shape, filled row by row: `fill(index, row of x, row of the result)`, in parallel where it pays.
+pub(crate) fn map_rows(x: &Tensor, fill: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> Result<Tensor> {
+    use rayon::prelude::*;
+    let width = x.dims().last().copied().unwrap_or(1).max(1);
+    let out = read(x, |x| {
+        let mut out = vec![0.0; x.len()];
+        // Below this a second thread costs more than it brings.
+        let rows_at_once = (32 * 1024 / width).max(1);
+        out.par_chunks_mut(rows_at_once * width).zip(x.par_chunks(rows_at_once * width)).enumerate().for_each(
+            |(block, (out, x))| {
+                for (i, (out, x)) in out.chunks_mut(width).zip(x.chunks(width)).enumerate() {
+                    fill(block * rows_at_once + i, x, out);
+                }
+            },
+        );
+        out
+    })?;
+    tensor(out, x.shape().clone())
+}
