@@ -62,8 +62,18 @@ impl RollingKvCache {
                 None => slots.push(Slot { keys: keys.copy()?, values: values.copy()? }),
             }
         }
-        let visible = || self.window.visible(recent).map(|frame| &slots[self.window.slot(frame)]);
-        Ok(KvView { keys: visible().map(|s| &s.keys).collect(), values: visible().map(|s| &s.values).collect() })
+        Ok(self.view(layer, self.window.visible(recent)))
+    }
+
+    /// What `layer` holds of committed chunks, oldest first.
+    pub fn held(&self, layer: usize) -> KvView<'_> {
+        self.view(layer, self.window.held())
+    }
+
+    fn view(&self, layer: usize, frames: impl Iterator<Item = usize>) -> KvView<'_> {
+        let slots = frames.map(|frame| &self.layers[layer][self.window.slot(frame)]);
+        let (keys, values) = slots.map(|slot| (&slot.keys, &slot.values)).unzip();
+        KvView { keys, values }
     }
 
     /// The current chunk is final; the next `stage` begins another one.

@@ -62,6 +62,12 @@ impl Window {
         (0..sink).chain(kept.max(wanted).max(sink)..end)
     }
 
+    /// The frames in memory before anything of the current chunk is written, oldest first.
+    pub fn held(&self) -> impl Iterator<Item = usize> + use<> {
+        let sink = self.sink.min(self.start);
+        (0..sink).chain(self.start.saturating_sub(self.total - self.sink).max(sink)..self.start)
+    }
+
     /// Go on to the next chunk.
     pub fn advance(&mut self) {
         self.start += self.chunk;

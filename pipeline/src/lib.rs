@@ -7,7 +7,10 @@
 //! frame, `N = F·S` tokens of a chunk, `D` model width, `C` channels, `T` video frames.
 
 pub mod config;
+pub mod denoiser;
 pub mod models;
+pub mod motion_window;
+pub mod noise;
 pub mod ops;
 pub mod testcard;
 pub mod weights;

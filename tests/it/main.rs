@@ -1,1 +1,3 @@
-mod a {}
+//! All integration tests, as one binary.
+
+mod golden;

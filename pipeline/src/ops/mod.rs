@@ -8,14 +8,16 @@
 
 pub mod activation;
 pub mod attention;
+pub mod flow;
 pub mod linear;
 pub mod norm;
 pub mod patch;
+pub mod residual;
 pub mod rope;
 mod simd;
 mod storage;
 #[cfg(test)]
 mod testing;
 
-pub use candle_core::{Device, Result, Tensor};
+pub use candle_core::{Device, Error, Result, Tensor};
 pub use linear::Linear;

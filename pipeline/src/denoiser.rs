@@ -1,0 +1,105 @@
+//! Few-step DMD: how a chunk is made out of noise.
+//!
+//! At each of a handful of noise levels the network says where the clean chunk lies; fresh noise is mixed in down to the next
+//! level, and at the end the clean chunk is shown to the network once more, so that the history remembers it and not a
+//! noisy draft. Self-Forcing (<https://arxiv.org/abs/2506.08009>), as LingBot World runs it: every frame of a chunk shares one
+//! noise level.
+
+use crate::models::dit::{Dit, Memory, TimeEmbedding};
+use crate::noise::Noise;
+use crate::ops::flow::{clean_from_flow, renoise};
+use crate::ops::{Result, Tensor};
+use crate::world::{Cancel, WorldError};
+
+/// The noise levels of a chunk, first to last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    pub levels: Vec<Level>,
+}
+
+/// One noise level.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Level {
+    /// What the network is told: `1000·sigma`.
+    pub t: f32,
+    /// Share of noise, 0 to 1.
+    pub sigma: f32,
+}
+
+/// Nominal steps count down from this.
+const TRAIN_STEPS: usize = 1000;
+
+impl Schedule {
+    /// `steps`: nominal steps of 1000, descending. `shift` bends the levels towards noise.
+    pub fn new(shift: f64, steps: &[u32]) -> Schedule {
+        let table = Schedule::table(shift);
+        Schedule { levels: steps.iter().map(|&step| table[TRAIN_STEPS - step as usize]).collect() }
+    }
+
+    /// All 1000 levels, in f32 as the reference tabulates them: `sigma = shift·s / (1 + (shift − 1)·s)`, `s = 1 − i/1000`.
+    pub fn table(shift: f64) -> Vec<Level> {
+        let shift = shift as f32;
+        let step = -1.0 / TRAIN_STEPS as f32;
+        let level = |i: usize| {
+            // Counted from the nearer end, as torch.linspace does.
+            let s = if 2 * i <= TRAIN_STEPS { 1.0 + step * i as f32 } else { -step * (TRAIN_STEPS - i) as f32 };
+            let sigma = shift * s / (1.0 + (shift - 1.0) * s);
+            Level { t: 1000.0 * sigma, sigma }
+        };
+        (0..TRAIN_STEPS).map(level).collect()
+    }
+}
+
+/// The network and the noise levels it is run at.
+pub struct Denoiser {
+    dit: Dit,
+    levels: Vec<(Level, TimeEmbedding)>,
+    /// The embedding of `t = 0`, a clean chunk.
+    clean: TimeEmbedding,
+}
+
+impl Denoiser {
+    /// Computes every noise level's embedding: they are the same for the life of the process.
+    pub fn new(dit: Dit, schedule: &Schedule) -> Result<Denoiser> {
+        let levels = schedule.levels.iter().map(|&level| Ok((level, dit.time_embedding(f64::from(level.t))?)));
+        Ok(Denoiser { levels: levels.collect::<Result<_>>()?, clean: dit.time_embedding(0.0)?, dit })
+    }
+
+    pub fn dit(&self) -> &Dit {
+        &self.dit
+    }
+
+    /// Make one chunk and remember it.
+    ///
+    /// `shape`: `(C, F, h, w)` of the latent. Noise is drawn in this order: the chunk `(C, F, h, w)`, then one `(F, C, h, w)`
+    /// between every two levels. → the clean latent.
+    pub fn make_chunk(
+        &self,
+        shape: [usize; 4],
+        noise: &mut Noise,
+        memory: &mut Memory,
+        cancel: &Cancel,
+    ) -> std::result::Result<Tensor, WorldError> {
+        let [channels, frames, height, width] = shape;
+        let mut x = noise.draw(&shape)?;
+        for (i, (level, time)) in self.levels.iter().enumerate() {
+            cancel.check()?;
+            let flow = self.dit.denoise(&x, time, memory)?;
+            x = clean_from_flow(&x, &flow, level.sigma)?;
+            if let Some((next, _)) = self.levels.get(i + 1) {
+                let fresh = noise.draw(&[frames, channels, height, width])?.transpose(0, 1)?;
+                x = renoise(&x, &fresh, next.sigma)?;
+            }
+        }
+        cancel.check()?;
+        self.dit.remember(&x, &self.clean, memory)?;
+        memory.history.commit();
+        Ok(x)
+    }
+}
+
+impl From<crate::ops::Error> for WorldError {
+    fn from(error: crate::ops::Error) -> WorldError {
+        WorldError::Failed(error.to_string())
+    }
+}

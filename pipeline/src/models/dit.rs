@@ -1,0 +1,198 @@
+//! The causal diffusion transformer of LingBot World: a noisy chunk and what surrounds it in, a flow out.
+//!
+//! Two passes, two verbs: [`Dit::denoise`] predicts, [`Dit::remember`] stores a finished chunk's keys and values and predicts
+//! nothing. Both write the chunk's keys and values into the history; only `remember`'s stay.
+//!
+//! Everything that does not change from pass to pass is a value computed earlier: [`TimeEmbedding`] once per process,
+//! the prompt's [`CrossKvCache`] once per prompt, [`Condition`] once per chunk.
+
+use kvcache::{CrossKvCache, RollingKvCache};
+
+use crate::config::TransformerConfig;
+use crate::ops::activation::{gelu_tanh, silu};
+use crate::ops::norm::layer_norm_modulate;
+use crate::ops::patch::{patchify, unpatchify};
+use crate::ops::rope::{Grid, Rotary};
+use crate::ops::{Device, Linear, Result, Tensor};
+use crate::weights::{LoadError, Weights};
+
+use super::block::{Block, CameraModulation};
+
+pub struct Dit {
+    config: TransformerConfig,
+    /// The patch embedding, cut in two: the noisy channels change every pass, mask and condition do not.
+    patch_noisy: Linear,
+    patch_fixed: Linear,
+    camera_patch: Linear,
+    camera_mlp: (Linear, Linear),
+    text_mlp: (Linear, Linear),
+    time_mlp: (Linear, Linear),
+    time_projection: Linear,
+    blocks: Vec<Block>,
+    head_modulation: Tensor,
+    head: Linear,
+}
+
+/// One noise level, as the network sees it.
+pub struct TimeEmbedding {
+    /// `(D)`, for the head.
+    pub embedding: Tensor,
+    /// `(6, D)`, for every block.
+    pub projection: Tensor,
+}
+
+/// What is the same for every pass over one chunk.
+pub struct Condition {
+    pub(super) rotary: Rotary,
+    /// `(N, D)`: the tokens' part that comes from mask and condition latents, bias included.
+    fixed_tokens: Tensor,
+    /// One entry a block; `None` if no control was ever used.
+    pub(super) camera: Option<Vec<CameraModulation>>,
+    /// A limit on the history between sink and chunk, in latent frames.
+    pub(super) recent: Option<usize>,
+}
+
+/// All that a pass may look at besides the chunk.
+pub struct Memory<'a> {
+    pub condition: &'a Condition,
+    pub prompt: &'a CrossKvCache,
+    pub history: &'a mut RollingKvCache,
+}
+
+/// What a chunk's [`Condition`] is made of.
+pub struct ChunkConditions<'a> {
+    /// Absolute number of the chunk's first latent frame.
+    pub first_frame: usize,
+    /// Mask and condition latents: `(20, F, h, w)`.
+    pub fixed: &'a Tensor,
+    /// Rays: `(384, F, h, w)`.
+    pub camera: Option<&'a Tensor>,
+    pub recent: Option<usize>,
+}
+
+/// Channels of the folded rays: 6 numbers for each of 8×8 pixels.
+const CAMERA_CHANNELS: usize = 6 * 8 * 8;
+/// A patch is 2×2 latent pixels.
+const PATCH: usize = 4;
+
+impl Dit {
+    pub fn load(config: &TransformerConfig, weights: &Weights) -> std::result::Result<Dit, LoadError> {
+        let width = config.width();
+        let linear = |name: &str, inputs, outputs| Linear::load(&weights.at(name), inputs, outputs);
+
+        let patch = weights.at("patch_embedding");
+        let all = patch.get("weight", (width, config.in_channels, 1, 2, 2))?.flatten_from(1)?;
+        let noisy = config.out_channels * PATCH;
+        let fixed = config.in_channels * PATCH - noisy;
+        Ok(Dit {
+            patch_noisy: Linear::new(all.narrow(1, 0, noisy)?.contiguous()?, None),
+            patch_fixed: Linear::new(all.narrow(1, noisy, fixed)?.contiguous()?, Some(patch.get("bias", width)?)),
+            camera_patch: linear("patch_embedding_wancamctrl", CAMERA_CHANNELS * PATCH, width)?,
+            camera_mlp: (
+                linear("c2ws_hidden_states_layer1", width, width)?,
+                linear("c2ws_hidden_states_layer2", width, width)?,
+            ),
+            text_mlp: (linear("text_embedding.0", config.text_dim, width)?, linear("text_embedding.2", width, width)?),
+            time_mlp: (linear("time_embedding.0", config.freq_dim, width)?, linear("time_embedding.2", width, width)?),
+            time_projection: linear("time_projection.1", width, 6 * width)?,
+            blocks: (0..config.num_layers)
+                .map(|layer| Block::load(config, &weights.at("blocks").at(layer), layer))
+                .collect::<std::result::Result<_, _>>()?,
+            head_modulation: weights.get("head.modulation", (1, 2, width))?.squeeze(0)?,
+            head: linear("head.head", width, config.out_channels * PATCH)?,
+            config: config.clone(),
+        })
+    }
+
+    pub fn config(&self) -> &TransformerConfig {
+        &self.config
+    }
+
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The flow at this noise level. `x`: `(C, F, h, w)`, the noisy chunk → the same shape.
+    pub fn denoise(&self, x: &Tensor, time: &TimeEmbedding, memory: &mut Memory) -> Result<Tensor> {
+        let mut h = self.tokens(x, memory.condition)?;
+        for block in &self.blocks {
+            h = block.forward(&h, &time.projection, memory)?;
+        }
+        let modulation = self.head_modulation.broadcast_add(&time.embedding)?;
+        let h = layer_norm_modulate(&h, &modulation.get(1)?, &modulation.get(0)?, self.config.eps)?;
+        let (_, _, height, width) = x.dims4()?;
+        unpatchify(&self.head.apply(&h)?, height, width)
+    }
+
+    /// Store what a finished chunk leaves behind. `clean`: `(C, F, h, w)`; `time` is the one of a clean chunk.
+    pub fn remember(&self, clean: &Tensor, time: &TimeEmbedding, memory: &mut Memory) -> Result<()> {
+        let (last, others) = self.blocks.split_last().expect("a transformer has a block");
+        let mut h = self.tokens(clean, memory.condition)?;
+        for block in others {
+            h = block.forward(&h, &time.projection, memory)?;
+        }
+        last.remember(&h, &time.projection, memory)
+    }
+
+    /// What enters the first block: `(N, D)`.
+    pub fn tokens(&self, x: &Tensor, condition: &Condition) -> Result<Tensor> {
+        self.patch_noisy.apply(&patchify(x)?)? + &condition.fixed_tokens
+    }
+
+    /// Once per process and noise level. `t` runs from 0 (clean) to 1000 (noise).
+    pub fn time_embedding(&self, t: f64) -> Result<TimeEmbedding> {
+        let half = self.config.freq_dim / 2;
+        let angles = (0..half).map(|j| t * (-(10_000f64.ln()) * j as f64 / half as f64).exp());
+        let (cos, sin): (Vec<_>, Vec<_>) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
+        let sinusoid = Tensor::from_vec([cos, sin].concat(), (1, 2 * half), &Device::Cpu)?;
+        let embedding = mlp(&self.time_mlp, &sinusoid, silu)?;
+        let projection = self.time_projection.apply(&silu(&embedding)?)?;
+        Ok(TimeEmbedding { embedding: embedding.squeeze(0)?, projection: projection.reshape((6, ()))? })
+    }
+
+    /// Once per prompt. `context`: `(text length, text width)`; rows past the prompt are zero, and take part all the same.
+    pub fn read_prompt(&self, context: &Tensor) -> Result<CrossKvCache> {
+        let text = self.embed_text(context)?;
+        let layers = self.blocks.iter().map(|block| block.prompt_keys_values(&text));
+        Ok(CrossKvCache::new(layers.collect::<Result<_>>()?))
+    }
+
+    /// `(text length, text width)` → `(text length, D)`.
+    pub fn embed_text(&self, context: &Tensor) -> Result<Tensor> {
+        mlp(&self.text_mlp, context, gelu_tanh)
+    }
+
+    /// Once per chunk.
+    pub fn condition(&self, chunk: ChunkConditions<'_>) -> Result<Condition> {
+        let (_, frames, height, width) = chunk.fixed.dims4()?;
+        let grid = Grid { first_frame: chunk.first_frame, frames, rows: height / 2, columns: width / 2 };
+        let camera = match chunk.camera {
+            Some(rays) => {
+                let camera = self.embed_camera(rays)?;
+                Some(self.blocks.iter().map(|b| b.camera_modulation(&camera)).collect::<Result<_>>()?)
+            }
+            None => None,
+        };
+        Ok(Condition {
+            rotary: Rotary::new(grid, self.config.attention_head_dim)?,
+            fixed_tokens: self.patch_fixed.apply(&patchify(chunk.fixed)?)?,
+            camera,
+            recent: chunk.recent,
+        })
+    }
+
+    /// `(384, F, h, w)` → `(N, D)`, shared by all blocks.
+    pub fn embed_camera(&self, rays: &Tensor) -> Result<Tensor> {
+        let embedded = self.patch_camera(rays)?;
+        &embedded + mlp(&self.camera_mlp, &embedded, silu)?
+    }
+
+    /// The first layer of [`Dit::embed_camera`].
+    pub fn patch_camera(&self, rays: &Tensor) -> Result<Tensor> {
+        self.camera_patch.apply(&patchify(rays)?)
+    }
+}
+
+fn mlp(layers: &(Linear, Linear), x: &Tensor, activation: fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    layers.1.apply(&activation(&layers.0.apply(x)?)?)
+}

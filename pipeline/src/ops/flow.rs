@@ -1,0 +1,28 @@
+//! Between noise and picture: the arithmetic of a flow `v ≈ noise − clean` at noise level `sigma`.
+
+use super::storage::{map_rows, read};
+use super::{Result, Tensor};
+
+/// The clean latent a flow points to: `x − sigma·v`, in f64 as the reference does it.
+pub fn clean_from_flow(x: &Tensor, flow: &Tensor, sigma: f32) -> Result<Tensor> {
+    let width = x.dims().last().copied().unwrap_or(1);
+    read(flow, |flow| {
+        map_rows(x, |row, x, out| {
+            for ((out, x), flow) in out.iter_mut().zip(x).zip(&flow[row * width..]) {
+                *out = (f64::from(*x) - f64::from(sigma) * f64::from(*flow)) as f32;
+            }
+        })
+    })?
+}
+
+/// Back to noise level `sigma`: `(1 − sigma)·clean + sigma·noise`, all of one shape.
+pub fn renoise(clean: &Tensor, noise: &Tensor, sigma: f32) -> Result<Tensor> {
+    let width = clean.dims().last().copied().unwrap_or(1);
+    read(noise, |noise| {
+        map_rows(clean, |row, clean, out| {
+            for ((out, clean), noise) in out.iter_mut().zip(clean).zip(&noise[row * width..]) {
+                *out = (1.0 - sigma) * clean + sigma * noise;
+            }
+        })
+    })?
+}

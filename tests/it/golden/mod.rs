@@ -1,0 +1,100 @@
+//! Our numbers against the reference implementation's.
+//!
+//! The tests run over `tests/golden/` and, when `CAUSEWAY_GOLDEN_DIR` is set, over the folders `lingbot/` and `pocket-v0/` found
+//! there as well: other weights, shapes, windows and seeds. Each check takes its shapes from the files and prints the
+//! largest difference and where it is.
+
+mod dit;
+mod kv;
+mod scheduler;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+
+/// Run `check` on every folder of this name.
+fn for_each_folder(name: &str, check: impl Fn(&Path)) {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let more = std::env::var_os("CAUSEWAY_GOLDEN_DIR").map(PathBuf::from);
+    let mut folders: Vec<_> = [Some(own), more].into_iter().flatten().map(|root| root.join(name)).collect();
+    folders.retain(|folder| folder.is_dir());
+    assert!(!folders.is_empty(), "no folder {name} in tests/golden");
+    for folder in folders {
+        println!("== {}", folder.display());
+        check(&folder);
+    }
+}
+
+/// One safetensors file: its tensors and the text in its header.
+struct Golden {
+    name: String,
+    tensors: BTreeMap<String, Tensor>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Golden {
+    fn open(path: &Path) -> Golden {
+        let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("a safetensors file");
+        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).expect("a safetensors file");
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Golden { name, tensors: tensors.into_iter().collect(), metadata }
+    }
+
+    fn has(&self, tensor: &str) -> bool {
+        self.tensors.contains_key(tensor)
+    }
+
+    /// A tensor as f32, as it is stored.
+    fn raw(&self, tensor: &str) -> Tensor {
+        let found = self.tensors.get(tensor).unwrap_or_else(|| panic!("{}: no tensor {tensor}", self.name));
+        found.to_dtype(DType::F32).expect("a cast")
+    }
+
+    /// A tensor as f32 without its batch dimension of one.
+    fn get(&self, tensor: &str) -> Tensor {
+        self.raw(tensor).squeeze(0).expect("a batch of one")
+    }
+
+    fn json(&self, key: &str) -> serde_json::Value {
+        let text = self.metadata.get(key).unwrap_or_else(|| panic!("{}: no metadata {key}", self.name));
+        serde_json::from_str(text).expect("JSON in the header")
+    }
+
+    /// How many tensors are called `prefix{0..}suffix`.
+    fn count(&self, prefix: &str, suffix: &str) -> usize {
+        (0..).take_while(|i| self.has(&format!("{prefix}{i}{suffix}"))).count()
+    }
+}
+
+/// Print the largest difference and where it is, and insist that it is within `tolerance`.
+#[track_caller]
+fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
+    let (difference, at) = largest_difference(what, found, expected);
+    println!("{what:<48} max |Δ| {difference:.1e} at {at:?} of {:?}", expected.dims());
+    assert!(difference <= tolerance, "{what}: |Δ| {difference:e} at {at:?} is over {tolerance:e}");
+}
+
+#[track_caller]
+fn largest_difference(what: &str, found: &Tensor, expected: &Tensor) -> (f64, Vec<usize>) {
+    assert_eq!(found.dims(), expected.dims(), "{what}");
+    let numbers = |t: &Tensor| {
+        t.to_dtype(DType::F64).and_then(|t| t.flatten_all()).and_then(|t| t.to_vec1::<f64>()).expect("numbers")
+    };
+    let (mut largest, mut at) = (0.0, 0);
+    for (i, (found, expected)) in numbers(found).into_iter().zip(numbers(expected)).enumerate() {
+        let difference = (found - expected).abs();
+        // A NaN is larger than anything.
+        if !(difference <= largest) {
+            (largest, at) = (if difference.is_nan() { f64::INFINITY } else { difference }, i);
+        }
+    }
+    let mut index = Vec::new();
+    for &dim in expected.dims().iter().rev() {
+        index.insert(0, at % dim);
+        at /= dim;
+    }
+    (largest, index)
+}
