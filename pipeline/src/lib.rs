@@ -7,6 +7,10 @@
 //! frame, `N = F·S` tokens of a chunk, `D` model width, `C` channels, `T` video frames.
 
 pub mod config;
+pub mod expected;
+pub mod inspect;
+pub mod memory;
+pub mod model_dir;
 pub mod models;
 pub mod ops;
 pub mod testcard;
