@@ -8,6 +8,10 @@
 
 pub mod config;
 pub mod denoiser;
+pub mod expected;
+pub mod inspect;
+pub mod memory;
+pub mod model_dir;
 pub mod models;
 pub mod motion_window;
 pub mod noise;

@@ -1,0 +1,323 @@
+//! How the networks are run: `causeway.json`, then what the transformer's own configuration says, then LingBot World's
+//! published values.
+//!
+//! The two generations of LingBot World share one configuration file and differ in their noise schedule only. Which one a
+//! directory holds is told by its name ([`Lineage`]); `shift` and `steps` in `causeway.json` say it outright.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::object::Object;
+use super::{CHUNK_MAX, TransformerConfig, WINDOW_MAX, check_window};
+use crate::model_dir::{Component, ModelDir};
+use crate::weights::LoadError;
+use crate::world::Size;
+
+/// The file beside the networks' folders.
+const FILE: &str = "causeway.json";
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    pub fps: u32,
+    /// `None`: any multiple of 16 that fits.
+    pub size: Option<[u32; 2]>,
+    pub chunk: usize,
+    pub sink: usize,
+    pub window: usize,
+    /// The policy file names the window: the model was trained with no other.
+    pub window_is_fixed: bool,
+    pub shift: f64,
+    /// Nominal steps of 1000, first to last.
+    pub steps: Vec<u32>,
+    pub text_len: usize,
+    pub append_eos: bool,
+    /// Video frames encoded for the image condition: the picture, then grey.
+    pub condition_frames: usize,
+    /// Look back further while moving than while standing still. `None`: always over the whole window.
+    pub motion: Option<MotionWindow>,
+    pub camera: CameraConfig,
+}
+
+/// How many recent latent frames are visible beside the pinned ones and the chunk itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MotionWindow {
+    /// While any key is held.
+    pub moving: usize,
+    /// After `still_chunks` chunks without a key.
+    pub still: usize,
+    pub still_chunks: usize,
+}
+
+/// Which generation of LingBot World a directory descends from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lineage {
+    /// `lingbot-world-fast`: shift 10.
+    V1Fast,
+    /// `lingbot-world-v2-…-causal-fast` and everything unnamed: shift 5.
+    V2,
+}
+
+/// How keys become a camera path, and a path rays.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Value")]
+pub struct CameraConfig {
+    pub rays: Rays,
+    /// Directions are multiplied by this when `rays` is `delta`.
+    pub ray_scale: f64,
+    /// Horizontal field of view; `None`: 500 pixels of focal length at every size, as LingBot World.
+    pub fov_x_deg: Option<f64>,
+    pub translation: Translation,
+    /// With `translation: fixed`: metres to one unit of ray origin.
+    pub translation_scale: f64,
+    pub move_per_latent: f64,
+    pub yaw_deg_per_latent: f64,
+    pub pitch_deg_per_latent: f64,
+}
+
+/// What the direction channels of a ray hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rays {
+    /// `R·d`
+    Absolute,
+    /// `ray_scale·(R·d − d)`
+    Delta,
+}
+
+/// What a step's translation is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Translation {
+    /// The longest step of the session so far.
+    RunningMax,
+    /// `translation_scale`
+    Fixed,
+}
+
+const KEYS: [&str; 14] = [
+    "fps",
+    "size",
+    "chunk",
+    "sink",
+    "window",
+    "shift",
+    "steps",
+    "text_len",
+    "append_eos",
+    "condition_frames",
+    "moving_window",
+    "still_window",
+    "still_chunks",
+    "camera",
+];
+
+impl Policy {
+    pub fn read(dir: &ModelDir, transformer: &TransformerConfig) -> Result<Policy, LoadError> {
+        let json = if dir.has(FILE) { dir.read(FILE)? } else { b"{}".as_slice().into() };
+        Policy::from_json(&dir.show(FILE), &json, transformer, Lineage::of(dir)?)
+    }
+
+    pub fn from_json(
+        file: &str,
+        json: &[u8],
+        transformer: &TransformerConfig,
+        lineage: Lineage,
+    ) -> Result<Policy, LoadError> {
+        let object = Object::parse(file, json)?;
+        object.known(&KEYS)?;
+
+        let chunk = object.count("chunk", 1..=CHUNK_MAX, Some(transformer.num_frames_per_block))?;
+        let sink = object.count("sink", 0..=WINDOW_MAX, Some(transformer.sink_size))?;
+        let window = object.count("window", 1..=WINDOW_MAX, Some(transformer.sliding_window_num_frames))?;
+        check_window(&object, ["chunk", "sink", "window"], chunk, sink, window)?;
+
+        let size = object.counts("size", 2..=2, 16..=8192)?;
+        if let Some(&odd) = size.iter().flatten().find(|&&side| side % 16 != 0) {
+            return Err(object.refuse("size", odd, "a multiple of 16 on both sides"));
+        }
+        let steps = match object.counts("steps", 1..=64, 1..=1000)? {
+            None => lineage.steps().to_vec(),
+            Some(steps) if steps.is_sorted_by(|a, b| a > b) => steps.into_iter().map(|step| step as u32).collect(),
+            Some(_) => return Err(object.wrong("steps", "strictly descending")),
+        };
+
+        // The first chunk and the one that stands for all later ones each need their own condition latents.
+        let needed = (2 * chunk - 1) * 4 + 1;
+        let condition_frames = object.count("condition_frames", needed..=1025, Some(needed.max(21)))?;
+        if condition_frames % 4 != 1 {
+            return Err(object.wrong("condition_frames", "a multiple of 4, and 1: whole latent frames"));
+        }
+
+        Ok(Policy {
+            fps: object.count("fps", 1..=240, Some(16))? as u32,
+            size: size.map(|sides| [sides[0] as u32, sides[1] as u32]),
+            chunk,
+            sink,
+            window,
+            window_is_fixed: object.has("window"),
+            // Below a hundredth every step is nearly clean, above 100 nearly noise: neither is a schedule.
+            shift: object.number("shift", 0.01..=100.0, Some(lineage.shift()))?,
+            steps,
+            text_len: object.count("text_len", 1..=4096, Some(512))?,
+            append_eos: object.flag("append_eos", true)?,
+            condition_frames,
+            motion: motion(&object, chunk, sink)?,
+            camera: CameraConfig::from_object(&object.object("camera", "camera.")?)?,
+        })
+    }
+
+    /// Drawn where nobody asks for a size: LingBot World's where the model fixes none.
+    pub fn default_size(&self) -> Size {
+        let [width, height] = self.size.unwrap_or([832, 480]);
+        Size { width, height }
+    }
+
+    /// Latent frames that must be stored for the window: more than `window` where the view depends on motion.
+    pub fn stored_frames(&self, sink: usize, window: usize) -> usize {
+        self.motion.map_or(window, |motion| window.max(sink + motion.moving.max(motion.still) + self.chunk))
+    }
+}
+
+/// The three keys of the motion-dependent window: all or none, as half of it means nothing.
+fn motion(object: &Object, chunk: usize, sink: usize) -> Result<Option<MotionWindow>, LoadError> {
+    let keys = ["moving_window", "still_window", "still_chunks"];
+    if !keys.iter().any(|key| object.has(key)) {
+        return Ok(None);
+    }
+    let room = 0..=WINDOW_MAX.saturating_sub(sink + chunk);
+    Ok(Some(MotionWindow {
+        moving: object.count(keys[0], room.clone(), None)?,
+        still: object.count(keys[1], room, None)?,
+        still_chunks: object.count(keys[2], 1..=1000, None)?,
+    }))
+}
+
+impl Lineage {
+    /// By the name the weights were saved under (`_name_or_path`), the folder LingBot's first release used, or the name of
+    /// the directory: a download keeps the repository's.
+    pub fn of(dir: &ModelDir) -> Result<Lineage, LoadError> {
+        const V1: &str = "lingbot-world-fast";
+        let files = dir.network(Component::Transformer)?;
+        let mut named = files.folder == "lingbot_world_fast" || dir.name().to_lowercase().contains(V1);
+        for path in files.config.into_iter().chain(["model_index.json".to_owned()]) {
+            if dir.has(&path) {
+                let json: Value = serde_json::from_slice(&dir.read(&path)?)
+                    .map_err(|error| LoadError::file(dir.show(&path), error))?;
+                named |= json["_name_or_path"].as_str().is_some_and(|name| name.to_lowercase().contains(V1));
+            }
+        }
+        Ok(if named { Lineage::V1Fast } else { Lineage::V2 })
+    }
+
+    fn shift(self) -> f64 {
+        match self {
+            Lineage::V1Fast => 10.0,
+            Lineage::V2 => 5.0,
+        }
+    }
+
+    fn steps(self) -> [u32; 4] {
+        match self {
+            Lineage::V1Fast => [1000, 821, 642, 321],
+            Lineage::V2 => [1000, 750, 500, 250],
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fixed = if self.window_is_fixed { " (fixed)" } else { "" };
+        let size = if self.size.is_some() { "" } else { " or any multiples of 16" };
+        writeln!(
+            f,
+            "policy: {}{size}, {} fps, chunk {}, sink {}, window {}{fixed}",
+            self.default_size(),
+            self.fps,
+            self.chunk,
+            self.sink,
+            self.window
+        )?;
+        let eos = if self.append_eos { "with" } else { "without" };
+        write!(
+            f,
+            "  steps {:?}, shift {}, {} text tokens {eos} </s>, {} condition frames",
+            self.steps, self.shift, self.text_len, self.condition_frames
+        )?;
+        if let Some(motion) = self.motion {
+            write!(
+                f,
+                "\n  looks back {} latent frames while moving, {} after {} still chunks",
+                motion.moving, motion.still, motion.still_chunks
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Lineage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lineage::V1Fast => "LingBot World fast (v1)",
+            Lineage::V2 => "LingBot World v2 causal-fast",
+        })
+    }
+}
+
+impl CameraConfig {
+    fn from_object(object: &Object) -> Result<CameraConfig, LoadError> {
+        object.known(&[
+            "rays",
+            "ray_scale",
+            "fov_x_deg",
+            "translation",
+            "translation_scale",
+            "move_per_latent",
+            "yaw_deg_per_latent",
+            "pitch_deg_per_latent",
+        ])?;
+        let lingbot = CameraConfig::default();
+        let rays = object.choice("rays", &[("absolute", Rays::Absolute), ("delta", Rays::Delta)], lingbot.rays)?;
+        let ways = [("running_max", Translation::RunningMax), ("fixed", Translation::Fixed)];
+        let scale = 1e-6..=1e6;
+        Ok(CameraConfig {
+            rays,
+            ray_scale: object.number("ray_scale", scale.clone(), Some(lingbot.ray_scale))?,
+            fov_x_deg: match object.has("fov_x_deg") {
+                true => Some(object.number("fov_x_deg", 1.0..=179.0, None)?),
+                false => None,
+            },
+            translation: object.choice("translation", &ways, lingbot.translation)?,
+            translation_scale: object.number("translation_scale", scale.clone(), Some(lingbot.translation_scale))?,
+            move_per_latent: object.number("move_per_latent", scale, Some(lingbot.move_per_latent))?,
+            yaw_deg_per_latent: object.number("yaw_deg_per_latent", 0.0..=180.0, Some(lingbot.yaw_deg_per_latent))?,
+            pitch_deg_per_latent: object.number(
+                "pitch_deg_per_latent",
+                0.0..=85.0,
+                Some(lingbot.pitch_deg_per_latent),
+            )?,
+        })
+    }
+}
+
+impl TryFrom<Value> for CameraConfig {
+    type Error = LoadError;
+    fn try_from(value: Value) -> Result<CameraConfig, LoadError> {
+        CameraConfig::from_object(&Object::new("camera", value)?)
+    }
+}
+
+impl Default for CameraConfig {
+    /// LingBot World.
+    fn default() -> CameraConfig {
+        CameraConfig {
+            rays: Rays::Absolute,
+            ray_scale: 1.0,
+            fov_x_deg: None,
+            translation: Translation::RunningMax,
+            translation_scale: 1.0,
+            move_per_latent: 0.05,
+            yaw_deg_per_latent: 6.0,
+            pitch_deg_per_latent: 4.0,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What a model directory holds, in words and numbers. Reads configurations and headers; loads nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::config::{Lineage, ModelConfig, TextConfig, TransformerConfig, VaeConfig};
+use crate::expected::{self, Tensors};
+use crate::memory::{Human, RolloutBytes, rollout_bytes};
+use crate::model_dir::{Component, Layout, ModelDir};
+use crate::weights::{Checkpoint, LoadError};
+use crate::world::Size;
+
+#[derive(Debug)]
+pub struct Report {
+    pub name: String,
+    pub layout: Layout,
+    pub lineage: Lineage,
+    /// One a [`Component`]. `Err`: it is not there, or cannot be read.
+    pub networks: Vec<(Component, Result<Network, String>)>,
+    /// `Err`: the networks do not make a model, and why.
+    pub config: Result<ModelConfig, String>,
+}
+
+/// One network as its files describe it.
+#[derive(Debug)]
+pub struct Network {
+    /// The configuration in one line.
+    pub summary: String,
+    pub files: usize,
+    pub tensors: usize,
+    pub parameters: u64,
+    /// Tensors of each type.
+    pub types: BTreeMap<String, usize>,
+    pub disk_bytes: u64,
+    /// In memory, as f32.
+    pub load_bytes: u64,
+    /// What keeps it from loading: every tensor that is missing, of another shape, or not part of it.
+    pub faults: Vec<String>,
+}
+
+/// Look at a model directory.
+pub fn inspect(dir: &ModelDir) -> Result<Report, LoadError> {
+    let network = |component| {
+        let expected = match component {
+            Component::Transformer => TransformerConfig::read(dir).map(|c| (summary(&c), expected::transformer(&c))),
+            Component::Vae => VaeConfig::read(dir).map(|c| (vae_summary(&c), expected::vae(&c))),
+            Component::TextEncoder => TextConfig::read(dir).map(|c| (text_summary(&c), expected::text_encoder(&c))),
+        };
+        let found = expected
+            .and_then(|(summary, tensors)| Ok(Network::new(summary, &tensors, &Checkpoint::open(dir, component)?)));
+        (component, found.map_err(|error| error.to_string()))
+    };
+    Ok(Report {
+        name: dir.name().to_owned(),
+        layout: dir.layout()?,
+        lineage: Lineage::of(dir)?,
+        networks: Component::ALL.map(network).into(),
+        config: ModelConfig::read(dir).map_err(|error| error.to_string()),
+    })
+}
+
+impl Report {
+    /// What a rollout would hold; by default at the policy's own size and window.
+    pub fn rollout(&self, size: Option<Size>, window: Option<usize>) -> Option<(Size, usize, RolloutBytes)> {
+        let config = self.config.as_ref().ok()?;
+        let size = size.unwrap_or_else(|| config.policy.default_size());
+        let window = window.unwrap_or(config.policy.window);
+        Some((size, window, rollout_bytes(config, size, config.policy.sink.min(window), window)))
+    }
+
+    /// Nothing is missing or wrong: it will load.
+    pub fn is_complete(&self) -> bool {
+        let whole = |network: &Result<Network, String>| network.as_ref().is_ok_and(|network| network.faults.is_empty());
+        self.config.is_ok() && self.networks.iter().all(|(_, network)| whole(network))
+    }
+}
+
+impl Network {
+    fn new(summary: String, expected: &Tensors, checkpoint: &Checkpoint) -> Network {
+        let mut faults = Vec::new();
+        let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+        for (name, shape) in expected {
+            match checkpoint.shape(name) {
+                None => faults.push(format!("{name} {shape:?} is missing")),
+                Some(found) if found != shape => faults.push(format!("{name} is {found:?}, expected {shape:?}")),
+                Some(_) => {}
+            }
+        }
+        let (mut types, mut parameters) = (BTreeMap::new(), 0);
+        for (name, stored) in checkpoint.tensors() {
+            *types.entry(stored.dtype.to_string()).or_default() += 1;
+            parameters += stored.elements();
+            if !known.contains(name) {
+                faults.push(format!("{name} {:?} is not part of it", stored.shape));
+            }
+        }
+        for other in types.keys().filter(|name| !["F32", "F16", "BF16"].contains(&name.as_str())) {
+            faults.push(format!("tensors of type {other}; it must be F32, F16 or BF16"));
+        }
+        Network {
+            summary,
+            files: checkpoint.file_count(),
+            tensors: checkpoint.tensors().count(),
+            parameters,
+            types,
+            disk_bytes: checkpoint.file_bytes(),
+            load_bytes: 4 * parameters,
+            faults,
+        }
+    }
+}
+
+fn summary(config: &TransformerConfig) -> String {
+    format!(
+        "width {} = {} heads of {}, {} blocks, feed-forward {}, text {}, channels {} in, {} out",
+        config.width(),
+        config.num_attention_heads,
+        config.attention_head_dim,
+        config.num_layers,
+        config.ffn_dim,
+        config.text_dim,
+        config.in_channels,
+        config.out_channels
+    )
+}
+
+fn vae_summary(config: &VaeConfig) -> String {
+    format!(
+        "base {}, decoder {}, multiples {:?}, {} resnets a level, {} latent channels, one latent value to {}x{} pixels and {} frames",
+        config.base_dim,
+        config.decoder_base_dim.unwrap_or(config.base_dim),
+        config.dim_mult,
+        config.num_res_blocks,
+        config.z_dim,
+        config.spatial_factor(),
+        config.spatial_factor(),
+        config.temporal_factor()
+    )
+}
+
+fn text_summary(config: &TextConfig) -> String {
+    format!(
+        "UMT5, width {}, {} heads of {}, {} layers, feed-forward {}, {} tokens known",
+        config.d_model, config.num_heads, config.d_kv, config.num_layers, config.d_ff, config.vocab_size
+    )
+}
+
+/// Faults shown of one network: a wrong configuration makes hundreds, and the first few tell.
+const FAULTS_SHOWN: usize = 5;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\nlayout: {}; lineage: {}", self.name, self.layout, self.lineage)?;
+        let (mut parameters, mut bytes) = (0, 0);
+        for (component, network) in &self.networks {
+            match network {
+                Ok(network) => {
+                    writeln!(f, "\n{component}: {network}")?;
+                    parameters += network.parameters;
+                    bytes += network.load_bytes;
+                }
+                Err(reason) => writeln!(f, "\n{component}: {reason}")?,
+            }
+        }
+        writeln!(f, "\n{} parameters, {} to load", Grouped(parameters), Human(bytes))?;
+        match &self.config {
+            Ok(config) => writeln!(f, "\n{}", config.policy)?,
+            Err(reason) => writeln!(f, "\nnot a whole model: {reason}")?,
+        }
+        if let Some((size, window, bytes)) = self.rollout(None, None) {
+            writeln!(f, "\na session at {size}, window {window}:\n{bytes}")?;
+        }
+        write!(f, "\n{}", if self.is_complete() { "complete" } else { "INCOMPLETE: it will not load" })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let types: Vec<_> = self.types.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        write!(
+            f,
+            "{}\n  {} parameters in {} tensors ({}), {} file{}, {} on disk, {} to load",
+            self.summary,
+            Grouped(self.parameters),
+            self.tensors,
+            types.join(", "),
+            self.files,
+            if self.files == 1 { "" } else { "s" },
+            Human(self.disk_bytes),
+            Human(self.load_bytes)
+        )?;
+        for fault in self.faults.iter().take(FAULTS_SHOWN) {
+            write!(f, "\n  {fault}")?;
+        }
+        match self.faults.len().saturating_sub(FAULTS_SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
+    }
+}
+
+/// `18 544 332 864`
+struct Grouped(u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        let mut grouped = String::new();
+        for (place, digit) in digits.chars().enumerate() {
+            if place > 0 && (digits.len() - place) % 3 == 0 {
+                grouped.push(' ');
+            }
+            grouped.push(digit);
+        }
+        f.write_str(&grouped)
+    }
+}
+
+#[cfg(test)]
+mod tests {}

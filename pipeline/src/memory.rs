@@ -1,0 +1,162 @@
+//! What one rollout holds, in bytes, told from configuration, size and window: for admission and for people.
+//!
+//! Everything is f32. What is counted is what a rollout keeps; the temporaries of a pass belong to the thread that computes,
+//! and there is one of it.
+
+use std::fmt;
+
+use crate::config::{ModelConfig, VaeConfig};
+use crate::expected::{Upsample, decoder_levels};
+use crate::world::Size;
+
+const F32: u64 = 4;
+
+/// Where a rollout's bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RolloutBytes {
+    /// Keys and values of the window, all blocks, once the window is full.
+    pub self_attention: u64,
+    /// Keys and values of one prompt, all blocks.
+    pub cross_attention: u64,
+    /// The frames every convolution of the decoder carries.
+    pub decoder: u64,
+    /// The encoded first frame, mask included.
+    pub condition: u64,
+    /// Lives while a chunk is drawn: camera scale and shift of every block, its rotary table, the constant part of its patch
+    /// embedding.
+    pub chunk: u64,
+}
+
+impl RolloutBytes {
+    /// A rollout in the middle of a chunk, its window full.
+    pub fn total(&self) -> u64 {
+        self.between_chunks() + self.chunk
+    }
+
+    /// What stays while other rollouts are drawn.
+    pub fn between_chunks(&self) -> u64 {
+        self.self_attention + self.cross_attention + self.decoder + self.condition
+    }
+}
+
+/// A rollout of this size and window (latent frames, `sink` of them pinned).
+pub fn rollout_bytes(config: &ModelConfig, size: Size, sink: usize, window: usize) -> RolloutBytes {
+    let (transformer, policy) = (&config.transformer, &config.policy);
+    let side = config.vae.spatial_factor() as u64;
+    let latent_pixels = (u64::from(size.width) / side) * (u64::from(size.height) / side);
+    let tokens_a_frame = latent_pixels / 4;
+    let chunk_tokens = tokens_a_frame * policy.chunk as u64;
+    let (width, layers) = (transformer.width() as u64, transformer.num_layers as u64);
+    let condition_frames = (policy.condition_frames as u64 - 1) / config.vae.temporal_factor() as u64 + 1;
+    // Keys and values, or scale and shift: two rows of the model's width in every block.
+    let two_rows = 2 * layers * width * F32;
+    RolloutBytes {
+        self_attention: two_rows * tokens_a_frame * policy.stored_frames(sink, window) as u64,
+        cross_attention: two_rows * policy.text_len as u64,
+        decoder: decoder_state_bytes(&config.vae, size),
+        condition: condition_frames * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
+        chunk: (two_rows + (width + transformer.attention_head_dim as u64) * F32) * chunk_tokens,
+    }
+}
+
+/// The last two input frames of every causal convolution of the decoder.
+fn decoder_state_bytes(vae: &VaeConfig, size: Size) -> u64 {
+    let side = vae.spatial_factor() as u64;
+    let levels = decoder_levels(vae);
+    let mut pixels = (u64::from(size.width) / side) * (u64::from(size.height) / side);
+    // The first convolution, and the two of each of the two middle resnets.
+    let mut values = (vae.z_dim + 4 * levels[0].channels_in) as u64 * pixels;
+    let mut last_channels = 0;
+    for level in levels {
+        // Every resnet has two convolutions over `channels`, but the very first sees what the level before left.
+        let convolutions = 2 * (vae.num_res_blocks + 1);
+        let mut channels = level.channels_in + (convolutions - 1) * level.channels;
+        if level.upsample == Some(Upsample::SpaceAndTime) {
+            channels += level.channels;
+        }
+        values += channels as u64 * pixels;
+        if level.upsample.is_some() {
+            pixels *= 4;
+        }
+        last_channels = level.channels;
+    }
+    values += last_channels as u64 * pixels;
+    2 * values * F32
+}
+
+/// Bytes for people: `21.4 GiB`.
+pub(crate) struct Human(pub(crate) u64);
+
+impl fmt::Display for Human {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = self.0 as f64;
+        let mut unit = "B";
+        for larger in ["KiB", "MiB", "GiB", "TiB"] {
+            if bytes < 1024.0 {
+                break;
+            }
+            bytes /= 1024.0;
+            unit = larger;
+        }
+        let digits = if unit == "B" { 0 } else { 2 };
+        f.pad(&format!("{bytes:.digits$} {unit}"))
+    }
+}
+
+impl fmt::Display for RolloutBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (bytes, what) in [
+            (self.self_attention, "self-attention keys and values"),
+            (self.cross_attention, "cross-attention keys and values"),
+            (self.decoder, "decoder state"),
+            (self.condition, "condition latents"),
+            (self.chunk, "camera and condition of a chunk, while it is drawn"),
+        ] {
+            writeln!(f, "  {:>12}  {what}", Human(bytes))?;
+        }
+        write!(f, "  {:>12}  in all", Human(self.total()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Lineage, Policy, TextConfig};
+
+    fn lingbot(policy: &str) -> ModelConfig {
+        let json = r#"{"num_attention_heads": 40, "attention_head_dim": 128, "num_layers": 40, "ffn_dim": 13824}"#;
+        let transformer = serde_json::from_str(json).expect("the published configuration");
+        ModelConfig {
+            policy: Policy::from_json("causeway.json", policy.as_bytes(), &transformer, Lineage::V2).expect("a policy"),
+            transformer,
+            vae: VaeConfig::default(),
+            text: TextConfig::umt5_xxl(),
+        }
+    }
+
+    #[test]
+    fn a_rollout_of_the_14b_holds_what_the_model_says() {
+        let bytes = rollout_bytes(&lingbot("{}"), Size { width: 832, height: 480 }, 9, 18);
+        // 819 200 bytes a token in bf16, 1560 tokens a latent frame, 18 latent frames.
+        assert_eq!(bytes.self_attention, 2 * 819_200 * 1560 * 18);
+        assert_eq!(bytes.cross_attention, 2 * 819_200 * 512);
+        assert_eq!((bytes.decoder / F32 + 50_000) / 100_000, 9443, "944.3 million numbers");
+        assert_eq!(bytes.condition, 20 * 6 * 60 * 104 * F32);
+        // Scale and shift of 40 blocks: 3.57 GiB in bf16.
+        let camera = 2 * 40 * 5120 * 4680 * F32;
+        assert_eq!(bytes.chunk, camera + 4680 * (5120 + 128) * F32);
+        assert_eq!(bytes.total(), bytes.between_chunks() + bytes.chunk);
+    }
+
+    #[test]
+    fn a_motion_dependent_window_is_stored_whole() {
+        let size = Size { width: 832, height: 480 };
+        let motion = lingbot(r#"{"moving_window": 12, "still_window": 3, "still_chunks": 2}"#);
+        let check = |sink, window, frames| {
+            let bytes = rollout_bytes(&motion, size, sink, window).self_attention;
+            assert_eq!(bytes, rollout_bytes(&lingbot("{}"), size, sink, frames).self_attention);
+        };
+        check(9, 18, 24);
+        check(0, 18, 18);
+    }
+}
