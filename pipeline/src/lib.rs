@@ -6,9 +6,13 @@
 //! Letters for shapes: `F` latent frames of a chunk, `h×w` latent height and width, `S` tokens (patches) of a latent
 //! frame, `N = F·S` tokens of a chunk, `D` model width, `C` channels, `T` video frames.
 
+pub mod camera;
 pub mod config;
+pub mod first_frame;
 pub mod models;
+pub mod noise;
 pub mod ops;
+pub mod prompt;
 pub mod testcard;
 pub mod weights;
 pub mod world;

@@ -11,7 +11,8 @@ pub mod attention;
 pub mod linear;
 pub mod norm;
 pub mod patch;
+pub mod relative_attention;
 pub mod rope;
 
-pub use candle_core::{Device, Result, Tensor};
+pub use candle_core::{Device, Error, Result, Tensor};
 pub use linear::Linear;
