@@ -6,9 +6,11 @@
 //! Letters for shapes: `F` latent frames of a chunk, `h×w` latent height and width, `S` tokens (patches) of a latent
 //! frame, `N = F·S` tokens of a chunk, `D` model width, `C` channels, `T` video frames.
 
+pub mod camera;
 pub mod config;
 pub mod denoiser;
 pub mod expected;
+pub mod first_frame;
 pub mod inspect;
 pub mod memory;
 pub mod model_dir;
@@ -16,6 +18,7 @@ pub mod models;
 pub mod motion_window;
 pub mod noise;
 pub mod ops;
+pub mod prompt;
 pub mod testcard;
 pub mod weights;
 pub mod world;

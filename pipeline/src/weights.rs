@@ -275,6 +275,11 @@ impl<'a> Weights<'a> {
         Ok(tensor)
     }
 
+    /// Leave the tensor `name` unread, if it is here: it says again what another one said.
+    pub fn skip(&self, name: &str) {
+        self.checkpoint.taken.borrow_mut().insert(self.path(name));
+    }
+
     /// Is there a tensor of this name here?
     pub fn has(&self, name: &str) -> bool {
         self.checkpoint.places.contains_key(&self.path(name))

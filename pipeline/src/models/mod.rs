@@ -2,3 +2,5 @@
 
 pub mod block;
 pub mod dit;
+pub mod text;
+pub mod umt5;

@@ -12,6 +12,7 @@ pub mod flow;
 pub mod linear;
 pub mod norm;
 pub mod patch;
+pub mod relative_attention;
 pub mod residual;
 pub mod rope;
 mod simd;

@@ -1,0 +1,159 @@
+//! UMT5's encoder: token numbers in, one state a token out.
+//!
+//! Unlike T5, every layer has its own table of distance biases. Only the prompt's own tokens are run: padding is masked out
+//! in the reference, so leaving it out gives the same states for less work.
+
+use crate::config::TextConfig;
+use crate::ops::activation::gelu_tanh;
+use crate::ops::norm::rms_norm;
+use crate::ops::relative_attention::{DistanceBias, relative_attention};
+use crate::ops::{Device, Linear, Result, Tensor};
+use crate::weights::{LoadError, Weights};
+
+pub struct Umt5 {
+    /// `(vocabulary, D)`. Rows are looked up, so the gigabytes of it are never computed with.
+    shared: Tensor,
+    blocks: Vec<Block>,
+    final_layer_norm: Tensor,
+    buckets: Buckets,
+    eps: f64,
+}
+
+struct Block {
+    attention_norm: Tensor,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    /// `(buckets, heads)`
+    relative_attention_bias: Tensor,
+    feed_forward_norm: Tensor,
+    wi_0: Linear,
+    wi_1: Linear,
+    wo: Linear,
+}
+
+impl Umt5 {
+    pub fn load(config: &TextConfig, weights: &Weights) -> std::result::Result<Umt5, LoadError> {
+        let (buckets, max_distance) = (config.relative_attention_num_buckets, config.relative_attention_max_distance);
+        if buckets < 4 || buckets % 4 != 0 || max_distance <= buckets / 4 {
+            let reason = format!(
+                "relative_attention_num_buckets {buckets}, relative_attention_max_distance {max_distance}: \
+                 the first must be a positive multiple of 4, the second more than a quarter of it"
+            );
+            return Err(LoadError::File { file: "text_encoder/config.json".to_owned(), reason });
+        }
+        let encoder = weights.at("encoder");
+        encoder.skip("embed_tokens.weight");
+        let block = |index| Block::load(config, &encoder.at("block").at(index));
+        Ok(Umt5 {
+            shared: weights.get("shared.weight", (config.vocab_size, config.d_model))?,
+            blocks: (0..config.num_layers).map(block).collect::<std::result::Result<_, _>>()?,
+            final_layer_norm: encoder.get("final_layer_norm.weight", config.d_model)?,
+            buckets: Buckets::new(buckets, max_distance),
+            eps: config.layer_norm_epsilon,
+        })
+    }
+
+    /// One state for each of `tokens`: `(tokens, D)`. At least one token, all of them in the vocabulary.
+    pub fn encode(&self, tokens: &[u32]) -> Result<Tensor> {
+        let mut x = self.shared.index_select(&Tensor::new(tokens, &Device::Cpu)?, 0)?;
+        for block in &self.blocks {
+            let bias = DistanceBias::new(&block.relative_attention_bias, tokens.len(), |d| self.buckets.of(d))?;
+            x = block.apply(&x, &bias, self.eps)?;
+        }
+        rms_norm(&x, &self.final_layer_norm, self.eps)
+    }
+}
+
+impl Block {
+    fn load(config: &TextConfig, weights: &Weights) -> std::result::Result<Block, LoadError> {
+        let (width, inner) = (config.d_model, config.num_heads * config.d_kv);
+        let attention = weights.at("layer.0.SelfAttention");
+        let feed_forward = weights.at("layer.1.DenseReluDense");
+        Ok(Block {
+            attention_norm: weights.get("layer.0.layer_norm.weight", width)?,
+            q: Linear::load_without_bias(&attention.at("q"), width, inner)?,
+            k: Linear::load_without_bias(&attention.at("k"), width, inner)?,
+            v: Linear::load_without_bias(&attention.at("v"), width, inner)?,
+            o: Linear::load_without_bias(&attention.at("o"), inner, width)?,
+            relative_attention_bias: attention
+                .get("relative_attention_bias.weight", (config.relative_attention_num_buckets, config.num_heads))?,
+            feed_forward_norm: weights.get("layer.1.layer_norm.weight", width)?,
+            wi_0: Linear::load_without_bias(&feed_forward.at("wi_0"), width, config.d_ff)?,
+            wi_1: Linear::load_without_bias(&feed_forward.at("wi_1"), width, config.d_ff)?,
+            wo: Linear::load_without_bias(&feed_forward.at("wo"), config.d_ff, width)?,
+        })
+    }
+
+    fn apply(&self, x: &Tensor, bias: &DistanceBias, eps: f64) -> Result<Tensor> {
+        let y = rms_norm(x, &self.attention_norm, eps)?;
+        let y = relative_attention(&self.q.apply(&y)?, &self.k.apply(&y)?, &self.v.apply(&y)?, bias)?;
+        let x = (x + self.o.apply(&y)?)?;
+        let y = rms_norm(&x, &self.feed_forward_norm, eps)?;
+        let y = (gelu_tanh(&self.wi_0.apply(&y)?)? * self.wi_1.apply(&y)?)?;
+        x + self.wo.apply(&y)?
+    }
+}
+
+/// Which row of a bias table a distance uses: near ones have a row each, far ones share rows that widen logarithmically.
+///
+/// Half of the rows are for keys at or before the query, half for keys after it.
+struct Buckets {
+    /// The least distance of each row of one half, ascending.
+    first_distance: Vec<usize>,
+}
+
+impl Buckets {
+    fn new(count: usize, max_distance: usize) -> Buckets {
+        let half = count / 2;
+        let exact = half / 2;
+        let shared = half - exact;
+        let widening = |i: usize| {
+            let first = exact as f64 * (max_distance as f64 / exact as f64).powf(i as f64 / shared as f64);
+            // Where a row begins at a whole number (16, 32 and 64 of UMT5-XXL) the power may come out a hair above it.
+            (first - 1e-9).ceil() as usize
+        };
+        Buckets { first_distance: (0..exact).chain((0..shared).map(widening)).collect() }
+    }
+
+    /// `distance`: key − query.
+    fn of(&self, distance: isize) -> usize {
+        let half = self.first_distance.len();
+        let row = self.first_distance.partition_point(|&first| first <= distance.unsigned_abs()) - 1;
+        if distance > 0 { half + row } else { row }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_those_of_the_transformers_library() {
+        // T5's published formula in f32, as it runs there.
+        let reference = |distance: isize, count: usize, max_distance: usize| {
+            let half = count / 2;
+            let exact = half / 2;
+            let offset = if distance > 0 { half } else { 0 };
+            let n = distance.unsigned_abs();
+            if n < exact {
+                return offset + n;
+            }
+            let log = (n as f32 / exact as f32).ln() / (max_distance as f32 / exact as f32).ln();
+            offset + (exact + (log * (half - exact) as f32) as usize).min(half - 1)
+        };
+        for (count, max_distance) in [(16, 32), (32, 128), (64, 256), (8, 20)] {
+            let buckets = Buckets::new(count, max_distance);
+            for distance in -600..=600 {
+                let expected = reference(distance, count, max_distance);
+                assert_eq!(buckets.of(distance), expected, "distance {distance} of {count}/{max_distance}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_the_published_model_begin_where_they_should() {
+        assert_eq!(Buckets::new(32, 128).first_distance, [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91]);
+    }
+}
