@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::model_dir::{Component, ModelDir};
 use crate::weights::{Checkpoint, LoadError};
 use object::Object;
-pub use policy::{CameraConfig, Lineage, MotionWindow, Policy, Rays, Translation};
+pub use policy::{CameraConfig, Lineage, MotionWindowConfig, Policy, Rays, Translation};
 
 /// Everything a model directory says besides its tensors.
 #[derive(Debug, Clone, PartialEq)]

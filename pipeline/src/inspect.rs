@@ -65,7 +65,8 @@ impl Report {
         let config = self.config.as_ref().ok()?;
         let size = size.unwrap_or_else(|| config.policy.default_size());
         let window = window.unwrap_or(config.policy.window);
-        Some((size, window, rollout_bytes(config, size, config.policy.sink.min(window), window)))
+        let condition_frames = config.policy.condition_frames;
+        Some((size, window, rollout_bytes(config, size, config.policy.sink.min(window), window, condition_frames)))
     }
 
     /// Nothing is missing or wrong: it will load.

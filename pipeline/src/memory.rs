@@ -39,22 +39,29 @@ impl RolloutBytes {
     }
 }
 
-/// A rollout of this size and window (latent frames, `sink` of them pinned).
-pub fn rollout_bytes(config: &ModelConfig, size: Size, sink: usize, window: usize) -> RolloutBytes {
+/// A rollout of this size and window (latent frames, `sink` of them pinned), whose condition was encoded from so many video
+/// frames.
+pub fn rollout_bytes(
+    config: &ModelConfig,
+    size: Size,
+    sink: usize,
+    window: usize,
+    condition_frames: usize,
+) -> RolloutBytes {
     let (transformer, policy) = (&config.transformer, &config.policy);
     let side = config.vae.spatial_factor() as u64;
     let latent_pixels = (u64::from(size.width) / side) * (u64::from(size.height) / side);
     let tokens_a_frame = latent_pixels / 4;
     let chunk_tokens = tokens_a_frame * policy.chunk as u64;
     let (width, layers) = (transformer.width() as u64, transformer.num_layers as u64);
-    let condition_frames = (policy.condition_frames as u64 - 1) / config.vae.temporal_factor() as u64 + 1;
+    let condition_latents = (condition_frames as u64 - 1) / config.vae.temporal_factor() as u64 + 1;
     // Keys and values, or scale and shift: two rows of the model's width in every block.
     let two_rows = 2 * layers * width * F32;
     RolloutBytes {
         self_attention: two_rows * tokens_a_frame * policy.stored_frames(sink, window) as u64,
         cross_attention: two_rows * policy.text_len as u64,
         decoder: decoder_state_bytes(&config.vae, size),
-        condition: condition_frames * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
+        condition: condition_latents * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
         chunk: (two_rows + (width + transformer.attention_head_dim as u64) * F32) * chunk_tokens,
     }
 }
@@ -136,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_rollout_of_the_14b_holds_what_the_model_says() {
-        let bytes = rollout_bytes(&lingbot("{}"), Size { width: 832, height: 480 }, 9, 18);
+        let bytes = rollout_bytes(&lingbot("{}"), Size { width: 832, height: 480 }, 9, 18, 21);
         // 819 200 bytes a token in bf16, 1560 tokens a latent frame, 18 latent frames.
         assert_eq!(bytes.self_attention, 2 * 819_200 * 1560 * 18);
         assert_eq!(bytes.cross_attention, 2 * 819_200 * 512);
@@ -153,8 +160,8 @@ mod tests {
         let size = Size { width: 832, height: 480 };
         let motion = lingbot(r#"{"moving_window": 12, "still_window": 3, "still_chunks": 2}"#);
         let check = |sink, window, frames| {
-            let bytes = rollout_bytes(&motion, size, sink, window).self_attention;
-            assert_eq!(bytes, rollout_bytes(&lingbot("{}"), size, sink, frames).self_attention);
+            let bytes = rollout_bytes(&motion, size, sink, window, 21).self_attention;
+            assert_eq!(bytes, rollout_bytes(&lingbot("{}"), size, sink, frames, 21).self_attention);
         };
         check(9, 18, 24);
         check(0, 18, 18);

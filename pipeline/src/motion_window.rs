@@ -3,16 +3,8 @@
 //! Off unless a model's policy asks for it. While keys are held attention sees `moving` frames of history between sink and
 //! chunk; after `still_chunks` chunks without a key only `still`. What is hidden is not forgotten.
 
+use crate::config::MotionWindowConfig;
 use crate::world::Keys;
-
-/// The three numbers of the policy, in latent frames and chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MotionWindowConfig {
-    pub moving: usize,
-    pub still: usize,
-    pub still_chunks: usize,
-}
 
 /// Where one video stands.
 #[derive(Debug, Clone)]

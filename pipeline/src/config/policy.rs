@@ -35,14 +35,16 @@ pub struct Policy {
     pub append_eos: bool,
     /// Video frames encoded for the image condition: the picture, then grey.
     pub condition_frames: usize,
+    /// The policy file names them: the model was trained with no others.
+    pub condition_is_fixed: bool,
     /// Look back further while moving than while standing still. `None`: always over the whole window.
-    pub motion: Option<MotionWindow>,
+    pub motion: Option<MotionWindowConfig>,
     pub camera: CameraConfig,
 }
 
 /// How many recent latent frames are visible beside the pinned ones and the chunk itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MotionWindow {
+pub struct MotionWindowConfig {
     /// While any key is held.
     pub moving: usize,
     /// After `still_chunks` chunks without a key.
@@ -161,6 +163,7 @@ impl Policy {
             text_len: object.count("text_len", 1..=4096, Some(512))?,
             append_eos: object.flag("append_eos", true)?,
             condition_frames,
+            condition_is_fixed: object.has("condition_frames"),
             motion: motion(&object, chunk, sink)?,
             camera: CameraConfig::from_object(&object.object("camera", "camera.")?)?,
         })
@@ -172,6 +175,13 @@ impl Policy {
         Size { width, height }
     }
 
+    /// Video frames to encode for the condition when a client asks for so many: at least what the model needs, in whole
+    /// latent frames, unless it knows only one number.
+    pub fn choose_condition_frames(&self, asked: Option<usize>) -> usize {
+        let asked = asked.filter(|_| !self.condition_is_fixed).unwrap_or(0).max(self.condition_frames);
+        asked - (asked - 1) % 4
+    }
+
     /// Latent frames that must be stored for the window: more than `window` where the view depends on motion.
     pub fn stored_frames(&self, sink: usize, window: usize) -> usize {
         self.motion.map_or(window, |motion| window.max(sink + motion.moving.max(motion.still) + self.chunk))
@@ -179,13 +189,13 @@ impl Policy {
 }
 
 /// The three keys of the motion-dependent window: all or none, as half of it means nothing.
-fn motion(object: &Object, chunk: usize, sink: usize) -> Result<Option<MotionWindow>, LoadError> {
+fn motion(object: &Object, chunk: usize, sink: usize) -> Result<Option<MotionWindowConfig>, LoadError> {
     let keys = ["moving_window", "still_window", "still_chunks"];
     if !keys.iter().any(|key| object.has(key)) {
         return Ok(None);
     }
     let room = 0..=WINDOW_MAX.saturating_sub(sink + chunk);
-    Ok(Some(MotionWindow {
+    Ok(Some(MotionWindowConfig {
         moving: object.count(keys[0], room.clone(), None)?,
         still: object.count(keys[1], room, None)?,
         still_chunks: object.count(keys[2], 1..=1000, None)?,
