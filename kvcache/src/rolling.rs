@@ -42,13 +42,7 @@ impl RollingKvCache {
 
     /// Write the current chunk's keys and values of `layer`, `(F·S, D)` frame-major, over whatever was staged for it before,
     /// and look at what is visible now. `recent` limits the history between sink and chunk, see [`Window::visible`].
-    pub fn stage(
-        &mut self,
-        layer: usize,
-        keys: &Tensor,
-        values: &Tensor,
-        recent: Option<usize>,
-    ) -> Result<KvView<'_>> {
+    pub fn stage(&mut self, layer: usize, keys: &Tensor, values: &Tensor, recent: Option<usize>) -> Result<KvView<'_>> {
         let slots = &mut self.layers[layer];
         for (i, frame) in self.window.current().enumerate() {
             let keys = keys.narrow(0, i * self.tokens, self.tokens)?;
@@ -103,8 +97,7 @@ mod tests {
 
     /// Keys that say which frame and pass they come from; values are their negative.
     fn chunk(window: &Window, pass: usize) -> Result<(Tensor, Tensor)> {
-        let rows: Vec<f32> =
-            window.current().flat_map(|frame| [(100 * frame + pass) as f32; TOKENS * 3]).collect();
+        let rows: Vec<f32> = window.current().flat_map(|frame| [(100 * frame + pass) as f32; TOKENS * 3]).collect();
         let keys = Tensor::from_vec(rows, (window.current().len() * TOKENS, 3), &Device::Cpu)?;
         Ok((keys.clone(), keys.neg()?))
     }

@@ -54,7 +54,10 @@ impl CameraPath {
     /// A camera that has not moved yet, for a video of `size`. Both sides must be multiples of 8.
     pub fn new(config: &CameraConfig, size: Size) -> CameraPath {
         let cell = CELL as u32;
-        assert!(size.width % cell == 0 && size.height % cell == 0, "latents cover a picture without remainder");
+        assert!(
+            size.width.is_multiple_of(cell) && size.height.is_multiple_of(cell),
+            "latents cover a picture without remainder"
+        );
         let focal = match config.fov_x_deg {
             Some(fov) => f64::from(size.width) / 2.0 / (fov.to_radians() / 2.0).tan(),
             None => DEFAULT_FOCAL,
@@ -213,6 +216,8 @@ fn length(v: [f64; 3]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::FRAC_1_SQRT_2;
+
     use super::*;
 
     fn size(width: u32, height: u32) -> Size {
@@ -247,9 +252,10 @@ mod tests {
     fn translations_are_relative_and_the_longest_is_one() {
         let (still, ahead) = ([0.0; 3], [0.0, 0.0, 1.0]);
         let bend = [0.104528, 0.0, 0.994522];
+        let half = FRAC_1_SQRT_2;
         check_translations("w w w", &[still, ahead, ahead]);
         check_translations("wl wl wl", &[still, bend, bend]);
-        check_translations("wd wd w", &[still, [0.707107, 0.0, 0.707107], [0.0, 0.0, 0.707107]]);
+        check_translations("wd wd w", &[still, [half, 0.0, half], [0.0, 0.0, half]]);
         check_translations("iw iw iw", &[still, [0.0, 0.069756, 0.997564], [0.0, 0.139173, 0.990268]]);
         check_translations("w s a", &[still, [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]]);
     }
@@ -300,10 +306,10 @@ mod tests {
     #[test]
     fn pitch_stops_at_the_last_whole_step_below_its_limit() {
         let mut camera = camera();
-        camera.follow(&keys(&"i ".repeat(22).trim()));
+        camera.follow(&keys("i ".repeat(22).trim()));
         assert_eq!(camera.pitch_deg, 84.0);
         assert_eq!(camera.follow(&keys("i"))[0], Step::STILL);
-        camera.follow(&keys(&"k ".repeat(50).trim()));
+        camera.follow(&keys("k ".repeat(50).trim()));
         assert_eq!(camera.pitch_deg, -84.0);
     }
 

@@ -75,10 +75,7 @@ impl Block {
             self_attn: Attention::load(&weights.at("self_attn"), width)?,
             norm3: (norm3.get("weight", width)?, norm3.get("bias", width)?),
             cross_attn: Attention::load(&weights.at("cross_attn"), width)?,
-            ffn: (
-                Linear::load(&ffn.at(0), width, config.ffn_dim)?,
-                Linear::load(&ffn.at(2), config.ffn_dim, width)?,
-            ),
+            ffn: (Linear::load(&ffn.at(0), width, config.ffn_dim)?, Linear::load(&ffn.at(2), config.ffn_dim, width)?),
             camera: Camera {
                 injector: (square("cam_injector_layer1")?, square("cam_injector_layer2")?),
                 scale: square("cam_scale_layer")?,

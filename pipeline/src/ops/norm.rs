@@ -16,7 +16,9 @@ pub fn layer_norm_modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64)
 ///
 /// `x`: `(N, D)`, `weight`, `bias`: `(D)`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    read(weight, |weight| read(bias, |bias| map_rows(x, |_, x, out| layer_norm_row(x, weight, bias, eps as f32, out))))??
+    read(weight, |weight| {
+        read(bias, |bias| map_rows(x, |_, x, out| layer_norm_row(x, weight, bias, eps as f32, out)))
+    })??
 }
 
 /// `x / √(mean(x²) + eps) · gamma`, row by row: over the whole width, before it is split into heads.

@@ -17,9 +17,12 @@ pub fn unpatchify(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let (tokens, features) = x.dims2()?;
     let (rows, columns) = (height / 2, width / 2);
     let frames = tokens / (rows * columns);
-    x.reshape((frames, rows, columns, 2, 2, features / 4))?
-        .permute((5, 0, 1, 3, 2, 4))?
-        .reshape((features / 4, frames, height, width))
+    x.reshape((frames, rows, columns, 2, 2, features / 4))?.permute((5, 0, 1, 3, 2, 4))?.reshape((
+        features / 4,
+        frames,
+        height,
+        width,
+    ))
 }
 
 #[cfg(test)]

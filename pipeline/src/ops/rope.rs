@@ -35,9 +35,8 @@ impl Rotary {
     pub fn new(grid: Grid, head_dim: usize) -> Result<Rotary> {
         let side = head_dim / 6;
         let time = head_dim / 2 - 2 * side;
-        let frequencies = |pairs: usize| -> Vec<f64> {
-            (0..pairs).map(|i| 10_000f64.powf(-(i as f64) / pairs as f64)).collect()
-        };
+        let frequencies =
+            |pairs: usize| -> Vec<f64> { (0..pairs).map(|i| 10_000f64.powf(-(i as f64) / pairs as f64)).collect() };
         let (time, side) = (frequencies(time), frequencies(side));
         let half = head_dim / 2;
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
@@ -92,15 +91,15 @@ mod tests {
         assert_eq!(rotary.cos.dims(), [12, 64]);
         // Token (frame 8, row 1, column 2) is the last one.
         let angle = |pair: usize| -> Result<f64> {
-            let (c, s): (f32, f32) = (
-                rotary.cos.get(11)?.get(pair)?.to_scalar()?,
-                rotary.sin.get(11)?.get(pair)?.to_scalar()?,
-            );
+            let (c, s): (f32, f32) =
+                (rotary.cos.get(11)?.get(pair)?.to_scalar()?, rotary.sin.get(11)?.get(pair)?.to_scalar()?);
             Ok(f64::from(s).atan2(f64::from(c)))
         };
         let wrapped = |x: f64| x.sin().atan2(x.cos());
         // Inverse frequencies from the model's own tables: 44 channels 1, 0.657933 …; 42 channels 1, 0.644947 ….
-        for (pair, expected) in [(0, 8.0), (1, 8.0 * 0.657933), (22, 1.0), (23, 0.644947), (43, 2.0), (44, 2.0 * 0.644947)] {
+        for (pair, expected) in
+            [(0, 8.0), (1, 8.0 * 0.657933), (22, 1.0), (23, 0.644947), (43, 2.0), (44, 2.0 * 0.644947)]
+        {
             assert!((angle(pair)? - wrapped(expected)).abs() < 1e-5, "pair {pair}");
         }
         Ok(())

@@ -15,7 +15,9 @@ impl<'a> Numbers<'a> {
     pub(crate) fn of(tensor: &'a Tensor) -> Result<Numbers<'a>> {
         let (storage, layout) = tensor.storage_and_layout();
         match (storage.deref(), layout.contiguous_offsets()) {
-            (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => Ok(Numbers { storage: Box::new(storage), range: start..end }),
+            (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => {
+                Ok(Numbers { storage: Box::new(storage), range: start..end })
+            }
             _ => candle_core::bail!(
                 "a kernel takes contiguous f32 in main memory; it was given {:?} {:?} on {:?}",
                 tensor.dtype(),

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use kvcache::{CrossKvCache, RollingKvCache, Window};
-use pipeline::config::TransformerConfig;
+use pipeline::config::{MotionWindowConfig, TransformerConfig};
 use pipeline::denoiser::{Denoiser, Level, Schedule};
 use pipeline::models::dit::{ChunkConditions, Dit, Memory, TimeEmbedding};
-use pipeline::motion_window::{MotionWindow, MotionWindowConfig};
+use pipeline::motion_window::MotionWindow;
 use pipeline::noise::Noise;
 use pipeline::weights::Checkpoint;
 use pipeline::world::{Cancel, Keys};
+use serde_json::Value;
 
 use super::{Golden, assert_close, largest_difference};
 
@@ -25,7 +26,8 @@ fn one_forward_and_its_intermediates() {
 #[test]
 fn rollouts_over_a_window_that_rolls() {
     super::for_each_folder("lingbot", |dir| {
-        for name in ["dit_rollout_v2", "dit_rollout_v1sched", "dit_rollout_prompt_switch", "dit_rollout_interactive_kv"] {
+        for name in ["dit_rollout_v2", "dit_rollout_v1sched", "dit_rollout_prompt_switch", "dit_rollout_interactive_kv"]
+        {
             check_rollout(dir, "dit_tiny_weights", name);
         }
     });
@@ -33,18 +35,34 @@ fn rollouts_over_a_window_that_rolls() {
 
 #[test]
 fn a_rollout_with_heads_of_128_past_its_window() {
-    super::for_each_folder("lingbot", |dir| check_rollout(dir, "dit_rw_weights", "dit_rw_rollout"));
+    super::for_each_folder("lingbot", |dir| {
+        if has_large_rollout(dir) {
+            check_rollout(dir, "dit_rw_weights", "dit_rw_rollout");
+        }
+    });
 }
 
 #[test]
 fn a_rollout_in_bfloat16_points_the_same_way() {
-    super::for_each_folder("lingbot", check_bf16_rollout);
+    super::for_each_folder("lingbot", |dir| {
+        if has_large_rollout(dir) {
+            check_bf16_rollout(dir);
+        }
+    });
+}
+
+/// The weights with heads of 128 are too large for this repository: see `tests/golden/README.md`.
+fn has_large_rollout(dir: &Path) -> bool {
+    let here = dir.join("dit_rw_weights.safetensors").exists();
+    if !here {
+        println!("{}: not recorded here", dir.display());
+    }
+    here
 }
 
 fn open(dir: &Path, weights: &str) -> (Dit, TransformerConfig) {
     let path = dir.join(format!("{weights}.safetensors"));
-    let config: TransformerConfig =
-        serde_json::from_value(Golden::open(&path).json("config")).expect("a transformer's configuration");
+    let config: TransformerConfig = Golden::open(&path).json("config");
     let checkpoint = Checkpoint::from_bytes(&std::fs::read(&path).expect("weights")).expect("weights");
     let dit = Dit::load(&config, &checkpoint.root()).expect("every tensor");
     checkpoint.finish().expect("nothing else");
@@ -56,7 +74,10 @@ fn check_single_forward(dir: &Path) {
     let golden = Golden::open(&dir.join("dit_single_forward.safetensors"));
     let x = golden.get("x");
     let channels = config.out_channels;
-    let (noisy, fixed) = (x.narrow(0, 0, channels).expect("noisy"), x.narrow(0, channels, config.in_channels - channels).expect("fixed"));
+    let (noisy, fixed) = (
+        x.narrow(0, 0, channels).expect("noisy"),
+        x.narrow(0, channels, config.in_channels - channels).expect("fixed"),
+    );
     let t: f64 = golden.raw("t").flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("t")[0].into();
     let cam = golden.get("cam");
 
@@ -64,7 +85,12 @@ fn check_single_forward(dir: &Path) {
     assert_close("temb", &time.embedding.unsqueeze(0).expect("row"), &golden.raw("temb"), TOLERANCE);
     let projection = time.projection.flatten_all().and_then(|p| p.unsqueeze(0)).expect("row");
     assert_close("timestep_proj", &projection, &golden.raw("timestep_proj"), TOLERANCE);
-    assert_close("text_emb", &dit.embed_text(&golden.get("context")).expect("text"), &golden.get("text_emb"), TOLERANCE);
+    assert_close(
+        "text_emb",
+        &dit.embed_text(&golden.get("context")).expect("text"),
+        &golden.get("text_emb"),
+        TOLERANCE,
+    );
     assert_close("cam_patch", &dit.patch_camera(&cam).expect("camera"), &golden.get("cam_patch"), TOLERANCE);
     let camera_mlp = dit.embed_camera(&cam).and_then(|e| e - dit.patch_camera(&cam)?).expect("camera");
     assert_close("c2ws_mlp_out", &camera_mlp, &golden.get("c2ws_mlp_out"), TOLERANCE);
@@ -93,7 +119,12 @@ fn check_single_forward(dir: &Path) {
     for (i, block) in dit.blocks().iter().enumerate() {
         let modulation = block.modulate(&time.projection).expect("modulation");
         let heads = block.look_back(&h, &modulation, &mut memory).expect("attention");
-        assert_close(&format!("block{i}_selfattn_out_heads"), &heads, &rows(&golden, &format!("block{i}_selfattn_out_heads")), TOLERANCE);
+        assert_close(
+            &format!("block{i}_selfattn_out_heads"),
+            &heads,
+            &rows(&golden, &format!("block{i}_selfattn_out_heads")),
+            TOLERANCE,
+        );
         h = block.forward(&h, &time.projection, &mut memory).expect("block");
         assert_close(&format!("block{i}_out"), &h, &golden.get(&format!("block{i}_out")), TOLERANCE);
     }
@@ -110,7 +141,14 @@ fn check_single_forward(dir: &Path) {
 
 /// `y_nocam_startframe5`: without a camera, and as frame 5 of a video whose first frames were never made. The reference's buffer
 /// then shows rows that nobody wrote: keys and values of zero, as many as frames are missing and the window has room for.
-fn check_start_in_the_middle(dit: &Dit, golden: &Golden, noisy: &Tensor, fixed: &Tensor, time: &TimeEmbedding, prompt: &CrossKvCache) {
+fn check_start_in_the_middle(
+    dit: &Dit,
+    golden: &Golden,
+    noisy: &Tensor,
+    fixed: &Tensor,
+    time: &TimeEmbedding,
+    prompt: &CrossKvCache,
+) {
     const FIRST_FRAME: usize = 5;
     let config = dit.config();
     let (_, frames, height, width) = noisy.dims4().expect("a latent");
@@ -154,7 +192,7 @@ fn check_history(golden: &Golden, prefix: &str, cache: &RollingKvCache) {
 /// A rollout's recorded conditions.
 struct Rollout {
     golden: Golden,
-    dit: Dit,
+    denoiser: Denoiser,
     config: TransformerConfig,
     /// `(C, F, h, w)`
     shape: [usize; 4],
@@ -178,29 +216,30 @@ impl Rollout {
         // Where the recording names its cache, that; else what its weights' configuration says.
         let (mut total, mut sink) = (config.sliding_window_num_frames, config.sink_size);
         if golden.metadata.contains_key("indices") {
-            let tokens = golden.json("tokens_per_frame").as_u64().expect("tokens") as usize;
-            let row = &golden.json("indices")[0];
+            let tokens = golden.json::<Value>("tokens_per_frame").as_u64().expect("tokens") as usize;
+            let row = &golden.json::<Value>("indices")[0];
             let frames = |key: &str| row[key].as_u64().expect("rows") as usize / tokens;
             (total, sink) = (frames("cache_size"), frames("sink"));
         }
         let window = Window::new(total, sink, shape[1]).expect("possible");
-        Rollout { chunks: golden.count("c", ".x0"), golden, dit, config, shape, window }
+        let timesteps: Vec<f32> = golden.raw("timesteps").to_vec1().expect("timesteps");
+        let levels = timesteps.into_iter().map(|t| Level { t, sigma: t / 1000.0 }).collect();
+        let denoiser = Denoiser::new(dit, &Schedule { levels }).expect("time embeddings");
+        Rollout { chunks: golden.count("c", ".x0"), golden, denoiser, config, shape, window }
     }
 
-    /// Make the first `chunks` chunks as recorded; look at each one's latent and the history behind it.
-    fn run(&self, denoiser: &Denoiser, chunks: usize, choices: Choices, mut look: impl FnMut(usize, &Tensor, &RollingKvCache)) {
+    /// Make the chunks as recorded; look at each one's latent and the history behind it.
+    fn run(&self, choices: Choices, mut look: impl FnMut(usize, &Tensor, &RollingKvCache)) {
+        let denoiser = &self.denoiser;
         let [_, frames, height, width] = self.shape;
         let prompt = |name: &str| denoiser.dit().read_prompt(&self.golden.get(name)).expect("prompt");
-        let prompts = if self.golden.has("prompt") {
-            vec![prompt("prompt")]
-        } else {
-            vec![prompt("prompt0"), prompt("prompt1")]
-        };
+        let prompts =
+            if self.golden.has("prompt") { vec![prompt("prompt")] } else { vec![prompt("prompt0"), prompt("prompt1")] };
         let condition = self.golden.get("condition");
         let pieces = condition.dim(1).expect("frames") / frames;
         let mut motion = choices.motion.map(MotionWindow::new);
         let mut history = RollingKvCache::new(self.window.clone(), self.config.num_layers, height * width / 4);
-        for chunk in 0..chunks {
+        for chunk in 0..self.chunks {
             let get = |name: &str| self.golden.get(&format!("c{chunk}.{name}"));
             let steps = self.golden.count(&format!("c{chunk}.step_noise"), "_btchw");
             let mut noise = vec![get("init_noise")];
@@ -223,25 +262,20 @@ impl Rollout {
     }
 
     fn controls(&self, chunk: usize) -> Vec<Keys> {
-        let recorded = &self.golden.json("indices")[chunk]["actions"];
+        let recorded = &self.golden.json::<Value>("indices")[chunk]["actions"];
         let items = recorded.as_array().expect("one item a latent frame").iter();
-        items.map(|item| Keys::from_tokens(item.as_array().expect("tokens").iter().filter_map(|k| k.as_str()))).collect()
+        items
+            .map(|item| Keys::from_tokens(item.as_array().expect("tokens").iter().filter_map(|k| k.as_str())))
+            .collect()
     }
 
     fn x0(&self, chunk: usize) -> Tensor {
         self.golden.get(&format!("c{chunk}.x0"))
     }
-
-    /// The levels of the recorded timesteps.
-    fn schedule(&self) -> Schedule {
-        let timesteps: Vec<f32> = self.golden.raw("timesteps").to_vec1().expect("timesteps");
-        Schedule { levels: timesteps.into_iter().map(|t| Level { t, sigma: t / 1000.0 }).collect() }
-    }
 }
 
 fn check_rollout(dir: &Path, weights: &str, name: &str) {
     let rollout = Rollout::open(dir, weights, name);
-    let denoiser = Denoiser::new(open(dir, weights).0, &rollout.schedule()).expect("time embeddings");
     // A recording does not say when its prompt changed, nor with which numbers its memory was shortened. Of all that could
     // have been, at least one must give every latent; which one is printed.
     let never = rollout.chunks;
@@ -252,12 +286,14 @@ fn check_rollout(dir: &Path, weights: &str, name: &str) {
     if name.ends_with("interactive_kv") {
         let frames = rollout.window.total();
         let configs = (0..=frames).flat_map(|moving| (0..=moving).map(move |still| (moving, still)));
-        let configs = configs.flat_map(|(moving, still)| (1..=3).map(move |still_chunks| MotionWindowConfig { moving, still, still_chunks }));
+        let configs = configs.flat_map(|(moving, still)| {
+            (1..=3).map(move |still_chunks| MotionWindowConfig { moving, still, still_chunks })
+        });
         candidates = configs.map(|motion| Choices { switch: never, motion: Some(motion) }).collect();
     }
     let fits = |choices: &Choices| {
         let mut worst: f64 = 0.0;
-        rollout.run(&denoiser, rollout.chunks, *choices, |chunk, x0, _| {
+        rollout.run(*choices, |chunk, x0, _| {
             worst = worst.max(largest_difference(name, x0, &rollout.x0(chunk)).0);
         });
         worst <= TOLERANCE
@@ -265,7 +301,7 @@ fn check_rollout(dir: &Path, weights: &str, name: &str) {
     let all: Vec<_> = candidates.iter().copied().filter(|c| candidates.len() == 1 || fits(c)).collect();
     println!("{name}: {all:?}");
     let choices = *all.first().expect("some switch, some window reproduces the recording");
-    rollout.run(&denoiser, rollout.chunks, choices, |chunk, x0, history| {
+    rollout.run(choices, |chunk, x0, history| {
         assert_close(&format!("{name} c{chunk}.x0"), x0, &rollout.x0(chunk), TOLERANCE);
         check_history(&rollout.golden, &format!("c{chunk}."), history);
         if chunk + 1 == rollout.chunks {
@@ -290,10 +326,11 @@ fn check_bf16_rollout(dir: &Path) {
     let mut rollout = Rollout::open(dir, "dit_rw_weights", "dit_rw_rollout_bf16");
     let prompt = Golden::open(&dir.join("dit_rw_rollout.safetensors")).raw("prompt");
     rollout.golden.tensors.entry("prompt".into()).or_insert(prompt);
-    let denoiser = Denoiser::new(open(dir, "dit_rw_weights").0, &rollout.schedule()).expect("time embeddings");
     let choices = Choices { switch: rollout.chunks, motion: None };
-    rollout.run(&denoiser, rollout.chunks, choices, |chunk, x0, _| {
-        let dot = |a: &Tensor, b: &Tensor| (a * b).and_then(|p| p.sum_all()).and_then(|s| s.to_scalar::<f32>()).expect("a sum");
+    rollout.run(choices, |chunk, x0, _| {
+        let dot = |a: &Tensor, b: &Tensor| {
+            (a * b).and_then(|p| p.sum_all()).and_then(|s| s.to_scalar::<f32>()).expect("a sum")
+        };
         let theirs = rollout.x0(chunk);
         let cosine = dot(x0, &theirs) / (dot(x0, x0) * dot(&theirs, &theirs)).sqrt();
         println!("bf16 c{chunk}.x0: cosine {cosine:.6}");

@@ -28,7 +28,8 @@ fn check_traces(path: &Path) {
         let field = |key: &str| name.split('_').find_map(|part| part.strip_prefix(key)?.parse::<usize>().ok());
         let chunk = rows[0].global_end;
         let total = field("size").unwrap_or_else(|| rows.iter().map(|row| row.buffer.len()).max().expect("rows"));
-        let mut window = Window::new(total, field("sink").unwrap_or(0), field("chunk").unwrap_or(chunk)).expect("possible");
+        let mut window =
+            Window::new(total, field("sink").unwrap_or(0), field("chunk").unwrap_or(chunk)).expect("possible");
         for row in &rows {
             while window.current().start < row.chunk * chunk {
                 window.advance();

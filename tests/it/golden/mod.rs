@@ -4,14 +4,18 @@
 //! there as well: other weights, shapes, windows and seeds. Each check takes its shapes from the files and prints the
 //! largest difference and where it is.
 
+mod camera;
 mod dit;
 mod kv;
 mod scheduler;
+mod text;
 
 use std::collections::BTreeMap;
+use std::ops::Index;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use serde::de::DeserializeOwned;
 
 /// Run `check` on every folder of this name.
 fn for_each_folder(name: &str, check: impl Fn(&Path)) {
@@ -29,6 +33,7 @@ fn for_each_folder(name: &str, check: impl Fn(&Path)) {
 /// One safetensors file: its tensors and the text in its header.
 struct Golden {
     name: String,
+    file: Vec<u8>,
     tensors: BTreeMap<String, Tensor>,
     metadata: BTreeMap<String, String>,
 }
@@ -40,7 +45,7 @@ impl Golden {
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).expect("a safetensors file");
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Golden { name, tensors: tensors.into_iter().collect(), metadata }
+        Golden { name, tensors: tensors.into_iter().collect(), metadata, file: bytes }
     }
 
     fn has(&self, tensor: &str) -> bool {
@@ -49,8 +54,7 @@ impl Golden {
 
     /// A tensor as f32, as it is stored.
     fn raw(&self, tensor: &str) -> Tensor {
-        let found = self.tensors.get(tensor).unwrap_or_else(|| panic!("{}: no tensor {tensor}", self.name));
-        found.to_dtype(DType::F32).expect("a cast")
+        self[tensor].to_dtype(DType::F32).expect("a cast")
     }
 
     /// A tensor as f32 without its batch dimension of one.
@@ -58,15 +62,55 @@ impl Golden {
         self.raw(tensor).squeeze(0).expect("a batch of one")
     }
 
-    fn json(&self, key: &str) -> serde_json::Value {
+    /// The JSON under `key` in the header.
+    fn json<T: DeserializeOwned>(&self, key: &str) -> T {
         let text = self.metadata.get(key).unwrap_or_else(|| panic!("{}: no metadata {key}", self.name));
-        serde_json::from_str(text).expect("JSON in the header")
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{}: metadata {key}: {error}", self.name))
+    }
+
+    /// The tensor whose name begins so, if there is one.
+    fn with_prefix(&self, prefix: &str) -> Option<(&str, &Tensor)> {
+        let found = self.tensors.iter().find(|(name, _)| name.starts_with(prefix));
+        found.map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// A tensor of bytes.
+    fn bytes(&self, tensor: &str) -> Vec<u8> {
+        self[tensor].flatten_all().and_then(|t| t.to_vec1()).unwrap_or_else(|error| panic!("{tensor}: {error}"))
     }
 
     /// How many tensors are called `prefix{0..}suffix`.
     fn count(&self, prefix: &str, suffix: &str) -> usize {
         (0..).take_while(|i| self.has(&format!("{prefix}{i}{suffix}"))).count()
     }
+}
+
+/// A tensor as it is stored.
+impl Index<&str> for Golden {
+    type Output = Tensor;
+
+    fn index(&self, tensor: &str) -> &Tensor {
+        self.tensors.get(tensor).unwrap_or_else(|| panic!("{}: no tensor {tensor}", self.name))
+    }
+}
+
+/// The model directory that ships with the project.
+fn pocket_weights() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../pocket/weights")
+}
+
+/// Pixels are truncated to bytes, so a hair's difference can move one by one: at most one in a thousand, and by no more.
+#[track_caller]
+fn assert_frames_close(what: &str, found: &[u8], expected: &[u8]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let off = |least: u8| found.iter().zip(expected).filter(|(a, b)| a.abs_diff(**b) >= least).count();
+    println!("{what:<48} {} of {} bytes differ, {} by more than one", off(1), expected.len(), off(2));
+    assert!(
+        off(2) == 0 && off(1) * 1000 <= expected.len(),
+        "{what}: {} bytes differ, {} by more than one",
+        off(1),
+        off(2)
+    );
 }
 
 /// Print the largest difference and where it is, and insist that it is within `tolerance`.

@@ -27,7 +27,12 @@ fn check_scheduler(path: &Path) {
         };
         assert_close(&format!("{version}.sigmas (shift {shift})"), &column(|l| l.sigma), &sigmas, 1e-6);
         // One part in a million of 1000.
-        assert_close(&format!("{version}.all_timesteps"), &column(|l| l.t), &golden.raw(&format!("{version}.all_timesteps")), 1e-3);
+        assert_close(
+            &format!("{version}.all_timesteps"),
+            &column(|l| l.t),
+            &golden.raw(&format!("{version}.all_timesteps")),
+            1e-3,
+        );
 
         // The file does not say which nominal steps were taken: they are found in the table, and must be there exactly.
         let t: Vec<f32> = golden.raw(&format!("{version}.timesteps")).to_vec1().expect("steps");
@@ -46,7 +51,12 @@ fn check_scheduler(path: &Path) {
                 assert_close(&format!("{version}.{dtype}.{i}.x0"), &clean, &get("x0"), tolerance * scale);
                 if i + 1 < levels.len() {
                     let noisy = renoise(&get("x0"), &get("noise"), levels[i + 1].sigma).expect("renoised");
-                    assert_close(&format!("{version}.{dtype}.{i}.renoised"), &noisy, &get("renoised"), tolerance * scale);
+                    assert_close(
+                        &format!("{version}.{dtype}.{i}.renoised"),
+                        &noisy,
+                        &get("renoised"),
+                        tolerance * scale,
+                    );
                 }
             }
         }
