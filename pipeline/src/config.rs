@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::weights::LoadError;
+
 /// `transformer/config.json`: the causal diffusion transformer.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct TransformerConfig {
@@ -98,6 +100,69 @@ impl Default for VaeConfig {
                 1.1253, 2.8251, 1.9160,
             ],
         }
+    }
+}
+
+impl VaeConfig {
+    /// Pixels folded into one, each way.
+    pub fn patch(&self) -> usize {
+        self.patch_size.unwrap_or(1)
+    }
+
+    /// Channels of a folded picture.
+    pub fn picture_channels(&self) -> usize {
+        3 * self.patch() * self.patch()
+    }
+
+    /// An error if no such autoencoder can be: which value, and what is allowed.
+    pub fn check(&self) -> Result<(), LoadError> {
+        // Beyond any published autoencoder, and small enough that no product of two overflows.
+        const CHANNELS_MAX: usize = 1 << 14;
+        const LEVELS_MAX: usize = 8;
+        let refuse = |reason: String| Err(LoadError::File { file: "vae/config.json".into(), reason });
+        let decoder_base = self.decoder_base_dim.unwrap_or(self.base_dim);
+        for (name, value, most) in [
+            ("base_dim", self.base_dim, CHANNELS_MAX),
+            ("decoder_base_dim", decoder_base, CHANNELS_MAX),
+            ("z_dim", self.z_dim, CHANNELS_MAX),
+            ("num_res_blocks", self.num_res_blocks, 64),
+            ("dim_mult: levels", self.dim_mult.len(), LEVELS_MAX),
+        ] {
+            if value == 0 || value > most {
+                return refuse(format!("{name} is {value}: it must be 1 to {most}"));
+            }
+        }
+        for multiple in &self.dim_mult {
+            match multiple.checked_mul(self.base_dim.max(decoder_base)) {
+                Some(1..=CHANNELS_MAX) => (),
+                _ => return refuse(format!("dim_mult {multiple} must give 1 to {CHANNELS_MAX} channels")),
+            }
+        }
+        if self.temporal_downsample.len() + 1 != self.dim_mult.len() {
+            let (levels, steps) = (self.dim_mult.len(), self.temporal_downsample.len());
+            return refuse(format!(
+                "temperal_downsample has {steps} values: {levels} levels have {} between",
+                levels - 1
+            ));
+        }
+        // Every level of the decoder but the last halves its channels.
+        if let Some(multiple) =
+            self.dim_mult.iter().skip(1).find(|&multiple| !(decoder_base * multiple).is_multiple_of(2))
+        {
+            return refuse(format!("dim_mult {multiple} of {decoder_base} channels must be even"));
+        }
+        if !matches!(self.patch(), 1 | 2) {
+            return refuse(format!("patch_size is {}: it must be 1 or 2", self.patch()));
+        }
+        for (name, values) in [("latents_mean", &self.latents_mean), ("latents_std", &self.latents_std)] {
+            if values.len() != self.z_dim || !values.iter().all(|value| value.is_finite()) {
+                return refuse(format!("{name} must be {} finite numbers: one a latent channel", self.z_dim));
+            }
+        }
+        if !self.latents_std.iter().all(|&std| std > 0.0) {
+            return refuse("latents_std must be positive".into());
+        }
+        Ok(())
     }
 }
 

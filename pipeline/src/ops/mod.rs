@@ -8,10 +8,16 @@
 
 pub mod activation;
 pub mod attention;
+pub mod channel_norm;
+pub mod conv;
 pub mod linear;
 pub mod norm;
 pub mod patch;
+pub mod pixels;
 pub mod rope;
+pub mod spatial_attention;
+mod vector;
+pub mod video;
 
 pub use candle_core::{Device, Result, Tensor};
 pub use linear::Linear;
