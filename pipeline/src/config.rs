@@ -339,9 +339,19 @@ impl VaeConfig {
         })
     }
 
+    /// Pixels folded into one, each way.
+    pub fn patch(&self) -> usize {
+        self.patch_size.unwrap_or(1)
+    }
+
+    /// Channels of a folded picture.
+    pub fn picture_channels(&self) -> usize {
+        3 * self.patch() * self.patch()
+    }
+
     /// Pixels on a side to one latent value.
     pub fn spatial_factor(&self) -> usize {
-        self.patch_size.unwrap_or(1) << (self.dim_mult.len() - 1)
+        self.patch() << (self.dim_mult.len() - 1)
     }
 
     /// Video frames to one latent frame after the first.

@@ -90,7 +90,7 @@ pub fn text_encoder(config: &TextConfig) -> Tensors {
 
 pub fn vae(config: &VaeConfig) -> Tensors {
     let mut list = List(Vec::new());
-    let pixels = 3 * config.patch_size.unwrap_or(1).pow(2);
+    let pixels = config.picture_channels();
     let z = config.z_dim;
 
     let (base, last) = (config.base_dim, config.dim_mult.len() - 1);

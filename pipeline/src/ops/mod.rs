@@ -8,17 +8,23 @@
 
 pub mod activation;
 pub mod attention;
+pub mod channel_norm;
+pub mod conv;
 pub mod flow;
 pub mod linear;
 pub mod norm;
 pub mod patch;
+pub mod pixels;
 pub mod relative_attention;
 pub mod residual;
 pub mod rope;
 mod simd;
+pub mod spatial_attention;
 mod storage;
 #[cfg(test)]
 mod testing;
+mod vector;
+pub mod video;
 
 pub use candle_core::{Device, Error, Result, Tensor};
 pub use linear::Linear;

@@ -7,8 +7,10 @@
 mod camera;
 mod dit;
 mod kv;
+mod pocket;
 mod scheduler;
 mod text;
+mod vae;
 
 use std::collections::BTreeMap;
 use std::ops::Index;

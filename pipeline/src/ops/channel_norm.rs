@@ -1,0 +1,141 @@
+//! Wan's norm over the channels of a pixel, with the SiLU that follows it in every residual block.
+//!
+//! `x / max(‖x‖₂, 1e-12) · √C · γ`: a root-mean-square norm, but with the epsilon as a floor of the norm.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::vector::{exp, for_each_isa};
+use super::video::{Shape, Video};
+use super::{Result, Tensor};
+
+#[derive(Debug, Clone)]
+pub struct ChannelNorm {
+    /// `√C · γ`
+    gain: Vec<f32>,
+}
+
+impl ChannelNorm {
+    /// `gamma`: any shape with one value a channel.
+    pub fn new(gamma: &Tensor) -> Result<ChannelNorm> {
+        let mut gain = gamma.flatten_all()?.to_vec1::<f32>()?;
+        let root = (gain.len() as f32).sqrt();
+        gain.iter_mut().for_each(|g| *g *= root);
+        Ok(ChannelNorm { gain })
+    }
+
+    /// Norm, then SiLU, with a border: ready for a 3×3 convolution.
+    pub fn silu(&self, x: &Video) -> Video {
+        self.map_rows(x, 1, norm_silu)
+    }
+
+    /// The norm alone, without a border.
+    pub fn apply(&self, x: &Video) -> Video {
+        self.map_rows(x, 0, norm)
+    }
+
+    fn map_rows(&self, x: &Video, border: usize, row: fn(&[f32], &[f32], &mut [f32])) -> Video {
+        assert_eq!(x.shape.channels, self.gain.len(), "a norm fits its channels");
+        let shape = Shape { border, ..x.shape };
+        let frames = x.frames.iter().map(|frame| {
+            let mut out = vec![0.0; shape.values()];
+            let rows = &mut out[border * shape.row()..][..shape.height * shape.row()];
+            rows.par_chunks_mut(shape.row()).with_min_len(8).enumerate().for_each(|(y, out)| {
+                let inner = border * shape.channels;
+                let out = &mut out[inner..inner + shape.width * shape.channels];
+                row(&frame[x.shape.row_range(y)], &self.gain, out);
+            });
+            Arc::new(out)
+        });
+        Video { shape, frames: frames.collect() }
+    }
+}
+
+for_each_isa! {
+    fn norm_silu(x: &[f32], gain: &[f32], out: &mut [f32]) = norm_silu_body;
+}
+for_each_isa! {
+    fn norm(x: &[f32], gain: &[f32], out: &mut [f32]) = norm_body;
+}
+
+#[inline(always)]
+fn norm_silu_body(x: &[f32], gain: &[f32], out: &mut [f32]) {
+    norm_then(x, gain, out, |y| y / (1.0 + exp(-y)));
+}
+
+#[inline(always)]
+fn norm_body(x: &[f32], gain: &[f32], out: &mut [f32]) {
+    norm_then(x, gain, out, |y| y);
+}
+
+#[inline(always)]
+fn norm_then(x: &[f32], gain: &[f32], out: &mut [f32], then: impl Fn(f32) -> f32) {
+    // Sixteen channels at a time, in arrays: a loop over all the channels of one pixel is too short to be unrolled well.
+    let (gains, last_gains) = gain.as_chunks::<16>();
+    for (x, out) in x.chunks_exact(gain.len()).zip(out.chunks_exact_mut(gain.len())) {
+        let (xs, last_xs) = x.as_chunks::<16>();
+        let (outs, last_outs) = out.as_chunks_mut::<16>();
+        let scale = 1.0 / sum_of_squares(xs, last_xs).sqrt().max(1e-12);
+        for ((out, x), gain) in outs.iter_mut().zip(xs).zip(gains) {
+            for i in 0..16 {
+                out[i] = then(x[i] * scale * gain[i]);
+            }
+        }
+        for ((out, x), gain) in last_outs.iter_mut().zip(last_xs).zip(last_gains) {
+            *out = then(x * scale * gain);
+        }
+    }
+}
+
+#[inline(always)]
+fn sum_of_squares(xs: &[[f32; 16]], last: &[f32]) -> f32 {
+    // Sixteen sums side by side, then added in pairs: one running sum could not become a vector.
+    let mut sums = [0f32; 16];
+    for x in xs {
+        for i in 0..16 {
+            sums[i] += x[i] * x[i];
+        }
+    }
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            sums[i] += sums[i + half];
+        }
+    }
+    sums[0] + last.iter().map(|x| x * x).sum::<f32>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn norm_and_silu_agree_with_the_formula() {
+        for (channels, height, width) in [(1, 1, 1), (3, 2, 5), (16, 3, 4), (24, 9, 7), (37, 5, 2)] {
+            let mut values: Vec<f32> =
+                (0..channels * 2 * height * width).map(|i| ((i * 37 % 101) as f32 - 50.0) / 9.0).collect();
+            // One pixel of one frame is all zero: its norm is the floor, not a division by zero.
+            (0..channels).for_each(|c| values[c * 2 * height * width] = 0.0);
+            let x = Tensor::from_vec(values, (channels, 2, height, width), &Device::Cpu).expect("sizes fit");
+            let gamma = Tensor::arange(1f32, channels as f32 + 1.0, &Device::Cpu).expect("a range");
+            let plain = || -> Result<(Tensor, Tensor)> {
+                let norm = x.sqr()?.sum_keepdim(0)?.sqrt()?.maximum(1e-12)?;
+                let y = x.broadcast_div(&norm)?.affine((channels as f64).sqrt(), 0.0)?;
+                let y = y.broadcast_mul(&gamma.reshape((channels, 1, 1, 1))?)?;
+                Ok((y.clone(), (&y / (y.neg()?.exp()? + 1.0)?)?))
+            };
+            let (normed, silu) = plain().expect("plain");
+            let op = ChannelNorm::new(&gamma).expect("a vector");
+            let video = Video::from_tensor(&x).expect("four dimensions");
+            let check = |ours: Video, plain: Tensor| {
+                let ours = ours.to_tensor().expect("back");
+                let scale = plain.abs().expect("abs").max_all().expect("max").to_scalar::<f32>().expect("one").max(1.0);
+                let off = (ours - plain).expect("same shape").abs().expect("abs").max_all().expect("max");
+                assert!(off.to_scalar::<f32>().expect("one") < 1e-6 * scale, "{channels}x{height}x{width}: {off}");
+            };
+            check(op.apply(&video), normed);
+            check(op.silu(&video), silu);
+        }
+    }
+}

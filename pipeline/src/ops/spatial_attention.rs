@@ -1,0 +1,150 @@
+//! Attention of every pixel of a frame to every other, one head: what stands in the middle of the autoencoder.
+//!
+//! The scores of all pixels with all pixels would be 156 MB at 832×480; they are made for a few queries at a time.
+
+use std::sync::Arc;
+
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use super::vector::{exp, for_each_isa};
+use super::video::{Shape, Video};
+
+/// Scores that one task holds: 1 MiB.
+const SCORES: usize = 1 << 18;
+
+/// `qkv`: 3·C channels, queries then keys then values → C channels.
+pub fn spatial_attention(qkv: &Video) -> Video {
+    let Shape { height, width, channels: triple, border } = qkv.shape;
+    assert!(border == 0 && triple % 3 == 0, "queries, keys and values side by side");
+    let (channels, positions) = (triple / 3, height * width);
+    // Few enough for the bound, enough tasks for all threads, and no fewer than a matrix product is good at.
+    let queries = (SCORES / positions).min(positions.div_ceil(2 * rayon::current_num_threads())).clamp(8, 256);
+    let frames = qkv.frames.iter().map(|frame| {
+        let mut out = vec![0f32; positions * channels];
+        out.par_chunks_mut(queries * channels).enumerate().for_each_init(Vec::new, |scores, (i, out)| {
+            let count = out.len() / channels;
+            scores.resize(count * positions, 0.0);
+            let (q, k, v) = (&frame[i * queries * triple..], &frame[channels..], &frame[2 * channels..]);
+            product(
+                (count, positions, channels),
+                scores,
+                Matrix { values: q, rows: triple, columns: 1 },
+                // Keys as columns.
+                Matrix { values: k, rows: 1, columns: triple },
+                1.0 / (channels as f32).sqrt(),
+            );
+            scores.chunks_exact_mut(positions).for_each(softmax);
+            product(
+                (count, channels, positions),
+                out,
+                Matrix { values: scores, rows: positions, columns: 1 },
+                Matrix { values: v, rows: triple, columns: 1 },
+                1.0,
+            );
+        });
+        Arc::new(out)
+    });
+    Video { shape: Shape { channels, ..qkv.shape }, frames: frames.collect() }
+}
+
+/// A matrix inside a slice: how far its rows and its columns lie apart.
+struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+}
+
+impl Matrix<'_> {
+    /// Does it have an element at the last of `rows` and the last of `columns`?
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        (rows - 1) * self.rows + (columns - 1) * self.columns < self.values.len()
+    }
+}
+
+/// `out (m, n) = scale · a (m, k) · b (k, n)`, on this thread.
+fn product((m, n, k): (usize, usize, usize), out: &mut [f32], a: Matrix, b: Matrix, scale: f32) {
+    assert!(m > 0 && n > 0 && k > 0 && out.len() == m * n && a.holds(m, k) && b.holds(k, n));
+    // SAFETY: the last element of each matrix is inside its slice, as asserted, and strides are not negative. `out` is not
+    // read before it is written.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            a.values.as_ptr(),
+            a.columns as isize,
+            a.rows as isize,
+            b.values.as_ptr(),
+            b.columns as isize,
+            b.rows as isize,
+            0.0,
+            scale,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+for_each_isa! {
+    fn softmax(row: &mut [f32]) = softmax_body;
+}
+
+#[inline(always)]
+fn softmax_body(row: &mut [f32]) {
+    // Sixteen side by side, as a single running maximum or sum could not become a vector.
+    let (chunks, rest) = row.as_chunks_mut::<16>();
+    let mut largest = [f32::NEG_INFINITY; 16];
+    for chunk in chunks.iter() {
+        for i in 0..16 {
+            largest[i] = if chunk[i] > largest[i] { chunk[i] } else { largest[i] };
+        }
+    }
+    let largest = largest.iter().chain(rest.iter()).fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let mut sums = [0f32; 16];
+    for chunk in chunks.iter_mut() {
+        for i in 0..16 {
+            chunk[i] = exp(chunk[i] - largest);
+            sums[i] += chunk[i];
+        }
+    }
+    rest.iter_mut().for_each(|x| *x = exp(*x - largest));
+    let scale = 1.0 / (sums.iter().sum::<f32>() + rest.iter().sum::<f32>());
+    row.iter_mut().for_each(|x| *x *= scale);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Result, Tensor};
+    use candle_core::Device;
+
+    #[test]
+    fn attention_in_tiles_agrees_with_the_whole_matrix() {
+        for (channels, height, width, count) in [(4, 1, 1, 1), (8, 3, 5, 2), (24, 17, 19, 1), (6, 40, 30, 1)] {
+            let positions = height * width;
+            let values = (0..3 * channels * count * positions).map(|i| ((i * 7919 % 1009) as f32 - 504.0) / 150.0);
+            let shape = (3 * channels, count, height, width);
+            let x = Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu).expect("sizes fit");
+            let plain = |t: usize| -> Result<Tensor> {
+                let frame = x.narrow(1, t, 1)?.reshape((3, channels, positions))?;
+                let scores = (frame.get(0)?.t()?.matmul(&frame.get(1)?)? / (channels as f64).sqrt())?;
+                let e = scores.broadcast_sub(&scores.max_keepdim(1)?)?.exp()?;
+                let weights = e.broadcast_div(&e.sum_keepdim(1)?)?;
+                weights.matmul(&frame.get(2)?.t()?.contiguous()?)?.t()?.reshape((channels, 1, height, width))
+            };
+            let expected = (0..count).map(plain).collect::<Result<Vec<_>>>().expect("plain");
+            let expected = Tensor::cat(&expected, 1).expect("frames");
+            let video = Video::from_tensor(&x).expect("a video");
+            let ours = spatial_attention(&video).to_tensor().expect("back");
+            let off = (ours - expected).expect("same shape").abs().expect("abs").max_all().expect("max");
+            assert!(off.to_scalar::<f32>().expect("one") < 1e-5, "{channels} channels, {height}x{width}: {off}");
+        }
+    }
+}
