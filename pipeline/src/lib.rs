@@ -12,6 +12,7 @@ pub mod denoiser;
 pub mod expected;
 pub mod first_frame;
 pub mod inspect;
+pub mod lingbot;
 pub mod memory;
 pub mod model_dir;
 pub mod models;

@@ -1,7 +1,7 @@
 //! The networks: one file each, fields named as in the published checkpoints.
 
-mod conv;
 pub mod block;
+mod conv;
 pub mod dit;
 pub mod text;
 pub mod umt5;
