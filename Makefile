@@ -1,0 +1,35 @@
+# Two commands do everything on a fresh Debian machine with Rust: `make run` and `make test`.
+
+ARGS ?=
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: run test build-tools test-tools
+
+# Builds the server and serves the world that ships with it; ARGS go to `causeway serve`.
+run: build-tools
+	cargo run --release --locked --bin causeway -- serve $(ARGS)
+
+# Formatting, lints, every Rust test (with a real browser) and every JavaScript test.
+test: build-tools test-tools
+	cargo fmt --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo nextest run --locked --workspace
+	node --test webui/test/*.test.js
+
+# libjpeg-turbo is built from source: it needs cmake, nasm and a C compiler.
+build-tools:
+	@for tool in cmake:cmake nasm:nasm cc:gcc; do \
+	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
+	done; $(call install)
+
+# The browser test drives Chromium; the page's modules are tested with Node.
+test-tools:
+	@for tool in chromium:chromium node:nodejs; do \
+	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
+	done; $(call install)
+	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+
+# Debian packages named in $$missing, if any.
+define install
+if [ -n "$$missing" ]; then echo "installing$$missing"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends$$missing; fi
+endef
