@@ -303,7 +303,9 @@ impl VaeConfig {
             Some(list) => list,
             None if levels == wan.temporal_downsample.len() + 1 => wan.temporal_downsample,
             None => {
-                return Err(object.wrong("temperal_downsample", format!("a list of {} times true or false", levels - 1)));
+                return Err(
+                    object.wrong("temperal_downsample", format!("a list of {} times true or false", levels - 1))
+                );
             }
         };
         let patch_size = match object.has("patch_size") {
@@ -440,4 +442,4 @@ impl TryFrom<Value> for TextConfig {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

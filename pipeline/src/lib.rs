@@ -8,6 +8,8 @@
 
 pub mod config;
 pub mod expected;
+#[cfg(test)]
+mod fixture;
 pub mod inspect;
 pub mod memory;
 pub mod model_dir;

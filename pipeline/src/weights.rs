@@ -286,4 +286,4 @@ impl<'a> Weights<'a> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;
