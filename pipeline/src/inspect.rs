@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::config::{Lineage, ModelConfig, TextConfig, TransformerConfig, VaeConfig};
 use crate::expected::{self, Tensors};
-use crate::memory::{Human, RolloutBytes, rollout_bytes};
+use crate::memory::{Human, RolloutBytes, RolloutShape, rollout_bytes};
 use crate::model_dir::{Component, Layout, ModelDir};
 use crate::weights::{Checkpoint, LoadError};
 use crate::world::Size;
@@ -61,12 +61,13 @@ pub fn inspect(dir: &ModelDir) -> Result<Report, LoadError> {
 
 impl Report {
     /// What a rollout would hold; by default at the policy's own size and window.
-    pub fn rollout(&self, size: Option<Size>, window: Option<usize>) -> Option<(Size, usize, RolloutBytes)> {
+    pub fn rollout(&self, size: Option<Size>, window: Option<usize>) -> Option<(RolloutShape, RolloutBytes)> {
         let config = self.config.as_ref().ok()?;
-        let size = size.unwrap_or_else(|| config.policy.default_size());
-        let window = window.unwrap_or(config.policy.window);
-        let condition_frames = config.policy.condition_frames;
-        Some((size, window, rollout_bytes(config, size, config.policy.sink.min(window), window, condition_frames)))
+        let mut shape = RolloutShape::of(&config.policy);
+        shape.size = size.unwrap_or(shape.size);
+        shape.window = window.unwrap_or(shape.window);
+        shape.sink = shape.sink.min(shape.window);
+        Some((shape, rollout_bytes(config, &shape)))
     }
 
     /// Nothing is missing or wrong: it will load.
@@ -168,8 +169,8 @@ impl fmt::Display for Report {
             Ok(config) => writeln!(f, "\n{}", config.policy)?,
             Err(reason) => writeln!(f, "\nnot a whole model: {reason}")?,
         }
-        if let Some((size, window, bytes)) = self.rollout(None, None) {
-            writeln!(f, "\na session at {size}, window {window}:\n{bytes}")?;
+        if let Some((shape, bytes)) = self.rollout(None, None) {
+            writeln!(f, "\na session at {}, window {}:\n{bytes}", shape.size, shape.window)?;
         }
         write!(f, "\n{}", if self.is_complete() { "complete" } else { "INCOMPLETE: it will not load" })
     }
@@ -208,7 +209,7 @@ impl fmt::Display for Grouped {
         let digits = self.0.to_string();
         let mut grouped = String::new();
         for (place, digit) in digits.chars().enumerate() {
-            if place > 0 && (digits.len() - place) % 3 == 0 {
+            if place > 0 && (digits.len() - place).is_multiple_of(3) {
                 grouped.push(' ');
             }
             grouped.push(digit);
@@ -218,4 +219,4 @@ impl fmt::Display for Grouped {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -11,6 +11,8 @@ pub mod config;
 pub mod denoiser;
 pub mod expected;
 pub mod first_frame;
+#[cfg(test)]
+mod fixture;
 pub mod inspect;
 pub mod lingbot;
 pub mod memory;

@@ -13,7 +13,7 @@ use crate::camera::CameraPath;
 use crate::config::{ModelConfig, TransformerConfig};
 use crate::denoiser::{Denoiser, Schedule};
 use crate::first_frame;
-use crate::memory::rollout_bytes;
+use crate::memory::{RolloutShape, rollout_bytes};
 use crate::model_dir::{Component, ModelDir};
 use crate::models::dit::{ChunkConditions, Dit, Memory};
 use crate::models::text::TextEncoder;
@@ -67,7 +67,6 @@ const FRAMES_PER_LATENT: usize = 4;
 const MASK_PLANES: usize = 4;
 /// Larger pictures than the published models were trained for (832×480, 1280×720) work; this only bounds the arithmetic.
 const PIXELS_MAX: u64 = 4096 * 2304;
-const DEFAULT_SIZE: Size = Size { width: 832, height: 480 };
 
 impl LingBot {
     pub fn load(dir: &ModelDir) -> Result<LingBot, LoadError> {
@@ -98,8 +97,13 @@ impl World for LingBot {
 
     fn rollout_bytes(&self, init: &Init) -> u64 {
         let config = &self.nets.config;
-        let condition_frames = config.policy.choose_condition_frames(init.condition_frames);
-        rollout_bytes(config, init.size, init.sink, init.window, condition_frames).total()
+        let shape = RolloutShape {
+            size: init.size,
+            sink: init.sink,
+            window: init.window,
+            condition_frames: config.policy.choose_condition_frames(init.condition_frames),
+        };
+        rollout_bytes(config, &shape).total()
     }
 
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {
@@ -128,7 +132,7 @@ fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadError> {
             Some(size) => Sizes::Only(vec![size]),
             None => Sizes::MultiplesOf { multiple: SIDE_MULTIPLE, pixels_max: PIXELS_MAX },
         },
-        default_size: own_size.unwrap_or(DEFAULT_SIZE),
+        default_size: policy.default_size(),
         fps: policy.fps,
         chunk: policy.chunk,
         sink: policy.sink,

@@ -5,11 +5,34 @@
 
 use std::fmt;
 
-use crate::config::{ModelConfig, VaeConfig};
+use crate::config::{ModelConfig, Policy, VaeConfig};
 use crate::expected::{Upsample, decoder_levels};
 use crate::world::Size;
 
 const F32: u64 = 4;
+
+/// What a client chooses that costs memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RolloutShape {
+    pub size: Size,
+    /// Latent frames pinned, and visible in all.
+    pub sink: usize,
+    pub window: usize,
+    /// Video frames encoded for the image condition.
+    pub condition_frames: usize,
+}
+
+impl RolloutShape {
+    /// Where nothing is asked for.
+    pub fn of(policy: &Policy) -> RolloutShape {
+        RolloutShape {
+            size: policy.default_size(),
+            sink: policy.sink,
+            window: policy.window,
+            condition_frames: policy.condition_frames,
+        }
+    }
+}
 
 /// Where a rollout's bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,29 +62,22 @@ impl RolloutBytes {
     }
 }
 
-/// A rollout of this size and window (latent frames, `sink` of them pinned), whose condition was encoded from so many video
-/// frames.
-pub fn rollout_bytes(
-    config: &ModelConfig,
-    size: Size,
-    sink: usize,
-    window: usize,
-    condition_frames: usize,
-) -> RolloutBytes {
+pub fn rollout_bytes(config: &ModelConfig, shape: &RolloutShape) -> RolloutBytes {
+    let size = shape.size;
     let (transformer, policy) = (&config.transformer, &config.policy);
     let side = config.vae.spatial_factor() as u64;
     let latent_pixels = (u64::from(size.width) / side) * (u64::from(size.height) / side);
     let tokens_a_frame = latent_pixels / 4;
     let chunk_tokens = tokens_a_frame * policy.chunk as u64;
     let (width, layers) = (transformer.width() as u64, transformer.num_layers as u64);
-    let condition_latents = (condition_frames as u64 - 1) / config.vae.temporal_factor() as u64 + 1;
+    let condition_frames = (shape.condition_frames as u64).saturating_sub(1) / config.vae.temporal_factor() as u64 + 1;
     // Keys and values, or scale and shift: two rows of the model's width in every block.
     let two_rows = 2 * layers * width * F32;
     RolloutBytes {
-        self_attention: two_rows * tokens_a_frame * policy.stored_frames(sink, window) as u64,
+        self_attention: two_rows * tokens_a_frame * policy.stored_frames(shape.sink, shape.window) as u64,
         cross_attention: two_rows * policy.text_len as u64,
         decoder: decoder_state_bytes(&config.vae, size),
-        condition: condition_latents * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
+        condition: condition_frames * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
         chunk: (two_rows + (width + transformer.attention_head_dim as u64) * F32) * chunk_tokens,
     }
 }
@@ -128,7 +144,7 @@ impl fmt::Display for RolloutBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Lineage, Policy, TextConfig};
+    use crate::config::{Lineage, TextConfig};
 
     fn lingbot(policy: &str) -> ModelConfig {
         let json = r#"{"num_attention_heads": 40, "attention_head_dim": 128, "num_layers": 40, "ffn_dim": 13824}"#;
@@ -143,7 +159,8 @@ mod tests {
 
     #[test]
     fn a_rollout_of_the_14b_holds_what_the_model_says() {
-        let bytes = rollout_bytes(&lingbot("{}"), Size { width: 832, height: 480 }, 9, 18, 21);
+        let config = lingbot("{}");
+        let bytes = rollout_bytes(&config, &RolloutShape::of(&config.policy));
         // 819 200 bytes a token in bf16, 1560 tokens a latent frame, 18 latent frames.
         assert_eq!(bytes.self_attention, 2 * 819_200 * 1560 * 18);
         assert_eq!(bytes.cross_attention, 2 * 819_200 * 512);
@@ -157,11 +174,14 @@ mod tests {
 
     #[test]
     fn a_motion_dependent_window_is_stored_whole() {
-        let size = Size { width: 832, height: 480 };
-        let motion = lingbot(r#"{"moving_window": 12, "still_window": 3, "still_chunks": 2}"#);
+        let (plain, motion) =
+            (lingbot("{}"), lingbot(r#"{"moving_window": 12, "still_window": 3, "still_chunks": 2}"#));
         let check = |sink, window, frames| {
-            let bytes = rollout_bytes(&motion, size, sink, window, 21).self_attention;
-            assert_eq!(bytes, rollout_bytes(&lingbot("{}"), size, sink, frames, 21).self_attention);
+            let held = |config: &ModelConfig, window| {
+                let shape = RolloutShape { sink, window, ..RolloutShape::of(&config.policy) };
+                rollout_bytes(config, &shape).self_attention
+            };
+            assert_eq!(held(&motion, window), held(&plain, frames));
         };
         check(9, 18, 24);
         check(0, 18, 18);

@@ -111,6 +111,14 @@ impl ModelDir {
         &self.name
     }
 
+    /// The whole path, also where it was opened as `.` or through a link.
+    pub fn full_name(&self) -> String {
+        match &self.source {
+            Source::Disk(root) => root.canonicalize().unwrap_or_else(|_| root.clone()).display().to_string(),
+            Source::Embedded(_) => self.name.clone(),
+        }
+    }
+
     /// A file's name for people.
     pub fn show(&self, path: &str) -> String {
         join(&self.name, path)
@@ -299,5 +307,41 @@ impl fmt::Display for Layout {
             Layout::Original => "original Wan/LingBot",
             Layout::TransformerOnly => "transformer only, original names",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture::TempDir;
+
+    #[test]
+    fn the_gallery_is_what_the_list_names() {
+        let dir = TempDir::new();
+        assert!(dir.open().gallery().expect("no list is no gallery").is_empty());
+        dir.write("first_frames/meadow.png", "picture");
+        dir.write("first_frames/prompts.json", r#"{"meadow.png": {"prompt": "a meadow", "time": "noon"}}"#);
+        let gallery = dir.open().gallery().expect("a gallery");
+        let items: Vec<_> =
+            gallery.iter().map(|item| (item.name.as_str(), item.prompt.as_str(), &*item.file)).collect();
+        assert_eq!(items, [("meadow.png", "a meadow", b"picture".as_slice())]);
+
+        let check = |list: &str, part: &str| {
+            dir.write("first_frames/prompts.json", list);
+            let error = dir.open().gallery().expect_err(part).to_string();
+            assert!(error.contains(part), "{error:?} does not say {part:?}");
+        };
+        check(r#"{"desert.png": {"prompt": ""}}"#, "first_frames/desert.png");
+        check(r#"{"../meadow.png": {"prompt": ""}}"#, "not a file beside it");
+        check(r#"{"meadow.png": {}}"#, "missing field `prompt`");
+    }
+
+    #[test]
+    fn the_tokenizer_is_found_in_either_layout() {
+        for path in ["tokenizer/tokenizer.json", "google/umt5-xxl/tokenizer.json"] {
+            let dir = TempDir::new();
+            assert!(dir.open().tokenizer().expect_err("nothing there").to_string().contains(path));
+            dir.write(path, "{}");
+            assert_eq!(&*dir.open().tokenizer().expect("a tokenizer"), b"{}");
+        }
     }
 }

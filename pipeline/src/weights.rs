@@ -291,4 +291,4 @@ impl<'a> Weights<'a> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -208,7 +208,7 @@ impl Lineage {
     pub fn of(dir: &ModelDir) -> Result<Lineage, LoadError> {
         const V1: &str = "lingbot-world-fast";
         let files = dir.network(Component::Transformer)?;
-        let mut named = files.folder == "lingbot_world_fast" || dir.name().to_lowercase().contains(V1);
+        let mut named = files.folder == "lingbot_world_fast" || dir.full_name().to_lowercase().contains(V1);
         for path in files.config.into_iter().chain(["model_index.json".to_owned()]) {
             if dir.has(&path) {
                 let json: Value = serde_json::from_slice(&dir.read(&path)?)

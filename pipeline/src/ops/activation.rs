@@ -26,7 +26,7 @@ fn silu_lanes<const FMA: bool>(x: &[f32], out: &mut [f32]) {
 
 #[inline(always)]
 fn gelu_tanh_lanes<const FMA: bool>(x: &[f32], out: &mut [f32]) {
-    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769;
     for (out, &x) in out.iter_mut().zip(x) {
         let inner = TWICE_SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x);
         *out = x / (1.0 + exp::<FMA>(-inner));

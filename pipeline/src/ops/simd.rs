@@ -60,7 +60,7 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     let p = fma::<FMA>(p, r, 8.333_452e-3);
     let p = fma::<FMA>(p, r, 4.166_579_6e-2);
     let p = fma::<FMA>(p, r, 1.666_666_6e-1);
-    let p = fma::<FMA>(p, r, 5.000_000_1e-1);
+    let p = fma::<FMA>(p, r, 0.5);
     let p = fma::<FMA>(p, r * r, r + 1.0);
     p * f32::from_bits(((n as i32 + 127) as u32) << 23)
 }

@@ -131,10 +131,10 @@ fn largest_difference(what: &str, found: &Tensor, expected: &Tensor) -> (f64, Ve
     };
     let (mut largest, mut at) = (0.0, 0);
     for (i, (found, expected)) in numbers(found).into_iter().zip(numbers(expected)).enumerate() {
-        let difference = (found - expected).abs();
         // A NaN is larger than anything.
-        if !(difference <= largest) {
-            (largest, at) = (if difference.is_nan() { f64::INFINITY } else { difference }, i);
+        let difference = Some((found - expected).abs()).filter(|d| !d.is_nan()).unwrap_or(f64::INFINITY);
+        if difference > largest {
+            (largest, at) = (difference, i);
         }
     }
     let mut index = Vec::new();

@@ -1,0 +1,169 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn transformer() -> Value {
+    json!({"num_attention_heads": 2, "attention_head_dim": 8, "ffn_dim": 32, "num_layers": 1, "text_dim": 12})
+}
+
+fn text() -> Value {
+    json!({"vocab_size": 7, "d_model": 12, "d_kv": 2, "d_ff": 6, "num_layers": 1, "num_heads": 2})
+}
+
+/// `base` with some keys put in.
+fn with(mut base: Value, keys: Value) -> Vec<u8> {
+    let more = keys.as_object().expect("keys").clone();
+    base.as_object_mut().expect("a configuration").extend(more);
+    base.to_string().into_bytes()
+}
+
+fn check<T: std::fmt::Debug>(result: Result<T, LoadError>, part: &str) {
+    let error = result.expect_err(part).to_string();
+    assert!(error.starts_with("x.json: ") && error.contains(part), "{error:?} does not say {part:?}");
+}
+
+#[test]
+fn an_impossible_transformer_is_refused_by_key_and_value() {
+    let refused =
+        |keys: Value, part: &str| check(TransformerConfig::from_json("x.json", &with(transformer(), keys)), part);
+    refused(json!({"num_layers": 0}), "num_layers is 0; it must be a whole number from 1 to 512");
+    refused(json!({"num_layers": "one"}), "num_layers is \"one\"; it must be a whole number");
+    refused(json!({"num_layers": 1.5}), "num_layers is 1.5");
+    refused(json!({"num_layers": -1}), "num_layers is -1");
+    refused(json!({"num_layers": null}), "num_layers is null");
+    refused(json!({"num_layers": 1u64 << 60}), "num_layers is 1152921504606846976");
+    refused(json!({"num_attention_heads": 0}), "num_attention_heads is 0");
+    refused(json!({"ffn_dim": 0}), "ffn_dim is 0");
+    refused(json!({"text_dim": 1e30}), "text_dim is 1e+30");
+    refused(json!({"freq_dim": 255}), "freq_dim is 255; it must be even");
+    refused(json!({"attention_head_dim": 7}), "attention_head_dim is 7; it must be even and at least 6");
+    refused(json!({"attention_head_dim": 4}), "attention_head_dim is 4; it must be even and at least 6");
+    refused(json!({"num_attention_heads": 512, "attention_head_dim": 128}), "heads times head dimension is 65536");
+    refused(json!({"dim": 17}), "dim is 17; it must be 16: 2 heads of 8");
+    refused(json!({"in_channels": 32}), "in_channels is 32; it must be 36");
+    refused(json!({"out_channels": 8, "in_channels": 36}), "in_channels is 36; it must be 20");
+    refused(json!({"patch_size": [1, 1, 1]}), "patch_size is [1,1,1]; it must be [1,2,2]");
+    refused(json!({"qk_norm": "layer_norm"}), "qk_norm is \"layer_norm\"; it must be \"rms_norm_across_heads\"");
+    refused(json!({"cross_attn_norm": false}), "cross_attn_norm is false");
+    refused(json!({"image_dim": 1280}), "image_dim is 1280; it must be null or absent");
+    refused(json!({"added_kv_proj_dim": 5120}), "added_kv_proj_dim is 5120");
+    refused(json!({"eps": 0.0}), "eps is 0.0");
+    refused(json!({"sink_size": 18}), "sink_size is 18; it must be less than sliding_window_num_frames, 18");
+    refused(json!({"num_frames_per_block": 10}), "num_frames_per_block is 10; it must be at most 9");
+    refused(json!({"sliding_window_num_frames": 0}), "sliding_window_num_frames is 0");
+    refused(json!({"local_attn_size": 5}), "sink_size is 9; it must be less than local_attn_size, 5");
+    check(TransformerConfig::from_json("x.json", b"[1]"), "must hold a JSON object; it holds [1]");
+    check(TransformerConfig::from_json("x.json", b"{"), "EOF");
+    check(TransformerConfig::from_json("x.json", b"{}"), "num_attention_heads is missing");
+}
+
+#[test]
+fn both_sets_of_keys_describe_the_same_transformer() {
+    let published = TransformerConfig::from_json("x.json", &with(transformer(), json!({}))).expect("a configuration");
+    let original = json!({
+        "dim": 16, "num_heads": 2, "ffn_dim": 32, "num_layers": 1, "text_dim": 12, "in_dim": 36, "out_dim": 16,
+        "freq_dim": 256, "eps": 1e-6, "patch_size": [1, 2, 2], "qk_norm": true, "cross_attn_norm": true
+    });
+    let read = |keys| TransformerConfig::from_json("x.json", &with(original.clone(), keys));
+    assert_eq!(read(json!({})).expect("a configuration"), published);
+    assert_eq!((published.width(), published.in_channels, published.sliding_window_num_frames), (16, 36, 18));
+    check(read(json!({"num_heads": 3})), "dim is 16; it must be a multiple of the 3 heads");
+    check(read(json!({"num_heads": 4})), "dim / num_heads is 4; it must be even and at least 6");
+    check(read(json!({"in_dim": 16})), "in_dim is 16; it must be 36");
+    let local = TransformerConfig::from_json("x.json", &with(transformer(), json!({"local_attn_size": 21})));
+    assert_eq!(local.expect("a configuration").sliding_window_num_frames, 21);
+}
+
+#[test]
+fn an_impossible_autoencoder_is_refused_by_key_and_value() {
+    let refused = |keys: Value, part: &str| check(VaeConfig::from_json("x.json", &with(json!({}), keys)), part);
+    refused(json!({"base_dim": 0}), "base_dim is 0");
+    refused(json!({"decoder_base_dim": 100_000}), "decoder_base_dim is 100000");
+    refused(json!({"base_dim": 3, "dim_mult": [1, 1, 1, 1]}), "dim_mult times base_dim is 3; it must be even");
+    refused(json!({"dim_mult": []}), "dim_mult is []; it must be a list of 1 to 6");
+    refused(json!({"dim_mult": [1, 0, 1, 1]}), "dim_mult is [1,0,1,1]");
+    refused(json!({"dim_mult": [1, 2]}), "temperal_downsample is missing; it must be a list of 1 times true or false");
+    refused(json!({"temperal_downsample": [true]}), "temperal_downsample is [true]; it must be a list of 3");
+    refused(json!({"num_res_blocks": 0}), "num_res_blocks is 0");
+    refused(json!({"patch_size": 3}), "patch_size is 3; it must be a whole number from 1 to 2");
+    refused(json!({"patch_size": 2, "out_channels": 3}), "out_channels is 3; it must be 12");
+    refused(json!({"attn_scales": [1.0]}), "attn_scales is [1.0]; it must be []");
+    refused(json!({"is_residual": true}), "is_residual is true; it must be false");
+    refused(json!({"z_dim": 8}), "latents_mean is missing; it must be a list of 8");
+    refused(json!({"latents_mean": [0.5]}), "latents_mean is [0.5]; it must be a list of 16");
+    refused(json!({"latents_std": vec![0.0; 16]}), "numbers (one a channel of z_dim) above 0.0");
+    assert_eq!(VaeConfig::from_json("x.json", b"{}").expect("Wan's values"), VaeConfig::default());
+    let wan = VaeConfig::default();
+    assert_eq!((wan.spatial_factor(), wan.temporal_factor()), (8, 4));
+}
+
+#[test]
+fn an_impossible_text_encoder_is_refused_by_key_and_value() {
+    let refused = |keys: Value, part: &str| check(TextConfig::from_json("x.json", &with(text(), keys)), part);
+    refused(json!({"vocab_size": 0}), "vocab_size is 0");
+    refused(json!({"num_heads": 10_000}), "num_heads is 10000");
+    refused(json!({"model_type": "t5"}), "model_type is \"t5\"; it must be \"umt5\"");
+    refused(json!({"feed_forward_proj": "relu"}), "feed_forward_proj is \"relu\"");
+    refused(
+        json!({"relative_attention_num_buckets": 6}),
+        "relative_attention_num_buckets is 6; it must be a multiple of 4",
+    );
+    refused(json!({"relative_attention_max_distance": 8}), "relative_attention_max_distance is 8");
+    check(TextConfig::from_json("x.json", b"{}"), "vocab_size is missing");
+    assert!(TextConfig::from_json("x.json", &with(text(), json!({}))).is_ok());
+}
+
+fn policy(keys: Value, lineage: Lineage) -> Result<Policy, LoadError> {
+    let transformer = TransformerConfig::from_json("x.json", &with(transformer(), json!({}))).expect("a configuration");
+    Policy::from_json("x.json", &with(json!({}), keys), &transformer, lineage)
+}
+
+#[test]
+fn an_impossible_policy_is_refused_by_key_and_value() {
+    let refused = |keys: Value, part: &str| check(policy(keys, Lineage::V2), part);
+    refused(json!({"chunks": 3}), "unknown key chunks; known are fps, size, chunk");
+    refused(json!({"camera": {"fov": 75}}), "unknown key camera.fov; known are rays");
+    refused(json!({"camera": 75}), "camera is 75; it must be an object");
+    refused(json!({"camera": {"rays": "bent"}}), "camera.rays is \"bent\"; it must be \"absolute\" or \"delta\"");
+    refused(json!({"camera": {"translation": "none"}}), "camera.translation is \"none\"");
+    refused(json!({"camera": {"fov_x_deg": 180}}), "camera.fov_x_deg is 180");
+    refused(json!({"camera": {"translation_scale": 0}}), "camera.translation_scale is 0");
+    refused(json!({"fps": 0}), "fps is 0");
+    refused(json!({"size": [96]}), "size is [96]; it must be a list of 2");
+    refused(json!({"size": [96, 60]}), "size is 60; it must be a multiple of 16");
+    refused(json!({"size": [96, 0]}), "size is [96,0]");
+    refused(json!({"chunk": 0}), "chunk is 0");
+    refused(json!({"sink": 18}), "sink is 18; it must be less than window, 18");
+    refused(json!({"window": 10, "sink": 8}), "chunk is 3; it must be at most 2: window 10 less sink 8");
+    refused(json!({"window": 4096}), "window is 4096");
+    refused(json!({"shift": 0}), "shift is 0");
+    refused(json!({"shift": -5.0}), "shift is -5.0");
+    refused(json!({"steps": []}), "steps is []");
+    refused(json!({"steps": [1000, 500, 500]}), "steps is [1000,500,500]; it must be strictly descending");
+    refused(json!({"steps": [1001, 5]}), "whole numbers from 1 to 1000");
+    refused(json!({"steps": [5, 0]}), "whole numbers from 1 to 1000");
+    refused(json!({"text_len": 0}), "text_len is 0");
+    refused(json!({"append_eos": 1}), "append_eos is 1; it must be true or false");
+    refused(json!({"condition_frames": 17}), "condition_frames is 17; it must be a whole number from 21 to 1025");
+    refused(json!({"condition_frames": 22}), "condition_frames is 22; it must be a multiple of 4, and 1");
+    refused(json!({"moving_window": 12}), "still_window is missing");
+    refused(json!({"moving_window": 1020, "still_window": 3, "still_chunks": 2}), "moving_window is 1020");
+}
+
+#[test]
+fn a_silent_policy_is_lingbots_and_its_lineage_chooses_the_schedule() {
+    let v2 = policy(json!({}), Lineage::V2).expect("LingBot's values");
+    assert_eq!((v2.chunk, v2.sink, v2.window, v2.fps, v2.text_len), (3, 9, 18, 16, 512));
+    assert_eq!((v2.shift, v2.steps.as_slice()), (5.0, &[1000, 750, 500, 250][..]));
+    assert_eq!((v2.default_size(), v2.size), (crate::world::Size { width: 832, height: 480 }, None));
+    assert_eq!((v2.condition_frames, v2.append_eos, v2.window_is_fixed, v2.motion), (21, true, false, None));
+    assert_eq!(v2.camera, CameraConfig::default());
+    let v1 = policy(json!({}), Lineage::V1Fast).expect("LingBot's values");
+    assert_eq!((v1.shift, v1.steps), (10.0, vec![1000, 821, 642, 321]));
+    assert_eq!(policy(json!({"shift": 5}), Lineage::V1Fast).expect("a policy").shift, 5.0);
+    assert_eq!(policy(json!({"chunk": 4}), Lineage::V2).expect("a policy").condition_frames, 29);
+    let motion = json!({"moving_window": 12, "still_window": 3, "still_chunks": 2, "window": 18});
+    let motion = policy(motion, Lineage::V2).expect("a policy");
+    assert_eq!(motion.motion, Some(MotionWindowConfig { moving: 12, still: 3, still_chunks: 2 }));
+    assert!(motion.window_is_fixed && motion.stored_frames(9, 18) == 24);
+}

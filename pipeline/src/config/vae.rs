@@ -1,0 +1,146 @@
+//! The autoencoder's configuration: Wan 2.1's values wherever a file is silent.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::object::Object;
+use crate::model_dir::{Component, ModelDir};
+use crate::weights::LoadError;
+
+/// `vae/config.json`: Wan's causal video autoencoder.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Value")]
+pub struct VaeConfig {
+    pub base_dim: usize,
+    pub decoder_base_dim: Option<usize>,
+    pub z_dim: usize,
+    pub dim_mult: Vec<usize>,
+    pub num_res_blocks: usize,
+    /// `temperal_downsample` in the file.
+    pub temporal_downsample: Vec<bool>,
+    /// Pixels folded into channels on both sides before the first and after the last convolution: 1 or 2.
+    pub patch_size: Option<usize>,
+    pub latents_mean: Vec<f32>,
+    pub latents_std: Vec<f32>,
+}
+
+impl VaeConfig {
+    /// From `config.json`; Wan 2.1 where there is none, as in the original layout.
+    pub fn read(dir: &ModelDir) -> Result<VaeConfig, LoadError> {
+        match dir.network(Component::Vae)?.config {
+            Some(path) => VaeConfig::from_json(&dir.show(&path), &dir.read(&path)?),
+            None => Ok(VaeConfig::default()),
+        }
+    }
+
+    pub fn from_json(file: &str, json: &[u8]) -> Result<VaeConfig, LoadError> {
+        VaeConfig::from_object(&Object::parse(file, json)?)
+    }
+
+    fn from_object(object: &Object) -> Result<VaeConfig, LoadError> {
+        let wan = VaeConfig::default();
+        let base_dim = object.count("base_dim", 1..=1024, Some(wan.base_dim))?;
+        let decoder_base_dim = match object.has("decoder_base_dim") {
+            true => Some(object.count("decoder_base_dim", 1..=1024, None)?),
+            false => None,
+        };
+        let z_dim = object.count("z_dim", 1..=256, Some(wan.z_dim))?;
+        let dim_mult = object.counts("dim_mult", 1..=6, 1..=16)?.unwrap_or(wan.dim_mult);
+        // A decoder's upsampler halves the channels of every level but the last.
+        let decoder_base = decoder_base_dim.unwrap_or(base_dim);
+        if let Some(odd) = dim_mult[1..].iter().map(|mult| mult * decoder_base).find(|channels| channels % 2 != 0) {
+            return Err(object.refuse("dim_mult times base_dim", odd, "even above the first level"));
+        }
+        let levels = dim_mult.len();
+        let downsample =
+            object.list("temperal_downsample", levels - 1..=levels - 1, "times true or false", Value::as_bool)?;
+        let temporal_downsample = match downsample {
+            Some(list) => list,
+            None if levels == wan.temporal_downsample.len() + 1 => wan.temporal_downsample,
+            None => {
+                return Err(
+                    object.wrong("temperal_downsample", format!("a list of {} times true or false", levels - 1))
+                );
+            }
+        };
+        let patch_size = match object.has("patch_size") {
+            true => Some(object.count("patch_size", 1..=2, None)?),
+            false => None,
+        };
+        let pixels = 3 * patch_size.unwrap_or(1) * patch_size.unwrap_or(1);
+        object.only("in_channels", &[json!(pixels)])?;
+        object.only("out_channels", &[json!(pixels)])?;
+        object.only("attn_scales", &[json!([])])?;
+        object.only("is_residual", &[json!(false)])?;
+        let channel_list = |key: &str, wan: Vec<f32>, least: f64| {
+            let what = format!("numbers (one a channel of z_dim) above {least:?} and below 1000.0");
+            let number = |value: &Value| value.as_f64().filter(|&n| n > least && n < 1000.0).map(|n| n as f32);
+            match object.list(key, z_dim..=z_dim, &what, number)? {
+                Some(list) => Ok(list),
+                None if wan.len() == z_dim => Ok(wan),
+                None => Err(object.wrong(key, format!("a list of {z_dim} {what}"))),
+            }
+        };
+        Ok(VaeConfig {
+            latents_mean: channel_list("latents_mean", wan.latents_mean, -1000.0)?,
+            latents_std: channel_list("latents_std", wan.latents_std, 0.0)?,
+            num_res_blocks: object.count("num_res_blocks", 1..=8, Some(wan.num_res_blocks))?,
+            base_dim,
+            decoder_base_dim,
+            z_dim,
+            dim_mult,
+            temporal_downsample,
+            patch_size,
+        })
+    }
+
+    /// Pixels folded into one, each way.
+    pub fn patch(&self) -> usize {
+        self.patch_size.unwrap_or(1)
+    }
+
+    /// Channels of a folded picture.
+    pub fn picture_channels(&self) -> usize {
+        3 * self.patch() * self.patch()
+    }
+
+    /// Pixels on a side to one latent value.
+    pub fn spatial_factor(&self) -> usize {
+        self.patch() << (self.dim_mult.len() - 1)
+    }
+
+    /// Video frames to one latent frame after the first.
+    pub fn temporal_factor(&self) -> usize {
+        1 << self.temporal_downsample.iter().filter(|&&halves| halves).count()
+    }
+}
+
+impl TryFrom<Value> for VaeConfig {
+    type Error = LoadError;
+    fn try_from(value: Value) -> Result<VaeConfig, LoadError> {
+        VaeConfig::from_object(&Object::new("vae/config.json", value)?)
+    }
+}
+
+impl Default for VaeConfig {
+    /// Wan 2.1.
+    fn default() -> VaeConfig {
+        VaeConfig {
+            base_dim: 96,
+            decoder_base_dim: None,
+            z_dim: 16,
+            dim_mult: vec![1, 2, 4, 4],
+            num_res_blocks: 2,
+            temporal_downsample: vec![false, true, true],
+            patch_size: None,
+            latents_mean: vec![
+                -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508, 0.4134, -0.0715, 0.5517, -0.3632,
+                -0.1922, -0.9497, 0.2503, -0.2921,
+            ],
+            latents_std: vec![
+                2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743, 3.2687, 2.1526, 2.8652, 1.5579, 1.6382,
+                1.1253, 2.8251, 1.9160,
+            ],
+        }
+    }
+}

@@ -1,0 +1,124 @@
+use safetensors::Dtype;
+use serde_json::json;
+
+use super::*;
+use crate::fixture::{TempDir, file};
+
+const TRANSFORMER: &str = "transformer/diffusion_pytorch_model.safetensors";
+
+fn small_transformer() -> serde_json::Value {
+    json!({"num_attention_heads": 1, "attention_head_dim": 128, "ffn_dim": 8, "num_layers": 2, "text_dim": 4, "freq_dim": 4})
+}
+
+fn tensors() -> Tensors {
+    expected::transformer(&serde_json::from_value(small_transformer()).expect("a configuration"))
+}
+
+/// A whole model with the transformer of `transformer` in diffusers layout.
+fn model(transformer: &Tensors) -> TempDir {
+    let vae = json!({"base_dim": 2});
+    let text = json!({"vocab_size": 7, "d_model": 4, "d_kv": 2, "d_ff": 6, "num_layers": 1, "num_heads": 2});
+    let dir = TempDir::new();
+    dir.write("transformer/config.json", small_transformer().to_string())
+        .write(TRANSFORMER, file(transformer, Dtype::BF16));
+    dir.write("vae/config.json", vae.to_string());
+    dir.write("text_encoder/config.json", text.to_string());
+    let vae = expected::vae(&serde_json::from_value(vae).expect("a configuration"));
+    let text = expected::text_encoder(&serde_json::from_value(text).expect("a configuration"));
+    dir.write("vae/diffusion_pytorch_model.safetensors", file(&vae, Dtype::F32));
+    dir.write("text_encoder/model.safetensors", file(&text, Dtype::F16));
+    dir
+}
+
+#[test]
+fn a_whole_model_is_complete_and_its_numbers_are_those_of_its_files() {
+    let dir = model(&tensors());
+    let report = inspect(&dir.open()).expect("a report");
+    assert!(report.is_complete(), "{report}");
+    assert_eq!((report.layout, report.lineage), (Layout::Diffusers, Lineage::V2));
+    let (_, network) = &report.networks[0];
+    let network = network.as_ref().expect("a transformer");
+    let parameters = expected::parameters(&tensors());
+    assert_eq!((network.parameters, network.load_bytes, network.tensors), (parameters, 4 * parameters, 21 + 35 * 2));
+    assert_eq!(network.disk_bytes, std::fs::metadata(dir.path().join(TRANSFORMER)).expect("a file").len());
+    assert_eq!(network.types, BTreeMap::from([("BF16".to_owned(), 91)]));
+    let text = report.to_string();
+    for part in
+        ["layout: diffusers", "91 BF16", "steps [1000, 750, 500, 250]", "a session at 832x480, window 18", "in all"]
+    {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(text.ends_with("\ncomplete"), "{text}");
+}
+
+#[test]
+fn every_fault_of_a_network_is_listed() {
+    let mut wrong = tensors();
+    let (missing, shape) = wrong.remove(3);
+    wrong[0].1 = vec![9];
+    wrong.push(("stranger".to_owned(), vec![2]));
+    let report = inspect(&model(&wrong).open()).expect("a report");
+    assert!(!report.is_complete());
+    let network = report.networks[0].1.as_ref().expect("a transformer");
+    assert_eq!(
+        network.faults,
+        [
+            format!("{} is [9], expected [128]", wrong[0].0),
+            format!("{missing} {shape:?} is missing"),
+            "stranger [2] is not part of it".to_owned()
+        ]
+    );
+    assert!(report.to_string().ends_with("INCOMPLETE: it will not load"));
+}
+
+#[test]
+fn networks_that_do_not_fit_each_other_are_no_model() {
+    let dir = model(&tensors());
+    let check = |file: &str, json: serde_json::Value, part: &str| {
+        let before = std::fs::read(dir.path().join(file)).expect("a file");
+        dir.write(file, json.to_string());
+        let reason = inspect(&dir.open()).expect("a report").config.expect_err(part);
+        assert!(reason.contains(part), "{reason:?} does not say {part:?}");
+        dir.write(file, before);
+    };
+    let vae = json!({"base_dim": 2, "dim_mult": [1, 2, 4], "temperal_downsample": [true, true]});
+    check("vae/config.json", vae, "the side of a latent value in pixels is 4; it must be 8");
+    let vae = json!({"base_dim": 2, "temperal_downsample": [true, true, true]});
+    check("vae/config.json", vae, "the video frames of a latent frame is 8; it must be 4");
+    let vae = json!({"base_dim": 2, "z_dim": 4, "latents_mean": [0, 0, 0, 0], "latents_std": [1, 1, 1, 1]});
+    check("vae/config.json", vae, "z_dim is 4; it must be 16");
+    let text = json!({"vocab_size": 7, "d_model": 5, "d_kv": 2, "d_ff": 6, "num_layers": 1, "num_heads": 2});
+    check("text_encoder/config.json", text, "d_model is 5; it must be 4");
+}
+
+#[test]
+fn a_transformer_alone_is_described_by_its_tensors() {
+    let dir = TempDir::new();
+    dir.write("model.safetensors", file(&tensors(), Dtype::F32));
+    let report = inspect(&dir.open()).expect("a report");
+    assert_eq!(report.layout, Layout::TransformerOnly);
+    assert!(report.networks[0].1.as_ref().is_ok_and(|network| network.faults.is_empty()), "{report}");
+    let [reason, other] = [1, 2].map(|network: usize| report.networks[network].1.as_ref().expect_err("not there"));
+    assert!(reason.contains("holds no vae") && other.contains("holds no text_encoder"), "{report}");
+    let read = TransformerConfig::read(&dir.open()).expect("told from the tensors");
+    assert_eq!(read, serde_json::from_value(small_transformer()).expect("a configuration"));
+    dir.write("model.safetensors", file(&tensors()[..4].to_vec(), Dtype::F32));
+    let error = TransformerConfig::read(&dir.open()).expect_err("half a transformer").to_string();
+    assert!(error.contains("no config.json, and no tensor"), "{error}");
+}
+
+#[test]
+fn the_first_generation_is_told_by_its_name() {
+    let check = |folder: &str, index: &str, lineage| {
+        let dir = TempDir::new();
+        dir.write(&format!("{folder}/config.json"), small_transformer().to_string());
+        dir.write(&format!("{folder}/model.safetensors"), file(&tensors(), Dtype::F32))
+            .write("model_index.json", index);
+        assert_eq!(Lineage::of(&dir.open()).expect("a lineage"), lineage, "{folder} {index}");
+    };
+    check("transformer", "{}", Lineage::V2);
+    check("transformers", "{}", Lineage::V2);
+    check("lingbot_world_fast", "{}", Lineage::V1Fast);
+    check("transformer", r#"{"_name_or_path": "robbyant/LingBot-World-Fast-diffusers"}"#, Lineage::V1Fast);
+    check("transformer", r#"{"_name_or_path": "robbyant/lingbot-world-v2-14b-causal-fast-diffusers"}"#, Lineage::V2);
+}
