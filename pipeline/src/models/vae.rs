@@ -143,3 +143,129 @@ impl DecoderState {
         self.carried.to_tensors()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::ops::Device;
+    use crate::weights::Checkpoint;
+
+    fn small(patch_size: Option<usize>, dim_mult: &[usize], temporal_downsample: &[bool]) -> VaeConfig {
+        VaeConfig {
+            base_dim: 6,
+            decoder_base_dim: Some(4),
+            z_dim: 3,
+            dim_mult: dim_mult.to_vec(),
+            num_res_blocks: 1,
+            temporal_downsample: temporal_downsample.to_vec(),
+            patch_size,
+            latents_mean: vec![0.5, -0.25, 0.0],
+            latents_std: vec![2.0, 0.5, 1.0],
+        }
+    }
+
+    /// Numbers without a pattern, about ±0.5.
+    fn noise(shape: &[usize]) -> Tensor {
+        let values = (0..shape.iter().product::<usize>()).map(|i| (i * 7919 % 1009) as f32 / 1009.0 - 0.5);
+        Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu).expect("as many as the shape has")
+    }
+
+    /// An autoencoder that is given whatever tensors it asks for.
+    fn granted(config: &VaeConfig) -> Vae {
+        let mut tensors: HashMap<String, Tensor> = HashMap::new();
+        loop {
+            let bytes = safetensors::serialize(&tensors, None).expect("a file");
+            let checkpoint = Checkpoint::from_bytes(&bytes).expect("the file");
+            match Vae::load(config, &checkpoint.root()) {
+                Ok(vae) => return vae,
+                Err(LoadError::Missing { tensor, expected, .. }) => {
+                    tensors.insert(tensor, noise(&expected));
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn largest(tensor: &Tensor) -> f32 {
+        tensor.abs().and_then(|t| t.max_all()).and_then(|t| t.to_scalar()).expect("a number")
+    }
+
+    #[test]
+    fn sizes_frames_and_carried_bytes_are_what_the_configuration_says() {
+        for (patch, dim_mult, halves_time) in [
+            (None, &[1, 2, 4, 4][..], &[false, true, true][..]),
+            (Some(2), &[1, 2, 4], &[true, true]),
+            (Some(1), &[1, 2], &[false]),
+            (Some(2), &[2, 2, 4], &[true, false]),
+            (None, &[1], &[]),
+        ] {
+            let vae = granted(&small(patch, dim_mult, halves_time));
+            let (unit, long) = (vae.spatial_factor(), vae.temporal_factor());
+            let (h, w) = (2, 3);
+            let latents = vae.encode(&noise(&[h * unit, w * unit, 3]), 1 + 3 * long).expect("encodes");
+            assert_eq!(latents.dims(), [3, 4, h, w]);
+            let mut state = DecoderState::new();
+            for t in 0..4 {
+                let video = vae.decode(&latents.narrow(1, t, 1).expect("a frame"), &mut state).expect("decodes");
+                assert_eq!(video.dims(), [if t == 0 { 1 } else { long }, h * unit, w * unit, 3]);
+                assert!(state.bytes() <= vae.decoder_state_bytes(h, w));
+            }
+            assert_eq!(state.bytes(), vae.decoder_state_bytes(h, w));
+        }
+    }
+
+    #[test]
+    fn frames_taken_one_by_one_are_the_frames_taken_together() {
+        let vae = granted(&small(None, &[1, 2, 4], &[true, true]));
+        let (mut together, mut apart) = (Carried::default(), Carried::default());
+        for t in 0..4 {
+            let latent = Video::from_tensor(&(noise(&[3, 1, 3, 5]) * f64::from(t)).expect("scaled")).expect("a frame");
+            let a = vae.decoder.decode_within(usize::MAX, &latent, t == 0, &mut together).to_tensor().expect("video");
+            let b = vae.decoder.decode_within(0, &latent, t == 0, &mut apart).to_tensor().expect("video");
+            assert_eq!(a.dims(), b.dims());
+            assert_eq!(largest(&(a - b).expect("same shape")), 0.0);
+        }
+        assert_eq!(together.bytes(), apart.bytes());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error_and_not_a_panic() {
+        let vae = granted(&small(Some(2), &[1, 2], &[true]));
+        let unit = vae.spatial_factor();
+        assert!(vae.encode(&noise(&[unit, unit, 3]), 4).is_err(), "not one more than a multiple of 2");
+        assert!(vae.encode(&noise(&[unit, unit, 3]), 0).is_err());
+        assert!(vae.encode(&noise(&[unit + 1, unit, 3]), 1).is_err());
+        assert!(vae.encode(&noise(&[unit, unit, 4]), 1).is_err());
+        let mut state = DecoderState::new();
+        assert!(vae.decode(&noise(&[4, 2, 2]), &mut state).is_err(), "four channels");
+        assert!(vae.decode(&noise(&[3, 2, 2, 2]), &mut state).is_err(), "two frames");
+        vae.decode(&noise(&[3, 2, 2]), &mut state).expect("fits");
+        assert!(vae.decode(&noise(&[3, 2, 3]), &mut state).is_err(), "another size");
+        vae.decode(&noise(&[3, 1, 2, 2]), &mut state).expect("the stream goes on");
+    }
+
+    #[test]
+    fn an_impossible_configuration_is_refused_by_name() {
+        let good = small(Some(2), &[1, 2], &[true]);
+        assert!(good.check().is_ok() && VaeConfig::default().check().is_ok());
+        let check = |name: &str, change: fn(&mut VaeConfig)| {
+            let mut config = good.clone();
+            change(&mut config);
+            let error = config.check().expect_err(name).to_string();
+            assert!(error.starts_with("vae/config.json: ") && error.contains(name), "{error}");
+        };
+        check("base_dim", |c| c.base_dim = 0);
+        check("z_dim", |c| c.z_dim = usize::MAX);
+        check("num_res_blocks", |c| c.num_res_blocks = 65);
+        check("dim_mult", |c| c.dim_mult.clear());
+        check("dim_mult", |c| c.dim_mult[1] = usize::MAX);
+        check("must be even", |c| (c.decoder_base_dim, c.dim_mult[1]) = (Some(3), 3));
+        check("temperal_downsample", |c| c.temporal_downsample.push(true));
+        check("patch_size", |c| c.patch_size = Some(3));
+        check("latents_mean", |c| c.latents_mean.truncate(2));
+        check("latents_std", |c| c.latents_std[0] = f32::NAN);
+        check("latents_std", |c| c.latents_std[0] = 0.0);
+    }
+}

@@ -58,8 +58,8 @@ impl Residual {
     }
 
     pub(super) fn apply(&self, x: &Video, carried: &mut Carried) -> Video {
-        let inside = self.conv1.apply(self.norm1.silu(x), carried, None);
-        let inside = self.norm2.silu(&inside);
+        // One expression, so that what the convolution gives is dropped as soon as it is normed.
+        let inside = self.norm2.silu(&self.conv1.apply(self.norm1.silu(x), carried, None));
         match &self.conv_shortcut {
             None => self.conv2.apply(inside, carried, Some(x)),
             Some(shortcut) => self.conv2.apply(inside, carried, Some(&shortcut.apply(x, None))),

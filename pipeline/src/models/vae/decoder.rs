@@ -10,6 +10,10 @@ use crate::ops::conv::Conv;
 use crate::ops::video::Video;
 use crate::weights::{LoadError, Weights};
 
+/// Frames beyond this many values do not stay in a cache anyway, and four of the widest at 832×480 would be 600 MB each time
+/// they are all held. All else being causal, one by one is the same.
+const TOGETHER: usize = 1 << 20;
+
 pub(super) struct Decoder {
     conv_in: CausalConv,
     middle: Middle,
@@ -69,20 +73,40 @@ impl Decoder {
 
     /// `latent`: one frame. `first`: no frame came before it.
     pub(super) fn decode(&self, latent: &Video, first: bool, carried: &mut Carried) -> Video {
+        self.decode_within(TOGETHER, latent, first, carried)
+    }
+
+    /// Frames of more than `together` values are taken through the rest of the network one by one.
+    pub(super) fn decode_within(&self, together: usize, latent: &Video, first: bool, carried: &mut Carried) -> Video {
         let x = self.conv_in.apply(latent.bordered(), carried, None);
-        let mut x = self.middle.apply(&x, carried);
-        for level in &self.levels {
-            for residual in &level.residuals {
-                x = residual.apply(&x, carried);
-            }
-            if let Some(double_time) = level.double_time.as_ref().filter(|_| !first) {
-                x = double_time.apply(x, carried);
-            }
-            if let Some(double_size) = &level.double_size {
-                x = double_size.apply(&x.bordered(), None);
-            }
+        let x = self.middle.apply(&x, carried);
+        self.rise(&self.levels, x, first, together, carried)
+    }
+
+    /// Through `levels` and the head.
+    fn rise(&self, levels: &[Level], mut x: Video, first: bool, together: usize, carried: &mut Carried) -> Video {
+        if x.frames.len() > 1 && x.shape.values() > together {
+            let mut frames = x.frames.into_iter().map(|frame| {
+                let x = Video { shape: x.shape, frames: vec![frame] };
+                self.rise(levels, x, first, together, carried)
+            });
+            let mut video = frames.next().expect("more than one");
+            frames.for_each(|next| video.frames.extend(next.frames));
+            return video;
         }
-        self.head.apply(&x, carried)
+        let Some((level, above)) = levels.split_first() else {
+            return self.head.apply(&x, carried);
+        };
+        for residual in &level.residuals {
+            x = residual.apply(&x, carried);
+        }
+        if let Some(double_time) = level.double_time.as_ref().filter(|_| !first) {
+            x = double_time.apply(x, carried);
+        }
+        if let Some(double_size) = &level.double_size {
+            x = double_size.apply(&x.bordered(), None);
+        }
+        self.rise(above, x, first, together, carried)
     }
 }
 
