@@ -85,8 +85,8 @@ impl Dit {
         let noisy = config.out_channels * PATCH;
         let fixed = config.in_channels * PATCH - noisy;
         Ok(Dit {
-            patch_noisy: Linear::new(all.narrow(1, 0, noisy)?.contiguous()?, None),
-            patch_fixed: Linear::new(all.narrow(1, noisy, fixed)?.contiguous()?, Some(patch.get("bias", width)?)),
+            patch_noisy: Linear::new(&all.narrow(1, 0, noisy)?, None)?,
+            patch_fixed: Linear::new(&all.narrow(1, noisy, fixed)?, Some(&patch.get("bias", width)?))?,
             camera_patch: linear("patch_embedding_wancamctrl", CAMERA_CHANNELS * PATCH, width)?,
             camera_mlp: (
                 linear("c2ws_hidden_states_layer1", width, width)?,

@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::simd::{LANES, dispatched, dot, exp, fma};
+use super::simd::{dispatched, dot, fma};
+use super::softmax::softmax_terms;
 use super::storage::{Numbers, read, tensor};
 use super::{Result, Tensor};
 
@@ -82,20 +83,6 @@ fn attend_lanes<const FMA: bool>(head: Head<'_>, scores: &mut [f32], out: &mut [
             *out /= total;
         }
     }
-}
-
-/// `x → eˣ⁻ᵐᵃˣ` in place; the sum of the results.
-#[inline(always)]
-fn softmax_terms<const FMA: bool>(scores: &mut [f32]) -> f32 {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut lanes = [0.0; LANES];
-    for scores in scores.chunks_mut(LANES) {
-        for (score, lane) in scores.iter_mut().zip(&mut lanes) {
-            *score = exp::<FMA>(*score - largest);
-            *lane += *score;
-        }
-    }
-    lanes.iter().sum()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::vector::{exp, for_each_isa};
+use super::simd::{dispatched, exp};
 use super::video::{Shape, Video};
 use super::{Result, Tensor};
 
@@ -52,20 +52,16 @@ impl ChannelNorm {
     }
 }
 
-for_each_isa! {
-    fn norm_silu(x: &[f32], gain: &[f32], out: &mut [f32]) = norm_silu_body;
-}
-for_each_isa! {
-    fn norm(x: &[f32], gain: &[f32], out: &mut [f32]) = norm_body;
+dispatched!(fn norm_silu(x: &[f32], gain: &[f32], out: &mut [f32]) = norm_silu_body);
+dispatched!(fn norm(x: &[f32], gain: &[f32], out: &mut [f32]) = norm_body);
+
+#[inline(always)]
+fn norm_silu_body<const FMA: bool>(x: &[f32], gain: &[f32], out: &mut [f32]) {
+    norm_then(x, gain, out, |y| y / (1.0 + exp::<FMA>(-y)));
 }
 
 #[inline(always)]
-fn norm_silu_body(x: &[f32], gain: &[f32], out: &mut [f32]) {
-    norm_then(x, gain, out, |y| y / (1.0 + exp(-y)));
-}
-
-#[inline(always)]
-fn norm_body(x: &[f32], gain: &[f32], out: &mut [f32]) {
+fn norm_body<const FMA: bool>(x: &[f32], gain: &[f32], out: &mut [f32]) {
     norm_then(x, gain, out, |y| y);
 }
 

@@ -6,14 +6,12 @@
 //! four different inputs, so each of the four output phases is a 2×2 convolution of the small picture (4/9 of the
 //! work, and the doubled picture is never made).
 
-mod kernel;
-
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use self::kernel::{PANEL, Row, panels_max};
-use super::vector::Isa;
+use super::panels::{PANEL, Row, panels_max};
+use super::simd::Isa;
 use super::video::{Frame, Shape, Video};
 use super::{Result, Tensor};
 

@@ -13,17 +13,18 @@ pub mod conv;
 pub mod flow;
 pub mod linear;
 pub mod norm;
+mod panels;
 pub mod patch;
 pub mod pixels;
 pub mod relative_attention;
 pub mod residual;
 pub mod rope;
 mod simd;
+mod softmax;
 pub mod spatial_attention;
 mod storage;
 #[cfg(test)]
 mod testing;
-mod vector;
 pub mod video;
 
 pub use candle_core::{Device, Error, Result, Tensor};

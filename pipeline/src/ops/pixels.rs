@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::vector::for_each_isa;
+use super::simd::dispatched;
 use super::video::{Shape, Video};
 use super::{Device, Result, Tensor};
 
@@ -32,12 +32,10 @@ pub fn to_rgb8(video: &Tensor) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-for_each_isa! {
-    fn truncate(values: &[f32], bytes: &mut [u8]) = truncate_body;
-}
+dispatched!(fn truncate(values: &[f32], bytes: &mut [u8]) = truncate_body);
 
 #[inline(always)]
-fn truncate_body(values: &[f32], bytes: &mut [u8]) {
+fn truncate_body<const FMA: bool>(values: &[f32], bytes: &mut [u8]) {
     for (byte, value) in bytes.iter_mut().zip(values) {
         // `as` truncates, and makes 0 of a NaN.
         *byte = ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0) as u8;

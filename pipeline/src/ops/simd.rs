@@ -1,35 +1,66 @@
-//! One loop, compiled for each kind of processor and chosen at run time.
+//! One loop, compiled for each kind of processor and chosen at run time: one binary is fast on a new processor and still
+//! starts on an old one.
 //!
-//! Kernels are plain Rust over fixed-width lanes, which the compiler turns into vector instructions; no intrinsics.
+//! Most kernels are plain Rust over fixed-width lanes, which the compiler turns into vector instructions.
 //! A fused multiply-add must be asked for (`FMA`), because contraction is not allowed to happen by itself.
 
-/// Defines `fn $name` which runs `$body::<FMA>` compiled for the best instruction set this processor has.
-macro_rules! dispatched {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident) => {
-        $(#[$doc])*
-        $vis fn $name($($arg: $type),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-                fn avx512($($arg: $type),*) { $body::<true>($($arg),*) }
-                #[target_feature(enable = "avx2,fma")]
-                fn avx2($($arg: $type),*) { $body::<true>($($arg),*) }
+/// Vector instruction sets that have kernels here, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isa {
+    Avx512,
+    Avx2,
+    /// Whatever the target guarantees.
+    Plain,
+}
 
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("fma")
-                {
-                    // SAFETY: the processor has every instruction set the function is compiled for.
-                    return unsafe { avx512($($arg),*) };
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    // SAFETY: as above.
-                    return unsafe { avx2($($arg),*) };
-                }
+impl Isa {
+    /// The best one this processor has.
+    pub(crate) fn best() -> Isa {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                return Isa::Avx512;
             }
-            $body::<false>($($arg),*)
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Isa::Avx2;
+            }
+        }
+        Isa::Plain
+    }
+
+    /// All that this processor has: what a test compares.
+    #[cfg(test)]
+    pub(crate) fn available() -> Vec<Isa> {
+        match Isa::best() {
+            Isa::Avx512 => vec![Isa::Avx512, Isa::Avx2, Isa::Plain],
+            Isa::Avx2 => vec![Isa::Avx2, Isa::Plain],
+            Isa::Plain => vec![Isa::Plain],
+        }
+    }
+}
+
+/// `fn name(args) = body` calls the `#[inline(always)]` function `body::<FMA>`, compiled for the best instruction set this
+/// processor has.
+macro_rules! dispatched {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:ident) => {
+        $(#[$doc])*
+        $vis fn $name($($arg: $type),*) $(-> $result)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx2,fma")]
+            fn avx512($($arg: $type),*) $(-> $result)? { $body::<true>($($arg),*) }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($arg: $type),*) $(-> $result)? { $body::<true>($($arg),*) }
+
+            match $crate::ops::simd::Isa::best() {
+                // SAFETY: `best` names an instruction set only if this processor has it.
+                #[cfg(target_arch = "x86_64")]
+                $crate::ops::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::ops::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                _ => $body::<false>($($arg),*),
+            }
         }
     };
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::vector::{exp, for_each_isa};
+use super::softmax::softmax;
 use super::video::{Shape, Video};
 
 /// Scores that one task holds: 1 MiB.
@@ -90,33 +90,6 @@ fn product((m, n, k): (usize, usize, usize), out: &mut [f32], a: Matrix, b: Matr
             Parallelism::None,
         );
     }
-}
-
-for_each_isa! {
-    fn softmax(row: &mut [f32]) = softmax_body;
-}
-
-#[inline(always)]
-fn softmax_body(row: &mut [f32]) {
-    // Sixteen side by side, as a single running maximum or sum could not become a vector.
-    let (chunks, rest) = row.as_chunks_mut::<16>();
-    let mut largest = [f32::NEG_INFINITY; 16];
-    for chunk in chunks.iter() {
-        for i in 0..16 {
-            largest[i] = if chunk[i] > largest[i] { chunk[i] } else { largest[i] };
-        }
-    }
-    let largest = largest.iter().chain(rest.iter()).fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-    let mut sums = [0f32; 16];
-    for chunk in chunks.iter_mut() {
-        for i in 0..16 {
-            chunk[i] = exp(chunk[i] - largest);
-            sums[i] += chunk[i];
-        }
-    }
-    rest.iter_mut().for_each(|x| *x = exp(*x - largest));
-    let scale = 1.0 / (sums.iter().sum::<f32>() + rest.iter().sum::<f32>());
-    row.iter_mut().for_each(|x| *x *= scale);
 }
 
 #[cfg(test)]

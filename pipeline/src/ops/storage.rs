@@ -3,6 +3,7 @@
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor};
+use rayon::prelude::*;
 
 /// A hold on one tensor's numbers.
 pub(crate) struct Numbers<'a> {
@@ -51,21 +52,30 @@ pub(crate) fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> Result<Tenso
     Tensor::from_vec(numbers, shape.into(), &Device::Cpu)
 }
 
+/// Is there so much to do, in numbers touched, that a second thread brings more than it costs?
+pub(crate) fn pays_to_share(numbers: usize) -> bool {
+    numbers > SHARE
+}
+
+const SHARE: usize = 32 * 1024;
+
 /// One new tensor of `x`'s shape, filled row by row: `fill(index, row of x, row of the result)`, in parallel where it pays.
 pub(crate) fn map_rows(x: &Tensor, fill: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> Result<Tensor> {
-    use rayon::prelude::*;
     let width = x.dims().last().copied().unwrap_or(1).max(1);
+    let rows_at_once = (SHARE / width).max(1);
     let out = read(x, |x| {
         let mut out = vec![0.0; x.len()];
-        // Below this a second thread costs more than it brings.
-        let rows_at_once = (32 * 1024 / width).max(1);
-        out.par_chunks_mut(rows_at_once * width).zip(x.par_chunks(rows_at_once * width)).enumerate().for_each(
-            |(block, (out, x))| {
-                for (i, (out, x)) in out.chunks_mut(width).zip(x.chunks(width)).enumerate() {
-                    fill(block * rows_at_once + i, x, out);
-                }
-            },
-        );
+        let block = |(block, (out, x)): (usize, (&mut [f32], &[f32]))| {
+            for (i, (out, x)) in out.chunks_mut(width).zip(x.chunks(width)).enumerate() {
+                fill(block * rows_at_once + i, x, out);
+            }
+        };
+        if pays_to_share(x.len()) {
+            let size = rows_at_once * width;
+            out.par_chunks_mut(size).zip(x.par_chunks(size)).enumerate().for_each(block);
+        } else {
+            block((0, (&mut out, x)));
+        }
         out
     })?;
     tensor(out, x.shape().clone())

@@ -3,7 +3,7 @@
 //! No `im2col`. Neighbouring output pixels read inputs that are a fixed number of floats apart, so a tile of pixels is a tile
 //! of a matrix product whose left side is read in place, one broadcast a pixel; only the weights are packed.
 
-use crate::ops::vector::Isa;
+use super::simd::Isa;
 
 /// Output channels of one panel of packed weights.
 pub(super) const PANEL: usize = 16;

@@ -1,0 +1,37 @@
+//! Softmax of one row.
+
+use super::simd::{LANES, dispatched, exp};
+
+dispatched!(
+    /// `x → eˣ / Σ eˣ`, in place.
+    pub(super) fn softmax(row: &mut [f32]) = softmax_lanes
+);
+
+#[inline(always)]
+fn softmax_lanes<const FMA: bool>(row: &mut [f32]) {
+    let scale = 1.0 / softmax_terms::<FMA>(row);
+    row.iter_mut().for_each(|x| *x *= scale);
+}
+
+/// `x → eˣ⁻ᵐᵃˣ` in place; the sum of the results.
+#[inline(always)]
+pub(super) fn softmax_terms<const FMA: bool>(row: &mut [f32]) -> f32 {
+    // Lanes side by side: a single running maximum or sum could not become a vector.
+    let (chunks, rest) = row.as_chunks_mut::<LANES>();
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks.iter() {
+        for i in 0..LANES {
+            largest[i] = if chunk[i] > largest[i] { chunk[i] } else { largest[i] };
+        }
+    }
+    let largest = largest.iter().chain(rest.iter()).fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let mut sums = [0f32; LANES];
+    for chunk in chunks.iter_mut() {
+        for i in 0..LANES {
+            chunk[i] = exp::<FMA>(chunk[i] - largest);
+            sums[i] += chunk[i];
+        }
+    }
+    rest.iter_mut().for_each(|x| *x = exp::<FMA>(*x - largest));
+    sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
+}
