@@ -19,7 +19,7 @@ use super::connection::{Connection, Heard};
 use super::event::{EVENT_BYTES_MAX, Event};
 use super::init::Opening;
 use super::protocol::{self, ChunkLabel, ClientError, Close, Costs, Sums};
-use super::session::{CREDIT, Input, InvalidMessages, Output, Session};
+use super::session::{CREDIT, Input, InvalidMessages, Output, Session, text_message};
 use crate::engine::{Chunk, Command, Engine, Open, OpenError};
 use crate::{App, SessionInfo, images};
 
@@ -49,7 +49,7 @@ async fn serve_until_close(connection: &mut Connection, app: &App, id: &str) -> 
     loop {
         let refusal = match connection.hear().await {
             Heard::End(close) => return close,
-            Heard::Text => Refusal { field: "message", reason: "must be binary, not text".into() },
+            Heard::Text => text_message(),
             Heard::Binary(init) => match begin(connection, app, init).await {
                 Begun::Running(running) => return running.run(connection, app, id).await,
                 Begun::End(close) => return close,
@@ -95,7 +95,10 @@ async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
         };
         match heard {
             Heard::End(close) => return Begun::End(close),
-            Heard::Text => return Begun::End(Some(Close::TEXT)),
+            Heard::Text => {
+                connection.tell(&ClientError::invalid_event(text_message()));
+                return Begun::End(Some(Close::TEXT));
+            }
             Heard::Binary(_) if early.len() == EVENTS_WAITING => return Begun::End(Some(Close::FLOOD)),
             // Kept small: an event that is too long is refused for its first bytes as well.
             Heard::Binary(event) => early.push(Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)])),
@@ -205,7 +208,7 @@ type Delivery = Pin<Box<dyn Future<Output = anyhow::Result<Sums>> + Send>>;
 impl Running {
     async fn run(self, connection: &mut Connection, app: &App, id: &str) -> Option<Close> {
         let Running { mut seat, early } = self;
-        info!(size = %seat.output.source(), format = seat.output.format().name(), terms = ?seat.terms, "running");
+        info!(seat = seat.id, size = %seat.output.source(), format = seat.output.format().name(), terms = ?seat.terms, "running");
         let _listed = app.list(id, SessionInfo::new(&seat.output, &seat.terms));
         let mut session = Session::new(seat.terms, Instant::now());
         for event in early {
