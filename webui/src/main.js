@@ -198,6 +198,7 @@ function leave() {
   session?.connection.close();
   session?.playback.clear().forEach(({ bitmap }) => bitmap.close());
   session = null;
+  panel.meters(null);
 }
 
 function sayKeys() {

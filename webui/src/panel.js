@@ -135,7 +135,7 @@ export class Panel {
       button.setAttribute("aria-pressed", String(chosen !== null && "gallery" in chosen && button.dataset.name === chosen.gallery));
     }
     const file = chosen && "file" in chosen ? chosen.file : null;
-    element("file-text").textContent = file ?? "Use your own picture: choose or drop it here";
+    element("file-text").textContent = file ?? "Choose or drop a picture of yours";
     document.querySelector(".upload")?.classList.toggle("chosen", file !== null);
     element("first-frame-note").textContent = this.#phase === "running" ? "“Start over” begins with this picture." : "";
   }
@@ -155,18 +155,25 @@ export class Panel {
     element("alert-text").textContent = sentence ?? "";
   }
 
-  /** @param {Meters} meters */
-  meters({ fps, targetFps, chunk, latency, latencyMedian, buffered, leadMs, dropped, decodeMs, stats }) {
+  /** @param {Meters | null} meters null: nothing is going on */
+  meters(meters) {
+    if (!meters) {
+      for (const id of ["m-fps", "m-latency", "m-generate", "m-buffer"]) fill(id, "–", "");
+      element("m-chunk").textContent = element("m-parts").textContent = "";
+      return;
+    }
+    const { fps, targetFps, chunk, latency, latencyMedian, buffered, leadMs, dropped, decodeMs, stats } = meters;
     fill("m-fps", String(fps), `of ${targetFps}`);
-    fill("m-latency", latency === null ? "–" : milliseconds(latency), latencyMedian === null ? "" : `~${milliseconds(latencyMedian)}`);
+    if (latency === null || latencyMedian === null) fill("m-latency", "–", "");
+    else fill("m-latency", latency.toFixed(), `ms, ~${latencyMedian.toFixed()}`);
     element("m-chunk").textContent = chunk ?? "";
-    fill("m-generate", stats ? milliseconds(stats.ms.generate) : "–", stats ? `for ${stats.frames} pictures` : "");
-    fill("m-buffer", String(buffered), `lead ${milliseconds(leadMs)}`);
+    fill("m-buffer", String(buffered), `+ ${leadMs.toFixed()} ms`);
     if (!stats) return;
+    fill("m-generate", stats.ms.generate.toFixed(), `of ${((1000 * stats.frames) / targetFps).toFixed()} ms`);
     /** @type {[string, number | null][]} */
     const parts = [["text", stats.ms.text], ["DiT", stats.ms.dit], ["VAE", stats.ms.vae], ["encode", stats.ms.encode],
-      ["write", stats.ms.write], ["paced by", stats.ms.wait], ["decode here", decodeMs]];
-    const shown = parts.filter(([, ms]) => ms !== null).map(([name, ms]) => `${name} ${milliseconds(ms ?? 0)}`);
+      ["write", stats.ms.write], ["pacing", stats.ms.wait], ["decode", decodeMs]];
+    const shown = parts.flatMap(([name, ms]) => (ms === null ? [] : [`${name} ${ms.toFixed()} ms`]));
     shown.push(`${(stats.bytes / 1024 / Math.max(1, stats.frames)).toFixed(1)} KiB a picture`);
     if (dropped > 0) shown.push(`${dropped} skipped to keep up`);
     element("m-parts").textContent = shown.join(" · ");
@@ -336,6 +343,3 @@ function fill(id, value, aside) {
   small.textContent = aside;
   element(id).replaceChildren(value, " ", small);
 }
-
-/** @param {number} ms */
-const milliseconds = (ms) => (ms < 10_000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);

@@ -48,14 +48,14 @@ export function card(model) {
   const own = model.causeway;
   return {
     name: model.id,
-    sizes: Array.isArray(own.sizes)
-      ? { only: own.sizes.map(size) }
+    sizes: own.sizes.only
+      ? { only: own.sizes.only.map(size) }
       : { multiple: own.sizes.multiple, pixelsMax: own.sizes.pixels_max },
     defaultSize: size(own.default_size),
     fps: own.fps,
     chunk: own.chunk,
     needsFirstFrame: own.needs_first_frame,
-    keys: [...own.keys],
+    keys: own.keys,
   };
 }
 
