@@ -1,1 +1,493 @@
-//! Draws its chunk index and the keys held; no weights. (being written)
+//! A [`World`] with no weights: it draws its chunk index, the keys held and the prompt, as fast or as slowly as asked.
+//!
+//! For tests, demonstrations and load runs. The strip along the bottom says the same as the picture does, in black and
+//! white cells that survive JPEG and WebP and scaling: [`read`] takes it back from the pixels a client received.
+
+mod font;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::world::{
+    Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Keys, Picture, Rollout, Size, Sizes, Timings, World, WorldError,
+};
+
+/// As LingBot World: three latent frames a chunk, four video frames a latent frame, but one for the very first.
+const CHUNK: usize = 3;
+const VIDEO_PER_LATENT: usize = 4;
+
+/// A cancelled chunk stops within this.
+const NAP: Duration = Duration::from_millis(5);
+
+pub struct Testcard {
+    card: Arc<Card>,
+    chunk_time: Duration,
+}
+
+/// What the strip of a picture says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// Index of the chunk, modulo 2¹⁶.
+    pub chunk: usize,
+    /// Position of the latent frame in the whole video.
+    pub latent_frame: usize,
+    /// Position of the video frame in the whole video, modulo 2²².
+    pub frame: usize,
+    /// `None`: no control was given for this chunk, which is not the same as no key held.
+    pub controls: Option<Keys>,
+    /// [`prompt_hash`] of the prompt the chunk was drawn with.
+    pub prompt_hash: u32,
+}
+
+impl Testcard {
+    /// A world whose chunks take `chunk_time` each, or no longer than they must if it is zero.
+    pub fn new(chunk_time: Duration) -> Testcard {
+        let card = Card {
+            name: "testcard".into(),
+            sizes: Sizes::MultiplesOf { multiple: 1, pixels_max: 3840 * 2160 },
+            default_size: Size { width: 832, height: 480 },
+            fps: 16,
+            chunk: CHUNK,
+            sink: 9,
+            window: 18,
+            window_is_fixed: false,
+            needs_first_frame: false,
+            gallery: Vec::new(),
+        };
+        Testcard { card: Arc::new(card), chunk_time }
+    }
+}
+
+impl World for Testcard {
+    fn card(&self) -> &Arc<Card> {
+        &self.card
+    }
+
+    fn rollout_bytes(&self, init: &Init) -> u64 {
+        let latent_frame = VIDEO_PER_LATENT as u64 * init.size.frame_bytes();
+        latent_frame + gradient_bytes(init.size) as u64 + CAPTION_BYTES as u64 + size_of::<Drawing>() as u64
+    }
+
+    fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {
+        Ok(Box::new(Drawing {
+            size: init.size,
+            chunk_time: self.chunk_time,
+            caption: Caption::new(&init.prompt),
+            gradient: gradient(init.size),
+            chunk: 0,
+            frame: 0,
+        }))
+    }
+}
+
+/// A rollout: one video of the test card.
+struct Drawing {
+    size: Size,
+    chunk_time: Duration,
+    caption: Caption,
+    gradient: Vec<u8>,
+    chunk: usize,
+    /// Video frames drawn so far.
+    frame: usize,
+}
+
+/// As much of a prompt as can be seen, and the hash of all of it.
+struct Caption {
+    text: String,
+    hash: u32,
+}
+
+const CAPTION_BYTES: usize = 512;
+
+impl Caption {
+    fn new(prompt: &str) -> Caption {
+        Caption { text: prompt[..prompt.floor_char_boundary(CAPTION_BYTES)].to_owned(), hash: prompt_hash(prompt) }
+    }
+}
+
+impl Rollout for Drawing {
+    fn plan(&self) -> ChunkPlan {
+        let latent_frames = CHUNK;
+        let shorter = if self.chunk == 0 { VIDEO_PER_LATENT - 1 } else { 0 };
+        ChunkPlan {
+            index: self.chunk,
+            first_latent_frame: self.chunk * CHUNK,
+            latent_frames,
+            pixel_frames: latent_frames * VIDEO_PER_LATENT - shorter,
+        }
+    }
+
+    fn generate(
+        &mut self,
+        input: &ChunkInput,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(Frames),
+    ) -> Result<Timings, WorldError> {
+        let start = Instant::now();
+        let plan = self.plan();
+        let mut timings = Timings::default();
+        if let Some(prompt) = &input.prompt {
+            self.caption = Caption::new(prompt);
+        }
+        for (i, latent_frame) in plan.latent_range().enumerate() {
+            let wait = Instant::now();
+            nap_until(start + self.chunk_time.mul_f64((i + 1) as f64 / plan.latent_frames as f64), cancel)?;
+            let draw = Instant::now();
+            let reading = Reading {
+                chunk: plan.index,
+                latent_frame,
+                frame: self.frame,
+                controls: input.controls.as_ref().map(|controls| controls[i]),
+                prompt_hash: self.caption.hash,
+            };
+            let count = if latent_frame == 0 { 1 } else { VIDEO_PER_LATENT };
+            sink(self.draw(reading, count));
+            self.frame += count;
+            timings.dit += draw - wait;
+            timings.vae += draw.elapsed();
+        }
+        self.chunk += 1;
+        Ok(timings)
+    }
+}
+
+fn nap_until(due: Instant, cancel: &Cancel) -> Result<(), WorldError> {
+    loop {
+        cancel.check()?;
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(NAP));
+    }
+}
+
+const INK: [u8; 3] = [250, 250, 250];
+const SHADE: [u8; 3] = [18, 20, 28];
+const KEY: [u8; 3] = [52, 56, 70];
+const KEY_LETTER: [u8; 3] = [150, 155, 170];
+const KEY_HELD: [u8; 3] = [255, 190, 40];
+const KEY_UNUSED: [u8; 3] = [30, 32, 40];
+
+impl Drawing {
+    /// `count` frames that differ in the gradient's place and the frame number alone.
+    fn draw(&self, first: Reading, count: usize) -> Frames {
+        let frame_bytes = self.size.frame_bytes() as usize;
+        let mut rgb = Vec::with_capacity(count * frame_bytes);
+        for i in 0..count {
+            let reading = Reading { frame: first.frame + i, ..first };
+            let start = rgb.len();
+            self.extend_with_gradient(&mut rgb, reading.frame);
+            let mut canvas = Canvas { size: self.size, rgb: &mut rgb[start..] };
+            canvas.face(&reading, &self.caption.text);
+            canvas.strip(&reading);
+        }
+        Frames { size: self.size, count, rgb }
+    }
+
+    /// Each row is the row above it moved by one: so a frame is one copy a row out of a long line.
+    fn extend_with_gradient(&self, rgb: &mut Vec<u8>, frame: usize) {
+        let row_bytes = 3 * self.size.width as usize;
+        let phase = 4 * frame % PERIOD;
+        for y in 0..self.size.height as usize {
+            let start = 3 * (phase + y);
+            rgb.extend_from_slice(&self.gradient[start..start + row_bytes]);
+        }
+    }
+}
+
+/// Pixels after which the gradient repeats.
+const PERIOD: usize = 256;
+
+fn gradient_bytes(size: Size) -> usize {
+    3 * (size.width as usize + size.height as usize + PERIOD)
+}
+
+fn gradient(size: Size) -> Vec<u8> {
+    // A triangle wave: no step where it repeats, and integers, so the same on every machine.
+    let wave = |i: usize| (i % PERIOD).min(PERIOD - i % PERIOD) as u8;
+    let pixel = |i: usize| [24 + wave(i), 40 + wave(i + PERIOD / 3) / 2, 150 - wave(i + PERIOD / 2) / 2];
+    (0..gradient_bytes(size) / 3).flat_map(pixel).collect()
+}
+
+/// One frame being drawn on. What lies outside is cut off.
+struct Canvas<'a> {
+    size: Size,
+    rgb: &'a mut [u8],
+}
+
+impl Canvas<'_> {
+    /// What a person reads: chunk and latent frame, the prompt, the keys.
+    fn face(&mut self, reading: &Reading, caption: &str) {
+        let Size { width, height } = self.size;
+        let dot = (width / 128).min(height / 96).max(1);
+        let line = 7 * dot;
+        let keys_top = (height - height / STRIP_PART).saturating_sub(30 * dot);
+
+        let title = format!("CHUNK {}  LATENT {}", reading.chunk, reading.latent_frame);
+        self.fill(0..width, 0..9 * dot, SHADE);
+        self.text(2 * dot, 2 * dot, dot, &title, INK);
+        let columns = (width / dot).saturating_sub(4) / (font::LETTER.0 + 1);
+        let caption: Vec<char> = caption.chars().collect();
+        for (row, letters) in (0..).zip(caption.chunks(columns.max(1) as usize)) {
+            let y = 11 * dot + row * line;
+            if y + line > keys_top {
+                break;
+            }
+            self.text(2 * dot, y, dot, &letters.iter().collect::<String>(), INK);
+        }
+        self.cluster(2 * dot, keys_top, dot, ['w', 'a', 's', 'd'], reading.controls);
+        self.cluster(width.saturating_sub(42 * dot), keys_top, dot, ['i', 'j', 'k', 'l'], reading.controls);
+    }
+
+    /// Four keys as on a keyboard: one above three.
+    fn cluster(&mut self, x: u32, y: u32, dot: u32, keys: [char; 4], controls: Option<Keys>) {
+        let (side, step) = (12 * dot, 14 * dot);
+        for (key, (column, row)) in keys.into_iter().zip([(1, 0), (0, 1), (1, 1), (2, 1)]) {
+            let (x, y) = (x + column * step, y + row * step);
+            let (box_colour, letter_colour) = match controls {
+                None => (KEY_UNUSED, KEY),
+                Some(keys) if keys.has(key) => (KEY_HELD, SHADE),
+                Some(_) => (KEY, KEY_LETTER),
+            };
+            self.fill(x..x + side, y..y + side, box_colour);
+            self.text(x + 3 * dot, y + dot, 2 * dot, key.encode_utf8(&mut [0; 4]), letter_colour);
+        }
+    }
+
+    fn text(&mut self, x: u32, y: u32, dot: u32, text: &str, colour: [u8; 3]) {
+        let (columns, rows) = font::LETTER;
+        for (i, letter) in (0..).zip(text.chars()) {
+            let left = x + i * (columns + 1) * dot;
+            if left >= self.size.width {
+                break;
+            }
+            let dots = font::dots(letter);
+            for row in 0..rows {
+                for column in 0..columns {
+                    if dots >> (3 * (rows - 1 - row) + (columns - 1 - column)) & 1 == 1 {
+                        let (x, y) = (left + column * dot, y + row * dot);
+                        self.fill(x..x + dot, y..y + dot, colour);
+                    }
+                }
+            }
+        }
+    }
+
+    fn fill(&mut self, x: Range<u32>, y: Range<u32>, colour: [u8; 3]) {
+        let (width, height) = (self.size.width as usize, self.size.height as usize);
+        let (left, right) = ((x.start as usize).min(width), (x.end as usize).min(width));
+        for y in (y.start as usize).min(height)..(y.end as usize).min(height) {
+            let row = &mut self.rgb[3 * (y * width + left)..3 * (y * width + right)];
+            row.as_chunks_mut::<3>().0.fill(colour);
+        }
+    }
+
+    /// What a program reads: see [`read`].
+    fn strip(&mut self, reading: &Reading) {
+        let word = reading.word();
+        for (bit, (x, y)) in cells(self.size).enumerate() {
+            self.fill(x, y, if word >> bit & 1 == 1 { WHITE } else { BLACK });
+        }
+    }
+}
+
+// The strip: 3 rows of 32 cells over the whole width and the lowest eighth. Its cells are parts of the picture, not pixels,
+// so a scaled picture reads as well; at 128x96 they are 4x4 pixels, which is what JPEG at quality 50 leaves alone.
+const STRIP_COLUMNS: u32 = 32;
+const STRIP_ROWS: u32 = 3;
+const STRIP_PART: u32 = 8;
+/// Not quite black and white: overshoot then costs no contrast.
+const BLACK: [u8; 3] = [24; 3];
+const WHITE: [u8; 3] = [232; 3];
+const MAGIC: u128 = 0b1_0110_0101;
+
+/// Where each bit of the strip stands, lowest first; empty ranges where the picture is too small.
+fn cells(size: Size) -> impl Iterator<Item = (Range<u32>, Range<u32>)> {
+    let part = |side: u32, i: u32, of: u32| (u64::from(side) * u64::from(i) / u64::from(of)) as u32;
+    let rows = STRIP_ROWS * STRIP_PART;
+    (0..STRIP_ROWS * STRIP_COLUMNS).map(move |bit| {
+        let (column, row) = (bit % STRIP_COLUMNS, rows - STRIP_ROWS + bit / STRIP_COLUMNS);
+        (
+            part(size.width, column, STRIP_COLUMNS)..part(size.width, column + 1, STRIP_COLUMNS),
+            part(size.height, row, rows)..part(size.height, row + 1, rows),
+        )
+    })
+}
+
+impl Reading {
+    /// 96 bits, lowest first: 9 magic, 16 chunk, 22 frame, 1 + 8 controls, 24 prompt, 16 checksum.
+    fn word(&self) -> u128 {
+        let controls = self.controls.map_or(0, |keys| {
+            let held = (0..).zip(Keys::ALL).filter(|&(_, key)| keys.has(key));
+            1 | held.fold(0, |bits, (i, _)| bits | 2 << i)
+        });
+        let chunk = self.chunk as u128 & 0xffff;
+        let frame = self.frame as u128 & 0x3f_ffff;
+        let said = MAGIC | chunk << 9 | frame << 25 | controls << 47 | u128::from(self.prompt_hash) << 56;
+        said | checksum(said) << 80
+    }
+}
+
+fn checksum(said: u128) -> u128 {
+    let hash = fnv(&said.to_le_bytes());
+    u128::from((hash ^ hash >> 16) & 0xffff)
+}
+
+/// What the strip of this picture says; `None` if it has none that can be read.
+pub fn read(picture: &Picture) -> Option<Reading> {
+    let mut word = 0u128;
+    for (bit, (x, y)) in cells(picture.size).enumerate() {
+        let (mut sum, mut count) = (0u64, 0u64);
+        // Only the middle of a cell: its edges belong half to its neighbours once a codec has been at them.
+        let inset = |range: &Range<u32>| range.start + range.len() as u32 / 4..range.end - range.len() as u32 / 4;
+        for y in inset(&y) {
+            for x in inset(&x) {
+                let at = 3 * (y as usize * picture.size.width as usize + x as usize);
+                sum += picture.rgb[at..at + 3].iter().map(|&v| u64::from(v)).sum::<u64>();
+                count += 3;
+            }
+        }
+        word |= u128::from(count > 0 && sum > 128 * count) << bit;
+    }
+    let said = word & ((1 << 80) - 1);
+    if word & 0x1ff != MAGIC || word >> 80 != checksum(said) {
+        return None;
+    }
+    let held = |keys: Keys, (i, key): (u32, char)| if word >> (48 + i) & 1 == 1 { keys.with(key) } else { keys };
+    let frame = (word >> 25 & 0x3f_ffff) as usize;
+    Some(Reading {
+        chunk: (word >> 9 & 0xffff) as usize,
+        latent_frame: frame.div_ceil(VIDEO_PER_LATENT),
+        frame,
+        controls: (word >> 47 & 1 == 1).then(|| (0..).zip(Keys::ALL).fold(Keys::default(), held)),
+        prompt_hash: (word >> 56 & 0xff_ffff) as u32,
+    })
+}
+
+/// A prompt in 24 bits, as the strip carries it.
+pub fn prompt_hash(prompt: &str) -> u32 {
+    let hash = fnv(prompt.as_bytes());
+    (hash ^ hash >> 24) & 0xff_ffff
+}
+
+/// FNV-1a: short, and nothing here is secret.
+fn fnv(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(width: u32, height: u32, prompt: &str) -> Box<dyn Rollout> {
+        let init = Init {
+            prompt: prompt.into(),
+            first_frame: None,
+            size: Size { width, height },
+            seed: 42,
+            sink: 9,
+            window: 18,
+            condition_frames: None,
+        };
+        Testcard::new(Duration::ZERO).open(init).expect("the test card opens any size")
+    }
+
+    fn pictures(rollout: &mut dyn Rollout, input: &ChunkInput) -> Vec<Picture> {
+        let mut pictures = Vec::new();
+        let mut sink = |frames: Frames| {
+            let frame_bytes = frames.size.frame_bytes() as usize;
+            assert_eq!(frames.rgb.len(), frames.count * frame_bytes);
+            pictures.extend(frames.rgb.chunks(frame_bytes).map(|rgb| Picture { size: frames.size, rgb: rgb.into() }));
+        };
+        rollout.generate(input, &Cancel::default(), &mut sink).expect("nothing here can fail");
+        pictures
+    }
+
+    #[test]
+    fn what_was_drawn_can_be_read_from_the_pixels() {
+        for (width, height) in [(32, 24), (64, 48), (101, 51), (128, 96), (333, 250), (832, 480)] {
+            let mut rollout = open(width, height, "a road");
+            let mut frame = 0;
+            for (chunk, held) in [None, Some(["w", "w", "l"]), Some(["", "k", "s"]), None].into_iter().enumerate() {
+                let controls = held.map(|held| held.map(|key| Keys::from_tokens([key])).to_vec());
+                let prompt = (chunk == 2).then(|| "eine Straße, 道".to_owned());
+                let plan = rollout.plan();
+                let pictures = pictures(rollout.as_mut(), &ChunkInput { prompt, controls: controls.clone() });
+                assert_eq!(pictures.len(), plan.pixel_frames);
+                for picture in pictures {
+                    let latent_frame = if frame == 0 { 0 } else { 1 + (frame - 1) / 4 };
+                    let expected = Reading {
+                        chunk,
+                        latent_frame,
+                        frame,
+                        controls: controls.as_ref().map(|c| c[latent_frame - plan.first_latent_frame]),
+                        prompt_hash: prompt_hash(if chunk < 2 { "a road" } else { "eine Straße, 道" }),
+                    };
+                    assert_eq!(read(&picture), Some(expected), "{width}x{height}");
+                    frame += 1;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_are_nine_video_frames_and_then_twelve() {
+        let mut rollout = open(2, 2, "tiny");
+        for (index, expected) in [9, 12, 12].into_iter().enumerate() {
+            let plan = rollout.plan();
+            assert_eq!((plan.index, plan.first_latent_frame, plan.pixel_frames), (index, 3 * index, expected));
+            let pictures = pictures(rollout.as_mut(), &ChunkInput::default());
+            assert_eq!(pictures.len(), expected);
+            assert_eq!(read(&pictures[0]), None, "four pixels say nothing");
+        }
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_bytes_and_each_frame_differs() {
+        let draw = || pictures(open(128, 96, "same").as_mut(), &ChunkInput::default());
+        let frames = draw();
+        assert_eq!(frames, draw());
+        for pair in frames.windows(2) {
+            assert_ne!(pair[0], pair[1]);
+        }
+    }
+
+    #[test]
+    fn a_picture_of_something_else_reads_as_nothing() {
+        let size = Size { width: 128, height: 96 };
+        for value in [0, 100, 255] {
+            assert_eq!(read(&Picture { size, rgb: vec![value; size.frame_bytes() as usize] }), None);
+        }
+        let mut drawn = pictures(open(128, 96, "p").as_mut(), &ChunkInput::default()).remove(0);
+        let last_cell = drawn.rgb.len() - 3 * 128 * 4;
+        drawn.rgb[last_cell..].fill(0);
+        assert_eq!(read(&drawn), None, "the checksum is gone");
+    }
+
+    #[test]
+    fn a_chunk_takes_the_time_it_was_told_and_a_cancelled_one_does_not() {
+        let init = Init {
+            prompt: String::new(),
+            first_frame: None,
+            size: Size { width: 32, height: 24 },
+            seed: 0,
+            sink: 9,
+            window: 18,
+            condition_frames: None,
+        };
+        let told = Duration::from_millis(30);
+        let mut rollout = Testcard::new(told).open(init.clone()).expect("opens");
+        let start = Instant::now();
+        let timings =
+            rollout.generate(&ChunkInput::default(), &Cancel::default(), &mut |_| ()).expect("nothing can fail");
+        assert!(start.elapsed() >= told && timings.total() >= told);
+
+        let mut rollout = Testcard::new(Duration::from_secs(3600)).open(init).expect("opens");
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let ended = rollout.generate(&ChunkInput::default(), &cancel, &mut |_| panic!("drew after a cancel"));
+        assert!(matches!(ended, Err(WorldError::Cancelled)));
+    }
+}
