@@ -1,1 +1,1 @@
-mod a {}
+mod browser;
