@@ -27,6 +27,9 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 /// For one answer of the browser, and for a condition on the page.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Each takes about a millisecond, and the helpers some tens.
+const REMOVALS: usize = 1000;
+
 pub struct Browser {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// The page's session within the browser's one socket; empty until it is attached.
@@ -44,10 +47,16 @@ struct Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Errors here mean that there is nothing left to end or to delete.
+        // Errors here mean that there is nothing left to end.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.profile);
+        // The browser's helpers end after it, and until then may write into a folder that is being deleted.
+        for _ in 0..REMOVALS {
+            match std::fs::remove_dir_all(&self.profile) {
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => std::thread::yield_now(),
+                _ => break,
+            }
+        }
     }
 }
 
@@ -70,6 +79,7 @@ impl Browser {
         let child = match child {
             Ok(child) => child,
             Err(error) if error.kind() == ErrorKind::NotFound => {
+                let _ = std::fs::remove_dir(&profile);
                 bail!("the browser test needs Chromium: install it with `apt-get install chromium`")
             }
             Err(error) => return Err(error).context("starting chromium"),
