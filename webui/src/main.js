@@ -27,7 +27,7 @@ const URL_OF_VIDEO = `${location.protocol.replace("http", "ws")}//${location.hos
 
 /** @type {import("./panel.js").Phase} */
 let phase = "loading";
-/** @type {import("./world.js").Card} */
+/** @type {import("./world.js").Card} known from the first `ready` on */
 let card;
 /** @type {firstFrames.FirstFrame | null} */
 let firstFrame = null;
@@ -95,6 +95,8 @@ async function findWorld() {
     await new Promise((resolve) => setTimeout(resolve, HEALTH_EVERY_MS));
   }
   const found = await world();
+  // The same world is back: what the visitor has chosen still holds.
+  if (card && JSON.stringify(found.card) === JSON.stringify(card)) return enter("ready", "The server is back. Press Start.");
   card = found.card;
   panel.offer(card, found.gallery);
   enter("ready", "Press Start, then hold W.");
@@ -135,13 +137,14 @@ async function start() {
   try {
     if (phase === "lost" && (await health()) !== "ready") {
       // Whoever comes back may be another world.
-      return await findWorld();
+      return id === starts ? await findWorld() : undefined;
     }
     values = panel.values();
     if (card.needsFirstFrame && !firstFrame) throw new Error("Choose a first frame: this world starts from a picture.");
     enter("connecting", "Connecting…");
     picture = (await firstFrame?.bytes(values.size)) ?? null;
   } catch (error) {
+    if (id !== starts) return;
     panel.alert(sentence(error));
     return enter("ready", "Not started.");
   }
