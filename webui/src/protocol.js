@@ -216,7 +216,7 @@ const CLOSES = {
   1008: "The server refused the session",
   1009: "A message was too large for the server; try a smaller first frame",
   1011: "The server failed",
-  1012: "The server is restarting",
+  1012: "The server ended the session",
   1013: "The server is full; try again later",
 };
 
