@@ -1,0 +1,177 @@
+//! The page in a real browser: a key that is held shows in the pixels of the canvas, and so does letting it go.
+//!
+//! The world is the test card, whose pictures say what they were drawn from; nothing is asked of the page that the eye
+//! could not see.
+
+use std::time::Duration;
+
+use pipeline::testcard::{Reading, Testcard, prompt_hash, read};
+use pipeline::world::{Cancel, ChunkInput, Init, Keys, Picture, Size, World};
+use server::{Limits, serve};
+use tests::browser::Browser;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+const CHUNK_TIME: Duration = Duration::from_millis(200);
+
+struct Running {
+    url: String,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<anyhow::Result<()>>,
+}
+
+async fn testcard_server() -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
+    let (stop, stopped) = oneshot::channel();
+    let shutdown = async {
+        let _ = stopped.await;
+    };
+    let load = Box::new(|| Ok(Box::new(Testcard::new(CHUNK_TIME)) as Box<dyn World>));
+    let ended = tokio::spawn(serve(listener, load, Limits::default(), shutdown));
+    Running { url, stop, ended }
+}
+
+/// What a visitor would fill in, without the typing.
+async fn fill(browser: &mut Browser, id: &str, value: &str) {
+    let set = format!(
+        "(() => {{ const e = document.getElementById('{id}'); e.value = '{value}';
+          for (const type of ['input', 'change']) e.dispatchEvent(new Event(type, {{ bubbles: true }})); }})()"
+    );
+    browser.evaluate(&set).await.expect("a field of the page");
+}
+
+fn held(keys: &str) -> impl Fn(&Picture) -> Option<Reading> {
+    let expected = keys.chars().fold(Keys::default(), Keys::with);
+    move |picture| read(picture).filter(|reading| reading.controls == Some(expected))
+}
+
+fn drawn_from(prompt: &str) -> impl Fn(&Picture) -> Option<Reading> {
+    let expected = prompt_hash(prompt);
+    move |picture| read(picture).filter(|reading| reading.prompt_hash == expected)
+}
+
+/// The console's errors, but for the one that says that the world was still loading when the page first asked.
+fn problems(browser: &Browser) -> Vec<&String> {
+    browser.problems().iter().filter(|problem| !(problem.contains("503") && problem.contains("/health"))).collect()
+}
+
+async fn open_and_start(browser: &mut Browser, url: &str, format: &str) -> anyhow::Result<()> {
+    browser.navigate(url).await?;
+    browser.until("window.causeway?.phase === 'ready'").await?;
+    fill(browser, "size", "320x192").await;
+    fill(browser, "prompt", "a meadow").await;
+    fill(browser, "format", format).await;
+    browser.click("#start").await?;
+    browser.until("causeway.phase === 'running'").await
+}
+
+#[tokio::test]
+async fn a_key_held_in_the_browser_is_in_the_picture_until_it_is_let_go() -> anyhow::Result<()> {
+    let server = testcard_server().await;
+    let mut browser = Browser::launch().await?;
+    open_and_start(&mut browser, &server.url, "jpeg").await?;
+    let first = browser.until_picture("the first prompt", drawn_from("a meadow")).await?;
+
+    browser.key_down("KeyW").await?;
+    let walking = browser.until_picture("W is held", held("w")).await?;
+    assert!(walking.chunk > first.chunk, "{walking:?} after {first:?}");
+    assert_eq!(browser.evaluate("document.querySelector('.key.held').dataset.action").await?, "w");
+    browser.key_down("ArrowRight").await?;
+    browser.until_picture("W and the right arrow are held", held("wl")).await?;
+    browser.key_up("KeyW").await?;
+    browser.key_up("ArrowRight").await?;
+    browser.until_picture("nothing is held", held("")).await?;
+    browser.until("causeway.latencyMs > 0 && causeway.eventIdShown === causeway.lastEventId").await?;
+
+    // The window loses its focus: whatever happens to the key from now on is not seen here.
+    browser.key_down("KeyS").await?;
+    browser.until_picture("S is held", held("s")).await?;
+    browser.evaluate("window.dispatchEvent(new Event('blur'))").await?;
+    browser.until_picture("nothing is held after the blur", held("")).await?;
+    browser.key_up("KeyS").await?;
+
+    // A finger on the page's own keys.
+    browser.mouse_down(".key[data-action=a]").await?;
+    browser.until_picture("the page's A is held", held("a")).await?;
+    browser.mouse_up(".key[data-action=a]").await?;
+    browser.until_picture("the page's A is let go", held("")).await?;
+
+    assert_eq!(problems(&browser), Vec::<&String>::new());
+    stop(server).await
+}
+
+#[tokio::test]
+async fn a_prompt_typed_while_walking_is_in_the_picture_and_typing_does_not_walk() -> anyhow::Result<()> {
+    let server = testcard_server().await;
+    let mut browser = Browser::launch().await?;
+    open_and_start(&mut browser, &server.url, "jpeg").await?;
+
+    browser.key_down("KeyD").await?;
+    browser.until_picture("D is held", held("d")).await?;
+    // Its caret is where the text ends: that is where a click in the middle of an empty line puts it.
+    browser.click("#prompt").await?;
+    browser.until_picture("a click into the prompt lets go of D", held("")).await?;
+    browser.type_text(" at night, ").await?;
+    browser.key_down("KeyW").await?;
+    browser.key_up("KeyW").await?;
+    let typed = browser.evaluate("document.getElementById('prompt').value").await?;
+    assert_eq!(typed, "a meadow at night, w");
+    assert_eq!(browser.evaluate("causeway.held.length").await?, 0);
+    browser.key_down("Enter").await?;
+    let reading = browser.until_picture("the new prompt", drawn_from("a meadow at night, w")).await?;
+    assert_eq!(reading.controls, Some(Keys::default()));
+    browser.until("document.getElementById('prompt-note').textContent.startsWith('In the picture')").await?;
+
+    assert_eq!(problems(&browser), Vec::<&String>::new());
+    stop(server).await
+}
+
+#[tokio::test]
+async fn every_picture_format_is_shown_and_a_refusal_is_told_in_words() -> anyhow::Result<()> {
+    let server = testcard_server().await;
+    let mut browser = Browser::launch().await?;
+    // Mean difference of a byte: none where nothing was encoded, and what JPEG and WebP take at the page's quality.
+    for (format, tolerance) in [("raw", 0.0), ("webp", 4.0), ("jpeg", 4.0)] {
+        open_and_start(&mut browser, &server.url, format).await?;
+        let (shown, reading) = browser.until_picture(format, |picture| Some((picture.clone(), read(picture)?))).await?;
+        let drawn = drawn_by_the_world(shown.size, reading)?;
+        let difference: u64 = shown.rgb.iter().zip(&drawn).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        let difference = difference as f64 / drawn.len() as f64;
+        assert!(difference <= tolerance, "{format}: {difference} a byte at {reading:?}");
+        browser.click("#start").await?;
+        browser.until("causeway.phase === 'ready'").await?;
+    }
+
+    browser.evaluate("document.getElementById('prompt').value = 'meadow '.repeat(1e5)").await?;
+    browser.click("#start").await?;
+    browser.until("!document.getElementById('alert').hidden").await?;
+    let said = browser.evaluate("document.getElementById('alert-text').textContent").await?;
+    let said = said.as_str().unwrap_or_default();
+    assert!(said.contains("cannot start") && said.contains("Prompt"), "{said}");
+    assert_eq!(browser.evaluate("causeway.phase").await?, "ready");
+
+    assert_eq!(problems(&browser), Vec::<&String>::new());
+    stop(server).await
+}
+
+/// The pixels of one video frame of the walk on which no key is ever touched.
+fn drawn_by_the_world(size: Size, reading: Reading) -> anyhow::Result<Vec<u8>> {
+    let (sink, window) = (9, 18);
+    let init =
+        Init { prompt: "a meadow".into(), first_frame: None, size, seed: 42, sink, window, condition_frames: None };
+    let mut rollout = Testcard::new(Duration::ZERO).open(init)?;
+    let mut video = Vec::new();
+    for _chunk in 0..=reading.chunk {
+        rollout.generate(&ChunkInput::default(), &Cancel::default(), &mut |frames| video.extend(frames.rgb))?;
+    }
+    let bytes = size.frame_bytes() as usize;
+    Ok(video[reading.frame * bytes..][..bytes].to_vec())
+}
+
+/// The server ends when it is told to, browser or not.
+async fn stop(server: Running) -> anyhow::Result<()> {
+    server.stop.send(()).expect("the server runs until it is told to stop");
+    tokio::time::timeout(Duration::from_secs(20), server.ended).await??
+}

@@ -1,0 +1,105 @@
+// Which keys are held, and what of that still has to be said.
+//
+// An action can be held twice, by a finger and by a key: it ends when the last of them lets go.
+
+/**
+ * @typedef {{ actions: string[], at: number }} Transition  All that is held from `at` (page milliseconds) on.
+ */
+
+/**
+ * What each physical key does. By place on the keyboard, not by letter: WASD is a shape, also on AZERTY.
+ * @type {Readonly<Record<string, string>>}
+ */
+export const ACTION_BY_CODE = Object.freeze({
+  KeyW: "w", KeyA: "a", KeyS: "s", KeyD: "d",
+  KeyI: "i", KeyJ: "j", KeyK: "k", KeyL: "l",
+  ArrowUp: "i", ArrowLeft: "j", ArrowDown: "k", ArrowRight: "l",
+});
+
+/** The socket has this much unsent: its reader is behind, and more messages would only queue. */
+const BACKED_UP_BYTES = 64 * 1024;
+
+/** Unsaid transitions worth keeping while backed up; a tap must survive, its history need not. */
+const PENDING_MAX = 8;
+
+export class Controls {
+  /** @type {Map<string, Set<string>>} action → what holds it */
+  #holders = new Map();
+  /** @type {Transition[]} */
+  #pending = [];
+
+  /** The actions held, in a fixed order. Opposites are both there: the world cancels them. */
+  get held() {
+    return [...this.#holders.keys()].sort();
+  }
+
+  /**
+   * `holder` (a key's code, a pointer) begins to hold an action. Holding on, as auto-repeat does, changes nothing.
+   * @param {string} action @param {string} holder @param {number} now
+   */
+  press(action, holder, now) {
+    const holders = this.#holders.get(action);
+    if (holders) {
+      holders.add(holder);
+    } else {
+      this.#holders.set(action, new Set([holder]));
+      this.#changed(now);
+    }
+  }
+
+  /**
+   * `holder` lets go of whatever it holds.
+   * @param {string} holder @param {number} now
+   */
+  release(holder, now) {
+    let changed = false;
+    for (const [action, holders] of this.#holders) {
+      if (holders.delete(holder) && holders.size === 0) {
+        this.#holders.delete(action);
+        changed = true;
+      }
+    }
+    if (changed) this.#changed(now);
+  }
+
+  /**
+   * Everything is let go: the page cannot see the keys any more.
+   * @param {number} now
+   */
+  releaseAll(now) {
+    if (this.#holders.size === 0) return;
+    this.#holders.clear();
+    this.#changed(now);
+  }
+
+  /**
+   * A new session knows nothing: what is held now is news to it, what was before is not.
+   * @param {number} now
+   */
+  begin(now) {
+    this.#pending = [];
+    if (this.#holders.size > 0) this.#changed(now);
+  }
+
+  /**
+   * What to send now: at once, unless the socket is backed up.
+   * @param {number} bufferedBytes what the socket holds unsent
+   * @returns {Transition[] | null}
+   */
+  take(bufferedBytes) {
+    if (this.#pending.length === 0 || bufferedBytes > BACKED_UP_BYTES) return null;
+    const transitions = this.#pending;
+    this.#pending = [];
+    return transitions;
+  }
+
+  /** @param {number} now */
+  #changed(now) {
+    this.#pending.push({ actions: this.held, at: now });
+    if (this.#pending.length > PENDING_MAX) {
+      const final = this.#pending[this.#pending.length - 1];
+      const tap = this.#pending.findLast((transition) => transition.actions.length > 0);
+      this.#pending = tap && tap !== final ? [tap, final] : [final];
+    }
+  }
+}

@@ -1,0 +1,56 @@
+// A worker: encoded or raw pictures in, ImageBitmaps out, in the order they came.
+
+/**
+ * @typedef {{ session: number, pictures: import("./protocol.js").Pictures }} Job
+ * @typedef {{ session: number, chunk: number, eventId: number | null, count: number, bitmaps: ImageBitmap[],
+ *   decodeMs: number, error: string | null }} Decoded  `count` pictures were asked for; none is there after an error.
+ */
+
+import { RAW } from "./protocol.js";
+
+/** Decoding is asynchronous, and a small picture must not overtake a large one. */
+let last = Promise.resolve();
+
+self.onmessage = (/** @type {MessageEvent<Job>} */ { data }) => {
+  last = last.then(() => decode(data));
+};
+
+/** @param {Job} job */
+async function decode({ session, pictures }) {
+  const { chunk, eventId, pieces } = pictures;
+  const began = performance.now();
+  /** @type {ImageBitmap[]} */
+  let bitmaps = [];
+  let error = null;
+  try {
+    bitmaps = await Promise.all(pieces.map((piece) => bitmap(piece, pictures)));
+  } catch (cause) {
+    error = /** @type {Error} */ (cause).message;
+  }
+  /** @type {Decoded} */
+  const decoded = { session, chunk, eventId, count: pieces.length, bitmaps, decodeMs: performance.now() - began, error };
+  self.postMessage(decoded, { transfer: bitmaps });
+}
+
+/**
+ * @param {Uint8Array} piece @param {import("./protocol.js").Pictures} pictures
+ */
+function bitmap(piece, { contentType, width, height }) {
+  // No colour management on the way: what the world drew is what is shown.
+  /** @type {ImageBitmapOptions} */
+  const exact = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+  if (contentType === RAW) return createImageBitmap(new ImageData(rgba(piece), width, height), exact);
+  return createImageBitmap(new Blob([/** @type {Uint8Array<ArrayBuffer>} */ (piece)], { type: contentType }), exact);
+}
+
+/** @param {Uint8Array} rgb */
+function rgba(rgb) {
+  const out = new Uint8ClampedArray((rgb.length / 3) * 4);
+  for (let from = 0, to = 0; from < rgb.length; from += 3, to += 4) {
+    out[to] = rgb[from];
+    out[to + 1] = rgb[from + 1];
+    out[to + 2] = rgb[from + 2];
+    out[to + 3] = 255;
+  }
+  return out;
+}

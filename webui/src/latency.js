@@ -1,0 +1,58 @@
+// Numbers what is sent, and measures how long each takes to be seen.
+//
+// The server puts the id of the newest input that a picture obeys beside the picture; a later id answers the earlier ones.
+
+/** Ids that never come back (an event the server refused) must not pile up. */
+const WAITING_MAX = 256;
+/** Enough for a median that one hiccup does not move. */
+const SAMPLES = 9;
+
+export class Latency {
+  /** @type {Map<number, number>} event id → when it was sent */
+  #sentAt = new Map();
+  /** @type {number[]} */
+  #recent = [];
+  /** The newest id given out. Ids count through all sessions of a page. */
+  lastId = 0;
+
+  /** From input to picture, in milliseconds: the last one, null before the first. @type {number | null} */
+  last = null;
+
+  /**
+   * Something is sent now: its id.
+   * @param {number} now
+   */
+  sent(now) {
+    this.#sentAt.set(++this.lastId, now);
+    if (this.#sentAt.size > WAITING_MAX) this.#sentAt.delete(this.lastId - WAITING_MAX);
+    return this.lastId;
+  }
+
+  /**
+   * A picture that obeys this input is on the screen now.
+   * @param {number | null} eventId @param {number} now
+   */
+  shown(eventId, now) {
+    if (eventId === null) return;
+    for (const [id, sentAt] of this.#sentAt) {
+      if (id > eventId) break;
+      this.#sentAt.delete(id);
+      if (id === eventId) {
+        this.last = now - sentAt;
+        this.#recent = [...this.#recent, this.last].slice(-SAMPLES);
+      }
+    }
+  }
+
+  /** A new session: what the old one did not answer will not be answered. */
+  begin() {
+    this.#sentAt.clear();
+    this.#recent = [];
+    this.last = null;
+  }
+
+  /** The middle one of the last few, null before the first. @returns {number | null} */
+  get median() {
+    return this.#recent.length > 0 ? this.#recent.toSorted((a, b) => a - b)[this.#recent.length >> 1] : null;
+  }
+}

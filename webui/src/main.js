@@ -1,0 +1,319 @@
+// The page: what leads to what. Decisions are in the modules it joins; this file has the phases of a visit.
+
+import { Connection } from "./connection.js";
+import { Controls } from "./controls.js";
+import * as firstFrames from "./first_frame.js";
+import { Latency } from "./latency.js";
+import { Panel } from "./panel.js";
+import { Playback } from "./playback.js";
+import { errorSentence, init, keysEvent, promptEvent } from "./protocol.js";
+import { Screen } from "./screen.js";
+import { health, world } from "./world.js";
+
+/** Often enough for a person who waits for a model to load. */
+const HEALTH_EVERY_MS = 1000;
+const METERS_EVERY_MS = 250;
+/** Pictures that wait for the decoder. More than this, and newer ones are not even decoded. */
+const DECODING_MAX = 64;
+
+const URL_OF_VIDEO = `${location.protocol.replace("http", "ws")}//${location.host}/v1/realtime_video`;
+
+/**
+ * @typedef {{ bitmap: ImageBitmap, chunk: number, eventId: number | null }} Frame
+ * @typedef {{ id: number, connection: Connection, playback: Playback<Frame>, stats: import("./protocol.js").Stats | null,
+ *   decoding: number, undecoded: number, decodeMs: number | null, chunk: number | null, eventIdShown: number | null,
+ *   framesShown: number, prompt: { text: string, eventId: number } | null }} Session  All that ends with a connection.
+ */
+
+/** @type {import("./panel.js").Phase} */
+let phase = "loading";
+/** @type {import("./world.js").Card} known from the first `ready` on */
+let card;
+/** @type {firstFrames.FirstFrame | null} */
+let firstFrame = null;
+/** @type {Session | null} */
+let session = null;
+/** Counts starts, so that what an earlier one still had under way is known as its own. */
+let starts = 0;
+let metersAt = 0;
+
+const controls = new Controls();
+const latency = new Latency();
+const screen = new Screen(/** @type {HTMLCanvasElement} */ (document.getElementById("screen")));
+const decoder = new Worker(new URL("./decoder.js", import.meta.url), { type: "module" });
+const panel = new Panel({
+  start,
+  stop: () => {
+    leave();
+    enter("ready", "Stopped. Press Start to walk again.");
+  },
+  restart: () => {
+    leave();
+    start();
+  },
+  changePrompt,
+  press: (action, holder) => {
+    controls.press(action, holder, performance.now());
+    sayKeys();
+  },
+  release: (holder) => {
+    controls.release(holder, performance.now());
+    sayKeys();
+  },
+  releaseAll: () => {
+    controls.releaseAll(performance.now());
+    sayKeys();
+  },
+  pick: (item) => {
+    choose(firstFrames.fromGallery(item), { gallery: item.name });
+    panel.prompt = item.prompt;
+  },
+  upload: async (file) => {
+    try {
+      choose(await firstFrames.fromFile(file), { file: file.name });
+    } catch (error) {
+      panel.alert(sentence(error));
+    }
+  },
+  resized: preview,
+  smooth: (smooth) => (screen.smooth = smooth),
+});
+
+/** @param {import("./panel.js").Phase} next @param {string} curtain */
+function enter(next, curtain) {
+  phase = next;
+  panel.phase(next, curtain);
+}
+
+/** Wait until the server is there and its model loaded, then offer the world. */
+async function findWorld() {
+  for (;;) {
+    const state = await health();
+    if (state === "ready") break;
+    if (state === "loading") enter("loading", "The server is loading its world…");
+    else enter("unreachable", "The server does not answer. Trying again…");
+    await new Promise((resolve) => setTimeout(resolve, HEALTH_EVERY_MS));
+  }
+  const found = await world();
+  // The same world is back: what the visitor has chosen still holds.
+  if (card && JSON.stringify(found.card) === JSON.stringify(card)) return enter("ready", "The server is back. Press Start.");
+  card = found.card;
+  panel.offer(card, found.gallery);
+  enter("ready", "Press Start, then hold W.");
+  const [item] = found.gallery;
+  if (item) {
+    choose(firstFrames.fromGallery(item), { gallery: item.name });
+    panel.prompt = item.prompt;
+  } else {
+    choose(null, null);
+  }
+}
+
+/**
+ * @param {firstFrames.FirstFrame | null} chosen @param {Parameters<Panel["firstFrame"]>[0]} label
+ */
+function choose(chosen, label) {
+  firstFrame = chosen;
+  panel.firstFrame(label);
+  preview();
+}
+
+/** Before the walk, the stage shows where it will begin. */
+async function preview() {
+  const chosen = firstFrame;
+  if (session) return;
+  try {
+    const bitmap = (await chosen?.bitmap(panel.size)) ?? null;
+    if (!session && chosen === firstFrame) screen.preview(bitmap, panel.size);
+  } catch (error) {
+    panel.alert(sentence(error));
+  }
+}
+
+async function start() {
+  const id = ++starts;
+  panel.alert(null);
+  let values, picture;
+  try {
+    if (phase === "lost" && (await health()) !== "ready") {
+      // Whoever comes back may be another world.
+      return id === starts ? await findWorld() : undefined;
+    }
+    values = panel.values();
+    if (card.needsFirstFrame && !firstFrame) throw new Error("Choose a first frame: this world starts from a picture.");
+    enter("connecting", "Connecting…");
+    picture = (await firstFrame?.bytes(values.size)) ?? null;
+  } catch (error) {
+    if (id !== starts) return;
+    panel.alert(sentence(error));
+    return enter("ready", "Not started.");
+  }
+  if (id !== starts) return; // stopped, or started again, meanwhile
+
+  const now = performance.now();
+  latency.begin();
+  controls.begin(now);
+  const mine = begin(id, init({ ...values, firstFrame: picture, fps: card.fps }));
+  session = mine;
+  panel.promptInUse(values.prompt, "");
+  panel.focusStage();
+  requestAnimationFrame(draw);
+}
+
+/**
+ * @param {number} id @param {object} first the init message
+ * @returns {Session}
+ */
+function begin(id, first) {
+  const connection = new Connection(URL_OF_VIDEO, {
+    opened: () => {
+      connection.send(first);
+      enter("starting", "The world is being set up…");
+      sayKeys();
+    },
+    received: (message) => {
+      if (!session) return;
+      if (message.kind === "pictures") decode(session, message);
+      else if (message.kind === "stats") session.stats = message;
+      else if (message.kind === "error") {
+        panel.alert(errorSentence(message));
+        // Before the first picture it says that there will be none; the socket would stay and wait for another init.
+        if (phase === "starting") {
+          leave();
+          enter("ready", "Not started.");
+        }
+      }
+    },
+    closed: (why, complete) => {
+      leave();
+      enter(complete ? "ready" : "lost", why);
+    },
+  });
+  return {
+    id, connection, playback: new Playback(card.fps), stats: null, decoding: 0, undecoded: 0, decodeMs: null,
+    chunk: null, eventIdShown: null, framesShown: 0, prompt: null,
+  };
+}
+
+/** The session ends here, whoever ended it. The last picture stays. */
+function leave() {
+  starts += 1;
+  session?.connection.close();
+  session?.playback.clear().forEach(({ bitmap }) => bitmap.close());
+  session = null;
+  panel.meters(null);
+}
+
+function sayKeys() {
+  panel.held(controls.held);
+  if (!session?.connection.open) return;
+  const transitions = controls.take(session.connection.bufferedBytes);
+  if (transitions) session.connection.send(keysEvent(latency.sent(performance.now()), transitions));
+}
+
+/** @param {string} text */
+function changePrompt(text) {
+  if (!session?.connection.open) return;
+  const eventId = latency.sent(performance.now());
+  session.connection.send(promptEvent(eventId, text));
+  session.prompt = { text, eventId };
+  panel.promptInUse(text, "Sent. The world changes with its next chunk.");
+  panel.focusStage();
+}
+
+/** @param {Session} to @param {import("./protocol.js").Pictures} pictures */
+function decode(to, pictures) {
+  if (to.decoding + pictures.pieces.length > DECODING_MAX) {
+    to.undecoded += pictures.pieces.length;
+    return;
+  }
+  to.decoding += pictures.pieces.length;
+  /** @type {import("./decoder.js").Job} */
+  const job = { session: to.id, pictures };
+  // All pieces are views of one buffer: it goes over whole, and uncopied.
+  decoder.postMessage(job, pictures.pieces.length > 0 ? [pictures.pieces[0].buffer] : []);
+}
+
+decoder.onmessage = (/** @type {MessageEvent<import("./decoder.js").Decoded>} */ { data: decoded }) => {
+  const { chunk, eventId, bitmaps } = decoded;
+  if (decoded.session !== session?.id) return bitmaps.forEach((bitmap) => bitmap.close());
+  session.decoding -= decoded.count;
+  session.decodeMs = decoded.decodeMs;
+  if (decoded.error !== null) return panel.alert(`A picture could not be decoded: ${decoded.error}.`);
+  const frames = bitmaps.map((bitmap) => ({ bitmap, chunk, eventId }));
+  session.playback.push(chunk, frames, performance.now()).forEach(({ bitmap }) => bitmap.close());
+};
+
+decoder.onerror = (/** @type {ErrorEvent} */ event) => panel.alert(`The picture decoder stopped: ${event.message}.`);
+
+/** @param {number} now */
+function draw(now) {
+  if (!session) return;
+  requestAnimationFrame(draw);
+  sayKeys();
+  const due = session.playback.due(now);
+  const frame = due.pop();
+  due.forEach(({ bitmap }) => bitmap.close());
+  if (frame) show(session, frame, now);
+  if (now - metersAt >= METERS_EVERY_MS) {
+    metersAt = now;
+    panel.meters(meters(session, now));
+  }
+}
+
+/** @param {Session} of @param {Frame} frame @param {number} now */
+function show(of, { bitmap, chunk, eventId }, now) {
+  screen.show(bitmap);
+  if (phase === "starting") enter("running", "");
+  latency.shown(eventId, now);
+  of.chunk = chunk;
+  of.eventIdShown = eventId;
+  of.framesShown += 1;
+  if (of.prompt && eventId !== null && eventId >= of.prompt.eventId) {
+    panel.promptInUse(of.prompt.text, `In the picture since chunk ${chunk}.`);
+    of.prompt = null;
+  }
+}
+
+/** @param {Session} of @param {number} now @returns {import("./panel.js").Meters} */
+function meters({ playback, chunk, stats, decodeMs, undecoded }, now) {
+  return {
+    fps: playback.fps(now),
+    targetFps: card.fps,
+    chunk,
+    latency: latency.last,
+    latencyMedian: latency.median,
+    buffered: playback.buffered,
+    leadMs: playback.lead,
+    dropped: playback.dropped + undecoded,
+    decodeMs,
+    stats,
+  };
+}
+
+/** @param {unknown} error */
+function sentence(error) {
+  const said = error instanceof Error ? error.message : String(error);
+  return `${said.charAt(0).toUpperCase()}${said.slice(1).replace(/\.$/, "")}.`;
+}
+
+/** What a test, or a curious visitor's console, may look at. */
+Object.defineProperty(window, "causeway", {
+  value: Object.freeze({
+    get phase() { return phase; },
+    get held() { return controls.held; },
+    get fps() { return session?.playback.fps(performance.now()) ?? 0; },
+    get chunk() { return session?.chunk ?? null; },
+    get lastEventId() { return latency.lastId; },
+    get eventIdShown() { return session?.eventIdShown ?? null; },
+    get framesShown() { return session?.framesShown ?? 0; },
+    get framesSkipped() { return (session?.playback.dropped ?? 0) + (session?.undecoded ?? 0); },
+    get latencyMs() { return latency.last; },
+    get stats() { return session?.stats ?? null; },
+  }),
+});
+
+findWorld().catch((error) => {
+  panel.alert(`The server's description of its world could not be used: ${sentence(error)}`);
+  enter("unreachable", "This page and this server do not understand each other.");
+});

@@ -1,0 +1,345 @@
+// Everything on the page but the canvas: what the visitor does goes to `actions`, what there is to see comes in.
+
+import { ACTION_BY_CODE } from "./controls.js";
+import { sizeText } from "./protocol.js";
+import { size as parseSize, sizeProblem } from "./world.js";
+
+/**
+ * @typedef {"loading" | "unreachable" | "ready" | "connecting" | "starting" | "running" | "lost"} Phase
+ * @typedef {{ start: () => void, stop: () => void, restart: () => void, changePrompt: (prompt: string) => void,
+ *   press: (action: string, holder: string) => void, release: (holder: string) => void, releaseAll: () => void,
+ *   pick: (item: import("./world.js").GalleryItem) => void, upload: (file: File) => void,
+ *   resized: () => void, smooth: (smooth: boolean) => void }} Actions
+ * @typedef {{ fps: number, targetFps: number, chunk: number | null, latency: number | null, latencyMedian: number | null,
+ *   buffered: number, leadMs: number, dropped: number, decodeMs: number | null,
+ *   stats: import("./protocol.js").Stats | null }} Meters
+ */
+
+const SEED_MAX = 2 ** 32 - 1;
+
+/** @type {Record<Phase, { status: string, button: string, busy: boolean }>} */
+const PHASES = {
+  loading: { status: "World is loading", button: "Start", busy: true },
+  unreachable: { status: "No server", button: "Start", busy: true },
+  ready: { status: "Ready", button: "Start", busy: false },
+  connecting: { status: "Connecting", button: "Stop", busy: true },
+  starting: { status: "Starting", button: "Stop", busy: true },
+  running: { status: "Walking", button: "Stop", busy: false },
+  lost: { status: "Disconnected", button: "Reconnect", busy: false },
+};
+
+/** @param {string} id @returns {any} */
+const element = (id) => document.getElementById(id);
+
+export class Panel {
+  #actions;
+  /** @type {Phase} */
+  #phase = "loading";
+  /** @type {import("./world.js").Card | null} */
+  #card = null;
+  /** @type {NodeListOf<HTMLButtonElement>} */
+  #keys = document.querySelectorAll(".key");
+  /** What the running session was told last. */
+  #promptInUse = "";
+
+  /** @param {Actions} actions */
+  constructor(actions) {
+    this.#actions = actions;
+    this.#listenToForm();
+    this.#listenToKeyboard();
+    this.#keys.forEach((key) => this.#listenToKey(key));
+    this.#listenToDrops();
+  }
+
+  /**
+   * The world is known: adapt to it.
+   * @param {import("./world.js").Card} card @param {import("./world.js").GalleryItem[]} gallery
+   */
+  offer(card, gallery) {
+    this.#card = card;
+    element("world-name").textContent = card.name;
+    element("world-name").hidden = false;
+    element("first-frame").querySelector("legend").textContent =
+      card.needsFirstFrame ? "First frame" : "First frame (this world needs none)";
+    const only = "only" in card.sizes ? card.sizes.only : null;
+    element("size-list").hidden = !only;
+    element("size-list").replaceChildren(...(only ?? []).map((size) => new Option(sizeText(size))));
+    element("size").hidden = Boolean(only);
+    document.querySelector('label[for^="size"]')?.setAttribute("for", only ? "size-list" : "size");
+    for (const id of ["size", "size-list"]) element(id).value = sizeText(card.defaultSize);
+    this.#keys.forEach((key) => (key.hidden = !card.keys.includes(key.dataset.action ?? "")));
+    element("gallery").replaceChildren(...gallery.map((item) => this.#galleryButton(item)));
+    this.#checkSize();
+  }
+
+  /** @param {Phase} phase @param {string} curtain what to say over the picture */
+  phase(phase, curtain) {
+    this.#phase = phase;
+    const { status, button, busy } = PHASES[phase];
+    const live = phase === "connecting" || phase === "starting" || phase === "running";
+    element("status").textContent = status;
+    element("status").dataset.phase = phase;
+    element("curtain-text").textContent = curtain;
+    element("curtain").dataset.open = String(phase === "running");
+    element("curtain").dataset.busy = String(busy);
+    element("start").textContent = button;
+    element("start").classList.toggle("stop", live);
+    element("start").disabled = phase === "loading" || phase === "unreachable";
+    element("restart").hidden = phase !== "running";
+    if (!live) element("prompt-note").textContent = "";
+    this.#checkPrompt();
+  }
+
+  /**
+   * What the visitor has filled in.
+   * @throws a sentence, if it cannot be used
+   */
+  values() {
+    const problem = this.#checkSize();
+    if (problem) throw new Error(`Size: ${problem}.`);
+    const seed = Number(element("seed").value);
+    if (!Number.isInteger(seed) || seed < 0 || seed > SEED_MAX || element("seed").value.trim() === "") {
+      throw new Error(`Seed: a whole number from 0 to ${SEED_MAX}.`);
+    }
+    return {
+      prompt: /** @type {string} */ (element("prompt").value.trim()),
+      size: this.size,
+      seed,
+      format: /** @type {"jpeg" | "webp" | "raw"} */ (element("format").value),
+    };
+  }
+
+  /** The size asked for; the world's own while what is filled in is none. */
+  get size() {
+    const asked = this.#askedSize();
+    if (!this.#card) throw new Error("a world is offered before its size is asked");
+    return asked && !sizeProblem(this.#card.sizes, asked) ? asked : this.#card.defaultSize;
+  }
+
+  /** The running session obeys this prompt, or soon will. @param {string} prompt @param {string} note */
+  promptInUse(prompt, note) {
+    this.#promptInUse = prompt;
+    element("prompt-note").textContent = note;
+    this.#checkPrompt();
+  }
+
+  /** @param {string} prompt */
+  set prompt(prompt) {
+    element("prompt").value = prompt;
+    this.#checkPrompt();
+  }
+
+  /** Which first frame is chosen. @param {{ gallery: string } | { file: string } | null} chosen */
+  firstFrame(chosen) {
+    for (const button of element("gallery").children) {
+      button.setAttribute("aria-pressed", String(chosen !== null && "gallery" in chosen && button.dataset.name === chosen.gallery));
+    }
+    const file = chosen && "file" in chosen ? chosen.file : null;
+    element("file-text").textContent = file ?? "Choose or drop a picture of yours";
+    document.querySelector(".upload")?.classList.toggle("chosen", file !== null);
+    element("first-frame-note").textContent = this.#phase === "running" ? "“Start over” begins with this picture." : "";
+  }
+
+  /** @param {string[]} held */
+  held(held) {
+    this.#keys.forEach((key) => {
+      const isHeld = held.includes(key.dataset.action ?? "");
+      key.classList.toggle("held", isHeld);
+      key.setAttribute("aria-pressed", String(isHeld));
+    });
+  }
+
+  /** @param {string | null} sentence */
+  alert(sentence) {
+    element("alert").hidden = sentence === null;
+    element("alert-text").textContent = sentence ?? "";
+  }
+
+  /** @param {Meters | null} meters null: nothing is going on */
+  meters(meters) {
+    if (!meters) {
+      for (const id of ["m-fps", "m-latency", "m-generate", "m-buffer"]) fill(id, "–", "");
+      element("m-chunk").textContent = element("m-parts").textContent = "";
+      return;
+    }
+    const { fps, targetFps, chunk, latency, latencyMedian, buffered, leadMs, dropped, decodeMs, stats } = meters;
+    fill("m-fps", String(fps), `of ${targetFps}`);
+    if (latency === null || latencyMedian === null) fill("m-latency", "–", "");
+    else fill("m-latency", latency.toFixed(), `ms, ~${latencyMedian.toFixed()}`);
+    element("m-chunk").textContent = chunk ?? "";
+    fill("m-buffer", String(buffered), `+ ${leadMs.toFixed()} ms`);
+    if (!stats) return;
+    fill("m-generate", stats.ms.generate.toFixed(), `of ${((1000 * stats.frames) / targetFps).toFixed()} ms`);
+    /** @type {[string, number | null][]} */
+    const parts = [["text", stats.ms.text], ["DiT", stats.ms.dit], ["VAE", stats.ms.vae], ["encode", stats.ms.encode],
+      ["write", stats.ms.write], ["pacing", stats.ms.wait], ["decode", decodeMs]];
+    const shown = parts.flatMap(([name, ms]) => (ms === null ? [] : [`${name} ${ms.toFixed()} ms`]));
+    shown.push(`${(stats.bytes / 1024 / Math.max(1, stats.frames)).toFixed(1)} KiB a picture`);
+    if (dropped > 0) shown.push(`${dropped} skipped to keep up`);
+    element("m-parts").textContent = shown.join(" · ");
+  }
+
+  focusStage() {
+    element("stage").focus({ preventScroll: true });
+  }
+
+  #listenToForm() {
+    element("form").addEventListener("submit", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      const live = this.#phase === "connecting" || this.#phase === "starting" || this.#phase === "running";
+      if (live) this.#actions.stop();
+      else if (this.#phase === "ready" || this.#phase === "lost") this.#actions.start();
+    });
+    element("restart").addEventListener("click", () => this.#actions.restart());
+    element("send-prompt").addEventListener("click", () => this.#sendPrompt());
+    element("prompt").addEventListener("input", () => this.#checkPrompt());
+    element("prompt").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      if (this.#phase === "running") this.#sendPrompt();
+      else element("form").requestSubmit(element("start"));
+    });
+    for (const id of ["size", "size-list"]) {
+      element(id).addEventListener("change", () => {
+        if (this.#checkSize() === null) this.#actions.resized();
+      });
+    }
+    element("dice").addEventListener("click", () => {
+      element("seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
+    });
+    element("file").addEventListener("change", () => {
+      const [file] = element("file").files;
+      if (file) this.#actions.upload(file);
+      element("file").value = ""; // choosing the same file again is a choice too
+    });
+    element("alert-close").addEventListener("click", () => this.alert(null));
+    element("smooth").addEventListener("click", () => {
+      const smooth = element("smooth").getAttribute("aria-pressed") !== "true";
+      element("smooth").setAttribute("aria-pressed", String(smooth));
+      element("smooth").textContent = smooth ? "Smooth" : "Crisp";
+      this.#actions.smooth(smooth);
+    });
+    element("fullscreen").hidden = !document.fullscreenEnabled;
+    element("fullscreen").addEventListener("click", () => {
+      if (document.fullscreenElement) document.exitFullscreen();
+      else element("stage").requestFullscreen();
+    });
+  }
+
+  #listenToKeyboard() {
+    window.addEventListener("keydown", (event) => {
+      // With a modifier it is the browser's shortcut, and its key-up may never be seen.
+      if (event.ctrlKey || event.metaKey || event.altKey) return this.#actions.releaseAll();
+      const action = ACTION_BY_CODE[event.code];
+      if (!action || isField(event.target) || !this.#card?.keys.includes(action)) return;
+      event.preventDefault(); // arrows would scroll
+      this.#actions.press(action, event.code);
+    });
+    window.addEventListener("keyup", (event) => this.#actions.release(event.code));
+    // From here on key-ups go elsewhere.
+    window.addEventListener("blur", () => this.#actions.releaseAll());
+    window.addEventListener("pagehide", () => this.#actions.releaseAll());
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) this.#actions.releaseAll();
+    });
+    document.addEventListener("focusin", (event) => {
+      if (isField(event.target)) this.#actions.releaseAll();
+    });
+  }
+
+  /** @param {HTMLButtonElement} key */
+  #listenToKey(key) {
+    const action = key.dataset.action ?? "";
+    key.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      // Captured, so that a finger that slides off still ends what it began.
+      key.setPointerCapture(event.pointerId);
+      this.#actions.press(action, `pointer ${event.pointerId}`);
+    });
+    for (const end of /** @type {const} */ (["pointerup", "pointercancel", "lostpointercapture"])) {
+      key.addEventListener(end, (event) => this.#actions.release(`pointer ${event.pointerId}`));
+    }
+    key.addEventListener("keydown", (event) => {
+      if (event.key !== " " && event.key !== "Enter") return;
+      event.preventDefault();
+      this.#actions.press(action, event.code);
+    });
+    key.addEventListener("contextmenu", (event) => event.preventDefault());
+  }
+
+  #listenToDrops() {
+    const drop = element("first-frame");
+    window.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    });
+    window.addEventListener("dragleave", (event) => {
+      if (event.relatedTarget === null) drop.classList.remove("over");
+    });
+    window.addEventListener("drop", (event) => {
+      event.preventDefault();
+      drop.classList.remove("over");
+      const file = event.dataTransfer?.files[0];
+      if (file) this.#actions.upload(file);
+    });
+  }
+
+  /** @param {import("./world.js").GalleryItem} item */
+  #galleryButton(item) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.name = item.name;
+    button.title = item.prompt;
+    button.setAttribute("aria-pressed", "false");
+    const image = document.createElement("img");
+    image.src = item.url;
+    image.alt = item.prompt || item.name;
+    button.append(image);
+    button.addEventListener("click", () => this.#actions.pick(item));
+    return button;
+  }
+
+  #sendPrompt() {
+    if (!element("send-prompt").disabled) this.#actions.changePrompt(element("prompt").value.trim());
+  }
+
+  #checkPrompt() {
+    const prompt = element("prompt").value.trim();
+    element("send-prompt").disabled = this.#phase !== "running" || prompt === "" || prompt === this.#promptInUse;
+  }
+
+  /** @returns {import("./protocol.js").Size | null} */
+  #askedSize() {
+    try {
+      return parseSize(element("size-list").hidden ? element("size").value : element("size-list").value);
+    } catch {
+      return null;
+    }
+  }
+
+  /** Says below the field what is wrong with the size, or what may be asked. @returns {string | null} */
+  #checkSize() {
+    if (!this.#card) return null;
+    const asked = this.#askedSize();
+    const { sizes } = this.#card;
+    const problem = asked ? sizeProblem(sizes, asked) : "write it like 832x480";
+    element("size").setAttribute("aria-invalid", String(problem !== null));
+    element("size-note").classList.toggle("wrong", problem !== null);
+    element("size-note").textContent =
+      problem !== null ? `Size: ${problem}.`
+      : "only" in sizes ? ""
+      : `Size: ${sizes.multiple > 1 ? `multiples of ${sizes.multiple}, ` : ""}up to ${sizes.pixelsMax.toLocaleString("en")} pixels.`;
+    return problem;
+  }
+}
+
+/** Where a key press writes or selects. @param {EventTarget | null} target */
+const isField = (target) =>
+  target instanceof Element && target.matches("textarea, select, [contenteditable], input:not([type='file'])");
+
+/** @param {string} id @param {string} value @param {string} aside */
+function fill(id, value, aside) {
+  const small = document.createElement("small");
+  small.textContent = aside;
+  element(id).replaceChildren(value, " ", small);
+}

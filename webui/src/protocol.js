@@ -1,0 +1,224 @@
+// What is said over the socket, as plain objects: messages to send, and `Incoming`, which puts what arrives together.
+//
+// The one surprise of this wire: a picture's header and its pixels may be two messages, and the second is not MessagePack.
+// Only `frame_batch_header` announces such a second message, so a type from the future cannot break the framing.
+
+import { decode } from "./msgpack.js";
+
+/**
+ * @typedef {{ kind: "pictures", chunk: number, eventId: number | null, width: number, height: number,
+ *   contentType: string, pieces: Uint8Array[] }} Pictures  Encoded or raw pictures of one chunk, in display order.
+ * @typedef {{ kind: "stats", chunk: number, eventId: number | null, frames: number, bytes: number,
+ *   ms: { total: number, generate: number, wait: number, encode: number, write: number,
+ *         text: number | null, dit: number | null, vae: number | null } }} Stats  Where a chunk's time went.
+ * @typedef {{ kind: "error", content: string, code: string | null,
+ *   details: { field: string | null, reason: string | null } }} ServerError
+ * @typedef {{ kind: "unknown", type: string }} Unknown
+ * @typedef {{ width: number, height: number }} Size
+ */
+
+export const RAW = "application/x-raw-rgb";
+
+// Small pictures are scaled up on the screen, where JPEG's blocks show: spend a few bytes against them.
+const QUALITY = 92;
+
+/**
+ * The first message of a session.
+ * @param {{ prompt: string, firstFrame: Uint8Array | null, size: Size, fps: number, seed: number,
+ *   format: "jpeg" | "webp" | "raw" }} start
+ */
+export function init({ prompt, firstFrame, size, fps, seed, format }) {
+  return {
+    type: "init",
+    prompt,
+    first_frame: firstFrame ?? undefined,
+    size: sizeText(size),
+    fps,
+    seed,
+    realtime_output_format: format,
+    realtime_output_pacing: true,
+    output_compression: format === "raw" ? undefined : QUALITY,
+  };
+}
+
+/**
+ * Draw what follows under another prompt.
+ * @param {number} eventId @param {string} prompt
+ */
+export function promptEvent(eventId, prompt) {
+  return { type: "event", kind: "prompt", event_id: eventId, payload: prompt };
+}
+
+/**
+ * What is held from now on.
+ * @param {number} eventId @param {import("./controls.js").Transition[]} transitions
+ */
+export function keysEvent(eventId, transitions) {
+  return {
+    type: "event",
+    kind: "camera_actions",
+    event_id: eventId,
+    payload: {
+      mode: "state",
+      transitions: transitions.map(({ actions, at }) => ({ actions, client_ts_ms: Math.round(at) })),
+    },
+  };
+}
+
+/** @param {Size} size */
+export const sizeText = ({ width, height }) => `${width}x${height}`;
+
+/** Messages in the order of the socket go in, whole things come out. One for each connection. */
+export class Incoming {
+  /** @type {Record<string, any> | null} a header whose pixels have not come yet */
+  #header = null;
+
+  /**
+   * @param {Uint8Array} bytes
+   * @returns {Pictures | Stats | ServerError | Unknown | null} null: a header, whose pixels are the next message
+   * @throws if the bytes cannot be what the protocol says they are; the connection is of no use after that
+   */
+  receive(bytes) {
+    if (this.#header) {
+      const header = this.#header;
+      this.#header = null;
+      return pictures(header, bytes);
+    }
+    const message = decode(bytes);
+    switch (message?.type) {
+      case "frame_batch_header":
+        this.#header = message;
+        return null;
+      case "frame_batch":
+        return pictures(message, message.payload);
+      case "chunk_stats":
+        return stats(message);
+      case "error":
+        return {
+          kind: "error",
+          content: String(message.content ?? ""),
+          code: textOrNull(message.code),
+          details: { field: textOrNull(message.details?.field), reason: textOrNull(message.details?.reason) },
+        };
+      default:
+        return { kind: "unknown", type: String(message?.type) };
+    }
+  }
+}
+
+/**
+ * @param {Record<string, any>} header @param {unknown} payload
+ * @returns {Pictures}
+ */
+function pictures(header, payload) {
+  const { num_frames: count, width, height, content_type: contentType } = header;
+  if (!(payload instanceof Uint8Array)) throw new Error("pictures came without their bytes");
+  if (payload.length !== header.total_size) {
+    throw new Error(`pictures of ${header.total_size} bytes were announced and ${payload.length} came`);
+  }
+  const lengths = contentType === RAW ? new Array(count).fill(3 * width * height) : header.payload_lengths;
+  return {
+    kind: "pictures",
+    chunk: header.chunk_index,
+    eventId: header.event_id ?? null,
+    width,
+    height,
+    contentType,
+    pieces: slices(payload, lengths, count),
+  };
+}
+
+/**
+ * Cut a payload into its pictures: views, not copies.
+ * @param {Uint8Array} payload @param {unknown} lengths @param {number} count
+ */
+function slices(payload, lengths, count) {
+  if (!Array.isArray(lengths) || lengths.length !== count) {
+    throw new Error(`${count} pictures were announced, not with one length each`);
+  }
+  let end = 0;
+  const pieces = lengths.map((length) => payload.subarray(end, (end += length)));
+  if (end !== payload.length) throw new Error(`the pictures' lengths add up to ${end}, not to ${payload.length} bytes`);
+  return pieces;
+}
+
+/**
+ * @param {Record<string, any>} message
+ * @returns {Stats}
+ */
+function stats(message) {
+  return {
+    kind: "stats",
+    chunk: message.chunk_index,
+    eventId: message.event_id ?? null,
+    frames: message.num_frames,
+    bytes: message.ws_payload_bytes,
+    ms: {
+      total: message.chunk_total_ms,
+      generate: message.scheduler_forward_ms,
+      wait: message.pace_wait_ms,
+      encode: message.raw_payload_build_ms,
+      write: message.ws_write_ms,
+      // Not in every server's stats.
+      text: message.text_ms ?? null,
+      dit: message.dit_ms ?? null,
+      vae: message.vae_ms ?? null,
+    },
+  };
+}
+
+/** @param {unknown} value */
+const textOrNull = (value) => (value === undefined || value === null ? null : String(value));
+
+/**
+ * A server's error for a person.
+ * @param {ServerError} error
+ */
+export function errorSentence({ content, details }) {
+  const said = ERRORS[content] ?? content.replace(/^error during generate loop: /, "The world stopped: ");
+  if (!details.reason) return said.endsWith(".") ? said : `${said}.`;
+  const field = details.field ? `${FIELDS[details.field] ?? details.field}: ` : "";
+  return `${said.replace(/\.$/, "")}. ${capital(field + details.reason)}.`;
+}
+
+/**
+ * Why a connection ended, for a person.
+ * @param {number} code @param {string} reason
+ */
+export function closeSentence(code, reason) {
+  if (code === 1000 && reason === "generation complete") return "The video is complete.";
+  const said = CLOSES[code] ?? `The server closed the connection (code ${code})`;
+  return reason ? `${said}: ${reason}.` : `${said}.`;
+}
+
+/** @type {Record<string, string>} */
+const ERRORS = {
+  "invalid generate request": "The world cannot start like this.",
+  "invalid event": "The server could not use the last input.",
+  "another realtime session is already active": "Every place in this world is taken. Try again when someone has left.",
+};
+
+/** Names on the wire → names on the page. @type {Record<string, string>} */
+const FIELDS = {
+  first_frame: "first frame",
+  realtime_output_format: "picture format",
+  output_compression: "picture quality",
+  payload: "input",
+};
+
+/** @type {Record<number, string>} */
+const CLOSES = {
+  1000: "The session has ended",
+  1001: "The server is going away",
+  1002: "The server saw a protocol error",
+  1003: "The server could not read a message",
+  1006: "The connection was lost: the server stopped, or the network between did",
+  1008: "The server refused the session",
+  1009: "A message was too large for the server; try a smaller first frame",
+  1011: "The server failed",
+  1012: "The server ended the session",
+  1013: "The server is full; try again later",
+};
+
+/** @param {string} text */
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

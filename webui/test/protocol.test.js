@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { decode, encode } from "../src/msgpack.js";
+import { closeSentence, errorSentence, Incoming, init, keysEvent, promptEvent, RAW } from "../src/protocol.js";
+
+const raw = {
+  request_id: "r", chunk_index: 4, content_type: RAW, num_frames: 2, total_size: 12, frame_batch_index: 0,
+  num_frame_batches: 1, is_final_frame_batch: true, event_id: 7, format: "rgb24", width: 2, height: 1, channels: 3,
+  bytes_per_frame: 6, raw_size: 12, encoding: "raw",
+};
+const jpeg = {
+  request_id: "r", chunk_index: 5, content_type: "image/jpeg", num_frames: 3, total_size: 6, frame_batch_index: 0,
+  num_frame_batches: 2, is_final_frame_batch: false, width: 2, height: 1, payload_lengths: [1, 2, 3],
+};
+const bytes = (/** @type {number} */ length) => Uint8Array.from({ length }, (_, i) => i);
+
+test("pictures come in one message", () => {
+  const got = new Incoming().receive(encode({ type: "frame_batch", ...raw, payload: bytes(12) }));
+  assert.deepEqual(got, {
+    kind: "pictures", chunk: 4, eventId: 7, width: 2, height: 1, contentType: RAW,
+    pieces: [bytes(12).subarray(0, 6), bytes(12).subarray(6)],
+  });
+});
+
+test("pictures come in two messages, and the second is not MessagePack", () => {
+  const incoming = new Incoming();
+  assert.equal(incoming.receive(encode({ type: "frame_batch_header", ...jpeg })), null);
+  const got = incoming.receive(bytes(6));
+  assert.equal(got?.kind, "pictures");
+  assert.deepEqual(got.pieces.map((piece) => [...piece]), [[0], [1, 2], [3, 4, 5]]);
+  assert.equal(got.eventId, null);
+  // And then MessagePack again.
+  assert.equal(incoming.receive(encode({ type: "error", content: "x" }))?.kind, "error");
+});
+
+test("a message of an unknown type is passed by and breaks nothing", () => {
+  const incoming = new Incoming();
+  assert.deepEqual(incoming.receive(encode({ type: "queue_position", position: 3 })), {
+    kind: "unknown", type: "queue_position",
+  });
+  assert.equal(incoming.receive(encode({ type: "frame_batch", ...raw, payload: bytes(12) }))?.kind, "pictures");
+  assert.equal(incoming.receive(encode([1, 2]))?.kind, "unknown");
+});
+
+test("pictures that are not what was announced are refused", () => {
+  const check = (/** @type {object} */ header, /** @type {unknown} */ payload, /** @type {RegExp} */ said) =>
+    assert.throws(() => new Incoming().receive(encode({ type: "frame_batch", ...header, payload })), said);
+  check(raw, bytes(11), /12 bytes were announced and 11 came/);
+  check(raw, "text", /without their bytes/);
+  check({ ...raw, width: 3 }, bytes(12), /add up to 18, not to 12/);
+  check({ ...jpeg, payload_lengths: [1, 2] }, bytes(6), /3 pictures were announced/);
+  check({ ...jpeg, payload_lengths: [1, 2, 4] }, bytes(6), /add up to 7, not to 6/);
+  check({ ...jpeg, payload_lengths: undefined }, bytes(6), /not with one length each/);
+});
+
+test("statistics have the parts a server knows, and null for those it does not", () => {
+  const message = {
+    type: "chunk_stats", session_id: "s", request_id: "r", chunk_index: 2, event_id: null, request_prepare_ms: 1,
+    scheduler_forward_ms: 100, pace_wait_ms: 50, header_write_ms: 1, raw_payload_build_ms: 9, raw_write_ms: 2,
+    ws_write_ms: 3, chunk_total_ms: 163, num_batches: 1, num_frames: 12, raw_bytes: 72, ws_payload_bytes: 99,
+    content_type: RAW,
+  };
+  const ms = { total: 163, generate: 100, wait: 50, encode: 9, write: 3, text: null, dit: null, vae: null };
+  const expected = { kind: "stats", chunk: 2, eventId: null, frames: 12, bytes: 99, ms };
+  assert.deepEqual(new Incoming().receive(encode(message)), expected);
+  assert.deepEqual(new Incoming().receive(encode({ ...message, dit_ms: 70, vae_ms: 30, text_ms: 0 })), {
+    ...expected, ms: { ...ms, dit: 70, vae: 30, text: 0 },
+  });
+});
+
+test("an error says what was wrong with which field", () => {
+  const check = (/** @type {object} */ message, /** @type {string} */ sentence) => {
+    const error = new Incoming().receive(encode({ type: "error", ...message }));
+    assert.equal(error?.kind, "error");
+    assert.equal(errorSentence(error), sentence);
+  };
+  check({ content: "invalid event" }, "The server could not use the last input.");
+  check(
+    { content: "invalid generate request", code: "invalid_init", details: { field: "first_frame", reason: "not a picture" } },
+    "The world cannot start like this. First frame: not a picture.",
+  );
+  check({ content: "error during generate loop: out of luck" }, "The world stopped: out of luck.");
+  check({ content: "new kind of trouble", details: { reason: "none" } }, "new kind of trouble. None.");
+  check({}, ".");
+});
+
+test("a close code becomes a sentence, and the reason is not lost", () => {
+  assert.equal(closeSentence(1000, "generation complete"), "The video is complete.");
+  assert.match(closeSentence(1006, ""), /connection was lost/);
+  assert.equal(closeSentence(1011, "the model failed"), "The server failed: the model failed.");
+  assert.equal(closeSentence(4321, "because"), "The server closed the connection (code 4321): because.");
+});
+
+test("what is sent has the reference's shape", () => {
+  const start = {
+    prompt: "p", firstFrame: bytes(3), size: { width: 96, height: 64 }, fps: 16, seed: 7,
+    format: /** @type {const} */ ("raw"),
+  };
+  assert.deepEqual(decode(encode(init(start))), {
+    type: "init", prompt: "p", first_frame: bytes(3), size: "96x64", fps: 16, seed: 7,
+    realtime_output_format: "raw", realtime_output_pacing: true,
+  });
+  const encoded = decode(encode(init({ ...start, firstFrame: null, format: "webp" })));
+  assert.ok(!("first_frame" in encoded) && encoded.output_compression > 0);
+  assert.deepEqual(keysEvent(3, [{ actions: ["w"], at: 10.6 }, { actions: [], at: 20 }]), {
+    type: "event", kind: "camera_actions", event_id: 3,
+    payload: {
+      mode: "state", transitions: [{ actions: ["w"], client_ts_ms: 11 }, { actions: [], client_ts_ms: 20 }],
+    },
+  });
+  assert.deepEqual(promptEvent(4, "snow"), { type: "event", kind: "prompt", event_id: 4, payload: "snow" });
+});

@@ -1,0 +1,33 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { card, size, sizeProblem } from "../src/world.js";
+
+const own = { default_size: "832x480", fps: 16, chunk: 3, needs_first_frame: true, window_is_fixed: false, keys: ["w", "s"] };
+
+test("a card says which sizes are drawn, as a list or as a rule", () => {
+  const listed = card({ id: "pocket", causeway: { ...own, sizes: { only: ["96x64", "128x96"] } } });
+  assert.deepEqual(listed, {
+    name: "pocket", sizes: { only: [{ width: 96, height: 64 }, { width: 128, height: 96 }] },
+    defaultSize: { width: 832, height: 480 }, fps: 16, chunk: 3, needsFirstFrame: true, keys: ["w", "s"],
+  });
+  const ruled = card({ id: "lingbot", causeway: { ...own, sizes: { multiple: 16, pixels_max: 399360 } } });
+  assert.deepEqual(ruled.sizes, { multiple: 16, pixelsMax: 399360 });
+});
+
+test("a size is two positive numbers around an x", () => {
+  assert.deepEqual(size(" 64 X 48 "), { width: 64, height: 48 });
+  assert.deepEqual(size("832×480"), { width: 832, height: 480 });
+  for (const bad of ["", "64", "64x", "x48", "0x48", "64x0", "-64x48", "64x48x3", "6.4x48"]) {
+    assert.throws(() => size(bad), /not a size/, bad);
+  }
+});
+
+test("a size that is not drawn is told what is", () => {
+  const only = { only: [{ width: 96, height: 64 }] };
+  assert.equal(sizeProblem(only, { width: 96, height: 64 }), null);
+  assert.match(sizeProblem(only, { width: 64, height: 96 }) ?? "", /draws 96×64/);
+  const rule = { multiple: 16, pixelsMax: 64 * 64 };
+  assert.equal(sizeProblem(rule, { width: 64, height: 64 }), null);
+  assert.match(sizeProblem(rule, { width: 60, height: 64 }) ?? "", /multiples of 16/);
+  assert.match(sizeProblem(rule, { width: 128, height: 64 }) ?? "", /at most 4,096 pixels/);
+});
