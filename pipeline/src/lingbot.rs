@@ -112,6 +112,12 @@ impl World for LingBot {
     }
 }
 
+/// Run `work` on one of the threads that compute. Thousands of small operations a chunk share their work with the others,
+/// and from outside each would have to be handed over and waited for.
+fn among_workers<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
+}
+
 fn load<T>(
     dir: &ModelDir,
     component: Component,
@@ -206,6 +212,10 @@ impl Video {
 
     /// The next chunk's clean latent, `(16, F, h, w)`, normalised.
     pub fn make_chunk(&mut self, input: &ChunkInput, cancel: &Cancel) -> Result<(Tensor, Timings), WorldError> {
+        among_workers(|| self.denoise(input, cancel))
+    }
+
+    fn denoise(&mut self, input: &ChunkInput, cancel: &Cancel) -> Result<(Tensor, Timings), WorldError> {
         let plan = self.plan();
         let mut started = Instant::now();
         if let Some(prompt) = &input.prompt {
@@ -241,7 +251,7 @@ impl Video {
 
     /// One latent frame's pictures. `latent`: `(16, 1, h, w)`, normalised. Frames must come in order.
     pub fn decode(&mut self, latent: &Tensor) -> Result<Frames, WorldError> {
-        let video = self.nets.vae.decode(latent, &mut self.decoder)?;
+        let video = among_workers(|| self.nets.vae.decode(latent, &mut self.decoder))?;
         Ok(Frames { size: self.size, count: video.dim(0)?, rgb: pixels::to_rgb8(&video)? })
     }
 }
