@@ -1,1 +1,151 @@
-//! skeleton
+//! What the tests share: a server on a free port with a world of the test's choice, clients, and a bystander.
+//!
+//! The server runs on threads and a runtime of its own, so that a test that blocks or panics cannot stop it from stopping:
+//! dropping a [`Server`] shuts it down, waits for it, and fails the test if it does not end.
+
+pub mod client;
+pub mod encoding;
+pub mod message;
+pub mod order;
+pub mod puppet;
+pub mod raw;
+
+use anyhow::{Context, Result, ensure};
+use client::Client;
+use message::Init;
+use puppet::{Puppet, Strings};
+use server::Limits;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// Longer than any shutdown, shorter than a test runner's patience.
+const STOPPED_WITHIN: Duration = Duration::from_secs(15);
+
+/// A server on a free port of this machine, until it is dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<Result<()>>>,
+}
+
+impl Server {
+    /// With a puppet for a world and the limits a user gets.
+    pub fn with(puppet: Puppet) -> Result<(Server, Strings)> {
+        Server::limited(puppet, Limits::default())
+    }
+
+    pub fn limited(puppet: Puppet, limits: Limits) -> Result<(Server, Strings)> {
+        let (load, strings) = puppet.rig();
+        Ok((Server::start(load, limits)?, strings))
+    }
+
+    pub fn start(load: server::LoadWorld, limits: Limits) -> Result<Server> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let run = move || {
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                // Told to stop, or the test is gone: both are reasons.
+                let shutdown = async { drop(stopped.await) };
+                server::serve(listener, load, limits, shutdown).await
+            })
+        };
+        let thread = std::thread::Builder::new().name("server under test".into()).spawn(run)?;
+        Ok(Server { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}/v1/realtime_video/generate", self.address)
+    }
+
+    pub async fn connect(&self) -> Result<Client> {
+        Client::connect(&self.url()).await
+    }
+
+    /// A connection that has said this.
+    pub async fn session(&self, init: Init) -> Result<Client> {
+        let mut client = self.connect().await?;
+        client.send(init).await?;
+        Ok(client)
+    }
+
+    /// A session beside the one under test.
+    pub async fn bystander(&self) -> Result<Bystander> {
+        let mut client = self.session(small()).await?;
+        let (count, chunks) = watch::channel(0);
+        let task = tokio::spawn(async move {
+            loop {
+                // The client checks that chunks come in order, whole and without a gap.
+                client.chunk().await?;
+                count.send_modify(|chunks| *chunks += 1);
+            }
+        });
+        let mut bystander = Bystander { chunks, task };
+        bystander.goes_on().await?;
+        Ok(bystander)
+    }
+
+    /// Stop it now, and see how it ended.
+    pub fn stop(mut self) -> Result<()> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<()> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        drop(self.stop.take());
+        let deadline = Instant::now() + STOPPED_WITHIN;
+        while !thread.is_finished() {
+            ensure!(Instant::now() < deadline, "the server did not stop within {STOPPED_WITHIN:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        thread.join().map_err(|_| anyhow::anyhow!("the server panicked"))?
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let ended = self.join();
+        if !std::thread::panicking() {
+            ended.expect("a server that was told to stop stops, without an error");
+        }
+    }
+}
+
+/// The smallest session that is one: 16x16, raw, for ever.
+pub fn small() -> Init {
+    Init::new("a meadow").size(16, 16)
+}
+
+/// A session that only receives, and would notice.
+pub struct Bystander {
+    chunks: watch::Receiver<u64>,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Bystander {
+    /// Two more chunks come: one could have been under way.
+    pub async fn goes_on(&mut self) -> Result<()> {
+        let seen = *self.chunks.borrow();
+        let more = self.chunks.wait_for(|&chunks| chunks >= seen + 2);
+        let more = tokio::time::timeout(Duration::from_secs(20), more).await.map(|chunks| chunks.map(drop));
+        match more.context("the bystander gets no chunks any more")? {
+            Ok(()) => Ok(()),
+            Err(_) => (&mut self.task).await?.context("the bystander was disturbed"),
+        }
+    }
+
+    pub fn chunks(&self) -> u64 {
+        *self.chunks.borrow()
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
