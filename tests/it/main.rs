@@ -4,6 +4,7 @@
 
 mod tidy;
 mod wire_bad_input;
+mod wire_bad_pictures;
 mod wire_events;
 mod wire_frames;
 mod wire_handshake;

@@ -6,6 +6,7 @@
 
 use anyhow::{Result, ensure};
 use std::time::Duration;
+use tests::bystander::Bystander;
 use tests::message::{Init, Message};
 use tests::puppet::Puppet;
 use tests::raw::{BINARY, CLOSE, PING, PONG, Raw};
@@ -66,7 +67,7 @@ async fn the_socket_path_without_an_upgrade_is_refused() -> Result<()> {
 async fn a_connection_that_says_nothing_hears_nothing_and_blocks_nobody() -> Result<()> {
     let (server, _strings) = Server::with(Puppet::taking(Duration::from_millis(5)))?;
     let mut silent = server.connect().await?;
-    let mut bystander = server.bystander().await?;
+    let mut bystander = Bystander::on(&server).await?;
     silent.patience = Duration::from_secs(2);
     let heard = silent.next().await.map(|message| format!("{message:?}"));
     ensure!(heard.as_ref().is_err_and(|error| error.to_string().contains("said nothing")), "{heard:?}");
@@ -77,7 +78,7 @@ async fn a_connection_that_says_nothing_hears_nothing_and_blocks_nobody() -> Res
 #[tokio::test]
 async fn a_message_over_the_limit_closes_with_1009() -> Result<()> {
     let (server, _strings) = Server::with(Puppet::taking(Duration::from_millis(5)))?;
-    let mut bystander = server.bystander().await?;
+    let mut bystander = Bystander::on(&server).await?;
     // Announced and not sent, so that nothing lies unread when the server closes and its close frame arrives for sure.
     let mut raw = Raw::open(server.address).await?;
     raw.announce(BINARY, 33 << 20).await?;

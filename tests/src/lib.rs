@@ -1,8 +1,9 @@
-//! What the tests share: a server on a free port with a world of the test's choice, clients, and a bystander.
+//! What the tests share: a server on a free port with a world of the test's choice, and clients.
 //!
 //! The server runs on threads and a runtime of its own, so that a test that blocks or panics cannot stop it from stopping:
 //! dropping a [`Server`] shuts it down, waits for it, and fails the test if it does not end.
 
+pub mod bystander;
 pub mod client;
 pub mod encoding;
 pub mod message;
@@ -10,15 +11,14 @@ pub mod order;
 pub mod puppet;
 pub mod raw;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use client::Client;
-use message::Init;
+use message::{Init, Message, Refused};
 use puppet::{Puppet, Strings};
 use server::Limits;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 /// Longer than any shutdown, shorter than a test runner's patience.
 const STOPPED_WITHIN: Duration = Duration::from_secs(15);
@@ -74,22 +74,6 @@ impl Server {
         Ok(client)
     }
 
-    /// A session beside the one under test.
-    pub async fn bystander(&self) -> Result<Bystander> {
-        let mut client = self.session(small()).await?;
-        let (count, chunks) = watch::channel(0);
-        let task = tokio::spawn(async move {
-            loop {
-                // The client checks that chunks come in order, whole and without a gap.
-                client.chunk().await?;
-                count.send_modify(|chunks| *chunks += 1);
-            }
-        });
-        let mut bystander = Bystander { chunks, task };
-        bystander.goes_on().await?;
-        Ok(bystander)
-    }
-
     /// Stop it now, and see how it ended.
     pub fn stop(mut self) -> Result<()> {
         self.join()
@@ -121,31 +105,13 @@ pub fn small() -> Init {
     Init::new("a meadow").size(16, 16)
 }
 
-/// A session that only receives, and would notice.
-pub struct Bystander {
-    chunks: watch::Receiver<u64>,
-    task: JoinHandle<Result<()>>,
-}
-
-impl Bystander {
-    /// Two more chunks come: one could have been under way.
-    pub async fn goes_on(&mut self) -> Result<()> {
-        let seen = *self.chunks.borrow();
-        let more = self.chunks.wait_for(|&chunks| chunks >= seen + 2);
-        let more = tokio::time::timeout(Duration::from_secs(20), more).await.map(|chunks| chunks.map(drop));
-        match more.context("the bystander gets no chunks any more")? {
-            Ok(()) => Ok(()),
-            Err(_) => (&mut self.task).await?.context("the bystander was disturbed"),
+/// The next message refuses an init. What follows the reference's words is ours.
+pub async fn refusal(client: &mut Client) -> Result<Refused> {
+    match client.next().await? {
+        Message::Error(error) => {
+            ensure!(error.content.starts_with("invalid generate request"), "{error}");
+            Ok(error)
         }
-    }
-
-    pub fn chunks(&self) -> u64 {
-        *self.chunks.borrow()
-    }
-}
-
-impl Drop for Bystander {
-    fn drop(&mut self) {
-        self.task.abort();
+        other => anyhow::bail!("instead of a refusal: {other:?}"),
     }
 }

@@ -222,17 +222,21 @@ pub struct Stats {
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 pub struct Refused {
     pub content: String,
-    /// A stable word for programs, and the sentence that names the field: not in the reference.
-    #[serde(default)]
+    /// A stable word for programs, and which field was wrong in which way: not in the reference.
     pub code: Option<String>,
-    #[serde(default)]
-    pub details: Option<String>,
+    pub details: Option<Details>,
+}
+
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Details {
+    pub field: String,
+    pub reason: String,
 }
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.content)?;
-        self.details.iter().try_for_each(|details| write!(f, " ({details})"))
+        self.details.iter().try_for_each(|details| write!(f, " ({}: {})", details.field, details.reason))
     }
 }
 

@@ -5,12 +5,12 @@
 //! A gap is the time between the last bytes of two neighbouring chunks of one client: what a player must have buffered. Each
 //! client checks every message as the tests do, so a load run that ends well also saw nothing wrong.
 
+use ::tests::client::Client;
+use ::tests::message::{Event, Init, Message};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tests::client::Client;
-use tests::message::{Event, Init, Message};
 
 #[derive(Parser, Clone)]
 #[command(about = "Load a realtime video server with N clients and say how it went")]
