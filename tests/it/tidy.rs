@@ -13,11 +13,12 @@ const LINES_MAX: usize = 500;
 const LONG: [(&str, &str); 0] = [];
 
 /// Decisions: they are given values and the time. Without their tests, which may do as they like.
-const SANS_IO: [&str; 6] = [
+const SANS_IO: [&str; 7] = [
     "server/src/realtime/protocol.rs",
     "server/src/realtime/conditions.rs",
     "server/src/realtime/event.rs",
     "server/src/realtime/init.rs",
+    "server/src/realtime/lenient.rs",
     "server/src/realtime/session.rs",
     "server/src/scheduler.rs",
 ];
@@ -124,7 +125,7 @@ fn no_tensor_crosses_the_boundary() {
 #[test]
 fn devices_and_unsafe_code_stay_in_their_rooms() {
     // Put together here, so that this file is not found by its own search.
-    let words = [["cfg(feature = \"", "cuda\""].concat(), ["unsafe", " {"].concat(), ["unsafe", " impl"].concat()];
+    let words = [["feature = \"", "cuda\""].concat(), ["un", "safe "].concat()];
     let mut offences = Vec::new();
     for source in sources() {
         if UNSAFE_ROOMS.iter().any(|room| source.path.starts_with(room)) {

@@ -164,22 +164,54 @@ async fn ten_thousand_transitions_in_one_event_end_in_the_last_or_are_refused() 
     Ok(())
 }
 
-/// A flood of good events, while a chunk that never ends keeps the engine from taking them.
+/// As many as a hand can make while a slow chunk is drawn.
 #[tokio::test]
-async fn a_flood_of_events_during_a_chunk_ends_in_the_last_one() -> Result<()> {
+async fn two_hundred_events_during_one_chunk_end_in_the_last() -> Result<()> {
     let (server, mut strings) = Server::with(Puppet::on_strings())?;
     let mut client = server.session(small()).await?;
     strings.began().await?;
-    for flip in 0..10_000_u64 {
+    for flip in 0..200_u64 {
         client.send(Event::hold(if flip % 2 == 0 { "a" } else { "d" }).id(flip)).await?;
     }
-    client.send(Event::hold("w").id(10_000)).await?;
+    client.send(Event::hold("w").id(200)).await?;
     client.ping().await?;
     strings.allow(2);
     let (_, input) = strings.began().await?;
     ensure!(held(&input).as_deref() == Some("w w w"), "{input:?}");
     client.chunk().await?;
-    ensure!(client.chunk().await?.stats.event_id == Some(10_000));
+    ensure!(client.chunk().await?.stats.event_id == Some(200));
+    Ok(())
+}
+
+/// Good events, but more than anybody can mean, while a chunk that never ends keeps the engine from taking them: they have
+/// a bound, past it each is told so, and past that the connection ends.
+#[tokio::test]
+async fn ten_thousand_events_during_one_chunk_are_a_flood() -> Result<()> {
+    let (server, mut strings) = Server::with(Puppet::on_strings())?;
+    let mut client = server.session(small()).await?;
+    strings.began().await?;
+    for flip in 0..10_000_u64 {
+        // Closed meanwhile, and reset for what was still under way.
+        if client.send(Event::hold(if flip % 2 == 0 { "a" } else { "d" }).id(flip)).await.is_err() {
+            break;
+        }
+    }
+    let mut told = 0;
+    while let Ok(message) = client.next().await {
+        match message {
+            Message::Error(error) => {
+                ensure!(error.content.starts_with("invalid event"), "{error}");
+                told += 1;
+            }
+            Message::Closed(close) => {
+                ensure!(close.code == 1008 && !close.reason.is_empty() && told > 0, "{close:?} after {told} errors");
+                break;
+            }
+            other => anyhow::bail!("nothing was drawn, yet {other:?}"),
+        }
+    }
+    // The chunk that would never have ended was cancelled: its seat is given back.
+    ensure!(strings.dropped().await? == 0);
     Ok(())
 }
 
