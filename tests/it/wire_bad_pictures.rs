@@ -90,7 +90,7 @@ async fn a_size_too_large_for_memory_is_refused_by_name_and_not_opened() -> Resu
     // A puppet's rollout holds a byte a pixel.
     client.send(small().size(1600, 900)).await?;
     let error = refusal(&mut client).await?;
-    ensure!(error.to_string().contains("size") && error.to_string().contains("memory"), "{error}");
+    ensure!(error.to_string().contains("size") && error.to_string().contains("bytes"), "{error}");
     client.send(small().max_chunks(1)).await?;
     client.chunk().await?;
     ensure!(scene.strings.opened().await?.size.width == 16, "the large one was opened");

@@ -193,5 +193,6 @@ async fn a_server_that_is_told_to_stop_during_a_chunk_stops() -> Result<()> {
             break;
         }
     }
+    drop(client);
     stopped.await?
 }

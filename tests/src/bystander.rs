@@ -1,32 +1,47 @@
 //! Somebody who is there too: a session that only receives, and would notice if it were disturbed.
 
+use crate::client::Client;
 use crate::puppet::{Puppet, Strings};
 use crate::{Server, small};
 use anyhow::{Context, Result};
 use server::Limits;
+use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{oneshot, watch};
 
-/// A session that only receives, and would notice.
+/// On a thread of its own, so that it keeps receiving whatever the test is busy with.
 pub struct Bystander {
     chunks: watch::Receiver<u64>,
-    task: JoinHandle<Result<()>>,
+    leave: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl Bystander {
     /// Once it is known to get chunks.
     pub async fn on(server: &Server) -> Result<Bystander> {
-        let mut client = server.session(small()).await?;
         let (count, chunks) = watch::channel(0);
-        let task = tokio::spawn(async move {
+        let (leave, left) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let url = server.url();
+        let receive = async move {
+            let mut client = Client::connect(&url).await?;
+            client.send(small()).await?;
             loop {
                 // The client checks that chunks come in order, whole and without a gap.
                 client.chunk().await?;
                 count.send_modify(|chunks| *chunks += 1);
             }
-        });
-        let mut bystander = Bystander { chunks, task };
+        };
+        let run = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    disturbed = receive => disturbed,
+                    _ = left => Ok(()),
+                }
+            })
+        };
+        let thread = std::thread::Builder::new().name("bystander".into()).spawn(run)?;
+        let mut bystander = Bystander { chunks, leave: Some(leave), thread: Some(thread) };
         bystander.goes_on().await?;
         Ok(bystander)
     }
@@ -38,18 +53,25 @@ impl Bystander {
         let more = tokio::time::timeout(Duration::from_secs(20), more).await.map(|chunks| chunks.map(drop));
         match more.context("the bystander gets no chunks any more")? {
             Ok(()) => Ok(()),
-            Err(_) => (&mut self.task).await?.context("the bystander was disturbed"),
+            Err(_) => self.join().context("the bystander was disturbed"),
         }
     }
 
     pub fn chunks(&self) -> u64 {
         *self.chunks.borrow()
     }
+
+    fn join(&mut self) -> Result<()> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        thread.join().map_err(|_| anyhow::anyhow!("the bystander panicked"))?
+    }
 }
 
 impl Drop for Bystander {
     fn drop(&mut self) {
-        self.task.abort();
+        drop(self.leave.take());
+        // How it ended is asked by `goes_on`; a test that no longer asks has seen enough.
+        let _ = self.join();
     }
 }
 
