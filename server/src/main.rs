@@ -1,1 +1,92 @@
-fn main(){}
+//! The command line: parse, load, run, exit code.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use pipeline::testcard::Testcard;
+use pipeline::world::World;
+use server::config::{Cli, Command, GenerateArgs, ServeArgs, Source, WorldArgs};
+use server::{Limits, offline};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let done = match cli.command {
+        Command::Serve(args) => serve(args),
+        Command::Generate(args) => generate(args),
+        Command::Inspect { dir } => inspect(&dir),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    compute_on(&args.world)?;
+    let limits = Limits { sessions: usize::from(args.sessions), memory_bytes: args.memory, ..Limits::default() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
+    let served = runtime.block_on(async {
+        let listener = TcpListener::bind((args.host, args.port))
+            .await
+            .with_context(|| format!("listening on {}:{}", args.host, args.port))?;
+        println!("causeway: http://{}/", listener.local_addr()?);
+        let source = args.world.source();
+        server::serve(listener, Box::new(move || load(&source)), limits, interrupted()?).await
+    });
+    // Weights that are still being read must not keep the process.
+    runtime.shutdown_background();
+    served
+}
+
+/// SIGINT or SIGTERM.
+fn interrupted() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+fn generate(args: GenerateArgs) -> anyhow::Result<()> {
+    compute_on(&args.world)?;
+    let world = load(&args.world.source())?;
+    let report = offline::generate(world.as_ref(), &args)?;
+    print!("{}", report.summary());
+    println!("{}", args.out.display());
+    Ok(())
+}
+
+fn inspect(dir: &std::path::Path) -> anyhow::Result<()> {
+    // The report of `pipeline::inspect` goes here.
+    bail!("inspecting {} is not built into this version", dir.display())
+}
+
+fn compute_on(args: &WorldArgs) -> anyhow::Result<()> {
+    if let Some(threads) = args.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads));
+        pool.build_global().context("setting the number of threads")?;
+    }
+    Ok(())
+}
+
+/// On the thread that will own it.
+fn load(source: &Source) -> anyhow::Result<Box<dyn World>> {
+    match source {
+        Source::Testcard { chunk_time } => Ok(Box::new(Testcard::new(*chunk_time))),
+        // The one place where LingBot World is loaded: from a directory, or from `server::pocket`.
+        Source::Directory(dir) => bail!("{}: this version loads no models; try --world testcard", dir.display()),
+        Source::Embedded => bail!("no model is embedded in this version; try --world testcard"),
+    }
+}

@@ -1,0 +1,234 @@
+//! The one thread that owns the world, every rollout and every condition queue. It waits for work and for nothing else: a
+//! credit was a place in the session's channel, so handing a chunk over cannot block.
+//!
+//! It loads the world itself, so the server listens while weights are read. An error in a rollout ends that session; a panic
+//! is a bug, ends the thread, and with it the server.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use pipeline::world::{Cancel, Card, ChunkPlan, Frames, Init, Refusal, Rollout, Timings, World, WorldError};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tracing::{debug, info, warn};
+
+use crate::LoadWorld;
+use crate::realtime::conditions::ConditionQueue;
+use crate::realtime::event::Event;
+use crate::scheduler::{Overloaded, Scheduler, SeatId};
+
+pub enum Command {
+    Open(Box<Open>, oneshot::Sender<Result<(), OpenError>>),
+    Grant(SeatId, u64),
+    Close(SeatId),
+}
+
+/// A session that wants to begin.
+pub struct Open {
+    pub id: SeatId,
+    pub init: Init,
+    pub conditions: ConditionQueue,
+    pub events: mpsc::Receiver<Event>,
+    /// Has a place for every credit and one for the error that may come after.
+    pub chunks: mpsc::Sender<Result<Chunk, String>>,
+    pub cancel: Cancel,
+    /// Given back when the rollout is gone.
+    pub permit: OwnedSemaphorePermit,
+}
+
+pub enum OpenError {
+    Refused(Refusal),
+    /// No memory at the moment: here is everything back.
+    Busy(Box<Open>),
+    Failed(String),
+}
+
+/// A chunk as it was drawn.
+pub struct Chunk {
+    pub plan: ChunkPlan,
+    pub event_id: Option<u32>,
+    pub frames: Vec<Frames>,
+    /// When its controls were sampled.
+    pub began: Instant,
+    pub prepare: Duration,
+    pub generate: Duration,
+    pub world: Timings,
+}
+
+/// How others reach the engine.
+#[derive(Clone)]
+pub struct Engine {
+    pub commands: mpsc::Sender<Command>,
+    /// `None` while the world loads.
+    pub card: watch::Receiver<Option<Arc<Card>>>,
+}
+
+/// The thread, to be waited for.
+pub struct EngineThread {
+    thread: JoinHandle<anyhow::Result<()>>,
+    alive: oneshot::Receiver<()>,
+}
+
+/// Commands a session has on their way at most: open, two grants, close.
+const COMMANDS_PER_SESSION: usize = 4;
+
+impl Engine {
+    pub fn start(load: LoadWorld, memory_bytes: u64, sessions: usize) -> anyhow::Result<(Engine, EngineThread)> {
+        let (commands, inbox) = mpsc::channel(COMMANDS_PER_SESSION * sessions.max(1));
+        let (card_said, card) = watch::channel(None);
+        let (alive_until_dropped, alive) = oneshot::channel();
+        let work = move || {
+            let _alive: oneshot::Sender<()> = alive_until_dropped;
+            let began = Instant::now();
+            let world = load().context("loading the world")?;
+            let name = &world.card().name;
+            info!(world = %name, seconds = began.elapsed().as_secs_f32(), "ready");
+            card_said.send_replace(Some(Arc::clone(world.card())));
+            Room { world, scheduler: Scheduler::new(memory_bytes), seats: HashMap::new() }.run(inbox);
+            Ok(())
+        };
+        let thread = std::thread::Builder::new().name("engine".into()).spawn(work).context("starting the engine")?;
+        Ok((Engine { commands, card }, EngineThread { thread, alive }))
+    }
+}
+
+impl EngineThread {
+    /// Returns once the thread has come to its end, for whatever reason.
+    pub async fn ended(&mut self) {
+        // The sender is never used: it is dropped with the thread's stack.
+        let _ = (&mut self.alive).await;
+    }
+
+    pub fn join(self) -> anyhow::Result<()> {
+        self.thread.join().unwrap_or_else(|panic| {
+            let message = panic.downcast_ref::<String>().map(String::as_str);
+            let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Err(anyhow!("the engine panicked: {message}"))
+        })
+    }
+}
+
+/// What the thread owns.
+struct Room {
+    world: Box<dyn World>,
+    scheduler: Scheduler,
+    seats: HashMap<SeatId, Seat>,
+}
+
+struct Seat {
+    rollout: Box<dyn Rollout>,
+    conditions: ConditionQueue,
+    events: mpsc::Receiver<Event>,
+    chunks: mpsc::Sender<Result<Chunk, String>>,
+    cancel: Cancel,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// Until nobody is left who could command.
+    fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        loop {
+            // Everything that came, then one chunk: a close takes effect before time is spent on it.
+            loop {
+                match inbox.try_recv() {
+                    Ok(command) => self.obey(command),
+                    Err(mpsc::error::TryRecvError::Empty) => break,
+                    Err(mpsc::error::TryRecvError::Disconnected) => return,
+                }
+            }
+            if let Some(id) = self.scheduler.take_turn() {
+                self.generate(id);
+            } else if let Some(command) = inbox.blocking_recv() {
+                self.obey(command);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Open(open, reply) => {
+                let id = open.id;
+                // Whoever asked may have left: then nobody will ever close the seat.
+                if !reply.is_closed() && reply.send(self.open(open)).is_err() {
+                    self.close(id);
+                }
+            }
+            Command::Grant(id, chunks) => self.scheduler.grant(id, chunks),
+            Command::Close(id) => self.close(id),
+        }
+    }
+
+    fn open(&mut self, open: Box<Open>) -> Result<(), OpenError> {
+        let bytes = self.world.rollout_bytes(&open.init);
+        let id = open.id;
+        match self.scheduler.open(id, bytes) {
+            Ok(()) => {}
+            Err(Overloaded::NotNow { .. }) => return Err(OpenError::Busy(open)),
+            Err(never) => {
+                let reason = format!("{} with a window of {}: {never}", open.init.size, open.init.window);
+                return Err(OpenError::Refused(Refusal { field: "size", reason }));
+            }
+        }
+        let Open { init, conditions, events, chunks, cancel, permit, .. } = *open;
+        match self.world.open(init) {
+            Ok(rollout) => {
+                self.seats.insert(id, Seat { rollout, conditions, events, chunks, cancel, _permit: permit });
+                debug!(seat = id, bytes, "opened");
+                Ok(())
+            }
+            Err(error) => {
+                self.scheduler.close(id);
+                Err(match error {
+                    WorldError::Refused(refusal) => OpenError::Refused(refusal),
+                    other => OpenError::Failed(other.to_string()),
+                })
+            }
+        }
+    }
+
+    fn close(&mut self, id: SeatId) {
+        self.scheduler.close(id);
+        if self.seats.remove(&id).is_some() {
+            debug!(seat = id, "closed");
+        }
+    }
+
+    fn generate(&mut self, id: SeatId) {
+        // Everyone's: a session that waits for its turn must not run out of places for its keys.
+        for seat in self.seats.values_mut() {
+            while let Ok(event) = seat.events.try_recv() {
+                seat.conditions.push(event);
+            }
+        }
+        let seat = self.seats.get_mut(&id).expect("the scheduler knows only seats that are taken");
+        let began = Instant::now();
+        let plan = seat.rollout.plan();
+        let (input, event_id) = seat.conditions.sample(&plan);
+        let sampled = Instant::now();
+        let mut frames = Vec::new();
+        let result = seat.rollout.generate(&input, &seat.cancel, &mut |batch| frames.push(batch));
+        let generate = sampled.elapsed();
+        let outcome = match result {
+            Ok(world) => {
+                debug!(seat = id, chunk = plan.index, ?event_id, ?input, ?generate, ?world, "chunk");
+                Ok(Chunk { plan, event_id, frames, began, prepare: sampled - began, generate, world })
+            }
+            Err(WorldError::Cancelled) => return self.close(id),
+            Err(error) => {
+                warn!(seat = id, chunk = plan.index, %error, "rollout failed");
+                Err(error.to_string())
+            }
+        };
+        let failed = outcome.is_err();
+        if let Err(mpsc::error::TrySendError::Full(_)) = seat.chunks.try_send(outcome) {
+            panic!("a credit is a place: seat {id} had none left");
+        }
+        if failed {
+            self.close(id);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Pictures in and out: a first frame decoded within bounds, a chunk's frames as raw RGB, JPEG or WebP.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use fast_image_resize as resize;
+use image::{DynamicImage, ImageDecoder, ImageReader};
+use pipeline::world::{Frames, Picture, Size};
+
+/// Pixels of a first frame: beyond what cameras take, and 120 MB once decoded.
+pub const FIRST_FRAME_PIXELS_MAX: u64 = 40_000_000;
+
+/// How frames go to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Output {
+    format: Format,
+    source: Size,
+    /// What an encoded frame measures; raw frames are never scaled.
+    sent: Size,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Raw,
+    Webp { quality: u8 },
+    Jpeg { quality: u8 },
+}
+
+impl Format {
+    /// As the wire calls it, under `encoding`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Raw => "raw",
+            Format::Webp { .. } => "webp",
+            Format::Jpeg { .. } => "jpeg",
+        }
+    }
+
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Raw => "application/x-raw-rgb",
+            Format::Webp { .. } => "image/webp",
+            Format::Jpeg { .. } => "image/jpeg",
+        }
+    }
+
+    /// Pixels that a side of a picture can have.
+    pub fn side_max(self) -> u32 {
+        match self {
+            Format::Raw => u32::MAX,
+            Format::Webp { .. } => 16_383,
+            Format::Jpeg { .. } => 65_500,
+        }
+    }
+}
+
+/// The payload of one message.
+#[derive(Debug)]
+pub struct Batch {
+    pub frames: usize,
+    pub payload: Bytes,
+    /// Bytes of each frame; `None` where all are alike.
+    pub lengths: Option<Vec<u32>>,
+}
+
+impl Output {
+    pub fn new(format: Format, source: Size, preview_width_max: Option<u32>) -> Output {
+        let sent = match preview_width_max {
+            Some(width) if format != Format::Raw && 0 < width && width < source.width => {
+                let height = f64::from(source.height) * f64::from(width) / f64::from(source.width);
+                Size { width, height: (height.round_ties_even() as u32).max(1) }
+            }
+            _ => source,
+        };
+        Output { format, source, sent }
+    }
+
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    pub fn source(&self) -> Size {
+        self.source
+    }
+
+    pub fn sent(&self) -> Size {
+        self.sent
+    }
+
+    /// Frames in a message at most.
+    pub fn batch_frames(&self) -> usize {
+        match self.format {
+            Format::Raw => 16,
+            Format::Webp { .. } | Format::Jpeg { .. } => 6,
+        }
+    }
+
+    /// A chunk as messages' payloads. Encodes its frames beside each other on blocking threads.
+    pub async fn batches(self, chunk: Vec<Frames>) -> anyhow::Result<Vec<Batch>> {
+        let frame_bytes = self.source.frame_bytes() as usize;
+        let count = chunk.iter().map(|frames| frames.count).sum::<usize>();
+        if self.format == Format::Raw {
+            let pixels = join(chunk);
+            let batch = |first: usize| {
+                let frames = (count - first).min(self.batch_frames());
+                let payload = pixels.slice(first * frame_bytes..(first + frames) * frame_bytes);
+                Batch { frames, payload, lengths: None }
+            };
+            return Ok((0..count).step_by(self.batch_frames()).map(batch).collect());
+        }
+        let chunk = Arc::new(chunk);
+        let places = chunk.iter().enumerate().flat_map(|(group, frames)| (0..frames.count).map(move |i| (group, i)));
+        let encodings: Vec<_> = places
+            .map(|(group, i)| {
+                let chunk = Arc::clone(&chunk);
+                tokio::task::spawn_blocking(move || self.encode(&chunk[group].rgb[i * frame_bytes..][..frame_bytes]))
+            })
+            .collect();
+        let mut files = Vec::with_capacity(count);
+        for encoding in encodings {
+            files.push(encoding.await.context("a frame's encoder ended")??);
+        }
+        let batch = |files: &[Vec<u8>]| Batch {
+            frames: files.len(),
+            payload: files.concat().into(),
+            lengths: Some(files.iter().map(|file| file.len() as u32).collect()),
+        };
+        Ok(files.chunks(self.batch_frames()).map(batch).collect())
+    }
+
+    fn encode(self, rgb: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let scaled;
+        let rgb = if self.sent == self.source {
+            rgb
+        } else {
+            scaled = scale(rgb, self.source, self.sent)?;
+            &scaled
+        };
+        match self.format {
+            Format::Raw => Ok(rgb.to_vec()),
+            Format::Webp { quality } => webp(rgb, self.sent, quality),
+            Format::Jpeg { quality } => jpeg(rgb, self.sent, quality),
+        }
+    }
+}
+
+/// All of a chunk's pixels in one piece: without a copy if they came in one.
+fn join(mut chunk: Vec<Frames>) -> Bytes {
+    if chunk.len() == 1 {
+        return chunk.remove(0).rgb.into();
+    }
+    let mut pixels = Vec::with_capacity(chunk.iter().map(|frames| frames.rgb.len()).sum());
+    for frames in &chunk {
+        pixels.extend_from_slice(&frames.rgb);
+    }
+    pixels.into()
+}
+
+/// Bicubic, as the reference scales its previews.
+fn scale(rgb: &[u8], from: Size, to: Size) -> anyhow::Result<Vec<u8>> {
+    let source = resize::images::ImageRef::new(from.width, from.height, rgb, resize::PixelType::U8x3)?;
+    let mut target = resize::images::Image::new(to.width, to.height, resize::PixelType::U8x3);
+    let bicubic = resize::ResizeAlg::Convolution(resize::FilterType::CatmullRom);
+    resize::Resizer::new().resize(&source, &mut target, &resize::ResizeOptions::new().resize_alg(bicubic))?;
+    Ok(target.into_vec())
+}
+
+/// Baseline, and every pixel its own colour: 4:2:0 would blur thin coloured lines for a third of the bytes.
+pub fn jpeg(rgb: &[u8], size: Size, quality: u8) -> anyhow::Result<Vec<u8>> {
+    let mut compressor = turbojpeg::Compressor::new()?;
+    compressor.set_quality(i32::from(quality))?;
+    compressor.set_subsamp(turbojpeg::Subsamp::None)?;
+    let (width, height) = (size.width as usize, size.height as usize);
+    let image = turbojpeg::Image { pixels: rgb, width, pitch: 3 * width, height, format: turbojpeg::PixelFormat::RGB };
+    Ok(compressor.compress_to_vec(image)?)
+}
+
+/// Lossy, and the fastest of libwebp's methods: a frame has to be there before the next.
+pub fn webp(rgb: &[u8], size: Size, quality: u8) -> anyhow::Result<Vec<u8>> {
+    let mut config = webp::WebPConfig::new().map_err(|()| anyhow::anyhow!("libwebp of another version"))?;
+    config.quality = f32::from(quality);
+    config.method = 0;
+    let encoder = webp::Encoder::from_rgb(rgb, size.width, size.height);
+    let file = encoder.encode_advanced(&config).map_err(|error| anyhow::anyhow!("WebP: {error:?}"))?;
+    Ok(file.to_vec())
+}
+
+/// A picture that a client sent: JPEG, PNG or WebP, turned upright as its EXIF data says. `Err` is for the client.
+pub fn decode(file: &[u8]) -> Result<Picture, String> {
+    let unreadable = |error: image::ImageError| format!("cannot be read as a JPEG, PNG or WebP picture: {error}");
+    let mut reader = ImageReader::new(Cursor::new(file))
+        .with_guessed_format()
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    let mut limits = image::Limits::default();
+    // Sixteen bits and an alpha channel may stand in the file: eight bytes a pixel.
+    limits.max_alloc = Some(8 * FIRST_FRAME_PIXELS_MAX);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(unreadable)?;
+    let (width, height) = decoder.dimensions();
+    let size = Size { width, height };
+    if size.pixels() == 0 || size.pixels() > FIRST_FRAME_PIXELS_MAX {
+        return Err(format!("is {size}: 1 to {FIRST_FRAME_PIXELS_MAX} pixels are allowed"));
+    }
+    let orientation = decoder.orientation().map_err(unreadable)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
+    image.apply_orientation(orientation);
+    let image = image.into_rgb8();
+    let size = Size { width: image.width(), height: image.height() };
+    Ok(Picture { size, rgb: image.into_raw() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pipeline::testcard::{self, Testcard};
+    use pipeline::world::{Cancel, ChunkInput, Init, World};
+
+    use super::*;
+
+    const SMALL: Size = Size { width: 128, height: 96 };
+
+    fn chunk(size: Size) -> Vec<Frames> {
+        let init = Init {
+            prompt: "a road".into(),
+            first_frame: None,
+            size,
+            seed: 0,
+            sink: 9,
+            window: 18,
+            condition_frames: None,
+        };
+        let mut rollout = Testcard::new(Duration::ZERO).open(init).expect("the test card opens any size");
+        let mut chunk = Vec::new();
+        let mut sink = |frames| chunk.push(frames);
+        rollout.generate(&ChunkInput::default(), &Cancel::default(), &mut sink).expect("nothing can fail");
+        chunk
+    }
+
+    async fn files(format: Format, preview: Option<u32>) -> Vec<Vec<u8>> {
+        let batches = Output::new(format, SMALL, preview).batches(chunk(SMALL)).await.expect("encodes");
+        assert_eq!(batches.iter().map(|batch| batch.frames).collect::<Vec<_>>(), [6, 3]);
+        let mut files = Vec::new();
+        for batch in batches {
+            let mut rest = &batch.payload[..];
+            for length in batch.lengths.expect("encoded frames differ in length") {
+                let (file, after) = rest.split_at(length as usize);
+                files.push(file.to_vec());
+                rest = after;
+            }
+            assert!(rest.is_empty());
+        }
+        files
+    }
+
+    #[tokio::test]
+    async fn the_strip_survives_every_format_and_half_the_size() {
+        for format in [Format::Jpeg { quality: 50 }, Format::Webp { quality: 50 }, Format::Webp { quality: 1 }] {
+            for preview in [None, Some(96)] {
+                for (frame, file) in files(format, preview).await.iter().enumerate() {
+                    let picture = decode(file).expect("what we encode can be decoded");
+                    assert_eq!(picture.size.width, preview.unwrap_or(128));
+                    let reading = testcard::read(&picture).unwrap_or_else(|| panic!("{format:?} {preview:?} {frame}"));
+                    assert_eq!((reading.frame, reading.prompt_hash), (frame, testcard::prompt_hash("a road")));
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn raw_frames_are_the_pixels_sixteen_to_a_message() {
+        let size = Size { width: 4, height: 2 };
+        let pixels: Vec<u8> = (0..17 * 24).map(|i| i as u8).collect();
+        let frames = |range: std::ops::Range<usize>| Frames {
+            size,
+            count: range.len(),
+            rgb: pixels[24 * range.start..24 * range.end].to_vec(),
+        };
+        for chunk in [vec![frames(0..17)], vec![frames(0..1), frames(1..9), frames(9..17)]] {
+            let batches = Output::new(Format::Raw, size, Some(1)).batches(chunk).await.expect("nothing can fail");
+            assert_eq!(batches.iter().map(|batch| batch.frames).collect::<Vec<_>>(), [16, 1]);
+            assert_eq!([&batches[0].payload[..], &batches[1].payload[..]].concat(), pixels);
+        }
+    }
+
+    #[test]
+    fn a_preview_keeps_the_shape_and_never_grows() {
+        let check = |width, height, preview, expected: (u32, u32)| {
+            let output = Output::new(Format::Webp { quality: 50 }, Size { width, height }, preview);
+            assert_eq!((output.sent().width, output.sent().height), expected);
+        };
+        check(101, 51, Some(40), (40, 20));
+        check(101, 51, Some(101), (101, 51));
+        check(101, 51, Some(0), (101, 51));
+        check(101, 51, None, (101, 51));
+        check(1000, 1, Some(10), (10, 1));
+        check(4, 5, Some(2), (2, 2));
+        assert_eq!(Output::new(Format::Raw, SMALL, Some(40)).sent(), SMALL);
+    }
+
+    #[test]
+    fn a_first_frame_is_decoded_or_refused_in_words() {
+        let pixels = vec![128; SMALL.frame_bytes() as usize];
+        for file in [jpeg(&pixels, SMALL, 90), webp(&pixels, SMALL, 90)] {
+            assert_eq!(decode(&file.expect("encodes")).expect("decodes").size, SMALL);
+        }
+        for garbage in [&b""[..], b"not a picture", b"\x89PNG\r\n\x1a\n", &[0xff, 0xd8, 0xff, 0xe0]] {
+            assert!(decode(garbage).is_err());
+        }
+        let cut_off = jpeg(&pixels, SMALL, 90).expect("encodes");
+        assert!(decode(&cut_off[..cut_off.len() / 3]).is_err());
+    }
+
+    #[test]
+    fn a_small_file_that_unfolds_into_a_huge_picture_is_refused_before_it_does() {
+        // The head of a PNG that claims 60000x60000 pixels: all that a decoder reads before it allocates.
+        let mut file = Vec::from(*b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
+        file.extend_from_slice(&60_000u32.to_be_bytes());
+        file.extend_from_slice(&60_000u32.to_be_bytes());
+        file.extend_from_slice(&[8, 2, 0, 0, 0]);
+        let crc = crc32(&file[12..]);
+        file.extend_from_slice(&crc.to_be_bytes());
+        file.extend_from_slice(b"\0\0\0\x04IDAT\0\0\0\0\0\0\0\0");
+        let reason = decode(&file).expect_err("3600 million pixels");
+        assert!(reason.contains("60000x60000") || reason.contains("limit"), "{reason}");
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+        !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
+    }
+}

@@ -1,0 +1,229 @@
+//! What steers the next chunk: the prompt and the keys, from everything received since the last one.
+//!
+//! A tap shorter than a chunk still shows for one latent frame. The reported event id never goes back, although the
+//! reference's does: a client that waits for the id of its prompt would otherwise wait for ever once it had moved.
+
+use std::collections::VecDeque;
+
+use pipeline::world::{ChunkInput, ChunkPlan, Keys};
+
+use super::event::{Event, Part};
+
+/// Latent frames that a key shows for which was pressed and released between two chunks.
+const PULSE_LATENT_FRAMES: usize = 1;
+
+#[derive(Debug, Default)]
+pub struct ConditionQueue {
+    camera: Camera,
+    prompt: Option<Prompt>,
+    /// The largest id of what has taken effect, and of what will with the next chunk.
+    applied_id: Option<u32>,
+    waiting_id: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Prompt {
+    text: String,
+    id: Option<u32>,
+}
+
+#[derive(Debug, Default)]
+enum Camera {
+    /// Nobody ever touched a key: the model's camera branch is not asked at all.
+    #[default]
+    Unused,
+    /// Keys for the latent frames to come; once drained, none held.
+    Script(VecDeque<Keys>),
+    State {
+        held: Keys,
+        since: Option<Transitions>,
+    },
+}
+
+/// What counts of the transitions since the last chunk.
+#[derive(Debug)]
+struct Transitions {
+    last: Keys,
+    last_pressed: Keys,
+}
+
+impl ConditionQueue {
+    /// With the script that an `init` may bring.
+    pub fn new(script: Option<Vec<Keys>>) -> ConditionQueue {
+        let camera = script.map_or(Camera::Unused, |items| Camera::Script(items.into()));
+        ConditionQueue { camera, ..ConditionQueue::default() }
+    }
+
+    pub fn push(&mut self, event: Event) {
+        for part in event.parts {
+            match part {
+                Part::Prompt(text) => {
+                    let superseded = self.prompt.take().and_then(|prompt| prompt.id);
+                    self.prompt = Some(Prompt { text, id: event.id.max(superseded) });
+                }
+                Part::Script(items) => {
+                    self.camera = Camera::Script(items.into());
+                    self.waiting_id = self.waiting_id.max(event.id);
+                }
+                Part::State(transitions) => {
+                    self.transit(&transitions);
+                    self.waiting_id = self.waiting_id.max(event.id);
+                }
+            }
+        }
+    }
+
+    fn transit(&mut self, transitions: &[Keys]) {
+        if let Camera::Script(_) = self.camera {
+            self.camera = Camera::State { held: Keys::default(), since: None };
+        }
+        let Some(&last) = transitions.last() else { return };
+        let pressed = transitions.iter().rev().find(|keys| !keys.is_empty()).copied();
+        let (held, earlier) = match &self.camera {
+            Camera::State { held, since } => (*held, since.as_ref().map(|since| since.last_pressed)),
+            Camera::Unused | Camera::Script(_) => (Keys::default(), None),
+        };
+        let last_pressed = pressed.or(earlier).unwrap_or_default();
+        self.camera = Camera::State { held, since: Some(Transitions { last, last_pressed }) };
+    }
+
+    /// What the planned chunk is drawn with, and the event id it reports. Takes it out of the queue.
+    pub fn sample(&mut self, plan: &ChunkPlan) -> (ChunkInput, Option<u32>) {
+        // The first chunk is drawn with the prompt of the init, whatever came since.
+        let prompt = if plan.index > 0 { self.prompt.take() } else { None };
+        if let Some(prompt) = &prompt {
+            self.waiting_id = self.waiting_id.max(prompt.id);
+        }
+        self.applied_id = self.applied_id.max(self.waiting_id.take());
+        let controls = self.controls(plan.latent_frames);
+        (ChunkInput { prompt: prompt.map(|prompt| prompt.text), controls }, self.applied_id)
+    }
+
+    fn controls(&mut self, latent_frames: usize) -> Option<Vec<Keys>> {
+        match &mut self.camera {
+            Camera::Unused => None,
+            Camera::Script(items) => Some((0..latent_frames).map(|_| items.pop_front().unwrap_or_default()).collect()),
+            Camera::State { held, since } => {
+                let mut pulse = None;
+                if let Some(Transitions { last, last_pressed }) = since.take() {
+                    *held = last;
+                    pulse = (last.is_empty() && !last_pressed.is_empty()).then_some(last_pressed);
+                }
+                let shown = |i| pulse.filter(|_| i < PULSE_LATENT_FRAMES).unwrap_or(*held);
+                Some((0..latent_frames).map(shown).collect())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(word: &str) -> Keys {
+        word.chars().fold(Keys::default(), Keys::with)
+    }
+
+    fn plan(index: usize) -> ChunkPlan {
+        ChunkPlan { index, first_latent_frame: 3 * index, latent_frames: 3, pixel_frames: 12 }
+    }
+
+    fn script(words: &[&str]) -> Part {
+        Part::Script(words.iter().map(|word| keys(word)).collect())
+    }
+
+    fn state(words: &[&str]) -> Part {
+        Part::State(words.iter().map(|word| keys(word)).collect())
+    }
+
+    fn event(id: impl Into<Option<u32>>, part: Part) -> Event {
+        Event { id: id.into(), parts: vec![part] }
+    }
+
+    /// `received`, then the keys of the chunks that follow: `w w -`, or `absent`.
+    fn check(held_before: &[Part], received: &[Part], expected: &[&str]) {
+        let mut queue = ConditionQueue::default();
+        for (index, part) in held_before.iter().enumerate() {
+            queue.push(event(None, part.clone()));
+            queue.sample(&plan(index));
+        }
+        for part in received {
+            queue.push(event(None, part.clone()));
+        }
+        let shown = |controls: Option<Vec<Keys>>| match controls {
+            None => "absent".to_owned(),
+            Some(controls) => {
+                let word = |keys: &Keys| if keys.is_empty() { "-".into() } else { keys.iter().collect::<String>() };
+                controls.iter().map(word).collect::<Vec<_>>().join(" ")
+            }
+        };
+        for (i, expected) in expected.iter().enumerate() {
+            assert_eq!(shown(queue.sample(&plan(7 + i)).0.controls), *expected, "{received:?}, then chunk {i}");
+        }
+    }
+
+    #[test]
+    fn keys_are_sampled_as_the_reference_samples_them() {
+        check(&[], &[], &["absent", "absent"]);
+        check(&[], &[state(&["w"])], &["w w w", "w w w"]);
+        check(&[state(&["w"])], &[], &["w w w"]);
+        check(&[], &[state(&["w"]), state(&[""])], &["w - -", "- - -"]);
+        check(&[state(&["a"])], &[state(&["w", ""])], &["w - -", "- - -"]);
+        check(&[], &[state(&["w", "wd", "d"])], &["d d d", "d d d"]);
+        check(&[], &[state(&["w"]), state(&[""]), state(&["d"]), state(&[""])], &["d - -", "- - -"]);
+        check(&[], &[script(&["w", "a", "s", "d"])], &["w a s", "d - -", "- - -"]);
+        check(&[state(&["w"])], &[script(&[])], &["- - -", "- - -"]);
+        check(&[], &[script(&["s", "s"]), state(&["w"])], &["w w w"]);
+        check(&[], &[state(&["w"]), script(&["d"])], &["d - -", "- - -"]);
+        check(&[], &[script(&["s", "s"]), state(&[])], &["- - -", "- - -"]);
+        check(&[], &[state(&[])], &["absent"]);
+        check(&[state(&["w"])], &[state(&[])], &["w w w"]);
+        check(&[state(&["w"])], &[state(&[""])], &["- - -"]);
+        check(&[], &[state(&["w", ""]), state(&[])], &["w - -", "- - -"]);
+    }
+
+    #[test]
+    fn the_script_of_an_init_plays_from_the_first_chunk() {
+        let mut queue = ConditionQueue::new(Some(vec![keys("w"), keys("a")]));
+        assert_eq!(queue.sample(&plan(0)).0.controls, Some(vec![keys("w"), keys("a"), keys("")]));
+        assert_eq!(ConditionQueue::new(None).sample(&plan(0)).0.controls, None);
+    }
+
+    #[test]
+    fn a_prompt_waits_for_the_second_chunk_and_the_latest_wins() {
+        let mut queue = ConditionQueue::default();
+        queue.push(event(1, Part::Prompt("dusk".into())));
+        queue.push(event(2, Part::Prompt("night".into())));
+        assert_eq!(queue.sample(&plan(0)), (ChunkInput::default(), None));
+        assert_eq!(queue.sample(&plan(1)), (ChunkInput { prompt: Some("night".into()), controls: None }, Some(2)));
+        assert_eq!(queue.sample(&plan(2)), (ChunkInput::default(), Some(2)));
+    }
+
+    #[test]
+    fn the_event_id_is_the_largest_applied_so_far() {
+        let mut queue = ConditionQueue::default();
+        let mut id = |index: usize, events: Vec<Event>| {
+            events.into_iter().for_each(|event| queue.push(event));
+            queue.sample(&plan(index)).1
+        };
+        assert_eq!(id(0, vec![]), None);
+        assert_eq!(id(1, vec![event(None, state(&["w"]))]), None);
+        assert_eq!(id(2, vec![event(5, state(&["w"]))]), Some(5));
+        // The reference would report the keys' id and the client would never see its prompt's.
+        assert_eq!(id(3, vec![event(9, Part::Prompt("p".into()))]), Some(9));
+        assert_eq!(id(4, vec![event(7, state(&[""]))]), Some(9));
+        // ... and none at all once a script has drained.
+        assert_eq!(id(5, vec![event(10, script(&["w"]))]), Some(10));
+        assert_eq!(id(6, vec![]), Some(10));
+        assert_eq!(id(7, vec![event(None, Part::Prompt("q".into()))]), Some(10));
+    }
+
+    #[test]
+    fn both_parts_of_a_composite_steer_the_same_chunk() {
+        let mut queue = ConditionQueue::default();
+        queue.sample(&plan(0));
+        queue.push(Event { id: Some(3), parts: vec![Part::Prompt("p".into()), state(&["w"])] });
+        let expected = ChunkInput { prompt: Some("p".into()), controls: Some(vec![keys("w"); 3]) };
+        assert_eq!(queue.sample(&plan(1)), (expected, Some(3)));
+    }
+}

@@ -1,0 +1,311 @@
+//! One client: bytes in, a [`Session`] that decides, the engine that draws, bytes out.
+//!
+//! One task owns the write half, with a deadline on every write: a header and its payload are neighbours by construction,
+//! and a client that stops reading is dropped, not waited for.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::extract::ws::WebSocket;
+use bytes::Bytes;
+use pipeline::world::{Cancel, Refusal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::conditions::ConditionQueue;
+use super::connection::{Connection, Heard};
+use super::event::Event;
+use super::init::Opening;
+use super::protocol::{self, ChunkLabel, ClientError, Close, Costs, Sums};
+use super::session::{CREDIT, Input, InvalidMessages, Output, Session};
+use crate::engine::{Chunk, Command, Engine, Open, OpenError};
+use crate::{App, SessionInfo, images};
+
+/// Events that wait for the next chunk. A game that reports 60 changes a second fills it in four seconds, and the slowest
+/// chunk takes two.
+pub const EVENTS_WAITING: usize = 256;
+
+/// How often a session that found no memory asks again.
+const BUSY_RETRY: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// From the upgrade to the last byte.
+pub(crate) async fn serve_client(socket: WebSocket, app: App) {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    tracing::Span::current().record("id", &id);
+    let mut connection = Connection::new(socket, app.stop.clone(), app.limits.write_deadline);
+    let close = serve_until_close(&mut connection, &app, &id).await;
+    match &close {
+        Some(Close { code, reason }) => info!(code, reason, "closing"),
+        None => info!("client left"),
+    }
+    connection.finish(close).await;
+}
+
+/// Why to close; `None` if the client already did.
+async fn serve_until_close(connection: &mut Connection, app: &App, id: &str) -> Option<Close> {
+    let mut invalid = InvalidMessages::none(Instant::now());
+    loop {
+        let refusal = match connection.hear().await {
+            Heard::End(close) => return close,
+            Heard::Text => Refusal { field: "message", reason: "must be binary, not text".into() },
+            Heard::Binary(init) => match begin(connection, app, init).await {
+                Begun::Running(running) => return running.run(connection, app, id).await,
+                Begun::End(close) => return close,
+                Begun::Refused(refusal) => refusal,
+            },
+        };
+        debug!(%refusal, "init refused");
+        connection.tell(&ClientError::invalid_init(refusal));
+        if invalid.count(Instant::now()) {
+            return Some(Close::FLOOD);
+        }
+    }
+}
+
+enum Begun {
+    Running(Box<Running>),
+    Refused(Refusal),
+    End(Option<Close>),
+}
+
+/// Open what an init asks for, and listen meanwhile: a client may leave, or steer before the first chunk.
+async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
+    let mut opening = Box::pin(open(app, init));
+    let mut early = Vec::new();
+    loop {
+        let heard = tokio::select! {
+            opened = &mut opening => {
+                return match opened {
+                    Ok(seat) => Begun::Running(Box::new(Running { seat, early })),
+                    Err(OpenFailure::Refused(refusal)) => Begun::Refused(refusal),
+                    Err(OpenFailure::Busy) => {
+                        connection.tell(&ClientError::busy());
+                        Begun::End(Some(Close::BUSY))
+                    }
+                    Err(OpenFailure::Failed(message)) => {
+                        warn!(error = message, "rollout did not open");
+                        connection.tell(&ClientError::failed(&message));
+                        Begun::End(Some(Close::FAILED))
+                    }
+                };
+            }
+            heard = connection.hear() => heard,
+        };
+        match heard {
+            Heard::End(close) => return Begun::End(close),
+            Heard::Text => return Begun::End(Some(Close::TEXT)),
+            Heard::Binary(_) if early.len() == EVENTS_WAITING => return Begun::End(Some(Close::FLOOD)),
+            // Kept small: a large one is refused by its size in any case, which its first bytes still have.
+            Heard::Binary(event) => early.push(event.slice(..event.len().min(super::event::EVENT_BYTES_MAX + 1))),
+        }
+    }
+}
+
+enum OpenFailure {
+    Refused(Refusal),
+    Busy,
+    Failed(String),
+}
+
+/// A place in the engine: given up, and its chunk stopped, when this is dropped.
+struct Seat {
+    id: u64,
+    engine: Engine,
+    cancel: Cancel,
+    events: mpsc::Sender<Event>,
+    chunks: mpsc::Receiver<Result<Chunk, String>>,
+    terms: super::init::Terms,
+    output: images::Output,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        self.command(Command::Close(self.id));
+    }
+}
+
+impl Seat {
+    fn command(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.engine.commands.try_send(command) {
+            unreachable!("the channel has a place for all that every seat can have on its way");
+        }
+    }
+}
+
+async fn open(app: &App, init: Bytes) -> Result<Seat, OpenFailure> {
+    let stopped = || OpenFailure::Failed("the server is shutting down".into());
+    // Few at a time: each may hold a large picture.
+    let _opening = app.openings.acquire().await.map_err(|_| stopped())?;
+    let mut card = app.engine.card.clone();
+    let card = card.wait_for(Option::is_some).await.map_err(|_| stopped())?.clone().expect("waited for it");
+
+    let read = tokio::task::spawn_blocking(move || {
+        let mut opening = Opening::decode(&init, &card)?;
+        let picture = opening
+            .first_frame
+            .take()
+            .map(|file| images::decode(&file).map_err(|reason| Refusal { field: "first_frame", reason }));
+        let init = opening.init(picture.transpose()?);
+        Ok((opening, init))
+    });
+    let (opening, init) =
+        read.await.map_err(|error| OpenFailure::Failed(error.to_string()))?.map_err(OpenFailure::Refused)?;
+
+    let came = Instant::now();
+    let permit = match timeout(app.limits.busy_wait, app.seats.clone().acquire_owned()).await {
+        Ok(permit) => permit.map_err(|_| stopped())?,
+        Err(_elapsed) => return Err(OpenFailure::Busy),
+    };
+    static NEXT_SEAT: AtomicU64 = AtomicU64::new(0);
+    let id = NEXT_SEAT.fetch_add(1, Ordering::Relaxed);
+    let (events, events_taken) = mpsc::channel(EVENTS_WAITING);
+    let (chunks_drawn, chunks) = mpsc::channel(CREDIT as usize + 1);
+    let cancel = Cancel::default();
+    let mut open = Box::new(Open {
+        id,
+        init,
+        conditions: ConditionQueue::new(opening.script.clone()),
+        events: events_taken,
+        chunks: chunks_drawn,
+        cancel: cancel.clone(),
+        permit,
+    });
+    loop {
+        let (reply, answer) = oneshot::channel();
+        app.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;
+        match answer.await.map_err(|_| stopped())? {
+            Ok(()) => break,
+            Err(OpenError::Refused(refusal)) => return Err(OpenFailure::Refused(refusal)),
+            Err(OpenError::Failed(message)) => return Err(OpenFailure::Failed(message)),
+            Err(OpenError::Busy(_)) if came.elapsed() >= app.limits.busy_wait => return Err(OpenFailure::Busy),
+            Err(OpenError::Busy(back)) => open = back,
+        }
+        sleep(BUSY_RETRY).await;
+    }
+    let (terms, output) = (opening.terms, opening.output);
+    Ok(Seat { id, engine: app.engine.clone(), cancel, events, chunks, terms, output })
+}
+
+/// A session with a seat.
+struct Running {
+    seat: Seat,
+    /// What the client said before there was one.
+    early: Vec<Bytes>,
+}
+
+type Delivery = Pin<Box<dyn Future<Output = anyhow::Result<Sums>> + Send>>;
+
+impl Running {
+    async fn run(self, connection: &mut Connection, app: &App, id: &str) -> Option<Close> {
+        let Running { mut seat, early } = self;
+        info!(size = %seat.output.source(), format = seat.output.format().name(), terms = ?seat.terms, "running");
+        let _listed = app.list(id, SessionInfo::new(&seat.output, &seat.terms));
+        let mut session = Session::new(seat.terms, Instant::now());
+        for event in early {
+            session.handle(Input::Binary(&event), Instant::now());
+        }
+        session.handle(Input::Opened, Instant::now());
+
+        let mut drawn: Option<Chunk> = None;
+        let mut delivery: Option<Delivery> = None;
+        loop {
+            while let Some(output) = session.poll_output() {
+                match output {
+                    Output::Grant(chunks) => seat.command(Command::Grant(seat.id, chunks)),
+                    Output::Steer(event) => {
+                        if let Err(mpsc::error::TrySendError::Full(_)) = seat.events.try_send(event) {
+                            let reason = format!("{EVENTS_WAITING} events wait for the next chunk already");
+                            session.invalid(Refusal { field: "message", reason }, Instant::now());
+                        }
+                    }
+                    Output::Tell(error) => {
+                        debug!(?error, "told");
+                        connection.tell(&error);
+                    }
+                    Output::Send { pace_wait } => {
+                        let chunk = drawn.take().expect("the session releases what it was given");
+                        let label = ChunkLabel {
+                            session_id: id.to_owned(),
+                            request_id: format!("{id}_{}", uuid::Uuid::new_v4().simple()),
+                            chunk_index: chunk.plan.index,
+                            event_id: chunk.event_id,
+                        };
+                        delivery = Some(Box::pin(deliver(connection.writer(), label, seat.output, chunk, pace_wait)));
+                    }
+                    Output::Close(close) => return Some(close),
+                }
+            }
+            let idle = drawn.is_none() && delivery.is_none();
+            let due = session.poll_timeout();
+            tokio::select! {
+                heard = connection.hear() => match heard {
+                    Heard::Binary(bytes) => session.handle(Input::Binary(&bytes), Instant::now()),
+                    Heard::Text => session.handle(Input::Text, Instant::now()),
+                    Heard::End(close) => return close,
+                },
+                chunk = seat.chunks.recv(), if idle => match chunk {
+                    Some(Ok(chunk)) => {
+                        let input = Input::Chunk { event_id: chunk.event_id, frames: chunk.plan.pixel_frames };
+                        drawn = Some(chunk);
+                        session.handle(input, Instant::now());
+                    }
+                    Some(Err(message)) => session.handle(Input::Failed(message), Instant::now()),
+                    None => session.handle(Input::Failed("the engine stopped".into()), Instant::now()),
+                },
+                delivered = async { delivery.as_mut().expect("there is one").await }, if delivery.is_some() => {
+                    delivery = None;
+                    match delivered {
+                        Ok(sums) => {
+                            app.count(id, &sums);
+                            session.handle(Input::Written, Instant::now());
+                        }
+                        Err(error) => {
+                            warn!(error = format!("{error:#}"), "chunk not delivered");
+                            session.handle(Input::Failed(error.to_string()), Instant::now());
+                        }
+                    }
+                },
+                () = async { sleep_until(due.expect("there is one").into()).await }, if due.is_some() => {
+                    session.handle(Input::Tick, Instant::now());
+                }
+            }
+        }
+    }
+}
+
+/// Encode a chunk, send it, and say what it cost.
+async fn deliver(
+    writer: super::connection::Writer,
+    label: ChunkLabel,
+    output: images::Output,
+    chunk: Chunk,
+    pace_wait: std::time::Duration,
+) -> anyhow::Result<Sums> {
+    let encoding = Instant::now();
+    let batches = output.batches(chunk.frames).await?;
+    let encode = encoding.elapsed();
+    let frames = batches.iter().map(|batch| batch.frames).sum();
+    let raw_bytes = frames as u64 * output.source().frame_bytes();
+    let mut sums = Sums { batches: batches.len(), frames, raw_bytes, socket_bytes: 0 };
+    let mut costs = Costs {
+        prepare: chunk.prepare,
+        generate: chunk.generate,
+        world: chunk.world,
+        pace_wait,
+        encode,
+        ..Costs::default()
+    };
+    for group in protocol::frame_groups(&label, &output, &batches) {
+        sums.socket_bytes += (group.header.len() + group.payload.as_ref().map_or(0, Bytes::len)) as u64;
+        let took = writer.send(group).await?;
+        costs.header_write += took.header;
+        costs.payload_write += took.payload;
+    }
+    costs.total = chunk.began.elapsed();
+    writer.say(protocol::chunk_stats(&label, &output, &costs, &sums)).await?;
+    debug!(chunk = label.chunk_index, ?costs, ?sums, "sent");
+    Ok(sums)
+}
