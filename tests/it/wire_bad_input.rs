@@ -31,7 +31,7 @@ fn monsters() -> Vec<(&'static str, Vec<u8>)> {
 
 #[tokio::test]
 async fn messagepack_that_claims_too_much_is_refused_before_a_session() -> Result<()> {
-    let scene = Scene::set().await?;
+    let mut scene = Scene::set().await?;
     let mut client = scene.server.connect().await?;
     for (what, bytes) in monsters() {
         client.send_bytes(bytes).await?;
@@ -44,7 +44,7 @@ async fn messagepack_that_claims_too_much_is_refused_before_a_session() -> Resul
 
 #[tokio::test]
 async fn messagepack_that_claims_too_much_is_refused_during_a_session() -> Result<()> {
-    let scene = Scene::set().await?;
+    let mut scene = Scene::set().await?;
     let mut client = scene.server.session(small()).await?;
     for (what, bytes) in monsters() {
         client.send_bytes(bytes).await?;
@@ -55,7 +55,7 @@ async fn messagepack_that_claims_too_much_is_refused_during_a_session() -> Resul
 
 #[tokio::test]
 async fn every_prefix_of_a_good_init_is_refused() -> Result<()> {
-    let scene = Scene::set().await?;
+    let mut scene = Scene::set().await?;
     let mut init = Vec::new();
     rmpv::encode::write_value(&mut init, &small().max_chunks(1).into())?;
     let mut client = scene.server.connect().await?;
@@ -75,7 +75,7 @@ async fn every_prefix_of_a_good_init_is_refused() -> Result<()> {
 /// The reference drops the connection without a word. A text frame can never be right, so it is an end; a named one.
 #[tokio::test]
 async fn a_text_frame_during_a_session_closes_it_with_1003() -> Result<()> {
-    let scene = Scene::set().await?;
+    let mut scene = Scene::set().await?;
     let mut client = scene.server.session(small()).await?;
     client.chunk().await?;
     client.send_text("w").await?;
@@ -91,7 +91,7 @@ async fn a_text_frame_during_a_session_closes_it_with_1003() -> Result<()> {
 
 #[tokio::test]
 async fn a_hundred_megabytes_in_one_message_end_that_connection_only() -> Result<()> {
-    let scene = Scene::set().await?;
+    let mut scene = Scene::set().await?;
     let mut raw = Raw::open(scene.server.address).await?;
     // Sent for real this time, all of it or until nobody takes it any more.
     raw.announce(BINARY, 100 << 20).await?;
@@ -109,7 +109,7 @@ async fn a_hundred_megabytes_in_one_message_end_that_connection_only() -> Result
 
 #[tokio::test]
 async fn a_prompt_of_a_megabyte_is_refused_by_name() -> Result<()> {
-    let scene = Scene::set().await?;
+    let mut scene = Scene::set().await?;
     let prompt = "a long way ".repeat(100_000);
     let mut client = scene.server.session(Init::new(&prompt).size(16, 16)).await?;
     let error = refusal(&mut client).await?;
@@ -129,7 +129,7 @@ async fn a_prompt_of_a_megabyte_is_refused_by_name() -> Result<()> {
 /// The reference silently keeps the last 512 of them.
 #[tokio::test]
 async fn a_script_of_ten_thousand_actions_is_refused_whole() -> Result<()> {
-    let scene = Scene::set().await?;
+    let mut scene = Scene::set().await?;
     let (server, mut strings) = Server::with(Puppet::on_strings())?;
     let mut client = server.session(small()).await?;
     strings.began().await?;
@@ -249,7 +249,7 @@ async fn a_flood_of_garbage_is_answered_for_a_while_and_then_closed() -> Result<
 /// The same with nothing under way, so that the close arrives for sure.
 #[tokio::test]
 async fn the_sixty_fifth_bad_message_at_once_closes_with_a_reason() -> Result<()> {
-    let scene = Scene::set().await?;
+    let mut scene = Scene::set().await?;
     let mut client = scene.server.connect().await?;
     for _ in 0..64 {
         client.send_bytes(vec![0xc1]).await?;
@@ -286,7 +286,7 @@ async fn two_inits_in_one_breath_begin_one_session() -> Result<()> {
 #[tokio::test]
 async fn clients_that_vanish_in_every_state_leave_nothing_behind() -> Result<()> {
     let limits = Limits { busy_wait: Duration::from_secs(20), ..Limits::default() };
-    let scene = Scene::limited(limits).await?;
+    let mut scene = Scene::limited(limits).await?;
     for _ in 0..10 {
         let mut half_a_frame = Raw::open(scene.server.address).await?;
         half_a_frame.announce(BINARY, 500).await?;
@@ -328,7 +328,7 @@ async fn while_one_client_reads_nothing_another_keeps_its_rate() -> Result<()> {
 /// Nothing about a value's type is assumed: any MessagePack value in any field, before and during a session.
 #[tokio::test]
 async fn any_value_in_any_field_is_answered() -> Result<()> {
-    let scene = Scene::set().await?;
+    let mut scene = Scene::set().await?;
     let values = [
         Value::Nil,
         true.into(),

@@ -10,7 +10,7 @@ use tests::{Server, refusal, small};
 
 #[tokio::test]
 async fn a_small_file_that_claims_a_huge_picture_is_refused() -> Result<()> {
-    let scene = Scene::set().await?;
+    let mut scene = Scene::set().await?;
     let mut client = scene.server.connect().await?;
     let mut padded = png_claiming(30_000, 30_000)?;
     // Nobody has to read what comes after a PNG's end.
@@ -30,7 +30,7 @@ async fn a_small_file_that_claims_a_huge_picture_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn a_file_that_is_no_picture_is_refused() -> Result<()> {
-    let scene = Scene::set().await?;
+    let mut scene = Scene::set().await?;
     let mut client = scene.server.connect().await?;
     let whole = png(64, 64)?;
     for (what, file) in [

@@ -37,15 +37,20 @@ async fn refuses(inits: impl IntoIterator<Item = (&'static str, Init)>) -> Resul
     Ok(())
 }
 
-/// Everything in the map is accepted, and this is what the world is asked for.
-async fn opens(init: Init) -> Result<(pipeline::world::Init, Server, Strings, Client)> {
+/// A session that was accepted. Its fields are dropped in this order: a server whose client has left stops at once.
+struct Opened {
+    client: Client,
+    _strings: Strings,
+    _server: Server,
+}
+
+/// All that is said is accepted: one chunk comes, and this is what the world was asked for.
+async fn opens(init: Init) -> Result<(pipeline::world::Init, Opened)> {
     let (server, mut strings) = Server::with(Puppet::default())?;
     let said = format!("{init:?}");
     let mut client = server.session(init.max_chunks(1)).await?;
-    match client.next().await? {
-        Message::Batch(_) => Ok((strings.opened().await?, server, strings, client)),
-        other => anyhow::bail!("instead of frames: {other:?}, after {said}"),
-    }
+    client.chunk().await.map_err(|error| error.context(said))?;
+    Ok((strings.opened().await?, Opened { client, _strings: strings, _server: server }))
 }
 
 fn each(field: &'static str, values: impl IntoIterator<Item = Value>) -> Vec<(&'static str, Init)> {
@@ -55,7 +60,7 @@ fn each(field: &'static str, values: impl IntoIterator<Item = Value>) -> Vec<(&'
 /// C08
 #[tokio::test]
 async fn a_prompt_is_enough_to_begin_at_the_worlds_own_size() -> Result<()> {
-    let (init, _server, _strings, _client) = opens(Init::new("p")).await?;
+    let (init, _session) = opens(Init::new("p")).await?;
     ensure!(init.prompt == "p" && init.size == Size { width: 832, height: 480 });
     ensure!(init.seed == 42 && init.first_frame.is_none());
     ensure!((init.sink, init.window) == (3, 18));
@@ -232,9 +237,9 @@ async fn a_path_on_the_servers_disk_is_refused() -> Result<()> {
 /// C20
 #[tokio::test]
 async fn a_size_is_two_numbers_around_an_x() -> Result<()> {
-    let (init, _server, _strings, mut client) = opens(small().set("size", " 64 X 48 ")).await?;
+    let (init, mut session) = opens(small().set("size", " 64 X 48 ")).await?;
     ensure!(init.size == Size { width: 64, height: 48 });
-    ensure!(client.chunk().await.is_ok());
+    ensure!(session.client.closed().await?.code == 1000);
 
     let (server, _strings) = Server::with(Puppet::default())?;
     let mut client = server.session(small().set("size", "bogus")).await?;

@@ -95,7 +95,7 @@ impl Scene {
     }
 
     /// The bystander still gets its chunks, and a newcomer gets some.
-    pub async fn ends_well(mut self) -> Result<()> {
+    pub async fn ends_well(&mut self) -> Result<()> {
         self.bystander.goes_on().await?;
         self.server.session(small().max_chunks(1)).await?.chunk().await.context("a newcomer")?;
         self.bystander.goes_on().await
