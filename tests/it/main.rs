@@ -2,6 +2,7 @@
 //!
 //! A test of the wire is named after the sentence it proves; its number in the conformance list stands in its comment.
 
+mod lifecycle;
 mod testcard;
 mod tidy;
 mod wire_bad_input;

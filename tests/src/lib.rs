@@ -76,12 +76,17 @@ impl Server {
 
     /// Stop it now, and see how it ended.
     pub fn stop(mut self) -> Result<()> {
+        drop(self.stop.take());
+        self.join()
+    }
+
+    /// See how it ends by itself.
+    pub fn ended(mut self) -> Result<()> {
         self.join()
     }
 
     fn join(&mut self) -> Result<()> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        drop(self.stop.take());
         let deadline = Instant::now() + STOPPED_WITHIN;
         while !thread.is_finished() {
             ensure!(Instant::now() < deadline, "the server did not stop within {STOPPED_WITHIN:?}");
@@ -93,6 +98,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        drop(self.stop.take());
         let ended = self.join();
         if !std::thread::panicking() {
             ended.expect("a server that was told to stop stops, without an error");

@@ -22,6 +22,8 @@ pub struct Puppet {
     pub pace: Pace,
     /// This chunk fails, with these words.
     pub fails: Option<(usize, String)>,
+    /// This chunk panics, which no world should.
+    pub panics: Option<usize>,
     /// What a rollout holds, for each pixel of its size.
     pub bytes_per_pixel: u64,
     /// Loading takes until the strings allow it.
@@ -70,6 +72,7 @@ impl Default for Puppet {
             },
             pace: Pace::Takes(Duration::ZERO),
             fails: None,
+            panics: None,
             bytes_per_pixel: 1,
             loads_on_a_string: false,
         }
@@ -94,8 +97,8 @@ impl Puppet {
             if self.loads_on_a_string {
                 gate.pass(&Cancel::default())?;
             }
-            let Puppet { card, pace, fails, bytes_per_pixel, .. } = self;
-            let strings = Inside { pace, fails, tell, gate };
+            let Puppet { card, pace, fails, panics, bytes_per_pixel, .. } = self;
+            let strings = Inside { pace, fails, panics, tell, gate };
             Ok(Box::new(Stage {
                 card: Arc::new(card),
                 bytes_per_pixel,
@@ -189,6 +192,7 @@ struct Stage {
 struct Inside {
     pace: Pace,
     fails: Option<(usize, String)>,
+    panics: Option<usize>,
     tell: mpsc::UnboundedSender<Seen>,
     gate: Arc<Gate>,
 }
@@ -261,6 +265,7 @@ impl Rollout for Dance {
         {
             return Err(WorldError::Failed(words.clone()));
         }
+        assert!(self.inside.panics != Some(plan.index), "the strings are torn");
         let mut frame = 0;
         for latent_frame in plan.latent_range() {
             let count = if latent_frame == 0 { 1 } else { 4 };

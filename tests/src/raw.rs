@@ -46,6 +46,14 @@ impl Raw {
         Ok((Raw { stream }, String::from_utf8(head)?))
     }
 
+    /// Head and body of a page.
+    pub async fn get(address: SocketAddr, path: &str) -> Result<(String, String)> {
+        let (mut raw, head) = Raw::ask(address, path, &["Connection: close"]).await?;
+        let mut body = String::new();
+        timeout(PATIENCE, raw.stream.read_to_string(&mut body)).await.context("no body")??;
+        Ok((head, body))
+    }
+
     /// The head of an upgrade's answer.
     pub async fn upgrade(address: SocketAddr, headers: &[&str]) -> Result<(Raw, String)> {
         let mut lines = vec![
