@@ -10,6 +10,7 @@ use ::tests::message::{Event, Init, Message};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 #[derive(Parser, Clone)]
@@ -53,8 +54,17 @@ struct Report {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    match load(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn load(args: Args) -> Result<()> {
     ensure!(args.clients > 0, "--clients: at least one");
     ensure!(args.seconds > 0.0 && args.seconds.is_finite(), "--seconds: more than none");
     let picture = args.first_frame.as_ref().map(|path| std::fs::read(path).with_context(|| path.display().to_string()));
