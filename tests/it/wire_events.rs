@@ -65,6 +65,26 @@ fn nothing() -> Vec<Event> {
     Vec::new()
 }
 
+/// C56, as it happens: said before the first chunk is drawn. A key that is pressed then does steer it.
+#[tokio::test]
+async fn the_first_chunk_is_drawn_with_the_prompt_of_the_init_and_with_the_keys_held_by_then() -> Result<()> {
+    // The world loads on a string, so the first chunk cannot begin before everything is said.
+    let (server, mut strings) = Server::with(Puppet { loads_on_a_string: true, ..Puppet::default() })?;
+    let mut client = server.session(small().max_chunks(2)).await?;
+    client.send(Event::prompt("rain").id(1)).await?;
+    client.send(Event::hold("w").id(2)).await?;
+    client.ping().await?;
+    strings.allow(1);
+    ensure!(strings.opened().await?.prompt == "a meadow");
+    for prompt in [None, Some("rain")] {
+        let (plan, input) = strings.began().await?;
+        ensure!(input.prompt.as_deref() == prompt, "chunk {}: {input:?}", plan.index);
+        ensure!(held(&input).as_deref() == Some("w w w"), "chunk {}: {input:?}", plan.index);
+    }
+    client.closed().await?;
+    Ok(())
+}
+
 /// C56
 #[tokio::test]
 async fn a_prompt_sent_during_a_chunk_takes_effect_at_the_next_and_only_there() -> Result<()> {

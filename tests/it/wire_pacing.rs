@@ -144,8 +144,12 @@ async fn a_client_that_stops_reading_is_dropped_after_the_write_deadline() -> Re
     let limits = Limits { write_deadline: Duration::from_millis(300), ..Limits::default() };
     let (server, mut strings) = Server::limited(Puppet::taking(Duration::from_millis(2)), limits)?;
     let stalled = server.session(small().size(832, 480)).await?;
+    strings.opened().await?;
+    let from = Instant::now();
     let mut bystander = Bystander::on(&server).await?;
     ensure!(strings.dropped().await? == 0, "the bystander was dropped");
+    // The keep-alive would end it too, but only after forty seconds.
+    ensure!(from.elapsed() < Duration::from_secs(10), "dropped only after {:?}", from.elapsed());
     bystander.goes_on().await?;
     drop(stalled);
     Ok(())
