@@ -229,13 +229,12 @@ impl Canvas<'_> {
         self.fill(0..width, 0..9 * dot, SHADE);
         self.text(2 * dot, 2 * dot, dot, &title, INK);
         let columns = (width / dot).saturating_sub(4) / (font::LETTER.0 + 1);
-        let caption: Vec<char> = caption.chars().collect();
-        for (row, letters) in (0..).zip(caption.chunks(columns.max(1) as usize)) {
+        for (row, words) in (0..).zip(lines(caption, columns as usize)) {
             let y = 11 * dot + row * line;
             if y + line > keys_top {
                 break;
             }
-            self.text(2 * dot, y, dot, &letters.iter().collect::<String>(), INK);
+            self.text(2 * dot, y, dot, &words, INK);
         }
         self.cluster(2 * dot, keys_top, dot, ['w', 'a', 's', 'd'], reading.controls);
         self.cluster(width.saturating_sub(42 * dot), keys_top, dot, ['i', 'j', 'k', 'l'], reading.controls);
@@ -291,6 +290,23 @@ impl Canvas<'_> {
             self.fill(x, y, if word >> bit & 1 == 1 { WHITE } else { BLACK });
         }
     }
+}
+
+/// Broken between words; a word that is longer than a line runs out of the picture.
+fn lines(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is always a line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= columns {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
 }
 
 // The strip: 3 rows of 32 cells over the whole width and the lowest eighth. Its cells are parts of the picture, not pixels,
@@ -464,6 +480,13 @@ mod tests {
         let last_cell = drawn.rgb.len() - 3 * 128 * 4;
         drawn.rgb[last_cell..].fill(0);
         assert_eq!(read(&drawn), None, "the checksum is gone");
+    }
+
+    #[test]
+    fn a_prompt_is_broken_between_words() {
+        assert_eq!(lines(" a long  road ahead", 6), ["a long", "road", "ahead"]);
+        assert_eq!(lines("", 6), [""]);
+        assert_eq!(lines("overlong word", 3), ["overlong", "word"]);
     }
 
     #[test]

@@ -9,8 +9,8 @@
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Weights, ready to draw. Lives on the thread that owns the device, and never leaves it.
@@ -197,10 +197,7 @@ impl Card {
         if allowed {
             Ok(size)
         } else {
-            Err(Refusal {
-                field: "size",
-                reason: format!("{size} is not drawn by {}: it draws {}", self.name, self.sizes),
-            })
+            Err(Refusal { field: "size", reason: format!("{size} is not drawn by {}: it draws {}", self.name, self.sizes) })
         }
     }
 

@@ -13,6 +13,8 @@ pub mod offline;
 pub mod pocket;
 pub mod realtime;
 pub mod scheduler;
+#[cfg(test)]
+mod smoke;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,9 +64,6 @@ impl Default for Limits {
     }
 }
 
-/// Inits being read at once: each may hold an encoded and a decoded picture.
-pub const OPENINGS: usize = 8;
-
 /// How long sessions may take to say goodbye when the server stops.
 pub const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -74,7 +73,6 @@ struct App {
     engine: Engine,
     limits: Arc<Limits>,
     seats: Arc<Semaphore>,
-    openings: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     /// The running sessions, for whoever looks in from outside. Plain data: no rollout lives here.
     directory: Arc<DashMap<String, SessionInfo>>,
@@ -150,7 +148,6 @@ pub async fn serve(
     let app = App {
         engine,
         seats: Arc::new(Semaphore::new(limits.sessions)),
-        openings: Arc::new(Semaphore::new(OPENINGS)),
         connections: Arc::new(Semaphore::new(limits.connections)),
         limits: Arc::new(limits),
         directory: Arc::default(),

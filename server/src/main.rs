@@ -32,7 +32,10 @@ fn main() -> ExitCode {
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
     compute_on(&args.world)?;
     let limits = Limits { sessions: usize::from(args.sessions), memory_bytes: args.memory, ..Limits::default() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
+    // They encode frames, beside a model that wants the same cores: tokio's default of 512 would bury it.
+    let encoders = std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4));
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(encoders).build().context("starting tokio")?;
     let served = runtime.block_on(async {
         let listener = TcpListener::bind((args.host, args.port))
             .await

@@ -36,7 +36,8 @@ pub fn generate(world: &dyn World, args: &GenerateArgs) -> anyhow::Result<Report
 
     let opening = Instant::now();
     let mut rollout = world.open(init).context("opening the rollout")?;
-    bar.println(format!("opened in {:.0} ms", ms(opening.elapsed())));
+    // Not `println`, which is silent where there is no terminal.
+    bar.suspend(|| eprintln!("opened in {:.0} ms", ms(opening.elapsed())));
     let mut report = Report::default();
     for _ in 0..steps.chunks {
         let plan = rollout.plan();
@@ -59,15 +60,17 @@ pub fn generate(world: &dyn World, args: &GenerateArgs) -> anyhow::Result<Report
         report.world.text += timings.text;
         report.world.dit += timings.dit;
         report.world.vae += timings.vae;
-        bar.println(format!(
-            "chunk {:3}  {:7.1} ms  text {:.1}  DiT {:.1}  VAE {:.1}  encode {:.1}",
-            plan.index,
-            ms(generate),
-            ms(timings.text),
-            ms(timings.dit),
-            ms(timings.vae),
-            ms(encode),
-        ));
+        bar.suspend(|| {
+            eprintln!(
+                "chunk {:3}  {:7.1} ms  text {:.1}  DiT {:.1}  VAE {:.1}  encode {:.1}",
+                plan.index,
+                ms(generate),
+                ms(timings.text),
+                ms(timings.dit),
+                ms(timings.vae),
+                ms(encode),
+            )
+        });
         bar.set_message(format!("{:.1} frames per second", report.frames as f64 / report.generate.as_secs_f64()));
         bar.inc(1);
     }
@@ -79,14 +82,18 @@ pub fn generate(world: &dyn World, args: &GenerateArgs) -> anyhow::Result<Report
 impl Report {
     /// A few lines for people.
     pub fn summary(&self) -> String {
-        let per_chunk = |time: Duration| ms(time) / self.chunks.max(1) as f64;
-        let share = |time: Duration| 100.0 * time.as_secs_f64() / self.generate.as_secs_f64().max(f64::MIN_POSITIVE);
-        let line = |name: &str, time| format!("  {name:8}{:9.1} ms a chunk  {:5.1} %\n", per_chunk(time), share(time));
+        let per_second = |time: Duration| self.frames as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE);
+        let total = self.generate + self.encode;
+        let line = |name: &str, time: Duration| {
+            let share = 100.0 * time.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE);
+            format!("  {name:9}{:9.1} ms a chunk  {share:5.1} %\n", ms(time) / self.chunks.max(1) as f64)
+        };
         format!(
-            "{} frames in {} chunks: {:.1} frames per second\n{}{}{}{}{}",
+            "{} frames in {} chunks: {:.1} frames per second drawn, {:.1} with encoding\n{}{}{}{}{}",
             self.frames,
             self.chunks,
-            self.frames as f64 / self.generate.as_secs_f64().max(f64::MIN_POSITIVE),
+            per_second(self.generate),
+            per_second(total),
             line("text", self.world.text),
             line("DiT", self.world.dit),
             line("VAE", self.world.vae),

@@ -22,11 +22,7 @@ impl Linear {
     }
 
     /// Reads `weight` alone.
-    pub fn load_without_bias(
-        weights: &Weights,
-        inputs: usize,
-        outputs: usize,
-    ) -> std::result::Result<Linear, LoadError> {
+    pub fn load_without_bias(weights: &Weights, inputs: usize, outputs: usize) -> std::result::Result<Linear, LoadError> {
         Ok(Linear { weight: weights.get("weight", (outputs, inputs))?, bias: None })
     }
 

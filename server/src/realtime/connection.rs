@@ -99,6 +99,11 @@ impl Connection {
         let _ = self.writes.try_send(Write::Message(error.encode()));
     }
 
+    /// The line broke, or the client did not read.
+    pub(super) fn is_lost(&self) -> bool {
+        self.writes.is_closed()
+    }
+
     pub(super) fn writer(&self) -> Writer {
         Writer(self.writes.clone())
     }

@@ -92,8 +92,7 @@ impl Session {
                 Err(refusal) => self.invalid(refusal, now),
             },
             Input::Text => {
-                let refusal = Refusal { field: "message", reason: "must be binary, not text".to_owned() };
-                self.outputs.push_back(Output::Tell(ClientError::invalid_event(refusal)));
+                self.outputs.push_back(Output::Tell(ClientError::invalid_event(text_message())));
                 self.outputs.push_back(Output::Close(Close::TEXT));
             }
             Input::Chunk { event_id, frames } => self.hold(event_id, frames, now),
@@ -164,6 +163,11 @@ impl Session {
         self.shown_at = Some(due.max(now) + shown_for);
         self.outputs.push_back(Output::Send { pace_wait: now - since });
     }
+}
+
+/// All that is said here is binary, in both directions.
+pub(super) fn text_message() -> Refusal {
+    Refusal { field: "message", reason: "must be binary, not text".to_owned() }
 }
 
 /// A bucket that fills with invalid messages and drains with time.

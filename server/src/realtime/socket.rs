@@ -16,10 +16,10 @@ use tracing::{debug, info, warn};
 
 use super::conditions::ConditionQueue;
 use super::connection::{Connection, Heard};
-use super::event::Event;
+use super::event::{EVENT_BYTES_MAX, Event};
 use super::init::Opening;
 use super::protocol::{self, ChunkLabel, ClientError, Close, Costs, Sums};
-use super::session::{CREDIT, Input, InvalidMessages, Output, Session};
+use super::session::{CREDIT, Input, InvalidMessages, Output, Session, text_message};
 use crate::engine::{Chunk, Command, Engine, Open, OpenError};
 use crate::{App, SessionInfo, images};
 
@@ -49,7 +49,7 @@ async fn serve_until_close(connection: &mut Connection, app: &App, id: &str) -> 
     loop {
         let refusal = match connection.hear().await {
             Heard::End(close) => return close,
-            Heard::Text => Refusal { field: "message", reason: "must be binary, not text".into() },
+            Heard::Text => text_message(),
             Heard::Binary(init) => match begin(connection, app, init).await {
                 Begun::Running(running) => return running.run(connection, app, id).await,
                 Begun::End(close) => return close,
@@ -95,10 +95,13 @@ async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
         };
         match heard {
             Heard::End(close) => return Begun::End(close),
-            Heard::Text => return Begun::End(Some(Close::TEXT)),
+            Heard::Text => {
+                connection.tell(&ClientError::invalid_event(text_message()));
+                return Begun::End(Some(Close::TEXT));
+            }
             Heard::Binary(_) if early.len() == EVENTS_WAITING => return Begun::End(Some(Close::FLOOD)),
-            // Kept small: a large one is refused by its size in any case, which its first bytes still have.
-            Heard::Binary(event) => early.push(event.slice(..event.len().min(super::event::EVENT_BYTES_MAX + 1))),
+            // Kept small: an event that is too long is refused for its first bytes as well.
+            Heard::Binary(event) => early.push(Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)])),
         }
     }
 }
@@ -137,28 +140,24 @@ impl Seat {
 
 async fn open(app: &App, init: Bytes) -> Result<Seat, OpenFailure> {
     let stopped = || OpenFailure::Failed("the server is shutting down".into());
-    // Few at a time: each may hold a large picture.
-    let _opening = app.openings.acquire().await.map_err(|_| stopped())?;
     let mut card = app.engine.card.clone();
     let card = card.wait_for(Option::is_some).await.map_err(|_| stopped())?.clone().expect("waited for it");
-
-    let read = tokio::task::spawn_blocking(move || {
-        let mut opening = Opening::decode(&init, &card)?;
-        let picture = opening
-            .first_frame
-            .take()
-            .map(|file| images::decode(&file).map_err(|reason| Refusal { field: "first_frame", reason }));
-        let init = opening.init(picture.transpose()?);
-        Ok((opening, init))
-    });
-    let (opening, init) =
-        read.await.map_err(|error| OpenFailure::Failed(error.to_string()))?.map_err(OpenFailure::Refused)?;
+    let mut opening = off_the_loop(move || Opening::decode(&init, &card)).await?;
 
     let came = Instant::now();
     let permit = match timeout(app.limits.busy_wait, app.seats.clone().acquire_owned()).await {
         Ok(permit) => permit.map_err(|_| stopped())?,
         Err(_elapsed) => return Err(OpenFailure::Busy),
     };
+    // Only now: a small file can hold a large picture, and no more of those are in memory than there are seats.
+    let picture = match opening.first_frame.take() {
+        None => None,
+        Some(file) => {
+            let decode = move || images::decode(&file).map_err(|reason| Refusal { field: "first_frame", reason });
+            Some(off_the_loop(decode).await?)
+        }
+    };
+    let init = opening.init(picture);
     static NEXT_SEAT: AtomicU64 = AtomicU64::new(0);
     let id = NEXT_SEAT.fetch_add(1, Ordering::Relaxed);
     let (events, events_taken) = mpsc::channel(EVENTS_WAITING);
@@ -167,7 +166,7 @@ async fn open(app: &App, init: Bytes) -> Result<Seat, OpenFailure> {
     let mut open = Box::new(Open {
         id,
         init,
-        conditions: ConditionQueue::new(opening.script.clone()),
+        conditions: ConditionQueue::new(opening.script),
         events: events_taken,
         chunks: chunks_drawn,
         cancel: cancel.clone(),
@@ -196,12 +195,20 @@ struct Running {
     early: Vec<Bytes>,
 }
 
+/// What takes a moment to check must not hold up other sockets.
+async fn off_the_loop<T: Send + 'static>(
+    check: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, OpenFailure> {
+    let checked = tokio::task::spawn_blocking(check).await;
+    checked.map_err(|panic| OpenFailure::Failed(panic.to_string()))?.map_err(OpenFailure::Refused)
+}
+
 type Delivery = Pin<Box<dyn Future<Output = anyhow::Result<Sums>> + Send>>;
 
 impl Running {
     async fn run(self, connection: &mut Connection, app: &App, id: &str) -> Option<Close> {
         let Running { mut seat, early } = self;
-        info!(size = %seat.output.source(), format = seat.output.format().name(), terms = ?seat.terms, "running");
+        info!(seat = seat.id, size = %seat.output.source(), format = seat.output.format().name(), terms = ?seat.terms, "running");
         let _listed = app.list(id, SessionInfo::new(&seat.output, &seat.terms));
         let mut session = Session::new(seat.terms, Instant::now());
         for event in early {
@@ -262,6 +269,7 @@ impl Running {
                             app.count(id, &sums);
                             session.handle(Input::Written, Instant::now());
                         }
+                        Err(_) if connection.is_lost() => return None,
                         Err(error) => {
                             warn!(error = format!("{error:#}"), "chunk not delivered");
                             session.handle(Input::Failed(error.to_string()), Instant::now());
