@@ -74,9 +74,11 @@ async fn a_world_that_cannot_be_loaded_ends_the_server_with_the_reason() -> Resu
 /// A panic is a bug: whoever supervises the process should see it, rather than a server that hangs.
 #[tokio::test]
 async fn a_world_that_panics_ends_the_server_with_its_words() -> Result<()> {
-    let (server, _strings) = Server::with(Puppet { panics: Some(1), ..Puppet::default() })?;
+    let (server, strings) = Server::with(Puppet { panics: Some(1), ..Puppet::on_strings() })?;
     let mut client = server.session(small()).await?;
+    strings.allow(1);
     client.chunk().await?;
+    strings.allow(1);
     // Told one way or another, and never left waiting.
     while let Ok(message) = client.next().await {
         if let Message::Closed(close) = message {
