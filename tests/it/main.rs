@@ -1,4 +1,18 @@
-//! All integration tests, as one binary.
+//! Every test that goes through a socket, a browser or the whole repository: one binary, so that it links once.
+//!
+//! A test of the wire is named after the sentence it proves; its number in the conformance list stands in its comment.
 
 mod browser;
 mod golden;
+mod lifecycle;
+mod testcard;
+mod tidy;
+mod wire_bad_input;
+mod wire_bad_pictures;
+mod wire_events;
+mod wire_frames;
+mod wire_handshake;
+mod wire_init;
+mod wire_pacing;
+mod wire_slots;
+mod wire_stats;

@@ -1,3 +1,124 @@
-//! skeleton
+//! What the tests share: a server on a free port with a world of the test's choice, and clients.
+//!
+//! The server runs on threads and a runtime of its own, so that a test that blocks or panics cannot stop it from stopping:
+//! dropping a [`Server`] shuts it down, waits for it, and fails the test if it does not end.
 
 pub mod browser;
+pub mod bystander;
+pub mod client;
+pub mod encoding;
+pub mod message;
+pub mod order;
+pub mod puppet;
+pub mod raw;
+
+use anyhow::{Result, ensure};
+use client::Client;
+use message::{Init, Message, Refused};
+use puppet::{Puppet, Strings};
+use server::Limits;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Longer than any shutdown, shorter than a test runner's patience.
+const STOPPED_WITHIN: Duration = Duration::from_secs(15);
+
+/// A server on a free port of this machine, until it is dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<Result<()>>>,
+}
+
+impl Server {
+    /// With a puppet for a world and the limits a user gets.
+    pub fn with(puppet: Puppet) -> Result<(Server, Strings)> {
+        Server::limited(puppet, Limits::default())
+    }
+
+    pub fn limited(puppet: Puppet, limits: Limits) -> Result<(Server, Strings)> {
+        let (load, strings) = puppet.rig();
+        Ok((Server::start(load, limits)?, strings))
+    }
+
+    pub fn start(load: server::LoadWorld, limits: Limits) -> Result<Server> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let run = move || {
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                // Told to stop, or the test is gone: both are reasons.
+                let shutdown = async { drop(stopped.await) };
+                server::serve(listener, load, limits, shutdown).await
+            })
+        };
+        let thread = std::thread::Builder::new().name("server under test".into()).spawn(run)?;
+        Ok(Server { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}/v1/realtime_video/generate", self.address)
+    }
+
+    pub async fn connect(&self) -> Result<Client> {
+        Client::connect(&self.url()).await
+    }
+
+    /// A connection that has said this.
+    pub async fn session(&self, init: Init) -> Result<Client> {
+        let mut client = self.connect().await?;
+        client.send(init).await?;
+        Ok(client)
+    }
+
+    /// Stop it now, and see how it ended.
+    pub fn stop(mut self) -> Result<()> {
+        drop(self.stop.take());
+        self.join()
+    }
+
+    /// See how it ends by itself.
+    pub fn ended(mut self) -> Result<()> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<()> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let deadline = Instant::now() + STOPPED_WITHIN;
+        while !thread.is_finished() {
+            ensure!(Instant::now() < deadline, "the server did not stop within {STOPPED_WITHIN:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        thread.join().map_err(|_| anyhow::anyhow!("the server panicked"))?
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.join();
+        if !std::thread::panicking() {
+            ended.expect("a server that was told to stop stops, without an error");
+        }
+    }
+}
+
+/// The smallest session that is one: 16x16, raw, for ever.
+pub fn small() -> Init {
+    Init::new("a meadow").size(16, 16)
+}
+
+/// The next message refuses an init. What follows the reference's words is ours.
+pub async fn refusal(client: &mut Client) -> Result<Refused> {
+    match client.next().await? {
+        Message::Error(error) => {
+            ensure!(error.content.starts_with("invalid generate request"), "{error}");
+            Ok(error)
+        }
+        other => anyhow::bail!("instead of a refusal: {other:?}"),
+    }
+}

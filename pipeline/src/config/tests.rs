@@ -1,3 +1,5 @@
+//! What configurations may and may not say.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a report says of whole and of broken directories.
+
 use safetensors::Dtype;
 use serde_json::json;
 

@@ -1,0 +1,119 @@
+//! What the card shows can be read back, by machine, from every size and format.
+
+use super::*;
+
+fn open(width: u32, height: u32, prompt: &str) -> Box<dyn Rollout> {
+    let init = Init {
+        prompt: prompt.into(),
+        first_frame: None,
+        size: Size { width, height },
+        seed: 42,
+        sink: 9,
+        window: 18,
+        condition_frames: None,
+    };
+    Testcard::new(Duration::ZERO).open(init).expect("the test card opens any size")
+}
+
+fn pictures(rollout: &mut dyn Rollout, input: &ChunkInput) -> Vec<Picture> {
+    let mut pictures = Vec::new();
+    let mut sink = |frames: Frames| {
+        let frame_bytes = frames.size.frame_bytes() as usize;
+        assert_eq!(frames.rgb.len(), frames.count * frame_bytes);
+        pictures.extend(frames.rgb.chunks(frame_bytes).map(|rgb| Picture { size: frames.size, rgb: rgb.into() }));
+    };
+    rollout.generate(input, &Cancel::default(), &mut sink).expect("nothing here can fail");
+    pictures
+}
+
+#[test]
+fn what_was_drawn_can_be_read_from_the_pixels() {
+    for (width, height) in [(32, 24), (64, 48), (101, 51), (128, 96), (333, 250), (832, 480)] {
+        let mut rollout = open(width, height, "a road");
+        let mut frame = 0;
+        for (chunk, held) in [None, Some(["w", "w", "l"]), Some(["", "k", "s"]), None].into_iter().enumerate() {
+            let controls = held.map(|held| held.map(|key| Keys::from_tokens([key])).to_vec());
+            let prompt = (chunk == 2).then(|| "eine Straße, 道".to_owned());
+            let plan = rollout.plan();
+            let pictures = pictures(rollout.as_mut(), &ChunkInput { prompt, controls: controls.clone() });
+            assert_eq!(pictures.len(), plan.pixel_frames);
+            for picture in pictures {
+                let latent_frame = if frame == 0 { 0 } else { 1 + (frame - 1) / 4 };
+                let expected = Reading {
+                    chunk,
+                    latent_frame,
+                    frame,
+                    controls: controls.as_ref().map(|c| c[latent_frame - plan.first_latent_frame]),
+                    prompt_hash: prompt_hash(if chunk < 2 { "a road" } else { "eine Straße, 道" }),
+                };
+                assert_eq!(read(&picture), Some(expected), "{width}x{height}");
+                frame += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn chunks_are_nine_video_frames_and_then_twelve() {
+    let mut rollout = open(2, 2, "tiny");
+    for (index, expected) in [9, 12, 12].into_iter().enumerate() {
+        let plan = rollout.plan();
+        assert_eq!((plan.index, plan.first_latent_frame, plan.pixel_frames), (index, 3 * index, expected));
+        let pictures = pictures(rollout.as_mut(), &ChunkInput::default());
+        assert_eq!(pictures.len(), expected);
+        assert_eq!(read(&pictures[0]), None, "four pixels say nothing");
+    }
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes_and_each_frame_differs() {
+    let draw = || pictures(open(128, 96, "same").as_mut(), &ChunkInput::default());
+    let frames = draw();
+    assert_eq!(frames, draw());
+    for pair in frames.windows(2) {
+        assert_ne!(pair[0], pair[1]);
+    }
+}
+
+#[test]
+fn a_picture_of_something_else_reads_as_nothing() {
+    let size = Size { width: 128, height: 96 };
+    for value in [0, 100, 255] {
+        assert_eq!(read(&Picture { size, rgb: vec![value; size.frame_bytes() as usize] }), None);
+    }
+    let mut drawn = pictures(open(128, 96, "p").as_mut(), &ChunkInput::default()).remove(0);
+    let last_cell = drawn.rgb.len() - 3 * 128 * 4;
+    drawn.rgb[last_cell..].fill(0);
+    assert_eq!(read(&drawn), None, "the checksum is gone");
+}
+
+#[test]
+fn a_prompt_is_broken_between_words() {
+    assert_eq!(lines(" a long  road ahead", 6), ["a long", "road", "ahead"]);
+    assert_eq!(lines("", 6), [""]);
+    assert_eq!(lines("overlong word", 3), ["overlong", "word"]);
+}
+
+#[test]
+fn a_chunk_takes_the_time_it_was_told_and_a_cancelled_one_does_not() {
+    let init = Init {
+        prompt: String::new(),
+        first_frame: None,
+        size: Size { width: 32, height: 24 },
+        seed: 0,
+        sink: 9,
+        window: 18,
+        condition_frames: None,
+    };
+    let told = Duration::from_millis(30);
+    let mut rollout = Testcard::new(told).open(init.clone()).expect("opens");
+    let start = Instant::now();
+    let timings = rollout.generate(&ChunkInput::default(), &Cancel::default(), &mut |_| ()).expect("nothing can fail");
+    assert!(start.elapsed() >= told && timings.total() >= told);
+
+    let mut rollout = Testcard::new(Duration::from_secs(3600)).open(init).expect("opens");
+    let cancel = Cancel::default();
+    cancel.cancel();
+    let ended = rollout.generate(&ChunkInput::default(), &cancel, &mut |_| panic!("drew after a cancel"));
+    assert!(matches!(ended, Err(WorldError::Cancelled)));
+}

@@ -1,0 +1,253 @@
+//! The invariants of the repository, as tests. Most are absences, and nothing but a test notices when one ends.
+//!
+//! They read the sources as text. That is crude and is meant to be: a rule that needs a parser is too clever for a rule.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longer than this is two files, unless it stands in [`LONG`].
+const LINES_MAX: usize = 500;
+
+/// Files that may be longer, and why.
+const LONG: [(&str, &str); 0] = [];
+
+/// Decisions: they are given values and the time. Without their tests, which may do as they like.
+const SANS_IO: [&str; 7] = [
+    "server/src/realtime/protocol.rs",
+    "server/src/realtime/conditions.rs",
+    "server/src/realtime/event.rs",
+    "server/src/realtime/init.rs",
+    "server/src/realtime/lenient.rs",
+    "server/src/realtime/session.rs",
+    "server/src/scheduler.rs",
+];
+
+/// Where a device, or a file mapped into memory, is touched.
+const UNSAFE_ROOMS: [&str; 2] = ["pipeline/src/ops/", "pipeline/src/weights"];
+
+struct Source {
+    /// From the repository's root, with slashes.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The file up to its unit tests.
+    fn without_tests(&self) -> &str {
+        self.text.split("#[cfg(test)]").next().expect("a split has a first part")
+    }
+
+    /// Numbered lines that are not comments.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+        lines.filter(|(_, line)| !line.starts_with("//"))
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests' crate lies in the repository")
+}
+
+/// Every Rust file of the repository.
+fn sources() -> Vec<Source> {
+    let mut sources = Vec::new();
+    let mut folders: Vec<PathBuf> = vec![root().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the repository") {
+            let entry = entry.expect("a folder's entry");
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            if path.is_dir() && !name.starts_with('.') && !matches!(&*name, "target" | "node_modules") {
+                folders.push(path);
+            } else if name.ends_with(".rs") {
+                let text = fs::read_to_string(&path).expect("a source file is text");
+                let path = path.strip_prefix(root()).expect("found below the root");
+                sources.push(Source { path: path.to_string_lossy().replace('\\', "/"), text });
+            }
+        }
+    }
+    assert!(sources.len() > 20, "only {} Rust files found below {}", sources.len(), root().display());
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    sources
+}
+
+/// All at once, so that one run shows all there is to do.
+fn none(rule: &str, offences: Vec<String>) {
+    assert!(offences.is_empty(), "{rule}:\n  {}", offences.join("\n  "));
+}
+
+/// Names of the crates that a member's manifest asks for, its build and its tests included.
+fn dependencies(member: &str) -> BTreeSet<String> {
+    let path = root().join(member).join("Cargo.toml");
+    let manifest = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut names = BTreeSet::new();
+    let mut inside = false;
+    for line in manifest.lines().map(str::trim) {
+        if line.starts_with('[') {
+            // `[dependencies]`, `[target.'cfg(..)'.dependencies]`, and `[dependencies.name]`, which has one name itself.
+            let section = line.trim_matches(['[', ']']);
+            inside = section.ends_with("dependencies");
+            names.extend(section.rsplit_once("dependencies.").map(|(_, name)| name.to_owned()));
+        } else if inside && let Some((name, _)) = line.split_once(['.', '=', ' ']) {
+            names.insert(name.to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn the_crates_depend_on_each_other_in_one_direction() {
+    let check = |member: &str, never: &[&str]| {
+        let found = dependencies(member);
+        assert!(!found.is_empty(), "{member} asks for nothing: this test no longer reads its manifest");
+        let wrong: Vec<_> = never.iter().filter(|name| found.contains(**name)).collect();
+        assert!(wrong.is_empty(), "{member} depends on {wrong:?}");
+    };
+    let transport = ["tokio", "axum", "tokio-tungstenite", "futures-util"];
+    check("server", &["candle-core", "kvcache", "cudarc", "safetensors", "tests"]);
+    check("pipeline", &[&transport[..], &["server", "tests"]].concat());
+    check("kvcache", &[&transport[..], &["pipeline", "server", "tests"]].concat());
+}
+
+#[test]
+fn no_tensor_crosses_the_boundary() {
+    let boundary = fs::read_to_string(root().join("pipeline/src/world.rs")).expect("the boundary");
+    for word in ["candle", "Tensor", "cudarc", "kvcache", "tokio"] {
+        let named = boundary.lines().any(|line| !line.trim().starts_with("//") && line.contains(word));
+        assert!(!named, "pipeline/src/world.rs names {word}");
+    }
+    let server = sources().into_iter().filter(|source| source.path.starts_with("server/"));
+    let offences = server.filter(|source| source.text.contains("candle_core")).map(|source| source.path);
+    none("the server moves bytes and integers", offences.collect());
+}
+
+#[test]
+fn devices_and_unsafe_code_stay_in_their_rooms() {
+    // Put together here, so that this file is not found by its own search.
+    let words = [["feature = \"", "cuda\""].concat(), ["un", "safe "].concat()];
+    let mut offences = Vec::new();
+    for source in sources() {
+        if UNSAFE_ROOMS.iter().any(|room| source.path.starts_with(room)) {
+            continue;
+        }
+        for (line, text) in source.code() {
+            for word in words.iter().filter(|word| text.contains(word.as_str())) {
+                offences.push(format!("{}:{line}: {word}", source.path));
+            }
+        }
+    }
+    none("pipeline/src/ops and pipeline/src/weights are the only rooms for these", offences);
+}
+
+#[test]
+fn decisions_read_no_clock_and_know_no_transport() {
+    let words =
+        ["Instant::now", "SystemTime", "tokio", "axum", "std::net", "std::thread", "async ", ".await", "std::fs"];
+    let mut offences = Vec::new();
+    for source in sources().iter().filter(|source| SANS_IO.contains(&source.path.as_str())) {
+        for (line, text) in
+            source.without_tests().lines().enumerate().filter(|(_, text)| !text.trim().starts_with("//"))
+        {
+            for word in words.iter().filter(|word| text.contains(**word)) {
+                offences.push(format!("{}:{}: {word}", source.path, line + 1));
+            }
+        }
+    }
+    none("they are given values and the time, and return values", offences);
+    let missing = SANS_IO.iter().filter(|path| !root().join(path).is_file()).map(|path| (*path).to_owned());
+    none("these are listed as decisions, and are not there", missing.collect());
+}
+
+#[test]
+fn only_the_configuration_reads_the_environment() {
+    let word = ["env", "::var"].concat();
+    let mut offences = Vec::new();
+    for source in sources().iter().filter(|source| !source.path.starts_with("tests/")) {
+        let reads = |line: &&str| line.contains(&word) && !line.trim().starts_with("//");
+        if !source.path.ends_with("config.rs") && source.without_tests().lines().any(|line| reads(&line)) {
+            offences.push(source.path.clone());
+        }
+    }
+    none("an environment variable is read in config.rs or not at all", offences);
+}
+
+#[test]
+fn a_file_is_short_or_says_why_not() {
+    let mut offences = Vec::new();
+    for source in sources() {
+        let lines = source.text.lines().count();
+        let excused = LONG.iter().any(|(path, reason)| *path == source.path && !reason.is_empty());
+        if lines > LINES_MAX && !excused {
+            offences.push(format!("{}: {lines} lines", source.path));
+        }
+        if lines <= LINES_MAX && excused {
+            offences.push(format!("{}: excused, but only {lines} lines", source.path));
+        }
+    }
+    none("look again, or give the reason in LONG", offences);
+}
+
+#[test]
+fn every_file_begins_by_saying_what_it_is() {
+    let silent = sources().into_iter().filter(|source| !source.text.starts_with("//! ")).map(|source| source.path);
+    none("a file opens with //!", silent.collect());
+}
+
+#[test]
+fn nothing_is_left_to_do_or_to_print() {
+    let words = ["todo", "dbg", "unimplemented"].map(|name| format!("{name}!("));
+    let mut offences = Vec::new();
+    for source in sources() {
+        for (line, text) in source.code() {
+            if words.iter().any(|word| text.contains(word.as_str())) || text.contains(&[".unw", "rap()"].concat()) {
+                offences.push(format!("{}:{line}: {text}", source.path));
+            }
+        }
+    }
+    none("finish it, or say what cannot happen with expect(..)", offences);
+}
+
+#[test]
+fn no_file_is_a_drawer_for_everything() {
+    let drawers = ["utils.rs", "util.rs", "helpers.rs", "common.rs", "types.rs", "misc.rs"];
+    let found = sources().into_iter().map(|source| source.path);
+    none("name it after what is in it", found.filter(|path| drawers.iter().any(|name| path.ends_with(name))).collect());
+}
+
+/// A path in the manual is a path in the repository: `server/src/engine.rs` in backquotes, or the target of a link.
+#[test]
+fn the_manual_names_only_what_is_there() {
+    let mut offences = Vec::new();
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        // Each is written when there is something to say.
+        let Ok(text) = fs::read_to_string(root().join(page)) else { continue };
+        for path in paths_named_in(&text) {
+            if !root().join(&path).exists() {
+                offences.push(format!("{page}: {path}"));
+            }
+        }
+    }
+    none("not in the repository", offences);
+}
+
+/// Words in backquotes that begin with a top folder of the repository, and relative link targets.
+fn paths_named_in(page: &str) -> BTreeSet<String> {
+    let tops = ["kvcache/", "pipeline/", "server/", "webui/", "tests/", "pocket/"];
+    let quoted = page.split('`').skip(1).step_by(2);
+    let quoted = quoted.filter(|word| tops.iter().any(|top| word.starts_with(top)));
+    // Patterns and places in a file name more than a path.
+    let quoted = quoted.filter(|word| !word.contains(['*', '{', '<', ' ', '…']) && !word.contains("::"));
+    let links = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let links = links.filter(|link| !link.contains(':') && !link.starts_with('#') && !link.is_empty());
+    let place = |word: &str| word.split(['#', ':']).next().unwrap_or(word).trim_end_matches('/').to_owned();
+    quoted.chain(links).map(place).collect()
+}
+
+#[test]
+fn paths_are_found_in_backquotes_and_in_links() {
+    let page = "See `server/src/engine.rs`, [this](ARCHITECTURE.md#map), `kvcache::Window`, `tests/it/*.rs`, \
+                [web](https://example.org/x.md) and `pipeline/src/ops/`.";
+    let expected = ["ARCHITECTURE.md", "pipeline/src/ops", "server/src/engine.rs"].map(str::to_owned);
+    assert_eq!(paths_named_in(page), BTreeSet::from(expected));
+}

@@ -1,0 +1,223 @@
+//! A client of the realtime wire: connect, say how the video begins, steer, receive.
+//!
+//! It is also the example for whoever writes one for a game engine. It is stricter than such a client should be: whatever
+//! the protocol promises is checked on every message, and a broken promise is an error. A player would rather go on.
+//!
+//! ```no_run
+//! use tests::client::Client;
+//! use tests::message::{Event, Init, Message};
+//!
+//! # async fn walk() -> anyhow::Result<()> {
+//! let mut client = Client::connect("ws://127.0.0.1:30000/v1/realtime_video").await?;
+//! client.send(Init::new("a meadow").first_frame(&std::fs::read("meadow.png")?).format("jpeg")).await?;
+//! client.send(Event::hold("w").id(1)).await?;
+//! loop {
+//!     match client.next().await? {
+//!         Message::Batch(batch) => println!("{} pictures, after event {:?}", batch.frames().len(), batch.header.event_id),
+//!         Message::Stats(stats) => println!("chunk {} took {} ms", stats.chunk_index, stats.chunk_total_ms),
+//!         Message::Error(error) => eprintln!("the server did not do that: {error}"),
+//!         Message::Closed(close) => break println!("{} {}", close.code, close.reason),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+use crate::encoding;
+use crate::message::{Batch, Close, Header, Message, Refused, Stats};
+use crate::order::Order;
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use rmpv::Value;
+use serde::Deserialize;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+
+/// One connection to a server.
+pub struct Client {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    order: Order,
+    /// Came while a pong was awaited.
+    early: VecDeque<Frame>,
+    /// How long the server may say nothing before that is an error.
+    pub patience: Duration,
+}
+
+/// All of one chunk.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    pub batches: Vec<Batch>,
+    pub stats: Stats,
+}
+
+impl Chunk {
+    pub fn frames(&self) -> Vec<Bytes> {
+        self.batches.iter().flat_map(Batch::frames).collect()
+    }
+}
+
+impl Client {
+    pub async fn connect(url: &str) -> Result<Client> {
+        // A raw chunk of twelve 832x480 frames is one message of 14 MB, and nothing bounds the size of a frame.
+        let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+        // Without Nagle's delay: a key press is a small message that nothing follows.
+        let (socket, _) = connect_async_with_config(url, Some(config), true).await.context(url.to_owned())?;
+        Ok(Client { socket, order: Order::default(), early: VecDeque::new(), patience: Duration::from_secs(30) })
+    }
+
+    /// Say something: an [`Init`](crate::message::Init), then [`Event`](crate::message::Event)s; or any value at all.
+    pub async fn send(&mut self, message: impl Into<Value>) -> Result<()> {
+        let mut bytes = Vec::new();
+        rmpv::encode::write_value(&mut bytes, &message.into())?;
+        self.send_bytes(bytes).await
+    }
+
+    /// The next message, put together from header and payload where it came in two.
+    pub async fn next(&mut self) -> Result<Message> {
+        let bytes = match self.frame().await? {
+            Frame::Binary(bytes) => bytes,
+            Frame::Close(close) => {
+                let close = close.map(|frame| Close { code: frame.code.into(), reason: frame.reason.to_string() });
+                return Ok(Message::Closed(close.unwrap_or(Close { code: 1005, reason: String::new() })));
+            }
+            other => bail!("a server sends binary messages, not {other:?}"),
+        };
+        let found = encoding::check(&bytes)?;
+        match rmp_serde::from_slice(&bytes)? {
+            Incoming::FrameBatch(Whole { header, payload }) => {
+                self.order.batch(&header, payload.len(), false, bytes.len())?;
+                Ok(Message::Batch(Batch { header, payload: Bytes::from(payload.into_vec()) }))
+            }
+            Incoming::FrameBatchHeader(header) => {
+                // Nothing may come between the two, so whatever comes is the payload.
+                let Frame::Binary(payload) = self.frame().await? else { bail!("a header without its payload") };
+                self.order.batch(&header, payload.len(), true, bytes.len() + payload.len())?;
+                Ok(Message::Batch(Batch { header, payload }))
+            }
+            Incoming::ChunkStats(stats) => {
+                ensure!(found.floats == 0, "chunk_stats with a float in it");
+                self.order.stats(&stats)?;
+                Ok(Message::Stats(stats))
+            }
+            Incoming::Error(error) => Ok(Message::Error(error)),
+        }
+    }
+
+    /// The next chunk, whole. Anything but frames and statistics is an error.
+    pub async fn chunk(&mut self) -> Result<Chunk> {
+        let mut batches = Vec::new();
+        loop {
+            match self.next().await? {
+                Message::Batch(batch) => batches.push(batch),
+                Message::Stats(stats) => return Ok(Chunk { batches, stats }),
+                Message::Error(error) => bail!("instead of a chunk: {error}"),
+                Message::Closed(close) => bail!("instead of a chunk: closed, {} {:?}", close.code, close.reason),
+            }
+        }
+    }
+
+    /// The next error, whatever frames come before it.
+    pub async fn error(&mut self) -> Result<Refused> {
+        loop {
+            match self.next().await? {
+                Message::Error(error) => return Ok(error),
+                Message::Closed(close) => bail!("instead of an error: closed, {} {:?}", close.code, close.reason),
+                Message::Batch(_) | Message::Stats(_) => {}
+            }
+        }
+    }
+
+    /// How the server closes, after whatever frames it still had. A chunk must not be cut by it.
+    pub async fn closed(&mut self) -> Result<Close> {
+        loop {
+            match self.next().await? {
+                Message::Closed(close) => {
+                    ensure!(
+                        !self.order.is_inside_a_chunk(),
+                        "closed inside a chunk: {} {:?}",
+                        close.code,
+                        close.reason
+                    );
+                    return Ok(close);
+                }
+                Message::Error(error) => bail!("instead of a close: {error}"),
+                Message::Batch(_) | Message::Stats(_) => {}
+            }
+        }
+    }
+
+    /// How the server closes a session that it first told what went wrong.
+    pub async fn closed_after_error(&mut self) -> Result<Close> {
+        self.error().await?;
+        self.closed().await
+    }
+
+    /// Ask for a sign of life. Messages are read in order, so once it is there the server has read all that was sent
+    /// before it. What comes meanwhile is kept for [`next`](Client::next).
+    pub async fn ping(&mut self) -> Result<Duration> {
+        let sent = Instant::now();
+        self.socket.send(Frame::Ping(Bytes::from_static(b"still there?"))).await?;
+        loop {
+            match self.receive().await? {
+                Frame::Pong(payload) if payload == "still there?" => return Ok(sent.elapsed()),
+                frame => self.early.push_back(frame),
+            }
+        }
+    }
+
+    /// Stop, and say so.
+    pub async fn close(mut self) -> Result<()> {
+        self.socket.close(None).await?;
+        // The server's answer; frames that were under way come before it.
+        while let Some(Ok(_)) = self.socket.next().await {}
+        Ok(())
+    }
+
+    pub async fn send_bytes(&mut self, bytes: impl Into<Bytes>) -> Result<()> {
+        Ok(self.socket.send(Frame::Binary(bytes.into())).await?)
+    }
+
+    pub async fn send_text(&mut self, text: &str) -> Result<()> {
+        Ok(self.socket.send(Frame::Text(text.into())).await?)
+    }
+
+    async fn frame(&mut self) -> Result<Frame> {
+        loop {
+            let frame = match self.early.pop_front() {
+                Some(frame) => frame,
+                None => self.receive().await?,
+            };
+            if !matches!(frame, Frame::Ping(_) | Frame::Pong(_)) {
+                return Ok(frame);
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Frame> {
+        let frame = tokio::time::timeout(self.patience, self.socket.next()).await;
+        let frame = frame.with_context(|| format!("the server said nothing for {:?}", self.patience))?;
+        Ok(frame.context("the connection ended without a close frame")??)
+    }
+}
+
+/// The four types. One that is none of them is an error: a client that did not ask for it takes it for a header.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Incoming {
+    FrameBatch(Whole),
+    FrameBatchHeader(Header),
+    ChunkStats(Stats),
+    Error(Refused),
+}
+
+#[derive(Deserialize)]
+struct Whole {
+    #[serde(flatten)]
+    header: Header,
+    payload: serde_bytes::ByteBuf,
+}

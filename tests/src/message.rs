@@ -1,0 +1,256 @@
+//! What goes over the wire, as types: what a client may say, and the four things a server says.
+//!
+//! Requests are maps under the hood, so that a test can put anything anywhere: `Init::new("a meadow").set("fps", 25.5)`.
+
+use bytes::Bytes;
+use rmpv::Value;
+use serde::{Deserialize, Deserializer};
+
+/// The first message of a session.
+#[derive(Debug, Clone)]
+pub struct Init(Value);
+
+impl Init {
+    pub fn new(prompt: &str) -> Init {
+        Init(map([("type", "init".into()), ("prompt", prompt.into())]))
+    }
+    /// Any field, by its name on the wire. Setting it again replaces it.
+    pub fn set(self, field: &str, value: impl Into<Value>) -> Init {
+        Init(with(self.0, field, value.into()))
+    }
+    /// Not even the fields that `new` gives.
+    pub fn without(self, field: &str) -> Init {
+        let Value::Map(mut fields) = self.0 else { unreachable!("an init is a map") };
+        fields.retain(|(key, _)| key.as_str() != Some(field));
+        Init(Value::Map(fields))
+    }
+    pub fn size(self, width: u32, height: u32) -> Init {
+        self.set("size", format!("{width}x{height}"))
+    }
+    /// The encoded picture to start from: PNG, JPEG or WebP.
+    pub fn first_frame(self, file: &[u8]) -> Init {
+        self.set("first_frame", Value::Binary(file.to_vec()))
+    }
+    pub fn seed(self, seed: u64) -> Init {
+        self.set("seed", seed)
+    }
+    /// Stop after so many chunks.
+    pub fn max_chunks(self, chunks: u64) -> Init {
+        self.set("max_chunks", chunks)
+    }
+    /// `raw`, `jpeg` or `webp`.
+    pub fn format(self, format: &str) -> Init {
+        self.set("realtime_output_format", format)
+    }
+    /// Frames arrive no faster than they are shown.
+    pub fn paced(self, fps: u64) -> Init {
+        self.set("fps", fps).set("realtime_output_pacing", true)
+    }
+}
+
+/// Something that happens during a session.
+#[derive(Debug, Clone)]
+pub struct Event(Value);
+
+impl Event {
+    pub fn new(kind: &str, payload: impl Into<Value>) -> Event {
+        Event(map([("type", "event".into()), ("kind", kind.into()), ("payload", payload.into())]))
+    }
+    /// A new prompt, from the next chunk on.
+    pub fn prompt(text: &str) -> Event {
+        Event::new("prompt", text)
+    }
+    /// These keys are held from now on: `hold("wl")` walks and turns right, `hold("")` lets go.
+    pub fn hold(keys: &str) -> Event {
+        Event::changes([keys])
+    }
+    /// What was held after each change since the last message: `changes(["w", ""])` is a tap.
+    pub fn changes<'a>(held: impl IntoIterator<Item = &'a str>) -> Event {
+        let transitions = held.into_iter().map(|keys| map([("actions", keys_of(keys))])).collect();
+        Event::new("camera_actions", map([("mode", "state".into()), ("transitions", Value::Array(transitions))]))
+    }
+    /// One item a latent frame, then nothing held.
+    pub fn script<'a>(items: impl IntoIterator<Item = &'a str>) -> Event {
+        Event::new("camera_actions", script(items))
+    }
+    /// Several parts that take effect together, or not at all.
+    pub fn composite(parts: impl IntoIterator<Item = Event>) -> Event {
+        let (mut types, mut payload) = (Vec::new(), Vec::new());
+        for Event(part) in parts {
+            let kind = part["kind"].clone();
+            payload.push((kind.clone(), part["payload"].clone()));
+            types.push(kind);
+        }
+        payload.push(("input_types".into(), Value::Array(types)));
+        Event::new("composite_input", Value::Map(payload))
+    }
+    /// The number that frames and statistics carry once this event has taken effect.
+    pub fn id(self, id: u64) -> Event {
+        self.set("event_id", id)
+    }
+    /// Any field, by its name on the wire.
+    pub fn set(self, field: &str, value: impl Into<Value>) -> Event {
+        Event(with(self.0, field, value.into()))
+    }
+}
+
+impl From<Init> for Value {
+    fn from(init: Init) -> Value {
+        init.0
+    }
+}
+
+impl From<Event> for Value {
+    fn from(event: Event) -> Value {
+        event.0
+    }
+}
+
+/// A camera script as a value: one list of tokens a latent frame.
+pub fn script<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
+    Value::Array(items.into_iter().map(keys_of).collect())
+}
+
+/// A map with these entries.
+pub fn map<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+    Value::Map(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
+}
+
+fn keys_of(keys: &str) -> Value {
+    Value::Array(keys.chars().map(|key| key.to_string().into()).collect())
+}
+
+fn with(message: Value, field: &str, value: Value) -> Value {
+    let Value::Map(mut fields) = message else { unreachable!("a message is a map") };
+    match fields.iter_mut().find(|(key, _)| key.as_str() == Some(field)) {
+        Some(entry) => entry.1 = value,
+        None => fields.push((field.into(), value)),
+    }
+    Value::Map(fields)
+}
+
+/// What a server says.
+#[derive(Debug, Clone)]
+pub enum Message {
+    Batch(Batch),
+    Stats(Stats),
+    Error(Refused),
+    Closed(Close),
+}
+
+/// Some consecutive frames of a chunk.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub header: Header,
+    pub payload: Bytes,
+}
+
+impl Batch {
+    /// Each frame as it came: a picture file, or `3·width·height` bytes where the format is raw.
+    pub fn frames(&self) -> Vec<Bytes> {
+        let mut rest = self.payload.clone();
+        let lengths = match &self.header.payload_lengths {
+            Some(lengths) => lengths.clone(),
+            None => vec![self.header.bytes_per_frame; self.header.num_frames],
+        };
+        lengths.into_iter().map(|length| rest.split_to(length)).collect()
+    }
+}
+
+/// The map that goes with some frames.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Header {
+    pub request_id: String,
+    pub chunk_index: u64,
+    pub content_type: String,
+    pub num_frames: usize,
+    pub total_size: usize,
+    pub frame_batch_index: usize,
+    pub num_frame_batches: usize,
+    pub is_final_frame_batch: bool,
+    /// Absent, rather than nil, until an event with an id took effect.
+    #[serde(default, deserialize_with = "never_nil")]
+    pub event_id: Option<u64>,
+    pub format: String,
+    pub width: u32,
+    pub height: u32,
+    pub channels: u32,
+    /// Of the frame before it was scaled and encoded.
+    pub bytes_per_frame: usize,
+    /// Raw frames only.
+    #[serde(default, deserialize_with = "never_nil")]
+    pub raw_size: Option<usize>,
+    pub encoding: String,
+    /// These five come with encoded frames only.
+    #[serde(default, deserialize_with = "never_nil")]
+    pub source_width: Option<u32>,
+    #[serde(default, deserialize_with = "never_nil")]
+    pub source_height: Option<u32>,
+    #[serde(default, deserialize_with = "never_nil")]
+    pub preview_width: Option<u32>,
+    #[serde(default, deserialize_with = "never_nil")]
+    pub preview_height: Option<u32>,
+    #[serde(default, deserialize_with = "never_nil")]
+    pub payload_lengths: Option<Vec<usize>>,
+}
+
+/// Where a chunk's time and bytes went. Milliseconds are whole.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Stats {
+    pub session_id: String,
+    pub request_id: String,
+    pub chunk_index: u64,
+    /// Always there, nil where no event has an id.
+    #[serde(deserialize_with = "always_there")]
+    pub event_id: Option<u64>,
+    pub request_prepare_ms: u64,
+    pub scheduler_forward_ms: u64,
+    pub pace_wait_ms: u64,
+    pub header_write_ms: u64,
+    pub raw_payload_build_ms: u64,
+    pub raw_write_ms: u64,
+    pub ws_write_ms: u64,
+    pub chunk_total_ms: u64,
+    pub num_batches: usize,
+    pub num_frames: usize,
+    pub raw_bytes: u64,
+    pub ws_payload_bytes: u64,
+    pub content_type: String,
+}
+
+/// The server did not do what was asked. The connection is still good unless a close follows.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Refused {
+    pub content: String,
+    /// A stable word for programs, and which field was wrong in which way: not in the reference.
+    pub code: Option<String>,
+    pub details: Option<Details>,
+}
+
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Details {
+    pub field: String,
+    pub reason: String,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.content)?;
+        self.details.iter().try_for_each(|details| write!(f, " ({}: {})", details.field, details.reason))
+    }
+}
+
+/// Why the server closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    pub code: u16,
+    pub reason: String,
+}
+
+fn never_nil<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+fn always_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Option::deserialize(deserializer)
+}
