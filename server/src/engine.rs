@@ -71,8 +71,9 @@ pub struct EngineThread {
     alive: oneshot::Receiver<()>,
 }
 
-/// Commands a session has on their way at most: open, two grants, close.
-const COMMANDS_PER_SESSION: usize = 4;
+/// Commands on their way for each place at most: open, two grants, close; and the close of one that was turned away, whose
+/// place another may have taken.
+const COMMANDS_PER_SESSION: usize = 5;
 
 impl Engine {
     pub fn start(load: LoadWorld, memory_bytes: u64, sessions: usize) -> anyhow::Result<(Engine, EngineThread)> {
@@ -151,10 +152,10 @@ impl Room {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Open(open, reply) => {
-                let id = open.id;
-                // Whoever asked may have left: then nobody will ever close the seat.
-                if !reply.is_closed() && reply.send(self.open(open)).is_err() {
-                    self.close(id);
+                // Whoever asked may have left: then there is nothing to open. If that is seen too late, the close of a
+                // seat that nobody took is already on its way.
+                if !reply.is_closed() {
+                    let _ = reply.send(self.open(open));
                 }
             }
             Command::Grant(id, chunks) => self.scheduler.grant(id, chunks),

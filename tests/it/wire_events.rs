@@ -118,7 +118,7 @@ async fn a_tap_within_one_chunk_moves_one_latent_frame() -> Result<()> {
     check([([hold("w"), hold("")].concat(), Some("w - -")), (nothing(), Some("- - -"))]).await
 }
 
-/// Protocol.md 9.2: of several taps in one chunk the last is seen.
+/// And of several taps in one chunk the last is seen.
 #[tokio::test]
 async fn letting_go_of_a_held_key_is_not_a_tap() -> Result<()> {
     check([(hold("w"), Some("w w w")), (hold(""), Some("- - -"))]).await?;

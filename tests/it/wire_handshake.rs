@@ -53,7 +53,6 @@ async fn compression_that_is_offered_is_not_taken() -> Result<()> {
     Ok(())
 }
 
-/// Protocol.md, section 1.
 #[tokio::test]
 async fn the_socket_path_without_an_upgrade_is_refused() -> Result<()> {
     let (server, _strings) = Server::with(Puppet::default())?;

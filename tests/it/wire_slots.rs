@@ -186,7 +186,7 @@ async fn a_server_that_is_told_to_stop_during_a_chunk_stops() -> Result<()> {
     let mut client = server.session(small()).await?;
     strings.began().await?;
     let stopped = tokio::task::spawn_blocking(move || server.stop());
-    // Closed one way or the other; protocol.md asks for 1012, and issue 3 for the running chunk's end.
+    // The running chunk would never end by itself, so it is cut short.
     while let Ok(message) = client.next().await {
         if let Message::Closed(close) = message {
             ensure!(close.code == 1012, "{close:?}");

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn every_marker_the_page_reads_is_allowed_and_no_other() {
-        // One smallest well-formed value a marker, and whether protocol.md 2.1 allows it.
+        // One smallest well-formed value a marker, and whether the page reads it.
         let check_marker = |bytes: &[u8], allowed: bool| {
             assert_eq!(check(bytes).is_ok(), allowed, "{bytes:02x?}: {:?}", check(bytes));
         };

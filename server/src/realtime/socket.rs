@@ -172,11 +172,15 @@ async fn open(app: &App, init: Bytes) -> Result<Seat, OpenFailure> {
         cancel: cancel.clone(),
         permit,
     });
+    // Before the engine is asked: this future may be dropped after the engine's yes and before that is read, and then
+    // nothing else would give the place up.
+    let (terms, output) = (opening.terms, opening.output);
+    let seat = Seat { id, engine: app.engine.clone(), cancel, events, chunks, terms, output };
     loop {
         let (reply, answer) = oneshot::channel();
         app.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;
         match answer.await.map_err(|_| stopped())? {
-            Ok(()) => break,
+            Ok(()) => return Ok(seat),
             Err(OpenError::Refused(refusal)) => return Err(OpenFailure::Refused(refusal)),
             Err(OpenError::Failed(message)) => return Err(OpenFailure::Failed(message)),
             Err(OpenError::Busy(_)) if came.elapsed() >= app.limits.busy_wait => return Err(OpenFailure::Busy),
@@ -184,8 +188,6 @@ async fn open(app: &App, init: Bytes) -> Result<Seat, OpenFailure> {
         }
         sleep(BUSY_RETRY).await;
     }
-    let (terms, output) = (opening.terms, opening.output);
-    Ok(Seat { id, engine: app.engine.clone(), cancel, events, chunks, terms, output })
 }
 
 /// A session with a seat.
