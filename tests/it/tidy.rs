@@ -6,12 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Longer than this is two files, unless it stands in [`LONG`].
+/// Longer than this is two files.
 const LINES_MAX: usize = 500;
-
-/// Files that may be longer, and why.
-const LONG: [(&str, &str); 1] =
-    [("what draws a strip and what reads it back stand side by side, with the tests of both",)];
 
 /// Decisions: they are given values and the time. Without their tests, which may do as they like.
 const SANS_IO: [&str; 7] = [
@@ -174,19 +170,13 @@ fn only_the_configuration_reads_the_environment() {
 }
 
 #[test]
-fn a_file_is_short_or_says_why_not() {
-    let mut offences = Vec::new();
-    for source in sources() {
-        let lines = source.text.lines().count();
-        let excused = LONG.iter().any(|(path, reason)| *path == source.path && !reason.is_empty());
-        if lines > LINES_MAX && !excused {
-            offences.push(format!("{}: {lines} lines", source.path));
-        }
-        if lines <= LINES_MAX && excused {
-            offences.push(format!("{}: excused, but only {lines} lines", source.path));
-        }
-    }
-    none("look again, or give the reason in LONG", offences);
+fn a_file_is_short() {
+    let lines = |source: &Source| source.text.lines().count();
+    let long = sources().into_iter().filter(|source| lines(source) > LINES_MAX);
+    none(
+        "look again: two files in one",
+        long.map(|source| format!("{}: {} lines", source.path, lines(&source))).collect(),
+    );
 }
 
 #[test]
