@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use pipeline::lingbot::LingBot;
 use pipeline::testcard::{Reading, Testcard, prompt_hash, read};
 use pipeline::world::{Cancel, ChunkInput, Init, Keys, Picture, Size, World};
-use server::{Limits, serve};
+use server::{Limits, LoadWorld, serve};
 use tests::browser::Browser;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -22,13 +23,20 @@ struct Running {
 }
 
 async fn testcard_server() -> Running {
+    server_of(Box::new(|| Ok(Box::new(Testcard::new(CHUNK_TIME)) as Box<dyn World>))).await
+}
+
+async fn pocket_server() -> Running {
+    server_of(Box::new(|| Ok(Box::new(LingBot::load(&server::pocket::dir())?) as Box<dyn World>))).await
+}
+
+async fn server_of(load: LoadWorld) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
         let _ = stopped.await;
     };
-    let load = Box::new(|| Ok(Box::new(Testcard::new(CHUNK_TIME)) as Box<dyn World>));
     let ended = tokio::spawn(serve(listener, load, Limits::default(), shutdown));
     Running { url, stop, ended }
 }
@@ -151,6 +159,33 @@ async fn every_picture_format_is_shown_and_a_refusal_is_told_in_words() -> anyho
     let said = said.as_str().unwrap_or_default();
     assert!(said.contains("cannot start") && said.contains("Prompt"), "{said}");
     assert_eq!(browser.evaluate("causeway.phase").await?, "ready");
+
+    assert_eq!(problems(&browser), Vec::<&String>::new());
+    stop(server).await
+}
+
+#[tokio::test]
+async fn holding_w_moves_the_world_that_ships() -> anyhow::Result<()> {
+    let server = pocket_server().await;
+    let mut browser = Browser::launch().await?;
+    browser.navigate(&server.url).await?;
+    browser.until("window.causeway?.phase === 'ready'").await?;
+    browser.click("#gallery > :nth-child(1)").await?;
+    browser.click("#start").await?;
+    browser.until("causeway.framesShown > 0").await?;
+    let first = browser.canvas().await?;
+
+    browser.key_down("KeyW").await?;
+    // The picture says which key press it was drawn from.
+    browser.until("causeway.lastEventId > 0 && causeway.eventIdShown === causeway.lastEventId").await?;
+    let shown = browser.evaluate("causeway.framesShown").await?.as_u64().unwrap_or_default();
+    browser.until(&format!("causeway.framesShown >= {}", shown + 12)).await?;
+    let walked = browser.canvas().await?;
+    assert_eq!(walked.size, first.size);
+    let moved: u64 = first.rgb.iter().zip(&walked.rgb).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    let moved = moved as f64 / first.rgb.len() as f64;
+    assert!(moved > 3.0, "the picture changed by {moved} a byte in twelve frames");
+    browser.key_up("KeyW").await?;
 
     assert_eq!(problems(&browser), Vec::<&String>::new());
     stop(server).await
