@@ -1,3 +1,5 @@
+//! Shards, names and every way a file can be wrong.
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
