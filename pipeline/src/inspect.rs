@@ -5,10 +5,11 @@ use std::fmt;
 
 use crate::config::{Lineage, ModelConfig, TextConfig, TransformerConfig, VaeConfig};
 use crate::expected::{self, Tensors};
+use crate::lingbot::card;
 use crate::memory::{Human, RolloutBytes, RolloutShape, rollout_bytes};
 use crate::model_dir::{Component, Layout, ModelDir};
 use crate::weights::{Checkpoint, LoadError};
-use crate::world::Size;
+use crate::world::{Card, Refusal, Size};
 
 #[derive(Debug)]
 pub struct Report {
@@ -19,6 +20,8 @@ pub struct Report {
     pub networks: Vec<(Component, Result<Network, String>)>,
     /// `Err`: the networks do not make a model, and why.
     pub config: Result<ModelConfig, String>,
+    /// What a session of the size and window that were asked about would hold, or why there can be none. `None`: not a model.
+    pub session: Option<Result<(RolloutShape, RolloutBytes), Refusal>>,
 }
 
 /// One network as its files describe it.
@@ -38,8 +41,8 @@ pub struct Network {
     pub faults: Vec<String>,
 }
 
-/// Look at a model directory.
-pub fn inspect(dir: &ModelDir) -> Result<Report, LoadError> {
+/// Look at a model directory, and at a session of this size and window: by default the model's own.
+pub fn inspect(dir: &ModelDir, size: Option<Size>, window: Option<usize>) -> Result<Report, LoadError> {
     let network = |component| {
         let expected = match component {
             Component::Transformer => TransformerConfig::read(dir).map(|c| (summary(&c), expected::transformer(&c))),
@@ -50,26 +53,34 @@ pub fn inspect(dir: &ModelDir) -> Result<Report, LoadError> {
             .and_then(|(summary, tensors)| Ok(Network::new(summary, &tensors, &Checkpoint::open(dir, component)?)));
         (component, found.map_err(|error| error.to_string()))
     };
+    let config = ModelConfig::read(dir);
+    let session = match &config {
+        Ok(config) => Some(session(&card(dir, config)?, config, size, window)),
+        Err(_) => None,
+    };
     Ok(Report {
         name: dir.name().to_owned(),
         layout: dir.layout()?,
         lineage: Lineage::of(dir)?,
         networks: Component::ALL.map(network).into(),
-        config: ModelConfig::read(dir).map_err(|error| error.to_string()),
+        config: config.map_err(|error| error.to_string()),
+        session,
     })
 }
 
-impl Report {
-    /// What a rollout would hold; by default at the policy's own size and window.
-    pub fn rollout(&self, size: Option<Size>, window: Option<usize>) -> Option<(RolloutShape, RolloutBytes)> {
-        let config = self.config.as_ref().ok()?;
-        let mut shape = RolloutShape::of(&config.policy);
-        shape.size = size.unwrap_or(shape.size);
-        shape.window = window.unwrap_or(shape.window);
-        shape.sink = shape.sink.min(shape.window);
-        Some((shape, rollout_bytes(config, &shape)))
-    }
+fn session(
+    card: &Card,
+    config: &ModelConfig,
+    size: Option<Size>,
+    window: Option<usize>,
+) -> Result<(RolloutShape, RolloutBytes), Refusal> {
+    let size = card.choose_size(size)?;
+    let (sink, window) = card.choose_window(None, window)?;
+    let shape = RolloutShape { size, sink, window, condition_frames: config.policy.condition_frames };
+    Ok((shape, rollout_bytes(config, &shape)))
+}
 
+impl Report {
     /// Nothing is missing or wrong: it will load.
     pub fn is_complete(&self) -> bool {
         let whole = |network: &Result<Network, String>| network.as_ref().is_ok_and(|network| network.faults.is_empty());
@@ -169,8 +180,12 @@ impl fmt::Display for Report {
             Ok(config) => writeln!(f, "\n{}", config.policy)?,
             Err(reason) => writeln!(f, "\nnot a whole model: {reason}")?,
         }
-        if let Some((shape, bytes)) = self.rollout(None, None) {
-            writeln!(f, "\na session at {}, window {}:\n{bytes}", shape.size, shape.window)?;
+        match &self.session {
+            Some(Ok((shape, bytes))) => {
+                writeln!(f, "\na session at {}, window {}:\n{bytes}", shape.size, shape.window)?;
+            }
+            Some(Err(refusal)) => writeln!(f, "\nno such session: {refusal}")?,
+            None => {}
         }
         write!(f, "\n{}", if self.is_complete() { "complete" } else { "INCOMPLETE: it will not load" })
     }

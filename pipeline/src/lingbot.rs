@@ -129,7 +129,8 @@ fn load<T>(
     Ok(network)
 }
 
-fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadError> {
+/// What a model offers, told from its files alone.
+pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadError> {
     let policy = &config.policy;
     let own_size = policy.size.map(|[width, height]| Size { width, height });
     Ok(Card {

@@ -24,10 +24,7 @@ pub enum Command {
     /// Draw a video offline, from a first frame, prompts and an action script.
     Generate(GenerateArgs),
     /// Say what a model directory holds and what it takes to run it.
-    Inspect {
-        /// A model directory in diffusers layout.
-        dir: PathBuf,
-    },
+    Inspect(InspectArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -88,6 +85,18 @@ pub struct ServeArgs {
     /// Memory for all sessions together: 512M, 8G.
     #[arg(long, value_name = "BYTES", default_value = "8G", value_parser = bytes)]
     pub memory: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A model directory; without one, the small model that is embedded.
+    pub dir: Option<PathBuf>,
+    /// The size of the session to account for; by default the model's own.
+    #[arg(long, value_name = "WxH")]
+    pub size: Option<Size>,
+    /// Its window in latent frames; by default the model's own.
+    #[arg(long, value_name = "FRAMES")]
+    pub window: Option<usize>,
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use pipeline::lingbot::LingBot;
 use pipeline::model_dir::ModelDir;
 use pipeline::testcard::Testcard;
 use pipeline::world::World;
-use server::config::{Cli, Command, GenerateArgs, ServeArgs, Source, WorldArgs};
+use server::config::{Cli, Command, GenerateArgs, InspectArgs, ServeArgs, Source, WorldArgs};
 use server::{Limits, offline, pocket};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve(args),
         Command::Generate(args) => generate(args),
-        Command::Inspect { dir } => inspect(&dir),
+        Command::Inspect(args) => inspect(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -73,9 +73,12 @@ fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn inspect(dir: &std::path::Path) -> anyhow::Result<()> {
-    let report = pipeline::inspect::inspect(&ModelDir::open(dir)?)?;
-    print!("{report}");
+fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
+    let dir = match &args.dir {
+        Some(dir) => ModelDir::open(dir)?,
+        None => pocket::dir(),
+    };
+    println!("{}", pipeline::inspect::inspect(&dir, args.size, args.window)?);
     Ok(())
 }
 

@@ -35,7 +35,7 @@ fn model(transformer: &Tensors) -> TempDir {
 #[test]
 fn a_whole_model_is_complete_and_its_numbers_are_those_of_its_files() {
     let dir = model(&tensors());
-    let report = inspect(&dir.open()).expect("a report");
+    let report = inspect(&dir.open(), None, None).expect("a report");
     assert!(report.is_complete(), "{report}");
     assert_eq!((report.layout, report.lineage), (Layout::Diffusers, Lineage::V2));
     let (_, network) = &report.networks[0];
@@ -59,7 +59,7 @@ fn every_fault_of_a_network_is_listed() {
     let (missing, shape) = wrong.remove(3);
     wrong[0].1 = vec![9];
     wrong.push(("stranger".to_owned(), vec![2]));
-    let report = inspect(&model(&wrong).open()).expect("a report");
+    let report = inspect(&model(&wrong).open(), None, None).expect("a report");
     assert!(!report.is_complete());
     let network = report.networks[0].1.as_ref().expect("a transformer");
     assert_eq!(
@@ -79,7 +79,7 @@ fn networks_that_do_not_fit_each_other_are_no_model() {
     let check = |file: &str, json: serde_json::Value, part: &str| {
         let before = std::fs::read(dir.path().join(file)).expect("a file");
         dir.write(file, json.to_string());
-        let reason = inspect(&dir.open()).expect("a report").config.expect_err(part);
+        let reason = inspect(&dir.open(), None, None).expect("a report").config.expect_err(part);
         assert!(reason.contains(part), "{reason:?} does not say {part:?}");
         dir.write(file, before);
     };
@@ -97,7 +97,7 @@ fn networks_that_do_not_fit_each_other_are_no_model() {
 fn a_transformer_alone_is_described_by_its_tensors() {
     let dir = TempDir::new();
     dir.write("model.safetensors", file(&tensors(), Dtype::F32));
-    let report = inspect(&dir.open()).expect("a report");
+    let report = inspect(&dir.open(), None, None).expect("a report");
     assert_eq!(report.layout, Layout::TransformerOnly);
     assert!(report.networks[0].1.as_ref().is_ok_and(|network| network.faults.is_empty()), "{report}");
     let [reason, other] = [1, 2].map(|network: usize| report.networks[network].1.as_ref().expect_err("not there"));
