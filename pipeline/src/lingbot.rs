@@ -61,8 +61,6 @@ pub struct Video {
 
 /// Latents are an eighth of the picture on each side, and tokens 2×2 latents.
 const SIDE_MULTIPLE: u32 = 16;
-/// Video frames to a latent frame, but for the very first.
-const FRAMES_PER_LATENT: usize = 4;
 /// Planes of the mask that marks the given picture.
 const MASK_PLANES: usize = 4;
 /// Larger pictures than the published models were trained for (832×480, 1280×720) work; this only bounds the arithmetic.
@@ -259,14 +257,7 @@ impl Video {
 
 impl Rollout for Video {
     fn plan(&self) -> ChunkPlan {
-        let latent_frames = self.nets.config.policy.chunk;
-        let once = if self.chunks == 0 { FRAMES_PER_LATENT - 1 } else { 0 };
-        ChunkPlan {
-            index: self.chunks,
-            first_latent_frame: self.chunks * latent_frames,
-            latent_frames,
-            pixel_frames: latent_frames * FRAMES_PER_LATENT - once,
-        }
+        ChunkPlan::new(self.chunks, self.nets.config.policy.chunk)
     }
 
     fn generate(

@@ -10,15 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Keys, Picture, Rollout, Size, Sizes, Timings, World, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, FRAMES_PER_LATENT, Frames, Init, Keys, Picture, Rollout, Size, Sizes, Timings,
+    World, WorldError,
 };
 
-/// As LingBot World: three latent frames a chunk, four video frames a latent frame, but one for the very first.
+/// Latent frames a chunk, as LingBot World.
 const CHUNK: usize = 3;
-const VIDEO_PER_LATENT: usize = 4;
-
-/// A cancelled chunk stops within this.
-const NAP: Duration = Duration::from_millis(5);
 
 pub struct Testcard {
     card: Arc<Card>,
@@ -65,7 +62,7 @@ impl World for Testcard {
     }
 
     fn rollout_bytes(&self, init: &Init) -> u64 {
-        let latent_frame = VIDEO_PER_LATENT as u64 * init.size.frame_bytes();
+        let latent_frame = FRAMES_PER_LATENT as u64 * init.size.frame_bytes();
         latent_frame + gradient_bytes(init.size) as u64 + CAPTION_BYTES as u64 + size_of::<Drawing>() as u64
     }
 
@@ -108,14 +105,7 @@ impl Caption {
 
 impl Rollout for Drawing {
     fn plan(&self) -> ChunkPlan {
-        let latent_frames = CHUNK;
-        let shorter = if self.chunk == 0 { VIDEO_PER_LATENT - 1 } else { 0 };
-        ChunkPlan {
-            index: self.chunk,
-            first_latent_frame: self.chunk * CHUNK,
-            latent_frames,
-            pixel_frames: latent_frames * VIDEO_PER_LATENT - shorter,
-        }
+        ChunkPlan::new(self.chunk, CHUNK)
     }
 
     fn generate(
@@ -132,7 +122,7 @@ impl Rollout for Drawing {
         }
         for (i, latent_frame) in plan.latent_range().enumerate() {
             let wait = Instant::now();
-            nap_until(start + self.chunk_time.mul_f64((i + 1) as f64 / plan.latent_frames as f64), cancel)?;
+            cancel.sleep_until(start + self.chunk_time.mul_f64((i + 1) as f64 / plan.latent_frames as f64))?;
             let draw = Instant::now();
             let reading = Reading {
                 chunk: plan.index,
@@ -141,7 +131,7 @@ impl Rollout for Drawing {
                 controls: input.controls.as_ref().map(|controls| controls[i]),
                 prompt_hash: self.caption.hash,
             };
-            let count = if latent_frame == 0 { 1 } else { VIDEO_PER_LATENT };
+            let count = if latent_frame == 0 { 1 } else { FRAMES_PER_LATENT };
             sink(self.draw(reading, count));
             self.frame += count;
             timings.dit += draw - wait;
@@ -149,17 +139,6 @@ impl Rollout for Drawing {
         }
         self.chunk += 1;
         Ok(timings)
-    }
-}
-
-fn nap_until(due: Instant, cancel: &Cancel) -> Result<(), WorldError> {
-    loop {
-        cancel.check()?;
-        let left = due.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        std::thread::sleep(left.min(NAP));
     }
 }
 
@@ -375,7 +354,7 @@ pub fn read(picture: &Picture) -> Option<Reading> {
     let frame = (word >> 25 & 0x3f_ffff) as usize;
     Some(Reading {
         chunk: (word >> 9 & 0xffff) as usize,
-        latent_frame: frame.div_ceil(VIDEO_PER_LATENT),
+        latent_frame: frame.div_ceil(FRAMES_PER_LATENT),
         frame,
         controls: (word >> 47 & 1 == 1).then(|| (0..).zip(Keys::ALL).fold(Keys::default(), held)),
         prompt_hash: (word >> 56 & 0xff_ffff) as u32,

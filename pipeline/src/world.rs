@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Weights, ready to draw. Lives on the thread that owns the device, and never leaves it.
 pub trait World {
@@ -291,7 +291,21 @@ impl fmt::Debug for Picture {
     }
 }
 
+/// Video frames that Wan's autoencoder makes of a latent frame; of a video's very first one it makes a single frame.
+pub const FRAMES_PER_LATENT: usize = 4;
+
 impl ChunkPlan {
+    /// Chunk `index` of a video whose chunks have so many latent frames.
+    pub fn new(index: usize, latent_frames: usize) -> ChunkPlan {
+        let missing = if index == 0 { FRAMES_PER_LATENT - 1 } else { 0 };
+        ChunkPlan {
+            index,
+            first_latent_frame: index * latent_frames,
+            latent_frames,
+            pixel_frames: latent_frames * FRAMES_PER_LATENT - missing,
+        }
+    }
+
     /// The chunk's positions in the video, in latent frames.
     pub fn latent_range(&self) -> Range<usize> {
         self.first_latent_frame..self.first_latent_frame + self.latent_frames
@@ -352,6 +366,19 @@ impl Timings {
 impl Cancel {
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Wait until `end`, or until cancelled.
+    pub fn sleep_until(&self, end: Instant) -> Result<(), WorldError> {
+        loop {
+            self.check()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            // Long enough to cost nothing, short enough that a cancelled chunk seems to end at once.
+            std::thread::sleep(left.min(Duration::from_millis(2)));
+        }
     }
 
     /// `Err` once cancelled: what a rollout asks between passes.
@@ -418,6 +445,14 @@ mod tests {
         check(None, Some(2), None);
         check(None, Some(WINDOW_FRAMES_MAX + 1), None);
         check(Some(usize::MAX), None, None);
+    }
+
+    #[test]
+    fn the_first_latent_frame_of_a_video_gives_one_frame_and_every_other_four() {
+        let plans: Vec<_> = (0..3).map(|index| ChunkPlan::new(index, 3)).collect();
+        assert_eq!(plans.iter().map(|plan| plan.pixel_frames).collect::<Vec<_>>(), [9, 12, 12]);
+        assert_eq!(plans[2].latent_range(), 6..9);
+        assert_eq!(ChunkPlan::new(0, 1).pixel_frames, 1);
     }
 
     #[test]

@@ -233,14 +233,7 @@ struct Dance {
 
 impl Rollout for Dance {
     fn plan(&self) -> ChunkPlan {
-        let latent_frames = self.latent_frames;
-        ChunkPlan {
-            index: self.chunk,
-            first_latent_frame: self.chunk * latent_frames,
-            latent_frames,
-            // The video's very first latent frame is one frame, every other is four.
-            pixel_frames: 4 * latent_frames - if self.chunk == 0 { 3 } else { 0 },
-        }
+        ChunkPlan::new(self.chunk, self.latent_frames)
     }
 
     fn generate(
@@ -254,7 +247,7 @@ impl Rollout for Dance {
         self.inside.tell(Seen::Began { rollout: self.rollout, plan, input: input.clone() });
         let waited = match self.inside.pace {
             Pace::OnStrings => self.inside.gate.pass(cancel),
-            Pace::Takes(time) => sleep_until(started + time, cancel),
+            Pace::Takes(time) => cancel.sleep_until(started + time),
         };
         if let Err(cancelled) = waited {
             self.inside.tell(Seen::Cancelled { rollout: self.rollout });
@@ -281,17 +274,6 @@ impl Rollout for Dance {
 impl Drop for Dance {
     fn drop(&mut self) {
         self.inside.tell(Seen::Dropped { rollout: self.rollout });
-    }
-}
-
-fn sleep_until(end: Instant, cancel: &Cancel) -> Result<(), WorldError> {
-    loop {
-        cancel.check()?;
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        std::thread::sleep(left.min(NAP));
     }
 }
 
