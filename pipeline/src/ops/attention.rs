@@ -1,88 +1,159 @@
 //! Attention over blocks of keys and values, unmasked: what a chunk sees is decided by which blocks it is given.
+//!
+//! Both products run on the kernel of the dense layers: a head's keys, and then its values, are packed as if they were
+//! weights. That costs one pass over them, and they are read once for every query.
 
 use rayon::prelude::*;
 
-use super::simd::{dispatched, dot, fma};
+use super::panels::{PANEL, Row, panels_max};
+use super::simd::{Isa, dispatched};
 use super::softmax::softmax_terms;
-use super::storage::{Numbers, read, tensor};
+use super::storage::{Numbers, pays_to_share, read, tensor};
 use super::{Result, Tensor};
 
 /// `softmax(q·kᵀ / √d)·v`, head by head.
 ///
 /// `q`: `(N, D)` with `heads` heads side by side; `keys`, `values`: blocks of `(any length, D)`, taken as one long sequence.
-/// → `(N, D)`. Nothing is copied, and no more than a few rows of scores exist at a time.
+/// → `(N, D)`.
 pub fn attention(q: &Tensor, keys: &[&Tensor], values: &[&Tensor], heads: usize) -> Result<Tensor> {
+    attention_with(Isa::best(), q, keys, values, heads)
+}
+
+fn attention_with(isa: Isa, q: &Tensor, keys: &[&Tensor], values: &[&Tensor], heads: usize) -> Result<Tensor> {
     let (rows, width) = q.dims2()?;
-    let head_dim = width / heads;
+    let dim = width / heads;
     let (keys, values) = (Numbers::of_all(keys)?, Numbers::of_all(values)?);
     let keys: Vec<_> = keys.iter().map(Numbers::as_slice).collect();
     let values: Vec<_> = values.iter().map(Numbers::as_slice).collect();
     let length = keys.iter().map(|block| block.len()).sum::<usize>() / width;
-    let mut out = vec![0.0; rows * width];
-    read(q, |q| {
-        out.par_chunks_mut(ROWS * width).zip(q.par_chunks(ROWS * width)).for_each(|(out, q)| {
-            let mut scores = vec![0.0; ROWS * length];
-            for head in 0..heads {
-                let head = Head { q, keys: &keys, values: &values, width, first: head * head_dim, dim: head_dim };
-                attend(head, &mut scores, out);
-            }
-        });
+    let results: Vec<Vec<f32>> = read(q, |q| {
+        let head = |head: usize| {
+            let head = Head { isa, first: head * dim, dim, width, length };
+            head.attend(q, &head.pack_keys(&keys), &head.pack_values(&values))
+        };
+        if pays_to_share(rows * length * width / 16) {
+            (0..heads).into_par_iter().map(head).collect()
+        } else {
+            (0..heads).map(head).collect()
+        }
     })?;
+    let mut out = vec![0.0; rows * width];
+    for (row, out) in out.chunks_exact_mut(width).enumerate() {
+        for (out, result) in out.chunks_exact_mut(dim).zip(&results) {
+            out.copy_from_slice(&result[row * dim..][..dim]);
+        }
+    }
     tensor(out, (rows, width))
 }
 
-/// Query rows that share one walk over keys and values: a row of keys is loaded once for all of them.
-const ROWS: usize = 8;
+/// Scores that are held at a time: 256 KiB, which with a panel of keys stays in the second-level cache.
+const SCORES: usize = 1 << 16;
 
-/// One head of a few query rows.
+/// One head, and where it is in a row.
 #[derive(Clone, Copy)]
-struct Head<'a> {
-    q: &'a [f32],
-    keys: &'a [&'a [f32]],
-    values: &'a [&'a [f32]],
-    /// Numbers in a row of all of these, and which of them belong to this head.
-    width: usize,
+struct Head {
+    isa: Isa,
     first: usize,
     dim: usize,
+    /// Numbers in a row of all heads.
+    width: usize,
+    /// Keys in all.
+    length: usize,
 }
 
-dispatched!(fn attend(head: Head<'_>, scores: &mut [f32], out: &mut [f32]) = attend_lanes);
+impl Head {
+    /// `(panel of keys, dim, PANEL)`, zero beyond the last key.
+    fn pack_keys(&self, blocks: &[&[f32]]) -> Vec<f32> {
+        let mut packed = vec![0.0; self.length.div_ceil(PANEL) * self.dim * PANEL];
+        let keys = blocks.iter().flat_map(|block| block.chunks_exact(self.width));
+        for (i, key) in keys.enumerate() {
+            let panel = &mut packed[i / PANEL * self.dim * PANEL..];
+            for (channel, value) in key[self.first..][..self.dim].iter().enumerate() {
+                panel[channel * PANEL + i % PANEL] = *value;
+            }
+        }
+        packed
+    }
+
+    /// `(panel of channels, key, PANEL)`, zero beyond the last channel.
+    fn pack_values(&self, blocks: &[&[f32]]) -> Vec<f32> {
+        let mut packed = vec![0.0; self.dim.div_ceil(PANEL) * self.length * PANEL];
+        let values = blocks.iter().flat_map(|block| block.chunks_exact(self.width));
+        for (i, value) in values.enumerate() {
+            for (panel, channels) in value[self.first..][..self.dim].chunks(PANEL).enumerate() {
+                packed[(panel * self.length + i) * PANEL..][..channels.len()].copy_from_slice(channels);
+            }
+        }
+        packed
+    }
+
+    /// All queries against packed keys and values: `(N, dim)`.
+    fn attend(&self, q: &[f32], keys: &[f32], values: &[f32]) -> Vec<f32> {
+        let Head { first, dim, width, length, .. } = *self;
+        let rows = q.len() / width;
+        let tile = (SCORES / length).clamp(1, rows);
+        let scale = 1.0 / (dim as f32).sqrt();
+        let mut out = vec![0.0; rows * dim];
+        let mut scores = vec![0.0; tile * length];
+        let mut sums = Vec::new();
+        for (tile_index, out) in out.chunks_mut(tile * dim).enumerate() {
+            let rows = out.len() / dim;
+            let queries = &q[tile_index * tile * width + first..];
+            let scores = &mut scores[..rows * length];
+            let query = Factor { values: queries, depth: dim, step: width };
+            self.product(query, keys, rows, scores, length, &mut sums);
+            let totals: Vec<f32> = scores.chunks_exact_mut(length).map(|row| weigh(row, scale)).collect();
+            let weights = Factor { values: scores, depth: length, step: length };
+            self.product(weights, values, rows, out, dim, &mut sums);
+            for (out, total) in out.chunks_exact_mut(dim).zip(totals) {
+                out.iter_mut().for_each(|out| *out /= total);
+            }
+        }
+        out
+    }
+
+    /// `out (rows, columns) = left · packed`. `sums`: scratch.
+    fn product(&self, left: Factor, packed: &[f32], rows: usize, out: &mut [f32], columns: usize, sums: &mut Vec<f32>) {
+        let panel_len = left.depth * PANEL;
+        let panels = columns.div_ceil(PANEL);
+        let group = panels.div_ceil(panels.div_ceil(panels_max(self.isa)));
+        for first in (0..panels).step_by(group) {
+            let group = group.min(panels - first);
+            sums.resize(rows * group * PANEL, 0.0);
+            let row = Row {
+                taps: &[left.values],
+                channels: left.depth,
+                step: left.step,
+                weights: &packed[first * panel_len..],
+                panels: group,
+                panel_len,
+                accumulate: false,
+            };
+            row.run(self.isa, sums);
+            let columns_here = first * PANEL..columns.min((first + group) * PANEL);
+            for (out, sums) in out.chunks_exact_mut(columns).zip(sums.chunks_exact(group * PANEL)) {
+                out[columns_here.clone()].copy_from_slice(&sums[..columns_here.len()]);
+            }
+        }
+    }
+}
+
+/// The left side of a product: rows of `depth` numbers, `step` apart.
+struct Factor<'a> {
+    values: &'a [f32],
+    depth: usize,
+    step: usize,
+}
+
+dispatched!(
+    /// Scores become weights that are not yet divided by their sum, which is returned.
+    fn weigh(scores: &mut [f32], scale: f32) -> f32 = weigh_lanes
+);
 
 #[inline(always)]
-fn attend_lanes<const FMA: bool>(head: Head<'_>, scores: &mut [f32], out: &mut [f32]) {
-    let Head { q, keys, values, width, first, dim } = head;
-    let rows = q.len() / width;
-    let length = scores.len() / ROWS;
-    let scale = 1.0 / (dim as f32).sqrt();
-    let of_head = |row: usize| row * width + first..row * width + first + dim;
-
-    let mut position = 0;
-    for block in keys {
-        for key in block.chunks_exact(width) {
-            let key = &key[first..first + dim];
-            for row in 0..rows {
-                scores[row * length + position] = scale * dot::<FMA>(&q[of_head(row)], key);
-            }
-            position += 1;
-        }
-    }
-    for (row, scores) in scores.chunks_exact_mut(length).take(rows).enumerate() {
-        let total = softmax_terms::<FMA>(scores);
-        let out = &mut out[of_head(row)];
-        out.fill(0.0);
-        let mut weights = scores.iter();
-        for block in values {
-            // `zip` stops at the end of a block without taking a weight too many: values come first.
-            for (value, &weight) in block.chunks_exact(width).zip(weights.by_ref()) {
-                for (out, &value) in out.iter_mut().zip(&value[first..first + dim]) {
-                    *out = fma::<FMA>(weight, value, *out);
-                }
-            }
-        }
-        for out in out {
-            *out /= total;
-        }
-    }
+fn weigh_lanes<const FMA: bool>(scores: &mut [f32], scale: f32) -> f32 {
+    scores.iter_mut().for_each(|score| *score *= scale);
+    softmax_terms::<FMA>(scores)
 }
 
 #[cfg(test)]
@@ -120,8 +191,10 @@ mod tests {
                         .collect()
                 };
                 let (k, v) = (blocks(&k)?, blocks(&v)?);
-                let found = attention(&q, &k.iter().collect::<Vec<_>>(), &v.iter().collect::<Vec<_>>(), heads)?;
-                assert_close(&found, &expected, 2e-6);
+                let (k, v): (Vec<_>, Vec<_>) = (k.iter().collect(), v.iter().collect());
+                for isa in Isa::available() {
+                    assert_close(&attention_with(isa, &q, &k, &v, heads)?, &expected, 2e-6);
+                }
             }
         }
         Ok(())
