@@ -5,6 +5,7 @@
 mod browser;
 mod golden;
 mod lifecycle;
+mod observe;
 mod testcard;
 mod tidy;
 mod wire_bad_input;
