@@ -85,6 +85,9 @@ pub struct ServeArgs {
     /// Memory for all sessions together: 512M, 8G.
     #[arg(long, value_name = "BYTES", default_value = "8G", value_parser = bytes)]
     pub memory: u64,
+    /// Write what every stage did when, for ui.perfetto.dev or chrome://tracing: a JSON file of 128 MiB at most.
+    #[arg(long, value_name = "FILE")]
+    pub trace_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

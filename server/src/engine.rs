@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use crate::LoadWorld;
+use crate::observe::Observer;
 use crate::realtime::conditions::ConditionQueue;
 use crate::realtime::event::Event;
 use crate::scheduler::{Overloaded, Scheduler, SeatId};
@@ -76,7 +77,12 @@ pub struct EngineThread {
 const COMMANDS_PER_SESSION: usize = 5;
 
 impl Engine {
-    pub fn start(load: LoadWorld, memory_bytes: u64, sessions: usize) -> anyhow::Result<(Engine, EngineThread)> {
+    pub(crate) fn start(
+        load: LoadWorld,
+        memory_bytes: u64,
+        sessions: usize,
+        observer: Arc<Observer>,
+    ) -> anyhow::Result<(Engine, EngineThread)> {
         let (commands, inbox) = mpsc::channel(COMMANDS_PER_SESSION * sessions.max(1));
         let (card_said, card) = watch::channel(None);
         let (alive_until_dropped, alive) = oneshot::channel();
@@ -87,7 +93,7 @@ impl Engine {
             let name = &world.card().name;
             info!(world = %name, seconds = began.elapsed().as_secs_f32(), "ready");
             card_said.send_replace(Some(Arc::clone(world.card())));
-            Room { world, scheduler: Scheduler::new(memory_bytes), seats: HashMap::new() }.run(inbox);
+            Room { world, scheduler: Scheduler::new(memory_bytes), seats: HashMap::new(), observer }.run(inbox);
             Ok(())
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(work).context("starting the engine")?;
@@ -116,6 +122,7 @@ struct Room {
     world: Box<dyn World>,
     scheduler: Scheduler,
     seats: HashMap<SeatId, Seat>,
+    observer: Arc<Observer>,
 }
 
 struct Seat {
@@ -178,6 +185,7 @@ impl Room {
         match self.world.open(init) {
             Ok(rollout) => {
                 self.seats.insert(id, Seat { rollout, conditions, events, chunks, cancel, _permit: permit });
+                self.observer.rollout_opened(id, bytes);
                 debug!(seat = id, bytes, "opened");
                 Ok(())
             }
@@ -194,6 +202,7 @@ impl Room {
     fn close(&mut self, id: SeatId) {
         self.scheduler.close(id);
         if self.seats.remove(&id).is_some() {
+            self.observer.rollout_closed(id);
             debug!(seat = id, "closed");
         }
     }
@@ -215,6 +224,7 @@ impl Room {
         let generate = sampled.elapsed();
         let outcome = match result {
             Ok(world) => {
+                self.observer.generated(id, &plan, began, sampled, &world);
                 debug!(seat = id, chunk = plan.index, ?event_id, ?input, ?generate, ?world, "chunk");
                 Ok(Chunk { plan, event_id, frames, began, prepare: sampled - began, generate, world })
             }

@@ -1,8 +1,7 @@
-//! Routes: the socket, health, what the world is, its gallery, and the page.
+//! Routes: the socket, what the world is, its gallery, the page, and those of `status.rs`.
 //!
 //! The page is embedded; a dev build reads it from disk at every request, so a reload shows an edit.
 
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
@@ -11,13 +10,13 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use pipeline::world::{Card, Keys, Sizes};
 use rust_embed::RustEmbed;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::Instrument;
 
 use crate::App;
 use crate::realtime::socket::serve_client;
+use crate::status::{self, choices, loading};
 
 /// The page. Absent while the workspace has none: then there is none.
 #[derive(RustEmbed)]
@@ -29,10 +28,7 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/v1/realtime_video", get(upgrade))
         .route("/v1/realtime_video/generate", get(upgrade))
-        .route("/v1/realtime_video/sessions", get(sessions))
-        .route("/health", get(health))
-        .route("/liveness", get(|| async { Json(json!({ "status": "ok" })) }))
-        .route("/server_info", get(server_info))
+        .merge(status::routes())
         .route("/models", get(models))
         .route("/v1/models", get(models))
         .route("/v1/gallery", get(gallery))
@@ -68,53 +64,13 @@ async fn upgrade(State(app): State<App>, upgrade: Result<WebSocketUpgrade, WebSo
         })
 }
 
-fn card(app: &App) -> Option<Arc<Card>> {
-    app.engine.card.borrow().clone()
-}
-
-fn loading() -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "loading" }))).into_response()
-}
-
 fn not_found(what: &'static str) -> Response {
     (StatusCode::NOT_FOUND, what).into_response()
 }
 
-async fn health(State(app): State<App>) -> Response {
-    match card(&app) {
-        Some(_) => Json(json!({ "status": "ok" })).into_response(),
-        None => loading(),
-    }
-}
-
-async fn sessions(State(app): State<App>) -> Json<Value> {
-    let sessions = app.directory.iter().map(|entry| {
-        let mut session = json!(entry.value());
-        session["session_id"] = json!(entry.key());
-        session
-    });
-    Json(json!({ "sessions": sessions.collect::<Vec<_>>(), "sessions_max": app.limits.sessions }))
-}
-
-async fn server_info(State(app): State<App>) -> Json<Value> {
-    Json(json!({
-        "server": "causeway",
-        "version": env!("CARGO_PKG_VERSION"),
-        "status": if card(&app).is_some() { "ok" } else { "loading" },
-        "model": card(&app).map(|card| card.name.clone()),
-        "sessions": app.directory.len(),
-        "sessions_max": app.limits.sessions,
-        "memory_bytes": app.limits.memory_bytes,
-    }))
-}
-
 /// OpenAI's list, as the reference fills it, and under `causeway` what a client can choose.
 async fn models(State(app): State<App>) -> Response {
-    let Some(card) = card(&app) else { return loading() };
-    let sizes = match &card.sizes {
-        Sizes::Only(sizes) => json!({ "only": sizes.iter().map(ToString::to_string).collect::<Vec<_>>() }),
-        Sizes::MultiplesOf { multiple, pixels_max } => json!({ "multiple": multiple, "pixels_max": pixels_max }),
-    };
+    let Some(card) = app.card() else { return loading() };
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let model = json!({
         "id": card.name,
@@ -126,17 +82,7 @@ async fn models(State(app): State<App>) -> Response {
         "max_model_len": null,
         "num_gpus": 0,
         "task_type": "I2V",
-        "causeway": {
-            "sizes": sizes,
-            "default_size": card.default_size.to_string(),
-            "fps": card.fps,
-            "chunk": card.chunk,
-            "sink": card.sink,
-            "window": card.window,
-            "window_is_fixed": card.window_is_fixed,
-            "needs_first_frame": card.needs_first_frame,
-            "keys": Keys::ALL,
-        },
+        "causeway": choices(&card),
     });
     // Pages of other origins look here for the model's name.
     let cors = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))];
@@ -144,7 +90,7 @@ async fn models(State(app): State<App>) -> Response {
 }
 
 async fn gallery(State(app): State<App>) -> Response {
-    let Some(card) = card(&app) else { return loading() };
+    let Some(card) = app.card() else { return loading() };
     let items = card
         .gallery
         .iter()
@@ -153,7 +99,7 @@ async fn gallery(State(app): State<App>) -> Response {
 }
 
 async fn gallery_picture(State(app): State<App>, Path(name): Path<String>) -> Response {
-    let Some(card) = card(&app) else { return loading() };
+    let Some(card) = app.card() else { return loading() };
     let Some(item) = card.gallery.iter().find(|item| item.name == name) else {
         return not_found("no such picture in the gallery");
     };

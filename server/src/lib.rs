@@ -9,27 +9,30 @@ pub mod config;
 pub mod engine;
 mod http;
 pub mod images;
+pub mod metrics;
+mod observe;
 pub mod offline;
 pub mod pocket;
 pub mod realtime;
 pub mod scheduler;
 #[cfg(test)]
 mod smoke;
+mod status;
+pub mod trace;
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::serve::ListenerExt;
-use dashmap::DashMap;
-use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{debug, info};
 
 use engine::Engine;
-use realtime::init::Terms;
-use realtime::protocol::Sums;
+use observe::Observer;
+use trace::Trace;
 
 /// Called on the engine's thread.
 pub type LoadWorld = Box<dyn FnOnce() -> anyhow::Result<Box<dyn pipeline::world::World>> + Send>;
@@ -49,6 +52,8 @@ pub struct Limits {
     pub connections: usize,
     /// The longest message a client may send: a large photograph and a prompt.
     pub message_bytes: usize,
+    /// Where to write what every stage did when; it has a bound of its own.
+    pub trace_file: Option<PathBuf>,
 }
 
 impl Default for Limits {
@@ -60,6 +65,7 @@ impl Default for Limits {
             write_deadline: Duration::from_secs(10),
             connections: 2048,
             message_bytes: 32 << 20,
+            trace_file: None,
         }
     }
 }
@@ -74,64 +80,15 @@ struct App {
     limits: Arc<Limits>,
     seats: Arc<Semaphore>,
     connections: Arc<Semaphore>,
-    /// The running sessions, for whoever looks in from outside. Plain data: no rollout lives here.
-    directory: Arc<DashMap<String, SessionInfo>>,
+    observer: Arc<Observer>,
     stop: watch::Receiver<bool>,
     /// Held by every connection: when the last is dropped, all have said goodbye.
     _present: mpsc::Sender<()>,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct SessionInfo {
-    started_unix: u64,
-    size: String,
-    format: &'static str,
-    fps: u32,
-    paced: bool,
-    chunks: u64,
-    frames: u64,
-    sent_bytes: u64,
-}
-
-impl SessionInfo {
-    fn new(output: &images::Output, terms: &Terms) -> SessionInfo {
-        SessionInfo {
-            started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            size: output.source().to_string(),
-            format: output.format().name(),
-            fps: terms.fps,
-            paced: terms.paced,
-            chunks: 0,
-            frames: 0,
-            sent_bytes: 0,
-        }
-    }
-}
-
-/// Takes a session off the list when it ends, however it ends.
-struct Listed<'a> {
-    directory: &'a DashMap<String, SessionInfo>,
-    id: &'a str,
-}
-
-impl Drop for Listed<'_> {
-    fn drop(&mut self) {
-        self.directory.remove(self.id);
-    }
-}
-
 impl App {
-    fn list<'a>(&'a self, id: &'a str, info: SessionInfo) -> Listed<'a> {
-        self.directory.insert(id.to_owned(), info);
-        Listed { directory: &self.directory, id }
-    }
-
-    fn count(&self, id: &str, sums: &Sums) {
-        if let Some(mut info) = self.directory.get_mut(id) {
-            info.chunks += 1;
-            info.frames += sums.frames as u64;
-            info.sent_bytes += sums.socket_bytes;
-        }
+    fn connections_open(&self) -> usize {
+        self.limits.connections.saturating_sub(self.connections.available_permits())
     }
 }
 
@@ -141,7 +98,10 @@ pub async fn serve(
     limits: Limits,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let (engine, mut thread) = Engine::start(load, limits.memory_bytes, limits.sessions)?;
+    // Dropped last, and with it ends the file.
+    let (trace, _trace_writer) = limits.trace_file.as_deref().map(Trace::create).transpose()?.unzip();
+    let observer = Arc::new(Observer::new(trace));
+    let (engine, mut thread) = Engine::start(load, limits.memory_bytes, limits.sessions, Arc::clone(&observer))?;
     let loaded = engine.card.clone();
     let (say_stop, stop) = watch::channel(false);
     let (present, mut all_left) = mpsc::channel(1);
@@ -150,7 +110,7 @@ pub async fn serve(
         seats: Arc::new(Semaphore::new(limits.sessions)),
         connections: Arc::new(Semaphore::new(limits.connections)),
         limits: Arc::new(limits),
-        directory: Arc::default(),
+        observer,
         stop: stop.clone(),
         _present: present,
     };

@@ -33,7 +33,12 @@ fn main() -> ExitCode {
 
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
     compute_on(&args.world)?;
-    let limits = Limits { sessions: usize::from(args.sessions), memory_bytes: args.memory, ..Limits::default() };
+    let limits = Limits {
+        sessions: usize::from(args.sessions),
+        memory_bytes: args.memory,
+        trace_file: args.trace_file,
+        ..Limits::default()
+    };
     // They encode frames, beside a model that wants the same cores: tokio's default of 512 would bury it.
     let encoders = std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();

@@ -6,6 +6,7 @@ mod browser;
 mod golden;
 mod lifecycle;
 mod memory;
+mod observe;
 mod testcard;
 mod tidy;
 mod wire_bad_input;

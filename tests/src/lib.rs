@@ -7,6 +7,7 @@ pub mod browser;
 pub mod bystander;
 pub mod client;
 pub mod encoding;
+pub mod exposition;
 pub mod message;
 pub mod order;
 pub mod puppet;

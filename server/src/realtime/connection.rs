@@ -1,5 +1,6 @@
 //! A WebSocket with manners: keep-alive in both directions, a deadline on every write, an orderly goodbye.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,6 +14,8 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite;
 
 use super::protocol::{ClientError, Close, Group};
+use crate::App;
+use crate::observe::Observer;
 
 /// As the reference: a ping every 20 s, and 20 s to answer it.
 pub const PING_EVERY: Duration = Duration::from_secs(20);
@@ -36,6 +39,7 @@ pub(super) struct Connection {
     writes: mpsc::Sender<Write>,
     writer: JoinHandle<()>,
     stop: watch::Receiver<bool>,
+    observer: Arc<Observer>,
     ping_at: Instant,
     pong_due: Option<Instant>,
 }
@@ -54,11 +58,12 @@ pub(super) struct Took {
 }
 
 impl Connection {
-    pub(super) fn new(socket: WebSocket, stop: watch::Receiver<bool>, write_deadline: Duration) -> Connection {
+    pub(super) fn new(socket: WebSocket, app: &App) -> Connection {
         let (sink, reader) = socket.split();
         let (writes, queue) = mpsc::channel(WRITES_WAITING);
-        let writer = tokio::spawn(write_all(sink, queue, write_deadline));
-        Connection { reader, writes, writer, stop, ping_at: Instant::now() + PING_EVERY, pong_due: None }
+        let writer = tokio::spawn(write_all(sink, queue, app.limits.write_deadline, app.observer.clone()));
+        let (stop, observer) = (app.stop.clone(), app.observer.clone());
+        Connection { reader, writes, writer, stop, observer, ping_at: Instant::now() + PING_EVERY, pong_due: None }
     }
 
     /// The next thing that concerns a session. May be dropped and called again: nothing is lost.
@@ -96,6 +101,7 @@ impl Connection {
 
     /// Never waits: there are places for as many as a client can provoke, and past them it is not reading anyway.
     pub(super) fn tell(&self, error: &ClientError) {
+        self.observer.told(error);
         let _ = self.writes.try_send(Write::Message(error.encode()));
     }
 
@@ -157,13 +163,19 @@ impl Writer {
 
 const GONE: &str = "the client stopped reading";
 
-async fn write_all(mut sink: SplitSink<WebSocket, Message>, mut queue: mpsc::Receiver<Write>, deadline: Duration) {
+async fn write_all(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut queue: mpsc::Receiver<Write>,
+    deadline: Duration,
+    observer: Arc<Observer>,
+) {
     while let Some(write) = queue.recv().await {
         let last = matches!(write, Write::Close(_));
         match timeout(deadline, write_one(&mut sink, write)).await {
             Ok(Ok(())) if !last => {}
             Ok(_) => return,
             Err(_elapsed) => {
+                observer.write_deadline_passed();
                 tracing::info!(?deadline, "client does not read: dropped");
                 return;
             }

@@ -4,6 +4,7 @@
 //! and a client that stops reading is dropped, not waited for.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use pipeline::world::{Cancel, Refusal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, sleep_until, timeout};
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use super::conditions::ConditionQueue;
 use super::connection::{Connection, Heard};
@@ -21,7 +22,8 @@ use super::init::Opening;
 use super::protocol::{self, ChunkLabel, ClientError, Close, Costs, Sums};
 use super::session::{CREDIT, Input, InvalidMessages, Output, Session, text_message};
 use crate::engine::{Chunk, Command, Engine, Open, OpenError};
-use crate::{App, SessionInfo, images};
+use crate::observe::{LiveSession, chunk_span};
+use crate::{App, images};
 
 /// Events that wait for the next chunk. A game that reports 60 changes a second fills it in four seconds, and the slowest
 /// chunk takes two.
@@ -34,8 +36,9 @@ const BUSY_RETRY: std::time::Duration = std::time::Duration::from_millis(100);
 pub(crate) async fn serve_client(socket: WebSocket, app: App) {
     let id = uuid::Uuid::new_v4().simple().to_string();
     tracing::Span::current().record("id", &id);
-    let mut connection = Connection::new(socket, app.stop.clone(), app.limits.write_deadline);
+    let mut connection = Connection::new(socket, &app);
     let close = serve_until_close(&mut connection, &app, &id).await;
+    app.observer.closed(close.as_ref());
     match &close {
         Some(Close { code, reason }) => info!(code, reason, "closing"),
         None => info!("client left"),
@@ -72,6 +75,7 @@ enum Begun {
 
 /// Open what an init asks for, and listen meanwhile: a client may leave, or steer before the first chunk.
 async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
+    let _counted = app.observer.opening();
     let mut opening = Box::pin(open(app, init));
     let mut early = Vec::new();
     loop {
@@ -205,13 +209,13 @@ async fn off_the_loop<T: Send + 'static>(
     checked.map_err(|panic| OpenFailure::Failed(panic.to_string()))?.map_err(OpenFailure::Refused)
 }
 
-type Delivery = Pin<Box<dyn Future<Output = anyhow::Result<Sums>> + Send>>;
+type Delivery = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 impl Running {
     async fn run(self, connection: &mut Connection, app: &App, id: &str) -> Option<Close> {
         let Running { mut seat, early } = self;
         info!(seat = seat.id, size = %seat.output.source(), format = seat.output.format().name(), terms = ?seat.terms, "running");
-        let _listed = app.list(id, SessionInfo::new(&seat.output, &seat.terms));
+        let listed = app.observer.session(id, seat.id, &seat.output, &seat.terms);
         let mut session = Session::new(seat.terms, Instant::now());
         for event in early {
             session.handle(Input::Binary(&event), Instant::now());
@@ -236,13 +240,17 @@ impl Running {
                     }
                     Output::Send { pace_wait } => {
                         let chunk = drawn.take().expect("the session releases what it was given");
+                        listed.session.sending(chunk.plan.pixel_frames, pace_wait, Instant::now());
+                        let span = chunk_span(chunk.plan.index);
                         let label = ChunkLabel {
                             session_id: id.to_owned(),
                             request_id: format!("{id}_{}", uuid::Uuid::new_v4().simple()),
                             chunk_index: chunk.plan.index,
                             event_id: chunk.event_id,
                         };
-                        delivery = Some(Box::pin(deliver(connection.writer(), label, seat.output, chunk, pace_wait)));
+                        let live = Arc::clone(&listed.session);
+                        let delivering = deliver(connection.writer(), label, seat.output, chunk, pace_wait, live);
+                        delivery = Some(Box::pin(delivering.instrument(span)));
                     }
                     Output::Close(close) => return Some(close),
                 }
@@ -267,10 +275,7 @@ impl Running {
                 delivered = async { delivery.as_mut().expect("there is one").await }, if delivery.is_some() => {
                     delivery = None;
                     match delivered {
-                        Ok(sums) => {
-                            app.count(id, &sums);
-                            session.handle(Input::Written, Instant::now());
-                        }
+                        Ok(()) => session.handle(Input::Written, Instant::now()),
                         Err(_) if connection.is_lost() => return None,
                         Err(error) => {
                             warn!(error = format!("{error:#}"), "chunk not delivered");
@@ -293,10 +298,12 @@ async fn deliver(
     output: images::Output,
     chunk: Chunk,
     pace_wait: std::time::Duration,
-) -> anyhow::Result<Sums> {
+    live: Arc<LiveSession>,
+) -> anyhow::Result<()> {
     let encoding = Instant::now();
     let batches = output.batches(chunk.frames).await?;
     let encode = encoding.elapsed();
+    live.encoded(label.chunk_index, encoding);
     let frames = batches.iter().map(|batch| batch.frames).sum();
     let raw_bytes = frames as u64 * output.source().frame_bytes();
     let mut sums = Sums { batches: batches.len(), frames, raw_bytes, socket_bytes: 0 };
@@ -308,14 +315,17 @@ async fn deliver(
         encode,
         ..Costs::default()
     };
+    let writing = Instant::now();
     for group in protocol::frame_groups(&label, &output, &batches) {
         sums.socket_bytes += (group.header.len() + group.payload.as_ref().map_or(0, Bytes::len)) as u64;
         let took = writer.send(group).await?;
         costs.header_write += took.header;
         costs.payload_write += took.payload;
     }
+    live.written(label.chunk_index, writing);
     costs.total = chunk.began.elapsed();
     writer.say(protocol::chunk_stats(&label, &output, &costs, &sums)).await?;
+    live.sent(&costs, &sums);
     debug!(chunk = label.chunk_index, ?costs, ?sums, "sent");
-    Ok(sums)
+    Ok(())
 }
