@@ -3,6 +3,7 @@
 //! [`serve`] is the whole server: it listens at once, says that it is loading until the world is there, and returns when it
 //! is told to stop, when the world cannot be loaded, or when the engine has come to an end it should not have.
 
+pub mod access;
 pub mod action_script;
 pub mod animation;
 pub mod config;
@@ -16,8 +17,9 @@ pub mod scheduler;
 #[cfg(test)]
 mod smoke;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use axum::serve::ListenerExt;
@@ -27,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{debug, info};
 
+use access::door::Door;
 use engine::Engine;
 use realtime::init::Terms;
 use realtime::protocol::Sums;
@@ -47,8 +50,12 @@ pub struct Limits {
     pub write_deadline: Duration,
     /// Sockets, running or not.
     pub connections: usize,
+    /// Of those, from one address.
+    pub connections_per_address: usize,
     /// The longest message a client may send: a large photograph and a prompt.
     pub message_bytes: usize,
+    /// Who may enter.
+    pub access: access::Policy,
 }
 
 impl Default for Limits {
@@ -59,7 +66,9 @@ impl Default for Limits {
             busy_wait: Duration::from_secs(1),
             write_deadline: Duration::from_secs(10),
             connections: 2048,
+            connections_per_address: 256,
             message_bytes: 32 << 20,
+            access: access::Policy::default(),
         }
     }
 }
@@ -74,6 +83,7 @@ struct App {
     limits: Arc<Limits>,
     seats: Arc<Semaphore>,
     connections: Arc<Semaphore>,
+    door: Arc<Door>,
     /// The running sessions, for whoever looks in from outside. Plain data: no rollout lives here.
     directory: Arc<DashMap<String, SessionInfo>>,
     stop: watch::Receiver<bool>,
@@ -149,6 +159,7 @@ pub async fn serve(
         engine,
         seats: Arc::new(Semaphore::new(limits.sessions)),
         connections: Arc::new(Semaphore::new(limits.connections)),
+        door: Arc::new(Door::new(limits.access.clone(), limits.connections_per_address, Instant::now())?),
         limits: Arc::new(limits),
         directory: Arc::default(),
         stop: stop.clone(),
@@ -164,7 +175,8 @@ pub async fn serve(
     let stopped = async move {
         let _ = told.wait_for(|&stop| stop).await;
     };
-    let mut http = tokio::spawn(axum::serve(listener, http::router(app)).with_graceful_shutdown(stopped).into_future());
+    let router = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let mut http = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopped).into_future());
 
     let ended_early = tokio::select! {
         () = shutdown => false,
