@@ -8,8 +8,9 @@ use pipeline::lingbot::LingBot;
 use pipeline::model_dir::ModelDir;
 use pipeline::testcard::Testcard;
 use pipeline::world::World;
+use server::access::keys::new_key;
 use server::config::{Cli, Command, GenerateArgs, InspectArgs, ServeArgs, Source, WorldArgs};
-use server::{Limits, offline, pocket};
+use server::{offline, pocket};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let done = match cli.command {
         Command::Serve(args) => serve(args),
+        Command::Key { name } => key(&name),
         Command::Generate(args) => generate(args),
         Command::Inspect(args) => inspect(&args),
     };
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
 
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
     compute_on(&args.world)?;
-    let limits = Limits { sessions: usize::from(args.sessions), memory_bytes: args.memory, ..Limits::default() };
+    let limits = args.limits.limits(args.access.policy(args.host)?);
     // They encode frames, beside a model that wants the same cores: tokio's default of 512 would bury it.
     let encoders = std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -62,6 +64,16 @@ fn interrupted() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// On standard output two lines and nothing else, for scripts; what they are is said beside it.
+fn key(name: &str) -> anyhow::Result<()> {
+    let (key, line) = new_key(name)?;
+    eprintln!("The key of {name}; it is stored nowhere and cannot be shown again:");
+    println!("{key}");
+    eprintln!("The line for the file that `causeway serve --keys FILE` reads:");
+    println!("{line}");
+    Ok(())
 }
 
 fn generate(args: GenerateArgs) -> anyhow::Result<()> {

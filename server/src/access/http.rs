@@ -10,8 +10,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Denied;
 use super::address::Address;
@@ -144,22 +143,32 @@ impl Visitor {
 }
 
 /// What a token should allow; all of it may be left out.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Wish {
     /// Seconds.
-    #[serde(default = "usual_life")]
     expires_in: u64,
-    #[serde(default = "one")]
-    sessions: usize,
+    sessions: u64,
 }
 
-fn usual_life() -> u64 {
-    TOKEN_LIFE.as_secs()
-}
-
-fn one() -> usize {
-    1
+impl Wish {
+    /// By hand, so that a mistake is told with its field.
+    fn read(body: &[u8], sessions_max: usize) -> Result<Wish, String> {
+        let mut wish = Wish { expires_in: TOKEN_LIFE.as_secs(), sessions: 1 };
+        let fields: serde_json::Map<String, Value> = match body {
+            [] => return Ok(wish),
+            body => serde_json::from_slice(body).map_err(|error| format!("the body must be a JSON object: {error}"))?,
+        };
+        for (name, value) in fields {
+            let (place, most) = match name.as_str() {
+                "expires_in" => (&mut wish.expires_in, TOKEN_LIFE_MAX.as_secs()),
+                "sessions" => (&mut wish.sessions, sessions_max as u64),
+                _ => return Err(format!("{name:?} is none of expires_in and sessions")),
+            };
+            let number = value.as_u64().filter(|number| (1..=most).contains(number));
+            *place = number.ok_or_else(|| format!("{name} must be a whole number, 1 to {most}"))?;
+        }
+        Ok(wish)
+    }
 }
 
 /// `POST /v1/tokens`, with a key: a token for a browser.
@@ -179,20 +188,11 @@ pub(crate) async fn mint(
         (address, Ok(_)) => return refused(address, Denied::NotAKey).into_response(),
         (address, Err(denied)) => return refused(address, denied).into_response(),
     };
-    let wish = if body.is_empty() { &b"{}"[..] } else { &body };
-    let wish: Wish = match serde_json::from_slice(wish) {
+    let wish = match Wish::read(&body, key.limits.sessions) {
         Ok(wish) => wish,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("the body: {error}")).into_response(),
+        Err(reason) => return (StatusCode::BAD_REQUEST, reason).into_response(),
     };
-    let life_max = TOKEN_LIFE_MAX.as_secs();
-    if !(1..=life_max).contains(&wish.expires_in) {
-        return (StatusCode::BAD_REQUEST, format!("expires_in must be 1 to {life_max} seconds")).into_response();
-    }
-    let sessions_max = key.limits.sessions;
-    if !(1..=sessions_max).contains(&wish.sessions) {
-        return (StatusCode::BAD_REQUEST, format!("sessions must be 1 to {sessions_max}")).into_response();
-    }
-    match app.door.mint(&key, Duration::from_secs(wish.expires_in), wish.sessions, Instant::now()) {
+    match app.door.mint(&key, Duration::from_secs(wish.expires_in), wish.sessions as usize, Instant::now()) {
         Ok(token) => {
             let body = json!({ "token": token, "expires_in": wish.expires_in, "sessions": wish.sessions });
             ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
