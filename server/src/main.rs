@@ -9,6 +9,7 @@ use pipeline::model_dir::ModelDir;
 use pipeline::testcard::Testcard;
 use pipeline::world::World;
 use server::access::keys::new_key;
+use server::access::{Entry, without_secrets};
 use server::config::{Cli, Command, GenerateArgs, InspectArgs, ServeArgs, Source, WorldArgs};
 use server::{offline, pocket};
 use tokio::net::TcpListener;
@@ -17,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(without_secrets(filter)).with_writer(std::io::stderr).init();
     let done = match cli.command {
         Command::Serve(args) => serve(args),
         Command::Key { name } => key(&name),
@@ -45,6 +46,9 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("listening on {}:{}", args.host, args.port))?;
         println!("causeway: http://{}/", listener.local_addr()?);
+        if matches!(limits.access.entry, Entry::Everybody) {
+            tracing::warn!("--insecure: whoever can reach this address may use this server");
+        }
         let source = args.world.source();
         server::serve(listener, Box::new(move || load(&source)), limits, interrupted()?).await
     });

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::bail;
+use tracing_subscriber::EnvFilter;
 
 use keys::Keys;
 use origin::Allowed;
@@ -124,6 +125,12 @@ impl Denied {
 /// Rounded up: whoever waits that long has waited long enough.
 fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+/// What is logged, but for the one thing that would put keys into it: at `trace` the WebSocket layer writes out every byte of
+/// every frame, and an init may hold a key.
+pub fn without_secrets(levels: EnvFilter) -> EnvFilter {
+    levels.add_directive("tungstenite::protocol::frame=debug".parse().expect("a directive"))
 }
 
 #[cfg(test)]
