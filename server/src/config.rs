@@ -1,5 +1,8 @@
 //! What was typed on the command line, and what it means.
 
+mod access;
+mod limits;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +10,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::world::{Keys, Size};
 
+use self::access::AccessArgs;
+use self::limits::LimitArgs;
 use crate::action_script;
 
 /// Causeway lays the road while you walk: a realtime world-model server.
@@ -21,6 +26,11 @@ pub struct Cli {
 pub enum Command {
     /// Serve the page and the realtime WebSocket.
     Serve(ServeArgs),
+    /// Make a key: prints it, once, and the line for the file that --keys names.
+    Key {
+        /// Whose it is: letters, digits, - and _.
+        name: String,
+    },
     /// Draw a video offline, from a first frame, prompts and an action script.
     Generate(GenerateArgs),
     /// Say what a model directory holds and what it takes to run it.
@@ -73,21 +83,19 @@ impl WorldArgs {
 pub struct ServeArgs {
     #[command(flatten)]
     pub world: WorldArgs,
-    /// The address to listen on. There are no keys yet: anyone who can reach it can use it.
+    /// The address to listen on. Any but this machine's own asks for --keys, or --insecure.
     #[arg(long, default_value = "127.0.0.1")]
     pub host: IpAddr,
     /// The port to listen on; 0: any that is free.
     #[arg(long, default_value_t = 30000)]
     pub port: u16,
-    /// Sessions that run at once.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub sessions: u16,
-    /// Memory for all sessions together: 512M, 8G.
-    #[arg(long, value_name = "BYTES", default_value = "8G", value_parser = bytes)]
-    pub memory: u64,
     /// Write what every stage did when, for ui.perfetto.dev or chrome://tracing: a JSON file of 128 MiB at most.
     #[arg(long, value_name = "FILE")]
     pub trace_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: AccessArgs,
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 #[derive(Debug, Args)]
@@ -149,20 +157,6 @@ fn switch(text: &str) -> Result<Switch, String> {
     Ok(Switch { chunk, text: text.trim().to_owned() })
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: u64 = match text[number.len()..].to_ascii_uppercase().as_str() {
-        "" | "B" => 1,
-        "K" | "KB" | "KIB" => 1 << 10,
-        "M" | "MB" | "MIB" => 1 << 20,
-        "G" | "GB" | "GIB" => 1 << 30,
-        "T" | "TB" | "TIB" => 1 << 40,
-        _ => return Err("a number and one of K, M, G, T".into()),
-    };
-    let number: u64 = number.parse().map_err(|_| "a whole number and one of K, M, G, T".to_owned())?;
-    number.checked_mul(unit).ok_or_else(|| "more bytes than can be counted".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,16 +165,6 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn memory_is_a_number_with_a_unit() {
-        assert_eq!(bytes("8G"), Ok(8 << 30));
-        assert_eq!(bytes("512MiB"), Ok(512 << 20));
-        assert_eq!(bytes("1000"), Ok(1000));
-        for bad in ["", "G", "1.5G", "-1G", "8X", "99999999999T"] {
-            assert!(bytes(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -1,22 +1,25 @@
-//! Routes: the socket, what the world is, its gallery, the page, and those of `status.rs`.
+//! Routes: the socket, tokens, what the world is, its gallery, the page, and those of `status.rs`.
 //!
 //! The page is embedded; a dev build reads it from disk at every request, so a reload shows an edit.
 
+use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
-use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use rust_embed::RustEmbed;
 use serde_json::json;
 use tracing::Instrument;
 
-use crate::App;
+use crate::access::http::Visitor;
 use crate::realtime::socket::serve_client;
 use crate::status::{self, choices, loading};
+use crate::{App, access};
 
 /// The page. Absent while the workspace has none: then there is none.
 #[derive(RustEmbed)]
@@ -25,15 +28,19 @@ use crate::status::{self, choices, loading};
 struct WebUi;
 
 pub(crate) fn router(app: App) -> Router {
+    let keyed = status::inside().route_layer(from_fn_with_state(app.clone(), access::http::need_key));
     Router::new()
+        .merge(keyed)
         .route("/v1/realtime_video", get(upgrade))
         .route("/v1/realtime_video/generate", get(upgrade))
         .merge(status::routes())
+        .route("/v1/tokens", post(access::http::mint).layer(DefaultBodyLimit::max(TOKEN_WISH_BYTES_MAX)))
         .route("/models", get(models))
         .route("/v1/models", get(models))
         .route("/v1/gallery", get(gallery))
         .route("/v1/gallery/{name}", get(gallery_picture))
         .fallback(page)
+        .layer(from_fn_with_state(app.clone(), access::http::check_host))
         .with_state(app)
 }
 
@@ -41,11 +48,24 @@ pub(crate) fn router(app: App) -> Router {
 /// a bound a stalled reader could have any number.
 const WRITE_BUFFER_BYTES_MAX: usize = 512 << 20;
 
-async fn upgrade(State(app): State<App>, upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>) -> Response {
+/// Two numbers and their names.
+const TOKEN_WISH_BYTES_MAX: usize = 4096;
+
+async fn upgrade(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         // As the reference: to everything but a WebSocket, this is not here.
         Err(_) => return not_found("this is a WebSocket: connect with ws://"),
+    };
+    let visitor = match Visitor::at_the_door(&app.door, peer, &headers, &uri) {
+        Ok(visitor) => visitor,
+        Err(denied) => return denied.into_response(),
     };
     let Ok(place) = app.connections.clone().try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many connections").into_response();
@@ -57,7 +77,7 @@ async fn upgrade(State(app): State<App>, upgrade: Result<WebSocketUpgrade, WebSo
         .on_upgrade(move |socket| {
             let span = tracing::info_span!("session", id = tracing::field::Empty);
             async move {
-                serve_client(socket, app).await;
+                serve_client(socket, app, visitor).await;
                 drop(place);
             }
             .instrument(span)

@@ -3,6 +3,7 @@
 //! [`serve`] is the whole server: it listens at once, says that it is loading until the world is there, and returns when it
 //! is told to stop, when the world cannot be loaded, or when the engine has come to an end it should not have.
 
+pub mod access;
 pub mod action_script;
 pub mod animation;
 pub mod config;
@@ -20,9 +21,10 @@ mod smoke;
 mod status;
 pub mod trace;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use axum::serve::ListenerExt;
@@ -30,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{debug, info};
 
+use access::door::Door;
 use engine::Engine;
 use observe::Observer;
 use trace::Trace;
@@ -50,10 +53,14 @@ pub struct Limits {
     pub write_deadline: Duration,
     /// Sockets, running or not.
     pub connections: usize,
+    /// Of those, from one address.
+    pub connections_per_address: usize,
     /// The longest message a client may send: a large photograph and a prompt.
     pub message_bytes: usize,
     /// Where to write what every stage did when; it has a bound of its own.
     pub trace_file: Option<PathBuf>,
+    /// Who may enter.
+    pub access: access::Policy,
 }
 
 impl Default for Limits {
@@ -64,8 +71,10 @@ impl Default for Limits {
             busy_wait: Duration::from_secs(1),
             write_deadline: Duration::from_secs(10),
             connections: 2048,
+            connections_per_address: 256,
             message_bytes: 32 << 20,
             trace_file: None,
+            access: access::Policy::default(),
         }
     }
 }
@@ -81,6 +90,7 @@ struct App {
     seats: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     observer: Arc<Observer>,
+    door: Arc<Door>,
     stop: watch::Receiver<bool>,
     /// Held by every connection: when the last is dropped, all have said goodbye.
     _present: mpsc::Sender<()>,
@@ -109,6 +119,7 @@ pub async fn serve(
         engine,
         seats: Arc::new(Semaphore::new(limits.sessions)),
         connections: Arc::new(Semaphore::new(limits.connections)),
+        door: Arc::new(Door::new(limits.access.clone(), limits.connections_per_address, Instant::now())?),
         limits: Arc::new(limits),
         observer,
         stop: stop.clone(),
@@ -124,7 +135,8 @@ pub async fn serve(
     let stopped = async move {
         let _ = told.wait_for(|&stop| stop).await;
     };
-    let mut http = tokio::spawn(axum::serve(listener, http::router(app)).with_graceful_shutdown(stopped).into_future());
+    let router = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let mut http = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopped).into_future());
 
     let ended_early = tokio::select! {
         () = shutdown => false,

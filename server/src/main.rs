@@ -8,6 +8,8 @@ use pipeline::lingbot::LingBot;
 use pipeline::model_dir::ModelDir;
 use pipeline::testcard::Testcard;
 use pipeline::world::World;
+use server::access::keys::new_key;
+use server::access::{Entry, without_secrets};
 use server::config::{Cli, Command, GenerateArgs, InspectArgs, ServeArgs, Source, WorldArgs};
 use server::{Limits, offline, pocket};
 use tokio::net::TcpListener;
@@ -16,9 +18,10 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(without_secrets(filter)).with_writer(std::io::stderr).init();
     let done = match cli.command {
         Command::Serve(args) => serve(args),
+        Command::Key { name } => key(&name),
         Command::Generate(args) => generate(args),
         Command::Inspect(args) => inspect(&args),
     };
@@ -33,12 +36,7 @@ fn main() -> ExitCode {
 
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
     compute_on(&args.world)?;
-    let limits = Limits {
-        sessions: usize::from(args.sessions),
-        memory_bytes: args.memory,
-        trace_file: args.trace_file,
-        ..Limits::default()
-    };
+    let limits = Limits { trace_file: args.trace_file, ..args.limits.limits(args.access.policy(args.host)?) };
     // They encode frames, beside a model that wants the same cores: tokio's default of 512 would bury it.
     let encoders = std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -48,6 +46,9 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("listening on {}:{}", args.host, args.port))?;
         println!("causeway: http://{}/", listener.local_addr()?);
+        if matches!(limits.access.entry, Entry::Everybody) {
+            tracing::warn!("--insecure: whoever can reach this address may use this server");
+        }
         let source = args.world.source();
         server::serve(listener, Box::new(move || load(&source)), limits, interrupted()?).await
     });
@@ -67,6 +68,16 @@ fn interrupted() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// On standard output two lines and nothing else, for scripts; what they are is said beside it.
+fn key(name: &str) -> anyhow::Result<()> {
+    let (key, line) = new_key(name)?;
+    eprintln!("The key of {name}; it is stored nowhere and cannot be shown again:");
+    println!("{key}");
+    eprintln!("The line for the file that `causeway serve --keys FILE` reads:");
+    println!("{line}");
+    Ok(())
 }
 
 fn generate(args: GenerateArgs) -> anyhow::Result<()> {

@@ -50,7 +50,7 @@ impl Running {
     async fn status(&self) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");
-        stream.write_all(b"GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await.expect("sent");
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");
         answer.split(' ').nth(1).expect("a status").to_owned()
@@ -185,6 +185,61 @@ async fn when_memory_is_taken_the_next_session_waits_and_is_then_told_so() {
     // Not before the engine has noticed: the wait covers it.
     let mut third = server.client(TWO_CHUNKS).await;
     assert_eq!(told(&mut third).await.last().map(String::as_str), Some("close 1000"));
+}
+
+/// At the level where every library says what it reads and writes, of a key in each place where one may stand.
+#[tokio::test]
+async fn no_key_is_ever_logged() {
+    use std::sync::Mutex;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    struct Log;
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            LOG.lock().expect("no writer panics").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let levels = crate::access::without_secrets(tracing_subscriber::EnvFilter::new("trace"));
+    let _ = tracing_subscriber::fmt().with_env_filter(levels).with_ansi(false).with_writer(|| Log).try_init();
+
+    let (good, line) = crate::access::keys::new_key("alice").expect("a name");
+    let (wrong, _) = crate::access::keys::new_key("alice").expect("a name");
+    let keys = crate::access::keys::Keys::parse(&line, Default::default()).expect("a key");
+    let access = crate::access::Policy { entry: crate::access::Entry::Keys(keys), ..Default::default() };
+    let server = start(testcard(), Limits { access, ..Limits::default() }).await;
+    let ask = async |path: &str, header: &str, then: &[u8]| {
+        let mut stream = TcpStream::connect(server.address).await.expect("it listens");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
+        stream.write_all(&[head.as_bytes(), then].concat()).await.expect("sent");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer[..12]).into_owned()
+    };
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (key, status) in [(&good, "HTTP/1.1 200"), (&wrong, "HTTP/1.1 401")] {
+        assert_eq!(ask(&format!("/server_info?key={key}"), "Connection: close\r\n", b"").await, status);
+        let header = format!("Connection: close\r\nAuthorization: Bearer {key}\r\n");
+        assert_eq!(ask("/server_info", &header, b"").await, status);
+        let init =
+            message(&format!(r#"{{"type":"init","prompt":"p","size":"32x24","max_chunks":1,"api_key":"{key}"}}"#));
+        // One masked frame of fewer than 126 bytes, and then a close.
+        let frame = [&[0x82, 0x80 | init.len() as u8, 0, 0, 0, 0], &init[..], &[0x88, 0x80, 0, 0, 0, 0]].concat();
+        assert!(init.len() < 126);
+        assert_eq!(ask("/v1/realtime_video", upgrade, &frame).await, "HTTP/1.1 101");
+    }
+    let log = String::from_utf8_lossy(&LOG.lock().expect("no writer panics")).into_owned();
+    assert!(log.contains("denied") && log.contains("this key is not known here"), "nothing was logged: {log}");
+    for key in [&good, &wrong] {
+        assert!(!log.contains(key.as_str()), "{log}");
+        let hexadecimal: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert!(!log.to_lowercase().contains(&hexadecimal), "a frame, as its bytes: {log}");
+        assert!(!log.contains(format!("{:?}", key.as_bytes()).trim_matches(['[', ']'])), "a frame, as a list: {log}");
+    }
 }
 
 #[tokio::test]

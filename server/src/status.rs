@@ -13,11 +13,17 @@ use serde_json::{Value, json};
 use crate::App;
 use crate::metrics::{CONTENT_TYPE, Levels};
 
+/// For everybody: a load balancer asks without a key.
 pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/liveness", get(|| async { Json(json!({ "status": "ok" })) }))
         .route("/health", get(health))
         .route("/ready", get(health))
+}
+
+/// What tells of others: where keys are needed, with a key.
+pub(crate) fn inside() -> Router<App> {
+    Router::new()
         .route("/server_info", get(server_info))
         .route("/v1/realtime_video/sessions", get(sessions))
         .route("/metrics", get(metrics))

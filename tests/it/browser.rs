@@ -8,6 +8,8 @@ use std::time::Duration;
 use pipeline::lingbot::LingBot;
 use pipeline::testcard::{Reading, Testcard, prompt_hash, read};
 use pipeline::world::{Cancel, ChunkInput, Init, Keys, Picture, Size, World};
+use server::access::keys::{self, KeyLimits, new_key};
+use server::access::{Entry, Policy};
 use server::{Limits, LoadWorld, serve};
 use tests::browser::Browser;
 use tokio::net::TcpListener;
@@ -31,13 +33,17 @@ async fn pocket_server() -> Running {
 }
 
 async fn server_of(load: LoadWorld) -> Running {
+    limited(load, Limits::default()).await
+}
+
+async fn limited(load: LoadWorld, limits: Limits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
         let _ = stopped.await;
     };
-    let ended = tokio::spawn(serve(listener, load, Limits::default(), shutdown));
+    let ended = tokio::spawn(serve(listener, load, limits, shutdown));
     Running { url, stop, ended }
 }
 
@@ -209,4 +215,24 @@ fn drawn_by_the_world(size: Size, reading: Reading) -> anyhow::Result<Vec<u8>> {
 async fn stop(server: Running) -> anyhow::Result<()> {
     server.stop.send(()).expect("the server runs until it is told to stop");
     tokio::time::timeout(Duration::from_secs(20), server.ended).await??
+}
+
+#[tokio::test]
+async fn a_page_whose_address_ends_in_a_key_shows_it_to_a_server_that_asks_for_one() -> anyhow::Result<()> {
+    let (key, line) = new_key("visitor")?;
+    let access = Policy { entry: Entry::Keys(keys::Keys::parse(&line, KeyLimits::default())?), ..Policy::default() };
+    let load: LoadWorld = Box::new(|| Ok(Box::new(Testcard::new(CHUNK_TIME)) as Box<dyn World>));
+    let server = limited(load, Limits { access, ..Limits::default() }).await;
+    let mut browser = Browser::launch().await?;
+    open_and_start(&mut browser, &format!("{}#key={key}", server.url), "jpeg").await?;
+    browser.until("causeway.framesShown > 0").await?;
+    // Another address, or the browser would only move within the page.
+    browser.navigate("about:blank").await?;
+    browser.navigate(&server.url).await?;
+    browser.until("window.causeway?.phase === 'ready'").await?;
+    browser.click("#start").await?;
+    browser.until("document.body.innerText.includes('a key is needed')").await?;
+    drop(browser);
+    server.stop.send(()).expect("it runs");
+    server.ended.await?
 }

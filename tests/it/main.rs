@@ -2,6 +2,7 @@
 //!
 //! A test of the wire is named after the sentence it proves; its number in the conformance list stands in its comment.
 
+mod access;
 mod browser;
 mod golden;
 mod lifecycle;

@@ -18,6 +18,9 @@ const DECODING_MAX = 64;
 
 const URL_OF_VIDEO = `${location.protocol.replace("http", "ws")}//${location.host}/v1/realtime_video`;
 
+/** For a server that asks for one: what stands in the address after `#key=`, which a browser sends to nobody. */
+const KEY = new URLSearchParams(location.hash.slice(1)).get("key");
+
 /**
  * @typedef {{ bitmap: ImageBitmap, chunk: number, eventId: number | null }} Frame
  * @typedef {{ id: number, connection: Connection, playback: Playback<Frame>, stats: import("./protocol.js").Stats | null,
@@ -153,7 +156,7 @@ async function start() {
   const now = performance.now();
   latency.begin();
   controls.begin(now);
-  const mine = begin(id, init({ ...values, firstFrame: picture, fps: card.fps }));
+  const mine = begin(id, init({ ...values, firstFrame: picture, fps: card.fps, key: KEY }));
   session = mine;
   panel.promptInUse(values.prompt, "");
   panel.focusStage();

@@ -25,9 +25,9 @@ const QUALITY = 92;
 /**
  * The first message of a session.
  * @param {{ prompt: string, firstFrame: Uint8Array | null, size: Size, fps: number, seed: number,
- *   format: "jpeg" | "webp" | "raw" }} start
+ *   format: "jpeg" | "webp" | "raw", key?: string | null }} start
  */
-export function init({ prompt, firstFrame, size, fps, seed, format }) {
+export function init({ prompt, firstFrame, size, fps, seed, format, key }) {
   return {
     type: "init",
     prompt,
@@ -38,6 +38,7 @@ export function init({ prompt, firstFrame, size, fps, seed, format }) {
     realtime_output_format: format,
     realtime_output_pacing: true,
     output_compression: format === "raw" ? undefined : QUALITY,
+    api_key: key ?? undefined,
   };
 }
 

@@ -100,6 +100,7 @@ test("what is sent has the reference's shape", () => {
     type: "init", prompt: "p", first_frame: bytes(3), size: "96x64", fps: 16, seed: 7,
     realtime_output_format: "raw", realtime_output_pacing: true,
   });
+  assert.equal(decode(encode(init({ ...start, key: "cwk_1" }))).api_key, "cwk_1");
   const encoded = decode(encode(init({ ...start, firstFrame: null, format: "webp" })));
   assert.ok(!("first_frame" in encoded) && encoded.output_compression > 0);
   assert.deepEqual(keysEvent(3, [{ actions: ["w"], at: 10.6 }, { actions: [], at: 20 }]), {

@@ -101,6 +101,11 @@ impl Opening {
     }
 }
 
+/// The key or token in an init, whatever else stands in it: somebody who may not enter hears of that first.
+pub fn api_key(bytes: &[u8]) -> Result<Option<String>, Refusal> {
+    Fields::decode(bytes)?.text("api_key")
+}
+
 /// As the reference's.
 const SEED: i64 = 42;
 
@@ -113,7 +118,10 @@ fn first_frame(fields: &mut Fields) -> Result<Option<Vec<u8>>, Refusal> {
     };
     let scheme = text.get(..8).unwrap_or(&text).to_ascii_lowercase();
     if scheme.starts_with("http://") || scheme.starts_with("https://") {
-        return Err(refuse("first_frame", "this server fetches no URLs: send the picture's bytes"));
+        return Err(refuse(
+            "first_frame",
+            "this server fetches no URLs, so that nobody can send it to places only it can reach: send the picture's bytes",
+        ));
     }
     let data = text.strip_prefix("data:image").and_then(|rest| rest.split_once(";base64,"));
     let (_, data) = data.ok_or_else(|| refuse("first_frame", FIRST_FRAME_FORMS))?;

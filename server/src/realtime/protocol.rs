@@ -9,6 +9,7 @@ use bytes::Bytes;
 use pipeline::world::{Refusal, Timings};
 use serde::Serialize;
 
+use crate::access::Denied;
 use crate::images::{Batch, Output};
 
 /// A payload from this size on follows its header as a message of its own, uncopied.
@@ -69,6 +70,10 @@ impl ClientError {
     pub fn busy() -> ClientError {
         let content = "another realtime session is already active".to_owned();
         ClientError { content, code: "session_busy", details: None }
+    }
+
+    pub fn denied(denied: Denied) -> ClientError {
+        ClientError { content: denied.to_string(), code: denied.code(), details: None }
     }
 
     pub fn failed(message: &str) -> ClientError {

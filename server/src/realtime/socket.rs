@@ -21,6 +21,9 @@ use super::event::{EVENT_BYTES_MAX, Event};
 use super::init::Opening;
 use super::protocol::{self, ChunkLabel, ClientError, Close, Costs, Sums};
 use super::session::{CREDIT, Input, InvalidMessages, Output, Session, text_message};
+use crate::access::Denied;
+use crate::access::door::Lease;
+use crate::access::http::Visitor;
 use crate::engine::{Chunk, Command, Engine, Open, OpenError};
 use crate::observe::{LiveSession, chunk_span};
 use crate::{App, images};
@@ -33,11 +36,11 @@ pub const EVENTS_WAITING: usize = 256;
 const BUSY_RETRY: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// From the upgrade to the last byte.
-pub(crate) async fn serve_client(socket: WebSocket, app: App) {
+pub(crate) async fn serve_client(socket: WebSocket, app: App, mut visitor: Visitor) {
     let id = uuid::Uuid::new_v4().simple().to_string();
     tracing::Span::current().record("id", &id);
     let mut connection = Connection::new(socket, &app);
-    let close = serve_until_close(&mut connection, &app, &id).await;
+    let close = serve_until_close(&mut connection, &app, &mut visitor, &id).await;
     app.observer.closed(close.as_ref());
     match &close {
         Some(Close { code, reason }) => info!(code, reason, "closing"),
@@ -47,17 +50,28 @@ pub(crate) async fn serve_client(socket: WebSocket, app: App) {
 }
 
 /// Why to close; `None` if the client already did.
-async fn serve_until_close(connection: &mut Connection, app: &App, id: &str) -> Option<Close> {
+async fn serve_until_close(connection: &mut Connection, app: &App, visitor: &mut Visitor, id: &str) -> Option<Close> {
     let mut invalid = InvalidMessages::none(Instant::now());
     loop {
-        let refusal = match connection.hear().await {
+        let heard = tokio::select! {
+            heard = connection.hear() => heard,
+            denied = visitor.said_nothing() => return Some(turn_away(connection, denied)),
+        };
+        let refusal = match heard {
             Heard::End(close) => return close,
             Heard::Text => text_message(),
-            Heard::Binary(init) => match begin(connection, app, init).await {
-                Begun::Running(running) => return running.run(connection, app, id).await,
-                Begun::End(close) => return close,
-                Begun::Refused(refusal) => refusal,
-            },
+            Heard::Binary(init) => {
+                // Held until the session is over.
+                let _lease = match admit(visitor, &init).await {
+                    Ok(lease) => lease,
+                    Err(denied) => return Some(turn_away(connection, denied)),
+                };
+                match begin(connection, app, init).await {
+                    Begun::Running(running) => return running.run(connection, app, id).await,
+                    Begun::End(close) => return close,
+                    Begun::Refused(refusal) => refusal,
+                }
+            }
         };
         debug!(%refusal, "init refused");
         connection.tell(&ClientError::invalid_init(refusal));
@@ -65,6 +79,24 @@ async fn serve_until_close(connection: &mut Connection, app: &App, id: &str) -> 
             return Some(Close::FLOOD);
         }
     }
+}
+
+/// Somebody who showed nothing at the door shows it in the init, and all else in it is read only after that.
+async fn admit(visitor: &mut Visitor, init: &Bytes) -> Result<Lease, Denied> {
+    let api_key = match visitor.has_shown_a_key() {
+        true => None,
+        false => {
+            let init = init.clone();
+            // An init that cannot be read has no key in it.
+            off_the_loop(move || super::init::api_key(&init)).await.ok().flatten()
+        }
+    };
+    visitor.begin_session(api_key)
+}
+
+fn turn_away(connection: &Connection, denied: Denied) -> Close {
+    connection.tell(&ClientError::denied(denied));
+    Close { code: 1008, reason: denied.close_reason() }
 }
 
 enum Begun {

@@ -1,0 +1,205 @@
+//! The door as HTTP sees it: which headers are asked, how a no is said, and the page's server's way to a token.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::Denied;
+use super::address::Address;
+use super::door::{Connected, Door, Lease, Pass, TOKEN_LIFE, TOKEN_LIFE_MAX};
+use crate::App;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Denied::NoKey | Denied::WrongKey | Denied::Expired => StatusCode::UNAUTHORIZED,
+            Denied::NotAKey | Denied::Origin | Denied::Host => StatusCode::FORBIDDEN,
+            _ => StatusCode::TOO_MANY_REQUESTS,
+        };
+        let mut response = (status, self.to_string()).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        if let Some(wait) = self.wait() {
+            headers.insert(header::RETRY_AFTER, super::whole_seconds(wait).into());
+        }
+        response
+    }
+}
+
+/// For every route.
+pub(crate) async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
+    match app.door.check_host(text(request.headers(), &header::HOST)) {
+        Ok(()) => next.run(request).await,
+        Err(denied) => denied.into_response(),
+    }
+}
+
+/// For what is nobody's business but the operator's: a key, where there are keys.
+pub(crate) async fn need_key(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match knock(&app.door, peer, request.headers(), request.uri()) {
+        (_, Ok(_pass)) => next.run(request).await,
+        (address, Err(denied)) => refused(address, denied).into_response(),
+    }
+}
+
+/// Who comes, and what they show in the header or the URL.
+fn knock(door: &Door, peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> (Address, Result<Pass, Denied>) {
+    let forwarded = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let address = door.address(peer.ip(), forwarded.collect::<Vec<_>>().into_iter());
+    let bearer = text(headers, &header::AUTHORIZATION).and_then(|value| {
+        let (scheme, credentials) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(credentials.trim())
+    });
+    // No byte of a key or a token needs an escape in a URL, so there is none to undo.
+    let query = || uri.query()?.split('&').find_map(|pair| pair.strip_prefix("key="));
+    (address, door.enter(address, bearer.or_else(query), Instant::now()))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    // What is not text is nobody's name and no page's origin; but it is there.
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+}
+
+/// One line for each no, without what was shown.
+fn refused(address: Address, denied: Denied) -> Denied {
+    tracing::info!(%address, code = denied.code(), why = %denied, "denied");
+    denied
+}
+
+/// Somebody at the realtime socket.
+pub(crate) struct Visitor {
+    door: Arc<Door>,
+    address: Address,
+    /// `None`: to be shown in the first message.
+    pass: Option<Pass>,
+    show_by: Instant,
+    _connected: Connected,
+}
+
+impl Visitor {
+    /// Before the upgrade. A browser cannot send the header and need not put a key in a URL, so nothing is no wrong key.
+    pub(crate) fn at_the_door(
+        door: &Arc<Door>,
+        peer: SocketAddr,
+        headers: &HeaderMap,
+        uri: &Uri,
+    ) -> Result<Visitor, Denied> {
+        let (address, entered) = knock(door, peer, headers, uri);
+        let admitted = || {
+            door.check_origin(text(headers, &header::ORIGIN), text(headers, &header::HOST))?;
+            let pass = match entered {
+                Err(Denied::NoKey) => None,
+                entered => Some(entered?),
+            };
+            let show_by = Instant::now() + door.key_within();
+            Ok(Visitor { door: door.clone(), address, pass, show_by, _connected: door.connect(address)? })
+        };
+        admitted().map_err(|denied| refused(address, denied))
+    }
+
+    /// Begin a session on the account of whoever this is; `api_key` is read from their init if they showed nothing before.
+    pub(crate) fn begin_session(&mut self, api_key: Option<String>) -> Result<Lease, Denied> {
+        let pass = match self.pass.take() {
+            Some(pass) => Ok(pass),
+            None => self.door.enter(self.address, api_key.as_deref(), Instant::now()),
+        };
+        let begun = pass.and_then(|pass| {
+            let lease = self.door.begin_session(&pass);
+            self.pass = Some(pass);
+            lease
+        });
+        begun.map_err(|denied| refused(self.address, denied))
+    }
+
+    pub(crate) fn has_shown_a_key(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    /// Returns when somebody who has shown nothing has had time enough.
+    pub(crate) async fn said_nothing(&self) -> Denied {
+        if self.has_shown_a_key() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep_until(self.show_by.into()).await;
+        refused(self.address, Denied::NoKey)
+    }
+}
+
+/// What a token should allow; all of it may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wish {
+    /// Seconds.
+    expires_in: u64,
+    sessions: u64,
+}
+
+impl Wish {
+    /// By hand, so that a mistake is told with its field.
+    fn read(body: &[u8], sessions_max: usize) -> Result<Wish, String> {
+        let mut wish = Wish { expires_in: TOKEN_LIFE.as_secs(), sessions: 1 };
+        let fields: serde_json::Map<String, Value> = match body {
+            [] => return Ok(wish),
+            body => serde_json::from_slice(body).map_err(|error| format!("the body must be a JSON object: {error}"))?,
+        };
+        for (name, value) in fields {
+            let (place, most) = match name.as_str() {
+                "expires_in" => (&mut wish.expires_in, TOKEN_LIFE_MAX.as_secs()),
+                "sessions" => (&mut wish.sessions, sessions_max as u64),
+                _ => return Err(format!("{name:?} is none of expires_in and sessions")),
+            };
+            let number = value.as_u64().filter(|number| (1..=most).contains(number));
+            *place = number.ok_or_else(|| format!("{name} must be a whole number, 1 to {most}"))?;
+        }
+        Ok(wish)
+    }
+}
+
+/// `POST /v1/tokens`, with a key: a token for a browser.
+pub(crate) async fn mint(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if !app.door.has_keys() {
+        return (StatusCode::NOT_FOUND, "this server asks for no key, so there are no tokens").into_response();
+    }
+    let key = match knock(&app.door, peer, &headers, &uri) {
+        (_, Ok(Pass::Key(key))) => key,
+        // Or one token would be good for ever.
+        (address, Ok(_)) => return refused(address, Denied::NotAKey).into_response(),
+        (address, Err(denied)) => return refused(address, denied).into_response(),
+    };
+    let wish = match Wish::read(&body, key.limits.sessions) {
+        Ok(wish) => wish,
+        Err(reason) => return (StatusCode::BAD_REQUEST, reason).into_response(),
+    };
+    match app.door.mint(&key, Duration::from_secs(wish.expires_in), wish.sessions as usize, Instant::now()) {
+        Ok(token) => {
+            let body = json!({ "token": token, "expires_in": wish.expires_in, "sessions": wish.sessions });
+            ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "no token made");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The bounds an operator chooses, as flags. What each is by default stands in [`Limits`], and `--help` prints it from there.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::{Limits, access};
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Sessions that run at once.
+    #[arg(long, value_name = "N", default_value_t = usual().sessions as u16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub sessions: u16,
+    /// Memory for all sessions together: 512M, 8G.
+    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().memory_bytes))]
+    pub memory: ByteSize,
+    /// How long a session waits for a place before it is told that there is none.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().busy_wait))]
+    pub busy_wait: Seconds,
+    /// How long a client may take to take a message before it is dropped.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().write_deadline))]
+    pub write_deadline: Seconds,
+    /// Sockets, with a session or without.
+    #[arg(long, value_name = "N", default_value_t = usual().connections as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections: u32,
+    /// Of those, from one address, or from one /64 network of version 6.
+    #[arg(long, value_name = "N", default_value_t = usual().connections_per_address as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections_per_address: u32,
+    /// The longest message a client may send.
+    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().message_bytes as u64))]
+    pub message_bytes: ByteSize,
+}
+
+fn usual() -> Limits {
+    Limits::default()
+}
+
+impl LimitArgs {
+    pub fn limits(&self, access: access::Policy) -> Limits {
+        Limits {
+            trace_file: None,
+            sessions: usize::from(self.sessions),
+            memory_bytes: self.memory.0,
+            busy_wait: self.busy_wait.0,
+            write_deadline: self.write_deadline.0,
+            connections: self.connections as usize,
+            connections_per_address: self.connections_per_address as usize,
+            message_bytes: usize::try_from(self.message_bytes.0).unwrap_or(usize::MAX),
+            access,
+        }
+    }
+}
+
+/// Written as a number and a unit: 512M, 8G.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+const UNITS: [(char, u32); 4] = [('T', 40), ('G', 30), ('M', 20), ('K', 10)];
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = |&&(_, shift): &&(char, u32)| self.0 > 0 && self.0.is_multiple_of(1 << shift);
+        match UNITS.iter().find(whole) {
+            Some((unit, shift)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ByteSize, String> {
+        let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = text[number.len()..].to_ascii_uppercase();
+        let named = |letter: char| [format!("{letter}"), format!("{letter}B"), format!("{letter}IB")].contains(&unit);
+        let shift = match UNITS.iter().find(|(letter, _)| named(*letter)) {
+            Some(&(_, shift)) => shift,
+            None if unit.is_empty() || unit == "B" => 0,
+            None => return Err("a number and one of K, M, G, T".into()),
+        };
+        let number: u64 = number.parse().map_err(|_| "a whole number and one of K, M, G, T".to_owned())?;
+        number.checked_mul(1 << shift).map(ByteSize).ok_or_else(|| "more bytes than can be counted".into())
+    }
+}
+
+/// A day, at most: what waits longer waits for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds(pub Duration);
+
+const SECONDS_MAX: f64 = 86_400.0;
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.as_secs_f64())
+    }
+}
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Seconds, String> {
+        let seconds: Option<f64> = text.parse().ok();
+        let seconds = seconds.filter(|seconds| (0.0..=SECONDS_MAX).contains(seconds));
+        seconds.map(|seconds| Seconds(Duration::from_secs_f64(seconds))).ok_or_else(|| "0 to 86400 seconds".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_a_number_with_a_unit() {
+        let bytes = |text: &str| text.parse::<ByteSize>().map(|size| size.0);
+        assert_eq!(bytes("8G"), Ok(8 << 30));
+        assert_eq!(bytes("512MiB"), Ok(512 << 20));
+        assert_eq!(bytes("3kb"), Ok(3 << 10));
+        assert_eq!(bytes("7b"), Ok(7));
+        assert_eq!(bytes("1000"), Ok(1000));
+        for bad in ["", "G", "1.5G", "-1G", "8X", "8GG", "8I", "8iB", "99999999999T"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_as_a_default_is_read_as_the_same() {
+        for bytes in [0, 1, 1000, 1024, 1025, 32 << 20, 8 << 30, 3 << 40, u64::MAX] {
+            let text = ByteSize(bytes).to_string();
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+        }
+        assert_eq!(ByteSize(8 << 30).to_string(), "8G");
+        for millis in [0, 50, 1000, 10_000, 1500] {
+            let text = Seconds(Duration::from_millis(millis)).to_string();
+            assert_eq!(text.parse(), Ok(Seconds(Duration::from_millis(millis))), "{text}");
+        }
+        assert_eq!(Seconds(Duration::from_secs(10)).to_string(), "10");
+        for bad in ["", "-1", "inf", "NaN", "86401", "1s"] {
+            assert!(bad.parse::<Seconds>().is_err(), "{bad}");
+        }
+    }
+}
