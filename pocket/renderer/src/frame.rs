@@ -34,7 +34,8 @@ impl<'a> Renderer<'a> {
     /// `samples` rays a pixel, 1 or more. The region must have been made for the poses that will be drawn.
     pub fn new(world: &'a World, region: &'a Region, lens: Intrinsics, samples: usize) -> Renderer<'a> {
         // One sample is the middle; more follow the R2 sequence, which any number of points fills evenly.
-        let r2 = |n: usize| [0.754_877_666_246_692_7, 0.569_840_290_998_053_3].map(|k: f64| (0.5 + k * n as f64).fract());
+        let r2 =
+            |n: usize| [0.754_877_666_246_692_7, 0.569_840_290_998_053_3].map(|k: f64| (0.5 + k * n as f64).fract());
         Renderer { world, region, lens, samples: (0..samples.max(1)).map(r2).collect() }
     }
 
@@ -201,7 +202,8 @@ impl<'a> Renderer<'a> {
         let (bx, by) = ((part.x / CELL_M) as i32 + ci, (part.y / CELL_M) as i32 + cj);
         let house = bits(self.world.seed, bx, by, 100) as i32;
         let lot = unit(self.world.seed, u as i32 + 1000 * side, v as i32, house as u32 & 0xffff);
-        let glass = self.world.sky.haze(light, v3(-n.x, -n.y, 0.0)).mix(light.zenith, 0.5) * 0.45 + v3(0.02, 0.03, 0.05);
+        let glass =
+            self.world.sky.haze(light, v3(-n.x, -n.y, 0.0)).mix(light.zenith, 0.5) * 0.45 + v3(0.02, 0.03, 0.05);
         if lot > 0.52 {
             return (wall * 0.1, glass);
         }
@@ -217,7 +219,14 @@ impl<'a> Renderer<'a> {
     fn water(&self, p: V3, d: V3) -> V3 {
         let World { light, sky, palette, terrain, seed, look, .. } = self.world;
         let depth = terrain.water - self.bed(p);
-        let wobble = |salt| noise(*seed, (p.x + self.region.corner[0] as f32 * CELL_M) * 0.35, (p.y + self.region.corner[1] as f32 * CELL_M) * 0.35, salt) - 0.5;
+        let wobble = |salt| {
+            noise(
+                *seed,
+                (p.x + self.region.corner[0] as f32 * CELL_M) * 0.35,
+                (p.y + self.region.corner[1] as f32 * CELL_M) * 0.35,
+                salt,
+            ) - 0.5
+        };
         if look.biome == Biome::Volcano {
             // Lava: bright where it is deep and hot, crusted in patches.
             let crust = smooth(-0.1, 0.25, wobble(110) + 0.5 * wobble(111));
@@ -231,7 +240,9 @@ impl<'a> Renderer<'a> {
         let mirrored = v3(d.x + 0.03 * wobble(112), d.y + 0.03 * wobble(113), -d.z).unit();
         let from = p + v3(0.0, 0.0, 0.02);
         let reflected = match self.region.trace(from, mirrored, MIRROR_M) {
-            Some(hit) => sky.haze(light, mirrored).mix(self.shade(from + mirrored * hit.t, mirrored, &hit, false), light.clear(hit.t)),
+            Some(hit) => sky
+                .haze(light, mirrored)
+                .mix(self.shade(from + mirrored * hit.t, mirrored, &hit, false), light.clear(hit.t)),
             None => sky.colour(light, mirrored),
         };
         let grazing = 1.0 - d.z.abs();

@@ -125,7 +125,14 @@ impl Landmark {
                 for band in 0..4 {
                     let (lo, hi) = (band as f32 * 3.4, band as f32 * 3.4 + 3.4);
                     let material = if band % 2 == 0 { White } else { Red };
-                    b.frustum(material, 0, o, [if band == 0 { -3.0 } else { lo }, hi], 2.6 - 0.3 * band as f32, 2.3 - 0.3 * band as f32);
+                    b.frustum(
+                        material,
+                        0,
+                        o,
+                        [if band == 0 { -3.0 } else { lo }, hi],
+                        2.6 - 0.3 * band as f32,
+                        2.3 - 0.3 * band as f32,
+                    );
                 }
                 b.frustum(Lamp, 8, o, [13.6, 15.6], 1.05, 1.05);
                 b.frustum(Dark, 8, o, [13.4, 13.7], 2.0, 2.0);
@@ -133,7 +140,14 @@ impl Landmark {
             }
             Landmark::StiltHut => {
                 for post in 0..4 {
-                    b.frustum(Wood, 5, [(post & 1) as f32 * 4.4 - 2.2, (post >> 1) as f32 * 4.4 - 2.2], [-6.0, 3.0], 0.22, 0.22);
+                    b.frustum(
+                        Wood,
+                        5,
+                        [(post & 1) as f32 * 4.4 - 2.2, (post >> 1) as f32 * 4.4 - 2.2],
+                        [-6.0, 3.0],
+                        0.22,
+                        0.22,
+                    );
                 }
                 b.block(Wood, o, [2.6, 2.9], [3.3, 3.3]);
                 b.block(HouseWindow, o, [2.9, 5.2], [2.4, 2.4]);
@@ -162,7 +176,8 @@ impl Landmark {
             Landmark::Pillars => {
                 for pillar in 0..7 {
                     let (c, s) = unit_circle(pillar as f32 / 6.0);
-                    let (at, tall) = if pillar == 6 { (o, 14.0) } else { ([c * 2.9, s * 2.9], draws.between(4.0, 12.0)) };
+                    let (at, tall) =
+                        if pillar == 6 { (o, 14.0) } else { ([c * 2.9, s * 2.9], draws.between(4.0, 12.0)) };
                     b.frustum(Stone, 6, at, [-3.0, tall], 1.75, 1.55);
                 }
             }

@@ -16,6 +16,7 @@ mod sky;
 mod terrain;
 mod trace;
 mod vector;
+mod walk;
 mod world;
 
 pub use camera::{Intrinsics, Pose};
@@ -24,4 +25,5 @@ pub use landmark::Landmark;
 pub use look::{Biome, Look, Time, Weather};
 pub use random::Draws;
 pub use region::{Region, Sight};
+pub use walk::{BODY_M, FRAMES_PER_LATENT, KEYS, Motion, Start, Step, begin, poses};
 pub use world::World;

@@ -49,7 +49,9 @@ pub struct Look {
 impl Look {
     pub fn all() -> impl Iterator<Item = Look> {
         Biome::ALL.iter().flat_map(|&biome| {
-            Time::ALL.iter().flat_map(move |&time| Weather::ALL.iter().map(move |&weather| Look { biome, time, weather }))
+            Time::ALL
+                .iter()
+                .flat_map(move |&time| Weather::ALL.iter().map(move |&weather| Look { biome, time, weather }))
         })
     }
 

@@ -62,7 +62,8 @@ impl Part {
             }
             Shape::Block { foot, top, turn: [c, s] } => {
                 let (u, v) = (x * c + y * s, y * c - x * s);
-                u.abs() < foot[0] + (top[0] - foot[0]) * k + margin && v.abs() < foot[1] + (top[1] - foot[1]) * k + margin
+                u.abs() < foot[0] + (top[0] - foot[0]) * k + margin
+                    && v.abs() < foot[1] + (top[1] - foot[1]) * k + margin
             }
         }
     }
@@ -154,7 +155,16 @@ impl Part {
 
     #[inline]
     #[allow(clippy::too_many_arguments, reason = "a box has two sizes and a rotation")]
-    fn meet_block(&self, foot: [f32; 2], top: [f32; 2], [c, s]: [f32; 2], o: V3, d: V3, near: f32, far: f32) -> Option<(f32, V3)> {
+    fn meet_block(
+        &self,
+        foot: [f32; 2],
+        top: [f32; 2],
+        [c, s]: [f32; 2],
+        o: V3,
+        d: V3,
+        near: f32,
+        far: f32,
+    ) -> Option<(f32, V3)> {
         let o = v3(o.x * c + o.y * s, o.y * c - o.x * s, o.z);
         let d = v3(d.x * c + d.y * s, d.y * c - d.x * s, d.z);
         let height = self.z1 - self.z0;

@@ -5,7 +5,8 @@
 /// Well-mixed bits of a seed and a place. `salt` tells apart the questions asked about one place.
 pub(crate) fn bits(seed: u64, i: i32, j: i32, salt: u32) -> u64 {
     let place = ((i as u32 as u64) << 32) | j as u32 as u64;
-    let mut x = seed.wrapping_add(u64::from(salt).wrapping_mul(0x9e37_79b9_7f4a_7c15)) ^ place.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let mut x = seed.wrapping_add(u64::from(salt).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        ^ place.wrapping_mul(0xd6e8_feb8_6659_fd93);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

@@ -44,10 +44,25 @@ impl Region {
     /// What can be seen from anywhere between two corners, in metres of the world.
     pub(crate) fn new(world: &World, low: [f64; 2], high: [f64; 2]) -> Region {
         let margin = f64::from(world.light.reach_m()) + 2.0 * f64::from(CELL_M);
+        let mut region = Region::empty([low[0] - margin, low[1] - margin], [high[0] + margin, high[1] + margin]);
+        region.raise(world);
+        region.furnish(world);
+        region.index();
+        region
+    }
+
+    /// The landmarks between two corners, without the rest of the world.
+    pub(crate) fn landmarks(world: &World, low: [f64; 2], high: [f64; 2]) -> Vec<Sight> {
+        let mut region = Region::empty(low, high);
+        region.place_landmarks(world);
+        region.sights.into_iter().map(|(sight, _)| sight).collect()
+    }
+
+    fn empty(low: [f64; 2], high: [f64; 2]) -> Region {
         let cell = |metres: f64| (metres / f64::from(CELL_M)).floor() as i32;
-        let corner = [cell(low[0] - margin), cell(low[1] - margin)];
-        let cells = std::array::from_fn(|k| (cell(high[k] + margin) + 1 - corner[k]).clamp(1, MAX_CELLS) as usize);
-        let mut region = Region {
+        let corner = [cell(low[0]), cell(low[1])];
+        let cells = std::array::from_fn(|k| (cell(high[k]) + 1 - corner[k]).clamp(1, MAX_CELLS) as usize);
+        Region {
             corner,
             cells,
             heights: Vec::new(),
@@ -59,11 +74,7 @@ impl Region {
             over: Vec::new(),
             sights: Vec::new(),
             owners: 0,
-        };
-        region.raise(world);
-        region.furnish(world);
-        region.index();
-        region
+        }
     }
 
     /// Region coordinates of a place of the world.
@@ -127,18 +138,21 @@ impl Region {
         }
     }
 
+    fn place_landmarks(&mut self, world: &World) -> Vec<(f32, f32, f32)> {
+        let [nx, ny] = self.cells.map(|n| n as i32);
+        let [ci, cj] = self.corner;
+        let squares = |from: i32, cells: i32| from.div_euclid(SPAN)..=(from + cells).div_euclid(SPAN);
+        let mut clearings = Vec::new();
+        for sj in squares(cj, ny) {
+            clearings.extend(squares(ci, nx).filter_map(|si| self.place_landmark(world, si, sj)));
+        }
+        clearings
+    }
+
     fn furnish(&mut self, world: &World) {
         let [nx, ny] = self.cells.map(|n| n as i32);
         let [ci, cj] = self.corner;
-        let mut clearings = Vec::new();
-        // A landmark whose square begins left of the region may stand inside it.
-        for sj in cj.div_euclid(SPAN)..=(cj + ny).div_euclid(SPAN) {
-            for si in ci.div_euclid(SPAN)..=(ci + nx).div_euclid(SPAN) {
-                if let Some((x, y, radius)) = self.place_landmark(world, si, sj) {
-                    clearings.push((x, y, radius));
-                }
-            }
-        }
+        let clearings = self.place_landmarks(world);
         for j in cj..cj + ny {
             for i in ci..ci + nx {
                 if world.look.biome == Biome::City {
@@ -194,7 +208,8 @@ impl Region {
         }
         let mut owners = self.owners;
         let first = owners;
-        let mut builder = Builder { parts: &mut self.parts, owner: 0, x: p.x, y: p.y, z: 0.0, tint: 1.0, turn: (1.0, 0.0) };
+        let mut builder =
+            Builder { parts: &mut self.parts, owner: 0, x: p.x, y: p.y, z: 0.0, tint: 1.0, turn: (1.0, 0.0) };
         scatter::city_block(&mut builder, world.seed, i, j, &mut |lot| {
             owners = owners.max(first + lot + 1);
             first + lot

@@ -144,7 +144,6 @@ fn cactus(b: &mut Builder, k: f32, draws: &mut Draws) {
     }
 }
 
-
 fn rock(b: &mut Builder, k: f32, draws: &mut Draws) {
     let flat = draws.between(0.5, 1.1);
     b.ball(Rock, 4, [0.0, 0.0], [-0.9 * k * flat, 1.0 * k * flat], 1.15 * k);

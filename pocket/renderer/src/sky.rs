@@ -88,7 +88,10 @@ impl Sky {
         }
         let disc = if light.night { smooth(0.9978, 0.9984, s) * 1.6 } else { smooth(0.9974, 0.9984, s) * 2.2 };
         if disc > 0.0 && !light.foggy {
-            sky = sky.mix((light.sun_colour * 1.2 + v3(0.12, 0.12, 0.12)) * if light.night { 1.3 } else { 1.0 }, disc.min(1.0));
+            sky = sky.mix(
+                (light.sun_colour * 1.2 + v3(0.12, 0.12, 0.12)) * if light.night { 1.3 } else { 1.0 },
+                disc.min(1.0),
+            );
         }
         if d.z > 0.015 {
             sky = self.cloud(light, sky, d);
@@ -197,7 +200,13 @@ fn skyline(seed: u64, biome: Biome, layer: u32, azimuth: usize) -> f32 {
             let w = wave(3.5 + near, 4, 81);
             0.42 * squared(1.0 - (2.0 * w - 1.0).abs(), 1) * (1.0 - 0.45 * near) * wave(1.5, 2, 83) + 0.02
         }
-        Biome::Desert => 0.015 + 0.12 * smooth(0.5, 0.535, wave(4.0 + near, 2, 81)) * (1.0 - 0.4 * near) * (0.6 + 0.6 * wave(2.0, 1, 83)),
+        Biome::Desert => {
+            0.015
+                + 0.12
+                    * smooth(0.5, 0.535, wave(4.0 + near, 2, 81))
+                    * (1.0 - 0.4 * near)
+                    * (0.6 + 0.6 * wave(2.0, 1, 83))
+        }
         Biome::Islands => 0.3 * (wave(4.0, 3, 81) - 0.56).max(-0.01) * (1.0 - 0.4 * near),
         Biome::City => {
             let cell = (turn * (150.0 - 40.0 * near)) as i32;

@@ -88,7 +88,12 @@ impl Terrain {
         let (i, j) = (u.floor(), v.floor());
         let weights = |t: f64| {
             let (t2, t3) = (t * t, t * t * t);
-            [(1.0 - 3.0 * t + 3.0 * t2 - t3) / 6.0, (4.0 - 6.0 * t2 + 3.0 * t3) / 6.0, (1.0 + 3.0 * t + 3.0 * t2 - 3.0 * t3) / 6.0, t3 / 6.0]
+            [
+                (1.0 - 3.0 * t + 3.0 * t2 - t3) / 6.0,
+                (4.0 - 6.0 * t2 + 3.0 * t3) / 6.0,
+                (1.0 + 3.0 * t + 3.0 * t2 - 3.0 * t3) / 6.0,
+                t3 / 6.0,
+            ]
         };
         let (wu, wv) = (weights(u - i), weights(v - j));
         let mut spline = 0.0;

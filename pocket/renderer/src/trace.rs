@@ -10,7 +10,10 @@ const NEAR_M: f32 = 1e-3;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Surface {
     /// The cell, and which of its triangles.
-    Ground { cell: u32, upper: bool },
+    Ground {
+        cell: u32,
+        upper: bool,
+    },
     Part(u32),
 }
 
@@ -41,7 +44,8 @@ impl Region {
         let (ix, iy) = (inverse(d.x), inverse(d.y));
         let (si, sj) = (if d.x > 0.0 { 1 } else { -1 }, if d.y > 0.0 { 1 } else { -1 });
         let border = |f: f32, step: i32| (f + if step > 0 { 1.0 } else { 0.0 }) * CELL_M;
-        let reach = |border: f32, from: f32, v: f32, inverse: f32| if v.abs() > 1e-7 { (border - from) * inverse } else { 1e9 };
+        let reach =
+            |border: f32, from: f32, v: f32, inverse: f32| if v.abs() > 1e-7 { (border - from) * inverse } else { 1e9 };
         let mut tx = reach(border(fi, si), o.x, d.x, ix);
         let mut ty = reach(border(fj, sj), o.y, d.y, iy);
         let (dtx, dty) = ((CELL_M * ix).abs(), (CELL_M * iy).abs());
@@ -90,7 +94,11 @@ impl Region {
                 let t = (h00 + gx * x + gy * y - o.z) / slope;
                 if t >= t0 - 1e-4 && t < nearest && t > NEAR_M && ((x + d.x * t < y + d.y * t) == upper) {
                     nearest = t;
-                    best = Some(Hit { t, normal: v3(-gx, -gy, 1.0).unit(), surface: Surface::Ground { cell: cell as u32, upper } });
+                    best = Some(Hit {
+                        t,
+                        normal: v3(-gx, -gy, 1.0).unit(),
+                        surface: Surface::Ground { cell: cell as u32, upper },
+                    });
                 }
             }
         }
