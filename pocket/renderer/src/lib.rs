@@ -4,11 +4,13 @@
 //! the same bytes on every run, thread count and machine.
 
 mod camera;
+mod clip;
 mod frame;
 mod landmark;
 mod look;
 mod palette;
 mod part;
+mod prompt;
 mod random;
 mod region;
 mod scatter;
@@ -20,9 +22,11 @@ mod walk;
 mod world;
 
 pub use camera::{Intrinsics, Pose};
+pub use clip::{Clip, Recipe, Scene, make_clips};
 pub use frame::Renderer;
 pub use landmark::Landmark;
 pub use look::{Biome, Look, Time, Weather};
+pub use prompt::prompt;
 pub use random::Draws;
 pub use region::{Region, Sight};
 pub use walk::{BODY_M, FRAMES_PER_LATENT, KEYS, Motion, Start, Step, begin, poses};

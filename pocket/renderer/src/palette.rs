@@ -134,10 +134,10 @@ impl Light {
     pub(crate) fn of(look: Look, turn: f32) -> Light {
         // Elevation; sun colour and strength; zenith; horizon; ambient colour and strength; lamps.
         let (elevation, sun, power, zenith, horizon, ambient, fill, lamps) = match look.time {
-            Time::Dawn => (0.24, 0xffcfa6, 2.0, 0x6a9ad0, 0xfbd3c0, 0x9fa6d0, 0.85, 0.45),
+            Time::Dawn => (0.24, 0xffcfa6, 2.0, 0x6a9ad0, 0xfbd3c0, 0x9fa6d0, 0.95, 0.45),
             Time::Noon => (0.92, 0xfff3da, 2.5, 0x2a70cf, 0xb9daf2, 0x9cbce0, 0.85, 0.0),
-            Time::Sunset => (0.17, 0xff8a3c, 2.5, 0x47408c, 0xff9d58, 0x9a7aa6, 0.75, 0.7),
-            Time::Night => (0.66, 0x9db8ff, 0.62, 0x0a1236, 0x26366e, 0x4a5a98, 0.52, 1.0),
+            Time::Sunset => (0.17, 0xff8a3c, 2.5, 0x47408c, 0xff9d58, 0x9a7aa6, 0.9, 0.7),
+            Time::Night => (0.66, 0x9db8ff, 0.62, 0x0a1236, 0x26366e, 0x5464a4, 0.8, 1.0),
         };
         let (sin, cos) = (libm::sinf(elevation), libm::cosf(elevation));
         let azimuth = turn * std::f32::consts::TAU;
@@ -181,7 +181,7 @@ impl Light {
             light.zenith = light.zenith.mix(light.horizon, 0.72);
             light.ambient = light.ambient.mix(light.horizon, 0.3) * 1.15;
             light.sun_colour = light.sun_colour * 0.4;
-            light.haze_m = 34.0;
+            light.haze_m = 44.0;
         }
         light
     }

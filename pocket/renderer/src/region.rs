@@ -2,6 +2,7 @@
 //!
 //! Everything is a pure function of cell numbers, so where one region ends and another begins cannot be seen.
 
+use crate::camera::Pose;
 use crate::landmark::{Landmark, SPAN};
 use crate::look::Biome;
 use crate::part::{Part, unit_circle};
@@ -83,8 +84,17 @@ impl Region {
         v3(shift(0), shift(1), position[2] as f32)
     }
 
+    /// Landmarks ahead of a camera, within this distance.
+    pub fn in_view(&self, pose: &Pose, metres: f64) -> impl Iterator<Item = Sight> {
+        let pose = *pose;
+        self.sights.iter().map(|(sight, _)| *sight).filter(move |sight| {
+            let [x, _, z] = pose.camera_from_world(sight.position);
+            z > 0.0 && z < metres && x.abs() < 0.7 * z
+        })
+    }
+
     /// Take away whatever comes within `margin` metres of these places; how many things stood in the way.
-    pub(crate) fn clear(&mut self, places: &[[f64; 3]], margin: f32) -> usize {
+    pub fn clear(&mut self, places: &[[f64; 3]], margin: f32) -> usize {
         let hit = self.obstacles(places, margin);
         self.parts.retain(|part| !hit.contains(&part.owner));
         self.sights.retain(|(_, owner)| !hit.contains(owner));
@@ -93,7 +103,7 @@ impl Region {
     }
 
     /// Owners of the parts within `margin` metres of these places.
-    pub(crate) fn obstacles(&self, places: &[[f64; 3]], margin: f32) -> Vec<u32> {
+    pub fn obstacles(&self, places: &[[f64; 3]], margin: f32) -> Vec<u32> {
         let mut hit = Vec::new();
         for &place in places {
             let p = self.local(place);

@@ -6,32 +6,32 @@
 use std::ops::{Add, AddAssign, Mul, Sub};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct V3 {
-    pub x: f32,
-    pub y: f32,
-    pub z: f32,
+pub(crate) struct V3 {
+    pub(crate) x: f32,
+    pub(crate) y: f32,
+    pub(crate) z: f32,
 }
 
-pub const fn v3(x: f32, y: f32, z: f32) -> V3 {
+pub(crate) const fn v3(x: f32, y: f32, z: f32) -> V3 {
     V3 { x, y, z }
 }
 
 impl V3 {
-    pub fn dot(self, o: V3) -> f32 {
+    pub(crate) fn dot(self, o: V3) -> f32 {
         self.x * o.x + self.y * o.y + self.z * o.z
     }
 
-    pub fn unit(self) -> V3 {
+    pub(crate) fn unit(self) -> V3 {
         self * (1.0 / self.dot(self).sqrt().max(1e-9))
     }
 
     /// Channel by channel: a surface's colour under a light.
-    pub fn tint(self, o: V3) -> V3 {
+    pub(crate) fn tint(self, o: V3) -> V3 {
         v3(self.x * o.x, self.y * o.y, self.z * o.z)
     }
 
     /// `self` where `k` is 0, `o` where it is 1.
-    pub fn mix(self, o: V3, k: f32) -> V3 {
+    pub(crate) fn mix(self, o: V3, k: f32) -> V3 {
         self + (o - self) * k
     }
 }
