@@ -63,7 +63,7 @@ impl Clip {
         Clip { seed: world.seed, lens, frames, poses, motions, scenes: vec![scene] }
     }
 
-    /// The training clip of this seed. One look out of 64 in turn, so any run of seeds is balanced but for fog.
+    /// The training clip of this seed, which also draws its look.
     pub fn random(recipe: &Recipe, seed: u64) -> Result<Clip> {
         let mut draws = Draws::new(seed, 201);
         let look = Look::random(&mut draws);
