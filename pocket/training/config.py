@@ -9,13 +9,20 @@ from pathlib import Path
 
 @dataclass
 class Data:
-    """Where clips come from: `synthetic`, or the command line of the renderer."""
+    """Where clips come from: `synthetic`, or `renderer` and its command line.
+
+    `switches`: share of clips whose world changes on the way, over `fade` latent frames. `samples`: rays a pixel.
+    """
 
     source: str
     renderer: list[str]
     clips: int
     held_out: int
     frames: int
+    switches: float
+    fade: int
+    vary_fov: bool
+    samples: int
     processes: int
 
 

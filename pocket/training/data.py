@@ -3,7 +3,6 @@
 A clip's seed is its number, so a set that was cut short is completed, and a larger one begins with the smaller.
 """
 
-import shutil
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
 
@@ -20,57 +19,53 @@ def run(config, folder):
     for name, first, count in (("train", 0, config.data.clips), ("held_out", HELD_OUT, config.data.held_out)):
         made = folder / "clips" / name
         made.mkdir(parents=True, exist_ok=True)
-        seeds = range(first, first + count)
-        wanted = [seed for seed in seeds if not (made / f"{seed:010}.safetensors").exists()]
+        # What is measured against the truth has one world, and the field of view that the server has.
+        training = first != HELD_OUT
         if config.data.source == "synthetic":
-            invent(config, made, wanted)
+            invent(config, made, first, count, training)
         elif config.data.source == "renderer":
-            render(config, made, wanted)
+            render(config, made, first, count, training)
         else:
             raise ValueError(f"data.source is {config.data.source!r}, but must be `synthetic` or `renderer`")
         found = clips.folder(made)
-        print(f"{made}: {len(found)} clips of {found[0].shape}, {free_space(folder)} GB left")
+        print(f"{made}: {len(found)} clips of {found[0].shape}")
 
 
-def invent(config, made, seeds):
-    tasks = [(made / f"{seed:010}.safetensors", seed, config.data.frames, config.policy) for seed in seeds]
+def invent(config, made, first, count, training):
+    switches = config.data.switches if training else 0.0
+    wanted = [seed for seed in range(first, first + count) if not (made / clips.name(seed)).exists()]
+    tasks = [(made, seed, config.latent_frames, config.policy["size"], config.policy["camera"], switches) for seed in wanted]
     with ProcessPoolExecutor(config.data.processes) as pool:
         list(tqdm(pool.map(invent_one, tasks), total=len(tasks), desc=made.name))
 
 
 def invent_one(task):
-    path, seed, frames, policy = task
+    made, seed, *recipe = task
     torch.set_num_threads(1)
-    clips.write(path, *synthetic.clip(seed, frames, policy["size"], policy))
+    clips.write(made / clips.name(seed), *synthetic.clip(seed, *recipe))
 
 
-def render(config, made, seeds):
-    """The renderer has threads of its own and numbers its files by seed: one call a contiguous piece."""
-    camera, (width, height) = config.policy["camera"], config.policy["size"]
-    for piece in tqdm(list(pieces(seeds)), desc=made.name):
-        options = {
-            "out": made,
-            "seed": piece.start,
-            "count": len(piece),
-            "frames": config.data.frames,
-            "size": f"{width}x{height}",
-            "fov": camera["fov_x_deg"],
-            "move": camera["move_per_latent"],
-            "yaw": camera["yaw_deg_per_latent"],
-            "pitch": camera["pitch_deg_per_latent"],
-        }
-        arguments = [f"--{name}={value}" for name, value in options.items()]
-        subprocess.run([*config.data.renderer, "clips", *arguments], check=True)
+def render(config, made, first, count, training):
+    """The renderer has threads, a progress bar and a memory of what is finished, all its own."""
+    settings = config.data
+    options = ["--out", str(made), "--seed", str(first), "--count", str(count), "--latents", str(config.latent_frames)]
+    options += ["--switches", str(settings.switches if training else 0), "--fade", str(settings.fade)]
+    options += ["--vary-fov"] if training and settings.vary_fov else []
+    call(config, "clips", *options, *steps(config))
 
 
-def pieces(seeds, most=256):
-    """Runs of consecutive numbers, as ranges."""
-    start = 0
-    for i in range(1, len(seeds) + 1):
-        if i == len(seeds) or seeds[i] != seeds[i - 1] + 1 or i - start == most:
-            yield range(seeds[start], seeds[i - 1] + 1)
-            start = i
+def gallery(config, out):
+    """First frames with prompts: good views of every landscape."""
+    call(config, "gallery", "--out", str(out), "--count", "1", "--seed", str(HELD_OUT))
 
 
-def free_space(folder):
-    return shutil.disk_usage(folder).free // 10**9
+def steps(config):
+    camera = config.policy["camera"]
+    named = {"move-m": "move_per_latent", "yaw-deg": "yaw_deg_per_latent", "pitch-deg": "pitch_deg_per_latent"}
+    return [f"--{option}={camera[name]}" for option, name in named.items()]
+
+
+def call(config, command, *options):
+    width, height = config.policy["size"]
+    picture = [f"--size={width}x{height}", f"--fov={config.policy['camera']['fov_x_deg']}", f"--spp={config.data.samples}"]
+    subprocess.run([*config.data.renderer, command, *options, *picture], check=True)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from . import clips, flow
+from . import clips, data, flow
 from .camera import intrinsics, motion, poses_of, rays, unfold
 from .checkpoint import Checkpoint, write_json
 from .latents import trained_vae
@@ -31,7 +31,10 @@ def run(config, folder):
     load_average(refined if refined.exists() else folder / "dit.safetensors", model)
     out = folder / "weights"
     Checkpoint(config.policy, model.dit, trained_vae(config, folder), model.text, words).save(out)
-    first_frames(clips.folder(folder / "clips/held_out"), out / "first_frames")
+    if config.data.source == "renderer":
+        data.gallery(config, out / "first_frames")
+    else:
+        first_frames(clips.folder(folder / "clips/held_out"), out / "first_frames")
     record(Checkpoint.load(out), out / "first_frames", folder / "stream.safetensors")
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     print(f"{out}: {size / 1e6:.1f} MB")
@@ -42,11 +45,11 @@ def first_frames(found, out):
     out.mkdir(exist_ok=True)
     about = {}
     for clip in found:
-        prompt = clip.prompts[0]
-        name = f"{prompt['biome']}.png"
+        scene = clip.scenes[0]
+        name = f"{scene['biome']}.png"
         if name not in about:
             Image.fromarray(clip.frames(0, 1)[0].numpy()).save(out / name)
-            about[name] = {"prompt": prompt["text"]} | {key: prompt[key] for key in clips.LABELS}
+            about[name] = {key: scene[key] for key in ("prompt", *clips.LABELS)}
     write_json(out / "prompts.json", about)
 
 

@@ -92,10 +92,10 @@ class Latents:
         )
         if len(clean) != len(found):
             raise ValueError(f"{len(found)} clips, but latents of {len(clean)}: remove {folder}/latents and run it again")
-        most = max(len(clip.prompts) for clip in found)
+        most = max(len(clip.scenes) for clip in found)
         ids = torch.zeros(len(found), most, config.policy["text_len"], dtype=torch.long)
         for row, clip in zip(ids, found):
-            said = [prompt["text"] for prompt in clip.prompts]
+            said = [scene["prompt"] for scene in clip.scenes]
             row[: len(said)] = text.token_ids(tokenizer, said, config.policy["text_len"])
         return cls(
             clean,
@@ -103,5 +103,5 @@ class Latents:
             motion(torch.stack([clip.latent_poses for clip in found])),
             torch.stack([clip.intrinsics for clip in found]),
             ids,
-            torch.stack([clip.prompt_of_latent() for clip in found]),
+            torch.stack([clip.scene_of_latent for clip in found]),
         )

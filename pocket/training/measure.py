@@ -71,14 +71,14 @@ class Classifier(nn.Module):
         return {kind: head(x) for kind, head in self.heads.items()}
 
     @torch.no_grad()
-    def right(self, frames, prompts):
-        """Share of pictures named as their prompts are labelled, for each kind."""
+    def right(self, frames, scenes):
+        """Share of pictures named as their scenes are labelled, for each kind."""
         found = self(frames.to(next(self.parameters()).device))
         return {
             kind: sum(
-                self.names[kind][int(guess)] == prompt[kind] for guess, prompt in zip(scores.argmax(1), prompts)
+                self.names[kind][int(guess)] == scene[kind] for guess, scene in zip(scores.argmax(1), scenes)
             )
-            / len(prompts)
+            / len(scenes)
             for kind, scores in found.items()
         }
 
@@ -87,18 +87,18 @@ def trained_classifier(found, steps, device, seed):
     """On single frames of clips, with a little blur and noise: generated pictures are softer than rendered ones."""
     torch.manual_seed(seed)
     draw = random.Random(seed)
-    names = {kind: sorted({prompt[kind] for clip in found for prompt in clip.prompts}) for kind in ("biome", "time")}
+    names = {kind: sorted({scene[kind] for clip in found for scene in clip.scenes}) for kind in ("biome", "time")}
     model = Classifier(names).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     for _ in range(steps):
-        frames, prompts = sample(found, 32, draw)
+        frames, scenes = sample(found, 32, draw)
         frames = frames.to(device)
         if draw.random() < 0.5:
             soft = F.avg_pool2d(frames.permute(0, 3, 1, 2).float(), 3, 1, 1).permute(0, 2, 3, 1)
             frames = (soft + 4 * torch.randn_like(soft)).clamp(0, 255)
         scores = model(frames)
         loss = sum(
-            F.cross_entropy(scores[kind], torch.tensor([names[kind].index(p[kind]) for p in prompts], device=device))
+            F.cross_entropy(scores[kind], torch.tensor([names[kind].index(scene[kind]) for scene in scenes], device=device))
             for kind in names
         )
         optimizer.zero_grad()
@@ -108,11 +108,11 @@ def trained_classifier(found, steps, device, seed):
 
 
 def sample(found, count, draw):
-    """Random frames of clips, and the prompts that hold there."""
-    frames, prompts = [], []
+    """Random frames of clips, and the scenes they show."""
+    frames, scenes = [], []
     for _ in range(count):
         clip = draw.choice(found)
         at = draw.randrange(clip.shape[0])
         frames.append(clip.frames(at, at + 1)[0])
-        prompts.append([prompt for prompt in clip.prompts if prompt["frame"] <= at][-1])
-    return torch.stack(frames), prompts
+        scenes.append(clip.scene_at(at))
+    return torch.stack(frames), scenes

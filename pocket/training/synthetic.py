@@ -14,27 +14,28 @@ GROUND = {"meadow": (0.3, 0.6, 0.2), "desert": (0.8, 0.65, 0.35), "snow": (0.85,
 SKY = {"noon": (0.5, 0.7, 1.0), "sunset": (0.9, 0.5, 0.3), "night": (0.05, 0.06, 0.15)}
 LIGHT = {"noon": 1.0, "sunset": 0.75, "night": 0.3}
 TILE, EYE = 3.0, 1.6
+# Clips have z up; here, y is down.
+UPRIGHT = torch.tensor([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=torch.float64)
 KEYS = ("w", "w", "w", "s", "a", "d", "j", "l", "i", "k", "wl", "wj", "", "")
 
 
-def clip(seed, frames, size, policy):
-    """The arguments of `clips.write`."""
+def clip(seed, latents, size, policy, switches):
+    """The arguments of `clips.write` after the path."""
     draw = random.Random(seed)
     keys, held = [], ""
-    for frame in range((frames - 1) // 4 + 1):
-        if frame == 0 or draw.random() < 0.3:
+    for latent in range(latents):
+        if latent == 0 or draw.random() < 0.3:
             held = draw.choice(KEYS)
         keys.append(held)
-    camera = policy["camera"]
-    poses = walk(keys, camera)
-    lens = intrinsics(size, camera["fov_x_deg"])
+    poses, lens = walk(keys, policy), intrinsics(size, policy["fov_x_deg"])
     world = (draw.choice(list(GROUND)), draw.choice(list(SKY)))
-    video, prompts = picture(seed, world, poses, lens, size), [prompt(draw, world, 0)]
-    if draw.random() < 0.2:
-        after, at = (draw.choice(list(GROUND)), draw.choice(list(SKY))), 1 + 4 * draw.randrange(2, len(keys) - 1)
-        video = torch.cat([video[:at], picture(seed, after, poses[at:], lens, size)])
-        prompts.append(prompt(draw, after, at))
-    return video, poses, lens, prompts, [list(held) for held in keys]
+    video, scenes = picture(seed, world, poses, lens, size), [scene(draw, world, 0)]
+    if draw.random() < switches:
+        after, at = (draw.choice(list(GROUND)), draw.choice(list(SKY))), draw.randrange(2, latents)
+        first = 4 * at - 3
+        video = torch.cat([video[:first], picture(seed, after, poses[first:], lens, size)])
+        scenes.append(scene(draw, after, at))
+    return seed, video, UPRIGHT @ poses, lens, keys, scenes
 
 
 def walk(keys, policy):
@@ -56,17 +57,22 @@ def picture(seed, world, poses, lens, size):
     down = rays[..., 1].clamp_min(1e-3)
     distance = (EYE - poses[:, None, None, 1, 3]) / down
     x, z = (poses[:, None, None, i, 3] + rays[..., i] * distance for i in (0, 2))
-    tile = (torch.floor(x / TILE) * 7919 + torch.floor(z / TILE) * 104729 + seed * 31) * 0.618
-    shade = 0.6 + 0.4 * (tile - torch.floor(tile))
+    tile = torch.sin(torch.floor(x / TILE) * 12.9898 + torch.floor(z / TILE) * 78.233 + seed) * 43758.5453
+    shade = 0.5 + 0.5 * (tile - torch.floor(tile))
     haze = torch.exp(-distance / 40).unsqueeze(-1)
-    sky = torch.tensor(SKY[time], dtype=torch.float64) * (1 - 0.4 * rays[..., 1:2].clamp(-1, 0).abs())
-    floor = torch.tensor(GROUND[ground], dtype=torch.float64) * LIGHT[time] * shade.unsqueeze(-1)
-    seen = torch.where(rays[..., 1:2] > 1e-3, floor * haze + sky * (1 - haze), sky)
+    # Hills all around, too far off to come nearer: a turn is seen against them.
+    azimuth = torch.atan2(rays[..., 0], rays[..., 2])
+    ridge = 0.12 + 0.05 * torch.sin(5 * azimuth + seed) + 0.06 * torch.sin(11 * azimuth + 2 * seed)
+    hill = (-rays[..., 1] < ridge).unsqueeze(-1)
+    ground, sky = (torch.tensor(colour, dtype=torch.float64) for colour in (GROUND[ground], SKY[time]))
+    above = torch.where(hill, 0.4 * ground * LIGHT[time] + 0.2 * sky, sky * (1 - 0.4 * rays[..., 1:2].clamp(-1, 0).abs()))
+    floor = ground * LIGHT[time] * shade.unsqueeze(-1)
+    seen = torch.where(rays[..., 1:2] > 1e-3, floor * haze + above * (1 - haze), above)
     return (seen.clamp(0, 1) * 255).to(torch.uint8)
 
 
-def prompt(draw, world, frame):
+def scene(draw, world, latent):
     ground, time = world
     place = {"meadow": ("green meadow", "field of grass"), "desert": ("sandy desert", "dunes")}.get(ground, (ground,))
     said = draw.choice(("a {} at {}", "{}, {}", "the {} under the {} sky")).format(draw.choice(place), time)
-    return {"frame": frame, "text": said, "biome": ground, "time": time, "weather": "clear"}
+    return {"prompt": said, "biome": ground, "time": time, "weather": "clear", "from_latent": latent}

@@ -13,7 +13,7 @@ from .loop import Loop
 
 
 def run_text(config, folder):
-    prompts = [prompt["text"] for clip in clips.folder(folder / "clips/train") for prompt in clip.prompts]
+    prompts = [scene["prompt"] for clip in clips.folder(folder / "clips/train") for scene in clip.scenes]
     made = text.tokenizer(prompts, config.text.vocabulary)
     made.save(str(folder / "tokenizer.json"))
     print(f"{len(set(prompts))} different prompts, {made.get_vocab_size()} words")

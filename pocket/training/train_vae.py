@@ -5,6 +5,7 @@ short clips it has never met a full memory, and colours wander off after a secon
 """
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +20,20 @@ def run(config, folder):
     model = vae.Vae(vae.config(budget.base)).to(config.device)
     loop = Loop(folder, "vae", model, budget, config)
 
-    def losses():
+    def load(step):
         phase = phase_at(budget.phases, loop.progress)
-        video = batch(found, phase, config.seed * 1_000_003 + loop.step).to(config.device)
-        return reconstruction(model, video, phase.unscored, budget)
+        return phase, batch(found, phase, config.seed * 1_000_003 + step)
 
-    loop.run(losses)
+    # The next batch is read while this one is learned from.
+    with ThreadPoolExecutor(1) as reader:
+        ahead = [reader.submit(load, loop.step)]
+
+        def losses():
+            phase, video = ahead.pop().result()
+            ahead.append(reader.submit(load, loop.step + 1))
+            return reconstruction(model, video.to(config.device), phase.unscored, budget)
+
+        loop.run(losses)
 
 
 def phase_at(phases, progress):
