@@ -70,6 +70,7 @@ class Dit:
     middle: float
     text_only: float
     text_dropout: float
+    unknown_words: float
     camera_none: float
     context_noise: float
     context_noise_share: float
@@ -92,6 +93,7 @@ class Refine:
 @dataclass
 class Evaluate:
     clips: int
+    worlds: int
     classifier_steps: int
     drift_seconds: int
     drift_walks: int

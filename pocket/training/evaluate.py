@@ -14,17 +14,18 @@ from tqdm import tqdm
 from . import clips, measure
 from .camera import intrinsics, motion, poses_of, rays
 from .checkpoint import Checkpoint
+from .data import HELD, KEYS
 from .sampler import Decoder, SeededNoise, Stream, condition_on, from_bytes, to_bytes
 
 AHEAD = (4, 8, 16, 48)
-HELD = 8
 TURNS = {"j": ("yaw", -1), "l": ("yaw", 1), "i": ("pitch", 1), "k": ("pitch", -1)}
+OPPOSITE = dict(zip("wsadjlik", "swdaljki"))
 SWITCH_AFTER, TWO_SECONDS = 4, 8
 
 
 class Evaluation:
     def __init__(self, config, folder):
-        self.config, self.device, self.bf16 = config, config.device, config.bf16
+        self.config, self.folder, self.device = config, folder, config.device
         self.model = Checkpoint.load(folder / "weights").to(self.device)
         self.policy = self.model.policy
         self.clips = clips.folder(folder / "clips/held_out")[: config.evaluate.clips]
@@ -100,42 +101,49 @@ class Evaluation:
         return model, table
 
     def obedience(self, steps):
-        """Turns as a share of what was commanded, by key; and how still it stands when nothing is held."""
-        degrees = self.policy["camera"]
+        """Each key held from first frames of worlds of their own, against the renderer's truth for the same key."""
         report = {}
-        for key, (axis, sign) in TURNS.items():
-            asked = degrees[f"{axis}_deg_per_latent"]
-            video = self.walk(self.held([key] * (HELD + 1)), steps)[:, ::4]
-            found = torch.tensor(
-                [
-                    sign * measure.turn(frames[i], frames[i + 1], self.lens, axis, 2.5 * asked)
-                    for frames in video
-                    for i in range(1, HELD)
-                ]
-            )
-            report[key] = {
-                "asked_deg": asked,
-                "median_deg": float(found.median()),
-                "median_error": float(((found - asked).abs() / asked).median()),
-                "right_way": float((found > 0).float().mean()),
-            }
-        still = self.walk(self.held([""] * (HELD + 1)), steps)
-        report["still_psnr"] = float(measure.psnr(still[:, -1], still[:, 0]).mean())
+        for key in KEYS:
+            found = clips.folder(self.folder / "clips/keys" / key)
+            truth, scenes = torch.stack([clip.frames() for clip in found]), [clip.scenes[0] for clip in found]
+            pictures = from_bytes(truth[:, :1]).to(self.device)[:, :, 0]
+            condition = condition_on(self.model.vae, pictures, self.policy["condition_frames"])
+
+            def held(keys):
+                return self.walk(self.held([keys] * (HELD + 1)), steps, condition, scenes=scenes)
+
+            def likeness(video):
+                return float(measure.psnr(video[:, -1], truth[:, -1]).mean())
+
+            video = held("" if key == "none" else key)
+            row = {"model": likeness(video), "frozen": likeness(truth[:, :1])}
+            if key in OPPOSITE:
+                row["opposite"] = likeness(held(OPPOSITE[key]))
+            else:
+                row["still"] = float(measure.psnr(video[:, -1], video[:, 0]).mean())
+            if key in TURNS:
+                asked = self.policy["camera"][f"{TURNS[key][0]}_deg_per_latent"]
+                model, true = (self.turns(frames, key, asked) for frames in (video, truth))
+                row |= {
+                    "asked_deg": asked,
+                    "true_median_deg": float(true.median()),
+                    "median_deg": float(model.median()),
+                    "median_error": float(((model - asked).abs() / asked).median()),
+                    "right_way": float((model > 0).float().mean()),
+                }
+            report[key] = row
         return report
 
-    def instrument(self):
-        """Median error of the measured turn on true frames that turn by two degrees or more: what the instrument costs."""
-        report = {}
-        for axis in ("yaw", "pitch"):
-            errors = []
-            for clip, frames in zip(self.clips, self.truth[:, ::4]):
-                for i, step in enumerate(motion(clip.latent_poses)):
-                    true = measure.pose_turn(step, axis)
-                    if abs(true) >= 2:
-                        found = measure.turn(frames[i - 1], frames[i], clip.intrinsics, axis, 2.5 * abs(true))
-                        errors.append(abs(found - true) / abs(true))
-            report[axis] = float(torch.tensor(errors).median()) if errors else None
-        return report
+    def turns(self, videos, key, asked):
+        """Degrees a latent frame, positive where it is the right way."""
+        axis, sign = TURNS[key]
+        return sign * torch.tensor(
+            [
+                measure.turn(frames[4 * i], frames[4 * i + 4], self.lens, axis, 2.5 * asked)
+                for frames in videos
+                for i in range(HELD)
+            ]
+        )
 
     def prompted(self, steps):
         """Whether pictures look like their prompts: drawn from text alone, and two seconds after a change."""
@@ -177,7 +185,7 @@ class Evaluation:
 def run(config, folder):
     evaluation = Evaluation(config, folder)
     made, likeness = evaluation.autoencoder()
-    report = {"autoencoder": likeness, "instrument": evaluation.instrument(), "steps": {}}
+    report = {"autoencoder": likeness, "steps": {}}
     for steps in tqdm(config.evaluate.steps, desc="evaluate"):
         model, rollouts = evaluation.rollouts(made, steps)
         report["steps"][len(steps)] = {
@@ -201,24 +209,20 @@ def sheet(truth, made, model, path):
 
 
 def markdown(report, count):
-    likeness, instrument = report["autoencoder"], report["instrument"]
+    likeness = report["autoencoder"]
     lines = [
         f"{count} held-out clips. Autoencoder: {likeness['mean']:.1f} dB over whole clips, "
-        f"{likeness['first']:.1f} at the first frame, {likeness['last']:.1f} at the last. Median error of measured turns "
-        "on true clips: " + ", ".join(f"{axis} {percent(value)}" for axis, value in instrument.items()) + ".",
+        f"{likeness['first']:.1f} at the first frame, {likeness['last']:.1f} at the last."
     ]
     for steps, found in report["steps"].items():
         ahead = list(found["rollouts"]["model"])
         lines += ["", f"### {steps} step{'s' if steps > 1 else ''}", "", row("PSNR to the truth, dB, frames ahead", *ahead)]
         lines += ["|---|" + "---|" * len(ahead)]
         lines += [row(name, *(f"{values[at]:.1f}" for at in ahead)) for name, values in found["rollouts"].items()]
-        lines += ["", row("key", "asked, degrees", "measured", "error", "right way"), "|---|---|---|---|---|"]
-        for key in TURNS:
-            turn = found["obedience"][key]
-            lines.append(
-                row(f"`{key}`", f"{turn['asked_deg']:g}", f"{turn['median_deg']:.1f}", percent(turn["median_error"]), percent(turn["right_way"]))
-            )
-        lines += ["", f"Nothing held for {HELD / 4:g} s: {found['obedience']['still_psnr']:.1f} dB to the first frame.", ""]
+        titles = ("key, held 2 s", "dB to the truth", "frozen", "opposite key", "turn, degrees", "in the truth", "error", "right way")
+        lines += ["", row(*titles), "|---" * len(titles) + "|"]
+        lines += [key_row(key, values) for key, values in found["obedience"].items()]
+        lines += ["", f"Nothing held for 2 s: {found['obedience']['none']['still']:.1f} dB to its own first frame.", ""]
         drift = found["drift"]
         named = found["prompts"] | {f"after {drift['seconds']} s": drift["prompt at the end"]}
         lines += [row("recognised", "landscape", "time of day"), "|---|---|---|"]
@@ -231,9 +235,18 @@ def markdown(report, count):
     return "\n".join(lines) + "\n"
 
 
+def key_row(key, values):
+    decibels = [f"{values[name]:.1f}" if name in values else "–" for name in ("model", "frozen", "opposite")]
+    turns = ["–"] * 4
+    if key in TURNS:
+        shown = (f"{values['median_deg']:.1f} of {values['asked_deg']:g}", f"{values['true_median_deg']:.1f}")
+        turns = [*shown, percent(values["median_error"]), percent(values["right_way"])]
+    return row(f"`{key}`", *decibels, *turns)
+
+
 def row(*cells):
     return "| " + " | ".join(cells) + " |"
 
 
 def percent(share):
-    return "–" if share is None else f"{100 * share:.0f} %"
+    return f"{100 * share:.0f} %"

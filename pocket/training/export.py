@@ -32,7 +32,7 @@ def run(config, folder):
     out = folder / "weights"
     Checkpoint(config.policy, model.dit, trained_vae(config, folder), model.text, words).save(out)
     if config.data.source == "renderer":
-        data.gallery(config, out / "first_frames")
+        data.Renderer(config).gallery(out / "first_frames")
     else:
         first_frames(clips.folder(folder / "clips/held_out"), out / "first_frames")
     record(Checkpoint.load(out), out / "first_frames", folder / "stream.safetensors")

@@ -75,6 +75,9 @@ class Batches:
                 made.condition[row] = 0
             elif draw.random() < settings.text_dropout:
                 made.ids[row] = text.PAD
+        # Every word of a prompt is in the vocabulary: without this, what an unknown one does would be left to chance.
+        lost = (torch.rand(made.ids.shape) < settings.unknown_words).to(made.ids.device) & (made.ids != text.PAD)
+        made.ids = made.ids.masked_fill(lost, text.UNKNOWN)
         return made
 
     def take(self, rows, start, offset, frames=None):

@@ -37,14 +37,6 @@ def turn(before, after, lens, axis, most_deg):
     return float(angles[error.argmin()])
 
 
-def pose_turn(step, axis):
-    """The same of a true motion (4, 4)."""
-    forward = step[:3, 2]
-    if axis == "yaw":
-        return float(torch.rad2deg(torch.atan2(forward[0], forward[2])))
-    return float(torch.rad2deg(torch.asin((-forward[1]).clamp(-1, 1))))
-
-
 def statistics(frames):
     """u8 (T, H, W, 3) -> (T, 5): mean colour, contrast, energy of edges."""
     x = frames.float() / 255

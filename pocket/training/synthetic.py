@@ -19,14 +19,14 @@ UPRIGHT = torch.tensor([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]]
 KEYS = ("w", "w", "w", "s", "a", "d", "j", "l", "i", "k", "wl", "wj", "", "")
 
 
-def clip(seed, latents, size, policy, switches):
-    """The arguments of `clips.write` after the path."""
+def clip(seed, latents, size, policy, switches, hold=None):
+    """The arguments of `clips.write` after the path. `hold`: these keys all along, rather than at random."""
     draw = random.Random(seed)
     keys, held = [], ""
     for latent in range(latents):
         if latent == 0 or draw.random() < 0.3:
             held = draw.choice(KEYS)
-        keys.append(held)
+        keys.append(held if hold is None else hold if latent else "")
     poses, lens = walk(keys, policy), intrinsics(size, policy["fov_x_deg"])
     world = (draw.choice(list(GROUND)), draw.choice(list(SKY)))
     video, scenes = picture(seed, world, poses, lens, size), [scene(draw, world, 0)]
