@@ -3,7 +3,7 @@
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test build-tools test-tools
+.PHONY: run test train-dry build-tools test-tools
 
 # Builds the server and serves the world that ships with it; ARGS go to `causeway serve`.
 run: build-tools
@@ -15,6 +15,18 @@ test: build-tools test-tools
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo nextest run --locked --workspace
 	node --test webui/test/*.test.js
+
+# Every stage of the pocket world's training, very small, and the tests of its code: minutes, and 4 GB of PyTorch the first
+# time, so it is no part of `test`.
+train-dry: target/training/installed
+	rm -rf target/training/dry
+	cd pocket && ../target/training/bin/python -m unittest discover -s training/tests -t .
+	cd pocket && ../target/training/bin/python -m training all --config training/configs/dry.toml --out ../target/training/dry
+
+target/training/installed: pocket/training/requirements.txt
+	python3 -m venv target/training
+	target/training/bin/pip install -q -r $<
+	touch $@
 
 # libjpeg-turbo is built from source: it needs cmake, nasm and a C compiler.
 build-tools:

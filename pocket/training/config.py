@@ -1,0 +1,153 @@
+"""The one configuration file of a run. Every key is required and an unknown one is an error: a preset is a whole recipe."""
+
+import dataclasses
+import tomllib
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Data:
+    """Where clips come from: `synthetic`, or `renderer` and its command line.
+
+    `switches`: share of clips whose world changes on the way, over `fade` latent frames. `samples`: rays a pixel.
+    """
+
+    source: str
+    renderer: list[str]
+    clips: int
+    held_out: int
+    frames: int
+    switches: float
+    fade: int
+    vary_fov: bool
+    samples: int
+    processes: int
+
+
+@dataclass
+class Phase:
+    """A part of the autoencoder's curriculum. `batch` goes with `frames`; the first `unscored` frames carry no loss."""
+
+    share: float
+    frames: list[int]
+    batch: list[int]
+    crop: list[int]
+    unscored: int
+
+
+@dataclass
+class Vae:
+    base: int
+    steps: int
+    minutes: float
+    learning_rate: float
+    kl: float
+    latent_noise: float
+    phases: list[Phase]
+
+
+@dataclass
+class Text:
+    width: int
+    layers: int
+    heads: int
+    vocabulary: int
+
+
+@dataclass
+class Dit:
+    width: int
+    heads: int
+    layers: int
+    ffn: int
+    steps: int
+    minutes: float
+    batch: int
+    learning_rate: float
+    frame0_weight: float
+    middle: float
+    text_only: float
+    text_dropout: float
+    unknown_words: float
+    camera_none: float
+    context_noise: float
+    context_noise_share: float
+    rope_offset: int
+
+
+@dataclass
+class Refine:
+    """Rollouts of `depth` frames after `given` true ones; each frame deeper counts `decay` times as much."""
+
+    steps: int
+    minutes: float
+    batch: int
+    learning_rate: float
+    given: int
+    depth: int
+    decay: float
+
+
+@dataclass
+class Evaluate:
+    clips: int
+    worlds: int
+    classifier_steps: int
+    drift_seconds: int
+    drift_walks: int
+    steps: list[list[int]]
+
+
+@dataclass
+class Config:
+    seed: int
+    threads: int
+    device: str
+    bf16: bool
+    checkpoint_minutes: float
+    policy: dict
+    data: Data
+    vae: Vae
+    text: Text
+    dit: Dit
+    refine: Refine
+    evaluate: Evaluate
+
+    @classmethod
+    def load(cls, path):
+        config = parsed(cls, tomllib.loads(Path(path).read_text()), str(path))
+        width, height = config.policy["size"]
+        if width % 16 or height % 16:
+            raise ValueError(f"policy.size is {width}x{height}, but both must be multiples of 16")
+        if config.policy["chunk"] != 1:
+            raise ValueError("policy.chunk must be 1: a clip is trained on frame by frame")
+        if config.data.frames % 4 != 1:
+            raise ValueError(f"data.frames is {config.data.frames}, but must be one more than a multiple of 4")
+        return config
+
+    @property
+    def latent_frames(self):
+        return (self.data.frames - 1) // 4 + 1
+
+
+def parsed(kind, value, where):
+    """A dataclass from nested tables, or an error that names the key."""
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} must be a table")
+        fields = typing.get_type_hints(kind)
+        for problem, keys in (("has an unknown key", value.keys() - fields), ("lacks", fields.keys() - value)):
+            if keys:
+                raise ValueError(f"{where} {problem}: {', '.join(sorted(keys))}")
+        return kind(**{key: parsed(fields[key], value[key], f"{where}: {key}") for key in fields})
+    if typing.get_origin(kind) is list:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} must be a list")
+        return [parsed(typing.get_args(kind)[0], item, where) for item in value]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{where} must be of type {kind.__name__}, found {value!r}")
+    return value

@@ -1,0 +1,102 @@
+"""The stage `data`: clips to train on, and clips of other seeds that training never sees.
+
+A clip's seed is its number, so a set that was cut short is completed, and a larger one begins with the smaller.
+"""
+
+import subprocess
+from concurrent.futures import ProcessPoolExecutor
+
+import torch
+from tqdm import tqdm
+
+from . import clips, synthetic
+
+# Held-out worlds are counted from here: no training set is as large.
+HELD_OUT = 1_000_000_000
+
+
+# One key at a time, and none, for this many latent frames: what the keys are measured on.
+KEYS = ("w", "s", "a", "d", "j", "l", "i", "k", "none")
+HELD = 8
+TIMES, WEATHER = ("dawn", "noon", "sunset", "night"), "clear"
+BIOMES = ("meadow", "snow", "desert", "islands", "city", "volcano", "crystal", "autumn")
+
+
+def run(config, folder):
+    make = {"synthetic": Synthetic, "renderer": Renderer}.get(config.data.source)
+    if make is None:
+        raise ValueError(f"data.source is {config.data.source!r}, but must be `synthetic` or `renderer`")
+    source = make(config)
+    for name, first, count in (("train", 0, config.data.clips), ("held_out", HELD_OUT, config.data.held_out)):
+        # What is measured against the truth has one world, and the field of view that the server has.
+        source.clips(prepared(folder / "clips" / name), first, count, training=name == "train")
+        found = clips.folder(folder / "clips" / name)
+        print(f"{name}: {len(found)} clips of {found[0].shape}")
+    for key in KEYS:
+        source.held(prepared(folder / "clips/keys" / key), "" if key == "none" else key, config.evaluate.worlds)
+
+
+def prepared(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class Synthetic:
+    def __init__(self, config):
+        self.config = config
+
+    def clips(self, made, first, count, training):
+        switches = self.config.data.switches if training else 0.0
+        self._make(made, range(first, first + count), self.config.latent_frames, switches, None)
+
+    def held(self, made, keys, count):
+        self._make(made, range(HELD_OUT, HELD_OUT + count), HELD + 1, 0.0, keys)
+
+    def _make(self, made, seeds, latents, switches, hold):
+        size, camera = self.config.policy["size"], self.config.policy["camera"]
+        wanted = [seed for seed in seeds if not (made / clips.name(seed)).exists()]
+        tasks = [(made, seed, latents, size, camera, switches, hold) for seed in wanted]
+        with ProcessPoolExecutor(self.config.data.processes) as pool:
+            list(tqdm(pool.map(invent_one, tasks), total=len(tasks), desc=made.name))
+
+
+def invent_one(task):
+    made, seed, *recipe = task
+    torch.set_num_threads(1)
+    clips.write(made / clips.name(seed), *synthetic.clip(seed, *recipe))
+
+
+class Renderer:
+    """The renderer's command line. It has threads, a progress bar and a memory of what is finished, all its own."""
+
+    def __init__(self, config):
+        self.config = config
+        camera, (width, height) = config.policy["camera"], config.policy["size"]
+        self.picture = [f"--size={width}x{height}", f"--fov={camera['fov_x_deg']}", f"--spp={config.data.samples}"]
+        named = {"move-m": "move_per_latent", "yaw-deg": "yaw_deg_per_latent", "pitch-deg": "pitch_deg_per_latent"}
+        self.step = [f"--{option}={camera[name]}" for option, name in named.items()]
+
+    def clips(self, made, first, count, training):
+        settings, latents = self.config.data, self.config.latent_frames
+        options = [f"--out={made}", f"--seed={first}", f"--count={count}", f"--latents={latents}"]
+        options += [f"--switches={settings.switches if training else 0}", f"--fade={settings.fade}"]
+        options += ["--vary-fov"] if training and settings.vary_fov else []
+        self._call("clips", *options, *self.step, *self.picture)
+
+    def held(self, made, keys, count):
+        for i in range(count):
+            out = made / clips.name(HELD_OUT + i)
+            if not out.exists():
+                look = [f"--biome={BIOMES[i % 8]}", f"--time={TIMES[(i + i // 8) % 4]}", f"--weather={WEATHER}"]
+                # Under another name until it is whole.
+                part = out.with_name(f"part-{out.name}")
+                path = f"--path={keys}*{HELD}"
+                self._call(*look, f"--seed={HELD_OUT + i}", path, f"--out={part}", *self.step, *self.picture)
+                part.rename(out)
+
+    def gallery(self, out):
+        """First frames with prompts: good views of every landscape."""
+        self._call("gallery", f"--out={out}", "--count=1", f"--seed={HELD_OUT}", *self.picture)
+
+    def _call(self, *options):
+        subprocess.run([*self.config.data.renderer, *options], check=True)

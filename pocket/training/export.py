@@ -1,0 +1,94 @@
+"""The stage `export`: a folder that Causeway serves, its first frames, and a recorded walk to hold the server to.
+
+The recording is made from the f16 files as they were written, with the server's own random numbers. Every tensor on the
+way is in it, so where the two disagree can be seen, not only that they do.
+"""
+
+import json
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from . import clips, data, flow
+from .camera import intrinsics, motion, poses_of, rays, unfold
+from .checkpoint import Checkpoint, write_json
+from .latents import trained_vae
+from .loop import load_average
+from .sampler import Decoder, SeededNoise, Stream, condition_on, from_bytes, schedule
+from .text import token_ids
+from .train_dit import tokenizer
+
+ACTIONS = ["w", "w", "w", "l", "l", "wl", "", "d", "d", "wj", "s", "i"]
+SWITCH = 8
+SEED = 42
+
+
+def run(config, folder):
+    words = tokenizer(folder)
+    model = flow.Model(config, words.get_vocab_size())
+    refined = folder / "refine.safetensors"
+    load_average(refined if refined.exists() else folder / "dit.safetensors", model)
+    out = folder / "weights"
+    Checkpoint(config.policy, model.dit, trained_vae(config, folder), model.text, words).save(out)
+    if config.data.source == "renderer":
+        data.Renderer(config).gallery(out / "first_frames")
+    else:
+        first_frames(clips.folder(folder / "clips/held_out"), out / "first_frames")
+    record(Checkpoint.load(out), out / "first_frames", folder / "stream.safetensors")
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    print(f"{out}: {size / 1e6:.1f} MB")
+
+
+def first_frames(found, out):
+    """One picture of each landscape, from worlds that were not trained on."""
+    out.mkdir(exist_ok=True)
+    about = {}
+    for clip in found:
+        scene = clip.scenes[0]
+        name = f"{scene['biome']}.png"
+        if name not in about:
+            Image.fromarray(clip.frames(0, 1)[0].numpy()).save(out / name)
+            about[name] = {key: scene[key] for key in ("prompt", *clips.LABELS)}
+    write_json(out / "prompts.json", about)
+
+
+def record(model, pictures, path):
+    about = json.loads((pictures / "prompts.json").read_text())
+    (name, first), (_, second) = list(about.items())[0], list(about.items())[-1]
+    policy, size = model.policy, model.policy["size"]
+    picture = torch.frombuffer(bytearray(Image.open(pictures / name).convert("RGB").tobytes()), dtype=torch.uint8)
+    picture = picture.view(size[1], size[0], 3)
+    condition = condition_on(model.vae, from_bytes(picture[None, None])[:, :, 0], policy["condition_frames"])
+    contexts = [model.context([about["prompt"]]) for about in (first, second)]
+    tensors = {"image": picture, "condition": condition}
+    for after, context, said in (("", contexts[0], first), ("_after_switch", contexts[1], second)):
+        tensors[f"context{after}"] = context
+        tensors[f"token_ids{after}"] = token_ids(model.tokenizer, [said["prompt"]], policy["text_len"]).int()
+
+    steps = motion(poses_of(policy["camera"], ACTIONS))
+    camera = rays(steps, intrinsics(size, policy["camera"]["fov_x_deg"]), size, policy["camera"])
+    stream, decoder = Stream(model.dit, policy, condition, contexts[0], SeededNoise([SEED])), Decoder(model.vae)
+    for i in range(len(ACTIONS)):
+        if i == SWITCH:
+            stream.context = contexts[1]
+        latents, (noise, again) = stream.next(camera[i : i + 1])
+        tensors[f"{i:02}.noise"] = noise
+        tensors[f"{i:02}.step_noise"] = torch.stack(again) if again else torch.zeros(0)
+        tensors[f"{i:02}.x0"] = latents.unsqueeze(2)
+        tensors[f"{i:02}.frames"] = decoder.next(latents)[0]
+        # Half the size of the file, and follows from the keys: recorded once, to tell a camera that is wrong.
+        if i == 5:
+            tensors[f"{i:02}.cam"] = unfold(camera[i : i + 1], size)[None]
+    meta = {
+        "policy": policy,
+        "prompt": first["prompt"],
+        "actions": [list(keys) for keys in ACTIONS],
+        "seed": SEED,
+        "schedule": [{"t": t, "sigma": sigma} for t, sigma in schedule(policy)],
+        "switch": {"frame": SWITCH, "prompt": second["prompt"]},
+        "precision": "f32, weights read from the f16 files",
+    }
+    about = "streaming rollout, one latent frame per chunk (NN = chunk)"
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, path, metadata={"description": about, "meta": json.dumps(meta)})

@@ -1,0 +1,107 @@
+"""The stage `latents`: every clip encoded once, for the transformer to train on; and those clips in memory.
+
+Latents are kept as the autoencoder gives them. Their mean and deviation go to the file `statistics.json`, from there into
+vae/config.json, and are applied on loading.
+"""
+
+import json
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+
+from . import clips, text, vae
+from .camera import motion
+from .checkpoint import write_json
+from .loop import load_average
+from .sampler import from_bytes
+
+SHARD = 64
+
+
+@torch.no_grad()
+def run(config, folder):
+    model = vae.Vae(vae.config(config.vae.base)).to(config.device).eval()
+    load_average(folder / "vae.safetensors", model)
+    found = clips.folder(folder / "clips/train")
+    out = folder / "latents"
+    out.mkdir(exist_ok=True)
+    for start in tqdm(range(0, len(found), SHARD), desc="latents"):
+        path = out / f"{start:08}.safetensors"
+        if path.exists():
+            continue
+        clean, condition = zip(*(encode(model, clip, config) for clip in found[start : start + SHARD]))
+        tensors = {"clean": torch.stack(clean).half(), "condition": torch.stack(condition).half()}
+        save_file(tensors, path.with_suffix(".part"))
+        path.with_suffix(".part").rename(path)
+
+    every = torch.cat([load_file(path)["clean"].float().transpose(0, 1).flatten(1) for path in shards(folder)], 1)
+    deviation = every.std(1)
+    if (deviation < 1e-3).any():
+        raise RuntimeError(f"latent channels have collapsed: deviations {deviation.tolist()}")
+    write_json(folder / "statistics.json", {"mean": every.mean(1).tolist(), "std": deviation.tolist()})
+
+
+def encode(model, clip, config):
+    """Latents of the clip and of its first picture followed by grey; both (16, F, h, w)."""
+    video = from_bytes(clip.frames()[None]).to(config.device)
+    grey = video.new_zeros(1, 3, config.policy["condition_frames"] - 1, *video.shape[-2:])
+    with torch.autocast(config.device, torch.bfloat16, config.bf16):
+        both = [model.encode(v)[0][0].cpu() for v in (video, torch.cat([video[:, :, :1], grey], 2))]
+    return both
+
+
+def shards(folder):
+    found = sorted((folder / "latents").glob("*.safetensors"))
+    if not found:
+        raise ValueError(f"{folder}/latents is empty: run the stage `latents` first")
+    return found
+
+
+def statistics(folder):
+    return json.loads((folder / "statistics.json").read_text())
+
+
+def trained_vae(config, folder):
+    """The autoencoder as it will be exported."""
+    found = statistics(folder)
+    settings = vae.config(config.vae.base) | {"latents_mean": found["mean"], "latents_std": found["std"]}
+    return load_average(folder / "vae.safetensors", vae.Vae(settings)).eval()
+
+
+@dataclass
+class Latents:
+    """All clips, normalised. clean (N, 16, F, h, w), condition (N, 16, 6, h, w), steps (N, F, 4, 4), lens (N, 4),
+    ids (N, P, L): tokens of each clip's prompts, prompt_of_frame (N, F)."""
+
+    clean: torch.Tensor
+    condition: torch.Tensor
+    steps: torch.Tensor
+    lens: torch.Tensor
+    ids: torch.Tensor
+    prompt_of_frame: torch.Tensor
+
+    @classmethod
+    def load(cls, config, folder, tokenizer):
+        found, read = clips.folder(folder / "clips/train"), [load_file(path) for path in shards(folder)]
+        scale = statistics(folder)
+        mean, std = (torch.tensor(scale[name]).view(1, -1, 1, 1, 1) for name in ("mean", "std"))
+        clean, condition = (
+            ((torch.cat([shard[name] for shard in read]).float() - mean) / std).half() for name in ("clean", "condition")
+        )
+        if len(clean) != len(found):
+            raise ValueError(f"{len(found)} clips, but latents of {len(clean)}: remove {folder}/latents and run it again")
+        most = max(len(clip.scenes) for clip in found)
+        ids = torch.zeros(len(found), most, config.policy["text_len"], dtype=torch.long)
+        for row, clip in zip(ids, found):
+            said = [scene["prompt"] for scene in clip.scenes]
+            row[: len(said)] = text.token_ids(tokenizer, said, config.policy["text_len"])
+        return cls(
+            clean,
+            condition,
+            motion(torch.stack([clip.latent_poses for clip in found])),
+            torch.stack([clip.intrinsics for clip in found]),
+            ids,
+            torch.stack([clip.scene_of_latent for clip in found]),
+        )

@@ -1,0 +1,129 @@
+"""Streaming: one latent frame at a time from noise, as the server does it, for a batch of sessions.
+
+Keys are stored after their rotation by the absolute frame number, so forgetting the oldest frame needs no further work.
+What is stored comes from one more pass over the finished frame, at noise level zero; the passes before leave no trace.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from .noise import Noise
+from .vae import Memory
+
+
+def schedule(policy, steps=None):
+    """(t, sigma) of each step. In f32, as published."""
+    s = torch.linspace(1, 0, 1001)
+    sigma = policy["shift"] * s / (1 + (policy["shift"] - 1) * s)
+    return [(float(1000 * sigma[1000 - n]), float(sigma[1000 - n])) for n in steps or policy["steps"]]
+
+
+class SeededNoise:
+    """One seed for each session of a batch."""
+
+    def __init__(self, seeds):
+        self.sessions = [Noise(seed) for seed in seeds]
+
+    def draw(self, shape):
+        return torch.cat([session.draw((1, *shape)) for session in self.sessions])
+
+
+class Window:
+    """Keys and values of the frames that are still seen, for every layer."""
+
+    def __init__(self, layers, window, sink):
+        self.past = [[] for _ in range(layers)]
+        self.window, self.sink = window, sink
+        self.stores = False
+
+    def attend(self, layer, q, k, v):
+        past = self.past[layer]
+        keys, values = (torch.cat([*(frame[i] for frame in past), new], 1) for i, new in enumerate((k, v)))
+        q, keys, values = (t.flatten(1, 2).transpose(1, 2) for t in (q, keys, values))
+        mixed = F.scaled_dot_product_attention(q, keys, values).transpose(1, 2).unsqueeze(1)
+        if self.stores:
+            past.append((k, v))
+            if len(past) >= self.window:
+                past.pop(self.sink)
+        return mixed
+
+
+class Stream:
+    """A batch of sessions. `condition` (B, 20, 6, h, w); contexts (B, L, text_dim)."""
+
+    def __init__(self, dit, policy, condition, context, noise, steps=None):
+        self.dit, self.condition, self.context, self.noise = dit, condition, context, noise
+        self.steps, self.frame = schedule(policy, steps), 0
+        self.window = Window(len(dit.blocks), policy["window"], policy["sink"])
+
+    @torch.no_grad()
+    def next(self, camera):
+        """camera (B, S, 1536) or None -> latents (B, 16, h, w), and the noise they came from."""
+        shape = (16, 1, *self.condition.shape[-2:])
+        device = self.condition.device
+        x = first = self.noise.draw(shape).to(device)
+        again = []
+        for i, (t, sigma) in enumerate(self.steps):
+            clean = x - sigma * self._flow(x, t, camera)
+            if i + 1 < len(self.steps):
+                level = self.steps[i + 1][1]
+                # Frame-major, as in the published pipeline: (1, 16, h, w) rather than (16, 1, h, w).
+                again.append(self.noise.draw((1, 16, *shape[2:])).to(device))
+                x = (1 - level) * clean + level * again[-1].transpose(1, 2)
+        self.remember(clean, camera)
+        return clean[:, :, 0], (first, again)
+
+    @torch.no_grad()
+    def remember(self, clean, camera):
+        """Store keys and values of a finished frame (B, 16, 1, h, w) and go on to the next."""
+        self.window.stores = True
+        self._flow(clean, 0.0, camera)
+        self.window.stores = False
+        self.frame += 1
+
+    def _flow(self, x, t, camera):
+        batch, device = len(x), x.device
+        at = min(self.frame, self.condition.shape[2] - 1)
+        return self.dit(
+            x,
+            self.condition[:, :, at : at + 1],
+            torch.full((batch, 1), t, device=device),
+            None if camera is None else camera.unsqueeze(1),
+            self.context.unsqueeze(1),
+            torch.zeros(batch, 1, dtype=torch.long, device=device),
+            torch.tensor([self.frame], device=device),
+            self.window.attend,
+        )
+
+
+def condition_on(vae, pictures, frames):
+    """First frames (B, 3, H, W) in -1..1 -> (B, 20, 6, h, w): mask, then latents of the picture and grey after it."""
+    grey = pictures.new_zeros(len(pictures), 3, frames - 1, *pictures.shape[-2:])
+    mean, _ = vae.encode(torch.cat([pictures.unsqueeze(2), grey], 2))
+    latents = vae.normalised(mean.float())
+    mask = torch.zeros_like(latents[:, :4])
+    mask[:, :, 0] = 1
+    return torch.cat([mask, latents], 1)
+
+
+class Decoder:
+    """Latent frames in, video frames out, for as long as one likes."""
+
+    def __init__(self, vae):
+        self.vae, self.memory = vae, Memory()
+
+    @torch.no_grad()
+    def next(self, latents):
+        """(B, 16, h, w) -> u8 (B, 1 or 4, H, W, 3)."""
+        return to_bytes(self.vae.decode(self.vae.denormalised(latents.unsqueeze(2)), self.memory))
+
+
+def to_bytes(video):
+    """(B, 3, T, H, W) in -1..1 -> u8 (B, T, H, W, 3). Cut, not rounded, as published."""
+    video = video.float().clamp(-1, 1) / 2 + 0.5
+    return (video * 255).to(torch.uint8).permute(0, 2, 3, 4, 1)
+
+
+def from_bytes(video):
+    """u8 (B, T, H, W, 3) -> (B, 3, T, H, W) in -1..1."""
+    return video.permute(0, 4, 1, 2, 3).float() / 127.5 - 1

@@ -1,0 +1,1 @@
+"""`python -m unittest discover -s training/tests -t .`, from `pocket/`."""

@@ -1,0 +1,66 @@
+"""The stages `text` and `dit`: a vocabulary from the prompts, then transformer and text encoder together.
+
+The first frame of a session is a copy of the picture it was given, and slow to learn: it gets a weight of its own. The
+gap to the loss under another clip's camera is logged beside the loss: it, not the loss, says whether keys will work.
+"""
+
+import torch
+from tokenizers import Tokenizer
+
+from . import clips, flow, text
+from .latents import Latents
+from .loop import Loop
+
+
+def run_text(config, folder):
+    prompts = [scene["prompt"] for clip in clips.folder(folder / "clips/train") for scene in clip.scenes]
+    made = text.tokenizer(prompts, config.text.vocabulary)
+    made.save(str(folder / "tokenizer.json"))
+    print(f"{len(set(prompts))} different prompts, {made.get_vocab_size()} words")
+
+
+def tokenizer(folder):
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        raise ValueError(f"{path} is missing: run the stage `text` first")
+    return Tokenizer.from_file(str(path))
+
+
+def run(config, folder):
+    settings, words = config.dit, tokenizer(folder)
+    batches = flow.Batches(Latents.load(config, folder, words), config)
+    model = flow.Model(config, words.get_vocab_size()).to(config.device)
+    count = sum(p.numel() for p in model.dit.parameters())
+    print(f"transformer {count / 1e6:.2f} M, text encoder {sum(p.numel() for p in model.text.parameters()) / 1e6:.2f} M")
+    loop = Loop(folder, "dit", model, settings, config)
+
+    def losses():
+        batch = batches.draw(loop.step, settings.batch)
+        frames, (h, w) = batch.clean.shape[2], batch.clean.shape[-2:]
+        mask = batches.mask(frames, h * w // 4)
+        levels = flow.noise_levels(config.policy, (settings.batch, frames), config.device)
+        past = flow.context_noise(batch.clean, settings.context_noise, settings.context_noise_share)
+        error = flow.errors(model, batch, mask, past, levels).mean(0)
+        weight = torch.ones_like(error)
+        # In the middle of a session the first frame has no past to be told from: it is context only.
+        weight[0] = settings.frame0_weight if batch.starts else 0
+        values = {"loss": (error * weight).sum() / weight.sum()}
+        if loop.step % 50 == 49 and batch.camera is not None:
+            values["camera_gap"] = camera_gap(model, batch, mask, levels)
+        return values
+
+    loop.run(losses, every=50)
+
+
+@torch.no_grad()
+def camera_gap(model, batch, mask, levels):
+    """How much worse another clip's camera is, as a share of the loss."""
+    def later():
+        torch.manual_seed(0)
+        return flow.errors(model, batch, mask, batch.clean, levels)[:, 1:].mean()
+
+    right, camera = later(), batch.camera
+    batch.camera = camera.roll(1, 0)
+    wrong = later()
+    batch.camera = camera
+    return wrong / right - 1
