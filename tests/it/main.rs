@@ -3,6 +3,7 @@
 //! A test of the wire is named after the sentence it proves; its number in the conformance list stands in its comment.
 
 mod browser;
+mod faults;
 mod golden;
 mod lifecycle;
 mod testcard;

@@ -5,12 +5,15 @@
 
 pub mod browser;
 pub mod bystander;
+pub mod chance;
 pub mod client;
 pub mod encoding;
+pub mod fault;
 pub mod message;
 pub mod order;
 pub mod puppet;
 pub mod raw;
+pub mod shaper;
 
 use anyhow::{Result, ensure};
 use client::Client;
