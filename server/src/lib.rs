@@ -27,6 +27,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{debug, info};
 
+pub use http::bounded_websocket;
+
 use engine::Engine;
 use realtime::init::Terms;
 use realtime::protocol::Sums;
