@@ -6,6 +6,8 @@ mod browser;
 mod faults;
 mod golden;
 mod lifecycle;
+mod rfc6455;
+mod soak;
 mod testcard;
 mod tidy;
 mod wire_bad_input;
