@@ -383,3 +383,30 @@ async fn section_10_and_what_is_not_in_the_suite() -> Result<()> {
     // 5.5: a close cannot be in fragments.
     echo.check("half a close", &[frame(CLOSE, &[3, 232])], WHOLE, &[], End::Failed(PROTOCOL)).await
 }
+
+/// The realtime route itself, before a session and during one: whoever breaks the rules is told which.
+#[tokio::test]
+async fn a_client_of_a_video_that_breaks_the_rules_is_closed_with_the_code_for_it() -> Result<()> {
+    let (server, _strings) = tests::Server::with(tests::puppet::Puppet::on_strings())?;
+    let mut init = Vec::new();
+    rmpv::encode::write_value(&mut init, &tests::small().into())?;
+    let mistakes = [
+        (PROTOCOL, frame(FIN | 0x3, b"reserved")),
+        (PROTOCOL, frame(FIN | 0x40 | BINARY, b"compressed")),
+        (PROTOCOL, vec![FIN | BINARY, 1, 0xc0]),
+        (NOT_UTF8, frame(FIN | TEXT, b"\xed\xa0\x80")),
+    ];
+    for (code, mistake) in mistakes {
+        for begun in [false, true] {
+            let mut raw = Raw::open(server.address).await?;
+            if begun {
+                raw.send(BINARY, &init).await?;
+            }
+            raw.stream.write_all(&mistake).await?;
+            let closed = raw.receive().await?.with_context(|| format!("hung up, not {code}"))?;
+            let reason = closed.payload.strip_prefix(&code.to_be_bytes()[..]);
+            ensure!(closed.opcode == CLOSE && reason.is_some_and(|reason| !reason.is_empty()), "{code}: {closed:?}");
+        }
+    }
+    Ok(())
+}
