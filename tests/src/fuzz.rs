@@ -150,7 +150,7 @@ impl Fuzz {
 
     /// How much longer inputs take that are ten times as long: the worst of the families in which length is cheap to have.
     pub fn growth(&self) -> Result<f64> {
-        let families: Vec<(&str, fn(usize) -> Vec<u8>)> = match self.target {
+        let families: Vec<Family> = match self.target {
             Target::Event => vec![
                 ("transitions", |n| encode(&Event::changes(vec!["wl"; n]).into())),
                 ("script", |n| encode(&Event::script(vec!["w"; n]).into())),
@@ -196,6 +196,9 @@ impl Fuzz {
         Ok(worst)
     }
 }
+
+/// Inputs alike but for their length, and what is long about them.
+type Family = (&'static str, fn(usize) -> Vec<u8>);
 
 /// `value`, a map, with so many more keys that nobody knows.
 fn with_strangers(value: Value, count: usize) -> Value {
