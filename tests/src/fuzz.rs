@@ -265,6 +265,9 @@ fn pictures() -> Result<Vec<Vec<u8>>> {
     Ok(files)
 }
 
+/// What one change may add: the memory that is measured is to be the parser's, not ours.
+const GROWTH_BYTES: usize = 128 << 10;
+
 /// Change one thing about a value, somewhere in it.
 fn spoil_value(value: &mut Value, chance: &mut Chance) {
     // Down to a random depth.
@@ -283,7 +286,9 @@ fn spoil_value(value: &mut Value, chance: &mut Chance) {
     match (chance.below(6), value) {
         (0, Value::Array(items)) if !items.is_empty() => {
             let item = chance.pick(items).clone();
-            let times = [1, 16, 600, 5000][chance.below(4)];
+            // Or three of these, one inside another, are gigabytes.
+            let most = GROWTH_BYTES / encode(&item).len();
+            let times = [1, 16, 600, 5000][chance.below(4)].min(most);
             items.extend(std::iter::repeat_n(item, times));
         }
         (0, Value::Map(entries)) if !entries.is_empty() => {
@@ -298,7 +303,8 @@ fn spoil_value(value: &mut Value, chance: &mut Chance) {
             *value = if chance.one_in(2) { Value::Array(vec![inside]) } else { Value::Map(vec![("a".into(), inside)]) };
         }
         (3, Value::String(text)) => {
-            let longer = text.as_str().unwrap_or_default().repeat(1 + chance.below(300));
+            let once = text.as_str().unwrap_or_default();
+            let longer = once.repeat((1 + chance.below(300)).min(1 + GROWTH_BYTES / once.len().max(1)));
             *text = longer.into();
         }
         (_, value) => *value = odd_value(chance),
