@@ -3,7 +3,7 @@
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test train-dry build-tools test-tools
+.PHONY: run test soak fuzz train-dry build-tools test-tools
 
 # Builds the server and serves the world that ships with it; ARGS go to `causeway serve`.
 run: build-tools
@@ -15,6 +15,15 @@ test: build-tools test-tools
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo nextest run --locked --workspace
 	node --test webui/test/*.test.js
+
+# What takes too long for a test, or depends on how quiet the machine is: thousands of sessions, hundreds of faults.
+soak: build-tools
+	cargo build --release --locked -p server -p tests --bins
+	target/release/soak $(ARGS)
+
+# Ten minutes for each of what reads a client's bytes.
+fuzz: build-tools
+	cargo run --release --locked -p tests --bin fuzz -- --seconds 600 $(ARGS)
 
 # Every stage of the pocket world's training, very small, and the tests of its code: minutes, and 4 GB of PyTorch the first
 # time, so it is no part of `test`.

@@ -70,18 +70,19 @@ async fn upgrade(
     let Ok(place) = app.connections.clone().try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many connections").into_response();
     };
-    upgrade
-        .max_message_size(app.limits.message_bytes)
-        .max_frame_size(app.limits.message_bytes)
-        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .on_upgrade(move |socket| {
-            let span = tracing::info_span!("session", id = tracing::field::Empty);
-            async move {
-                serve_client(socket, app, visitor).await;
-                drop(place);
-            }
-            .instrument(span)
-        })
+    bounded_websocket(upgrade, app.limits.message_bytes).on_upgrade(move |socket| {
+        let span = tracing::info_span!("session", id = tracing::field::Empty);
+        async move {
+            serve_client(socket, app, visitor).await;
+            drop(place);
+        }
+        .instrument(span)
+    })
+}
+
+/// The settings of every WebSocket here; tests serve an echo with the same.
+pub fn bounded_websocket(upgrade: WebSocketUpgrade, message_bytes: usize) -> WebSocketUpgrade {
+    upgrade.max_message_size(message_bytes).max_frame_size(message_bytes).max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
 }
 
 fn not_found(what: &'static str) -> Response {

@@ -32,6 +32,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{debug, info};
 
+pub use http::bounded_websocket;
+
 use access::door::Door;
 use engine::Engine;
 use observe::Observer;

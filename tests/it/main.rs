@@ -4,10 +4,13 @@
 
 mod access;
 mod browser;
+mod faults;
 mod golden;
 mod lifecycle;
 mod memory;
 mod observe;
+mod rfc6455;
+mod soak;
 mod testcard;
 mod tidy;
 mod wire_bad_input;

@@ -1,17 +1,21 @@
 //! Somebody who is there too: a session that only receives, and would notice if it were disturbed.
 
 use crate::client::Client;
+use crate::message::Init;
 use crate::puppet::{Puppet, Strings};
 use crate::{Server, small};
 use anyhow::{Context, Result};
 use server::Limits;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 /// On a thread of its own, so that it keeps receiving whatever the test is busy with.
 pub struct Bystander {
     chunks: watch::Receiver<u64>,
+    /// Between the ends of neighbouring chunks.
+    gaps: Arc<Mutex<Vec<Duration>>>,
     leave: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -19,16 +23,26 @@ pub struct Bystander {
 impl Bystander {
     /// Once it is known to get chunks.
     pub async fn on(server: &Server) -> Result<Bystander> {
+        Bystander::at(server.url(), small()).await
+    }
+
+    /// The same, of any server and in a session of any kind.
+    pub async fn at(url: String, init: Init) -> Result<Bystander> {
         let (count, chunks) = watch::channel(0);
         let (leave, left) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let url = server.url();
+        let gaps = Arc::<Mutex<Vec<Duration>>>::default();
+        let measured = gaps.clone();
         let receive = async move {
             let mut client = Client::connect(&url).await?;
-            client.send(small()).await?;
+            client.send(init).await?;
+            let mut last = None;
             loop {
                 // The client checks that chunks come in order, whole and without a gap.
                 client.chunk().await?;
+                let now = Instant::now();
+                let gap = last.replace(now).map(|last| now - last);
+                measured.lock().expect("nothing panics under this lock").extend(gap);
                 count.send_modify(|chunks| *chunks += 1);
             }
         };
@@ -41,7 +55,7 @@ impl Bystander {
             })
         };
         let thread = std::thread::Builder::new().name("bystander".into()).spawn(run)?;
-        let mut bystander = Bystander { chunks, leave: Some(leave), thread: Some(thread) };
+        let mut bystander = Bystander { chunks, gaps, leave: Some(leave), thread: Some(thread) };
         bystander.goes_on().await?;
         Ok(bystander)
     }
@@ -55,6 +69,11 @@ impl Bystander {
             Ok(()) => Ok(()),
             Err(_) => self.join().context("the bystander was disturbed"),
         }
+    }
+
+    /// Gaps between chunks since this was last asked.
+    pub fn gaps(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.gaps.lock().expect("nothing panics under this lock"))
     }
 
     pub fn chunks(&self) -> u64 {

@@ -5,13 +5,17 @@
 
 pub mod browser;
 pub mod bystander;
+pub mod chance;
 pub mod client;
 pub mod encoding;
 pub mod exposition;
+pub mod fault;
+pub mod fuzz;
 pub mod message;
 pub mod order;
 pub mod puppet;
 pub mod raw;
+pub mod shaper;
 
 use anyhow::{Result, ensure};
 use client::Client;
@@ -48,7 +52,12 @@ impl Server {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        // As few threads that encode as a user's server has.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(4)
+            .enable_all()
+            .build()?;
         let run = move || {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, ensure};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -98,21 +98,26 @@ impl Raw {
 
     /// The next frame, or `None` where the connection ended.
     pub async fn receive(&mut self) -> Result<Option<RawFrame>> {
-        timeout(PATIENCE, self.frame()).await.context("the server said nothing")?
+        receive(&mut self.stream).await
     }
+}
 
-    async fn frame(&mut self) -> Result<Option<RawFrame>> {
-        let Ok(first) = self.stream.read_u8().await else { return Ok(None) };
-        ensure!(first & 0x70 == 0, "reserved bits set ({first:02x}): no extension was agreed");
-        let second = self.stream.read_u8().await?;
-        ensure!(second & 0x80 == 0, "a server does not mask");
-        let length = match second {
-            126 => u64::from(self.stream.read_u16().await?),
-            127 => self.stream.read_u64().await?,
-            short => u64::from(short),
-        };
-        let mut payload = vec![0; usize::try_from(length)?];
-        self.stream.read_exact(&mut payload).await?;
-        Ok(Some(RawFrame { opcode: first & 0x0f, whole: first & 0x80 != 0, payload }))
-    }
+/// The same, from whatever a connection is read with.
+pub async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<RawFrame>> {
+    timeout(PATIENCE, frame(stream)).await.context("the server said nothing")?
+}
+
+async fn frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<RawFrame>> {
+    let Ok(first) = stream.read_u8().await else { return Ok(None) };
+    ensure!(first & 0x70 == 0, "reserved bits set ({first:02x}): no extension was agreed");
+    let second = stream.read_u8().await?;
+    ensure!(second & 0x80 == 0, "a server does not mask");
+    let length = match second {
+        126 => u64::from(stream.read_u16().await?),
+        127 => stream.read_u64().await?,
+        short => u64::from(short),
+    };
+    let mut payload = vec![0; usize::try_from(length)?];
+    stream.read_exact(&mut payload).await?;
+    Ok(Some(RawFrame { opcode: first & 0x0f, whole: first & 0x80 != 0, payload }))
 }

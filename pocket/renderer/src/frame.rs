@@ -137,9 +137,9 @@ impl<'a> Renderer<'a> {
                 let edge = across.min(street - across);
                 if edge < 1.15 {
                     if edge > 1.0 { ground * 1.9 } else { ground * 1.55 }
-                } else if down < street + 1.9 && down > street + 0.5 && (across * 1.25).fract() < 0.5 {
-                    paint
-                } else if (across - street * 0.5).abs() < 0.11 && (down * 0.25).fract() < 0.55 {
+                } else if (down < street + 1.9 && down > street + 0.5 && (across * 1.25).fract() < 0.5)
+                    || ((across - street * 0.5).abs() < 0.11 && (down * 0.25).fract() < 0.55)
+                {
                     paint
                 } else {
                     ground
@@ -287,5 +287,5 @@ fn film(v: f32) -> f32 {
     let y = ((x * (2.51 * x + 0.03)) / (x * (2.43 * x + 0.59) + 0.14)).min(1.0);
     // The sRGB curve from two square roots, to half a step of 255.
     let (root, fourth) = (y.sqrt(), y.sqrt().sqrt());
-    (0.662_002_7 * root + 0.684_122_06 * fourth - 0.323_583_6 * fourth.sqrt() - 0.022_541_16 * y).clamp(0.0, 1.0)
+    (0.662_002_7 * root + 0.684_122 * fourth - 0.323_583_6 * fourth.sqrt() - 0.022_541_16 * y).clamp(0.0, 1.0)
 }

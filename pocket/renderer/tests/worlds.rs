@@ -36,7 +36,13 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() {
     let made_by = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         let mut clips = Vec::new();
-        pool.install(|| make_clips(&recipe, 40, 6, |clip| Ok(clips.push(clip.to_bytes()?)))).expect("clips");
+        pool.install(|| {
+            make_clips(&recipe, 40, 6, |clip| {
+                clips.push(clip.to_bytes()?);
+                Ok(())
+            })
+        })
+        .expect("clips");
         clips
     };
     assert!(made_by(1) == made_by(3), "one thread and three made different clips");

@@ -92,8 +92,8 @@ impl Connection {
                     }
                     // Answered by the WebSocket layer.
                     Some(Ok(Message::Ping(_))) => {}
-                    Some(Err(error)) if is_too_big(&error) => return Heard::End(Some(Close::TOO_BIG)),
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Heard::End(None),
+                    Some(Err(error)) => return Heard::End(broken_rule(&error)),
+                    Some(Ok(Message::Close(_))) | None => return Heard::End(None),
                 },
             }
         }
@@ -115,7 +115,7 @@ impl Connection {
     }
 
     pub(super) async fn finish(mut self, close: Option<Close>) {
-        let too_big = close == Some(Close::TOO_BIG);
+        let unreadable = matches!(close, Some(Close::PROTOCOL | Close::NOT_UTF8 | Close::TOO_BIG));
         if let Some(close) = close {
             let _ = self.writes.try_send(Write::Close(close));
         }
@@ -125,8 +125,8 @@ impl Connection {
         let goodbye = async {
             while let Some(Ok(_)) = self.reader.next().await {}
             let _ = (&mut self.writer).await;
-            if too_big {
-                // The rest of the message cannot be read past; the client needs a moment to see why.
+            if unreadable {
+                // What follows the mistake cannot be read past; the client needs a moment to see why.
                 sleep(GOODBYE).await;
             }
         };
@@ -140,9 +140,17 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|&stop| stop).await;
 }
 
-fn is_too_big(error: &axum::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
-    matches!(cause, Some(tungstenite::Error::Capacity(_)))
+/// Which rule of the WebSocket a client broke; `None` if it broke none and the line is gone.
+fn broken_rule(error: &axum::Error) -> Option<Close> {
+    use tungstenite::Error;
+    use tungstenite::error::ProtocolError;
+    match std::error::Error::source(error).and_then(|cause| cause.downcast_ref())? {
+        Error::Capacity(_) => Some(Close::TOO_BIG),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) => Some(Close::PROTOCOL),
+        Error::Utf8(_) => Some(Close::NOT_UTF8),
+        _ => None,
+    }
 }
 
 /// The way to the client for a chunk that is being delivered.

@@ -25,7 +25,9 @@ pub struct Close {
 impl Close {
     /// Third-party tools look for these words.
     pub const COMPLETE: Close = Close { code: 1000, reason: "generation complete" };
+    pub const PROTOCOL: Close = Close { code: 1002, reason: "not a WebSocket frame" };
     pub const TEXT: Close = Close { code: 1003, reason: "text message" };
+    pub const NOT_UTF8: Close = Close { code: 1007, reason: "text that is not UTF-8" };
     pub const BUSY: Close = Close { code: 1008, reason: "busy" };
     pub const FLOOD: Close = Close { code: 1008, reason: "too many invalid messages" };
     pub const TOO_BIG: Close = Close { code: 1009, reason: "message too big" };

@@ -2,6 +2,10 @@
 //!
 //! `cargo run -p tests --bin load -- --url ws://127.0.0.1:30000/v1/realtime_video --clients 4`
 //!
+//! With `--paced`, a frame is on time if it is there when a player shows it: the player begins `--buffer-ms` after the first
+//! frame, shows one every 1/fps, and waits for one that is late, from where its clock goes on. `--search` looks for the
+//! largest number of clients of which `--share` of all frames are on time.
+//!
 //! A gap is the time between the last bytes of two neighbouring chunks of one client: what a player must have buffered. Each
 //! client checks every message as the tests do, so a load run that ends well also saw nothing wrong.
 
@@ -34,6 +38,18 @@ struct Args {
     /// Ask for frames at this rate and no faster
     #[arg(long)]
     paced: Option<u64>,
+    /// What a player has in hand before it begins, with --paced
+    #[arg(long, default_value_t = 250)]
+    buffer_ms: u64,
+    /// Connections beside them that say nothing
+    #[arg(long, default_value_t = 0)]
+    idle: usize,
+    /// Look for the largest number of clients, up to this, that are served on time; with --paced
+    #[arg(long, value_name = "MAX", requires = "paced")]
+    search: Option<usize>,
+    /// Of all frames, in percent: what counts as served on time
+    #[arg(long, default_value_t = 99.9)]
+    share: f64,
     /// Keys to hold for the whole session, such as `wl`
     #[arg(long, default_value = "")]
     hold: String,
@@ -51,6 +67,35 @@ struct Report {
     chunks: u64,
     frames: usize,
     bytes: u64,
+    player: Option<Player>,
+}
+
+/// Somebody who watches a paced session: sans-IO, given when frames come.
+#[derive(Debug, Clone)]
+struct Player {
+    frame: Duration,
+    buffer: Duration,
+    /// When the next frame is due; nothing came yet without it.
+    due: Option<Instant>,
+    late: usize,
+}
+
+impl Player {
+    fn new(fps: u64, buffer: Duration) -> Player {
+        Player { frame: Duration::from_secs(1) / fps.max(1) as u32, buffer, due: None, late: 0 }
+    }
+
+    fn came(&mut self, frames: usize, now: Instant) {
+        let mut due = self.due.unwrap_or(now + self.buffer);
+        for _ in 0..frames {
+            if now > due {
+                self.late += 1;
+                due = now;
+            }
+            due += self.frame;
+        }
+        self.due = Some(due);
+    }
 }
 
 #[tokio::main]
@@ -70,9 +115,57 @@ async fn load(args: Args) -> Result<()> {
     let picture = args.first_frame.as_ref().map(|path| std::fs::read(path).with_context(|| path.display().to_string()));
     let picture = picture.transpose()?;
     let init = init(&args, picture.as_deref());
+    let _idle = idle(&args.url, args.idle).await?;
+    let Some(most) = args.search else {
+        let reports = together(&args, &init, args.clients).await?;
+        tell(&args, &reports);
+        return Ok(());
+    };
+    // Doubled until it fails, then halved between: `good` held, `bad` did not.
+    let (mut good, mut bad) = (0, most + 1);
+    let mut clients = args.clients.min(most);
+    while good + 1 < bad {
+        let share = together(&args, &init, clients).await.map(|reports| on_time(&reports));
+        let holds = share.as_ref().is_ok_and(|&share| share >= args.share);
+        println!(
+            "{clients} clients: {}",
+            share.map_or_else(|error| format!("{error:#}"), |share| format!("{share:.3} %"))
+        );
+        if holds {
+            good = clients
+        } else {
+            bad = clients
+        }
+        clients = if bad > most { (2 * clients).min(most) } else { (good + bad) / 2 };
+        // The server takes leave of those who left.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    println!("{good} clients get {} % of their frames on time, with {} idle connections", args.share, args.idle);
+    Ok(())
+}
 
-    let clients: Vec<_> =
-        (0..args.clients).map(|seed| tokio::spawn(run(args.clone(), init.clone().seed(seed as u64)))).collect();
+/// Connections that say nothing, and answer pings until they are dropped.
+async fn idle(url: &str, count: usize) -> Result<tokio::task::JoinSet<()>> {
+    let mut idle = tokio::task::JoinSet::new();
+    for number in 0..count {
+        let mut client = Client::connect(url).await.with_context(|| format!("idle connection {number}"))?;
+        client.patience = Duration::from_secs(24 * 3600);
+        idle.spawn(async move {
+            let said = client.next().await;
+            eprintln!("idle connection {number} was not left alone: {said:?}");
+        });
+    }
+    Ok(idle)
+}
+
+/// So many clients, all at once.
+async fn together(args: &Args, init: &Init, count: usize) -> Result<Vec<Report>> {
+    // Spread over a chunk of twelve frames: nobody's clients come all in one instant.
+    let spread = Duration::from_secs(12).checked_div(args.paced.unwrap_or(0) as u32).unwrap_or_default();
+    let begins = |number: usize| spread * number as u32 / count as u32;
+    let clients: Vec<_> = (0..count)
+        .map(|number| tokio::spawn(run(args.clone(), init.clone().seed(number as u64), begins(number))))
+        .collect();
     let (mut reports, mut failed) = (Vec::new(), 0);
     for (number, client) in clients.into_iter().enumerate() {
         match client.await? {
@@ -83,9 +176,15 @@ async fn load(args: Args) -> Result<()> {
             }
         }
     }
-    tell(&args, &reports);
-    ensure!(failed == 0, "{failed} of {} clients failed", args.clients);
-    Ok(())
+    ensure!(failed == 0, "{failed} of {count} clients failed");
+    Ok(reports)
+}
+
+/// Percent of all frames.
+fn on_time(reports: &[Report]) -> f64 {
+    let frames: usize = reports.iter().map(|report| report.frames).sum();
+    let late: usize = reports.iter().filter_map(|report| report.player.as_ref()).map(|player| player.late).sum();
+    100.0 * (1.0 - late as f64 / frames.max(1) as f64)
 }
 
 fn init(args: &Args, picture: Option<&[u8]>) -> Init {
@@ -105,7 +204,8 @@ fn init(args: &Args, picture: Option<&[u8]>) -> Init {
     init
 }
 
-async fn run(args: Args, init: Init) -> Result<Report> {
+async fn run(args: Args, init: Init, begins: Duration) -> Result<Report> {
+    tokio::time::sleep(begins).await;
     let mut client = Client::connect(&args.url).await?;
     let started = Instant::now();
     let end = started + Duration::from_secs_f64(args.seconds);
@@ -113,7 +213,8 @@ async fn run(args: Args, init: Init) -> Result<Report> {
     if !args.hold.is_empty() {
         client.send(Event::hold(&args.hold).id(1)).await?;
     }
-    let mut report = Report { first_frame: Duration::ZERO, gaps: Vec::new(), chunks: 0, frames: 0, bytes: 0 };
+    let player = args.paced.map(|fps| Player::new(fps, Duration::from_millis(args.buffer_ms)));
+    let mut report = Report { first_frame: Duration::ZERO, gaps: Vec::new(), chunks: 0, frames: 0, bytes: 0, player };
     let mut last_chunk = None;
     while Instant::now() < end {
         match client.next().await? {
@@ -122,6 +223,9 @@ async fn run(args: Args, init: Init) -> Result<Report> {
                     report.first_frame = started.elapsed();
                 }
                 report.frames += batch.header.num_frames;
+                if let Some(player) = &mut report.player {
+                    player.came(batch.header.num_frames, Instant::now());
+                }
                 if batch.header.is_final_frame_batch {
                     let now = Instant::now();
                     report.gaps.extend(last_chunk.replace(now).map(|last| now - last));
@@ -149,6 +253,9 @@ fn tell(args: &Args, reports: &[Report]) {
     println!("chunks       {}", sum(|report| report.chunks as f64));
     println!("frames/s     {:.1} in all", sum(|report| report.frames as f64) / args.seconds);
     println!("MB/s         {:.2} in all", sum(|report| report.bytes as f64) / args.seconds / 1e6);
+    if args.paced.is_some() {
+        println!("on time      {:.3} % of frames, with {} ms in hand", on_time(reports), args.buffer_ms);
+    }
     for (what, sorted) in [("first frame", firsts), ("chunk gap", gaps)] {
         let at =
             |share| percentile(&sorted, share).map_or("-".to_owned(), |gap| format!("{:.1}", gap.as_secs_f64() * 1e3));
@@ -165,6 +272,24 @@ fn percentile(sorted: &[Duration], share: f64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_that_is_late_moves_the_clock_of_who_waits_for_it() {
+        let ms = Duration::from_millis;
+        let start = Instant::now();
+        let mut player = Player::new(10, ms(50));
+        let mut check = |at_ms: u64, frames: usize, late: usize| {
+            player.came(frames, start + ms(at_ms));
+            assert_eq!(player.late, late, "{frames} frames at {at_ms} ms");
+        };
+        // Shown at 50 and 150; the third is due at 250.
+        check(0, 2, 0);
+        check(250, 1, 0);
+        // Due at 350: shown at 400, and the one with it at 500, not late any more.
+        check(400, 2, 1);
+        check(600, 1, 1);
+        check(701, 1, 2);
+    }
 
     #[test]
     fn a_percentile_is_the_smallest_value_that_enough_do_not_exceed() {
