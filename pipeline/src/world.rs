@@ -296,6 +296,14 @@ impl ChunkPlan {
     pub fn latent_range(&self) -> Range<usize> {
         self.first_latent_frame..self.first_latent_frame + self.latent_frames
     }
+
+    /// Video frames that each latent frame gives, in order. The very first of a causal autoencoder gives one; the rest are
+    /// alike.
+    pub fn frames_of_each(&self) -> impl Iterator<Item = usize> + use<> {
+        let alone = usize::from(self.first_latent_frame == 0 && self.latent_frames > 1);
+        let each = (self.pixel_frames - alone) / (self.latent_frames - alone);
+        std::iter::repeat_n(1, alone).chain(std::iter::repeat_n(each, self.latent_frames - alone))
+    }
 }
 
 impl Keys {
@@ -418,6 +426,19 @@ mod tests {
         check(None, Some(2), None);
         check(None, Some(WINDOW_FRAMES_MAX + 1), None);
         check(Some(usize::MAX), None, None);
+    }
+
+    #[test]
+    fn a_plan_knows_the_frames_of_each_latent_frame() {
+        let check = |first_latent_frame, latent_frames, pixel_frames, expected: &[usize]| {
+            let plan = ChunkPlan { index: 0, first_latent_frame, latent_frames, pixel_frames };
+            assert_eq!(plan.frames_of_each().collect::<Vec<_>>(), expected);
+        };
+        check(0, 3, 9, &[1, 4, 4]);
+        check(3, 3, 12, &[4, 4, 4]);
+        check(0, 1, 1, &[1]);
+        check(1, 1, 4, &[4]);
+        check(0, 5, 17, &[1, 4, 4, 4, 4]);
     }
 
     #[test]
