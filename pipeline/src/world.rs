@@ -310,6 +310,11 @@ impl ChunkPlan {
     pub fn latent_range(&self) -> Range<usize> {
         self.first_latent_frame..self.first_latent_frame + self.latent_frames
     }
+
+    /// Video frames that each latent frame gives, in order.
+    pub fn frames_of_each(&self) -> impl Iterator<Item = usize> + use<> {
+        self.latent_range().map(|frame| if frame == 0 { 1 } else { FRAMES_PER_LATENT })
+    }
 }
 
 impl Keys {
@@ -453,6 +458,10 @@ mod tests {
         assert_eq!(plans.iter().map(|plan| plan.pixel_frames).collect::<Vec<_>>(), [9, 12, 12]);
         assert_eq!(plans[2].latent_range(), 6..9);
         assert_eq!(ChunkPlan::new(0, 1).pixel_frames, 1);
+        let each = |index, chunk| ChunkPlan::new(index, chunk).frames_of_each().collect::<Vec<_>>();
+        assert_eq!(each(0, 3), [1, 4, 4]);
+        assert_eq!(each(1, 3), [4, 4, 4]);
+        assert_eq!((each(0, 1), each(1, 1)), (vec![1], vec![4]));
     }
 
     #[test]

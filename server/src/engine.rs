@@ -22,7 +22,8 @@ use crate::scheduler::{Overloaded, Scheduler, SeatId};
 
 pub enum Command {
     Open(Box<Open>, oneshot::Sender<Result<(), OpenError>>),
-    Grant(SeatId, u64),
+    /// So many more chunks, due then.
+    Grant(SeatId, u64, Instant),
     Close(SeatId),
 }
 
@@ -32,8 +33,8 @@ pub struct Open {
     pub init: Init,
     pub conditions: ConditionQueue,
     pub events: mpsc::Receiver<Event>,
-    /// Has a place for every credit and one for the error that may come after.
-    pub chunks: mpsc::Sender<Result<Chunk, String>>,
+    /// Has [`parts_places`].
+    pub parts: mpsc::Sender<Result<Part, String>>,
     pub cancel: Cancel,
     /// Given back when the rollout is gone.
     pub permit: OwnedSemaphorePermit,
@@ -46,16 +47,27 @@ pub enum OpenError {
     Failed(String),
 }
 
-/// A chunk as it was drawn.
-pub struct Chunk {
+/// A chunk, piece by piece as it is drawn: a `First`, `More` for each latent frame after it, and an `End`.
+pub enum Part {
+    First(Drawn, Frames),
+    More(Frames),
+    End { generate: Duration, world: Timings },
+}
+
+/// What is known of a chunk once its controls are sampled.
+#[derive(Clone, Copy)]
+pub struct Drawn {
     pub plan: ChunkPlan,
     pub event_id: Option<u32>,
-    pub frames: Vec<Frames>,
-    /// When its controls were sampled.
+    /// When its controls were sampled, and for how long.
     pub began: Instant,
     pub prepare: Duration,
-    pub generate: Duration,
-    pub world: Timings,
+}
+
+/// Places that a session's channel needs, so that handing over never waits: for each credit the latent frames of a chunk
+/// and its end, and one for the error that may come after.
+pub fn parts_places(card: &Card, credit: u64) -> usize {
+    credit as usize * (card.chunk + 1) + 1
 }
 
 /// How others reach the engine.
@@ -129,7 +141,7 @@ struct Seat {
     rollout: Box<dyn Rollout>,
     conditions: ConditionQueue,
     events: mpsc::Receiver<Event>,
-    chunks: mpsc::Sender<Result<Chunk, String>>,
+    parts: mpsc::Sender<Result<Part, String>>,
     cancel: Cancel,
     _permit: OwnedSemaphorePermit,
 }
@@ -146,7 +158,7 @@ impl Room {
                     Err(mpsc::error::TryRecvError::Disconnected) => return,
                 }
             }
-            if let Some(id) = self.scheduler.take_turn() {
+            if let Some(id) = self.scheduler.take_turn(Instant::now()) {
                 self.generate(id);
             } else if let Some(command) = inbox.blocking_recv() {
                 self.obey(command);
@@ -165,7 +177,7 @@ impl Room {
                     let _ = reply.send(self.open(open));
                 }
             }
-            Command::Grant(id, chunks) => self.scheduler.grant(id, chunks),
+            Command::Grant(id, chunks, due) => self.scheduler.grant(id, chunks, due),
             Command::Close(id) => self.close(id),
         }
     }
@@ -181,10 +193,10 @@ impl Room {
                 return Err(OpenError::Refused(Refusal { field: "size", reason }));
             }
         }
-        let Open { init, conditions, events, chunks, cancel, permit, .. } = *open;
+        let Open { init, conditions, events, parts, cancel, permit, .. } = *open;
         match self.world.open(init) {
             Ok(rollout) => {
-                self.seats.insert(id, Seat { rollout, conditions, events, chunks, cancel, _permit: permit });
+                self.seats.insert(id, Seat { rollout, conditions, events, parts, cancel, _permit: permit });
                 self.observer.rollout_opened(id, bytes);
                 debug!(seat = id, bytes, "opened");
                 Ok(())
@@ -219,14 +231,31 @@ impl Room {
         let plan = seat.rollout.plan();
         let (input, event_id) = seat.conditions.sample(&plan);
         let sampled = Instant::now();
-        let mut frames = Vec::new();
-        let result = seat.rollout.generate(&input, &seat.cancel, &mut |batch| frames.push(batch));
+        let drawn = Drawn { plan, event_id, began, prepare: sampled - began };
+        let parts = &seat.parts;
+        // Each frame leaves as soon as it is there: the first can be on a screen while the last is being decoded.
+        let hand_over = |part| {
+            if let Err(mpsc::error::TrySendError::Full(_)) = parts.try_send(part) {
+                panic!("a credit is a place for each latent frame: seat {id} had none left");
+            }
+        };
+        let mut counts = Vec::with_capacity(plan.latent_frames);
+        let result = seat.rollout.generate(&input, &seat.cancel, &mut |frames| {
+            let first = counts.is_empty();
+            counts.push(frames.count);
+            hand_over(Ok(if first { Part::First(drawn, frames) } else { Part::More(frames) }));
+        });
         let generate = sampled.elapsed();
         let outcome = match result {
+            // The number of messages was announced with the first of them.
+            Ok(_) if !plan.frames_of_each().eq(counts.iter().copied()) => {
+                warn!(seat = id, ?plan, ?counts, "other frames than planned");
+                Err(format!("{counts:?} frames were drawn for {plan:?}"))
+            }
             Ok(world) => {
                 self.observer.generated(id, &plan, began, sampled, &world);
                 debug!(seat = id, chunk = plan.index, ?event_id, ?input, ?generate, ?world, "chunk");
-                Ok(Chunk { plan, event_id, frames, began, prepare: sampled - began, generate, world })
+                Ok(Part::End { generate, world })
             }
             Err(WorldError::Cancelled) => return self.close(id),
             Err(error) => {
@@ -235,9 +264,7 @@ impl Room {
             }
         };
         let failed = outcome.is_err();
-        if let Err(mpsc::error::TrySendError::Full(_)) = seat.chunks.try_send(outcome) {
-            panic!("a credit is a place: seat {id} had none left");
-        }
+        hand_over(outcome);
         if failed {
             self.close(id);
         }

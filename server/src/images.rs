@@ -1,7 +1,6 @@
 //! Pictures in and out: a first frame decoded within bounds, a chunk's frames as raw RGB, JPEG or WebP.
 
 use std::io::Cursor;
-use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -97,12 +96,17 @@ impl Output {
         }
     }
 
-    /// A chunk as messages' payloads. Encodes its frames beside each other on blocking threads.
-    pub async fn batches(self, chunk: Vec<Frames>) -> anyhow::Result<Vec<Batch>> {
+    /// How many messages a chunk takes whose latent frames give so many frames each.
+    pub fn batches_of(&self, frames_of_each: impl Iterator<Item = usize>) -> usize {
+        frames_of_each.map(|frames| frames.div_ceil(self.batch_frames())).sum()
+    }
+
+    /// Frames as messages' payloads. Encodes them beside each other on blocking threads.
+    pub async fn batches(self, frames: Frames) -> anyhow::Result<Vec<Batch>> {
         let frame_bytes = self.source.frame_bytes() as usize;
-        let count = chunk.iter().map(|frames| frames.count).sum::<usize>();
+        let count = frames.count;
+        let pixels = Bytes::from(frames.rgb);
         if self.format == Format::Raw {
-            let pixels = join(chunk);
             let batch = |first: usize| {
                 let frames = (count - first).min(self.batch_frames());
                 let payload = pixels.slice(first * frame_bytes..(first + frames) * frame_bytes);
@@ -110,13 +114,9 @@ impl Output {
             };
             return Ok((0..count).step_by(self.batch_frames()).map(batch).collect());
         }
-        let chunk = Arc::new(chunk);
-        let places = chunk.iter().enumerate().flat_map(|(group, frames)| (0..frames.count).map(move |i| (group, i)));
-        let encodings: Vec<_> = places
-            .map(|(group, i)| {
-                let chunk = Arc::clone(&chunk);
-                tokio::task::spawn_blocking(move || self.encode(&chunk[group].rgb[i * frame_bytes..][..frame_bytes]))
-            })
+        let encodings: Vec<_> = (0..count)
+            .map(|i| pixels.slice(i * frame_bytes..(i + 1) * frame_bytes))
+            .map(|rgb| tokio::task::spawn_blocking(move || self.encode(&rgb)))
             .collect();
         let mut files = Vec::with_capacity(count);
         for encoding in encodings {
@@ -144,18 +144,6 @@ impl Output {
             Format::Jpeg { quality } => jpeg(rgb, self.sent, quality),
         }
     }
-}
-
-/// All of a chunk's pixels in one piece: without a copy if they came in one.
-fn join(mut chunk: Vec<Frames>) -> Bytes {
-    if chunk.len() == 1 {
-        return chunk.remove(0).rgb.into();
-    }
-    let mut pixels = Vec::with_capacity(chunk.iter().map(|frames| frames.rgb.len()).sum());
-    for frames in &chunk {
-        pixels.extend_from_slice(&frames.rgb);
-    }
-    pixels.into()
 }
 
 /// Bicubic, as the reference scales its previews.
@@ -240,8 +228,12 @@ mod tests {
     }
 
     async fn files(format: Format, preview: Option<u32>) -> Vec<Vec<u8>> {
-        let batches = Output::new(format, SMALL, preview).batches(chunk(SMALL)).await.expect("encodes");
-        assert_eq!(batches.iter().map(|batch| batch.frames).collect::<Vec<_>>(), [6, 3]);
+        let output = Output::new(format, SMALL, preview);
+        let mut batches = Vec::new();
+        for frames in chunk(SMALL) {
+            batches.extend(output.batches(frames).await.expect("encodes"));
+        }
+        assert_eq!(batches.iter().map(|batch| batch.frames).collect::<Vec<_>>(), [1, 4, 4]);
         let mut files = Vec::new();
         for batch in batches {
             let mut rest = &batch.payload[..];
@@ -273,16 +265,12 @@ mod tests {
     async fn raw_frames_are_the_pixels_sixteen_to_a_message() {
         let size = Size { width: 4, height: 2 };
         let pixels: Vec<u8> = (0..17 * 24).map(|i| i as u8).collect();
-        let frames = |range: std::ops::Range<usize>| Frames {
-            size,
-            count: range.len(),
-            rgb: pixels[24 * range.start..24 * range.end].to_vec(),
-        };
-        for chunk in [vec![frames(0..17)], vec![frames(0..1), frames(1..9), frames(9..17)]] {
-            let batches = Output::new(Format::Raw, size, Some(1)).batches(chunk).await.expect("nothing can fail");
-            assert_eq!(batches.iter().map(|batch| batch.frames).collect::<Vec<_>>(), [16, 1]);
-            assert_eq!([&batches[0].payload[..], &batches[1].payload[..]].concat(), pixels);
-        }
+        let output = Output::new(Format::Raw, size, Some(1));
+        assert_eq!(output.batches_of([1, 16, 17].into_iter()), 4);
+        let frames = Frames { size, count: 17, rgb: pixels.clone() };
+        let batches = output.batches(frames).await.expect("nothing can fail");
+        assert_eq!(batches.iter().map(|batch| batch.frames).collect::<Vec<_>>(), [16, 1]);
+        assert_eq!([&batches[0].payload[..], &batches[1].payload[..]].concat(), pixels);
     }
 
     #[test]

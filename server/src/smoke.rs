@@ -128,7 +128,17 @@ async fn the_server_listens_while_its_world_loads_and_an_init_waits_for_it() {
     assert_eq!(server.status().await, "503");
     let mut client = server.client(TWO_CHUNKS).await;
     loaded.send(()).expect("the engine waits");
-    let expected = ["frame_batch", "chunk_stats", "frame_batch", "chunk_stats", "close 1000"];
+    let expected = [
+        "frame_batch",
+        "frame_batch",
+        "frame_batch",
+        "chunk_stats",
+        "frame_batch",
+        "frame_batch",
+        "frame_batch",
+        "chunk_stats",
+        "close 1000",
+    ];
     assert_eq!(told(&mut client).await, expected);
     assert_eq!(server.status().await, "200");
 }
@@ -145,7 +155,18 @@ async fn an_error_in_a_rollout_ends_that_session_after_what_was_drawn() {
     let server = start(fragile(|| Err(WorldError::Failed("lost a shard\nat line 7".into()))), Limits::default()).await;
     let mut client = server.client(r#"{"type":"init","prompt":"p","size":"32x24"}"#).await;
     let words = "error during generate loop: lost a shard";
-    let expected = ["frame_batch", "chunk_stats", "frame_batch", "chunk_stats", words, "close 1011"];
+    let expected = [
+        "frame_batch",
+        "frame_batch",
+        "frame_batch",
+        "chunk_stats",
+        "frame_batch",
+        "frame_batch",
+        "frame_batch",
+        "chunk_stats",
+        words,
+        "close 1011",
+    ];
     assert_eq!(told(&mut client).await, expected);
     let mut other = server.client(TWO_CHUNKS).await;
     assert_eq!(told(&mut other).await.last().map(String::as_str), Some("close 1000"));

@@ -9,8 +9,8 @@ use pipeline::lingbot::LingBot;
 use pipeline::model_dir::ModelDir;
 use pipeline::world::{Cancel, ChunkInput, Init, Keys, Picture, Rollout, World};
 
-/// 16 of them hold 64 MiB.
-const VIDEOS: usize = 16;
+/// 24 of them hold 100 MiB.
+const VIDEOS: usize = 24;
 
 #[test]
 fn a_session_holds_what_it_was_admitted_with_and_closing_it_gives_that_back() {

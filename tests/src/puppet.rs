@@ -37,6 +37,8 @@ pub enum Pace {
     Takes(Duration),
     /// When the test says so.
     OnStrings,
+    /// Each of its latent frames when the test says so.
+    EachOnStrings,
 }
 
 /// What happened in the world, in order.
@@ -247,6 +249,7 @@ impl Rollout for Dance {
         self.inside.tell(Seen::Began { rollout: self.rollout, plan, input: input.clone() });
         let waited = match self.inside.pace {
             Pace::OnStrings => self.inside.gate.pass(cancel),
+            Pace::EachOnStrings => Ok(()),
             Pace::Takes(time) => cancel.sleep_until(started + time),
         };
         if let Err(cancelled) = waited {
@@ -261,6 +264,9 @@ impl Rollout for Dance {
         assert!(self.inside.panics != Some(plan.index), "the strings are torn");
         let mut frame = 0;
         for latent_frame in plan.latent_range() {
+            if self.inside.pace == Pace::EachOnStrings {
+                self.inside.gate.pass(cancel)?;
+            }
             let count = if latent_frame == 0 { 1 } else { 4 };
             let rgb = picture(self.size, plan.index, frame..frame + count);
             sink(Frames { size: self.size, count, rgb });

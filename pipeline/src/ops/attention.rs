@@ -3,6 +3,8 @@
 //! Both products run on the kernel of the dense layers: a head's keys, and then its values, are packed as if they were
 //! weights. That costs one pass over them, and they are read once for every query.
 
+use std::cell::RefCell;
+
 use rayon::prelude::*;
 
 use super::panels::{PANEL, Row, panels_max};
@@ -29,7 +31,7 @@ fn attention_with(isa: Isa, q: &Tensor, keys: &[&Tensor], values: &[&Tensor], he
     let results: Vec<Vec<f32>> = read(q, |q| {
         let head = |head: usize| {
             let head = Head { isa, first: head * dim, dim, width, length };
-            head.attend(q, &head.pack_keys(&keys), &head.pack_values(&values))
+            SCRATCH.with_borrow_mut(|scratch| head.attend(q, &keys, &values, scratch))
         };
         if pays_to_share(rows * length * width / 16) {
             (0..heads).into_par_iter().map(head).collect()
@@ -49,6 +51,19 @@ fn attention_with(isa: Isa, q: &Tensor, keys: &[&Tensor], values: &[&Tensor], he
 /// Scores that are held at a time: 256 KiB, which with a panel of keys stays in the second-level cache.
 const SCORES: usize = 1 << 16;
 
+thread_local! {
+    /// Kept by the threads that compute. Taken anew for every head of every pass, it left gaps between what videos hold.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+#[derive(Default)]
+struct Scratch {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    scores: Vec<f32>,
+    sums: Vec<f32>,
+}
+
 /// One head, and where it is in a row.
 #[derive(Clone, Copy)]
 struct Head {
@@ -63,8 +78,9 @@ struct Head {
 
 impl Head {
     /// `(panel of keys, dim, PANEL)`, zero beyond the last key.
-    fn pack_keys(&self, blocks: &[&[f32]]) -> Vec<f32> {
-        let mut packed = vec![0.0; self.length.div_ceil(PANEL) * self.dim * PANEL];
+    fn pack_keys(&self, blocks: &[&[f32]], packed: &mut Vec<f32>) {
+        packed.clear();
+        packed.resize(self.length.div_ceil(PANEL) * self.dim * PANEL, 0.0);
         let keys = blocks.iter().flat_map(|block| block.chunks_exact(self.width));
         for (i, key) in keys.enumerate() {
             let panel = &mut packed[i / PANEL * self.dim * PANEL..];
@@ -72,39 +88,39 @@ impl Head {
                 panel[channel * PANEL + i % PANEL] = *value;
             }
         }
-        packed
     }
 
     /// `(panel of channels, key, PANEL)`, zero beyond the last channel.
-    fn pack_values(&self, blocks: &[&[f32]]) -> Vec<f32> {
-        let mut packed = vec![0.0; self.dim.div_ceil(PANEL) * self.length * PANEL];
+    fn pack_values(&self, blocks: &[&[f32]], packed: &mut Vec<f32>) {
+        packed.clear();
+        packed.resize(self.dim.div_ceil(PANEL) * self.length * PANEL, 0.0);
         let values = blocks.iter().flat_map(|block| block.chunks_exact(self.width));
         for (i, value) in values.enumerate() {
             for (panel, channels) in value[self.first..][..self.dim].chunks(PANEL).enumerate() {
                 packed[(panel * self.length + i) * PANEL..][..channels.len()].copy_from_slice(channels);
             }
         }
-        packed
     }
 
-    /// All queries against packed keys and values: `(N, dim)`.
-    fn attend(&self, q: &[f32], keys: &[f32], values: &[f32]) -> Vec<f32> {
+    /// All queries: `(N, dim)`.
+    fn attend(&self, q: &[f32], keys: &[&[f32]], values: &[&[f32]], scratch: &mut Scratch) -> Vec<f32> {
+        self.pack_keys(keys, &mut scratch.keys);
+        self.pack_values(values, &mut scratch.values);
         let Head { first, dim, width, length, .. } = *self;
         let rows = q.len() / width;
         let tile = (SCORES / length).clamp(1, rows);
         let scale = 1.0 / (dim as f32).sqrt();
         let mut out = vec![0.0; rows * dim];
-        let mut scores = vec![0.0; tile * length];
-        let mut sums = Vec::new();
+        scratch.scores.resize(tile * length, 0.0);
         for (tile_index, out) in out.chunks_mut(tile * dim).enumerate() {
             let rows = out.len() / dim;
             let queries = &q[tile_index * tile * width + first..];
-            let scores = &mut scores[..rows * length];
+            let scores = &mut scratch.scores[..rows * length];
             let query = Factor { values: queries, depth: dim, step: width };
-            self.product(query, keys, rows, scores, length, &mut sums);
+            self.product(query, &scratch.keys, rows, scores, length, &mut scratch.sums);
             let totals: Vec<f32> = scores.chunks_exact_mut(length).map(|row| weigh(row, scale)).collect();
             let weights = Factor { values: scores, depth: length, step: length };
-            self.product(weights, values, rows, out, dim, &mut sums);
+            self.product(weights, &scratch.values, rows, out, dim, &mut scratch.sums);
             for (out, total) in out.chunks_exact_mut(dim).zip(totals) {
                 out.iter_mut().for_each(|out| *out /= total);
             }

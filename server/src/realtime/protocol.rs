@@ -145,41 +145,38 @@ struct FrameBatch<'a> {
     payload: Option<&'a serde_bytes::Bytes>,
 }
 
-/// All messages of a chunk's frames.
-pub fn frame_groups(label: &ChunkLabel, output: &Output, batches: &[Batch]) -> Vec<Group> {
-    let group = |(index, batch): (usize, &Batch)| {
-        let alone = batch.payload.len() >= PAYLOAD_ALONE_BYTES;
-        let encoded = batch.lengths.as_deref();
-        let (source, sent) = (output.source(), output.sent());
-        let when_encoded = |value: u32| encoded.map(|_| value);
-        let header = encode(&FrameBatch {
-            r#type: if alone { "frame_batch_header" } else { "frame_batch" },
-            request_id: &label.request_id,
-            chunk_index: label.chunk_index,
-            content_type: output.format().content_type(),
-            num_frames: batch.frames,
-            total_size: batch.payload.len(),
-            frame_batch_index: index,
-            num_frame_batches: batches.len(),
-            is_final_frame_batch: index + 1 == batches.len(),
-            event_id: label.event_id,
-            format: if encoded.is_some() { output.format().name() } else { "rgb24" },
-            width: sent.width,
-            height: sent.height,
-            channels: 3,
-            bytes_per_frame: source.frame_bytes(),
-            raw_size: encoded.is_none().then_some(batch.payload.len()),
-            encoding: output.format().name(),
-            source_width: when_encoded(source.width),
-            source_height: when_encoded(source.height),
-            preview_width: when_encoded(sent.width),
-            preview_height: when_encoded(sent.height),
-            payload_lengths: encoded,
-            payload: (!alone).then(|| serde_bytes::Bytes::new(&batch.payload)),
-        });
-        Group { header, payload: alone.then(|| batch.payload.clone()) }
-    };
-    batches.iter().enumerate().map(group).collect()
+/// The message, or two, of some of a chunk's frames. `index` counts the chunk's batches, `of` is how many there will be.
+pub fn frame_group(label: &ChunkLabel, output: &Output, batch: &Batch, index: usize, of: usize) -> Group {
+    let alone = batch.payload.len() >= PAYLOAD_ALONE_BYTES;
+    let encoded = batch.lengths.as_deref();
+    let (source, sent) = (output.source(), output.sent());
+    let when_encoded = |value: u32| encoded.map(|_| value);
+    let header = encode(&FrameBatch {
+        r#type: if alone { "frame_batch_header" } else { "frame_batch" },
+        request_id: &label.request_id,
+        chunk_index: label.chunk_index,
+        content_type: output.format().content_type(),
+        num_frames: batch.frames,
+        total_size: batch.payload.len(),
+        frame_batch_index: index,
+        num_frame_batches: of,
+        is_final_frame_batch: index + 1 == of,
+        event_id: label.event_id,
+        format: if encoded.is_some() { output.format().name() } else { "rgb24" },
+        width: sent.width,
+        height: sent.height,
+        channels: 3,
+        bytes_per_frame: source.frame_bytes(),
+        raw_size: encoded.is_none().then_some(batch.payload.len()),
+        encoding: output.format().name(),
+        source_width: when_encoded(source.width),
+        source_height: when_encoded(source.height),
+        preview_width: when_encoded(sent.width),
+        preview_height: when_encoded(sent.height),
+        payload_lengths: encoded,
+        payload: (!alone).then(|| serde_bytes::Bytes::new(&batch.payload)),
+    });
+    Group { header, payload: alone.then(|| batch.payload.clone()) }
 }
 
 /// What a chunk cost. Durations are exact here and whole milliseconds on the wire.
@@ -327,23 +324,23 @@ mod tests {
 
     #[test]
     fn a_small_raw_chunk_begins_as_the_reference_does() {
-        let groups = frame_groups(&label(None), &output(Format::Raw), &[batch(9, 108, false)]);
-        let message = &groups[0].header;
+        let group = frame_group(&label(None), &output(Format::Raw), &batch(9, 108, false), 0, 1);
+        let message = &group.header;
         let mut expected = b"\xde\x00\x11\xa4type\xabframe_batch\xaarequest_id\xd9\x41".to_vec();
         expected.extend_from_slice(label(None).request_id.as_bytes());
         expected.extend_from_slice(b"\xabchunk_index\x00\xaccontent_type\xb5application/x-raw-rgb");
         expected.extend_from_slice(b"\xaanum_frames\x09\xaatotal_size\x6c");
         assert_eq!(&message[..expected.len()], expected);
         let payload = [&b"\xa7payload\xc4\x6c"[..], &[0x2a; 108]].concat();
-        assert!(message.ends_with(&payload) && groups[0].payload.is_none());
+        assert!(message.ends_with(&payload) && group.payload.is_none());
     }
 
     #[test]
     fn maps_have_the_sizes_of_the_reference() {
         let check = |format: Format, event_id, bytes: usize, expected: usize| {
             let encoded = format != Format::Raw;
-            let groups = frame_groups(&label(event_id), &output(format), &[batch(2, bytes, encoded)]);
-            let message = decoded(&groups[0].header);
+            let group = frame_group(&label(event_id), &output(format), &batch(2, bytes, encoded), 0, 1);
+            let message = decoded(&group.header);
             assert_eq!(message.as_map().expect("a map").len(), expected);
             assert_eq!(field(&message, "event_id").and_then(Value::as_u64), event_id.map(u64::from));
         };
@@ -357,11 +354,11 @@ mod tests {
     #[test]
     fn a_payload_of_64_kib_stands_alone_and_one_byte_less_does_not() {
         for (bytes, r#type) in [(65_535, "frame_batch"), (65_536, "frame_batch_header")] {
-            let groups = frame_groups(&label(None), &output(Format::Raw), &[batch(1, bytes, false)]);
-            let message = rmpv::decode::read_value(&mut &groups[0].header[..]).expect("MessagePack");
+            let group = frame_group(&label(None), &output(Format::Raw), &batch(1, bytes, false), 0, 1);
+            let message = rmpv::decode::read_value(&mut &group.header[..]).expect("MessagePack");
             assert_eq!(field(&message, "type").and_then(Value::as_str), Some(r#type));
             assert_eq!(field(&message, "total_size").and_then(Value::as_u64), Some(bytes as u64));
-            let alone = groups[0].payload.as_ref().map(Bytes::len);
+            let alone = group.payload.as_ref().map(Bytes::len);
             assert_eq!(alone, (bytes >= PAYLOAD_ALONE_BYTES).then_some(bytes));
         }
     }
@@ -369,8 +366,8 @@ mod tests {
     #[test]
     fn an_encoded_batch_says_how_long_each_frame_is_and_what_it_was() {
         let output = Output::new(Format::Webp { quality: 50 }, Size { width: 101, height: 51 }, Some(40));
-        let groups = frame_groups(&label(None), &output, &[batch(6, 60, true), batch(3, 30, true)]);
-        let message = decoded(&groups[1].header);
+        let group = frame_group(&label(None), &output, &batch(3, 30, true), 1, 2);
+        let message = decoded(&group.header);
         let number = |name| field(&message, name).and_then(Value::as_u64);
         assert_eq!((number("width"), number("height")), (Some(40), Some(20)));
         assert_eq!((number("source_width"), number("source_height")), (Some(101), Some(51)));

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use axum::extract::ws::WebSocket;
 use bytes::Bytes;
-use pipeline::world::{Cancel, Refusal};
+use pipeline::world::{Cancel, Frames, Refusal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{Instrument, debug, info, warn};
@@ -24,7 +24,7 @@ use super::session::{CREDIT, Input, InvalidMessages, Output, Session, text_messa
 use crate::access::Denied;
 use crate::access::door::Lease;
 use crate::access::http::Visitor;
-use crate::engine::{Chunk, Command, Engine, Open, OpenError};
+use crate::engine::{Command, Drawn, Engine, Open, OpenError, Part, parts_places};
 use crate::observe::{LiveSession, chunk_span};
 use crate::{App, images};
 
@@ -148,13 +148,16 @@ enum OpenFailure {
     Failed(String),
 }
 
+type Parts = mpsc::Receiver<Result<Part, String>>;
+
 /// A place in the engine: given up, and its chunk stopped, when this is dropped.
 struct Seat {
     id: u64,
     engine: Engine,
     cancel: Cancel,
     events: mpsc::Sender<Event>,
-    chunks: mpsc::Receiver<Result<Chunk, String>>,
+    /// `None` while a delivery reads from it.
+    parts: Option<Parts>,
     terms: super::init::Terms,
     output: images::Output,
 }
@@ -178,6 +181,7 @@ async fn open(app: &App, init: Bytes) -> Result<Seat, OpenFailure> {
     let stopped = || OpenFailure::Failed("the server is shutting down".into());
     let mut card = app.engine.card.clone();
     let card = card.wait_for(Option::is_some).await.map_err(|_| stopped())?.clone().expect("waited for it");
+    let places = parts_places(&card, CREDIT);
     let mut opening = off_the_loop(move || Opening::decode(&init, &card)).await?;
 
     let came = Instant::now();
@@ -197,21 +201,21 @@ async fn open(app: &App, init: Bytes) -> Result<Seat, OpenFailure> {
     static NEXT_SEAT: AtomicU64 = AtomicU64::new(0);
     let id = NEXT_SEAT.fetch_add(1, Ordering::Relaxed);
     let (events, events_taken) = mpsc::channel(EVENTS_WAITING);
-    let (chunks_drawn, chunks) = mpsc::channel(CREDIT as usize + 1);
+    let (parts_drawn, parts) = mpsc::channel(places);
     let cancel = Cancel::default();
     let mut open = Box::new(Open {
         id,
         init,
         conditions: ConditionQueue::new(opening.script),
         events: events_taken,
-        chunks: chunks_drawn,
+        parts: parts_drawn,
         cancel: cancel.clone(),
         permit,
     });
     // Before the engine is asked: this future may be dropped after the engine's yes and before that is read, and then
     // nothing else would give the place up.
     let (terms, output) = (opening.terms, opening.output);
-    let seat = Seat { id, engine: app.engine.clone(), cancel, events, chunks, terms, output };
+    let seat = Seat { id, engine: app.engine.clone(), cancel, events, parts: Some(parts), terms, output };
     loop {
         let (reply, answer) = oneshot::channel();
         app.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;
@@ -241,7 +245,7 @@ async fn off_the_loop<T: Send + 'static>(
     checked.map_err(|panic| OpenFailure::Failed(panic.to_string()))?.map_err(OpenFailure::Refused)
 }
 
-type Delivery = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+type Delivery = Pin<Box<dyn Future<Output = (Parts, anyhow::Result<()>)> + Send>>;
 
 impl Running {
     async fn run(self, connection: &mut Connection, app: &App, id: &str) -> Option<Close> {
@@ -254,12 +258,12 @@ impl Running {
         }
         session.handle(Input::Opened, Instant::now());
 
-        let mut drawn: Option<Chunk> = None;
+        let mut drawn: Option<(Drawn, Frames)> = None;
         let mut delivery: Option<Delivery> = None;
         loop {
             while let Some(output) = session.poll_output() {
                 match output {
-                    Output::Grant(chunks) => seat.command(Command::Grant(seat.id, chunks)),
+                    Output::Grant { chunks, due } => seat.command(Command::Grant(seat.id, chunks, due)),
                     Output::Steer(event) => {
                         if let Err(mpsc::error::TrySendError::Full(_)) = seat.events.try_send(event) {
                             let reason = format!("{EVENTS_WAITING} events wait for the next chunk already");
@@ -271,23 +275,30 @@ impl Running {
                         connection.tell(&error);
                     }
                     Output::Send { pace_wait } => {
-                        let chunk = drawn.take().expect("the session releases what it was given");
+                        let (chunk, first) = drawn.take().expect("the session releases what it was given");
                         listed.session.sending(chunk.plan.pixel_frames, pace_wait, Instant::now());
                         let span = chunk_span(chunk.plan.index);
+                        let parts = seat.parts.take().expect("one chunk is delivered at a time");
                         let label = ChunkLabel {
                             session_id: id.to_owned(),
                             request_id: format!("{id}_{}", uuid::Uuid::new_v4().simple()),
                             chunk_index: chunk.plan.index,
                             event_id: chunk.event_id,
                         };
+                        let (writer, output) = (connection.writer(), seat.output);
                         let live = Arc::clone(&listed.session);
-                        let delivering = deliver(connection.writer(), label, seat.output, chunk, pace_wait, live);
+                        let delivering = async move {
+                            let mut parts = parts;
+                            let sent =
+                                deliver(&writer, &label, output, (chunk, first), &mut parts, pace_wait, &live).await;
+                            (parts, sent)
+                        };
                         delivery = Some(Box::pin(delivering.instrument(span)));
                     }
                     Output::Close(close) => return Some(close),
                 }
             }
-            let idle = drawn.is_none() && delivery.is_none();
+            let idle = drawn.is_none() && seat.parts.is_some();
             let due = session.poll_timeout();
             tokio::select! {
                 heard = connection.hear() => match heard {
@@ -295,17 +306,18 @@ impl Running {
                     Heard::Text => session.handle(Input::Text, Instant::now()),
                     Heard::End(close) => return close,
                 },
-                chunk = seat.chunks.recv(), if idle => match chunk {
-                    Some(Ok(chunk)) => {
+                part = async { next_part(seat.parts.as_mut().expect("it is here")).await }, if idle => match part {
+                    Ok(Part::First(chunk, frames)) => {
                         let input = Input::Chunk { event_id: chunk.event_id, frames: chunk.plan.pixel_frames };
-                        drawn = Some(chunk);
+                        drawn = Some((chunk, frames));
                         session.handle(input, Instant::now());
                     }
-                    Some(Err(message)) => session.handle(Input::Failed(message), Instant::now()),
-                    None => session.handle(Input::Failed("the engine stopped".into()), Instant::now()),
+                    Ok(Part::More(_) | Part::End { .. }) => unreachable!("a delivery reads to the end of its chunk"),
+                    Err(error) => session.handle(Input::Failed(error.to_string()), Instant::now()),
                 },
-                delivered = async { delivery.as_mut().expect("there is one").await }, if delivery.is_some() => {
+                (parts, delivered) = async { delivery.as_mut().expect("there is one").await }, if delivery.is_some() => {
                     delivery = None;
+                    seat.parts = Some(parts);
                     match delivered {
                         Ok(()) => session.handle(Input::Written, Instant::now()),
                         Err(_) if connection.is_lost() => return None,
@@ -323,40 +335,52 @@ impl Running {
     }
 }
 
-/// Encode a chunk, send it, and say what it cost.
+async fn next_part(parts: &mut Parts) -> anyhow::Result<Part> {
+    parts.recv().await.unwrap_or_else(|| Err("the engine stopped".to_owned())).map_err(anyhow::Error::msg)
+}
+
+/// Encode and send a chunk while it is drawn, latent frame by latent frame, and say what it cost.
 async fn deliver(
-    writer: super::connection::Writer,
-    label: ChunkLabel,
+    writer: &super::connection::Writer,
+    label: &ChunkLabel,
     output: images::Output,
-    chunk: Chunk,
+    (chunk, first): (Drawn, Frames),
+    parts: &mut Parts,
     pace_wait: std::time::Duration,
-    live: Arc<LiveSession>,
+    live: &LiveSession,
 ) -> anyhow::Result<()> {
-    let encoding = Instant::now();
-    let batches = output.batches(chunk.frames).await?;
-    let encode = encoding.elapsed();
-    live.encoded(label.chunk_index, encoding);
-    let frames = batches.iter().map(|batch| batch.frames).sum();
-    let raw_bytes = frames as u64 * output.source().frame_bytes();
-    let mut sums = Sums { batches: batches.len(), frames, raw_bytes, socket_bytes: 0 };
-    let mut costs = Costs {
-        prepare: chunk.prepare,
-        generate: chunk.generate,
-        world: chunk.world,
-        pace_wait,
-        encode,
-        ..Costs::default()
-    };
-    let writing = Instant::now();
-    for group in protocol::frame_groups(&label, &output, &batches) {
-        sums.socket_bytes += (group.header.len() + group.payload.as_ref().map_or(0, Bytes::len)) as u64;
-        let took = writer.send(group).await?;
-        costs.header_write += took.header;
-        costs.payload_write += took.payload;
+    let of = output.batches_of(chunk.plan.frames_of_each());
+    let mut sums = Sums::default();
+    let mut costs = Costs { prepare: chunk.prepare, pace_wait, ..Costs::default() };
+    let mut part = Part::First(chunk, first);
+    loop {
+        let frames = match part {
+            Part::First(_, frames) | Part::More(frames) => frames,
+            Part::End { generate, world } => {
+                (costs.generate, costs.world) = (generate, world);
+                break;
+            }
+        };
+        let encoding = Instant::now();
+        let batches = output.batches(frames).await?;
+        costs.encode += encoding.elapsed();
+        live.encoded(label.chunk_index, encoding);
+        let writing = Instant::now();
+        for batch in batches {
+            let group = protocol::frame_group(label, &output, &batch, sums.batches, of);
+            sums.batches += 1;
+            sums.frames += batch.frames;
+            sums.raw_bytes += batch.frames as u64 * output.source().frame_bytes();
+            sums.socket_bytes += (group.header.len() + group.payload.as_ref().map_or(0, Bytes::len)) as u64;
+            let took = writer.send(group).await?;
+            costs.header_write += took.header;
+            costs.payload_write += took.payload;
+        }
+        live.written(label.chunk_index, writing);
+        part = next_part(parts).await?;
     }
-    live.written(label.chunk_index, writing);
     costs.total = chunk.began.elapsed();
-    writer.say(protocol::chunk_stats(&label, &output, &costs, &sums)).await?;
+    writer.say(protocol::chunk_stats(label, &output, &costs, &sums)).await?;
     live.sent(&costs, &sums);
     debug!(chunk = label.chunk_index, ?costs, ?sums, "sent");
     Ok(())
