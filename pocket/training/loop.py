@@ -55,7 +55,7 @@ class Loop:
             norm = self._descend(values["loss"])
             now = time.monotonic()
             self.seconds, clock, self.step = self.seconds + now - clock, now, self.step + 1
-            recent.append({name: float(value) for name, value in values.items()} | {"norm": norm})
+            recent.append({name: value.detach().item() for name, value in values.items()} | {"norm": norm})
             bar.update()
             if self.step % every == 0 or self.progress == 1:
                 self._log(recent)
