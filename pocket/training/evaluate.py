@@ -49,7 +49,10 @@ class Evaluation:
         contexts = self.model.context([scene["prompt"] for scene in scenes or self.scenes])
         count = len(condition)
         noise = SeededNoise([self.config.seed + row for row in range(count)])
-        stream, decoder = Stream(self.model.dit, self.policy, condition, contexts, noise, steps), Decoder(self.model.vae)
+        stream, decoder = (
+            Stream(self.model.dit, self.policy, condition, contexts, noise, steps),
+            Decoder(self.model.vae),
+        )
         camera = camera.to(self.device).expand(count, -1, -1, -1)
         for frame in range(camera.shape[1]):
             if switch and frame == SWITCH_AFTER:
@@ -71,7 +74,11 @@ class Evaluation:
     def autoencoder(self):
         made = torch.cat([self.through_autoencoder(clip) for clip in self.truth])
         likeness = measure.psnr(made, self.truth)
-        return made, {"mean": float(likeness.mean()), "first": float(likeness[:, 0].mean()), "last": float(likeness[:, -1].mean())}
+        return made, {
+            "mean": float(likeness.mean()),
+            "first": float(likeness[:, 0].mean()),
+            "last": float(likeness[:, -1].mean()),
+        }
 
     def through_autoencoder(self, clip):
         mean, _ = self.model.vae.encode(from_bytes(clip[None]).to(self.device))
@@ -216,10 +223,24 @@ def markdown(report, count):
     ]
     for steps, found in report["steps"].items():
         ahead = list(found["rollouts"]["model"])
-        lines += ["", f"### {steps} step{'s' if steps > 1 else ''}", "", row("PSNR to the truth, dB, frames ahead", *ahead)]
+        lines += [
+            "",
+            f"### {steps} step{'s' if steps > 1 else ''}",
+            "",
+            row("PSNR to the truth, dB, frames ahead", *ahead),
+        ]
         lines += ["|---|" + "---|" * len(ahead)]
         lines += [row(name, *(f"{values[at]:.1f}" for at in ahead)) for name, values in found["rollouts"].items()]
-        titles = ("key, held 2 s", "dB to the truth", "frozen", "opposite key", "turn, degrees", "in the truth", "error", "right way")
+        titles = (
+            "key, held 2 s",
+            "dB to the truth",
+            "frozen",
+            "opposite key",
+            "turn, degrees",
+            "in the truth",
+            "error",
+            "right way",
+        )
         lines += ["", row(*titles), "|---" * len(titles) + "|"]
         lines += [key_row(key, values) for key, values in found["obedience"].items()]
         lines += ["", f"Nothing held for 2 s: {found['obedience']['none']['still']:.1f} dB to its own first frame.", ""]
@@ -230,7 +251,8 @@ def markdown(report, count):
         lines += [
             "",
             f"Walks of {drift['seconds']} s: {percent(drift['inside, first half'])} of the first half's and "
-            f"{percent(drift['inside, second half'])} of the second half's colour, contrast and edges are within the renderer's range.",
+            f"{percent(drift['inside, second half'])} of the second half's colour, contrast and edges are within "
+            "the renderer's range.",
         ]
     return "\n".join(lines) + "\n"
 

@@ -35,7 +35,8 @@ class Loops(unittest.TestCase):
                 raise Stopped
             self.steps.append(loop.step)
             wrong = (self.model(torch.ones(4, 1)) - 3).pow(2).mean()
-            return {"loss": wrong * float("nan") if loop.step in spoil else wrong}
+            values = {"loss": wrong * float("nan") if loop.step in spoil else wrong}
+            return values | ({"seldom": wrong.detach() * 0 + 7} if loop.step == 11 else {})
 
         loop.run(losses, every=5)
         return loop
@@ -53,6 +54,7 @@ class Loops(unittest.TestCase):
         rows = [json.loads(line) for line in (self.folder / "line.jsonl").read_text().splitlines()]
         self.assertEqual([row["step"] for row in rows], [5, 10, 15, 20])
         self.assertLess(rows[-1]["loss"], rows[0]["loss"])
+        self.assertEqual([row.get("seldom") for row in rows], [None, None, 7.0, None])
         self.assertTrue((self.folder / "line.png").exists())
 
     def test_a_loss_that_is_no_number_is_skipped_and_counted(self):
