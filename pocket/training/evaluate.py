@@ -88,8 +88,8 @@ class Evaluation:
         """dB at some frames ahead: the model, and what it has to beat."""
         at = [frame for frame in AHEAD if frame < self.truth.shape[1]]
 
-        def row(frames):
-            likeness = measure.psnr(frames, self.truth)
+        def row(frames, true=self.truth):
+            likeness = measure.psnr(frames, true)
             return {str(frame): float(likeness[:, frame].mean()) for frame in at}
 
         def reversed_moves(motions):
@@ -102,6 +102,9 @@ class Evaluation:
             "autoencoder": row(made),
             "model": row(model),
             "first frame, frozen": row(self.truth[:, :1].expand_as(self.truth)),
+            # Apart from what the autoencoder costs: how well the transformer knows where things are.
+            "model, to the autoencoder's": row(model, made),
+            "first frame, frozen, to the autoencoder's": row(made[:, :1].expand_as(made), made),
             "camera of another clip": row(self.walk(self.path().roll(1, 0), steps)),
             "moves reversed": row(self.walk(self.path(reversed_moves), steps)),
         }
