@@ -33,8 +33,9 @@ train-dry: target/training/installed
 	cd pocket && ../target/training/bin/python -m training all --config training/configs/dry.toml --out ../target/training/dry
 
 target/training/installed: pocket/training/requirements.txt
+	@python3 -c "import ensurepip, venv" || missing=" python3-venv"; $(call install)
 	python3 -m venv target/training
-	target/training/bin/pip install -q -r $<
+	target/training/bin/python -m pip install -q -r $<
 	touch $@
 
 # libjpeg-turbo is built from source: it needs cmake, nasm and a C compiler.

@@ -18,7 +18,11 @@ class Camera:
 
     def __init__(self, policy):
         self.policy = policy
-        self.rotation, self.position, self.pitch = torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), 0.0
+        self.rotation, self.position, self.pitch = (
+            torch.eye(3, dtype=torch.float64),
+            torch.zeros(3, dtype=torch.float64),
+            0.0,
+        )
 
     def step(self, keys):
         """Hold `keys` for one latent frame -> the pose after it, (4, 4) f64."""
@@ -84,8 +88,8 @@ def intrinsics(size, fov_x_deg):
 def rays(steps, lens, size, policy):
     """Motions (..., F, 4, 4) and lenses (..., 4) -> patches (..., F, S, 1536) in f32.
 
-    Six components a pixel (where the camera went, how the pixel's direction turned), folded by 8x8 into the channels of a
-    latent and by 2x2 into those of a patch. The sums are done on the steps' device in f32; the differences before them are f64.
+    Six components a pixel (where the camera went, how the pixel's direction turned), folded by 8x8 into the channels of
+    a latent and by 2x2 into those of a patch. The differences are f64, the sums after them f32.
     """
     width, height = size
     origin = (steps[..., :3, 3] / policy["translation_scale"]).float()

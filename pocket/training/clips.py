@@ -63,7 +63,7 @@ class Clip:
 
 
 def write(path, seed, frames, poses, intrinsics, keys, scenes):
-    """`keys`: a string for each latent frame. Whole or not at all: a run that was stopped leaves no half clip behind."""
+    """`keys`: a string for each latent frame. Whole or not at all: a stopped run leaves no half clip behind."""
     path = Path(path)
     starts = [scene["from_latent"] for scene in scenes]
     tensors = {

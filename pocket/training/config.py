@@ -1,4 +1,4 @@
-"""The one configuration file of a run. Every key is required and an unknown one is an error: a preset is a whole recipe."""
+"""The one configuration file of a run. Every key is required, an unknown one an error: a preset is a whole recipe."""
 
 import dataclasses
 import tomllib

@@ -72,7 +72,8 @@ class Block(nn.Module):
         batch = torch.arange(len(context), device=x.device).unsqueeze(1)
         # (B, F, tokens, heads, d): SDPA wants heads before tokens.
         q, k, v = (
-            t.transpose(2, 3) for t in (self.cross_attn.queries(x), keys[batch, prompt_of_frame], values[batch, prompt_of_frame])
+            t.transpose(2, 3)
+            for t in (self.cross_attn.queries(x), keys[batch, prompt_of_frame], values[batch, prompt_of_frame])
         )
         return self.cross_attn.o(F.scaled_dot_product_attention(q, k, v).transpose(2, 3).flatten(-2))
 
@@ -101,7 +102,10 @@ class Dit(nn.Module):
         self.patch_embedding = nn.Conv3d(config["in_channels"], width, (1, 2, 2), (1, 2, 2))
         # Six ray components of 8x8 pixels, of 2x2 latents.
         self.patch_embedding_wancamctrl = nn.Linear(6 * 64 * 4, width)
-        self.c2ws_hidden_states_layer1, self.c2ws_hidden_states_layer2 = nn.Linear(width, width), nn.Linear(width, width)
+        self.c2ws_hidden_states_layer1, self.c2ws_hidden_states_layer2 = (
+            nn.Linear(width, width),
+            nn.Linear(width, width),
+        )
         self.text_embedding = nn.Sequential(nn.Linear(config["text_dim"], width), gelu, nn.Linear(width, width))
         self.time_embedding = nn.Sequential(nn.Linear(self.freq_dim, width), nn.SiLU(), nn.Linear(width, width))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
@@ -199,7 +203,7 @@ def causal_mask(frames, patches, window, device="cpu"):
 
 
 def teacher_mask(frames, patches, window, device="cpu"):
-    """For [clean frames | noisy frames]: all see clean frames of their window, the noisy see only themselves besides."""
+    """For [clean frames | noisy frames]: all see the clean of their window, the noisy only themselves besides."""
     token = torch.arange(2 * frames * patches, device=device) // patches
     clean, frame = token < frames, token % frames
     behind = frame.unsqueeze(1) - frame

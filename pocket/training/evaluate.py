@@ -49,7 +49,10 @@ class Evaluation:
         contexts = self.model.context([scene["prompt"] for scene in scenes or self.scenes])
         count = len(condition)
         noise = SeededNoise([self.config.seed + row for row in range(count)])
-        stream, decoder = Stream(self.model.dit, self.policy, condition, contexts, noise, steps), Decoder(self.model.vae)
+        stream, decoder = (
+            Stream(self.model.dit, self.policy, condition, contexts, noise, steps),
+            Decoder(self.model.vae),
+        )
         camera = camera.to(self.device).expand(count, -1, -1, -1)
         for frame in range(camera.shape[1]):
             if switch and frame == SWITCH_AFTER:
@@ -71,7 +74,11 @@ class Evaluation:
     def autoencoder(self):
         made = torch.cat([self.through_autoencoder(clip) for clip in self.truth])
         likeness = measure.psnr(made, self.truth)
-        return made, {"mean": float(likeness.mean()), "first": float(likeness[:, 0].mean()), "last": float(likeness[:, -1].mean())}
+        return made, {
+            "mean": float(likeness.mean()),
+            "first": float(likeness[:, 0].mean()),
+            "last": float(likeness[:, -1].mean()),
+        }
 
     def through_autoencoder(self, clip):
         mean, _ = self.model.vae.encode(from_bytes(clip[None]).to(self.device))
@@ -81,8 +88,8 @@ class Evaluation:
         """dB at some frames ahead: the model, and what it has to beat."""
         at = [frame for frame in AHEAD if frame < self.truth.shape[1]]
 
-        def row(frames):
-            likeness = measure.psnr(frames, self.truth)
+        def row(frames, true=self.truth):
+            likeness = measure.psnr(frames, true)
             return {str(frame): float(likeness[:, frame].mean()) for frame in at}
 
         def reversed_moves(motions):
@@ -95,6 +102,9 @@ class Evaluation:
             "autoencoder": row(made),
             "model": row(model),
             "first frame, frozen": row(self.truth[:, :1].expand_as(self.truth)),
+            # Apart from what the autoencoder costs: how well the transformer knows where things are.
+            "model, to the autoencoder's": row(model, made),
+            "first frame, frozen, to the autoencoder's": row(made[:, :1].expand_as(made), made),
             "camera of another clip": row(self.walk(self.path().roll(1, 0), steps)),
             "moves reversed": row(self.walk(self.path(reversed_moves), steps)),
         }
@@ -216,10 +226,24 @@ def markdown(report, count):
     ]
     for steps, found in report["steps"].items():
         ahead = list(found["rollouts"]["model"])
-        lines += ["", f"### {steps} step{'s' if steps > 1 else ''}", "", row("PSNR to the truth, dB, frames ahead", *ahead)]
+        lines += [
+            "",
+            f"### {steps} step{'s' if steps > 1 else ''}",
+            "",
+            row("PSNR to the truth, dB, frames ahead", *ahead),
+        ]
         lines += ["|---|" + "---|" * len(ahead)]
         lines += [row(name, *(f"{values[at]:.1f}" for at in ahead)) for name, values in found["rollouts"].items()]
-        titles = ("key, held 2 s", "dB to the truth", "frozen", "opposite key", "turn, degrees", "in the truth", "error", "right way")
+        titles = (
+            "key, held 2 s",
+            "dB to the truth",
+            "frozen",
+            "opposite key",
+            "turn, degrees",
+            "in the truth",
+            "error",
+            "right way",
+        )
         lines += ["", row(*titles), "|---" * len(titles) + "|"]
         lines += [key_row(key, values) for key, values in found["obedience"].items()]
         lines += ["", f"Nothing held for 2 s: {found['obedience']['none']['still']:.1f} dB to its own first frame.", ""]
@@ -230,7 +254,8 @@ def markdown(report, count):
         lines += [
             "",
             f"Walks of {drift['seconds']} s: {percent(drift['inside, first half'])} of the first half's and "
-            f"{percent(drift['inside, second half'])} of the second half's colour, contrast and edges are within the renderer's range.",
+            f"{percent(drift['inside, second half'])} of the second half's colour, contrast and edges are within "
+            "the renderer's range.",
         ]
     return "\n".join(lines) + "\n"
 

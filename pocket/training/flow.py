@@ -1,8 +1,8 @@
 """Flow matching with a teacher's past: one forward trains every frame of a clip the way it will be streamed.
 
 The sequence is [clean frames | noisy frames]. A noisy frame sees the clean frames of its window, which is what a cache
-holds while streaming, and itself. The clean half may be noisier than it says: its level is announced as zero whatever was
-added, so that the model learns not to trust its own past to the last digit. Prompts belong to frames, not to clips.
+holds while streaming, and itself. The clean half may be noisier than it says: its level is announced as zero whatever
+was added, so that the model learns not to trust its own past to the last digit. Prompts belong to frames, not to clips.
 """
 
 import random
@@ -24,9 +24,7 @@ class Model(nn.Module):
     def __init__(self, config, vocabulary):
         super().__init__()
         settings, policy = config.dit, config.policy
-        self.text = text.TextEncoder(
-            text.config(vocabulary, config.text.width, config.text.layers, config.text.heads)
-        )
+        self.text = text.TextEncoder(text.config(vocabulary, config.text.width, config.text.layers, config.text.heads))
         self.dit = dit.Dit(
             dit.config(
                 settings.width,
@@ -118,7 +116,7 @@ def context_noise(clean, most, share):
 
 
 def errors(model, batch, mask, past, levels):
-    """Squared error of the flow, (B, n). `past`: what the clean half holds; `levels` (B, n): sigma of the noisy half."""
+    """Squared error of the flow, (B, n). `past`: what the clean half holds; `levels` (B, n): the noisy half's sigma."""
     sigma = levels[:, None, :, None, None]
     noise = torch.randn_like(batch.clean)
     noisy = (1 - sigma) * batch.clean + sigma * noise

@@ -1,7 +1,7 @@
 """The stage `latents`: every clip encoded once, for the transformer to train on; and those clips in memory.
 
-Latents are kept as the autoencoder gives them. Their mean and deviation go to the file `statistics.json`, from there into
-vae/config.json, and are applied on loading.
+Latents are kept as the autoencoder gives them. Their mean and deviation go to the file `statistics.json`, from there
+into vae/config.json, and are applied on loading.
 """
 
 import json
@@ -88,10 +88,13 @@ class Latents:
         scale = statistics(folder)
         mean, std = (torch.tensor(scale[name]).view(1, -1, 1, 1, 1) for name in ("mean", "std"))
         clean, condition = (
-            ((torch.cat([shard[name] for shard in read]).float() - mean) / std).half() for name in ("clean", "condition")
+            ((torch.cat([shard[name] for shard in read]).float() - mean) / std).half()
+            for name in ("clean", "condition")
         )
         if len(clean) != len(found):
-            raise ValueError(f"{len(found)} clips, but latents of {len(clean)}: remove {folder}/latents and run it again")
+            raise ValueError(
+                f"{len(found)} clips, but latents of {len(clean)}: remove {folder}/latents and run it again"
+            )
         most = max(len(clip.scenes) for clip in found)
         ids = torch.zeros(len(found), most, config.policy["text_len"], dtype=torch.long)
         for row, clip in zip(ids, found):

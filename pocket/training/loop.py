@@ -7,7 +7,6 @@ warms up again. What a step draws at random depends on the seed and the step's n
 import json
 import math
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -55,7 +54,7 @@ class Loop:
             norm = self._descend(values["loss"])
             now = time.monotonic()
             self.seconds, clock, self.step = self.seconds + now - clock, now, self.step + 1
-            recent.append({name: float(value) for name, value in values.items()} | {"norm": norm})
+            recent.append({name: value.detach().item() for name, value in values.items()} | {"norm": norm})
             bar.update()
             if self.step % every == 0 or self.progress == 1:
                 self._log(recent)
@@ -98,7 +97,11 @@ class Loop:
                 parameter.copy_(self.average[name])
 
     def _log(self, recent):
-        mean = {name: sum(row.get(name, 0.0) for row in recent) / len(recent) for name in recent[-1]}
+        # Some values are not of every step: what is averaged is the steps that have them.
+        mean = {}
+        for name in {name: None for row in recent for name in row}:
+            values = [row[name] for row in recent if name in row]
+            mean[name] = sum(values) / len(values)
         row = {"step": self.step, "seconds": round(self.seconds, 2), "skipped": self.skipped} | mean
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / f"{self.stage}.jsonl", "a") as file:
@@ -109,8 +112,11 @@ class Loop:
         return self.folder / f"{self.stage}.safetensors"
 
     def _save(self):
-        tensors = {f"{kind}.{name}": tensor.detach().cpu().contiguous() for kind, of in
-                   (("live", self.parameters), ("average", self.average)) for name, tensor in of.items()}
+        tensors = {
+            f"{kind}.{name}": tensor.detach().cpu().contiguous()
+            for kind, of in (("live", self.parameters), ("average", self.average))
+            for name, tensor in of.items()
+        }
         state = {"step": self.step, "seconds": self.seconds, "skipped": self.skipped, "done": self.done}
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self._path.with_suffix(".part")
@@ -151,12 +157,13 @@ def plot(log):
     import matplotlib.pyplot as plt
 
     rows = [json.loads(line) for line in log.read_text().splitlines()]
-    names = [name for name in rows[-1] if name not in ("step", "seconds", "skipped")]
+    names = list({name: None for row in rows for name in row if name not in ("step", "seconds", "skipped")})
     figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 3), squeeze=False)
     for axis, name in zip(axes[0], names):
-        axis.plot([row["step"] for row in rows], [row.get(name) for row in rows], linewidth=1)
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        axis.plot(*zip(*points), linewidth=1)
         axis.set_title(name)
-        if all(row.get(name, 0) > 0 for row in rows):
+        if all(value > 0 for _, value in points):
             axis.set_yscale("log")
     figure.tight_layout()
     figure.savefig(log.with_suffix(".png"))

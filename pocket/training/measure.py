@@ -67,9 +67,7 @@ class Classifier(nn.Module):
         """Share of pictures named as their scenes are labelled, for each kind."""
         found = self(frames.to(next(self.parameters()).device))
         return {
-            kind: sum(
-                self.names[kind][int(guess)] == scene[kind] for guess, scene in zip(scores.argmax(1), scenes)
-            )
+            kind: sum(self.names[kind][int(guess)] == scene[kind] for guess, scene in zip(scores.argmax(1), scenes))
             / len(scenes)
             for kind, scores in found.items()
         }
@@ -90,7 +88,9 @@ def trained_classifier(found, steps, device, seed):
             frames = (soft + 4 * torch.randn_like(soft)).clamp(0, 255)
         scores = model(frames)
         loss = sum(
-            F.cross_entropy(scores[kind], torch.tensor([names[kind].index(scene[kind]) for scene in scenes], device=device))
+            F.cross_entropy(
+                scores[kind], torch.tensor([names[kind].index(scene[kind]) for scene in scenes], device=device)
+            )
             for kind in names
         )
         optimizer.zero_grad()

@@ -29,7 +29,9 @@ def run(config, folder):
     batches = flow.Batches(Latents.load(config, folder, words), config)
     total = batches.latents.clean.shape[2]
     if settings.given + settings.depth > total:
-        raise ValueError(f"refine.given + refine.depth is {settings.given + settings.depth}, but clips have {total} latent frames")
+        raise ValueError(
+            f"refine.given + refine.depth is {settings.given + settings.depth}, but clips have {total} latent frames"
+        )
     model = flow.Model(config, words.get_vocab_size()).to(config.device)
     load_average(folder / "dit.safetensors", model)
     loop = Loop(folder, "refine", model, settings, config)

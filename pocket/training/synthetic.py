@@ -1,7 +1,7 @@
 """A world of coloured tiles under a plain sky, for trying the recipe where the renderer is not built.
 
-It stands in for the renderer in form only: clips, poses, prompts and labels are right, and a camera that moves sees what
-it should. A model trained on it is of no use.
+It stands in for the renderer in form only: clips, poses, prompts and labels are right, and a camera that moves sees
+what it should. A model trained on it is of no use.
 """
 
 import random
@@ -10,7 +10,12 @@ import torch
 
 from .camera import Camera, directions, intrinsics
 
-GROUND = {"meadow": (0.3, 0.6, 0.2), "desert": (0.8, 0.65, 0.35), "snow": (0.85, 0.9, 0.95), "volcano": (0.3, 0.15, 0.12)}
+GROUND = {
+    "meadow": (0.3, 0.6, 0.2),
+    "desert": (0.8, 0.65, 0.35),
+    "snow": (0.85, 0.9, 0.95),
+    "volcano": (0.3, 0.15, 0.12),
+}
 SKY = {"noon": (0.5, 0.7, 1.0), "sunset": (0.9, 0.5, 0.3), "night": (0.05, 0.06, 0.15)}
 LIGHT = {"noon": 1.0, "sunset": 0.75, "night": 0.3}
 TILE, EYE = 3.0, 1.6
@@ -65,7 +70,9 @@ def picture(seed, world, poses, lens, size):
     ridge = 0.12 + 0.05 * torch.sin(5 * azimuth + seed) + 0.06 * torch.sin(11 * azimuth + 2 * seed)
     hill = (-rays[..., 1] < ridge).unsqueeze(-1)
     ground, sky = (torch.tensor(colour, dtype=torch.float64) for colour in (GROUND[ground], SKY[time]))
-    above = torch.where(hill, 0.4 * ground * LIGHT[time] + 0.2 * sky, sky * (1 - 0.4 * rays[..., 1:2].clamp(-1, 0).abs()))
+    above = torch.where(
+        hill, 0.4 * ground * LIGHT[time] + 0.2 * sky, sky * (1 - 0.4 * rays[..., 1:2].clamp(-1, 0).abs())
+    )
     floor = ground * LIGHT[time] * shade.unsqueeze(-1)
     seen = torch.where(rays[..., 1:2] > 1e-3, floor * haze + above * (1 - haze), above)
     return (seen.clamp(0, 1) * 255).to(torch.uint8)

@@ -31,7 +31,10 @@ class SelfAttention(nn.Module):
         inner = self.heads * config["d_kv"]
         self.q, self.k, self.v = (nn.Linear(width, inner, bias=False) for _ in range(3))
         self.o = nn.Linear(inner, width, bias=False)
-        self.buckets, self.furthest = config["relative_attention_num_buckets"], config["relative_attention_max_distance"]
+        self.buckets, self.furthest = (
+            config["relative_attention_num_buckets"],
+            config["relative_attention_max_distance"],
+        )
         self.relative_attention_bias = nn.Embedding(self.buckets, self.heads)
 
     def forward(self, x, mask):

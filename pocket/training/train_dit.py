@@ -31,7 +31,9 @@ def run(config, folder):
     batches = flow.Batches(Latents.load(config, folder, words), config)
     model = flow.Model(config, words.get_vocab_size()).to(config.device)
     count = sum(p.numel() for p in model.dit.parameters())
-    print(f"transformer {count / 1e6:.2f} M, text encoder {sum(p.numel() for p in model.text.parameters()) / 1e6:.2f} M")
+    print(
+        f"transformer {count / 1e6:.2f} M, text encoder {sum(p.numel() for p in model.text.parameters()) / 1e6:.2f} M"
+    )
     loop = Loop(folder, "dit", model, settings, config)
 
     def losses():
@@ -55,6 +57,7 @@ def run(config, folder):
 @torch.no_grad()
 def camera_gap(model, batch, mask, levels):
     """How much worse another clip's camera is, as a share of the loss."""
+
     def later():
         torch.manual_seed(0)
         return flow.errors(model, batch, mask, batch.clean, levels)[:, 1:].mean()

@@ -1,7 +1,7 @@
 """The stage `vae`: single pictures first, then short clips, then clips longer than the decoder's memory.
 
-The last is what matters most to a viewer. The decoder's causal convolutions reach back over a hundred frames; trained on
-short clips it has never met a full memory, and colours wander off after a second. So late frames alone count there.
+The last is what matters most to a viewer. The decoder's causal convolutions reach back over a hundred frames; trained
+on short clips it has never met a full memory, and colours wander off after a second. So late frames alone count there.
 """
 
 import random

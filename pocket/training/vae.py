@@ -1,7 +1,7 @@
 """The video autoencoder: Wan 2.1's causal layers under the names diffusers gives them, small enough for a CPU.
 
-There is no 3-D convolution in it. A causal 3x3x3 convolution is one 2-D convolution over three neighbouring frames stacked
-as channels, which is exact and several times faster on a CPU. Frames are therefore kept as (B, T, C, H, W) inside.
+There is no 3-D convolution in it. A causal 3x3x3 convolution is one 2-D convolution over three neighbouring frames
+stacked as channels, which is exact and several times faster on a CPU. So frames are kept as (B, T, C, H, W) inside.
 The same code runs a whole clip at once or one latent frame at a time: a `Memory` is all the difference.
 """
 

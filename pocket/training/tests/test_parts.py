@@ -79,7 +79,14 @@ class Transformer(unittest.TestCase):
             clean = self.clean.clone()
             clean[:, :, changed] += 1
             return self.model(
-                clean, self.condition, torch.zeros(2, self.frames), None, self.contexts, self.prompts, self.positions, dit.masked(mask)
+                clean,
+                self.condition,
+                torch.zeros(2, self.frames),
+                None,
+                self.contexts,
+                self.prompts,
+                self.positions,
+                dit.masked(mask),
             )
 
         base = last([])
@@ -127,10 +134,14 @@ class Cameras(unittest.TestCase):
         self.assertEqual([bool((frame == 0).all()) for frame in rays], [True, False, True, True, False])
 
     def test_a_key_step_is_the_policys(self):
-        origins = camera.unfold(self.rays_of(["", "w", "a"]), SIZE).view(6, 64, 3, *(side // 8 for side in SIZE[::-1]))[:3]
+        origins = camera.unfold(self.rays_of(["", "w", "a"]), SIZE).view(6, 64, 3, *(side // 8 for side in SIZE[::-1]))[
+            :3
+        ]
         step = POLICY["camera"]["move_per_latent"] / POLICY["camera"]["translation_scale"]
         for frame, expected in ((1, (0, 0, step)), (2, (-step, 0, 0))):
-            torch.testing.assert_close(origins[:, 0, frame, 0, 0], torch.tensor(expected, dtype=torch.float32), atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                origins[:, 0, frame, 0, 0], torch.tensor(expected, dtype=torch.float32), atol=1e-5, rtol=0
+            )
 
     def test_every_ray_is_where_the_server_looks_for_it(self):
         lens = camera.intrinsics(SIZE, 75.0)
@@ -138,7 +149,9 @@ class Cameras(unittest.TestCase):
         turn[:3, :3] = camera.about_y(10.0)
         rays = camera.unfold(camera.rays(turn[None], lens, SIZE, POLICY["camera"]), SIZE)
         x, y = 37, 21
-        d = torch.tensor([(x + 0.5 - SIZE[0] / 2) / lens[0], (y + 0.5 - SIZE[1] / 2) / lens[1], 1.0], dtype=torch.float64)
+        d = torch.tensor(
+            [(x + 0.5 - SIZE[0] / 2) / lens[0], (y + 0.5 - SIZE[1] / 2) / lens[1], 1.0], dtype=torch.float64
+        )
         d = d / d.norm()
         expected = 4 * (turn[:3, :3] @ d - d)
         for axis in range(3):
@@ -157,7 +170,10 @@ class Clips(unittest.TestCase):
             self.assertTrue(torch.equal(clip.frames(), video))
             self.assertTrue(torch.equal(clip.frames(3, 5, 8, 16, (24, 16)), video[3:5, 8:24, 16:40]))
             self.assertTrue(torch.equal(clip.poses, poses) and torch.equal(clip.intrinsics, lens))
-            self.assertEqual(["".join(k for k, on in zip(clips.KEYS, row) if on) for row in clip.keys], ["".join(sorted(held, key=clips.KEYS.index)) for held in keys])
+            self.assertEqual(
+                ["".join(k for k, on in zip(clips.KEYS, row) if on) for row in clip.keys],
+                ["".join(sorted(held, key=clips.KEYS.index)) for held in keys],
+            )
             at = scenes[1]["from_latent"]
             self.assertEqual(clip.scene_of_latent.tolist(), [0] * at + [1] * (6 - at))
             self.assertEqual(clip.scene_at(4 * at - 4), scenes[0])
@@ -200,7 +216,9 @@ class Numbers(unittest.TestCase):
         draws = noise.Noise(42)
         expected = ([0xBF785E5C, 0x3E46ACE8, 0xBF9E28D2, 0x3FF6433B], [0x40082C17, 0x400A53F3, 0xBED108E0, 0xBFD472CA])
         for bits in expected:
-            torch.testing.assert_close(draws.draw((4,)), torch.tensor(bits, dtype=torch.int64).to(torch.uint32).view(torch.float32))
+            torch.testing.assert_close(
+                draws.draw((4,)), torch.tensor(bits, dtype=torch.int64).to(torch.uint32).view(torch.float32)
+            )
 
     def test_the_schedule_is_the_published_one(self):
         found = sampler.schedule({"shift": 5.0, "steps": [1000, 750, 500, 250]})
@@ -209,7 +227,9 @@ class Numbers(unittest.TestCase):
     def test_half_of_the_noise_levels_are_those_a_sampler_visits(self):
         torch.manual_seed(0)
         levels = flow.noise_levels({"shift": 2.0}, (1000, 8), "cpu")
-        visited = torch.isin(levels, torch.tensor([s for _, s in sampler.schedule({"shift": 2.0}, [1000, 750, 500, 250])]))
+        visited = torch.isin(
+            levels, torch.tensor([s for _, s in sampler.schedule({"shift": 2.0}, [1000, 750, 500, 250])])
+        )
         self.assertAlmostEqual(visited.float().mean().item(), 0.5, delta=0.03)
         self.assertTrue((levels > 0).all() and (levels <= 1).all())
 

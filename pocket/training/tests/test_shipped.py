@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from training.camera import motion, poses_of, intrinsics, rays, unfold
+from training.camera import intrinsics, motion, poses_of, rays, unfold
 from training.checkpoint import Checkpoint
 from training.sampler import Decoder, Stream, condition_on, from_bytes
 from training.text import token_ids
