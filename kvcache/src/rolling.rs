@@ -80,11 +80,6 @@ impl RollingKvCache {
         let block = |t: &Tensor| (t.elem_count() * t.dtype().size_in_bytes()) as u64;
         self.layers.iter().flatten().map(|slot| block(&slot.keys) + block(&slot.values)).sum()
     }
-
-    /// Bytes a full cache of f32 keys and values holds.
-    pub fn bytes_when_full(window: &Window, layers: usize, tokens: usize, width: usize) -> u64 {
-        2 * 4 * (layers as u64) * (window.total() as u64) * (tokens as u64) * (width as u64)
-    }
 }
 
 #[cfg(test)]
@@ -142,7 +137,8 @@ mod tests {
     #[test]
     fn memory_grows_until_the_window_is_full_and_never_past_it() -> Result<()> {
         let window = Window::new(6, 2, 2).expect("possible");
-        let full = RollingKvCache::bytes_when_full(&window, 1, TOKENS, 3);
+        // Keys and values of six frames, three f32 a token.
+        let full = 2 * 6 * TOKENS as u64 * 3 * 4;
         let mut cache = RollingKvCache::new(window, 1, TOKENS);
         assert_eq!(cache.bytes(), 0);
         for expected in [full / 3, 2 * full / 3, full, full, full] {
