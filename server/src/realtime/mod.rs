@@ -1,14 +1,17 @@
 //! The realtime video endpoint: what the wire says, what a session decides, and the socket between them.
 //!
-//! Everything here but [`socket`] and its connection is given values and the time, and returns values: it reads no clock, waits for nothing
-//! and knows no transport.
+//! [`conditions`], [`event`], [`init`], [`lenient`], [`protocol`] and [`session`] are given values and the time, and return
+//! values: they read no clock, wait for nothing and know no transport.
 
 pub mod conditions;
 pub mod connection;
+mod delivery;
 pub mod event;
 pub mod init;
 pub mod lenient;
 pub mod protocol;
+mod running;
+pub mod seat;
 pub mod session;
 pub mod socket;
 
