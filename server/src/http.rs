@@ -19,7 +19,7 @@ use tracing::Instrument;
 use crate::access::http::Visitor;
 use crate::realtime::socket::serve_client;
 use crate::status::{self, choices, loading};
-use crate::{App, access};
+use crate::{App, Phase, access};
 
 /// The page. Absent while the workspace has none: then there is none.
 #[derive(RustEmbed)]
@@ -67,6 +67,10 @@ async fn upgrade(
         Ok(visitor) => visitor,
         Err(denied) => return denied.into_response(),
     };
+    let serving = *app.phase.borrow() == Phase::Serving;
+    let Some(present) = app.present.upgrade().filter(|_| serving) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server is draining: it takes no new sessions").into_response();
+    };
     let Ok(place) = app.connections.clone().try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many connections").into_response();
     };
@@ -74,7 +78,7 @@ async fn upgrade(
         let span = tracing::info_span!("session", id = tracing::field::Empty);
         async move {
             serve_client(socket, app, visitor).await;
-            drop(place);
+            drop((place, present));
         }
         .instrument(span)
     })

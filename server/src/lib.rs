@@ -37,6 +37,8 @@ pub use http::bounded_websocket;
 use access::door::Door;
 use engine::Engine;
 use observe::Observer;
+use realtime::resume::Resumable;
+use realtime::session::Stay;
 use trace::Trace;
 
 /// Called on the engine's thread.
@@ -59,6 +61,12 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// The longest message a client may send: a large photograph and a prompt.
     pub message_bytes: usize,
+    /// How long a session may last, and wait for a client that was lost.
+    pub stay: Stay,
+    /// What is kept of a session's last chunks for a client that comes back.
+    pub replay_bytes: usize,
+    /// How long sessions may take to finish what they began when the server is to stop.
+    pub drain: Duration,
     /// Where to write what every stage did when; it has a bound of its own.
     pub trace_file: Option<PathBuf>,
     /// Who may enter.
@@ -75,14 +83,38 @@ impl Default for Limits {
             connections: 2048,
             connections_per_address: 256,
             message_bytes: 32 << 20,
+            stay: Stay {
+                idle: Some(Duration::from_secs(15 * 60)),
+                lifetime: Some(Duration::from_secs(24 * 3600)),
+                grace: Duration::from_secs(30),
+            },
+            replay_bytes: 64 << 20,
+            drain: Duration::from_secs(20),
             trace_file: None,
             access: access::Policy::default(),
         }
     }
 }
 
-/// How long sessions may take to say goodbye when the server stops.
+/// How long goodbyes and the engine's last chunk may take.
 pub const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// A server's life. It only goes forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Serving,
+    /// Nobody new; who is here finishes the chunks that were begun.
+    Draining,
+    /// Whatever is still going on is cut short.
+    Stopping,
+}
+
+impl Phase {
+    pub(crate) async fn reached(self, phase: &mut watch::Receiver<Phase>) {
+        // An error says that the server is gone: that is an end too.
+        let _ = phase.wait_for(|&phase| phase >= self).await;
+    }
+}
 
 /// What every request can reach.
 #[derive(Clone)]
@@ -93,9 +125,10 @@ struct App {
     connections: Arc<Semaphore>,
     observer: Arc<Observer>,
     door: Arc<Door>,
-    stop: watch::Receiver<bool>,
-    /// Held by every connection: when the last is dropped, all have said goodbye.
-    _present: mpsc::Sender<()>,
+    resumable: Arc<Resumable>,
+    phase: watch::Receiver<Phase>,
+    /// Every socket holds what this gives: when the last is dropped, all have said goodbye.
+    present: mpsc::WeakSender<()>,
 }
 
 impl App {
@@ -104,19 +137,21 @@ impl App {
     }
 }
 
+/// `phase` says when to drain, and when to stop even if that is not done: the server does so itself after its time.
 pub async fn serve(
     listener: TcpListener,
     load: LoadWorld,
     limits: Limits,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    mut phase: watch::Receiver<Phase>,
 ) -> anyhow::Result<()> {
     // Dropped last, and with it ends the file.
     let (trace, _trace_writer) = limits.trace_file.as_deref().map(Trace::create).transpose()?.unzip();
     let observer = Arc::new(Observer::new(trace));
     let (engine, mut thread) = Engine::start(load, limits.memory_bytes, limits.sessions, Arc::clone(&observer))?;
     let loaded = engine.card.clone();
-    let (say_stop, stop) = watch::channel(false);
+    let (say, phase_said) = watch::channel(Phase::Serving);
     let (present, mut all_left) = mpsc::channel(1);
+    let drain = limits.drain;
     let app = App {
         engine,
         seats: Arc::new(Semaphore::new(limits.sessions)),
@@ -124,8 +159,9 @@ pub async fn serve(
         door: Arc::new(Door::new(limits.access.clone(), limits.connections_per_address, Instant::now())?),
         limits: Arc::new(limits),
         observer,
-        stop: stop.clone(),
-        _present: present,
+        resumable: Arc::default(),
+        phase: phase_said.clone(),
+        present: present.downgrade(),
     };
     // A frame must not wait for the next to fill a packet.
     let listener = listener.tap_io(|stream| {
@@ -133,23 +169,33 @@ pub async fn serve(
             debug!(%error, "TCP_NODELAY");
         }
     });
-    let mut told = stop;
-    let stopped = async move {
-        let _ = told.wait_for(|&stop| stop).await;
-    };
+    let mut told = phase_said;
+    let stopped = async move { Phase::Stopping.reached(&mut told).await };
     let router = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
     let mut http = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopped).into_future());
 
     let ended_early = tokio::select! {
-        () = shutdown => false,
+        () = Phase::Draining.reached(&mut phase) => false,
         () = thread.ended() => true,
         served = &mut http => {
             served.context("the listener's task")?.context("listening")?;
             anyhow::bail!("the listener ended");
         }
     };
+    drop(present);
+    if !ended_early {
+        info!(within = ?drain, "draining");
+        say.send_replace(Phase::Draining);
+        tokio::select! {
+            _ = all_left.recv() => {}
+            () = Phase::Stopping.reached(&mut phase) => info!("told to stop now"),
+            () = tokio::time::sleep(drain) => info!("the time for draining is over"),
+            // Nobody is drawn anything any more.
+            () = thread.ended() => {}
+        }
+    }
     info!("stopping");
-    say_stop.send_replace(true);
+    say.send_replace(Phase::Stopping);
     let goodbyes = async {
         let _ = (&mut http).await;
         let _ = all_left.recv().await;

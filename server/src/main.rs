@@ -11,8 +11,9 @@ use pipeline::world::World;
 use server::access::keys::new_key;
 use server::access::{Entry, without_secrets};
 use server::config::{Cli, Command, GenerateArgs, InspectArgs, ServeArgs, Source, WorldArgs};
-use server::{Limits, offline, pocket};
+use server::{Limits, Phase, offline, pocket};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -50,24 +51,31 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
             tracing::warn!("--insecure: whoever can reach this address may use this server");
         }
         let source = args.world.source();
-        server::serve(listener, Box::new(move || load(&source)), limits, interrupted()?).await
+        server::serve(listener, Box::new(move || load(&source)), limits, until_interrupted()?).await
     });
     // Weights that are still being read must not keep the process.
     runtime.shutdown_background();
     served
 }
 
-/// SIGINT or SIGTERM.
-fn interrupted() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+/// The first SIGINT or SIGTERM begins to drain; the second ends that.
+fn until_interrupted() -> anyhow::Result<watch::Receiver<Phase>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+    let (say, phase) = watch::channel(Phase::Serving);
+    tokio::spawn(async move {
+        for phase in [Phase::Draining, Phase::Stopping] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            say.send_replace(phase);
         }
-    })
+        // Held, or the server would take it for a stop.
+        say.closed().await;
+    });
+    Ok(phase)
 }
 
 /// On standard output two lines and nothing else, for scripts; what they are is said beside it.

@@ -22,6 +22,8 @@ pub struct Metrics {
     pub sent: [Sent; FORMATS.len()],
     pub deadline_misses: Counter,
     pub underruns: Counter,
+    /// Sessions that a client came back to.
+    pub resumes: Counter,
     pub drops: Drops,
     pub errors: Tally<&'static str>,
     pub closes: Tally<(u16, &'static str)>,
@@ -190,6 +192,8 @@ impl Metrics {
         page.sample(&[], self.deadline_misses.get());
         page.counter("causeway_underruns_total", "Chunks sent after all frames before them were shown at their rate.");
         page.sample(&[], self.underruns.get());
+        page.counter("causeway_resumes_total", "Sessions that a client took up again on a new connection.");
+        page.sample(&[], self.resumes.get());
         page.counter("causeway_frames_total", "Frames sent, by format.");
         for (format, sent) in FORMATS.iter().zip(&self.sent) {
             page.sample(&[("format", format)], sent.frames.get());

@@ -4,7 +4,7 @@
 //! is told.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -132,6 +132,7 @@ impl Observer {
             started: Instant::now(),
             started_unix: since_1970().as_secs(),
             shown_until: Mutex::new(None),
+            away: AtomicBool::new(false),
             chunks: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
@@ -181,6 +182,8 @@ pub(crate) struct LiveSession {
     /// When a player that shows each frame for its time will have shown all that was sent. Of this session's task alone:
     /// never waited for.
     shown_until: Mutex<Option<Instant>>,
+    /// Its client was lost, and may come back.
+    away: AtomicBool,
     chunks: AtomicU64,
     frames: AtomicU64,
     sent_bytes: AtomicU64,
@@ -213,6 +216,10 @@ impl LiveSession {
             self.observer.metrics.underruns.add(1);
             self.observer.metrics.deadline_misses.add(u64::from(self.paced));
         }
+    }
+
+    pub(crate) fn away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
     }
 
     pub(crate) fn encoded(&self, chunk: usize, began: Instant) {
@@ -265,6 +272,7 @@ impl LiveSession {
             "format": self.format,
             "fps": self.fps,
             "paced": self.paced,
+            "away": self.away.load(Ordering::Relaxed),
             "chunks": chunks,
             "last_chunk_ms": (chunks > 0).then(|| self.last_chunk_ms.load(Ordering::Relaxed)),
             "frames": self.frames.load(Ordering::Relaxed),

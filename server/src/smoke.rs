@@ -9,28 +9,25 @@ use futures_util::{SinkExt, StreamExt};
 use pipeline::testcard::Testcard;
 use pipeline::world::{Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Rollout, Timings, World, WorldError};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::realtime::message;
-use crate::{Limits, LoadWorld, serve};
+use crate::{Limits, LoadWorld, Phase, serve};
 
 struct Running {
     address: SocketAddr,
-    stop: oneshot::Sender<()>,
+    phase: watch::Sender<Phase>,
     served: JoinHandle<anyhow::Result<()>>,
 }
 
 async fn start(load: LoadWorld, limits: Limits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it listens");
-    let (stop, stopped) = oneshot::channel();
-    let shutdown = async move {
-        let _ = stopped.await;
-    };
-    Running { address, stop, served: tokio::spawn(serve(listener, load, limits, shutdown)) }
+    let (phase, said) = watch::channel(Phase::Serving);
+    Running { address, phase, served: tokio::spawn(serve(listener, load, limits, said)) }
 }
 
 fn testcard() -> LoadWorld {
@@ -270,7 +267,7 @@ async fn stopping_says_goodbye_to_everyone_and_returns() {
     let _refused = idle.next().await;
     let mut running = server.client(r#"{"type":"init","prompt":"p","size":"32x24"}"#).await;
     let _drawn: Option<_> = running.next().await;
-    server.stop.send(()).expect("it runs");
+    server.phase.send_replace(Phase::Stopping);
     assert_eq!(told(&mut idle).await, ["close 1012"]);
     assert_eq!(told(&mut running).await.last().map(String::as_str), Some("close 1012"));
     server.served.await.expect("it does not panic").expect("an orderly stop");

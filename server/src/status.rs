@@ -10,8 +10,8 @@ use axum::{Json, Router};
 use pipeline::world::{Card, Keys, Sizes};
 use serde_json::{Value, json};
 
-use crate::App;
 use crate::metrics::{CONTENT_TYPE, Levels};
+use crate::{App, Phase};
 
 /// For everybody: a load balancer asks without a key.
 pub(crate) fn routes() -> Router<App> {
@@ -36,12 +36,11 @@ impl App {
     }
 
     fn status(&self) -> &'static str {
-        if *self.stop.borrow() {
-            "stopping"
-        } else if self.engine.card.borrow().is_none() {
-            "loading"
-        } else {
-            "ok"
+        match *self.phase.borrow() {
+            Phase::Serving if self.engine.card.borrow().is_none() => "loading",
+            Phase::Serving => "ok",
+            Phase::Draining => "draining",
+            Phase::Stopping => "stopping",
         }
     }
 }
@@ -97,6 +96,10 @@ async fn server_info(State(app): State<App>) -> Json<Value> {
             "memory_bytes": limits.memory_bytes,
             "busy_wait_ms": limits.busy_wait.as_millis() as u64,
             "write_deadline_ms": limits.write_deadline.as_millis() as u64,
+            "idle_timeout_ms": limits.stay.idle.map(|idle| idle.as_millis() as u64),
+            "session_lifetime_ms": limits.stay.lifetime.map(|lifetime| lifetime.as_millis() as u64),
+            "resume_grace_ms": limits.stay.grace.as_millis() as u64,
+            "resume_bytes": limits.replay_bytes,
             "connections": limits.connections,
             "message_bytes": limits.message_bytes,
         },

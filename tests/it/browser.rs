@@ -10,17 +10,17 @@ use pipeline::testcard::{Reading, Testcard, prompt_hash, read};
 use pipeline::world::{Cancel, ChunkInput, Init, Keys, Picture, Size, World};
 use server::access::keys::{self, KeyLimits, new_key};
 use server::access::{Entry, Policy};
-use server::{Limits, LoadWorld, serve};
+use server::{Limits, LoadWorld, Phase, serve};
 use tests::browser::Browser;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 const CHUNK_TIME: Duration = Duration::from_millis(200);
 
 struct Running {
     url: String,
-    stop: oneshot::Sender<()>,
+    phase: watch::Sender<Phase>,
     ended: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -39,12 +39,9 @@ async fn server_of(load: LoadWorld) -> Running {
 async fn limited(load: LoadWorld, limits: Limits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
-    let (stop, stopped) = oneshot::channel();
-    let shutdown = async {
-        let _ = stopped.await;
-    };
-    let ended = tokio::spawn(serve(listener, load, limits, shutdown));
-    Running { url, stop, ended }
+    let (phase, said) = watch::channel(Phase::Serving);
+    let ended = tokio::spawn(serve(listener, load, limits, said));
+    Running { url, phase, ended }
 }
 
 /// What a visitor would fill in, without the typing.
@@ -213,7 +210,7 @@ fn drawn_by_the_world(size: Size, reading: Reading) -> anyhow::Result<Vec<u8>> {
 
 /// The server ends when it is told to, browser or not.
 async fn stop(server: Running) -> anyhow::Result<()> {
-    server.stop.send(()).expect("the server runs until it is told to stop");
+    server.phase.send_replace(Phase::Stopping);
     tokio::time::timeout(Duration::from_secs(20), server.ended).await??
 }
 
@@ -233,6 +230,6 @@ async fn a_page_whose_address_ends_in_a_key_shows_it_to_a_server_that_asks_for_o
     browser.click("#start").await?;
     browser.until("document.body.innerText.includes('a key is needed')").await?;
     drop(browser);
-    server.stop.send(()).expect("it runs");
+    server.phase.send_replace(Phase::Stopping);
     server.ended.await?
 }

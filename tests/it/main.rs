@@ -4,11 +4,13 @@
 
 mod access;
 mod browser;
+mod endings;
 mod faults;
 mod golden;
 mod lifecycle;
 mod memory;
 mod observe;
+mod resume;
 mod rfc6455;
 mod soak;
 mod testcard;

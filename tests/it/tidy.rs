@@ -10,12 +10,15 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 500;
 
 /// Decisions: they are given values and the time. Without their tests, which may do as they like.
-const SANS_IO: [&str; 10] = [
+const SANS_IO: [&str; 13] = [
     "server/src/access/keys.rs",
     "server/src/access/throttle.rs",
     "server/src/access/tokens.rs",
     "server/src/realtime/protocol.rs",
     "server/src/realtime/conditions.rs",
+    "server/src/realtime/flood.rs",
+    "server/src/realtime/pace.rs",
+    "server/src/realtime/replay.rs",
     "server/src/realtime/event.rs",
     "server/src/realtime/init.rs",
     "server/src/realtime/lenient.rs",

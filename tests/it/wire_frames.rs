@@ -78,6 +78,7 @@ async fn nothing_comes_between_a_header_and_its_payload_under_a_flood_of_bad_eve
                 let _ = client.send(Event::new("jump", "high")).await;
             }
             Message::Closed(close) => break ensure!(close.code == 1000, "{close:?}"),
+            other => anyhow::bail!("{other:?}"),
         }
     }
     ensure!(chunks == 12 && errors > 0, "{chunks} chunks, {errors} errors");

@@ -33,16 +33,16 @@ async fn without_pacing_chunks_come_as_fast_as_they_are_made() -> Result<()> {
 #[tokio::test]
 async fn with_pacing_a_chunk_comes_when_the_one_before_has_been_shown() -> Result<()> {
     let (server, _strings) = Server::with(Puppet::taking(Duration::from_millis(30)))?;
-    let mut client = server.session(small().paced(30)).await?;
+    let mut client = server.session(small().paced(15)).await?;
     let first = client.chunk().await?;
     ensure!(first.stats.pace_wait_ms == 0, "the first chunk waited {} ms", first.stats.pace_wait_ms);
     let from = Instant::now();
     // Nine frames are shown, then twelve, then twelve.
-    for due_ms in [300, 700, 1100] {
+    for due_ms in [600, 1400, 2200] {
         let chunk = client.chunk().await?;
         let at = from.elapsed();
-        // A fifth of a chunk: what scheduling may take off or add between two clocks.
-        ensure!(at >= Duration::from_millis(due_ms - 80), "chunk {} after {at:?}", chunk.stats.chunk_index);
+        // A third of a chunk: what scheduling may take off or add between two clocks.
+        ensure!(at >= Duration::from_millis(due_ms - 250), "chunk {} after {at:?}", chunk.stats.chunk_index);
         ensure!(at < Duration::from_millis(due_ms + 400), "chunk {} only after {at:?}", chunk.stats.chunk_index);
         ensure!(chunk.stats.pace_wait_ms > 0, "chunk {} says it did not wait", chunk.stats.chunk_index);
     }

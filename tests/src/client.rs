@@ -15,6 +15,7 @@
 //!     match client.next().await? {
 //!         Message::Batch(batch) => println!("{} pictures, after event {:?}", batch.frames().len(), batch.header.event_id),
 //!         Message::Stats(stats) => println!("chunk {} took {} ms", stats.chunk_index, stats.chunk_total_ms),
+//!         Message::Session(hello) => println!("token {}", hello.resume_token),
 //!         Message::Error(error) => eprintln!("the server did not do that: {error}"),
 //!         Message::Closed(close) => break println!("{} {}", close.code, close.reason),
 //!     }
@@ -24,7 +25,7 @@
 //! ```
 
 use crate::encoding;
-use crate::message::{Batch, Close, Header, Message, Refused, Stats};
+use crate::message::{Batch, Close, Header, Hello, Message, Refused, Stats};
 use crate::order::Order;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -42,6 +43,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_conf
 pub struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     order: Order,
+    /// It has asked for messages about its session.
+    knows_sessions: bool,
     /// Came while a pong was awaited.
     early: VecDeque<Frame>,
     /// How long the server may say nothing before that is an error.
@@ -67,13 +70,21 @@ impl Client {
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
         // Without Nagle's delay: a key press is a small message that nothing follows.
         let (socket, _) = connect_async_with_config(url, Some(config), true).await.context(url.to_owned())?;
-        Ok(Client { socket, order: Order::default(), early: VecDeque::new(), patience: Duration::from_secs(30) })
+        Ok(Client {
+            socket,
+            order: Order::default(),
+            knows_sessions: false,
+            early: VecDeque::new(),
+            patience: Duration::from_secs(30),
+        })
     }
 
     /// Say something: an [`Init`](crate::message::Init), then [`Event`](crate::message::Event)s; or any value at all.
     pub async fn send(&mut self, message: impl Into<Value>) -> Result<()> {
+        let message = message.into();
+        self.knows_sessions |= asks_for_sessions(&message);
         let mut bytes = Vec::new();
-        rmpv::encode::write_value(&mut bytes, &message.into())?;
+        rmpv::encode::write_value(&mut bytes, &message)?;
         self.send_bytes(bytes).await
     }
 
@@ -105,6 +116,11 @@ impl Client {
                 Ok(Message::Stats(stats))
             }
             Incoming::Error(error) => Ok(Message::Error(error)),
+            Incoming::Session(hello) => {
+                ensure!(self.knows_sessions, "a message of a type that was not asked for");
+                self.order.begin_at(hello.next_chunk);
+                Ok(Message::Session(hello))
+            }
         }
     }
 
@@ -116,8 +132,17 @@ impl Client {
                 Message::Batch(batch) => batches.push(batch),
                 Message::Stats(stats) => return Ok(Chunk { batches, stats }),
                 Message::Error(error) => bail!("instead of a chunk: {error}"),
+                Message::Session(hello) => bail!("instead of a chunk: {hello:?}"),
                 Message::Closed(close) => bail!("instead of a chunk: closed, {} {:?}", close.code, close.reason),
             }
+        }
+    }
+
+    /// The answer to a client that asked how to come back, and to one that does.
+    pub async fn hello(&mut self) -> Result<Hello> {
+        match self.next().await? {
+            Message::Session(hello) => Ok(hello),
+            other => bail!("instead of a session's hello: {other:?}"),
         }
     }
 
@@ -127,7 +152,7 @@ impl Client {
             match self.next().await? {
                 Message::Error(error) => return Ok(error),
                 Message::Closed(close) => bail!("instead of an error: closed, {} {:?}", close.code, close.reason),
-                Message::Batch(_) | Message::Stats(_) => {}
+                Message::Batch(_) | Message::Stats(_) | Message::Session(_) => {}
             }
         }
     }
@@ -146,7 +171,7 @@ impl Client {
                     return Ok(close);
                 }
                 Message::Error(error) => bail!("instead of a close: {error}"),
-                Message::Batch(_) | Message::Stats(_) => {}
+                Message::Batch(_) | Message::Stats(_) | Message::Session(_) => {}
             }
         }
     }
@@ -205,7 +230,12 @@ impl Client {
     }
 }
 
-/// The four types. One that is none of them is an error: a client that did not ask for it takes it for a header.
+fn asks_for_sessions(message: &Value) -> bool {
+    let named = message["protocol_features"].as_array().is_some_and(|names| names.contains(&"session".into()));
+    named || message["type"].as_str() == Some("resume")
+}
+
+/// The types that a client may expect. One that is none of them is an error: a client that did not ask for it takes it for a header.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Incoming {
@@ -213,6 +243,7 @@ enum Incoming {
     FrameBatchHeader(Header),
     ChunkStats(Stats),
     Error(Refused),
+    Session(Hello),
 }
 
 #[derive(Deserialize)]

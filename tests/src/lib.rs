@@ -21,10 +21,10 @@ use anyhow::{Result, ensure};
 use client::Client;
 use message::{Init, Message, Refused};
 use puppet::{Puppet, Strings};
-use server::Limits;
+use server::{Limits, Phase};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 /// Longer than any shutdown, shorter than a test runner's patience.
 const STOPPED_WITHIN: Duration = Duration::from_secs(15);
@@ -32,7 +32,7 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(15);
 /// A server on a free port of this machine, until it is dropped.
 pub struct Server {
     pub address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
+    phase: watch::Sender<Phase>,
     thread: Option<std::thread::JoinHandle<Result<()>>>,
 }
 
@@ -51,7 +51,7 @@ impl Server {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (phase, phase_said) = watch::channel(Phase::Serving);
         // As few threads that encode as a user's server has.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -61,13 +61,11 @@ impl Server {
         let run = move || {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                // Told to stop, or the test is gone: both are reasons.
-                let shutdown = async { drop(stopped.await) };
-                server::serve(listener, load, limits, shutdown).await
+                server::serve(listener, load, limits, phase_said).await
             })
         };
         let thread = std::thread::Builder::new().name("server under test".into()).spawn(run)?;
-        Ok(Server { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Server { address, phase, thread: Some(thread) })
     }
 
     pub fn url(&self) -> String {
@@ -85,9 +83,14 @@ impl Server {
         Ok(client)
     }
 
+    /// Take nobody new, let who is here finish.
+    pub fn drain(&self) {
+        self.phase.send_replace(Phase::Draining);
+    }
+
     /// Stop it now, and see how it ended.
     pub fn stop(mut self) -> Result<()> {
-        drop(self.stop.take());
+        self.phase.send_replace(Phase::Stopping);
         self.join()
     }
 
@@ -109,7 +112,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        self.phase.send_replace(Phase::Stopping);
         let ended = self.join();
         if !std::thread::panicking() {
             ended.expect("a server that was told to stop stops, without an error");

@@ -1,4 +1,4 @@
-//! What goes over the wire, as types: what a client may say, and the four things a server says.
+//! What goes over the wire, as types: what a client may say, and what a server says: four things, and more to who asks for them.
 //!
 //! Requests are maps under the hood, so that a test can put anything anywhere: `Init::new("a meadow").set("fps", 25.5)`.
 
@@ -41,6 +41,10 @@ impl Init {
     /// `raw`, `jpeg` or `webp`.
     pub fn format(self, format: &str) -> Init {
         self.set("realtime_output_format", format)
+    }
+    /// What the client knows beyond the reference.
+    pub fn features<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Init {
+        self.set("protocol_features", Value::Array(names.into_iter().map(Value::from).collect()))
     }
     /// Frames arrive no faster than they are shown.
     pub fn paced(self, fps: u64) -> Init {
@@ -106,6 +110,12 @@ impl From<Event> for Value {
     }
 }
 
+/// Instead of an init: go on with the session that gave this token, after the last chunk that came whole.
+pub fn resume(token: &str, last_chunk: Option<u64>) -> Value {
+    let last_chunk = last_chunk.map_or(Value::Nil, Value::from);
+    map([("type", "resume".into()), ("token", token.into()), ("last_chunk", last_chunk)])
+}
+
 /// A camera script as a value: one list of tokens a latent frame.
 pub fn script<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
     Value::Array(items.into_iter().map(keys_of).collect())
@@ -135,7 +145,20 @@ pub enum Message {
     Batch(Batch),
     Stats(Stats),
     Error(Refused),
+    /// To who asked for the feature `session`.
+    Session(Hello),
     Closed(Close),
+}
+
+/// How to come back to a session after a cut.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Hello {
+    pub session_id: String,
+    pub resume_token: String,
+    /// How long the session waits.
+    pub grace_ms: u64,
+    /// The chunk that comes next.
+    pub next_chunk: u64,
 }
 
 /// Some consecutive frames of a chunk.

@@ -107,6 +107,12 @@ impl Order {
         Ok(())
     }
 
+    /// A session is taken up here: what was received of a chunk before counts for nothing.
+    pub fn begin_at(&mut self, chunk: u64) {
+        self.chunk = chunk;
+        self.open = None;
+    }
+
     /// Whether a close now would leave a chunk without its end.
     pub fn is_inside_a_chunk(&self) -> bool {
         self.open.is_some()

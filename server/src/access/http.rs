@@ -114,18 +114,19 @@ impl Visitor {
         admitted().map_err(|denied| refused(address, denied))
     }
 
-    /// Begin a session on the account of whoever this is; `api_key` is read from their init if they showed nothing before.
-    pub(crate) fn begin_session(&mut self, api_key: Option<String>) -> Result<Lease, Denied> {
-        let pass = match self.pass.take() {
-            Some(pass) => Ok(pass),
-            None => self.door.enter(self.address, api_key.as_deref(), Instant::now()),
-        };
-        let begun = pass.and_then(|pass| {
-            let lease = self.door.begin_session(&pass);
-            self.pass = Some(pass);
-            lease
-        });
-        begun.map_err(|denied| refused(self.address, denied))
+    /// `api_key` is read from their first message if they showed nothing before.
+    pub(crate) fn enter(&mut self, api_key: Option<String>) -> Result<(), Denied> {
+        if self.pass.is_none() {
+            let entered = self.door.enter(self.address, api_key.as_deref(), Instant::now());
+            self.pass = Some(entered.map_err(|denied| refused(self.address, denied))?);
+        }
+        Ok(())
+    }
+
+    /// Begin a session on the account of whoever this is.
+    pub(crate) fn begin_session(&self) -> Result<Lease, Denied> {
+        let pass = self.pass.as_ref().expect("who has not entered begins nothing");
+        self.door.begin_session(pass).map_err(|denied| refused(self.address, denied))
     }
 
     pub(crate) fn has_shown_a_key(&self) -> bool {

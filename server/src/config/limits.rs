@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::realtime::session::Stay;
 use crate::{Limits, access};
 
 #[derive(Debug, Args)]
@@ -23,6 +24,21 @@ pub struct LimitArgs {
     /// How long a client may take to take a message before it is dropped.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().write_deadline))]
     pub write_deadline: Seconds,
+    /// End a session that nobody steers for so long; 0: never.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.idle.unwrap_or_default()))]
+    pub idle_timeout: Seconds,
+    /// End a session after so long, whatever it does; 0: never.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.lifetime.unwrap_or_default()))]
+    pub session_lifetime: Seconds,
+    /// How long a session whose line was cut waits for its client, if that can resume it.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.grace))]
+    pub resume_grace: Seconds,
+    /// What is kept of such a session's last chunks.
+    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().replay_bytes as u64))]
+    pub resume_bytes: ByteSize,
+    /// How long sessions may take to finish their chunks when the server is told to stop.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().drain))]
+    pub drain: Seconds,
     /// Sockets, with a session or without.
     #[arg(long, value_name = "N", default_value_t = usual().connections as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
@@ -46,6 +62,13 @@ impl LimitArgs {
             memory_bytes: self.memory.0,
             busy_wait: self.busy_wait.0,
             write_deadline: self.write_deadline.0,
+            stay: Stay {
+                idle: self.idle_timeout.unless_zero(),
+                lifetime: self.session_lifetime.unless_zero(),
+                grace: self.resume_grace.0,
+            },
+            replay_bytes: usize::try_from(self.resume_bytes.0).unwrap_or(usize::MAX),
+            drain: self.drain.0,
             connections: self.connections as usize,
             connections_per_address: self.connections_per_address as usize,
             message_bytes: usize::try_from(self.message_bytes.0).unwrap_or(usize::MAX),
@@ -90,6 +113,12 @@ impl FromStr for ByteSize {
 /// A day, at most: what waits longer waits for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seconds(pub Duration);
+
+impl Seconds {
+    fn unless_zero(self) -> Option<Duration> {
+        Some(self.0).filter(|duration| !duration.is_zero())
+    }
+}
 
 const SECONDS_MAX: f64 = 86_400.0;
 

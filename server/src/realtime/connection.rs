@@ -8,7 +8,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite;
@@ -30,15 +30,28 @@ const WRITES_WAITING: usize = 256;
 pub(super) enum Heard {
     Binary(Bytes),
     Text,
-    /// Close like this; `None` if there is nobody left to hear it.
-    End(Option<Close>),
+    /// The client has said goodbye.
+    Left,
+    /// The line broke, or nobody is at its other end; with what to say if somebody hears it after all.
+    Lost(Option<Close>),
+    /// It speaks no WebSocket.
+    Wrong(Close),
+}
+
+impl Heard {
+    /// How to end a connection on which nothing goes on.
+    pub(super) fn last_words(self) -> Option<Close> {
+        match self {
+            Heard::Wrong(close) | Heard::Lost(Some(close)) => Some(close),
+            _ => None,
+        }
+    }
 }
 
 pub(super) struct Connection {
     reader: SplitStream<WebSocket>,
     writes: mpsc::Sender<Write>,
     writer: JoinHandle<()>,
-    stop: watch::Receiver<bool>,
     observer: Arc<Observer>,
     ping_at: Instant,
     pong_due: Option<Instant>,
@@ -47,11 +60,13 @@ pub(super) struct Connection {
 enum Write {
     Group(Group, oneshot::Sender<Took>),
     Message(Bytes),
+    Messages(Vec<Bytes>),
     Ping,
     Close(Close),
 }
 
 /// How long it took to hand a group to the socket.
+#[derive(Default)]
 pub(super) struct Took {
     pub(super) header: Duration,
     pub(super) payload: Duration,
@@ -61,9 +76,10 @@ impl Connection {
     pub(super) fn new(socket: WebSocket, app: &App) -> Connection {
         let (sink, reader) = socket.split();
         let (writes, queue) = mpsc::channel(WRITES_WAITING);
-        let writer = tokio::spawn(write_all(sink, queue, app.limits.write_deadline, app.observer.clone()));
-        let (stop, observer) = (app.stop.clone(), app.observer.clone());
-        Connection { reader, writes, writer, stop, observer, ping_at: Instant::now() + PING_EVERY, pong_due: None }
+        let observer = app.observer.clone();
+        let sink = Sink { inner: sink, deadline: app.limits.write_deadline, observer: observer.clone() };
+        let writer = tokio::spawn(write_all(sink, queue));
+        Connection { reader, writes, writer, observer, ping_at: Instant::now() + PING_EVERY, pong_due: None }
     }
 
     /// The next thing that concerns a session. May be dropped and called again: nothing is lost.
@@ -71,13 +87,12 @@ impl Connection {
         loop {
             let wake = self.pong_due.unwrap_or(self.ping_at);
             tokio::select! {
-                // Whoever floods us must not keep us from stopping.
+                // Whoever floods us must not keep us from seeing that nothing is taken.
                 biased;
-                () = stopped(&mut self.stop) => return Heard::End(Some(Close::SHUTDOWN)),
-                () = self.writes.closed() => return Heard::End(None),
+                () = self.writes.closed() => return Heard::Lost(None),
                 () = sleep_until(wake.into()) => {
                     if self.pong_due.is_some() {
-                        return Heard::End(Some(Close::KEEPALIVE));
+                        return Heard::Lost(Some(Close::KEEPALIVE));
                     }
                     // A full queue says that the writer is at work, and it has its own deadline.
                     let _ = self.writes.try_send(Write::Ping);
@@ -92,8 +107,9 @@ impl Connection {
                     }
                     // Answered by the WebSocket layer.
                     Some(Ok(Message::Ping(_))) => {}
-                    Some(Err(error)) => return Heard::End(broken_rule(&error)),
-                    Some(Ok(Message::Close(_))) | None => return Heard::End(None),
+                    Some(Err(error)) => return broken_rule(&error).map_or(Heard::Lost(None), Heard::Wrong),
+                    Some(Ok(Message::Close(_))) => return Heard::Left,
+                    None => return Heard::Lost(None),
                 },
             }
         }
@@ -116,14 +132,18 @@ impl Connection {
 
     pub(super) async fn finish(mut self, close: Option<Close>) {
         let unreadable = matches!(close, Some(Close::PROTOCOL | Close::NOT_UTF8 | Close::TOO_BIG));
-        if let Some(close) = close {
-            let _ = self.writes.try_send(Write::Close(close));
-        }
-        drop(self.writes);
+        let writes = self.writes;
+        let close = async move {
+            if let Some(close) = close {
+                // Behind all that waits to be written.
+                let _ = writes.send(Write::Close(close)).await;
+            }
+        };
         // Reading on answers a close of theirs and waits for the answer to ours: to hang up on unread bytes would take the
         // close back from the line.
+        let read = async { while let Some(Ok(_)) = self.reader.next().await {} };
         let goodbye = async {
-            while let Some(Ok(_)) = self.reader.next().await {}
+            tokio::join!(close, read);
             let _ = (&mut self.writer).await;
             if unreadable {
                 // What follows the mistake cannot be read past; the client needs a moment to see why.
@@ -133,11 +153,6 @@ impl Connection {
         let _ = timeout(GOODBYE, goodbye).await;
         self.writer.abort();
     }
-}
-
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error says that the server is gone: that is a stop too.
-    let _ = stop.wait_for(|&stop| stop).await;
 }
 
 /// Which rule of the WebSocket a client broke; `None` if it broke none and the line is gone.
@@ -154,6 +169,7 @@ fn broken_rule(error: &axum::Error) -> Option<Close> {
 }
 
 /// The way to the client for a chunk that is being delivered.
+#[derive(Clone)]
 pub(super) struct Writer(mpsc::Sender<Write>);
 
 impl Writer {
@@ -167,50 +183,74 @@ impl Writer {
     pub(super) async fn say(&self, message: Bytes) -> anyhow::Result<()> {
         self.0.send(Write::Message(message)).await.ok().context(GONE)
     }
+
+    /// All of these, before anything else that is written.
+    pub(super) fn begin_with(&self, messages: Vec<Bytes>) {
+        // On a new line there is a place. If it is lost already, that is heard on it.
+        let _ = self.0.try_send(Write::Messages(messages));
+    }
 }
 
 const GONE: &str = "the client stopped reading";
 
-async fn write_all(
-    mut sink: SplitSink<WebSocket, Message>,
-    mut queue: mpsc::Receiver<Write>,
+/// The write half of a WebSocket, with a deadline for each message.
+struct Sink {
+    inner: SplitSink<WebSocket, Message>,
     deadline: Duration,
     observer: Arc<Observer>,
-) {
-    while let Some(write) = queue.recv().await {
-        let last = matches!(write, Write::Close(_));
-        match timeout(deadline, write_one(&mut sink, write)).await {
-            Ok(Ok(())) if !last => {}
-            Ok(_) => return,
+}
+
+/// Nothing more can be written.
+struct Over;
+
+impl Sink {
+    async fn put(&mut self, message: Message) -> Result<(), Over> {
+        match timeout(self.deadline, self.inner.send(message)).await {
+            Ok(sent) => sent.map_err(|_| Over),
             Err(_elapsed) => {
-                observer.write_deadline_passed();
-                tracing::info!(?deadline, "client does not read: dropped");
-                return;
+                self.observer.write_deadline_passed();
+                tracing::info!(deadline = ?self.deadline, "client does not read: dropped");
+                Err(Over)
+            }
+        }
+    }
+
+    async fn write(&mut self, write: Write) -> Result<(), Over> {
+        match write {
+            Write::Group(Group { header, payload }, done) => {
+                let began = Instant::now();
+                let alone = payload.is_some();
+                self.put(Message::Binary(header)).await?;
+                let first = began.elapsed();
+                if let Some(payload) = payload {
+                    self.put(Message::Binary(payload)).await?;
+                }
+                // A combined message is its payload's cost: there is no header to speak of.
+                let header = if alone { first } else { Duration::ZERO };
+                // Nobody waits if the session has ended meanwhile.
+                let _ = done.send(Took { header, payload: began.elapsed() - header });
+                Ok(())
+            }
+            Write::Message(bytes) => self.put(Message::Binary(bytes)).await,
+            Write::Messages(messages) => {
+                for bytes in messages {
+                    self.put(Message::Binary(bytes)).await?;
+                }
+                Ok(())
+            }
+            Write::Ping => self.put(Message::Ping(Bytes::new())).await,
+            Write::Close(Close { code, reason }) => {
+                self.put(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
+                Err(Over)
             }
         }
     }
 }
 
-async fn write_one(sink: &mut SplitSink<WebSocket, Message>, write: Write) -> Result<(), axum::Error> {
-    match write {
-        Write::Group(Group { header, payload }, done) => {
-            let began = Instant::now();
-            let alone = payload.is_some();
-            sink.send(Message::Binary(header)).await?;
-            let first = began.elapsed();
-            if let Some(payload) = payload {
-                sink.send(Message::Binary(payload)).await?;
-            }
-            // A combined message is its payload's cost: there is no header to speak of.
-            let header = if alone { first } else { Duration::ZERO };
-            // Nobody waits if the session has ended meanwhile.
-            let _ = done.send(Took { header, payload: began.elapsed() - header });
-            Ok(())
-        }
-        Write::Message(bytes) => sink.send(Message::Binary(bytes)).await,
-        Write::Ping => sink.send(Message::Ping(Bytes::new())).await,
-        Write::Close(Close { code, reason }) => {
-            sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await
+async fn write_all(mut sink: Sink, mut queue: mpsc::Receiver<Write>) {
+    while let Some(write) = queue.recv().await {
+        if let Err(Over) = sink.write(write).await {
+            return;
         }
     }
 }

@@ -7,7 +7,7 @@ use pipeline::world::Frames;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::connection::Writer;
+use super::outlet::Outlet;
 use super::protocol::{self, ChunkLabel, Costs, Sums};
 use crate::engine::{Drawn, Part};
 use crate::images;
@@ -21,7 +21,7 @@ pub(super) async fn next_part(parts: &mut Parts) -> anyhow::Result<Part> {
 
 /// Encode and send a chunk while it is drawn, latent frame by latent frame, and say what it cost.
 pub(super) async fn deliver(
-    writer: &Writer,
+    outlet: &Outlet,
     label: &ChunkLabel,
     output: images::Output,
     (chunk, first): (Drawn, Frames),
@@ -30,6 +30,7 @@ pub(super) async fn deliver(
     live: &LiveSession,
 ) -> anyhow::Result<()> {
     let of = output.batches_of(chunk.plan.frames_of_each());
+    outlet.begin(label.chunk_index);
     let mut sums = Sums::default();
     let mut costs = Costs { prepare: chunk.prepare, pace_wait, ..Costs::default() };
     let mut part = Part::First(chunk, first);
@@ -52,7 +53,7 @@ pub(super) async fn deliver(
             sums.frames += batch.frames;
             sums.raw_bytes += batch.frames as u64 * output.source().frame_bytes();
             sums.socket_bytes += (group.header.len() + group.payload.as_ref().map_or(0, Bytes::len)) as u64;
-            let took = writer.send(group).await?;
+            let took = outlet.send(group).await?;
             costs.header_write += took.header;
             costs.payload_write += took.payload;
         }
@@ -60,7 +61,7 @@ pub(super) async fn deliver(
         part = next_part(parts).await?;
     }
     costs.total = chunk.began.elapsed();
-    writer.say(protocol::chunk_stats(label, &output, &costs, &sums)).await?;
+    outlet.say(protocol::chunk_stats(label, &output, &costs, &sums)).await?;
     live.sent(&costs, &sums);
     debug!(chunk = label.chunk_index, ?costs, ?sums, "sent");
     Ok(())

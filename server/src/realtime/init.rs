@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use pipeline::world::{Card, Init, Keys, Picture, Refusal, Size, WINDOW_FRAMES_MAX};
 use rmpv::Value;
 
-use super::event;
 use super::lenient::{Fields, refuse};
+use super::{event, lenient};
 use crate::images::{Format, Output};
 
 /// Video frames of image condition: each is encoded before the first chunk, while others wait.
@@ -28,6 +28,14 @@ pub struct Opening {
     pub script: Option<Vec<Keys>>,
     pub output: Output,
     pub terms: Terms,
+    pub features: Features,
+}
+
+/// What a client knows beyond the reference, by its own word: nothing of it reaches one that did not ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Features {
+    /// How to come back after a cut.
+    pub session: bool,
 }
 
 /// How many chunks a session gets, and when.
@@ -75,6 +83,7 @@ impl Opening {
             script: script(&mut fields)?,
             output: output(&mut fields, size)?,
             terms,
+            features: features(&mut fields)?,
         };
         if card.needs_first_frame && opening.first_frame.is_none() {
             return Err(refuse("first_frame", format!("is missing: {} starts from a picture", card.name)));
@@ -135,6 +144,19 @@ fn script(fields: &mut Fields) -> Result<Option<Vec<Keys>>, Refusal> {
     let mut inputs = Fields::from_value("condition_inputs", inputs)?;
     let Some(actions) = inputs.take("camera_actions") else { return Ok(None) };
     event::script("camera_actions", actions).map(Some)
+}
+
+/// Names that we do not know are for servers that do.
+fn features(fields: &mut Fields) -> Result<Features, Refusal> {
+    const FIELD: &str = "protocol_features";
+    let mut features = Features::default();
+    let names = fields.take(FIELD).map_or(Ok(Vec::new()), |value| lenient::list(FIELD, value))?;
+    for name in names {
+        if lenient::text(FIELD, name)? == "session" {
+            features.session = true;
+        }
+    }
+    Ok(features)
 }
 
 fn output(fields: &mut Fields, size: Size) -> Result<Output, Refusal> {

@@ -1,15 +1,20 @@
 //! The realtime video endpoint: what the wire says, what a session decides, and the socket between them.
 //!
-//! [`conditions`], [`event`], [`init`], [`lenient`], [`protocol`] and [`session`] are given values and the time, and return
-//! values: they read no clock, wait for nothing and know no transport.
+//! [`conditions`], [`event`], [`flood`], [`init`], [`lenient`], `pace`, [`protocol`], `replay` and [`session`] are given
+//! values and the time, and return values: they read no clock, wait for nothing and know no transport.
 
 pub mod conditions;
 pub mod connection;
 mod delivery;
 pub mod event;
+pub mod flood;
 pub mod init;
 pub mod lenient;
+mod outlet;
+mod pace;
 pub mod protocol;
+mod replay;
+pub mod resume;
 mod running;
 pub mod seat;
 pub mod session;

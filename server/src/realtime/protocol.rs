@@ -1,7 +1,7 @@
 //! What the server says: four kinds of message and the close codes, in MessagePack that the smallest decoder reads.
 //!
-//! A client that knows only the reference may take an unknown message for a frame header, and pixels for a message: so no
-//! other type is ever sent, and a header and its payload are built here as one group.
+//! A client that knows only the reference may take an unknown message for a frame header, and pixels for a message: so any
+//! other type is sent only to who has asked for it by name (`protocol_features`), and a header and its payload are built here as one group.
 
 use std::time::Duration;
 
@@ -25,10 +25,16 @@ pub struct Close {
 impl Close {
     /// Third-party tools look for these words.
     pub const COMPLETE: Close = Close { code: 1000, reason: "generation complete" };
+    pub const IDLE: Close = Close { code: 1000, reason: "session idle timeout" };
+    pub const LIFETIME: Close = Close { code: 1000, reason: "maximum session lifetime reached" };
     pub const PROTOCOL: Close = Close { code: 1002, reason: "not a WebSocket frame" };
+    /// Nobody hears this one.
+    pub const NOT_RESUMED: Close = Close { code: 1006, reason: "client did not come back" };
     pub const TEXT: Close = Close { code: 1003, reason: "text message" };
     pub const NOT_UTF8: Close = Close { code: 1007, reason: "text that is not UTF-8" };
     pub const BUSY: Close = Close { code: 1008, reason: "busy" };
+    pub const RESUMED_ELSEWHERE: Close = Close { code: 1008, reason: "resumed on another connection" };
+    pub const NOT_KEPT: Close = Close { code: 1008, reason: "cannot resume" };
     pub const FLOOD: Close = Close { code: 1008, reason: "too many invalid messages" };
     pub const TOO_BIG: Close = Close { code: 1009, reason: "message too big" };
     pub const FAILED: Close = Close { code: 1011, reason: "generation failed" };
@@ -60,6 +66,15 @@ impl ClientError {
 
     pub fn invalid_event(refusal: Refusal) -> ClientError {
         ClientError::refused("invalid event", "invalid_event", refusal)
+    }
+
+    pub fn invalid_resume(refusal: Refusal) -> ClientError {
+        ClientError::refused("invalid resume request", "invalid_resume_request", refusal)
+    }
+
+    pub fn resumed_elsewhere() -> ClientError {
+        let content = "this session goes on on another connection".to_owned();
+        ClientError { content, code: "resumed_elsewhere", details: None }
     }
 
     fn refused(content: &str, code: &'static str, refusal: Refusal) -> ClientError {
@@ -263,7 +278,7 @@ fn whole_ms(duration: Duration) -> u32 {
     u32::try_from((duration.as_micros() + 500) / 1000).unwrap_or(u32::MAX)
 }
 
-fn encode(message: &impl Serialize) -> Bytes {
+pub(super) fn encode(message: &impl Serialize) -> Bytes {
     rmp_serde::to_vec_named(message).expect("our messages are maps of numbers, text and bytes").into()
 }
 

@@ -1,8 +1,10 @@
 //! A session that runs: the client's messages in, what [`Session`] decides out to the engine and to the client.
+//!
+//! It may outlive its connection: one whose client can come back goes on without, and takes the next that brings its token.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pipeline::world::{Frames, Refusal};
@@ -10,108 +12,226 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
 
-use super::connection::{Connection, Heard};
+use super::connection::Heard;
 use super::delivery::{Parts, deliver, next_part};
-use super::protocol::{ChunkLabel, Close};
+use super::outlet::Outlet;
+use super::protocol::{ChunkLabel, ClientError, Close};
+use super::replay::Replay;
+use super::resume::{Handover, Ticket};
 use super::seat::{EVENTS_WAITING, Seat};
 use super::session::{Input, Output, Session};
-use crate::App;
+use super::socket::{Line, Over};
 use crate::engine::{Command, Drawn, Part};
-use crate::observe::chunk_span;
+use crate::observe::{Listed, chunk_span};
+use crate::{App, Phase};
 
 /// A session with a seat.
-pub(super) struct Running {
-    pub(super) seat: Seat,
-    /// What the client said before there was one.
-    pub(super) early: Vec<Bytes>,
+pub(super) struct Running<'a> {
+    app: &'a App,
+    id: &'a str,
+    seat: Seat,
+    session: Session,
+    listed: Listed,
+    outlet: Arc<Outlet>,
+    /// Of one that can be resumed.
+    ticket: Option<Ticket>,
+    /// `None` while the client is away.
+    line: Option<Line>,
+    /// A chunk's first frames, until the session releases them.
+    drawn: Option<(Drawn, Frames)>,
+    delivery: Option<Delivery>,
 }
 
 type Delivery = Pin<Box<dyn Future<Output = (Parts, anyhow::Result<()>)> + Send>>;
 
-impl Running {
-    pub(super) async fn run(self, connection: &mut Connection, app: &App, id: &str) -> Option<Close> {
-        let Running { mut seat, early } = self;
+impl<'a> Running<'a> {
+    /// `early` is what the client said before it had a seat.
+    pub(super) fn new(seat: Seat, early: &[Bytes], line: Line, app: &'a App, id: &'a str) -> Self {
         info!(seat = seat.id, size = %seat.output.source(), format = seat.output.format().name(), terms = ?seat.terms, "running");
+        let ticket = seat.features.session.then(|| Ticket::new(app.resumable.clone()));
+        if let Some(ticket) = &ticket {
+            line.connection.writer().begin_with(vec![ticket.hello(id, app.limits.stay.grace, 0)]);
+        }
+        let replay = ticket.as_ref().map(|_| Replay::new(app.limits.replay_bytes));
+        let outlet = Arc::new(Outlet::new(line.connection.writer(), replay));
         let listed = app.observer.session(id, seat.id, &seat.output, &seat.terms);
-        let mut session = Session::new(seat.terms, Instant::now());
+        let mut session = Session::new(seat.terms, app.limits.stay, Instant::now());
         for event in early {
-            session.handle(Input::Binary(&event), Instant::now());
+            session.handle(Input::Binary(event), Instant::now());
         }
         session.handle(Input::Opened, Instant::now());
+        Running { app, id, seat, session, listed, outlet, ticket, line: Some(line), drawn: None, delivery: None }
+    }
 
-        let mut drawn: Option<(Drawn, Frames)> = None;
-        let mut delivery: Option<Delivery> = None;
+    pub(super) async fn run(mut self) -> Over {
+        let mut phase = self.app.phase.clone();
+        let mut coming = Phase::Draining;
         loop {
-            while let Some(output) = session.poll_output() {
-                match output {
-                    Output::Grant { chunks, due } => seat.command(Command::Grant(seat.id, chunks, due)),
-                    Output::Steer(event) => {
-                        if let Err(mpsc::error::TrySendError::Full(_)) = seat.events.try_send(event) {
-                            let reason = format!("{EVENTS_WAITING} events wait for the next chunk already");
-                            session.invalid(Refusal { field: "message", reason }, Instant::now());
-                        }
-                    }
-                    Output::Tell(error) => {
-                        debug!(?error, "told");
-                        connection.tell(&error);
-                    }
-                    Output::Send { pace_wait } => {
-                        let (chunk, first) = drawn.take().expect("the session releases what it was given");
-                        listed.session.sending(chunk.plan.pixel_frames, pace_wait, Instant::now());
-                        let span = chunk_span(chunk.plan.index);
-                        let parts = seat.parts.take().expect("one chunk is delivered at a time");
-                        let label = ChunkLabel {
-                            session_id: id.to_owned(),
-                            request_id: format!("{id}_{}", uuid::Uuid::new_v4().simple()),
-                            chunk_index: chunk.plan.index,
-                            event_id: chunk.event_id,
-                        };
-                        let (writer, output) = (connection.writer(), seat.output);
-                        let live = Arc::clone(&listed.session);
-                        let delivering = async move {
-                            let mut parts = parts;
-                            let sent =
-                                deliver(&writer, &label, output, (chunk, first), &mut parts, pace_wait, &live).await;
-                            (parts, sent)
-                        };
-                        delivery = Some(Box::pin(delivering.instrument(span)));
-                    }
-                    Output::Close(close) => return Some(close),
+            while let Some(output) = self.session.poll_output() {
+                if let Some(close) = self.obey(output) {
+                    return Over { line: self.line, close: Some(close) };
                 }
             }
-            let idle = drawn.is_none() && seat.parts.is_some();
-            let due = session.poll_timeout();
+            let waits_for_a_chunk = self.drawn.is_none() && self.seat.parts.is_some();
+            let due = self.session.poll_timeout();
             tokio::select! {
-                heard = connection.hear() => match heard {
-                    Heard::Binary(bytes) => session.handle(Input::Binary(&bytes), Instant::now()),
-                    Heard::Text => session.handle(Input::Text, Instant::now()),
-                    Heard::End(close) => return close,
-                },
-                part = async { next_part(seat.parts.as_mut().expect("it is here")).await }, if idle => match part {
-                    Ok(Part::First(chunk, frames)) => {
-                        let input = Input::Chunk { event_id: chunk.event_id, frames: chunk.plan.pixel_frames };
-                        drawn = Some((chunk, frames));
-                        session.handle(input, Instant::now());
+                heard = hear(&mut self.line), if self.line.is_some() => {
+                    if let Some(over) = self.heard(heard) {
+                        return Over { line: self.line, close: over };
                     }
-                    Ok(Part::More(_) | Part::End { .. }) => unreachable!("a delivery reads to the end of its chunk"),
-                    Err(error) => session.handle(Input::Failed(error.to_string()), Instant::now()),
-                },
-                (parts, delivered) = async { delivery.as_mut().expect("there is one").await }, if delivery.is_some() => {
-                    delivery = None;
-                    seat.parts = Some(parts);
-                    match delivered {
-                        Ok(()) => session.handle(Input::Written, Instant::now()),
-                        Err(_) if connection.is_lost() => return None,
-                        Err(error) => {
-                            warn!(error = format!("{error:#}"), "chunk not delivered");
-                            session.handle(Input::Failed(error.to_string()), Instant::now());
-                        }
+                }
+                part = next_part_of(&mut self.seat.parts), if waits_for_a_chunk => self.part(part),
+                (parts, delivered) = finished(&mut self.delivery), if self.delivery.is_some() => {
+                    self.delivery = None;
+                    self.seat.parts = Some(parts);
+                    if delivered.is_err() && self.ticket.is_none() && self.is_lost() {
+                        return Over { line: self.line, close: None };
                     }
-                },
-                () = async { sleep_until(due.expect("there is one").into()).await }, if due.is_some() => {
-                    session.handle(Input::Tick, Instant::now());
+                    self.delivered(delivered);
+                }
+                handover = returned(&mut self.ticket), if self.ticket.is_some() => self.take_over(handover),
+                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                    self.session.handle(Input::Tick, Instant::now());
+                }
+                () = coming.reached(&mut phase) => {
+                    if coming == Phase::Stopping {
+                        return Over { line: self.line, close: Some(Close::SHUTDOWN) };
+                    }
+                    coming = Phase::Stopping;
+                    self.session.handle(Input::End(Close::SHUTDOWN), Instant::now());
                 }
             }
         }
     }
+
+    /// Why to end, if this is the end.
+    fn obey(&mut self, output: Output) -> Option<Close> {
+        match output {
+            Output::Grant { chunks, due } => self.seat.command(Command::Grant(self.seat.id, chunks, due)),
+            Output::Steer(event) => {
+                if let Err(mpsc::error::TrySendError::Full(_)) = self.seat.events.try_send(event) {
+                    let reason = format!("{EVENTS_WAITING} events wait for the next chunk already");
+                    self.session.invalid(Refusal { field: "message", reason }, Instant::now());
+                }
+            }
+            Output::Tell(error) => {
+                debug!(?error, "told");
+                if let Some(line) = &self.line {
+                    line.connection.tell(&error);
+                }
+            }
+            Output::Send { pace_wait } => self.deliver(pace_wait),
+            Output::Close(close) => return Some(close),
+        }
+        None
+    }
+
+    fn deliver(&mut self, pace_wait: Duration) {
+        let (chunk, first) = self.drawn.take().expect("the session releases what it was given");
+        let live = Arc::clone(&self.listed.session);
+        live.sending(chunk.plan.pixel_frames, pace_wait, Instant::now());
+        let mut parts = self.seat.parts.take().expect("one chunk is delivered at a time");
+        let label = ChunkLabel {
+            session_id: self.id.to_owned(),
+            request_id: format!("{}_{}", self.id, uuid::Uuid::new_v4().simple()),
+            chunk_index: chunk.plan.index,
+            event_id: chunk.event_id,
+        };
+        let (outlet, output) = (Arc::clone(&self.outlet), self.seat.output);
+        let delivering = async move {
+            let sent = deliver(&outlet, &label, output, (chunk, first), &mut parts, pace_wait, &live).await;
+            (parts, sent)
+        };
+        self.delivery = Some(Box::pin(delivering.instrument(chunk_span(chunk.plan.index))));
+    }
+
+    /// `Some` if this is the end, with what to say.
+    fn heard(&mut self, heard: Heard) -> Option<Option<Close>> {
+        match heard {
+            Heard::Binary(bytes) => self.session.handle(Input::Binary(&bytes), Instant::now()),
+            Heard::Text => self.session.handle(Input::Text, Instant::now()),
+            Heard::Lost(close) if self.ticket.is_some() => {
+                info!("client lost, may come back");
+                self.outlet.detach();
+                self.listed.session.away(true);
+                self.leave(close);
+                self.session.handle(Input::Lost, Instant::now());
+            }
+            over => return Some(over.last_words()),
+        }
+        None
+    }
+
+    fn part(&mut self, part: anyhow::Result<Part>) {
+        match part {
+            Ok(Part::First(chunk, frames)) => {
+                let input = Input::Chunk { event_id: chunk.event_id, frames: chunk.plan.pixel_frames };
+                self.drawn = Some((chunk, frames));
+                self.session.handle(input, Instant::now());
+            }
+            Ok(Part::More(_) | Part::End { .. }) => unreachable!("a delivery reads to the end of its chunk"),
+            Err(error) => self.session.handle(Input::Failed(error.to_string()), Instant::now()),
+        }
+    }
+
+    fn delivered(&mut self, delivered: anyhow::Result<()>) {
+        let input = match delivered {
+            Ok(()) => Input::Written,
+            Err(error) => {
+                warn!(error = format!("{error:#}"), "chunk not delivered");
+                Input::Failed(error.to_string())
+            }
+        };
+        self.session.handle(input, Instant::now());
+    }
+
+    /// The client is back, or says so while the other connection still stands: the newer one is right.
+    fn take_over(&mut self, Handover { line, last_chunk }: Handover) {
+        let ticket = self.ticket.as_ref().expect("it brought the handover");
+        let hello = |next_chunk| ticket.hello(self.id, self.app.limits.stay.grace, next_chunk);
+        match self.outlet.attach(line.connection.writer(), last_chunk, hello) {
+            Ok(()) => {
+                info!(last_chunk, "resumed");
+                self.app.observer.metrics.resumes.add(1);
+                if let Some(older) = &self.line {
+                    older.connection.tell(&ClientError::resumed_elsewhere());
+                    self.leave(Some(Close::RESUMED_ELSEWHERE));
+                }
+                self.line = Some(line);
+                self.listed.session.away(false);
+                self.session.handle(Input::Found, Instant::now());
+            }
+            Err(refusal) => {
+                debug!(%refusal, "not resumed");
+                line.connection.tell(&ClientError::invalid_resume(refusal));
+                tokio::spawn(line.finish(self.app.observer.clone(), Some(Close::NOT_KEPT)));
+            }
+        }
+    }
+
+    fn leave(&mut self, close: Option<Close>) {
+        if let Some(line) = self.line.take() {
+            tokio::spawn(line.finish(self.app.observer.clone(), close));
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.line.as_ref().is_none_or(|line| line.connection.is_lost())
+    }
+}
+
+async fn hear(line: &mut Option<Line>) -> Heard {
+    line.as_mut().expect("asked only if there is one").connection.hear().await
+}
+
+async fn next_part_of(parts: &mut Option<Parts>) -> anyhow::Result<Part> {
+    next_part(parts.as_mut().expect("asked only if they are here")).await
+}
+
+async fn finished(delivery: &mut Option<Delivery>) -> (Parts, anyhow::Result<()>) {
+    delivery.as_mut().expect("asked only if there is one").await
+}
+
+async fn returned(ticket: &mut Option<Ticket>) -> Handover {
+    ticket.as_mut().expect("asked only if there is one").somebody_returns().await
 }

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::conditions::ConditionQueue;
 use super::delivery::Parts;
 use super::event::Event;
-use super::init::{Opening, Terms};
+use super::init::{Features, Opening, Terms};
 use super::session::CREDIT;
 use crate::engine::{Command, Engine, Open, OpenError, parts_places};
 use crate::{App, images};
@@ -38,6 +38,7 @@ pub(super) struct Seat {
     /// `None` while a delivery reads from it.
     pub(super) parts: Option<Parts>,
     pub(super) terms: Terms,
+    pub(super) features: Features,
     pub(super) output: images::Output,
 }
 
@@ -93,8 +94,8 @@ pub(super) async fn open(app: &App, init: Bytes) -> Result<Seat, OpenFailure> {
     });
     // Before the engine is asked: this future may be dropped after the engine's yes and before that is read, and then
     // nothing else would give the place up.
-    let (terms, output) = (opening.terms, opening.output);
-    let seat = Seat { id, engine: app.engine.clone(), cancel, events, parts: Some(parts), terms, output };
+    let Opening { terms, output, features, .. } = opening;
+    let seat = Seat { id, engine: app.engine.clone(), cancel, events, parts: Some(parts), terms, features, output };
     loop {
         let (reply, answer) = oneshot::channel();
         app.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;

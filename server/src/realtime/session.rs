@@ -1,30 +1,31 @@
-//! What a running session decides: which chunks it gets, when each is due, and what its client is told.
+//! What a running session decides: which chunks it gets, what its client is told, and when it is over.
 //!
 //! Given values and the time, it answers with [`Output`]s; it never sleeps and never sends. A chunk is asked for by
-//! granting credit: no credit is how everything here waits, be it for a pace, a slow reader or the last chunk.
+//! granting credit: no credit is how everything here waits, be it for a pace, a slow reader, a client whose line was cut, or
+//! the last chunk. However a session ends, what was granted is drawn and sent first: a chunk is never cut.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::event::Event;
+use super::flood::InvalidMessages;
 use super::init::Terms;
+use super::pace::Pace;
 use super::protocol::{ClientError, Close};
 use pipeline::world::Refusal;
 
 /// One chunk on the wire while the next is made. A third only adds latency to a key press.
 pub const CREDIT: u64 = 2;
 
-/// Chunks whose drawing time is remembered: the slowest of them says when the next must begin. An average would be late for
-/// every chunk that is slower than most.
-const REMEMBERED: usize = 8;
-
-/// A chunk begins this much earlier than it must: what timers and two channels may take.
-const MARGIN: Duration = Duration::from_millis(10);
-
-/// Invalid messages that a client may send at once, and how soon each is forgiven: a client with a mistake in it finds
-/// out, one that floods is not answered for ever.
-pub const INVALID_BURST: u32 = 64;
-pub const INVALID_FORGIVEN: Duration = Duration::from_millis(100);
+/// How long a session may last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stay {
+    /// Without an event. `None` and below: for ever.
+    pub idle: Option<Duration>,
+    pub lifetime: Option<Duration>,
+    /// Without a client, before it is given up.
+    pub grace: Duration,
+}
 
 pub enum Input<'a> {
     /// The world has opened the rollout.
@@ -36,8 +37,14 @@ pub enum Input<'a> {
         event_id: Option<u32>,
         frames: usize,
     },
-    /// All of the chunk's messages are on their way.
+    /// All of the chunk's messages are on their way, or kept for a client that will come back.
     Written,
+    /// The line was cut, and the client may come back on another.
+    Lost,
+    /// The client is back.
+    Found,
+    /// Finish what was begun, and then close like this.
+    End(Close),
     /// The world could not go on.
     Failed(String),
     /// Time has passed.
@@ -61,51 +68,37 @@ pub enum Output {
 }
 
 pub struct Session {
-    terms: Terms,
+    max_chunks: Option<u64>,
+    /// `None`: it runs free.
+    pace: Option<Pace>,
+    stay: Stay,
+    began: Instant,
+    /// When the client last steered.
+    steered: Instant,
     granted: u64,
     written: u64,
-    /// The paced chunk that is not begun yet: the later it is, the newer the keys it is drawn with.
-    later: Option<Later>,
-    /// When the paced chunk that is being drawn was asked for, and how long that was put off.
-    asked: Option<(Instant, Duration)>,
-    drawing_times: VecDeque<Duration>,
-    /// The chunk that is held back.
-    held: Option<Held>,
-    /// When the video sent so far will have been shown.
-    shown_at: Option<Instant>,
-    paced_event: Option<u32>,
-    /// The largest id of an event so far: larger than the one above, somebody waits to see it.
-    newest_event: Option<u32>,
+    /// Until when a client that was lost may come back.
+    alone_until: Option<Instant>,
+    /// Chunks that are granted once it is back.
+    owed: u64,
+    ending: Option<Close>,
     invalid: InvalidMessages,
     outputs: VecDeque<Output>,
 }
 
-struct Later {
-    since: Instant,
-    start: Instant,
-    due: Instant,
-}
-
-struct Held {
-    put_off: Duration,
-    since: Instant,
-    due: Instant,
-    shown_for: Duration,
-}
-
 impl Session {
-    pub fn new(terms: Terms, now: Instant) -> Session {
+    pub fn new(terms: Terms, stay: Stay, now: Instant) -> Session {
         Session {
-            terms,
+            max_chunks: terms.max_chunks,
+            pace: terms.paced.then(|| Pace::new(terms.fps)),
+            stay,
+            began: now,
+            steered: now,
             granted: 0,
             written: 0,
-            later: None,
-            asked: None,
-            drawing_times: VecDeque::with_capacity(REMEMBERED),
-            held: None,
-            shown_at: None,
-            paced_event: None,
-            newest_event: None,
+            alone_until: None,
+            owed: 0,
+            ending: None,
             invalid: InvalidMessages::none(now),
             outputs: VecDeque::new(),
         }
@@ -113,46 +106,46 @@ impl Session {
 
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         match input {
-            // A paced chunk is asked for only once the last is out: so it is drawn with what was held then.
-            Input::Opened if self.terms.paced => self.begin(now, now, Duration::ZERO),
-            Input::Opened => self.grant(CREDIT, now),
+            Input::Opened => self.begin(CREDIT, now),
             Input::Binary(bytes) => match Event::decode(bytes) {
-                Ok(event) => {
-                    // Only an event with a new id is shown ahead of the pace; for any other, early is not sooner.
-                    self.newest_event = self.newest_event.max(event.id);
-                    self.outputs.push_back(Output::Steer(event));
-                    if self.newest_event > self.paced_event
-                        && let Some(later) = self.later.take()
-                    {
-                        self.begin(now, now, now - later.since);
-                    }
-                }
+                Ok(event) => self.steer(event, now),
                 Err(refusal) => self.invalid(refusal, now),
             },
             Input::Text => {
                 self.outputs.push_back(Output::Tell(ClientError::invalid_event(text_message())));
                 self.outputs.push_back(Output::Close(Close::TEXT));
             }
-            Input::Chunk { event_id, frames } => self.hold(event_id, frames, now),
-            Input::Written => {
-                self.written += 1;
-                if self.terms.max_chunks == Some(self.written) {
-                    self.outputs.push_back(Output::Close(Close::COMPLETE));
-                } else if self.terms.paced && self.newest_event > self.paced_event {
-                    self.begin(now, now, Duration::ZERO);
-                } else if self.terms.paced {
-                    self.begin_in_time(now);
-                } else {
-                    self.grant(1, now);
+            Input::Chunk { event_id, frames } => match &mut self.pace {
+                Some(pace) => {
+                    pace.drawn(event_id, frames, now);
+                    self.release(now);
                 }
+                None => self.outputs.push_back(Output::Send { pace_wait: Duration::ZERO }),
+            },
+            Input::Written => self.next(now),
+            Input::Lost => {
+                self.alone_until = Some(now + self.stay.grace);
+                self.owed += u64::from(self.pace.as_mut().is_some_and(Pace::rest));
             }
+            Input::Found => {
+                self.alone_until = None;
+                self.steered = now;
+                let owed = std::mem::take(&mut self.owed);
+                if owed > 0 {
+                    self.begin(owed, now);
+                }
+                self.close_when_done();
+            }
+            Input::End(close) => self.end(close),
             Input::Failed(message) => {
                 self.outputs.push_back(Output::Tell(ClientError::failed(&message)));
                 self.outputs.push_back(Output::Close(Close::FAILED));
             }
             Input::Tick => {
                 self.release(now);
-                self.begin_if_time(now);
+                let begin = self.pace.as_mut().and_then(|pace| pace.tick(now));
+                self.grant_at(begin);
+                self.look_at_the_clock(now);
             }
         }
     }
@@ -163,8 +156,9 @@ impl Session {
 
     /// When to come back with a tick, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let due = self.held.as_ref().map(|held| held.due);
-        due.or(self.later.as_ref().map(|later| later.start))
+        let stay = if self.ending.is_none() { [self.idle_at(), self.over_at()] } else { [None, None] };
+        let pace = self.pace.as_ref().and_then(Pace::poll_timeout);
+        [pace, self.alone_until].into_iter().chain(stay).flatten().min()
     }
 
     /// An event could not be taken: it counts like one that could not be read.
@@ -175,68 +169,103 @@ impl Session {
         }
     }
 
-    /// The next chunk so late that it is drawn just when it is due.
-    fn begin_in_time(&mut self, now: Instant) {
-        let due = self.shown_at.unwrap_or(now);
-        let drawing = self.drawing_times.iter().max().copied().unwrap_or_default() + MARGIN;
-        let start = due.checked_sub(drawing).unwrap_or(now);
-        self.later = Some(Later { since: now, start, due });
-        self.begin_if_time(now);
+    fn steer(&mut self, event: Event, now: Instant) {
+        self.steered = now;
+        let id = event.id;
+        self.outputs.push_back(Output::Steer(event));
+        let begin = self.pace.as_mut().and_then(|pace| pace.event(id, now));
+        self.grant_at(begin);
     }
 
-    fn begin_if_time(&mut self, now: Instant) {
-        if let Some(Later { since, due, .. }) = self.later.take_if(|later| later.start <= now) {
-            self.begin(now, due, now - since);
+    /// The first chunks, or the first for a client that is back. A paced chunk is asked for only once the last is out: so it
+    /// is drawn with what was held then.
+    fn begin(&mut self, chunks: u64, now: Instant) {
+        match &mut self.pace {
+            Some(pace) => {
+                let due = pace.start(now);
+                self.grant(1, due);
+            }
+            None => self.grant(chunks, now),
         }
     }
 
-    fn begin(&mut self, now: Instant, due: Instant, put_off: Duration) {
-        self.asked = Some((now, put_off));
-        self.grant(1, due);
+    fn next(&mut self, now: Instant) {
+        self.written += 1;
+        if self.ending.is_some() {
+            self.close_when_done();
+        } else if self.max_chunks == Some(self.written) {
+            self.end(Close::COMPLETE);
+        } else if self.alone_until.is_some() {
+            self.owed += 1;
+        } else if let Some(pace) = &mut self.pace {
+            let begin = pace.written(now);
+            self.grant_at(begin);
+        } else {
+            self.grant(1, now);
+        }
+    }
+
+    fn grant_at(&mut self, begin: Option<Instant>) {
+        if let Some(due) = begin {
+            self.grant(1, due);
+        }
     }
 
     fn grant(&mut self, chunks: u64, due: Instant) {
-        let left = self.terms.max_chunks.map_or(u64::MAX, |max| max - self.granted);
+        let left = self.max_chunks.map_or(u64::MAX, |max| max - self.granted);
         let chunks = chunks.min(left);
-        if chunks > 0 {
+        if chunks > 0 && self.ending.is_none() {
             self.granted += chunks;
             self.outputs.push_back(Output::Grant { chunks, due });
         }
     }
 
-    fn hold(&mut self, event_id: Option<u32>, frames: usize, now: Instant) {
-        assert!(self.held.is_none(), "one chunk is sent at a time");
-        let mut due = now;
-        let mut put_off = Duration::ZERO;
-        if let Some((at, how_long)) = self.asked.take() {
-            put_off = how_long;
-            if self.drawing_times.len() == REMEMBERED {
-                self.drawing_times.pop_front();
-            }
-            self.drawing_times.push_back(now - at);
+    fn release(&mut self, now: Instant) {
+        if let Some(pace_wait) = self.pace.as_mut().and_then(|pace| pace.release(now)) {
+            self.outputs.push_back(Output::Send { pace_wait });
         }
-        if self.terms.paced && frames > 0 {
-            due = self.shown_at.unwrap_or(now);
-            if event_id.is_some() && event_id != self.paced_event {
-                // Somebody did something and wants to see it: the pace starts anew from here.
-                due = due.min(now);
-                put_off = Duration::ZERO;
-                self.paced_event = event_id;
-            }
-        }
-        let shown_for = Duration::from_secs_f64(frames as f64 / f64::from(self.terms.fps));
-        self.held = Some(Held { put_off, since: now, due, shown_for });
-        self.release(now);
     }
 
-    fn release(&mut self, now: Instant) {
-        let Some(Held { put_off, since, due, shown_for }) = self.held else { return };
-        if now < due {
+    fn idle_at(&self) -> Option<Instant> {
+        self.stay.idle.map(|idle| self.steered + idle)
+    }
+
+    fn over_at(&self) -> Option<Instant> {
+        self.stay.lifetime.map(|lifetime| self.began + lifetime)
+    }
+
+    fn look_at_the_clock(&mut self, now: Instant) {
+        let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if past(self.alone_until) {
+            self.outputs.push_back(Output::Close(Close::NOT_RESUMED));
+        } else if past(self.over_at()) {
+            self.end(Close::LIFETIME);
+        } else if past(self.idle_at()) {
+            self.end(Close::IDLE);
+        }
+    }
+
+    /// The first reason counts.
+    fn end(&mut self, close: Close) {
+        if self.ending.is_none() {
+            self.ending = Some(close);
+            if let Some(pace) = &mut self.pace {
+                pace.rest();
+            }
+            self.close_when_done();
+        }
+    }
+
+    fn close_when_done(&mut self) {
+        if self.written < self.granted {
             return;
         }
-        self.held = None;
-        self.shown_at = Some(due.max(now) + shown_for);
-        self.outputs.push_back(Output::Send { pace_wait: put_off + (now - since) });
+        match &self.ending {
+            // What is complete is worth fetching.
+            Some(Close::COMPLETE) if self.alone_until.is_some() => {}
+            Some(close) => self.outputs.push_back(Output::Close(close.clone())),
+            None => {}
+        }
     }
 }
 
@@ -245,57 +274,41 @@ pub(super) fn text_message() -> Refusal {
     Refusal { field: "message", reason: "must be binary, not text".to_owned() }
 }
 
-/// A bucket that fills with invalid messages and drains with time.
-pub struct InvalidMessages {
-    level: u32,
-    since: Instant,
-}
-
-impl InvalidMessages {
-    pub fn none(now: Instant) -> InvalidMessages {
-        InvalidMessages { level: 0, since: now }
-    }
-
-    /// One more; `true` if that is too many.
-    pub fn count(&mut self, now: Instant) -> bool {
-        let forgiven = (now.saturating_duration_since(self.since).as_millis() / INVALID_FORGIVEN.as_millis()) as u32;
-        if forgiven >= self.level {
-            (self.level, self.since) = (0, now);
-        } else {
-            self.level -= forgiven;
-            self.since += forgiven * INVALID_FORGIVEN;
-        }
-        self.level += 1;
-        self.level > INVALID_BURST
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::flood::INVALID_BURST;
     use super::super::message;
     use super::*;
 
     const FREE: Terms = Terms { fps: 10, paced: false, max_chunks: None };
     const PACED: Terms = Terms { paced: true, ..FREE };
+    const STAY: Stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30) };
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
     }
 
-    fn outputs(session: &mut Session) -> Vec<Output> {
-        std::iter::from_fn(|| session.poll_output()).collect()
+    fn begin_with(terms: Terms, stay: Stay, start: Instant) -> (Session, Vec<Output>) {
+        let mut session = Session::new(terms, stay, start);
+        let first = say(&mut session, Input::Opened, start);
+        (session, first)
     }
 
     fn begin(terms: Terms, start: Instant) -> (Session, Vec<Output>) {
-        let mut session = Session::new(terms, start);
-        session.handle(Input::Opened, start);
-        let outputs = outputs(&mut session);
-        (session, outputs)
+        begin_with(terms, STAY, start)
     }
 
-    fn chunk(event_id: Option<u32>) -> Input<'static> {
-        Input::Chunk { event_id, frames: 9 }
+    /// What it says to this.
+    fn say(session: &mut Session, input: Input<'_>, now: Instant) -> Vec<Output> {
+        session.handle(input, now);
+        std::iter::from_fn(|| session.poll_output()).collect()
     }
+
+    fn chunk() -> Input<'static> {
+        Input::Chunk { event_id: None, frames: 9 }
+    }
+
+    const SENT: Output = Output::Send { pace_wait: Duration::ZERO };
 
     #[test]
     fn a_free_session_has_two_chunks_of_credit_and_one_more_for_each_written() {
@@ -303,10 +316,8 @@ mod tests {
         let (mut session, first) = begin(FREE, now);
         assert_eq!(first, [Output::Grant { chunks: 2, due: now }]);
         for _ in 0..5 {
-            session.handle(chunk(None), now);
-            assert_eq!(outputs(&mut session), [Output::Send { pace_wait: ms(0) }]);
-            session.handle(Input::Written, now);
-            assert_eq!(outputs(&mut session), [Output::Grant { chunks: 1, due: now }]);
+            assert_eq!(say(&mut session, chunk(), now), [SENT]);
+            assert_eq!(say(&mut session, Input::Written, now), [Output::Grant { chunks: 1, due: now }]);
         }
     }
 
@@ -318,9 +329,8 @@ mod tests {
             for i in 0..max {
                 let late = now + Duration::from_secs(i);
                 session.handle(Input::Tick, late);
-                session.handle(chunk(None), late);
-                session.handle(Input::Written, late);
-                all.extend(outputs(&mut session));
+                session.handle(chunk(), late);
+                all.extend(say(&mut session, Input::Written, late));
             }
             let granted: Vec<_> = all
                 .iter()
@@ -333,148 +343,154 @@ mod tests {
     }
 
     #[test]
-    fn a_paced_chunk_is_held_until_the_one_before_has_been_shown() {
+    fn a_paced_chunk_is_asked_for_in_time_and_sent_when_it_is_due() {
         let start = Instant::now();
         let (mut session, first) = begin(PACED, start);
         assert_eq!(first, [Output::Grant { chunks: 1, due: start }]);
-        // Nine frames at ten a second: 900 ms each. Drawing takes 300.
-        session.handle(chunk(None), start + ms(300));
-        assert_eq!(outputs(&mut session), [Output::Send { pace_wait: ms(0) }]);
-        session.handle(chunk(None), start + ms(600));
-        assert_eq!((session.poll_timeout(), outputs(&mut session)), (Some(start + ms(1200)), vec![]));
-        session.handle(Input::Tick, start + ms(1199));
-        assert_eq!(outputs(&mut session), []);
-        session.handle(Input::Tick, start + ms(1200));
-        assert_eq!(outputs(&mut session), [Output::Send { pace_wait: ms(600) }]);
-        assert_eq!(session.poll_timeout(), None);
-        // One that comes late goes at once, and the pace goes on from there.
-        session.handle(chunk(None), start + ms(5000));
-        assert_eq!(outputs(&mut session), [Output::Send { pace_wait: ms(0) }]);
-        session.handle(chunk(None), start + ms(5100));
-        assert_eq!(session.poll_timeout(), Some(start + ms(5900)));
+        assert_eq!(say(&mut session, chunk(), start + ms(300)), [SENT]);
+        assert_eq!(say(&mut session, Input::Written, start + ms(310)), []);
+        let begins = session.poll_timeout().expect("the next is put off");
+        let due = start + ms(1200);
+        assert_eq!(say(&mut session, Input::Tick, begins), [Output::Grant { chunks: 1, due }]);
+        assert_eq!(say(&mut session, chunk(), begins + ms(100)), []);
+        assert_eq!(session.poll_timeout(), Some(due));
+        assert!(matches!(say(&mut session, Input::Tick, due)[..], [Output::Send { .. }]));
     }
 
     #[test]
-    fn a_new_event_is_shown_at_once_and_its_repetition_is_not() {
+    fn an_event_steers_and_wakes_a_paced_session() {
         let start = Instant::now();
         let (mut session, _) = begin(PACED, start);
-        session.handle(chunk(None), start);
-        session.handle(chunk(Some(4)), start + ms(100));
-        let sent = Output::Send { pace_wait: ms(0) };
-        assert_eq!(outputs(&mut session), [sent.clone(), sent.clone()]);
-        session.handle(chunk(Some(4)), start + ms(200));
-        assert_eq!(session.poll_timeout(), Some(start + ms(1000)));
-        session.handle(Input::Tick, start + ms(1000));
-        session.handle(chunk(Some(5)), start + ms(1100));
-        assert_eq!(outputs(&mut session), [Output::Send { pace_wait: ms(800) }, sent]);
-    }
-
-    /// A paced session whose first chunk was drawn in 300 ms and is written at 310: it is shown until 1200.
-    fn second_chunk_ahead(start: Instant) -> Session {
-        let (mut session, _) = begin(PACED, start);
-        session.handle(chunk(None), start + ms(300));
-        session.handle(Input::Written, start + ms(310));
-        assert_eq!(outputs(&mut session), [Output::Send { pace_wait: ms(0) }]);
-        session
-    }
-
-    #[test]
-    fn a_paced_chunk_begins_so_late_that_it_is_drawn_just_when_it_is_due() {
-        let start = Instant::now();
-        let mut session = second_chunk_ahead(start);
-        let begins = start + ms(1200 - 300) - MARGIN;
-        assert_eq!(session.poll_timeout(), Some(begins));
-        session.handle(Input::Tick, begins - ms(1));
-        assert_eq!(outputs(&mut session), []);
-        session.handle(Input::Tick, begins);
-        assert_eq!(outputs(&mut session), [Output::Grant { chunks: 1, due: start + ms(1200) }]);
-        // It is early by the margin, and waited for its pace from the time the first was written.
-        session.handle(chunk(None), start + ms(1190));
-        session.handle(Input::Tick, start + ms(1200));
-        let Some(Output::Send { pace_wait }) = session.poll_output() else { panic!("it is due") };
-        assert_eq!(pace_wait, ms(890 - 310 + 10));
-    }
-
-    #[test]
-    fn the_slowest_of_the_last_chunks_says_when_the_next_begins_until_it_is_forgotten() {
-        let mut now = Instant::now();
-        let (mut session, _) = begin(PACED, now);
-        for i in 0..2 * REMEMBERED {
-            let drawing = if i == 0 { ms(500) } else { ms(100) };
-            session.handle(chunk(None), now + drawing);
-            let sent = session.poll_timeout().unwrap_or(now + drawing);
-            session.handle(Input::Tick, sent);
-            session.handle(Input::Written, sent);
-            let due = session.shown_at.expect("one was sent");
-            now = session.poll_timeout().expect("the next is not begun yet");
-            let slowest = if i < REMEMBERED { ms(500) } else { ms(100) };
-            assert_eq!(due - now, slowest + MARGIN, "after chunk {i}");
-            session.handle(Input::Tick, now);
-            outputs(&mut session);
-        }
-    }
-
-    #[test]
-    fn an_input_with_a_new_id_begins_the_next_chunk_at_once_and_any_other_does_not() {
-        let start = Instant::now();
-        let state = |id: &str| message(&format!(r#"{{"type":"event","kind":"prompt","payload":"p"{id}}}"#));
-        let mut session = second_chunk_ahead(start);
-        session.handle(Input::Binary(&state("")), start + ms(400));
-        assert!(matches!(outputs(&mut session)[..], [Output::Steer(_)]));
-        session.handle(Input::Binary(&state(r#","event_id":3"#)), start + ms(500));
-        let woken = outputs(&mut session);
+        say(&mut session, chunk(), start + ms(300));
+        say(&mut session, Input::Written, start + ms(310));
+        let prompt = message(r#"{"type":"event","kind":"prompt","payload":"p","event_id":3}"#);
+        let woken = say(&mut session, Input::Binary(&prompt), start + ms(500));
         assert!(matches!(&woken[..], [Output::Steer(_), Output::Grant { chunks: 1, due }] if *due == start + ms(500)));
-        assert_eq!(session.poll_timeout(), None);
-        session.handle(chunk(Some(3)), start + ms(800));
-        assert_eq!(outputs(&mut session), [Output::Send { pace_wait: ms(0) }]);
-        session.handle(Input::Written, start + ms(810));
-        session.handle(Input::Binary(&state(r#","event_id":3"#)), start + ms(820));
-        assert!(matches!(outputs(&mut session)[..], [Output::Steer(_)]), "it has been shown already");
-        // One that came while a chunk was drawn without it is not kept waiting either.
-        session.handle(Input::Tick, start + ms(1800));
-        session.handle(Input::Binary(&state(r#","event_id":4"#)), start + ms(1850));
-        session.handle(chunk(Some(3)), start + ms(1900));
-        outputs(&mut session);
-        session.handle(Input::Written, start + ms(1900));
-        assert_eq!(outputs(&mut session), [Output::Grant { chunks: 1, due: start + ms(1900) }]);
-    }
-
-    #[test]
-    fn events_pass_through_and_bad_ones_are_answered() {
-        let now = Instant::now();
-        let (mut session, _) = begin(FREE, now);
-        session.handle(Input::Binary(&message(r#"{"type":"event","kind":"prompt","payload":"p"}"#)), now);
-        assert!(matches!(outputs(&mut session)[..], [Output::Steer(_)]));
-        session.handle(Input::Binary(b"garbage"), now);
-        let told = outputs(&mut session);
-        assert!(matches!(&told[..], [Output::Tell(error)] if error.content == "invalid event"), "{told:?}");
     }
 
     #[test]
     fn text_and_failure_are_said_before_the_close() {
         let now = Instant::now();
         let (mut session, _) = begin(FREE, now);
-        session.handle(Input::Text, now);
-        assert!(matches!(&outputs(&mut session)[..], [Output::Tell(_), Output::Close(Close { code: 1003, .. })]));
-        session.handle(Input::Failed("no memory\nat ...".into()), now);
-        let told = outputs(&mut session);
+        let told = say(&mut session, Input::Text, now);
+        assert!(matches!(&told[..], [Output::Tell(_), Output::Close(Close { code: 1003, .. })]));
+        let told = say(&mut session, Input::Failed("no memory\nat ...".into()), now);
         assert!(matches!(&told[..], [Output::Tell(error), Output::Close(Close { code: 1011, .. })]
             if error.content == "error during generate loop: no memory"));
     }
 
     #[test]
-    fn a_flood_of_invalid_messages_is_ended_and_a_trickle_is_not() {
+    fn bad_events_are_answered_and_a_flood_of_them_is_ended() {
         let now = Instant::now();
         let (mut session, _) = begin(FREE, now);
         for i in 1..=INVALID_BURST + 1 {
-            session.handle(Input::Binary(b""), now);
-            let closed = outputs(&mut session).contains(&Output::Close(Close::FLOOD));
-            assert_eq!(closed, i > INVALID_BURST, "message {i}");
+            let told = say(&mut session, Input::Binary(b""), now);
+            assert!(matches!(&told[0], Output::Tell(error) if error.content == "invalid event"), "{told:?}");
+            assert_eq!(told.contains(&Output::Close(Close::FLOOD)), i > INVALID_BURST, "message {i}");
         }
+    }
+
+    #[test]
+    fn what_was_granted_is_sent_before_a_session_ends() {
+        let now = Instant::now();
+        for ending in [Close::SHUTDOWN, Close::IDLE] {
+            let (mut session, _) = begin(FREE, now);
+            assert_eq!(say(&mut session, Input::End(ending.clone()), now), []);
+            assert_eq!(say(&mut session, Input::End(Close::LIFETIME), now), [], "the first reason counts");
+            assert_eq!(say(&mut session, chunk(), now), [SENT]);
+            assert_eq!(say(&mut session, Input::Written, now), []);
+            assert_eq!(say(&mut session, chunk(), now), [SENT]);
+            assert_eq!(say(&mut session, Input::Written, now), [Output::Close(ending)]);
+        }
+        // A chunk that was put off is not begun for it.
+        let (mut session, _) = begin(PACED, now);
+        say(&mut session, chunk(), now);
+        say(&mut session, Input::Written, now);
+        assert_eq!(say(&mut session, Input::End(Close::SHUTDOWN), now), [Output::Close(Close::SHUTDOWN)]);
+    }
+
+    #[test]
+    fn a_session_that_nobody_steers_ends_and_each_event_begins_the_wait_anew() {
+        let start = Instant::now();
+        let (mut session, _) = begin_with(PACED, Stay { idle: Some(ms(5000)), ..STAY }, start);
+        say(&mut session, chunk(), start);
+        let prompt = message(r#"{"type":"event","kind":"prompt","payload":"p"}"#);
+        say(&mut session, Input::Binary(&prompt), start + ms(3000));
+        assert_eq!(session.poll_timeout(), Some(start + ms(8000)));
+        assert_eq!(say(&mut session, Input::Tick, start + ms(7999)), []);
+        say(&mut session, Input::Tick, start + ms(8000));
+        assert_eq!(say(&mut session, Input::Written, start + ms(8001)), [Output::Close(Close::IDLE)]);
+    }
+
+    #[test]
+    fn a_session_is_over_after_its_lifetime_whatever_is_steered() {
+        let start = Instant::now();
+        let (mut session, _) = begin_with(FREE, Stay { lifetime: Some(ms(5000)), ..STAY }, start);
+        let prompt = message(r#"{"type":"event","kind":"prompt","payload":"p"}"#);
+        say(&mut session, Input::Binary(&prompt), start + ms(4999));
+        assert_eq!(session.poll_timeout(), Some(start + ms(5000)));
+        say(&mut session, Input::Tick, start + ms(5000));
+        assert_eq!(session.poll_timeout(), None, "it is ending");
+        say(&mut session, Input::Written, start + ms(5001));
+        assert_eq!(say(&mut session, Input::Written, start + ms(5002)), [Output::Close(Close::LIFETIME)]);
+    }
+
+    #[test]
+    fn a_session_without_a_client_draws_what_was_granted_and_no_more() {
+        let now = Instant::now();
         let (mut session, _) = begin(FREE, now);
-        for i in 0..10 * INVALID_BURST {
-            session.handle(Input::Binary(b""), now + i * INVALID_FORGIVEN);
-            assert_eq!(outputs(&mut session).len(), 1);
+        assert_eq!(say(&mut session, Input::Lost, now), []);
+        for _ in 0..CREDIT {
+            assert_eq!(say(&mut session, chunk(), now), [SENT]);
+            assert_eq!(say(&mut session, Input::Written, now), []);
+        }
+        let later = now + ms(29_999);
+        assert_eq!(say(&mut session, Input::Found, later), [Output::Grant { chunks: 2, due: later }]);
+        assert_eq!(session.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_paced_session_whose_client_is_back_begins_its_pace_anew() {
+        let start = Instant::now();
+        let (mut session, _) = begin(PACED, start);
+        say(&mut session, chunk(), start);
+        say(&mut session, Input::Written, start);
+        assert_eq!(say(&mut session, Input::Lost, start + ms(100)), []);
+        let back = start + ms(200);
+        assert_eq!(say(&mut session, Input::Found, back), [Output::Grant { chunks: 1, due: back }]);
+        // Lost and found while a chunk is drawn: nothing is granted twice.
+        assert_eq!(say(&mut session, Input::Lost, back), []);
+        assert_eq!(say(&mut session, Input::Found, back), []);
+        assert_eq!(say(&mut session, chunk(), back), [SENT]);
+    }
+
+    #[test]
+    fn a_client_that_does_not_come_back_in_time_is_given_up() {
+        let now = Instant::now();
+        let (mut session, _) = begin(FREE, now);
+        session.handle(Input::Lost, now);
+        assert_eq!(session.poll_timeout(), Some(now + STAY.grace));
+        assert_eq!(say(&mut session, Input::Tick, now + STAY.grace), [Output::Close(Close::NOT_RESUMED)]);
+    }
+
+    #[test]
+    fn what_is_complete_waits_for_its_client_and_what_must_end_does_not() {
+        let now = Instant::now();
+        for (ending, waits) in [(None, true), (Some(Close::SHUTDOWN), false)] {
+            let (mut session, _) = begin(Terms { max_chunks: Some(2), ..FREE }, now);
+            session.handle(Input::Lost, now);
+            session.handle(chunk(), now);
+            session.handle(Input::Written, now);
+            say(&mut session, chunk(), now);
+            let end = ending.clone().unwrap_or(Close::COMPLETE);
+            if let Some(close) = ending {
+                session.handle(Input::End(close), now);
+            }
+            let closed = [Output::Close(end)];
+            assert_eq!(say(&mut session, Input::Written, now) == closed, !waits);
+            if waits {
+                assert_eq!(say(&mut session, Input::Found, now), closed);
+            }
         }
     }
 }

@@ -1,8 +1,6 @@
-//! One client: bytes in, a [`Session`] that decides, the engine that draws, bytes out.
-//!
-//! One task owns the write half, with a deadline on every write: a header and its payload are neighbours by construction,
-//! and a client that stops reading is dropped, not waited for.
+//! One client, from the upgrade to the last byte: until it has said what it wants, and while that is being opened.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::ws::WebSocket;
@@ -12,81 +10,137 @@ use tracing::{debug, info, warn};
 
 use super::connection::{Connection, Heard};
 use super::event::EVENT_BYTES_MAX;
+use super::flood::InvalidMessages;
+use super::lenient::refuse;
 use super::protocol::{ClientError, Close};
+use super::resume::{Handover, Request};
 use super::running::Running;
-use super::seat::{EVENTS_WAITING, OpenFailure, off_the_loop, open};
-use super::session::{InvalidMessages, text_message};
-use crate::App;
+use super::seat::{EVENTS_WAITING, OpenFailure, Seat, off_the_loop, open};
+use super::session::text_message;
 use crate::access::Denied;
-use crate::access::door::Lease;
 use crate::access::http::Visitor;
+use crate::observe::Observer;
+use crate::{App, Phase};
 
-/// From the upgrade to the last byte.
-pub(crate) async fn serve_client(socket: WebSocket, app: App, mut visitor: Visitor) {
+/// A client's connection, and on whose account it stands.
+pub(super) struct Line {
+    pub(super) connection: Connection,
+    visitor: Visitor,
+}
+
+impl Line {
+    pub(super) async fn finish(self, observer: Arc<Observer>, close: Option<Close>) {
+        observer.closed(close.as_ref());
+        match &close {
+            Some(Close { code, reason }) => info!(code, reason, "closing"),
+            None => info!("client left"),
+        }
+        self.connection.finish(close).await;
+    }
+}
+
+/// Nothing more happens here: what to say on the line, where there still is one.
+pub(super) struct Over {
+    pub(super) line: Option<Line>,
+    pub(super) close: Option<Close>,
+}
+
+pub(crate) async fn serve_client(socket: WebSocket, app: App, visitor: Visitor) {
     let id = uuid::Uuid::new_v4().simple().to_string();
     tracing::Span::current().record("id", &id);
-    let mut connection = Connection::new(socket, &app);
-    let close = serve_until_close(&mut connection, &app, &mut visitor, &id).await;
-    app.observer.closed(close.as_ref());
-    match &close {
-        Some(Close { code, reason }) => info!(code, reason, "closing"),
-        None => info!("client left"),
+    let line = Line { connection: Connection::new(socket, &app), visitor };
+    let Over { line, close } = serve_until_over(line, &app, &id).await;
+    match line {
+        Some(line) => line.finish(app.observer.clone(), close).await,
+        None => info!(reason = close.map(|close| close.reason), "over"),
     }
-    connection.finish(close).await;
 }
 
-/// Why to close; `None` if the client already did.
-async fn serve_until_close(connection: &mut Connection, app: &App, visitor: &mut Visitor, id: &str) -> Option<Close> {
+async fn serve_until_over(mut line: Line, app: &App, id: &str) -> Over {
     let mut invalid = InvalidMessages::none(Instant::now());
-    loop {
+    let mut phase = app.phase.clone();
+    let close = loop {
         let heard = tokio::select! {
-            heard = connection.hear() => heard,
-            denied = visitor.said_nothing() => return Some(turn_away(connection, denied)),
+            heard = line.connection.hear() => heard,
+            denied = line.visitor.said_nothing() => break Some(turn_away(&line, denied)),
+            () = Phase::Draining.reached(&mut phase) => break Some(Close::SHUTDOWN),
         };
-        let refusal = match heard {
-            Heard::End(close) => return close,
-            Heard::Text => text_message(),
-            Heard::Binary(init) => {
-                // Held until the session is over.
-                let _lease = match admit(visitor, &init).await {
-                    Ok(lease) => lease,
-                    Err(denied) => return Some(turn_away(connection, denied)),
-                };
-                match begin(connection, app, init).await {
-                    Begun::Running(running) => return running.run(connection, app, id).await,
-                    Begun::End(close) => return close,
-                    Begun::Refused(refusal) => refusal,
+        let error = match heard {
+            Heard::Text => ClientError::invalid_init(text_message()),
+            Heard::Binary(message) => {
+                if let Err(denied) = enter(&mut line.visitor, &message).await {
+                    break Some(turn_away(&line, denied));
+                }
+                match Request::decode(&message) {
+                    Some(request) => match resume(line, app, request).await {
+                        Ok(()) => return Over { line: None, close: None },
+                        Err((back, refusal)) => {
+                            line = back;
+                            ClientError::invalid_resume(refusal)
+                        }
+                    },
+                    None => {
+                        // Held until the session is over.
+                        let _lease = match line.visitor.begin_session() {
+                            Ok(lease) => lease,
+                            Err(denied) => break Some(turn_away(&line, denied)),
+                        };
+                        let begun = tokio::select! {
+                            begun = begin(&mut line.connection, app, message) => begun,
+                            () = Phase::Draining.reached(&mut phase) => break Some(Close::SHUTDOWN),
+                        };
+                        match begun {
+                            Begun::Running(seat, early) => {
+                                return Running::new(seat, &early, line, app, id).run().await;
+                            }
+                            Begun::End(close) => break close,
+                            Begun::Refused(refusal) => ClientError::invalid_init(refusal),
+                        }
+                    }
                 }
             }
+            over => break over.last_words(),
         };
-        debug!(%refusal, "init refused");
-        connection.tell(&ClientError::invalid_init(refusal));
+        debug!(?error, "refused");
+        line.connection.tell(&error);
         if invalid.count(Instant::now()) {
-            return Some(Close::FLOOD);
+            break Some(Close::FLOOD);
         }
-    }
+    };
+    Over { line: Some(line), close }
 }
 
-/// Somebody who showed nothing at the door shows it in the init, and all else in it is read only after that.
-async fn admit(visitor: &mut Visitor, init: &Bytes) -> Result<Lease, Denied> {
+/// Somebody who showed nothing at the door shows it in the first message, and all else in it is read only after that.
+async fn enter(visitor: &mut Visitor, message: &Bytes) -> Result<(), Denied> {
     let api_key = match visitor.has_shown_a_key() {
         true => None,
         false => {
-            let init = init.clone();
-            // An init that cannot be read has no key in it.
-            off_the_loop(move || super::init::api_key(&init)).await.ok().flatten()
+            let message = message.clone();
+            // What cannot be read has no key in it.
+            off_the_loop(move || super::init::api_key(&message)).await.ok().flatten()
         }
     };
-    visitor.begin_session(api_key)
+    visitor.enter(api_key)
 }
 
-fn turn_away(connection: &Connection, denied: Denied) -> Close {
-    connection.tell(&ClientError::denied(denied));
+fn turn_away(line: &Line, denied: Denied) -> Close {
+    line.connection.tell(&ClientError::denied(denied));
     Close { code: 1008, reason: denied.close_reason() }
 }
 
+/// Where the session is, the line goes; else it is given back.
+async fn resume(line: Line, app: &App, request: Result<Request, Refusal>) -> Result<(), (Line, Refusal)> {
+    let Request { token, last_chunk } = match request {
+        Ok(request) => request,
+        Err(refusal) => return Err((line, refusal)),
+    };
+    let handed_over = app.resumable.hand_over(&token, Handover { line, last_chunk }).await;
+    handed_over.map_err(|line| (line, refuse("token", "names no session that still waits for its client: begin anew")))
+}
+
 enum Begun {
-    Running(Box<Running>),
+    /// With what the client said meanwhile.
+    Running(Seat, Vec<Bytes>),
     Refused(Refusal),
     End(Option<Close>),
 }
@@ -100,7 +154,7 @@ async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
         let heard = tokio::select! {
             opened = &mut opening => {
                 return match opened {
-                    Ok(seat) => Begun::Running(Box::new(Running { seat, early })),
+                    Ok(seat) => Begun::Running(seat, early),
                     Err(OpenFailure::Refused(refusal)) => Begun::Refused(refusal),
                     Err(OpenFailure::Busy) => {
                         connection.tell(&ClientError::busy());
@@ -116,7 +170,6 @@ async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
             heard = connection.hear() => heard,
         };
         match heard {
-            Heard::End(close) => return Begun::End(close),
             Heard::Text => {
                 connection.tell(&ClientError::invalid_event(text_message()));
                 return Begun::End(Some(Close::TEXT));
@@ -124,6 +177,7 @@ async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
             Heard::Binary(_) if early.len() == EVENTS_WAITING => return Begun::End(Some(Close::FLOOD)),
             // Kept small: an event that is too long is refused for its first bytes as well.
             Heard::Binary(event) => early.push(Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)])),
+            over => return Begun::End(over.last_words()),
         }
     }
 }
