@@ -97,6 +97,8 @@ async fn server_info(State(app): State<App>) -> Json<Value> {
             "memory_bytes": limits.memory_bytes,
             "busy_wait_ms": limits.busy_wait.as_millis() as u64,
             "write_deadline_ms": limits.write_deadline.as_millis() as u64,
+            "ping_every_ms": limits.ping_every.as_millis() as u64,
+            "pong_within_ms": limits.pong_within.as_millis() as u64,
             "connections": limits.connections,
             "message_bytes": limits.message_bytes,
         },

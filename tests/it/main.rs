@@ -19,6 +19,7 @@ mod wire_events;
 mod wire_frames;
 mod wire_handshake;
 mod wire_init;
+mod wire_keepalive;
 mod wire_pacing;
 mod wire_slots;
 mod wire_stats;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use pipeline::world::{Frames, Refusal};
+use pipeline::world::Frames;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
@@ -13,7 +13,7 @@ use tracing::{Instrument, debug, info, warn};
 use super::connection::{Connection, Heard};
 use super::delivery::{Parts, deliver, next_part};
 use super::protocol::{ChunkLabel, Close};
-use super::seat::{EVENTS_WAITING, Seat};
+use super::seat::{Seat, too_many_events};
 use super::session::{Input, Output, Session};
 use crate::App;
 use crate::engine::{Command, Drawn, Part};
@@ -47,8 +47,7 @@ impl Running {
                     Output::Grant { chunks, due } => seat.command(Command::Grant(seat.id, chunks, due)),
                     Output::Steer(event) => {
                         if let Err(mpsc::error::TrySendError::Full(_)) = seat.events.try_send(event) {
-                            let reason = format!("{EVENTS_WAITING} events wait for the next chunk already");
-                            session.invalid(Refusal { field: "message", reason }, Instant::now());
+                            session.invalid(too_many_events("the next chunk"), Instant::now());
                         }
                     }
                     Output::Tell(error) => {

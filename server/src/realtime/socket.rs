@@ -14,7 +14,7 @@ use super::connection::{Connection, Heard};
 use super::event::EVENT_BYTES_MAX;
 use super::protocol::{ClientError, Close};
 use super::running::Running;
-use super::seat::{EVENTS_WAITING, OpenFailure, off_the_loop, open};
+use super::seat::{EVENTS_WAITING, OpenFailure, off_the_loop, open, too_many_events};
 use super::session::{InvalidMessages, text_message};
 use crate::App;
 use crate::access::Denied;
@@ -121,7 +121,10 @@ async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
                 connection.tell(&ClientError::invalid_event(text_message()));
                 return Begun::End(Some(Close::TEXT));
             }
-            Heard::Binary(_) if early.len() == EVENTS_WAITING => return Begun::End(Some(Close::FLOOD)),
+            Heard::Binary(_) if early.len() == EVENTS_WAITING => {
+                connection.tell(&ClientError::invalid_event(too_many_events("the session to begin")));
+                return Begun::End(Some(Close::FLOOD));
+            }
             // Kept small: an event that is too long is refused for its first bytes as well.
             Heard::Binary(event) => early.push(Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)])),
         }
