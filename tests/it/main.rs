@@ -18,6 +18,7 @@ mod wire_bad_pictures;
 mod wire_events;
 mod wire_frames;
 mod wire_handshake;
+mod wire_harness;
 mod wire_init;
 mod wire_keepalive;
 mod wire_pacing;

@@ -209,6 +209,45 @@ fn no_file_is_a_drawer_for_everything() {
     none("name it after what is in it", found.filter(|path| drawers.iter().any(|name| path.ends_with(name))).collect());
 }
 
+/// The lines of the conformance list that a test can prove here. The 77th asks for the same bytes twice of a model on a GPU;
+/// what there is of it without one is `the_same_session_twice_gives_the_same_bytes`.
+const CONFORMANCE: std::ops::RangeInclusive<u32> = 1..=76;
+
+/// Its number stands in the comment of the test that proves it, alone or with a sentence.
+#[test]
+fn every_line_of_the_conformance_list_has_a_test() {
+    let proved: BTreeSet<u32> = sources().iter().flat_map(|source| numbers_of_tests(&source.text)).collect();
+    let missing = CONFORMANCE.filter(|number| !proved.contains(number));
+    none("no test's comment has this number", missing.map(|number| format!("C{number:02}")).collect());
+    let strange = proved.iter().filter(|number| !CONFORMANCE.contains(number));
+    none("not in the conformance list", strange.map(|number| format!("C{number:02}")).collect());
+}
+
+/// What stands in the doc comments of tests, and nowhere else.
+fn numbers_of_tests(text: &str) -> BTreeSet<u32> {
+    let (mut numbers, mut comment) = (BTreeSet::new(), BTreeSet::new());
+    for line in text.lines().map(str::trim) {
+        if let Some(words) = line.strip_prefix("///") {
+            let words = words.split(|c: char| !c.is_ascii_alphanumeric());
+            let numbered = words.filter_map(|word| word.strip_prefix('C').filter(|digits| digits.len() == 2));
+            comment.extend(numbered.filter_map(|digits| digits.parse::<u32>().ok()));
+        } else {
+            if line == "#[test]" || line.starts_with("#[tokio::test") {
+                numbers.extend(&comment);
+            }
+            comment.clear();
+        }
+    }
+    numbers
+}
+
+#[test]
+fn numbers_are_read_above_tests_only() {
+    let text = "/// C01, and the second half of C38.\n#[test]\nfn a() {}\n/// C05\nfn no_test() {}\n//! C06\n\
+                    /// C07: C8 or C100 are no numbers.\n    #[tokio::test]\n";
+    assert_eq!(numbers_of_tests(text), BTreeSet::from([1, 38, 7]));
+}
+
 /// A path in the manual is a path in the repository: `server/src/engine.rs` in backquotes, or the target of a link.
 #[test]
 fn the_manual_names_only_what_is_there() {
