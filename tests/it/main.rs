@@ -15,6 +15,7 @@ mod testcard;
 mod tidy;
 mod wire_bad_input;
 mod wire_bad_pictures;
+mod wire_bounds;
 mod wire_events;
 mod wire_frames;
 mod wire_handshake;
