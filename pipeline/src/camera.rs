@@ -248,7 +248,7 @@ mod tests {
         }
     }
 
-    /// C69, C71 of the conformance list.
+    /// C69, C71 of `docs/conformance.md`, and so on.
     #[test]
     fn translations_are_relative_and_the_longest_is_one() {
         let (still, ahead) = ([0.0; 3], [0.0, 0.0, 1.0]);

@@ -1,6 +1,6 @@
 //! Every test that goes through a socket, a browser or the whole repository: one binary, so that it links once.
 //!
-//! A test of the wire is named after the sentence it proves; its number in the conformance list stands in its comment.
+//! A test of the wire is named after the sentence it proves; its number in `docs/conformance.md` stands in its comment.
 
 mod access;
 mod browser;

@@ -209,18 +209,36 @@ fn no_file_is_a_drawer_for_everything() {
     none("name it after what is in it", found.filter(|path| drawers.iter().any(|name| path.ends_with(name))).collect());
 }
 
-/// The lines of the conformance list that a test can prove here. The 77th asks for the same bytes twice of a model on a GPU;
-/// what there is of it without one is `the_same_session_twice_gives_the_same_bytes`.
-const CONFORMANCE: std::ops::RangeInclusive<u32> = 1..=76;
+fn page(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
 
-/// Its number stands in the comment of the test that proves it, alone or with a sentence.
+/// `docs/conformance.md`: a promise's number stands in the comment of the test that proves it, alone or with a sentence.
 #[test]
 fn every_line_of_the_conformance_list_has_a_test() {
+    let list = page("docs/conformance.md");
+    let lines = list.lines().filter_map(|line| line.strip_prefix("* C")?.split(' ').next()?.parse().ok());
+    let promised: BTreeSet<u32> = lines.collect();
+    assert!(promised.iter().copied().eq(1..=76), "the list has lost a line: {promised:?}");
     let proved: BTreeSet<u32> = sources().iter().flat_map(|source| numbers_of_tests(&source.text)).collect();
-    let missing = CONFORMANCE.filter(|number| !proved.contains(number));
-    none("no test's comment has this number", missing.map(|number| format!("C{number:02}")).collect());
-    let strange = proved.iter().filter(|number| !CONFORMANCE.contains(number));
-    none("not in the conformance list", strange.map(|number| format!("C{number:02}")).collect());
+    let named = |numbers: BTreeSet<u32>| numbers.into_iter().map(|number| format!("C{number:02}")).collect();
+    none("no test's comment has this number", named(&promised - &proved));
+    none("not in docs/conformance.md", named(&proved - &promised));
+}
+
+#[test]
+fn every_test_that_the_list_of_flaws_names_is_there() {
+    let flaws = page("docs/flaws.md");
+    let rows = flaws.lines().filter(|line| line.starts_with("| F"));
+    let named: BTreeSet<&str> =
+        rows.filter_map(|row| row.split('|').nth(4)).flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let sources = sources();
+    let there = |test: &&str| sources.iter().any(|source| source.text.contains(&format!("fn {test}()")));
+    none("no such test", named.into_iter().filter(|test| !there(test)).map(str::to_owned).collect());
+    let numbers = flaws.split(|c: char| !c.is_ascii_alphanumeric()).filter_map(|word| word.strip_prefix('F'));
+    let numbers: BTreeSet<u32> = numbers.filter_map(|digits| digits.parse().ok()).collect();
+    assert!(numbers.iter().copied().eq(1..=45), "each flaw is answered, kept or owned to: {numbers:?}");
 }
 
 /// What stands in the doc comments of tests, and nowhere else.
@@ -252,7 +270,7 @@ fn numbers_are_read_above_tests_only() {
 #[test]
 fn the_manual_names_only_what_is_there() {
     let mut offences = Vec::new();
-    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/conformance.md", "docs/flaws.md"] {
         // Each is written when there is something to say.
         let Ok(text) = fs::read_to_string(root().join(page)) else { continue };
         for path in paths_named_in(&text) {

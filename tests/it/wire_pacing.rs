@@ -139,6 +139,17 @@ async fn when_a_chunk_fails_the_one_before_it_is_sent_whole_and_then_the_error()
     Ok(())
 }
 
+/// The reference's handler itself crashes on it.
+#[tokio::test]
+async fn a_failure_without_words_is_told_all_the_same() -> Result<()> {
+    let (server, _strings) = Server::with(Puppet { fails: Some((0, String::new())), ..Puppet::default() })?;
+    let mut client = server.session(small()).await?;
+    ensure!(client.error().await?.content.starts_with("error during generate loop: "));
+    let close = client.closed().await?;
+    ensure!(close.code == 1011 && !close.reason.is_empty(), "{close:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_session_that_fails_does_not_disturb_another() -> Result<()> {
     let puppet = Puppet { fails: Some((40, "the well is dry".into())), ..Puppet::taking(Duration::from_millis(3)) };
