@@ -248,6 +248,7 @@ mod tests {
         }
     }
 
+    /// C69, C71 of `docs/conformance.md`, and so on.
     #[test]
     fn translations_are_relative_and_the_longest_is_one() {
         let (still, ahead) = ([0.0; 3], [0.0, 0.0, 1.0]);
@@ -280,6 +281,7 @@ mod tests {
         check("iw iw iw", &ahead);
     }
 
+    /// C70
     #[test]
     fn keys_turn_the_right_way_and_the_first_are_not_seen() {
         let (sin, cos) = 6f64.to_radians().sin_cos();
@@ -295,6 +297,7 @@ mod tests {
         }
     }
 
+    /// C73
     #[test]
     fn opposite_keys_cancel_and_repeated_ones_count_once() {
         for history in ["- ws", "- ad", "- ik", "- jl", "- wsadikjl", "- -"] {
@@ -303,6 +306,7 @@ mod tests {
         assert_eq!(Keys::from_tokens(["w", "w"]), keys("w")[0]);
     }
 
+    /// C72
     #[test]
     fn pitch_stops_at_the_last_whole_step_below_its_limit() {
         let mut camera = camera();
@@ -313,6 +317,7 @@ mod tests {
         assert_eq!(camera.pitch_deg, -84.0);
     }
 
+    /// C74
     #[test]
     fn ten_thousand_steps_ahead_are_as_long_as_the_first() {
         let mut camera = camera();

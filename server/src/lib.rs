@@ -55,6 +55,9 @@ pub struct Limits {
     pub busy_wait: Duration,
     /// A client that has not taken a message after this long is dropped.
     pub write_deadline: Duration,
+    /// How often a client is asked for a sign of life, and how long it may take to give one.
+    pub ping_every: Duration,
+    pub pong_within: Duration,
     /// Sockets, running or not.
     pub connections: usize,
     /// Of those, from one address.
@@ -80,6 +83,9 @@ impl Default for Limits {
             memory_bytes: 8 << 30,
             busy_wait: Duration::from_secs(1),
             write_deadline: Duration::from_secs(10),
+            // As the reference has them.
+            ping_every: Duration::from_secs(20),
+            pong_within: Duration::from_secs(20),
             connections: 2048,
             connections_per_address: 256,
             message_bytes: 32 << 20,

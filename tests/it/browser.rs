@@ -139,6 +139,34 @@ async fn a_prompt_typed_while_walking_is_in_the_picture_and_typing_does_not_walk
     stop(server).await
 }
 
+/// C75, of our own page, which records nothing.
+#[tokio::test]
+async fn a_visit_from_one_start_to_the_next_leaves_no_error_in_the_console() -> anyhow::Result<()> {
+    let server = testcard_server().await;
+    let mut browser = Browser::launch().await?;
+    open_and_start(&mut browser, &server.url, "webp").await?;
+    browser.key_down("KeyW").await?;
+    browser.until_picture("W is held", held("w")).await?;
+    browser.click("#prompt").await?;
+    browser.key_up("KeyW").await?;
+    browser.type_text(" in the rain").await?;
+    browser.key_down("Enter").await?;
+    let before = browser.until_picture("the new prompt", drawn_from("a meadow in the rain")).await?;
+    assert!(before.chunk > 0, "{before:?}");
+
+    browser.click("#start").await?;
+    browser.until("causeway.phase === 'ready'").await?;
+    browser.click("#start").await?;
+    browser.until("causeway.phase === 'running'").await?;
+    // The second walk begins at its own beginning, with the prompt as it was left.
+    let again = drawn_from("a meadow in the rain");
+    let first = |picture: &Picture| again(picture).filter(|reading| reading.chunk == 0);
+    browser.until_picture("the second walk's first chunk", first).await?;
+
+    assert_eq!(problems(&browser), Vec::<&String>::new());
+    stop(server).await
+}
+
 #[tokio::test]
 async fn every_picture_format_is_shown_and_a_refusal_is_told_in_words() -> anyhow::Result<()> {
     let server = testcard_server().await;

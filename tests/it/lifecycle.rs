@@ -110,6 +110,7 @@ async fn connections_have_a_bound_and_the_one_too_many_is_told() -> Result<()> {
     Ok(())
 }
 
+/// C05
 #[tokio::test]
 async fn a_message_as_long_as_the_limit_is_read_and_one_byte_more_closes() -> Result<()> {
     let limits = Limits { message_bytes: 1000, ..Limits::default() };

@@ -1,6 +1,6 @@
 //! Every test that goes through a socket, a browser or the whole repository: one binary, so that it links once.
 //!
-//! A test of the wire is named after the sentence it proves; its number in the conformance list stands in its comment.
+//! A test of the wire is named after the sentence it proves; its number in `docs/conformance.md` stands in its comment.
 
 mod access;
 mod browser;
@@ -17,10 +17,13 @@ mod testcard;
 mod tidy;
 mod wire_bad_input;
 mod wire_bad_pictures;
+mod wire_bounds;
 mod wire_events;
 mod wire_frames;
 mod wire_handshake;
+mod wire_harness;
 mod wire_init;
+mod wire_keepalive;
 mod wire_pacing;
 mod wire_slots;
 mod wire_stats;

@@ -11,7 +11,7 @@ use pipeline::world::{Cancel, ChunkInput, Init, Keys, Picture, Rollout, World};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
-static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+pub(crate) static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const VIDEOS: usize = 3;
 

@@ -212,11 +212,68 @@ fn no_file_is_a_drawer_for_everything() {
     none("name it after what is in it", found.filter(|path| drawers.iter().any(|name| path.ends_with(name))).collect());
 }
 
+fn page(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// `docs/conformance.md`: a promise's number stands in the comment of the test that proves it, alone or with a sentence.
+#[test]
+fn every_line_of_the_conformance_list_has_a_test() {
+    let list = page("docs/conformance.md");
+    let lines = list.lines().filter_map(|line| line.strip_prefix("* C")?.split(' ').next()?.parse().ok());
+    let promised: BTreeSet<u32> = lines.collect();
+    assert!(promised.iter().copied().eq(1..=76), "the list has lost a line: {promised:?}");
+    let proved: BTreeSet<u32> = sources().iter().flat_map(|source| numbers_of_tests(&source.text)).collect();
+    let named = |numbers: BTreeSet<u32>| numbers.into_iter().map(|number| format!("C{number:02}")).collect();
+    none("no test's comment has this number", named(&promised - &proved));
+    none("not in docs/conformance.md", named(&proved - &promised));
+}
+
+#[test]
+fn every_test_that_the_list_of_flaws_names_is_there() {
+    let flaws = page("docs/flaws.md");
+    let rows = flaws.lines().filter(|line| line.starts_with("| F"));
+    let named: BTreeSet<&str> =
+        rows.filter_map(|row| row.split('|').nth(4)).flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let sources = sources();
+    let there = |test: &&str| sources.iter().any(|source| source.text.contains(&format!("fn {test}()")));
+    none("no such test", named.into_iter().filter(|test| !there(test)).map(str::to_owned).collect());
+    let numbers = flaws.split(|c: char| !c.is_ascii_alphanumeric()).filter_map(|word| word.strip_prefix('F'));
+    let numbers: BTreeSet<u32> = numbers.filter_map(|digits| digits.parse().ok()).collect();
+    assert!(numbers.iter().copied().eq(1..=45), "each flaw is answered, kept or owned to: {numbers:?}");
+}
+
+/// What stands in the doc comments of tests, and nowhere else.
+fn numbers_of_tests(text: &str) -> BTreeSet<u32> {
+    let (mut numbers, mut comment) = (BTreeSet::new(), BTreeSet::new());
+    for line in text.lines().map(str::trim) {
+        if let Some(words) = line.strip_prefix("///") {
+            let words = words.split(|c: char| !c.is_ascii_alphanumeric());
+            let numbered = words.filter_map(|word| word.strip_prefix('C').filter(|digits| digits.len() == 2));
+            comment.extend(numbered.filter_map(|digits| digits.parse::<u32>().ok()));
+        } else {
+            if line == "#[test]" || line.starts_with("#[tokio::test") {
+                numbers.extend(&comment);
+            }
+            comment.clear();
+        }
+    }
+    numbers
+}
+
+#[test]
+fn numbers_are_read_above_tests_only() {
+    let text = "/// C01, and the second half of C38.\n#[test]\nfn a() {}\n/// C05\nfn no_test() {}\n//! C06\n\
+                    /// C07: C8 or C100 are no numbers.\n    #[tokio::test]\n";
+    assert_eq!(numbers_of_tests(text), BTreeSet::from([1, 38, 7]));
+}
+
 /// A path in the manual is a path in the repository: `server/src/engine.rs` in backquotes, or the target of a link.
 #[test]
 fn the_manual_names_only_what_is_there() {
     let mut offences = Vec::new();
-    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/conformance.md", "docs/flaws.md"] {
         // Each is written when there is something to say.
         let Ok(text) = fs::read_to_string(root().join(page)) else { continue };
         for path in paths_named_in(&text) {

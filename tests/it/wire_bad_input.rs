@@ -163,23 +163,59 @@ async fn ten_thousand_transitions_in_one_event_end_in_the_last_or_are_refused() 
     Ok(())
 }
 
-/// As many as a hand can make while a slow chunk is drawn.
+/// More than a hand can make while a slow chunk is drawn: so many wait, and the one too many changes nothing.
 #[tokio::test]
-async fn two_hundred_events_during_one_chunk_end_in_the_last() -> Result<()> {
+async fn as_many_events_as_may_wait_for_a_chunk_end_in_the_last_and_one_more_is_told_so() -> Result<()> {
     let (server, mut strings) = Server::with(Puppet::on_strings())?;
     let mut client = server.session(small()).await?;
     strings.began().await?;
-    for flip in 0..200_u64 {
-        client.send(Event::hold(if flip % 2 == 0 { "a" } else { "d" }).id(flip)).await?;
+    for event in flips() {
+        client.send(event).await?;
     }
-    client.send(Event::hold("w").id(200)).await?;
     client.ping().await?;
+    client.send(Event::hold("s").id(9000)).await?;
+    let error = client.error().await?;
+    ensure!(error.content == "invalid event" && error.to_string().contains("256 events wait"), "{error}");
     strings.allow(2);
     let (_, input) = strings.began().await?;
     ensure!(held(&input).as_deref() == Some("w w w"), "{input:?}");
     client.chunk().await?;
-    ensure!(client.chunk().await?.stats.event_id == Some(200));
+    ensure!(client.chunk().await?.stats.event_id == Some(EVENTS_WAITING));
     Ok(())
+}
+
+/// Before the first chunk there is nobody yet who could take them.
+#[tokio::test]
+async fn as_many_events_as_may_wait_for_a_session_steer_it_and_one_more_is_told_so_and_closed() -> Result<()> {
+    for too_many in [false, true] {
+        let (server, mut strings) = Server::with(Puppet { loads_on_a_string: true, ..Puppet::default() })?;
+        let mut client = server.session(small().max_chunks(1)).await?;
+        for event in flips() {
+            client.send(event).await?;
+        }
+        if too_many {
+            client.send(Event::hold("s").id(9000)).await?;
+            let Message::Error(error) = client.next().await? else { anyhow::bail!("not told why") };
+            ensure!(error.content == "invalid event" && error.to_string().contains("256 events wait"), "{error}");
+            let close = client.closed().await?;
+            ensure!(close.code == 1008 && !close.reason.is_empty(), "{close:?}");
+            continue;
+        }
+        client.ping().await?;
+        strings.allow(1);
+        let (_, input) = strings.began().await?;
+        ensure!(held(&input).as_deref() == Some("w w w"), "{input:?}");
+        ensure!(client.chunk().await?.stats.event_id == Some(EVENTS_WAITING));
+    }
+    Ok(())
+}
+
+/// As in the table of bounds.
+const EVENTS_WAITING: u64 = 256;
+
+fn flips() -> impl Iterator<Item = Event> {
+    let keys = |id| if id == EVENTS_WAITING { "w" } else { ["a", "d"][id as usize % 2] };
+    (1..=EVENTS_WAITING).map(move |id| Event::hold(keys(id)).id(id))
 }
 
 /// Good events, but more than anybody can mean, while a chunk that never ends keeps the engine from taking them: they have

@@ -97,6 +97,44 @@ async fn a_size_too_large_for_memory_is_refused_by_name_and_not_opened() -> Resu
     scene.ends_well().await
 }
 
+/// Found by the fuzzer: the JPEG decoder panics at it.
+#[tokio::test]
+async fn a_picture_that_breaks_its_decoder_is_refused_like_any_other() -> Result<()> {
+    let mut scene = Scene::set().await?;
+    let mut client = scene.server.connect().await?;
+    for _ in 0..3 {
+        client.send(small().first_frame(&jpeg_of_a_third_component_out_of_step())).await?;
+        let error = refusal(&mut client).await?;
+        ensure!(error.to_string().contains("first_frame"), "{error}");
+    }
+    client.send(small().max_chunks(1)).await?;
+    client.chunk().await?;
+    scene.ends_well().await
+}
+
+/// One row of 24 pixels, whose last component claims to be sampled 4x3, and is scanned first and alone.
+fn jpeg_of_a_third_component_out_of_step() -> Vec<u8> {
+    let segment = |marker: u8, content: &[&[u8]]| {
+        let content = content.concat();
+        [&[0xff, marker][..], &(content.len() as u16 + 2).to_be_bytes(), &content].concat()
+    };
+    let codes_of =
+        [[0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0], [0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7d]];
+    let huffman = |class: u8, codes: [u8; 16]| {
+        let values = vec![0; codes.iter().map(|&count| usize::from(count)).sum()];
+        segment(0xc4, &[&[class << 4], &codes, &values])
+    };
+    [
+        vec![0xff, 0xd8],
+        segment(0xdb, &[&[0], &[0; 64]]),
+        segment(0xc0, &[&[8, 0, 1, 0, 24, 3], &[1, 0x11, 0], &[0, 0x11, 0], &[0, 0x43, 0]]),
+        huffman(0, codes_of[0]),
+        huffman(1, codes_of[1]),
+        segment(0xda, &[&[1, 0, 0, 0, 0, 0]]),
+    ]
+    .concat()
+}
+
 fn png(width: u32, height: u32) -> Result<Vec<u8>> {
     let mut file = Cursor::new(Vec::new());
     image::RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]))

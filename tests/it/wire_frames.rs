@@ -3,7 +3,7 @@
 //! What must hold for every message of every session (counters, sizes, neighbours) is checked by the client as it receives;
 //! the tests here bring about the cases.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use pipeline::world::Size;
 use tests::client::{Chunk, Client};
 use tests::message::{Batch, Event, Message};
@@ -216,6 +216,64 @@ async fn quality_is_fifty_unless_one_is_asked_for() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// C42, in the file itself: the tables of the JPEG standard's annex K are quality 50, and any other is these times a factor.
+#[tokio::test]
+async fn a_jpeg_is_baseline_with_the_tables_of_its_quality_and_colours_at_full_size() -> Result<()> {
+    let (server, _strings) = Server::with(Puppet::default())?;
+    for (asked, quality) in [(None, 50), (Some(80), 80), (Some(35), 35), (Some(100), 100), (Some(0), 95)] {
+        let init = small().format("jpeg");
+        let init = asked.into_iter().fold(init, |init, asked| init.set("output_compression", asked));
+        let frames = server.session(init).await?.chunk().await?.frames();
+        let percent = if quality < 50 { 5000 / quality } else { 200 - 2 * quality };
+        let expected: Vec<u8> =
+            zigzag(&LUMINANCE).iter().map(|&v| ((v * percent + 50) / 100).clamp(1, 255) as u8).collect();
+        for frame in frames {
+            let segment = |marker: u8| {
+                let (_, content) = jpeg_segments(&frame).into_iter().find(|(found, _)| *found == marker)?;
+                Some(content)
+            };
+            // The first table is the luminance's: number 0, of bytes.
+            let tables = segment(0xdb).context("no tables")?;
+            ensure!(tables[0] == 0 && tables[1..65] == expected, "asked {asked:?}: {tables:?}, not {expected:?}");
+            // Precision, height, width, then number, sampling and table of each component.
+            let baseline = segment(0xc0).context("not baseline")?;
+            ensure!([7, 10, 13].map(|at| baseline[at]) == [0x11; 3], "asked {asked:?}: {baseline:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Table K.1, row by row.
+const LUMINANCE: [u32; 64] = [
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
+    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
+    72, 92, 95, 98, 112, 100, 103, 99,
+];
+
+/// In the order of a file: diagonal by diagonal, up and down in turn.
+fn zigzag(rows: &[u32; 64]) -> Vec<u32> {
+    let diagonal = |sum: usize| {
+        let places = (0..8).filter_map(move |y| (y <= sum && sum - y < 8).then_some(8 * y + sum - y));
+        let places: Vec<usize> = places.collect();
+        if sum.is_multiple_of(2) { places.into_iter().rev().collect() } else { places }
+    };
+    (0..15).flat_map(diagonal).map(|place| rows[place]).collect()
+}
+
+/// Marker and content of each segment before the scan.
+fn jpeg_segments(file: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut segments = Vec::new();
+    let mut at = 2;
+    while let Some(&[0xff, marker, high, low]) = file.get(at..at + 4)
+        && marker != 0xda
+    {
+        let end = at + 2 + usize::from(u16::from_be_bytes([high, low]));
+        segments.push((marker, &file[at + 4..end]));
+        at = end;
+    }
+    segments
 }
 
 /// Bytes of the first chunk's pictures: the same ones, encoded the same way, are the same size.

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use image::ImageFormat;
 use pipeline::world::{Picture, Size};
 use rmpv::Value;
+use server::Limits;
 use std::io::Cursor;
 use std::time::Duration;
 use tests::client::Client;
@@ -234,7 +235,7 @@ async fn a_path_on_the_servers_disk_is_refused() -> Result<()> {
     refused
 }
 
-/// C20
+/// C20. The reference accepts a bad one, says the same words in its first chunk, and is gone; here one may try again.
 #[tokio::test]
 async fn a_size_is_two_numbers_around_an_x() -> Result<()> {
     let (init, mut session) = opens(small().set("size", " 64 X 48 ")).await?;
@@ -248,7 +249,7 @@ async fn a_size_is_two_numbers_around_an_x() -> Result<()> {
     Ok(())
 }
 
-/// C21
+/// C21, at the init.
 #[tokio::test]
 async fn a_negative_seed_or_no_frames_a_second_is_refused() -> Result<()> {
     refuses(each("seed", [Value::from(-1), Value::Array(vec![1.into()])])).await?;
@@ -288,13 +289,23 @@ async fn a_first_script_steers_from_the_first_chunk_on() -> Result<()> {
     Ok(())
 }
 
-/// C24, answered more strictly: no address is fetched unless the operator allows it, so nothing waits for one.
+/// C24, answered more strictly: no address is fetched unless the operator allows it, so nothing waits for one, and no seat.
 #[tokio::test]
-async fn a_first_frame_by_address_is_refused_without_a_connection_to_it() -> Result<()> {
+async fn a_first_frame_by_address_is_refused_at_once_without_a_connection_to_it_and_holds_no_seat() -> Result<()> {
     let elsewhere = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = elsewhere.local_addr()?;
     let addresses = [format!("http://{address}/a.png"), format!("HTTPS://{address}/a.png")];
-    refuses(each("first_frame", addresses.map(Value::from))).await?;
+    refuses(each("first_frame", addresses.clone().map(Value::from))).await?;
+
+    // One seat, for which nobody waits.
+    let limits = Limits { sessions: 1, busy_wait: Duration::ZERO, ..Limits::default() };
+    let (server, _strings) = Server::limited(Puppet::default(), limits)?;
+    let mut asking = server.connect().await?;
+    for address in addresses {
+        asking.send(small().set("first_frame", address)).await?;
+        refusal(&mut asking).await?;
+        server.session(small().max_chunks(1)).await?.closed().await?;
+    }
     let called = tokio::time::timeout(Duration::from_millis(50), elsewhere.accept()).await;
     ensure!(called.is_err(), "the server fetched the address");
     Ok(())

@@ -3,8 +3,10 @@
 //! The only tests here that look at a clock. They allow for a busy machine by what they compare: nothing comes early, and
 //! what is late is late by less than the thing it is told apart from.
 
+use crate::memory::COUNTED;
 use anyhow::{Result, ensure};
 use server::Limits;
+use stats_alloc::Region;
 use std::time::{Duration, Instant};
 use tests::bystander::Bystander;
 use tests::message::{Event, Message};
@@ -77,10 +79,16 @@ async fn a_chunk_that_carries_a_new_event_does_not_wait_and_the_next_does() -> R
     Ok(())
 }
 
-/// C53
+/// C53. Memory is the allocator's count, of this process: the server runs in it, and what the client has not read is the
+/// kernel's.
 #[tokio::test]
-async fn a_client_that_reads_slowly_is_drawn_no_more_than_two_chunks_ahead_and_misses_none() -> Result<()> {
+async fn a_client_that_reads_slowly_is_drawn_and_kept_no_more_than_two_chunks_ahead_and_misses_none() -> Result<()> {
     let (server, mut strings) = Server::with(Puppet::taking(Duration::from_millis(2)))?;
+    let region = Region::new(COUNTED);
+    let held = || {
+        let change = region.change();
+        (change.bytes_allocated as u64).wrapping_sub(change.bytes_deallocated as u64) as i64
+    };
     // 11 MB in the first chunk and 14 in every other: more than a socket swallows.
     let mut slow = server.session(small().size(832, 480)).await?;
     loop {
@@ -92,9 +100,14 @@ async fn a_client_that_reads_slowly_is_drawn_no_more_than_two_chunks_ahead_and_m
     }
     // The world would have drawn dozens of chunks by the time somebody else has been served some.
     let mut bystander = Bystander::on(&server).await?;
+    let mut most_held = 0;
     while bystander.chunks() < 30 {
         bystander.goes_on().await?;
+        most_held = most_held.max(held());
     }
+    // Those two, and one picture's worth or two of what is neither theirs nor ours to count.
+    let chunk_bytes = 12 * 832 * 480 * 3;
+    ensure!(most_held < 2 * chunk_bytes + 3_000_000, "{most_held} bytes are held for who reads nothing");
     let ahead = strings.so_far().into_iter().filter_map(|seen| match seen {
         Seen::Began { rollout: 0, plan, .. } => Some(plan.index),
         _ => None,
@@ -123,6 +136,17 @@ async fn when_a_chunk_fails_the_one_before_it_is_sent_whole_and_then_the_error()
     ensure!(error.content.contains("the well is dry"), "{error}");
     let Message::Closed(close) = client.next().await? else { anyhow::bail!("not closed") };
     ensure!(close.code == 1011, "{close:?}");
+    Ok(())
+}
+
+/// The reference's handler itself crashes on it.
+#[tokio::test]
+async fn a_failure_without_words_is_told_all_the_same() -> Result<()> {
+    let (server, _strings) = Server::with(Puppet { fails: Some((0, String::new())), ..Puppet::default() })?;
+    let mut client = server.session(small()).await?;
+    ensure!(client.error().await?.content.starts_with("error during generate loop: "));
+    let close = client.closed().await?;
+    ensure!(close.code == 1011 && !close.reason.is_empty(), "{close:?}");
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! A client of the realtime wire: connect, say how the video begins, steer, receive.
 //!
 //! It is also the example for whoever writes one for a game engine. It is stricter than such a client should be: whatever
-//! the protocol promises is checked on every message, and a broken promise is an error. A player would rather go on.
+//! the protocol promises is checked on every message, and a broken promise is an error. A player would rather go on. And
+//! whatever it waits for has a time: what does not come is an error that says what was expected.
 //!
 //! ```no_run
 //! use tests::client::Client;
@@ -43,13 +44,15 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_conf
 pub struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     order: Order,
-    /// It has asked for messages about its session.
-    knows_sessions: bool,
     /// Came while a pong was awaited.
     early: VecDeque<Frame>,
-    /// How long the server may say nothing before that is an error.
+    /// It has asked for more than the reference knows.
+    opted_in: bool,
+    /// How long anything that is waited for may take before that is an error.
     pub patience: Duration,
 }
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// All of one chunk.
 #[derive(Debug, Clone)]
@@ -69,20 +72,16 @@ impl Client {
         // A raw chunk of twelve 832x480 frames is one message of 14 MB, and nothing bounds the size of a frame.
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
         // Without Nagle's delay: a key press is a small message that nothing follows.
-        let (socket, _) = connect_async_with_config(url, Some(config), true).await.context(url.to_owned())?;
-        Ok(Client {
-            socket,
-            order: Order::default(),
-            knows_sessions: false,
-            early: VecDeque::new(),
-            patience: Duration::from_secs(30),
-        })
+        let connected = connect_async_with_config(url, Some(config), true);
+        let connected = within(PATIENCE, "the server did not answer an upgrade", connected).await?;
+        let (socket, _) = connected.context(url.to_owned())?;
+        Ok(Client { socket, order: Order::default(), early: VecDeque::new(), opted_in: false, patience: PATIENCE })
     }
 
     /// Say something: an [`Init`](crate::message::Init), then [`Event`](crate::message::Event)s; or any value at all.
     pub async fn send(&mut self, message: impl Into<Value>) -> Result<()> {
         let message = message.into();
-        self.knows_sessions |= asks_for_sessions(&message);
+        self.opted_in |= asks_for_more(&message);
         let mut bytes = Vec::new();
         rmpv::encode::write_value(&mut bytes, &message)?;
         self.send_bytes(bytes).await
@@ -99,6 +98,8 @@ impl Client {
             other => bail!("a server sends binary messages, not {other:?}"),
         };
         let found = encoding::check(&bytes)?;
+        let Kind { r#type } = rmp_serde::from_slice(&bytes)?;
+        ensure!(self.opted_in || FOUR.contains(&&*r#type), "a message of type {type:?} that nobody asked for");
         match rmp_serde::from_slice(&bytes)? {
             Incoming::FrameBatch(Whole { header, payload }) => {
                 self.order.batch(&header, payload.len(), false, bytes.len())?;
@@ -117,7 +118,6 @@ impl Client {
             }
             Incoming::Error(error) => Ok(Message::Error(error)),
             Incoming::Session(hello) => {
-                ensure!(self.knows_sessions, "a message of a type that was not asked for");
                 self.order.begin_at(hello.next_chunk);
                 Ok(Message::Session(hello))
             }
@@ -148,32 +148,32 @@ impl Client {
 
     /// The next error, whatever frames come before it.
     pub async fn error(&mut self) -> Result<Refused> {
-        loop {
-            match self.next().await? {
-                Message::Error(error) => return Ok(error),
-                Message::Closed(close) => bail!("instead of an error: closed, {} {:?}", close.code, close.reason),
-                Message::Batch(_) | Message::Stats(_) | Message::Session(_) => {}
+        within(self.patience, "frames came, but no error", async {
+            loop {
+                match self.next().await? {
+                    Message::Error(error) => return Ok(error),
+                    Message::Closed(close) => bail!("instead of an error: closed, {} {:?}", close.code, close.reason),
+                    Message::Batch(_) | Message::Stats(_) | Message::Session(_) => {}
+                }
             }
-        }
+        })
+        .await?
     }
 
     /// How the server closes, after whatever frames it still had. A chunk must not be cut by it.
     pub async fn closed(&mut self) -> Result<Close> {
-        loop {
-            match self.next().await? {
-                Message::Closed(close) => {
-                    ensure!(
-                        !self.order.is_inside_a_chunk(),
-                        "closed inside a chunk: {} {:?}",
-                        close.code,
-                        close.reason
-                    );
-                    return Ok(close);
+        let close = within(self.patience, "frames came, but no close", async {
+            loop {
+                match self.next().await? {
+                    Message::Closed(close) => return Ok(close),
+                    Message::Error(error) => bail!("instead of a close: {error}"),
+                    Message::Batch(_) | Message::Stats(_) | Message::Session(_) => {}
                 }
-                Message::Error(error) => bail!("instead of a close: {error}"),
-                Message::Batch(_) | Message::Stats(_) | Message::Session(_) => {}
             }
-        }
+        });
+        let close = close.await??;
+        ensure!(!self.order.is_inside_a_chunk(), "closed inside a chunk: {} {:?}", close.code, close.reason);
+        Ok(close)
     }
 
     /// How the server closes a session that it first told what went wrong.
@@ -186,29 +186,39 @@ impl Client {
     /// before it. What comes meanwhile is kept for [`next`](Client::next).
     pub async fn ping(&mut self) -> Result<Duration> {
         let sent = Instant::now();
-        self.socket.send(Frame::Ping(Bytes::from_static(b"still there?"))).await?;
-        loop {
-            match self.receive().await? {
-                Frame::Pong(payload) if payload == "still there?" => return Ok(sent.elapsed()),
-                frame => self.early.push_back(frame),
+        self.transmit(Frame::Ping(Bytes::from_static(b"still there?"))).await?;
+        within(self.patience, "messages came, but no pong", async {
+            loop {
+                match self.receive().await? {
+                    Frame::Pong(payload) if payload == "still there?" => return Ok(sent.elapsed()),
+                    frame => self.early.push_back(frame),
+                }
             }
-        }
+        })
+        .await?
     }
 
     /// Stop, and say so.
     pub async fn close(mut self) -> Result<()> {
-        self.socket.close(None).await?;
-        // The server's answer; frames that were under way come before it.
-        while let Some(Ok(_)) = self.socket.next().await {}
-        Ok(())
+        within(self.patience, "the server did not answer a close", async {
+            self.socket.close(None).await?;
+            // The server's answer; frames that were under way come before it.
+            while let Some(Ok(_)) = self.socket.next().await {}
+            Ok(())
+        })
+        .await?
     }
 
     pub async fn send_bytes(&mut self, bytes: impl Into<Bytes>) -> Result<()> {
-        Ok(self.socket.send(Frame::Binary(bytes.into())).await?)
+        self.transmit(Frame::Binary(bytes.into())).await
     }
 
     pub async fn send_text(&mut self, text: &str) -> Result<()> {
-        Ok(self.socket.send(Frame::Text(text.into())).await?)
+        self.transmit(Frame::Text(text.into())).await
+    }
+
+    async fn transmit(&mut self, frame: Frame) -> Result<()> {
+        Ok(within(self.patience, "the server took no message", self.socket.send(frame)).await??)
     }
 
     async fn frame(&mut self) -> Result<Frame> {
@@ -224,18 +234,34 @@ impl Client {
     }
 
     async fn receive(&mut self) -> Result<Frame> {
-        let frame = tokio::time::timeout(self.patience, self.socket.next()).await;
-        let frame = frame.with_context(|| format!("the server said nothing for {:?}", self.patience))?;
+        let frame = within(self.patience, "the server said nothing", self.socket.next()).await?;
         Ok(frame.context("the connection ended without a close frame")??)
     }
 }
 
-fn asks_for_sessions(message: &Value) -> bool {
-    let named = message["protocol_features"].as_array().is_some_and(|names| names.contains(&"session".into()));
-    named || message["type"].as_str() == Some("resume")
+async fn within<T>(patience: Duration, otherwise: &str, waited_for: impl Future<Output = T>) -> Result<T> {
+    let came = tokio::time::timeout(patience, waited_for).await;
+    came.with_context(|| format!("{otherwise} for {patience:?}"))
 }
 
-/// The types that a client may expect. One that is none of them is an error: a client that did not ask for it takes it for a header.
+/// All that the reference says. Whoever knows only these takes another for a header, and what follows it for pixels.
+const FOUR: [&str; 4] = ["frame_batch", "frame_batch_header", "chunk_stats", "error"];
+
+#[derive(Deserialize)]
+struct Kind {
+    r#type: String,
+}
+
+/// An init that names `protocol_features`, which the reference ignores; or no init at all.
+fn asks_for_more(message: &Value) -> bool {
+    if message["type"].as_str() == Some("resume") {
+        return true;
+    }
+    let features = message.as_map().into_iter().flatten().find(|(key, _)| key.as_str() == Some("protocol_features"));
+    features.is_some_and(|(_, names)| names.as_array().is_some_and(|names| !names.is_empty()))
+}
+
+/// What this client can read.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Incoming {

@@ -139,6 +139,7 @@ mod tests {
         bytes
     }
 
+    /// C44, on every map that any test receives.
     #[test]
     fn every_marker_the_page_reads_is_allowed_and_no_other() {
         // One smallest well-formed value a marker, and whether the page reads it.

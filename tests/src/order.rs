@@ -234,6 +234,7 @@ mod tests {
         assert!(!order.is_inside_a_chunk());
     }
 
+    /// C31, C34, C35, C39, on every message that any test receives.
     #[test]
     fn each_wrong_header_is_caught() {
         let check = |what: &str, spoil: fn(&mut Header)| {
@@ -257,6 +258,7 @@ mod tests {
         assert!(Order::default().batch(&header(), 24, true, 300).is_err(), "a small payload in its own message");
     }
 
+    /// C32, C45, C47, C49, on every chunk that any test receives.
     #[test]
     fn each_wrong_statistic_is_caught() {
         let check = |what: &str, spoil: fn(&mut Stats)| {

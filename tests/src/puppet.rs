@@ -16,6 +16,9 @@ use anyhow::{Context, Result, bail};
 /// How often a waiting chunk looks whether it was cancelled.
 const NAP: Duration = Duration::from_millis(2);
 
+/// How long a test waits for something to happen in a world.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What a puppet will be. Every field may be changed before it is handed to a server.
 pub struct Puppet {
     pub card: Card,
@@ -115,7 +118,7 @@ impl Puppet {
 impl Strings {
     /// The next thing that happens in the world.
     pub async fn next(&mut self) -> Result<Seen> {
-        let seen = tokio::time::timeout(Duration::from_secs(20), self.seen.recv()).await;
+        let seen = tokio::time::timeout(PATIENCE, self.seen.recv()).await;
         seen.context("nothing happened in the world")?.context("the world is gone")
     }
 
@@ -132,20 +135,26 @@ impl Strings {
 
     /// The next video that is opened.
     pub async fn opened(&mut self) -> Result<Init> {
-        loop {
-            if let Seen::Opened { init, .. } = self.next().await? {
-                return Ok(init);
-            }
-        }
+        let opened = |seen| if let Seen::Opened { init, .. } = seen { Some(init) } else { None };
+        self.until("no video was opened", opened).await
     }
 
     /// The next rollout that is dropped, by its number.
     pub async fn dropped(&mut self) -> Result<usize> {
-        loop {
-            if let Seen::Dropped { rollout } = self.next().await? {
-                return Ok(rollout);
+        let dropped = |seen| if let Seen::Dropped { rollout } = seen { Some(rollout) } else { None };
+        self.until("no rollout was dropped", dropped).await
+    }
+
+    /// The next of these, whatever else happens before.
+    pub async fn until<T>(&mut self, otherwise: &str, wanted: impl Fn(Seen) -> Option<T>) -> Result<T> {
+        let found = async {
+            loop {
+                if let Some(found) = wanted(self.next().await?) {
+                    return anyhow::Ok(found);
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, found).await.with_context(|| format!("{otherwise} within {PATIENCE:?}"))?
     }
 
     /// Everything that already happened.

@@ -34,7 +34,7 @@ pub struct RawFrame {
 impl Raw {
     /// Ask for `path` with these header lines beside those of an upgrade; gives the answer's head too.
     pub async fn ask(address: SocketAddr, path: &str, headers: &[&str]) -> Result<(Raw, String)> {
-        let mut stream = TcpStream::connect(address).await?;
+        let mut stream = timeout(PATIENCE, TcpStream::connect(address)).await.context("no connection")??;
         stream.set_nodelay(true)?;
         let mut lines = vec![format!("GET {path} HTTP/1.1"), format!("Host: {address}")];
         lines.extend(headers.iter().map(|&line| line.to_owned()));
@@ -75,7 +75,7 @@ impl Raw {
 
     pub async fn send(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
         self.announce(opcode, payload.len() as u64).await?;
-        Ok(self.stream.write_all(payload).await?)
+        Ok(timeout(PATIENCE, self.stream.write_all(payload)).await.context("the server took no frame")??)
     }
 
     /// Only the start of a frame: what it is, and how long it will be.

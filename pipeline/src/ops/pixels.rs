@@ -100,6 +100,7 @@ mod tests {
         assert!(from_rgb8(&bytes, 16, 17).is_err());
     }
 
+    /// C36: 0 in [-1, 1] is 0.5 in [0, 1].
     #[test]
     fn a_value_becomes_a_byte_by_clamping_and_truncation() {
         let check = |value: f32, expected: u8| {

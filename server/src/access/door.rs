@@ -232,6 +232,8 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::super::keys::{KeyLimits, new_key};
     use super::*;
 
@@ -280,6 +282,18 @@ mod tests {
         for wrong in ["", "alice", "cwt_", &"k".repeat(10_000), &format!("{} ", scene.key)] {
             assert_eq!(scene.shows(wrong, 0).err(), Some(Denied::WrongKey));
         }
+    }
+
+    /// Even if the file says that it is good.
+    #[test]
+    fn a_key_has_a_length() {
+        let shown = |bytes: usize| {
+            let key = "k".repeat(bytes);
+            let hash: String = Sha256::digest(&key).iter().map(|byte| format!("{byte:02x}")).collect();
+            let keys = Keys::parse(&format!("alice sha256:{hash}"), LIMITS).expect("a key");
+            scene_with(Entry::Keys(keys)).shows(&key, 0).err()
+        };
+        assert_eq!((shown(256), shown(257)), (None, Some(Denied::WrongKey)));
     }
 
     #[test]

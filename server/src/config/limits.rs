@@ -39,6 +39,12 @@ pub struct LimitArgs {
     /// How long sessions may take to finish their chunks when the server is told to stop.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().drain))]
     pub drain: Seconds,
+    /// How often a client is asked for a sign of life.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().ping_every), value_parser = a_second_or_more)]
+    pub ping_every: Seconds,
+    /// How long a client may take to give one before it is closed.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().pong_within), value_parser = a_second_or_more)]
+    pub pong_within: Seconds,
     /// Sockets, with a session or without.
     #[arg(long, value_name = "N", default_value_t = usual().connections as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
@@ -69,6 +75,8 @@ impl LimitArgs {
             },
             replay_bytes: usize::try_from(self.resume_bytes.0).unwrap_or(usize::MAX),
             drain: self.drain.0,
+            ping_every: self.ping_every.0,
+            pong_within: self.pong_within.0,
             connections: self.connections as usize,
             connections_per_address: self.connections_per_address as usize,
             message_bytes: usize::try_from(self.message_bytes.0).unwrap_or(usize::MAX),
@@ -138,6 +146,12 @@ impl FromStr for Seconds {
     }
 }
 
+/// Less is a server that does nothing but ask, and clients that are closed for the length of their line.
+fn a_second_or_more(text: &str) -> Result<Seconds, String> {
+    let seconds: Option<Seconds> = text.parse().ok();
+    seconds.filter(|seconds| seconds.0 >= Duration::from_secs(1)).ok_or_else(|| "1 to 86400 seconds".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,5 +184,7 @@ mod tests {
         for bad in ["", "-1", "inf", "NaN", "86401", "1s"] {
             assert!(bad.parse::<Seconds>().is_err(), "{bad}");
         }
+        assert!(a_second_or_more("1").is_ok() && a_second_or_more("86400").is_ok());
+        assert!(a_second_or_more("0.9").is_err() && a_second_or_more("86401").is_err());
     }
 }

@@ -17,10 +17,6 @@ use super::protocol::{ClientError, Close, Group};
 use crate::App;
 use crate::observe::Observer;
 
-/// As the reference: a ping every 20 s, and 20 s to answer it.
-pub const PING_EVERY: Duration = Duration::from_secs(20);
-pub const PONG_WITHIN: Duration = Duration::from_secs(20);
-
 /// How long a client may take to answer a close before the line is cut.
 pub const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -53,6 +49,8 @@ pub(super) struct Connection {
     writes: mpsc::Sender<Write>,
     writer: JoinHandle<()>,
     observer: Arc<Observer>,
+    ping_every: Duration,
+    pong_within: Duration,
     ping_at: Instant,
     pong_due: Option<Instant>,
 }
@@ -79,7 +77,9 @@ impl Connection {
         let observer = app.observer.clone();
         let sink = Sink { inner: sink, deadline: app.limits.write_deadline, observer: observer.clone() };
         let writer = tokio::spawn(write_all(sink, queue));
-        Connection { reader, writes, writer, observer, ping_at: Instant::now() + PING_EVERY, pong_due: None }
+        let (ping_every, pong_within) = (app.limits.ping_every, app.limits.pong_within);
+        let ping_at = Instant::now() + ping_every;
+        Connection { reader, writes, writer, observer, ping_every, pong_within, ping_at, pong_due: None }
     }
 
     /// The next thing that concerns a session. May be dropped and called again: nothing is lost.
@@ -96,14 +96,14 @@ impl Connection {
                     }
                     // A full queue says that the writer is at work, and it has its own deadline.
                     let _ = self.writes.try_send(Write::Ping);
-                    self.pong_due = Some(Instant::now() + PONG_WITHIN);
+                    self.pong_due = Some(Instant::now() + self.pong_within);
                 }
                 message = self.reader.next() => match message {
                     Some(Ok(Message::Binary(bytes))) => return Heard::Binary(bytes),
                     Some(Ok(Message::Text(_))) => return Heard::Text,
                     Some(Ok(Message::Pong(_))) => {
                         self.pong_due = None;
-                        self.ping_at = Instant::now() + PING_EVERY;
+                        self.ping_at = Instant::now() + self.ping_every;
                     }
                     // Answered by the WebSocket layer.
                     Some(Ok(Message::Ping(_))) => {}

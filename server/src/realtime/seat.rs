@@ -20,6 +20,11 @@ use crate::{App, images};
 /// chunk takes two.
 pub const EVENTS_WAITING: usize = 256;
 
+pub(super) fn too_many_events(awaited: &str) -> Refusal {
+    let reason = format!("{EVENTS_WAITING} events wait for {awaited} already");
+    Refusal { field: "message", reason }
+}
+
 /// How often a session that found no memory asks again.
 const BUSY_RETRY: Duration = Duration::from_millis(100);
 

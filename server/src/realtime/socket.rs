@@ -15,7 +15,7 @@ use super::lenient::refuse;
 use super::protocol::{ClientError, Close};
 use super::resume::{Handover, Request};
 use super::running::Running;
-use super::seat::{EVENTS_WAITING, OpenFailure, Seat, off_the_loop, open};
+use super::seat::{EVENTS_WAITING, OpenFailure, Seat, off_the_loop, open, too_many_events};
 use super::session::text_message;
 use crate::access::Denied;
 use crate::access::http::Visitor;
@@ -174,7 +174,10 @@ async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
                 connection.tell(&ClientError::invalid_event(text_message()));
                 return Begun::End(Some(Close::TEXT));
             }
-            Heard::Binary(_) if early.len() == EVENTS_WAITING => return Begun::End(Some(Close::FLOOD)),
+            Heard::Binary(_) if early.len() == EVENTS_WAITING => {
+                connection.tell(&ClientError::invalid_event(too_many_events("the session to begin")));
+                return Begun::End(Some(Close::FLOOD));
+            }
             // Kept small: an event that is too long is refused for its first bytes as well.
             Heard::Binary(event) => early.push(Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)])),
             over => return Begun::End(over.last_words()),
