@@ -5,8 +5,10 @@
 
 pub mod access;
 pub mod action_script;
+pub mod admission;
 pub mod animation;
 pub mod config;
+pub mod drawing_times;
 pub mod engine;
 mod http;
 pub mod images;
@@ -14,6 +16,7 @@ pub mod metrics;
 mod observe;
 pub mod offline;
 pub mod pocket;
+mod queue;
 pub mod realtime;
 pub mod scheduler;
 #[cfg(test)]
@@ -35,8 +38,10 @@ use tracing::{debug, info};
 pub use http::bounded_websocket;
 
 use access::door::Door;
+use admission::Bounds;
 use engine::Engine;
 use observe::Observer;
+use queue::Queue;
 use trace::Trace;
 
 /// Called on the engine's thread.
@@ -49,7 +54,13 @@ pub struct Limits {
     pub sessions: usize,
     /// For all rollouts together.
     pub memory_bytes: u64,
-    /// How long a session waits for a place before it is told that there is none.
+    /// Share of the device's time that paced sessions may need together.
+    pub load: f64,
+    /// Sessions that wait for a place.
+    pub queue: usize,
+    /// How long one of them waits before it is told that there is none: a client that hears of its position, and one that
+    /// does not know that there is a queue.
+    pub queue_wait: Duration,
     pub busy_wait: Duration,
     /// A client that has not taken a message after this long is dropped.
     pub write_deadline: Duration,
@@ -70,6 +81,9 @@ impl Default for Limits {
         Limits {
             sessions: 4,
             memory_bytes: 8 << 30,
+            load: 0.9,
+            queue: 16,
+            queue_wait: Duration::from_secs(60),
             busy_wait: Duration::from_secs(1),
             write_deadline: Duration::from_secs(10),
             connections: 2048,
@@ -81,6 +95,12 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    fn bounds(&self) -> Bounds {
+        Bounds { sessions: self.sessions, memory_bytes: self.memory_bytes, load: self.load, queue: self.queue }
+    }
+}
+
 /// How long sessions may take to say goodbye when the server stops.
 pub const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -89,7 +109,7 @@ pub const SHUTDOWN: Duration = Duration::from_secs(5);
 struct App {
     engine: Engine,
     limits: Arc<Limits>,
-    seats: Arc<Semaphore>,
+    queue: Arc<Queue>,
     connections: Arc<Semaphore>,
     observer: Arc<Observer>,
     door: Arc<Door>,
@@ -113,13 +133,14 @@ pub async fn serve(
     // Dropped last, and with it ends the file.
     let (trace, _trace_writer) = limits.trace_file.as_deref().map(Trace::create).transpose()?.unzip();
     let observer = Arc::new(Observer::new(trace));
-    let (engine, mut thread) = Engine::start(load, limits.memory_bytes, limits.sessions, Arc::clone(&observer))?;
+    let queue = Queue::new(limits.bounds());
+    let (engine, mut thread) = Engine::start(load, Arc::clone(&queue), limits.sessions, Arc::clone(&observer))?;
     let loaded = engine.card.clone();
     let (say_stop, stop) = watch::channel(false);
     let (present, mut all_left) = mpsc::channel(1);
     let app = App {
         engine,
-        seats: Arc::new(Semaphore::new(limits.sessions)),
+        queue,
         connections: Arc::new(Semaphore::new(limits.connections)),
         door: Arc::new(Door::new(limits.access.clone(), limits.connections_per_address, Instant::now())?),
         limits: Arc::new(limits),

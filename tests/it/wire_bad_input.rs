@@ -82,7 +82,7 @@ async fn a_text_frame_during_a_session_closes_it_with_1003() -> Result<()> {
     let close = loop {
         match client.next().await? {
             Message::Closed(close) => break close,
-            Message::Batch(_) | Message::Stats(_) | Message::Error(_) => {}
+            Message::Batch(_) | Message::Stats(_) | Message::Error(_) | Message::Queue(_) => {}
         }
     };
     ensure!(close.code == 1003 && !close.reason.is_empty(), "{close:?}");
@@ -237,7 +237,7 @@ async fn a_flood_of_garbage_is_answered_for_a_while_and_then_closed() -> Result<
                     ensure!(close.code == 1008 && !close.reason.is_empty(), "{close:?}");
                     break;
                 }
-                Ok(Message::Error(_) | Message::Batch(_) | Message::Stats(_)) => {}
+                Ok(Message::Error(_) | Message::Batch(_) | Message::Stats(_) | Message::Queue(_)) => {}
                 // What was still under way when the server closed has reset the connection.
                 Err(_) => break,
             }

@@ -15,6 +15,7 @@
 //!     match client.next().await? {
 //!         Message::Batch(batch) => println!("{} pictures, after event {:?}", batch.frames().len(), batch.header.event_id),
 //!         Message::Stats(stats) => println!("chunk {} took {} ms", stats.chunk_index, stats.chunk_total_ms),
+//!         Message::Queue(_) => unreachable!("this one did not ask for it"),
 //!         Message::Error(error) => eprintln!("the server did not do that: {error}"),
 //!         Message::Closed(close) => break println!("{} {}", close.code, close.reason),
 //!     }
@@ -24,7 +25,7 @@
 //! ```
 
 use crate::encoding;
-use crate::message::{Batch, Close, Header, Message, Refused, Stats};
+use crate::message::{Batch, Close, Header, Message, Refused, Standing, Stats};
 use crate::order::Order;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub struct Client {
     order: Order,
     /// Came while a pong was awaited.
     early: VecDeque<Frame>,
+    /// It said that it understands these.
+    hears_queue: bool,
     /// How long the server may say nothing before that is an error.
     pub patience: Duration,
 }
@@ -67,13 +70,21 @@ impl Client {
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
         // Without Nagle's delay: a key press is a small message that nothing follows.
         let (socket, _) = connect_async_with_config(url, Some(config), true).await.context(url.to_owned())?;
-        Ok(Client { socket, order: Order::default(), early: VecDeque::new(), patience: Duration::from_secs(30) })
+        Ok(Client {
+            socket,
+            order: Order::default(),
+            early: VecDeque::new(),
+            hears_queue: false,
+            patience: Duration::from_secs(30),
+        })
     }
 
     /// Say something: an [`Init`](crate::message::Init), then [`Event`](crate::message::Event)s; or any value at all.
     pub async fn send(&mut self, message: impl Into<Value>) -> Result<()> {
-        let mut bytes = Vec::new();
-        rmpv::encode::write_value(&mut bytes, &message.into())?;
+        let (message, mut bytes) = (message.into(), Vec::new());
+        let features = message["protocol_features"].as_array();
+        self.hears_queue |= features.is_some_and(|names| names.iter().any(|name| name.as_str() == Some("queue")));
+        rmpv::encode::write_value(&mut bytes, &message)?;
         self.send_bytes(bytes).await
     }
 
@@ -105,16 +116,31 @@ impl Client {
                 Ok(Message::Stats(stats))
             }
             Incoming::Error(error) => Ok(Message::Error(error)),
+            Incoming::Queue(standing) => {
+                ensure!(self.hears_queue, "a message of a type that this client did not ask for");
+                ensure!(standing.position > 0 && found.floats == 0, "{standing:?}");
+                Ok(Message::Queue(standing))
+            }
         }
     }
 
-    /// The next chunk, whole. Anything but frames and statistics is an error.
+    /// Where this one stands in the queue, as it is told next.
+    pub async fn standing(&mut self) -> Result<Standing> {
+        match self.next().await? {
+            Message::Queue(standing) => Ok(standing),
+            other => bail!("instead of a position: {other:?}"),
+        }
+    }
+
+    /// The next chunk, whole, after the wait for it. Anything but frames and statistics is an error.
     pub async fn chunk(&mut self) -> Result<Chunk> {
         let mut batches = Vec::new();
         loop {
             match self.next().await? {
                 Message::Batch(batch) => batches.push(batch),
                 Message::Stats(stats) => return Ok(Chunk { batches, stats }),
+                Message::Queue(_) if batches.is_empty() => {}
+                Message::Queue(standing) => bail!("inside a chunk: {standing:?}"),
                 Message::Error(error) => bail!("instead of a chunk: {error}"),
                 Message::Closed(close) => bail!("instead of a chunk: closed, {} {:?}", close.code, close.reason),
             }
@@ -127,7 +153,7 @@ impl Client {
             match self.next().await? {
                 Message::Error(error) => return Ok(error),
                 Message::Closed(close) => bail!("instead of an error: closed, {} {:?}", close.code, close.reason),
-                Message::Batch(_) | Message::Stats(_) => {}
+                Message::Batch(_) | Message::Stats(_) | Message::Queue(_) => {}
             }
         }
     }
@@ -146,7 +172,7 @@ impl Client {
                     return Ok(close);
                 }
                 Message::Error(error) => bail!("instead of a close: {error}"),
-                Message::Batch(_) | Message::Stats(_) => {}
+                Message::Batch(_) | Message::Stats(_) | Message::Queue(_) => {}
             }
         }
     }
@@ -205,7 +231,7 @@ impl Client {
     }
 }
 
-/// The four types. One that is none of them is an error: a client that did not ask for it takes it for a header.
+/// The four types, and what is asked for. One that is none of them is an error: a client that did not ask for it takes it for a header.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Incoming {
@@ -213,6 +239,7 @@ enum Incoming {
     FrameBatchHeader(Header),
     ChunkStats(Stats),
     Error(Refused),
+    Queue(Standing),
 }
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! What goes over the wire, as types: what a client may say, and the four things a server says.
+//! What goes over the wire, as types: what a client may say, and what a server says.
 //!
 //! Requests are maps under the hood, so that a test can put anything anywhere: `Init::new("a meadow").set("fps", 25.5)`.
 
@@ -41,6 +41,10 @@ impl Init {
     /// `raw`, `jpeg` or `webp`.
     pub fn format(self, format: &str) -> Init {
         self.set("realtime_output_format", format)
+    }
+    /// Hear the position in the queue, and wait longer in it.
+    pub fn queued(self) -> Init {
+        self.set("protocol_features", Value::Array(vec!["queue".into()]))
     }
     /// Frames arrive no faster than they are shown.
     pub fn paced(self, fps: u64) -> Init {
@@ -135,6 +139,8 @@ pub enum Message {
     Batch(Batch),
     Stats(Stats),
     Error(Refused),
+    /// While there is no place: only for those who named it among their `protocol_features`.
+    Queue(Standing),
     Closed(Close),
 }
 
@@ -216,6 +222,16 @@ pub struct Stats {
     pub raw_bytes: u64,
     pub ws_payload_bytes: u64,
     pub content_type: String,
+}
+
+/// Where one stands that waits for a place.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+pub struct Standing {
+    /// 1: the next.
+    pub position: u64,
+    /// Not there while the server knows too little.
+    #[serde(default, deserialize_with = "never_nil")]
+    pub estimated_wait_ms: Option<u64>,
 }
 
 /// The server did not do what was asked. The connection is still good unless a close follows.

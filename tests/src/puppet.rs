@@ -4,7 +4,8 @@
 //! reported), the test does what should happen meanwhile, and lets the chunk end.
 
 use pipeline::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Keys, Rollout, Size, Sizes, Timings, World, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Keys, Rollout, RolloutBytes, Size, Sizes, Timings, World,
+    WorldError,
 };
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex};
@@ -211,8 +212,9 @@ impl World for Stage {
         &self.card
     }
 
-    fn rollout_bytes(&self, init: &Init) -> u64 {
-        init.size.pixels() * self.bytes_per_pixel
+    fn rollout_bytes(&self) -> RolloutBytes {
+        let bytes_per_pixel = self.bytes_per_pixel;
+        Arc::new(move |init| init.size.pixels() * bytes_per_pixel)
     }
 
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {

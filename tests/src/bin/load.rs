@@ -235,6 +235,7 @@ async fn run(args: Args, init: Init, begins: Duration) -> Result<Report> {
                 report.chunks += 1;
                 report.bytes += stats.ws_payload_bytes;
             }
+            Message::Queue(standing) => anyhow::bail!("{standing:?}"),
             Message::Error(error) => anyhow::bail!("{error}"),
             Message::Closed(close) => anyhow::bail!("closed: {} {}", close.code, close.reason),
         }
