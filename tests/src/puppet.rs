@@ -36,6 +36,8 @@ pub struct Puppet {
 pub enum Pace {
     /// After this long.
     Takes(Duration),
+    /// After this long for each pixel of a frame.
+    TakesAPixel(Duration),
     /// When the test says so.
     OnStrings,
     /// Each of its latent frames when the test says so.
@@ -253,6 +255,7 @@ impl Rollout for Dance {
             Pace::OnStrings => self.inside.gate.pass(cancel),
             Pace::EachOnStrings => Ok(()),
             Pace::Takes(time) => cancel.sleep_until(started + time),
+            Pace::TakesAPixel(time) => cancel.sleep_until(started + time * self.size.pixels() as u32),
         };
         if let Err(cancelled) = waited {
             self.inside.tell(Seen::Cancelled { rollout: self.rollout });
