@@ -16,8 +16,8 @@ use tracing::{debug, info, warn};
 
 use crate::LoadWorld;
 use crate::admission::SeatId;
+use crate::admission::queue::{Place, Queue};
 use crate::observe::Observer;
-use crate::queue::{Place, Queue};
 use crate::realtime::conditions::ConditionQueue;
 use crate::realtime::event::Event;
 use crate::scheduler::Scheduler;

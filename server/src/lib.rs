@@ -8,7 +8,6 @@ pub mod action_script;
 pub mod admission;
 pub mod animation;
 pub mod config;
-pub mod drawing_times;
 pub mod engine;
 mod http;
 pub mod images;
@@ -16,7 +15,6 @@ pub mod metrics;
 mod observe;
 pub mod offline;
 pub mod pocket;
-mod queue;
 pub mod realtime;
 pub mod scheduler;
 #[cfg(test)]
@@ -39,9 +37,9 @@ pub use http::bounded_websocket;
 
 use access::door::Door;
 use admission::Bounds;
+use admission::queue::Queue;
 use engine::Engine;
 use observe::Observer;
-use queue::Queue;
 use trace::Trace;
 
 /// Called on the engine's thread.

@@ -16,9 +16,9 @@ use super::event::Event;
 use super::init::{Opening, Terms};
 use super::protocol::{self, ClientError};
 use super::session::CREDIT;
+use crate::admission::queue::{Place, Standing, Ticket};
 use crate::admission::{Obstacle, Refused};
 use crate::engine::{Command, Engine, Open, OpenError, parts_places};
-use crate::queue::{Place, Standing, Ticket};
 use crate::{App, images};
 
 /// Events that wait for the next chunk. A game that reports 60 changes a second fills it in four seconds, and the slowest

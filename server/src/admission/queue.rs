@@ -11,7 +11,7 @@ use pipeline::world::{Init, RolloutBytes};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::admission::{Admission, Bounds, Refused, SeatId, Waiting, Wish};
+use super::{Admission, Bounds, Refused, SeatId, Waiting, Wish};
 
 pub(crate) struct Queue {
     state: Mutex<State>,

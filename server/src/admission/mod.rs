@@ -4,11 +4,15 @@
 //! passed more than [`PASSED_MAX`] times. So a large session cannot wait for ever while small ones come and go, and small
 //! ones do not wait for it longer than it takes for enough of those that run to leave.
 
+pub mod drawing_times;
+mod obstacle;
+pub(crate) mod queue;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::drawing_times::{DrawingTimes, Mean};
+use drawing_times::{DrawingTimes, Mean};
+pub use obstacle::{Obstacle, Refused};
 
 /// A session, as the engine knows it.
 pub type SeatId = u64;
@@ -35,87 +39,6 @@ pub struct Wish {
     pub pixels: u64,
     /// A paced session needs a chunk this often. `None`: it takes what the others leave.
     pub period: Option<Duration>,
-}
-
-/// What keeps a session from getting a place now.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Obstacle {
-    Sessions {
-        max: usize,
-    },
-    Memory {
-        bytes: u64,
-        free: u64,
-        budget: u64,
-    },
-    Time {
-        needed: f64,
-        taken: f64,
-        allowed: f64,
-    },
-    /// Somebody ahead has been passed often enough.
-    Order,
-}
-
-impl Obstacle {
-    /// A word for programs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Obstacle::Sessions { .. } => "sessions",
-            Obstacle::Memory { .. } => "memory",
-            Obstacle::Time { .. } => "time",
-            Obstacle::Order => "order",
-        }
-    }
-}
-
-impl fmt::Display for Obstacle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |share: f64| (100.0 * share).round();
-        match *self {
-            Obstacle::Sessions { max } => write!(f, "all of {max} places are taken"),
-            Obstacle::Memory { bytes, free, budget } => {
-                write!(f, "a session like this takes {bytes} bytes, and {free} of {budget} are free")
-            }
-            Obstacle::Time { needed, taken, allowed } => write!(
-                f,
-                "a session like this needs {} % of the device's time, and {} of {} % are taken",
-                percent(needed),
-                percent(taken),
-                percent(allowed)
-            ),
-            Obstacle::Order => f.write_str("others wait that came before"),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Refused {
-    /// It would not fit if it were alone.
-    TooLarge { bytes: u64, budget: u64 },
-    /// As many wait as may.
-    QueueFull { waiting: usize, obstacle: Obstacle },
-}
-
-impl Refused {
-    /// A word for programs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Refused::TooLarge { .. } => "too_large",
-            Refused::QueueFull { .. } => "queue_full",
-        }
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refused::TooLarge { bytes, budget } => {
-                write!(f, "a session like this takes {bytes} bytes, and {budget} are there for all")
-            }
-            Refused::QueueFull { waiting, obstacle } => write!(f, "{obstacle}, and {waiting} sessions wait already"),
-        }
-    }
 }
 
 /// One that waits.
