@@ -24,8 +24,8 @@ use crate::ops::{self, Tensor, pixels};
 use crate::prompt;
 use crate::weights::{Checkpoint, LoadError, Weights};
 use crate::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Picture, Refusal, Rollout, Size, Sizes, Timings, World,
-    WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Picture, Refusal, Rollout, RolloutBytes, Size, Sizes, Timings,
+    World, WorldError,
 };
 
 /// A LingBot World model, ready to draw.
@@ -93,15 +93,17 @@ impl World for LingBot {
         &self.card
     }
 
-    fn rollout_bytes(&self, init: &Init) -> u64 {
-        let config = &self.nets.config;
-        let shape = RolloutShape {
-            size: init.size,
-            sink: init.sink,
-            window: init.window,
-            condition_frames: config.policy.choose_condition_frames(init.condition_frames),
-        };
-        rollout_bytes(config, &shape).total()
+    fn rollout_bytes(&self) -> RolloutBytes {
+        let config = self.nets.config.clone();
+        Arc::new(move |init| {
+            let shape = RolloutShape {
+                size: init.size,
+                sink: init.sink,
+                window: init.window,
+                condition_frames: config.policy.choose_condition_frames(init.condition_frames),
+            };
+            rollout_bytes(&config, &shape).total()
+        })
     }
 
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, FRAMES_PER_LATENT, Frames, Init, Keys, Picture, Rollout, Size, Sizes, Timings,
-    World, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, FRAMES_PER_LATENT, Frames, Init, Keys, Picture, Rollout, RolloutBytes, Size,
+    Sizes, Timings, World, WorldError,
 };
 
 /// Latent frames a chunk, as LingBot World.
@@ -61,9 +61,11 @@ impl World for Testcard {
         &self.card
     }
 
-    fn rollout_bytes(&self, init: &Init) -> u64 {
-        let latent_frame = FRAMES_PER_LATENT as u64 * init.size.frame_bytes();
-        latent_frame + gradient_bytes(init.size) as u64 + CAPTION_BYTES as u64 + size_of::<Drawing>() as u64
+    fn rollout_bytes(&self) -> RolloutBytes {
+        Arc::new(|init| {
+            let latent_frame = FRAMES_PER_LATENT as u64 * init.size.frame_bytes();
+            latent_frame + gradient_bytes(init.size) as u64 + CAPTION_BYTES as u64 + size_of::<Drawing>() as u64
+        })
     }
 
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {

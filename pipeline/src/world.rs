@@ -18,12 +18,16 @@ pub trait World {
     /// What this world offers: plain data, so that a request can be checked far from the device.
     fn card(&self) -> &Arc<Card>;
 
-    /// Bytes a rollout opened with these values will hold at most: known before it is opened, so that it can be refused.
-    fn rollout_bytes(&self, init: &Init) -> u64;
+    /// Bytes a rollout opened with these values will hold at most: known before it is opened, so that it can be refused. Apart
+    /// from the world, so that nobody waits for the device to hear it.
+    fn rollout_bytes(&self) -> RolloutBytes;
 
     /// Start a video. Does the work of a session's beginning: encodes the prompt and the first frame.
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError>;
 }
+
+/// What a video that begins like this will hold.
+pub type RolloutBytes = Arc<dyn Fn(&Init) -> u64 + Send + Sync>;
 
 /// One video in the making. Dropping it gives everything back.
 pub trait Rollout {

@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use pipeline::world::{Cancel, Card, ChunkPlan, Frames, Init, Refusal, Rollout, Timings, World, WorldError};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use crate::LoadWorld;
+use crate::admission::SeatId;
+use crate::admission::queue::{Place, Queue};
 use crate::observe::Observer;
 use crate::realtime::conditions::ConditionQueue;
 use crate::realtime::event::Event;
-use crate::scheduler::{Overloaded, Scheduler, SeatId};
+use crate::scheduler::Scheduler;
 
 pub enum Command {
     Open(Box<Open>, oneshot::Sender<Result<(), OpenError>>),
@@ -27,23 +29,21 @@ pub enum Command {
     Close(SeatId),
 }
 
-/// A session that wants to begin.
+/// A session that begins.
 pub struct Open {
-    pub id: SeatId,
+    /// Given back when the rollout is gone.
+    pub(crate) place: Place,
     pub init: Init,
+    pub paced: bool,
     pub conditions: ConditionQueue,
     pub events: mpsc::Receiver<Event>,
     /// Has [`parts_places`].
     pub parts: mpsc::Sender<Result<Part, String>>,
     pub cancel: Cancel,
-    /// Given back when the rollout is gone.
-    pub permit: OwnedSemaphorePermit,
 }
 
 pub enum OpenError {
     Refused(Refusal),
-    /// No memory at the moment: here is everything back.
-    Busy(Box<Open>),
     Failed(String),
 }
 
@@ -91,7 +91,7 @@ const COMMANDS_PER_SESSION: usize = 5;
 impl Engine {
     pub(crate) fn start(
         load: LoadWorld,
-        memory_bytes: u64,
+        queue: Arc<Queue>,
         sessions: usize,
         observer: Arc<Observer>,
     ) -> anyhow::Result<(Engine, EngineThread)> {
@@ -104,8 +104,9 @@ impl Engine {
             let world = load().context("loading the world")?;
             let name = &world.card().name;
             info!(world = %name, seconds = began.elapsed().as_secs_f32(), "ready");
+            queue.loaded(world.rollout_bytes());
             card_said.send_replace(Some(Arc::clone(world.card())));
-            Room { world, scheduler: Scheduler::new(memory_bytes), seats: HashMap::new(), observer }.run(inbox);
+            Room { world, scheduler: Scheduler::default(), seats: HashMap::new(), observer }.run(inbox);
             Ok(())
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(work).context("starting the engine")?;
@@ -143,7 +144,8 @@ struct Seat {
     events: mpsc::Receiver<Event>,
     parts: mpsc::Sender<Result<Part, String>>,
     cancel: Cancel,
-    _permit: OwnedSemaphorePermit,
+    /// Last: what is given back is free by then.
+    place: Place,
 }
 
 impl Room {
@@ -183,32 +185,17 @@ impl Room {
     }
 
     fn open(&mut self, open: Box<Open>) -> Result<(), OpenError> {
-        let bytes = self.world.rollout_bytes(&open.init);
-        let id = open.id;
-        match self.scheduler.open(id, bytes) {
-            Ok(()) => {}
-            Err(Overloaded::NotNow { .. }) => return Err(OpenError::Busy(open)),
-            Err(never) => {
-                let reason = format!("{} with a window of {}: {never}", open.init.size, open.init.window);
-                return Err(OpenError::Refused(Refusal { field: "size", reason }));
-            }
-        }
-        let Open { init, conditions, events, parts, cancel, permit, .. } = *open;
-        match self.world.open(init) {
-            Ok(rollout) => {
-                self.seats.insert(id, Seat { rollout, conditions, events, parts, cancel, _permit: permit });
-                self.observer.rollout_opened(id, bytes);
-                debug!(seat = id, bytes, "opened");
-                Ok(())
-            }
-            Err(error) => {
-                self.scheduler.close(id);
-                Err(match error {
-                    WorldError::Refused(refusal) => OpenError::Refused(refusal),
-                    other => OpenError::Failed(other.to_string()),
-                })
-            }
-        }
+        let Open { place, init, paced, conditions, events, parts, cancel } = *open;
+        let (id, bytes) = (place.id, place.bytes);
+        let rollout = self.world.open(init).map_err(|error| match error {
+            WorldError::Refused(refusal) => OpenError::Refused(refusal),
+            other => OpenError::Failed(other.to_string()),
+        })?;
+        self.scheduler.open(id, paced);
+        self.seats.insert(id, Seat { rollout, conditions, events, parts, cancel, place });
+        self.observer.rollout_opened(id, bytes);
+        debug!(seat = id, bytes, "opened");
+        Ok(())
     }
 
     fn close(&mut self, id: SeatId) {
@@ -253,6 +240,7 @@ impl Room {
                 Err(format!("{counts:?} frames were drawn for {plan:?}"))
             }
             Ok(world) => {
+                seat.place.drew(generate);
                 self.observer.generated(id, &plan, began, sampled, &world);
                 debug!(seat = id, chunk = plan.index, ?event_id, ?input, ?generate, ?world, "chunk");
                 Ok(Part::End { generate, world })

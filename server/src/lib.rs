@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod action_script;
+pub mod admission;
 pub mod animation;
 pub mod config;
 pub mod engine;
@@ -35,6 +36,8 @@ use tracing::{debug, info};
 pub use http::bounded_websocket;
 
 use access::door::Door;
+use admission::Bounds;
+use admission::queue::Queue;
 use engine::Engine;
 use observe::Observer;
 use realtime::resume::Resumable;
@@ -51,7 +54,13 @@ pub struct Limits {
     pub sessions: usize,
     /// For all rollouts together.
     pub memory_bytes: u64,
-    /// How long a session waits for a place before it is told that there is none.
+    /// Share of the device's time that paced sessions may need together.
+    pub load: f64,
+    /// Sessions that wait for a place.
+    pub queue: usize,
+    /// How long one of them waits before it is told that there is none: a client that hears of its position, and one that
+    /// does not know that there is a queue.
+    pub queue_wait: Duration,
     pub busy_wait: Duration,
     /// A client that has not taken a message after this long is dropped.
     pub write_deadline: Duration,
@@ -81,6 +90,9 @@ impl Default for Limits {
         Limits {
             sessions: 4,
             memory_bytes: 8 << 30,
+            load: 0.9,
+            queue: 16,
+            queue_wait: Duration::from_secs(60),
             busy_wait: Duration::from_secs(1),
             write_deadline: Duration::from_secs(10),
             // As the reference has them.
@@ -99,6 +111,12 @@ impl Default for Limits {
             trace_file: None,
             access: access::Policy::default(),
         }
+    }
+}
+
+impl Limits {
+    fn bounds(&self) -> Bounds {
+        Bounds { sessions: self.sessions, memory_bytes: self.memory_bytes, load: self.load, queue: self.queue }
     }
 }
 
@@ -127,7 +145,7 @@ impl Phase {
 struct App {
     engine: Engine,
     limits: Arc<Limits>,
-    seats: Arc<Semaphore>,
+    queue: Arc<Queue>,
     connections: Arc<Semaphore>,
     observer: Arc<Observer>,
     door: Arc<Door>,
@@ -153,14 +171,15 @@ pub async fn serve(
     // Dropped last, and with it ends the file.
     let (trace, _trace_writer) = limits.trace_file.as_deref().map(Trace::create).transpose()?.unzip();
     let observer = Arc::new(Observer::new(trace));
-    let (engine, mut thread) = Engine::start(load, limits.memory_bytes, limits.sessions, Arc::clone(&observer))?;
+    let queue = Queue::new(limits.bounds());
+    let (engine, mut thread) = Engine::start(load, Arc::clone(&queue), limits.sessions, Arc::clone(&observer))?;
     let loaded = engine.card.clone();
     let (say, phase_said) = watch::channel(Phase::Serving);
     let (present, mut all_left) = mpsc::channel(1);
     let drain = limits.drain;
     let app = App {
         engine,
-        seats: Arc::new(Semaphore::new(limits.sessions)),
+        queue,
         connections: Arc::new(Semaphore::new(limits.connections)),
         door: Arc::new(Door::new(limits.access.clone(), limits.connections_per_address, Instant::now())?),
         limits: Arc::new(limits),

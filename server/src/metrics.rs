@@ -16,6 +16,10 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Default)]
 pub struct Metrics {
     pub sessions: Counter,
+    /// From the init to the place.
+    pub queue_wait: Histogram,
+    /// Sessions that got no place, by what kept them from it.
+    pub refused: Tally<&'static str>,
     pub stages: Stages,
     /// From the sampling of the controls to the last byte written.
     pub chunk: Histogram,
@@ -68,9 +72,16 @@ pub struct Levels {
     pub accepting: bool,
     pub connections: usize,
     pub connections_max: usize,
+    /// In the queue.
+    pub waiting: usize,
+    pub queue_max: usize,
+    /// For a place or not.
     pub opening: usize,
     pub running: usize,
     pub sessions_max: usize,
+    /// Shares of the device's time.
+    pub load: f64,
+    pub load_max: f64,
     pub rollout_bytes: u64,
     pub memory_bytes: u64,
     /// `None` where the system does not say.
@@ -106,8 +117,9 @@ impl<K: Ord + Copy> Tally<K> {
     }
 }
 
-/// Upper bounds of the buckets in seconds: from a test card's chunk to one of a 14B model on a slow device.
-const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Upper bounds of the buckets in seconds: from a test card's chunk to one of a 14B model on a slow device, and a wait in the
+/// queue.
+const BOUNDS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 #[derive(Default)]
 pub struct Histogram {
@@ -166,11 +178,24 @@ impl Metrics {
             page.sample(&[("code", code)], count);
         }
 
-        page.gauge("causeway_sessions", "Sessions by state: opening waits for the world, a place or memory.");
-        page.sample(&[("state", "opening")], levels.opening);
+        page.gauge("causeway_sessions", "Sessions by state: waiting for a place, opening, running.");
+        page.sample(&[("state", "waiting")], levels.waiting);
+        page.sample(&[("state", "opening")], levels.opening.saturating_sub(levels.waiting));
         page.sample(&[("state", "running")], levels.running);
         page.gauge("causeway_sessions_max", "Sessions that may run at once.");
         page.sample(&[], levels.sessions_max);
+        page.gauge("causeway_queue_max", "Sessions that may wait for a place.");
+        page.sample(&[], levels.queue_max);
+        page.histogram("causeway_queue_wait_seconds", "Time from the init of a session to its place.");
+        page.buckets(&[], &self.queue_wait);
+        page.counter("causeway_sessions_refused_total", "Sessions that got no place, by what kept them from it.");
+        for (reason, count) in self.refused.all() {
+            page.sample(&[("reason", reason)], count);
+        }
+        page.gauge("causeway_load", "Share of the device's time that paced sessions need, as measured.");
+        page.sample(&[], levels.load);
+        page.gauge("causeway_load_max", "Share of the device's time that paced sessions may need.");
+        page.sample(&[], levels.load_max);
         page.counter("causeway_sessions_started_total", "Sessions that began to run.");
         page.sample(&[], self.sessions.get());
 
@@ -286,14 +311,14 @@ mod tests {
     #[test]
     fn a_bound_belongs_to_its_bucket_and_buckets_add_up() {
         let histogram = Histogram::default();
-        for ms in [1, 2, 10_000, 10_001] {
+        for ms in [1, 2, 60_000, 60_001] {
             histogram.observe(Duration::from_millis(ms));
         }
         let lines = lines(&histogram);
         for line in ["t_bucket{le=\"0.001\"} 1", "t_bucket{le=\"0.0025\"} 2", "t_bucket{le=\"5\"} 2"] {
             assert!(lines.iter().any(|l| l == line), "{line} is not in {lines:?}");
         }
-        let end = ["t_bucket{le=\"10\"} 3", "t_bucket{le=\"+Inf\"} 4", "t_sum 20.004", "t_count 4"];
+        let end = ["t_bucket{le=\"60\"} 3", "t_bucket{le=\"+Inf\"} 4", "t_sum 120.004", "t_count 4"];
         assert_eq!(lines[lines.len() - 4..], end);
     }
 

@@ -12,11 +12,11 @@ use dashmap::DashMap;
 use pipeline::world::{ChunkPlan, Timings};
 use serde_json::{Value, json};
 
+use crate::admission::SeatId;
 use crate::images::Output;
 use crate::metrics::Metrics;
 use crate::realtime::init::Terms;
 use crate::realtime::protocol::{ClientError, Close, Costs, Sums};
-use crate::scheduler::SeatId;
 use crate::trace::{Slice, Trace, Track};
 
 pub(crate) struct Observer {
@@ -52,6 +52,16 @@ impl Observer {
     pub(crate) fn opening(&self) -> Opening<'_> {
         self.opening.fetch_add(1, Ordering::Relaxed);
         Opening(&self.opening)
+    }
+
+    /// A session got its place after so long.
+    pub(crate) fn placed(&self, waited: Duration) {
+        self.metrics.queue_wait.observe(waited);
+    }
+
+    /// A session got no place.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.metrics.refused.add(reason);
     }
 
     pub(crate) fn rollout_opened(&self, seat: SeatId, bytes: u64) {

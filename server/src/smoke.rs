@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use pipeline::testcard::Testcard;
-use pipeline::world::{Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Rollout, Timings, World, WorldError};
+use pipeline::world::{
+    Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Rollout, RolloutBytes, Timings, World, WorldError,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -86,8 +88,8 @@ impl World for Fragile {
         self.0.card()
     }
 
-    fn rollout_bytes(&self, init: &Init) -> u64 {
-        self.0.rollout_bytes(init)
+    fn rollout_bytes(&self) -> RolloutBytes {
+        self.0.rollout_bytes()
     }
 
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {

@@ -89,11 +89,16 @@ async fn server_info(State(app): State<App>) -> Json<Value> {
         "world": card.as_deref().map(choices),
         "sessions": running,
         "sessions_opening": opening,
+        "sessions_waiting": app.queue.length(),
+        "load": app.queue.load(),
         "connections": app.connections_open(),
         "memory_bytes_used": app.observer.rollout_bytes(),
         "limits": {
             "sessions": limits.sessions,
             "memory_bytes": limits.memory_bytes,
+            "load": limits.load,
+            "queue": limits.queue,
+            "queue_wait_ms": limits.queue_wait.as_millis() as u64,
             "busy_wait_ms": limits.busy_wait.as_millis() as u64,
             "write_deadline_ms": limits.write_deadline.as_millis() as u64,
             "idle_timeout_ms": limits.stay.idle.map(|idle| idle.as_millis() as u64),
@@ -109,7 +114,12 @@ async fn server_info(State(app): State<App>) -> Json<Value> {
 }
 
 async fn sessions(State(app): State<App>) -> Json<Value> {
-    Json(json!({ "sessions": app.observer.directory(), "sessions_max": app.limits.sessions }))
+    Json(json!({
+        "sessions": app.observer.directory(),
+        "sessions_max": app.limits.sessions,
+        "waiting": app.queue.directory(),
+        "waiting_max": app.limits.queue,
+    }))
 }
 
 async fn metrics(State(app): State<App>) -> Response {
@@ -121,9 +131,13 @@ async fn metrics(State(app): State<App>) -> Response {
         accepting: app.status() == "ok",
         connections: app.connections_open(),
         connections_max: app.limits.connections,
+        waiting: app.queue.length(),
+        queue_max: app.limits.queue,
         opening,
         running,
         sessions_max: app.limits.sessions,
+        load: app.queue.load(),
+        load_max: app.limits.load,
         rollout_bytes: app.observer.rollout_bytes(),
         memory_bytes: app.limits.memory_bytes,
         resident_bytes: resident_bytes(),

@@ -28,7 +28,7 @@ fn a_session_holds_what_it_was_admitted_with_and_closing_it_gives_that_back() {
     };
     let videos = walk(&world, VIDEOS);
     let each = held() / VIDEOS as u64;
-    let admitted = world.rollout_bytes(&init(&world));
+    let admitted = (world.rollout_bytes())(&init(&world));
     println!("a session was admitted with {admitted} bytes and holds {each}");
     assert!(each.abs_diff(admitted) * 20 <= admitted, "admitted with {admitted} bytes, holds {each}");
 

@@ -207,6 +207,76 @@ async fn the_list_of_sessions_says_how_one_fares() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_queue_is_seen_with_all_that_wait_in_it() -> Result<()> {
+    let limits = Limits { sessions: 1, queue: 2, busy_wait: Duration::ZERO, ..Limits::default() };
+    let (server, mut strings) = Server::limited(Puppet::on_strings(), limits)?;
+    let first = server.session(small()).await?;
+    strings.began().await?;
+    let mut second = server.session(small().queued()).await?;
+    second.standing().await?;
+    let mut refused = server.session(small()).await?;
+    refused.closed_after_error().await?;
+    let mut third = server.session(small().queued()).await?;
+    third.standing().await?;
+    let mut full = server.session(small()).await?;
+    full.closed_after_error().await?;
+    until(
+        &server,
+        &[
+            ("causeway_sessions{state=\"waiting\"}", 2.0),
+            ("causeway_sessions{state=\"opening\"}", 0.0),
+            ("causeway_sessions{state=\"running\"}", 1.0),
+            ("causeway_queue_max", 2.0),
+            ("causeway_queue_wait_seconds_count", 1.0),
+            ("causeway_sessions_refused_total{reason=\"sessions\"}", 1.0),
+            ("causeway_sessions_refused_total{reason=\"queue_full\"}", 1.0),
+            ("causeway_errors_total{code=\"session_busy\"}", 1.0),
+            ("causeway_errors_total{code=\"queue_full\"}", 1.0),
+        ],
+    )
+    .await?;
+    let info = json(&server, "/server_info").await?.1;
+    ensure!(info["sessions_waiting"] == 2 && info["limits"]["queue"] == 2, "{info}");
+    let listed = json(&server, "/v1/realtime_video/sessions").await?.1;
+    let [a, b] = listed["waiting"].as_array().context("a list")?.as_slice() else { anyhow::bail!("not two: {listed}") };
+    ensure!(a["position"] == 1 && b["position"] == 2 && a["reason"] == "sessions", "{listed}");
+    ensure!(listed["waiting_max"] == 2, "{listed}");
+
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    first.close().await?;
+    strings.opened().await?;
+    strings.allow(1);
+    second.chunk().await?;
+    let metrics =
+        until(&server, &[("causeway_sessions{state=\"waiting\"}", 1.0), ("causeway_queue_wait_seconds_count", 2.0)])
+            .await?;
+    ensure!(metrics.get("causeway_queue_wait_seconds_bucket{le=\"0.1\"}")? == 1.0, "the second waited longer");
+    drop((second, third));
+    until(&server, &[("causeway_sessions{state=\"waiting\"}", 0.0), ("causeway_sessions{state=\"running\"}", 0.0)])
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_devices_time_that_paced_sessions_need_is_measured() -> Result<()> {
+    let limits = Limits { load: 0.7, ..Limits::default() };
+    let (server, _strings) = Server::limited(Puppet::taking(Duration::from_millis(50)), limits)?;
+    let mut free = server.session(small()).await?;
+    free.chunk().await?;
+    ensure!(metrics(&server).await?.get("causeway_load")? == 0.0, "a free session needs none of its own");
+    // A chunk every half second.
+    let mut paced = server.session(small().paced(24)).await?;
+    paced.chunk().await?;
+    let metrics = metrics(&server).await?;
+    let load = metrics.get("causeway_load")?;
+    ensure!((0.09..0.5).contains(&load), "{load}");
+    ensure!(metrics.get("causeway_load_max")? == 0.7);
+    paced.close().await?;
+    until(&server, &[("causeway_load", 0.0)]).await?;
+    Ok(())
+}
+
 /// Gone with the test.
 struct TraceFile(PathBuf);
 

@@ -72,6 +72,7 @@ async fn nothing_comes_between_a_header_and_its_payload_under_a_flood_of_bad_eve
                 errors += 1;
             }
             Message::Stats(_) => chunks += 1,
+            Message::Queue(standing) => anyhow::bail!("{standing:?}"),
             Message::Batch(Batch { header, .. }) => {
                 ensure!(header.total_size >= PAYLOAD_OF_ITS_OWN);
                 // 36 in all: more than 64 at once would close the connection. It may close while we still talk.

@@ -130,6 +130,7 @@ async fn a_session_that_sees_everything_sees_only_the_four_types() -> Result<()>
             Message::Stats(_) => "stats",
             Message::Error(_) => "error",
             Message::Session(_) => "session",
+            Message::Queue(_) => "queue",
             Message::Closed(_) => break,
         });
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tests::bystander::Bystander;
 use tests::message::{Close, Message};
 use tests::puppet::Puppet;
-use tests::{Server, small};
+use tests::{Server, small, waiting};
 
 fn one_seat() -> Limits {
     Limits { sessions: 1, ..Limits::default() }
@@ -51,21 +51,19 @@ async fn a_waiting_init_starts_when_the_seat_is_given_back_in_time() -> Result<(
     Ok(())
 }
 
-/// Of two that wait for one seat, one gets it and the other is refused at its own deadline.
+/// The other is refused at its own deadline.
 #[tokio::test]
-async fn of_two_that_wait_one_wins() -> Result<()> {
+async fn of_two_that_wait_the_first_gets_the_seat() -> Result<()> {
     let (server, _strings) = Server::limited(Puppet::default(), one_seat_waiting(Duration::from_secs(2)))?;
     let mut first = server.session(small()).await?;
     first.chunk().await?;
-    let mut waiting = [server.session(small()).await?, server.session(small()).await?];
-    for client in &mut waiting {
-        client.ping().await?;
-    }
+    let mut second = server.session(small().set("prompt", "second")).await?;
+    waiting(&server, 1).await?;
+    let mut third = server.session(small().set("prompt", "third")).await?;
+    third.ping().await?;
     first.close().await?;
-    let [mut a, mut b] = waiting;
-    let (a, b) = tokio::join!(a.next(), b.next());
-    let outcomes = (matches!(a?, Message::Batch(_)), matches!(b?, Message::Batch(_)));
-    ensure!(outcomes.0 != outcomes.1, "got a seat: {outcomes:?}");
+    second.chunk().await?;
+    ensure!(third.closed_after_error().await?.code == 1008);
     Ok(())
 }
 

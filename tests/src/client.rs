@@ -17,6 +17,7 @@
 //!         Message::Batch(batch) => println!("{} pictures, after event {:?}", batch.frames().len(), batch.header.event_id),
 //!         Message::Stats(stats) => println!("chunk {} took {} ms", stats.chunk_index, stats.chunk_total_ms),
 //!         Message::Session(hello) => println!("token {}", hello.resume_token),
+//!         Message::Queue(_) => unreachable!("this one did not ask for it"),
 //!         Message::Error(error) => eprintln!("the server did not do that: {error}"),
 //!         Message::Closed(close) => break println!("{} {}", close.code, close.reason),
 //!     }
@@ -26,7 +27,7 @@
 //! ```
 
 use crate::encoding;
-use crate::message::{Batch, Close, Header, Hello, Message, Refused, Stats};
+use crate::message::{Batch, Close, Header, Hello, Message, Refused, Standing, Stats};
 use crate::order::Order;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -121,16 +122,30 @@ impl Client {
                 self.order.begin_at(hello.next_chunk);
                 Ok(Message::Session(hello))
             }
+            Incoming::Queue(standing) => {
+                ensure!(standing.position > 0 && found.floats == 0, "{standing:?}");
+                Ok(Message::Queue(standing))
+            }
         }
     }
 
-    /// The next chunk, whole. Anything but frames and statistics is an error.
+    /// Where this one stands in the queue, as it is told next.
+    pub async fn standing(&mut self) -> Result<Standing> {
+        match self.next().await? {
+            Message::Queue(standing) => Ok(standing),
+            other => bail!("instead of a position: {other:?}"),
+        }
+    }
+
+    /// The next chunk, whole, after the wait for it. Anything but frames and statistics is an error.
     pub async fn chunk(&mut self) -> Result<Chunk> {
         let mut batches = Vec::new();
         loop {
             match self.next().await? {
                 Message::Batch(batch) => batches.push(batch),
                 Message::Stats(stats) => return Ok(Chunk { batches, stats }),
+                Message::Queue(_) if batches.is_empty() => {}
+                Message::Queue(standing) => bail!("inside a chunk: {standing:?}"),
                 Message::Error(error) => bail!("instead of a chunk: {error}"),
                 Message::Session(hello) => bail!("instead of a chunk: {hello:?}"),
                 Message::Closed(close) => bail!("instead of a chunk: closed, {} {:?}", close.code, close.reason),
@@ -153,7 +168,7 @@ impl Client {
                 match self.next().await? {
                     Message::Error(error) => return Ok(error),
                     Message::Closed(close) => bail!("instead of an error: closed, {} {:?}", close.code, close.reason),
-                    Message::Batch(_) | Message::Stats(_) | Message::Session(_) => {}
+                    Message::Batch(_) | Message::Stats(_) | Message::Session(_) | Message::Queue(_) => {}
                 }
             }
         })
@@ -167,7 +182,7 @@ impl Client {
                 match self.next().await? {
                     Message::Closed(close) => return Ok(close),
                     Message::Error(error) => bail!("instead of a close: {error}"),
-                    Message::Batch(_) | Message::Stats(_) | Message::Session(_) => {}
+                    Message::Batch(_) | Message::Stats(_) | Message::Session(_) | Message::Queue(_) => {}
                 }
             }
         });
@@ -270,6 +285,7 @@ enum Incoming {
     ChunkStats(Stats),
     Error(Refused),
     Session(Hello),
+    Queue(Standing),
 }
 
 #[derive(Deserialize)]

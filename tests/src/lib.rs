@@ -125,6 +125,20 @@ pub fn small() -> Init {
     Init::new("a meadow").size(16, 16)
 }
 
+/// Until so many sessions wait for a place.
+pub async fn waiting(server: &Server, sessions: u64) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let (_, page) = raw::Raw::get(server.address, "/server_info").await?;
+        let page: serde_json::Value = serde_json::from_str(&page)?;
+        if page["sessions_waiting"] == sessions {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{sessions} sessions should wait: {page}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// The next message refuses an init. What follows the reference's words is ours.
 pub async fn refusal(client: &mut Client) -> Result<Refused> {
     match client.next().await? {

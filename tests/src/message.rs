@@ -46,6 +46,10 @@ impl Init {
     pub fn features<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Init {
         self.set("protocol_features", Value::Array(names.into_iter().map(Value::from).collect()))
     }
+    /// Hear the position in the queue, and wait longer in it.
+    pub fn queued(self) -> Init {
+        self.features(["queue"])
+    }
     /// Frames arrive no faster than they are shown.
     pub fn paced(self, fps: u64) -> Init {
         self.set("fps", fps).set("realtime_output_pacing", true)
@@ -147,6 +151,8 @@ pub enum Message {
     Error(Refused),
     /// To who asked for the feature `session`.
     Session(Hello),
+    /// While there is no place: only for those who named it among their `protocol_features`.
+    Queue(Standing),
     Closed(Close),
 }
 
@@ -239,6 +245,16 @@ pub struct Stats {
     pub raw_bytes: u64,
     pub ws_payload_bytes: u64,
     pub content_type: String,
+}
+
+/// Where one stands that waits for a place.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+pub struct Standing {
+    /// 1: the next.
+    pub position: u64,
+    /// Not there while the server knows too little.
+    #[serde(default, deserialize_with = "never_nil")]
+    pub estimated_wait_ms: Option<u64>,
 }
 
 /// The server did not do what was asked. The connection is still good unless a close follows.

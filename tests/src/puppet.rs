@@ -4,7 +4,8 @@
 //! reported), the test does what should happen meanwhile, and lets the chunk end.
 
 use pipeline::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Keys, Rollout, Size, Sizes, Timings, World, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Keys, Rollout, RolloutBytes, Size, Sizes, Timings, World,
+    WorldError,
 };
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex};
@@ -38,6 +39,8 @@ pub struct Puppet {
 pub enum Pace {
     /// After this long.
     Takes(Duration),
+    /// After this long for each pixel of a frame.
+    TakesAPixel(Duration),
     /// When the test says so.
     OnStrings,
     /// Each of its latent frames when the test says so.
@@ -220,8 +223,9 @@ impl World for Stage {
         &self.card
     }
 
-    fn rollout_bytes(&self, init: &Init) -> u64 {
-        init.size.pixels() * self.bytes_per_pixel
+    fn rollout_bytes(&self) -> RolloutBytes {
+        let bytes_per_pixel = self.bytes_per_pixel;
+        Arc::new(move |init| init.size.pixels() * bytes_per_pixel)
     }
 
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {
@@ -260,6 +264,7 @@ impl Rollout for Dance {
             Pace::OnStrings => self.inside.gate.pass(cancel),
             Pace::EachOnStrings => Ok(()),
             Pace::Takes(time) => cancel.sleep_until(started + time),
+            Pace::TakesAPixel(time) => cancel.sleep_until(started + time * self.size.pixels() as u32),
         };
         if let Err(cancelled) = waited {
             self.inside.tell(Seen::Cancelled { rollout: self.rollout });

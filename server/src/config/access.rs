@@ -105,11 +105,12 @@ mod tests {
         let policy = args.access.policy(args.host).expect("local");
         assert_eq!(format!("{:?}", args.limits.limits(policy)), format!("{:?}", crate::Limits::default()));
         let line = "--sessions 1 --memory 2M --busy-wait 0.5 --write-deadline 4 --connections 5 \
-                    --connections-per-address 6 --message-bytes 7K";
+                    --connections-per-address 6 --message-bytes 7K --load 0.5 --queue 0 --queue-wait 8";
         let args = serve(&line.split_whitespace().collect::<Vec<_>>()).expect("all are flags");
         let limits = args.limits.limits(Policy::default());
         assert_eq!((limits.sessions, limits.memory_bytes), (1, 2 << 20));
         assert_eq!((limits.busy_wait.as_millis(), limits.write_deadline.as_millis()), (500, 4000));
+        assert_eq!((limits.load, limits.queue, limits.queue_wait.as_secs()), (0.5, 0, 8));
         assert_eq!((limits.connections, limits.connections_per_address, limits.message_bytes), (5, 6, 7 << 10));
     }
 }

@@ -18,7 +18,16 @@ pub struct LimitArgs {
     /// Memory for all sessions together: 512M, 8G.
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().memory_bytes))]
     pub memory: ByteSize,
-    /// How long a session waits for a place before it is told that there is none.
+    /// Share of the device's time that paced sessions may need together, as measured; those that run free take what is left.
+    #[arg(long, value_name = "SHARE", default_value_t = usual().load, value_parser = share)]
+    pub load: f64,
+    /// Sessions that may wait for a place; 0: none waits.
+    #[arg(long, value_name = "N", default_value_t = usual().queue as u16, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub queue: u16,
+    /// How long one waits that hears its position, before it is told that there is no place.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().queue_wait))]
+    pub queue_wait: Seconds,
+    /// How long one waits that knows of no queue.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().busy_wait))]
     pub busy_wait: Seconds,
     /// How long a client may take to take a message before it is dropped.
@@ -66,6 +75,9 @@ impl LimitArgs {
             trace_file: None,
             sessions: usize::from(self.sessions),
             memory_bytes: self.memory.0,
+            load: self.load,
+            queue: usize::from(self.queue),
+            queue_wait: self.queue_wait.0,
             busy_wait: self.busy_wait.0,
             write_deadline: self.write_deadline.0,
             stay: Stay {
@@ -83,6 +95,12 @@ impl LimitArgs {
             access,
         }
     }
+}
+
+/// More than 1 lets in more than the device can do: for those who would rather be late than wait.
+fn share(text: &str) -> Result<f64, String> {
+    let share: Option<f64> = text.parse().ok();
+    share.filter(|share| (0.01..=100.0).contains(share)).ok_or_else(|| "0.01 to 100".into())
 }
 
 /// Written as a number and a unit: 512M, 8G.
@@ -155,6 +173,14 @@ fn a_second_or_more(text: &str) -> Result<Seconds, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_is_a_positive_number() {
+        assert_eq!((share("0.9"), share("1"), share("2.5")), (Ok(0.9), Ok(1.0), Ok(2.5)));
+        for bad in ["", "0", "-1", "NaN", "inf", "101", "90%"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn memory_is_a_number_with_a_unit() {

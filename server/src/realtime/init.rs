@@ -1,13 +1,15 @@
 //! What a client sends first: `init`. All of it is checked here, against the card of the world, before anything is opened:
 //! the reference finds most mistakes only in the first chunk.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use pipeline::world::{Card, Init, Keys, Picture, Refusal, Size, WINDOW_FRAMES_MAX};
+use pipeline::world::{Card, FRAMES_PER_LATENT, Init, Keys, Picture, Refusal, Size, WINDOW_FRAMES_MAX};
 use rmpv::Value;
 
-use super::lenient::{Fields, refuse};
-use super::{event, lenient};
+use super::event;
+use super::lenient::{Fields, list, refuse, text};
 use crate::images::{Format, Output};
 
 /// Video frames of image condition: each is encoded before the first chunk, while others wait.
@@ -31,13 +33,6 @@ pub struct Opening {
     pub features: Features,
 }
 
-/// What a client knows beyond the reference, by its own word: nothing of it reaches one that did not ask.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Features {
-    /// How to come back after a cut.
-    pub session: bool,
-}
-
 /// How many chunks a session gets, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
@@ -47,6 +42,39 @@ pub struct Terms {
     pub paced: bool,
     /// `None`: until somebody leaves.
     pub max_chunks: Option<u64>,
+}
+
+impl Terms {
+    /// How often a paced session needs a chunk; `None` for a free one.
+    pub fn chunk_period(&self, card: &Card) -> Option<Duration> {
+        let frames = card.chunk * FRAMES_PER_LATENT;
+        self.paced.then(|| Duration::from_secs_f64(frames as f64 / f64::from(self.fps)))
+    }
+}
+
+/// What a client can hear beyond the messages of the reference, as it says in `protocol_features`. Names that we do not know
+/// are for other servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Its position while it waits for a place.
+    pub queue: bool,
+    /// How to come back after a cut.
+    pub session: bool,
+}
+
+impl Features {
+    fn take(fields: &mut Fields) -> Result<Features, Refusal> {
+        let mut features = Features::default();
+        let Some(names) = fields.take("protocol_features") else { return Ok(features) };
+        for name in list("protocol_features", names)? {
+            match text("protocol_features", name)?.as_str() {
+                "queue" => features.queue = true,
+                "session" => features.session = true,
+                _ => {}
+            }
+        }
+        Ok(features)
+    }
 }
 
 impl Opening {
@@ -83,7 +111,7 @@ impl Opening {
             script: script(&mut fields)?,
             output: output(&mut fields, size)?,
             terms,
-            features: features(&mut fields)?,
+            features: Features::take(&mut fields)?,
         };
         if card.needs_first_frame && opening.first_frame.is_none() {
             return Err(refuse("first_frame", format!("is missing: {} starts from a picture", card.name)));
@@ -144,19 +172,6 @@ fn script(fields: &mut Fields) -> Result<Option<Vec<Keys>>, Refusal> {
     let mut inputs = Fields::from_value("condition_inputs", inputs)?;
     let Some(actions) = inputs.take("camera_actions") else { return Ok(None) };
     event::script("camera_actions", actions).map(Some)
-}
-
-/// Names that we do not know are for servers that do.
-fn features(fields: &mut Fields) -> Result<Features, Refusal> {
-    const FIELD: &str = "protocol_features";
-    let mut features = Features::default();
-    let names = fields.take(FIELD).map_or(Ok(Vec::new()), |value| lenient::list(FIELD, value))?;
-    for name in names {
-        if lenient::text(FIELD, name)? == "session" {
-            features.session = true;
-        }
-    }
-    Ok(features)
 }
 
 fn output(fields: &mut Fields, size: Size) -> Result<Output, Refusal> {
@@ -314,10 +329,26 @@ mod tests {
         check(r#""enable_frame_interpolation":1"#, "enable_frame_interpolation", "not offered");
         check(r#""upscaling_model_path":"https://x/y""#, "upscaling_model_path", "not a URL");
         check(r#""guidance_scale":-0.5"#, "guidance_scale", "negative");
+        check(r#""protocol_features":"queue""#, "protocol_features", "must be a list");
+        check(r#""protocol_features":[7]"#, "protocol_features", "must be text");
         check(r#""realtime_output_pacing":"perhaps""#, "realtime_output_pacing", "true or false");
         let long = "p".repeat(1 << 20);
         let init = message(&format!(r#"{{"type":"init","prompt":"{long}"}}"#));
         assert_eq!(Opening::decode(&init, &card()).expect_err("a megabyte of prompt").field, "prompt");
+    }
+
+    #[test]
+    fn what_a_client_can_hear_is_what_it_names_and_other_names_are_ignored() {
+        let queue = |fields: &str| decode(fields).expect(fields).features.queue;
+        assert!(queue(r#""protocol_features":["telepathy","queue"]"#));
+        assert!(!queue("") && !queue(r#""protocol_features":[]"#) && !queue(r#""protocol_features":["Queue"]"#));
+    }
+
+    #[test]
+    fn a_paced_session_needs_a_chunk_as_often_as_one_is_shown() {
+        let period = |fields: &str| decode(fields).expect(fields).terms.chunk_period(&card());
+        assert_eq!(period(r#""fps":24,"realtime_output_pacing":true"#), Some(Duration::from_millis(500)));
+        assert_eq!(period(r#""fps":24"#), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use pipeline::world::{Refusal, Timings};
 use serde::Serialize;
 
 use crate::access::Denied;
+use crate::admission::{Obstacle, Refused, Waiting};
 use crate::images::{Batch, Output};
 
 /// A payload from this size on follows its header as a message of its own, uncopied.
@@ -84,9 +85,20 @@ impl ClientError {
         ClientError { content: content.to_owned(), code, details: Some(Details { field: refusal.field, reason }) }
     }
 
-    pub fn busy() -> ClientError {
-        let content = "another realtime session is already active".to_owned();
-        ClientError { content, code: "session_busy", details: None }
+    /// No place in time, and what kept it from one.
+    pub fn busy(obstacle: &Obstacle) -> ClientError {
+        let because = |field| Some(Details { field, reason: obstacle.to_string() });
+        let (code, details) = match obstacle {
+            Obstacle::Sessions { .. } | Obstacle::Order => ("session_busy", None),
+            Obstacle::Memory { .. } => ("memory_busy", because("size")),
+            Obstacle::Time { .. } => ("device_busy", because("realtime_output_pacing")),
+        };
+        ClientError { content: BUSY.to_owned(), code, details }
+    }
+
+    pub fn queue_full(refused: &Refused) -> ClientError {
+        let reason = refused.to_string();
+        ClientError { content: BUSY.to_owned(), code: "queue_full", details: Some(Details { field: "queue", reason }) }
     }
 
     pub fn denied(denied: Denied) -> ClientError {
@@ -106,6 +118,25 @@ impl ClientError {
 }
 
 const REASON_BYTES_MAX: usize = 4096;
+
+/// Clients look for these words.
+const BUSY: &str = "another realtime session is already active";
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "queue")]
+struct Queue {
+    /// 1: nobody is ahead.
+    position: u32,
+    /// Absent while nothing is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_wait_ms: Option<u32>,
+}
+
+/// For a client that asked to hear it.
+pub fn queue(waiting: &Waiting) -> Bytes {
+    let position = u32::try_from(waiting.position).unwrap_or(u32::MAX);
+    encode(&Queue { position, estimated_wait_ms: waiting.estimate.map(whole_ms) })
+}
 
 /// The messages of one batch of frames, to be sent with nothing between them.
 pub struct Group {

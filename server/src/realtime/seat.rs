@@ -1,18 +1,23 @@
 //! A place in the engine, from the init that asks for it to the chunk that is stopped when nobody wants it any more.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pipeline::world::{Cancel, Refusal};
+use pipeline::world::{Cancel, Card, Refusal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until};
 
 use super::conditions::ConditionQueue;
+use super::connection::Writer;
 use super::delivery::Parts;
 use super::event::Event;
 use super::init::{Features, Opening, Terms};
+use super::protocol::{self, ClientError};
 use super::session::CREDIT;
+use crate::admission::queue::{Place, Standing, Ticket};
+use crate::admission::{Obstacle, Refused};
 use crate::engine::{Command, Engine, Open, OpenError, parts_places};
 use crate::{App, images};
 
@@ -25,12 +30,13 @@ pub(super) fn too_many_events(awaited: &str) -> Refusal {
     Refusal { field: "message", reason }
 }
 
-/// How often a session that found no memory asks again.
-const BUSY_RETRY: Duration = Duration::from_millis(100);
+/// However the queue moves, one that waits hears of it no more often.
+pub const SAID_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) enum OpenFailure {
     Refused(Refusal),
-    Busy,
+    /// There is no place, as this says.
+    Busy(ClientError),
     Failed(String),
 }
 
@@ -62,18 +68,15 @@ impl Seat {
     }
 }
 
-pub(super) async fn open(app: &App, init: Bytes) -> Result<Seat, OpenFailure> {
+/// Wait for a place, and open what an init asks for. `writer` is for a client that asked to hear where it stands.
+pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat, OpenFailure> {
     let stopped = || OpenFailure::Failed("the server is shutting down".into());
     let mut card = app.engine.card.clone();
     let card = card.wait_for(Option::is_some).await.map_err(|_| stopped())?.clone().expect("waited for it");
-    let places = parts_places(&card, CREDIT);
-    let mut opening = off_the_loop(move || Opening::decode(&init, &card)).await?;
+    let checked_against = Arc::clone(&card);
+    let mut opening = off_the_loop(move || Opening::decode(&init, &checked_against)).await?;
 
-    let came = Instant::now();
-    let permit = match timeout(app.limits.busy_wait, app.seats.clone().acquire_owned()).await {
-        Ok(permit) => permit.map_err(|_| stopped())?,
-        Err(_elapsed) => return Err(OpenFailure::Busy),
-    };
+    let place = find_place(app, &opening, &card, &writer).await?;
     // Only now: a small file can hold a large picture, and no more of those are in memory than there are seats.
     let picture = match opening.first_frame.take() {
         None => None,
@@ -82,36 +85,82 @@ pub(super) async fn open(app: &App, init: Bytes) -> Result<Seat, OpenFailure> {
             Some(off_the_loop(decode).await?)
         }
     };
-    let init = opening.init(picture);
-    static NEXT_SEAT: AtomicU64 = AtomicU64::new(0);
-    let id = NEXT_SEAT.fetch_add(1, Ordering::Relaxed);
+    let Opening { terms, output, features, .. } = opening;
+    let (id, cancel) = (place.id, Cancel::default());
     let (events, events_taken) = mpsc::channel(EVENTS_WAITING);
-    let (parts_drawn, parts) = mpsc::channel(places);
-    let cancel = Cancel::default();
-    let mut open = Box::new(Open {
-        id,
-        init,
+    let (parts_drawn, parts) = mpsc::channel(parts_places(&card, CREDIT));
+    let open = Box::new(Open {
+        place,
+        init: opening.init(picture),
+        paced: terms.paced,
         conditions: ConditionQueue::new(opening.script),
         events: events_taken,
         parts: parts_drawn,
         cancel: cancel.clone(),
-        permit,
     });
     // Before the engine is asked: this future may be dropped after the engine's yes and before that is read, and then
     // nothing else would give the place up.
-    let Opening { terms, output, features, .. } = opening;
     let seat = Seat { id, engine: app.engine.clone(), cancel, events, parts: Some(parts), terms, features, output };
-    loop {
-        let (reply, answer) = oneshot::channel();
-        app.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;
-        match answer.await.map_err(|_| stopped())? {
-            Ok(()) => return Ok(seat),
-            Err(OpenError::Refused(refusal)) => return Err(OpenFailure::Refused(refusal)),
-            Err(OpenError::Failed(message)) => return Err(OpenFailure::Failed(message)),
-            Err(OpenError::Busy(_)) if came.elapsed() >= app.limits.busy_wait => return Err(OpenFailure::Busy),
-            Err(OpenError::Busy(back)) => open = back,
+    let (reply, answer) = oneshot::channel();
+    app.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;
+    match answer.await.map_err(|_| stopped())? {
+        Ok(()) => Ok(seat),
+        Err(OpenError::Refused(refusal)) => Err(OpenFailure::Refused(refusal)),
+        Err(OpenError::Failed(message)) => Err(OpenFailure::Failed(message)),
+    }
+}
+
+async fn find_place(app: &App, opening: &Opening, card: &Card, writer: &Writer) -> Result<Place, OpenFailure> {
+    static NEXT_SEAT: AtomicU64 = AtomicU64::new(0);
+    let id = NEXT_SEAT.fetch_add(1, Ordering::Relaxed);
+    let (came, init) = (Instant::now(), opening.init(None));
+    let ticket = app.queue.ask(id, &init, opening.terms.chunk_period(card)).map_err(|refused| {
+        app.observer.refused(refused.name());
+        match refused {
+            Refused::QueueFull { .. } => OpenFailure::Busy(ClientError::queue_full(&refused)),
+            Refused::TooLarge { .. } => {
+                let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
+                OpenFailure::Refused(Refusal { field: "size", reason })
+            }
         }
-        sleep(BUSY_RETRY).await;
+    })?;
+    let (patience, writer) = match opening.features.queue {
+        true => (app.limits.queue_wait, Some(writer)),
+        false => (app.limits.busy_wait, None),
+    };
+    let place = wait(ticket, came + patience, writer).await.map_err(|obstacle| {
+        app.observer.refused(obstacle.name());
+        OpenFailure::Busy(ClientError::busy(&obstacle))
+    })?;
+    app.observer.placed(came.elapsed());
+    Ok(place)
+}
+
+/// Until there is a place; whoever asked for it hears meanwhile how many are ahead.
+async fn wait(mut ticket: Ticket, deadline: Instant, writer: Option<&Writer>) -> Result<Place, Obstacle> {
+    let mut said = None;
+    loop {
+        let standing = *ticket.standing.borrow_and_update();
+        let Standing::Waits(waiting) = standing else { return Ok(ticket.into_place()) };
+        let news = (waiting.position, waiting.estimate);
+        if let Some(writer) = writer
+            && said.replace(news) != Some(news)
+        {
+            // A client that is gone, or does not read, is noticed by those who listen to it.
+            let _ = writer.say(protocol::queue(&waiting)).await;
+        }
+        let (mut placed, mut changed) = (ticket.standing.clone(), ticket.standing.clone());
+        tokio::select! {
+            biased;
+            told = placed.wait_for(|standing| *standing == Standing::Placed) => {
+                told.expect("a ticket is told as long as it is held");
+            }
+            () = sleep_until(deadline.into()) => return Err(waiting.obstacle),
+            () = async {
+                sleep(SAID_EVERY).await;
+                changed.changed().await.expect("a ticket is told as long as it is held");
+            }, if writer.is_some() => {}
+        }
     }
 }
 

@@ -148,7 +148,7 @@ enum Begun {
 /// Open what an init asks for, and listen meanwhile: a client may leave, or steer before the first chunk.
 async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
     let _counted = app.observer.opening();
-    let mut opening = Box::pin(open(app, init));
+    let mut opening = Box::pin(open(app, init, connection.writer()));
     let mut early = Vec::new();
     loop {
         let heard = tokio::select! {
@@ -156,8 +156,8 @@ async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
                 return match opened {
                     Ok(seat) => Begun::Running(seat, early),
                     Err(OpenFailure::Refused(refusal)) => Begun::Refused(refusal),
-                    Err(OpenFailure::Busy) => {
-                        connection.tell(&ClientError::busy());
+                    Err(OpenFailure::Busy(error)) => {
+                        connection.tell(&error);
                         Begun::End(Some(Close::BUSY))
                     }
                     Err(OpenFailure::Failed(message)) => {
