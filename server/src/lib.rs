@@ -3,6 +3,7 @@
 //! [`serve`] is the whole server: it listens at once, says that it is loading until the world is there, and returns when it
 //! is told to stop, when the world cannot be loaded, or when the engine has come to an end it should not have.
 
+mod accept;
 pub mod access;
 pub mod action_script;
 pub mod animation;
@@ -21,16 +22,14 @@ mod smoke;
 mod status;
 pub mod trace;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tracing::{debug, info};
+use tracing::info;
 
 pub use http::bounded_websocket;
 
@@ -53,9 +52,11 @@ pub struct Limits {
     pub busy_wait: Duration,
     /// A client that has not taken a message after this long is dropped.
     pub write_deadline: Duration,
-    /// Sockets, running or not.
+    /// How long a connection may take to send a request's line and headers, and may idle between two requests.
+    pub header_timeout: Duration,
+    /// WebSockets, running or not; a few more connections may be open that are none.
     pub connections: usize,
-    /// Of those, from one address.
+    /// Connections of any kind from one address.
     pub connections_per_address: usize,
     /// The longest message a client may send: a large photograph and a prompt.
     pub message_bytes: usize,
@@ -72,6 +73,7 @@ impl Default for Limits {
             memory_bytes: 8 << 30,
             busy_wait: Duration::from_secs(1),
             write_deadline: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
             connections: 2048,
             connections_per_address: 256,
             message_bytes: 32 << 20,
@@ -127,24 +129,14 @@ pub async fn serve(
         stop: stop.clone(),
         _present: present,
     };
-    // A frame must not wait for the next to fill a packet.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "TCP_NODELAY");
-        }
-    });
-    let mut told = stop;
-    let stopped = async move {
-        let _ = told.wait_for(|&stop| stop).await;
-    };
-    let router = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let mut http = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopped).into_future());
+    let gate = accept::Gate::of(&app);
+    let mut http = tokio::spawn(accept::serve(listener, http::router(app), gate, stop));
 
     let ended_early = tokio::select! {
         () = shutdown => false,
         () = thread.ended() => true,
         served = &mut http => {
-            served.context("the listener's task")?.context("listening")?;
+            served.context("the listener's task")?;
             anyhow::bail!("the listener ended");
         }
     };

@@ -12,6 +12,7 @@ use dashmap::DashMap;
 use pipeline::world::{ChunkPlan, Timings};
 use serde_json::{Value, json};
 
+use crate::access::Denied;
 use crate::images::Output;
 use crate::metrics::Metrics;
 use crate::realtime::init::Terms;
@@ -96,6 +97,15 @@ impl Observer {
 
     pub(crate) fn told(&self, error: &ClientError) {
         self.metrics.errors.add(error.code);
+    }
+
+    pub(crate) fn denied(&self, denied: Denied) {
+        self.metrics.denied.add(denied.reason());
+    }
+
+    /// A connection has not asked for anything in time.
+    pub(crate) fn header_deadline_passed(&self) {
+        self.metrics.drops.header_deadline.add(1);
     }
 
     pub(crate) fn write_deadline_passed(&self) {

@@ -1,5 +1,6 @@
 //! Who may enter, seen from the street: keys, tokens, pages from elsewhere, and those who try too often.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use server::Limits;
 use server::access::keys::{KeyLimits, Keys, new_key};
-use server::access::{Entry, Policy};
+use server::access::{Entry, Policy, REASONS};
 use tests::client::Client;
+use tests::exposition::Exposition;
 use tests::message::{Close, Message};
 use tests::puppet::Puppet;
 use tests::raw::Raw;
@@ -358,6 +360,62 @@ async fn whoever_shows_ten_wrong_keys_is_told_when_to_try_again() -> Result<()> 
         code == "too_many_requests" && close.code == 1008 && close.reason == "too many requests",
         "{code} {close:?}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_no_is_counted_by_its_reason_and_the_page_has_a_line_for_each() -> Result<()> {
+    let scene = Keyed::with(KeyLimits { sessions: 1, ..KeyLimits::default() }, Policy::default())?;
+    let counts = async || {
+        let page = scene.ask("GET /metrics", &bearer(&scene.key), "").await?;
+        ensure!(page.status == 200, "{}", page.head);
+        let page = Exposition::parse(&page.body)?;
+        let count = |reason: &&str| page.get(&format!("causeway_denied_total{{reason=\"{reason}\"}}"));
+        REASONS.iter().map(|reason| Ok((*reason, count(reason)?))).collect::<Result<BTreeMap<_, _>>>()
+    };
+    ensure!(counts().await?.values().all(|&count| count == 0.0));
+
+    scene.ask("GET /server_info", "", "").await?;
+    scene.ask("GET /server_info?key=wrong", "", "").await?;
+    let evil = format!("{UPGRADE}{}Origin: https://evil.example\r\n", bearer(&scene.key));
+    scene.ask(&format!("GET {SOCKET}"), &evil, "").await?;
+    let minted: Value = serde_json::from_str(&scene.token(&scene.key, Value::Null).await?.body)?;
+    scene.token(minted["token"].as_str().context("a token")?, Value::Null).await?;
+    let mut first = scene.connect(&scene.key).await?;
+    first.send(small()).await?;
+    first.chunk().await?;
+    let mut second = scene.connect(&scene.key).await?;
+    second.send(small()).await?;
+    turned_away(&mut second).await?;
+    let mut silent = scene.server.session(small()).await?;
+    turned_away(&mut silent).await?;
+
+    let expected = [("no_key", 2.0), ("wrong_key", 1.0), ("origin", 1.0), ("not_a_key", 1.0), ("sessions", 1.0)];
+    for (reason, count) in counts().await? {
+        let expected = expected.iter().find(|(name, _)| *name == reason).map_or(0.0, |(_, count)| *count);
+        ensure!(count == expected, "{reason}: {count}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn guessing_that_is_throttled_is_counted_as_that() -> Result<()> {
+    let (server, _strings) = Server::with(Puppet::default())?;
+    ask(server.address, "evil.example", "GET /", "", "").await?;
+    let page = ask(server.address, "localhost", "GET /metrics", "", "").await?;
+    ensure!(Exposition::parse(&page.body)?.get("causeway_denied_total{reason=\"host\"}")? == 1.0);
+
+    // Of two clients of a proxy one guesses, and the other can still look.
+    let policy = Policy { proxies: vec!["127.0.0.1".parse()?], ..Policy::default() };
+    let scene = Keyed::with(KeyLimits { requests_a_minute: 2, ..KeyLimits::default() }, policy)?;
+    for _ in 0..13 {
+        let headers = format!("{}X-Forwarded-For: 198.51.100.1\r\n", bearer("wrong"));
+        scene.ask("GET /server_info", &headers, "").await?;
+    }
+    let page = scene.ask("GET /metrics", &bearer(&scene.key), "").await?;
+    let page = Exposition::parse(&page.body)?;
+    ensure!(page.get("causeway_denied_total{reason=\"wrong_key\"}")? == 10.0);
+    ensure!(page.get("causeway_denied_total{reason=\"wrong_too_often\"}")? == 3.0);
     Ok(())
 }
 

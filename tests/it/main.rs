@@ -2,6 +2,7 @@
 //!
 //! A test of the wire is named after the sentence it proves; its number in the conformance list stands in its comment.
 
+mod accept;
 mod access;
 mod browser;
 mod faults;

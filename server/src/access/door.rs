@@ -98,6 +98,11 @@ impl Door {
         address::of_client(peer, forwarded, &self.policy.proxies)
     }
 
+    /// Of a proxy that is believed when it says for whom it asks.
+    pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.policy.proxies.contains(&peer.to_canonical())
+    }
+
     fn is_local(&self) -> bool {
         matches!(self.policy.entry, Entry::Local)
     }

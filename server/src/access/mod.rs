@@ -84,6 +84,8 @@ pub enum Denied {
     WrongTooOften(Duration),
     #[error("too many requests with this key: try again in {} s", whole_seconds(*.0))]
     TooOften(Duration),
+    #[error("too many connections")]
+    Full,
     #[error("too many connections from this address")]
     TooManyConnections,
     #[error("{0} sessions run with this already, and no more are allowed")]
@@ -97,7 +99,7 @@ impl Denied {
             Denied::NoKey | Denied::WrongKey | Denied::Expired => "unauthorized",
             Denied::NotAKey | Denied::Origin | Denied::Host => "forbidden",
             Denied::WrongTooOften(_) | Denied::TooOften(_) => "too_many_requests",
-            Denied::TooManyConnections => "too_many_connections",
+            Denied::Full | Denied::TooManyConnections => "too_many_connections",
             Denied::TooManySessions(_) => "too_many_sessions",
         }
     }
@@ -108,8 +110,25 @@ impl Denied {
             Denied::NoKey | Denied::WrongKey | Denied::Expired => "unauthorized",
             Denied::NotAKey | Denied::Origin | Denied::Host => "forbidden",
             Denied::WrongTooOften(_) | Denied::TooOften(_) => "too many requests",
-            Denied::TooManyConnections => "too many connections",
+            Denied::Full | Denied::TooManyConnections => "too many connections",
             Denied::TooManySessions(_) => "too many sessions",
+        }
+    }
+
+    /// For `/metrics`: one of [`REASONS`].
+    pub fn reason(self) -> &'static str {
+        match self {
+            Denied::NoKey => "no_key",
+            Denied::WrongKey => "wrong_key",
+            Denied::Expired => "expired",
+            Denied::NotAKey => "not_a_key",
+            Denied::Origin => "origin",
+            Denied::Host => "host",
+            Denied::WrongTooOften(_) => "wrong_too_often",
+            Denied::TooOften(_) => "too_often",
+            Denied::Full => "full",
+            Denied::TooManyConnections => "connections",
+            Denied::TooManySessions(_) => "sessions",
         }
     }
 
@@ -121,6 +140,21 @@ impl Denied {
         }
     }
 }
+
+/// All there are, so that a counter is there before it counts.
+pub const REASONS: [&str; 11] = [
+    "no_key",
+    "wrong_key",
+    "expired",
+    "not_a_key",
+    "origin",
+    "host",
+    "wrong_too_often",
+    "too_often",
+    "full",
+    "connections",
+    "sessions",
+];
 
 /// Rounded up: whoever waits that long has waited long enough.
 fn whole_seconds(wait: Duration) -> u64 {
@@ -155,6 +189,25 @@ mod tests {
             assert!(matches!(choose(host, None, true), Ok(Entry::Everybody)), "{host}");
             assert!(matches!(choose(host, keys(), false), Ok(Entry::Keys(_))), "{host}");
         }
+    }
+
+    #[test]
+    fn every_no_has_its_counter() {
+        let wait = Duration::from_secs(1);
+        let all = [
+            Denied::NoKey,
+            Denied::WrongKey,
+            Denied::Expired,
+            Denied::NotAKey,
+            Denied::Origin,
+            Denied::Host,
+            Denied::WrongTooOften(wait),
+            Denied::TooOften(wait),
+            Denied::Full,
+            Denied::TooManyConnections,
+            Denied::TooManySessions(1),
+        ];
+        assert_eq!(all.map(Denied::reason), REASONS);
     }
 
     #[test]

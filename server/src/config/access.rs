@@ -104,12 +104,13 @@ mod tests {
         let args = serve(&[]).expect("nothing is needed");
         let policy = args.access.policy(args.host).expect("local");
         assert_eq!(format!("{:?}", args.limits.limits(policy)), format!("{:?}", crate::Limits::default()));
-        let line = "--sessions 1 --memory 2M --busy-wait 0.5 --write-deadline 4 --connections 5 \
+        let line = "--sessions 1 --memory 2M --busy-wait 0.5 --write-deadline 4 --header-timeout 3 --connections 5 \
                     --connections-per-address 6 --message-bytes 7K";
         let args = serve(&line.split_whitespace().collect::<Vec<_>>()).expect("all are flags");
         let limits = args.limits.limits(Policy::default());
         assert_eq!((limits.sessions, limits.memory_bytes), (1, 2 << 20));
         assert_eq!((limits.busy_wait.as_millis(), limits.write_deadline.as_millis()), (500, 4000));
+        assert_eq!(limits.header_timeout, std::time::Duration::from_secs(3));
         assert_eq!((limits.connections, limits.connections_per_address, limits.message_bytes), (5, 6, 7 << 10));
     }
 }

@@ -23,10 +23,13 @@ pub struct LimitArgs {
     /// How long a client may take to take a message before it is dropped.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().write_deadline))]
     pub write_deadline: Seconds,
-    /// Sockets, with a session or without.
+    /// How long a connection may take to send a request's line and headers, and may idle between two requests.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().header_timeout), value_parser = more_than_none)]
+    pub header_timeout: Seconds,
+    /// WebSockets, with a session or without; 64 more connections may be open that are none.
     #[arg(long, value_name = "N", default_value_t = usual().connections as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
-    /// Of those, from one address, or from one /64 network of version 6.
+    /// Connections of any kind from one address, or from one /64 network of version 6.
     #[arg(long, value_name = "N", default_value_t = usual().connections_per_address as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_per_address: u32,
     /// The longest message a client may send.
@@ -46,6 +49,7 @@ impl LimitArgs {
             memory_bytes: self.memory.0,
             busy_wait: self.busy_wait.0,
             write_deadline: self.write_deadline.0,
+            header_timeout: self.header_timeout.0,
             connections: self.connections as usize,
             connections_per_address: self.connections_per_address as usize,
             message_bytes: usize::try_from(self.message_bytes.0).unwrap_or(usize::MAX),
@@ -109,6 +113,13 @@ impl FromStr for Seconds {
     }
 }
 
+/// Of a deadline that nobody could keep if it were zero.
+fn more_than_none(text: &str) -> Result<Seconds, String> {
+    text.parse().and_then(|seconds: Seconds| {
+        if seconds.0.is_zero() { Err("more than 0, at most 86400 seconds".into()) } else { Ok(seconds) }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +149,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(Seconds(Duration::from_millis(millis))), "{text}");
         }
         assert_eq!(Seconds(Duration::from_secs(10)).to_string(), "10");
+        assert!(more_than_none("0").is_err() && more_than_none("0.5").is_ok());
         for bad in ["", "-1", "inf", "NaN", "86401", "1s"] {
             assert!(bad.parse::<Seconds>().is_err(), "{bad}");
         }
