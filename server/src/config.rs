@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::world::{Keys, Size};
 
-use self::access::AccessArgs;
+pub use self::access::AccessArgs;
 use self::limits::LimitArgs;
 use crate::action_script;
 

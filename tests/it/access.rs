@@ -1,103 +1,24 @@
 //! Who may enter, seen from the street: keys, tokens, pages from elsewhere, and those who try too often.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use server::Limits;
 use server::access::keys::{KeyLimits, Keys, new_key};
-use server::access::{Entry, Policy, REASONS};
-use tests::client::Client;
+use server::access::{Policy, REASONS};
 use tests::exposition::Exposition;
+use tests::keyed::{Keyed, ask, bearer, turned_away};
 use tests::message::{Close, Message};
 use tests::puppet::Puppet;
 use tests::raw::Raw;
 use tests::{Server, small};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 const SOCKET: &str = "/v1/realtime_video";
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
-/// A server that asks for a key, and the one that it knows.
-struct Keyed {
-    server: Server,
-    key: String,
-}
-
-impl Keyed {
-    fn new() -> Result<Keyed> {
-        Keyed::with(KeyLimits::default(), Policy::default())
-    }
-
-    fn with(limits: KeyLimits, policy: Policy) -> Result<Keyed> {
-        let (key, line) = new_key("alice")?;
-        let access = Policy { entry: Entry::Keys(Keys::parse(&line, limits)?), ..policy };
-        let (server, _strings) = Server::limited(Puppet::default(), Limits { access, ..Limits::default() })?;
-        Ok(Keyed { server, key })
-    }
-
-    /// With `shown` in the URL.
-    async fn connect(&self, shown: &str) -> Result<Client> {
-        Client::connect(&format!("{}?key={shown}", self.server.url())).await
-    }
-
-    async fn ask(&self, request: &str, headers: &str, body: &str) -> Result<Answer> {
-        ask(self.server.address, &self.server.address.to_string(), request, headers, body).await
-    }
-
-    /// `POST /v1/tokens` with `shown`.
-    async fn token(&self, shown: &str, wish: Value) -> Result<Answer> {
-        let wish = if wish.is_null() { String::new() } else { wish.to_string() };
-        self.ask("POST /v1/tokens", &bearer(shown), &wish).await
-    }
-}
-
-fn bearer(shown: &str) -> String {
-    format!("Authorization: Bearer {shown}\r\n")
-}
-
-struct Answer {
-    status: u16,
-    /// In lower case.
-    head: String,
-    body: String,
-}
-
-/// One request, every line of it ours; of an upgrade only the head is read.
-async fn ask(address: SocketAddr, host: &str, request: &str, headers: &str, body: &str) -> Result<Answer> {
-    let mut stream = TcpStream::connect(address).await?;
-    let close = if headers.contains("Upgrade") { "" } else { "Connection: close\r\n" };
-    let length = body.len();
-    let text = format!("{request} HTTP/1.1\r\nHost: {host}\r\n{close}{headers}Content-Length: {length}\r\n\r\n{body}");
-    stream.write_all(text.as_bytes()).await?;
-    let mut head = Vec::new();
-    let answer = async {
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await?);
-        }
-        let mut body = String::new();
-        if !head.starts_with(b"HTTP/1.1 101") && !close.is_empty() {
-            stream.read_to_string(&mut body).await?;
-        }
-        anyhow::Ok(body)
-    };
-    let body = tokio::time::timeout(Duration::from_secs(20), answer).await.context("no answer")??;
-    let head = String::from_utf8(head)?.to_ascii_lowercase();
-    let status = head.split(' ').nth(1).context("a status")?.parse()?;
-    Ok(Answer { status, head, body })
-}
-
-/// The next message says why, and after it comes the close.
-async fn turned_away(client: &mut Client) -> Result<(String, Close)> {
-    let Message::Error(error) = client.next().await? else { anyhow::bail!("not an error") };
-    let Message::Closed(close) = client.next().await? else { anyhow::bail!("not closed") };
-    Ok((error.code.context("a code")?, close))
-}
 
 fn unauthorized() -> (String, Close) {
     ("unauthorized".into(), Close { code: 1008, reason: "unauthorized".into() })
@@ -244,6 +165,52 @@ async fn a_wish_for_a_token_that_is_not_allowed_is_refused_with_what_is() -> Res
     ensure!(scene.token(&scene.key, json!({ "fill": "x".repeat(5000) })).await?.status == 413);
     ensure!(scene.token("wrong", Value::Null).await?.status == 401);
     ensure!(scene.ask("POST /v1/tokens", "", "").await?.status == 401);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_taken_out_of_use_opens_nothing_more_and_what_runs_goes_on() -> Result<()> {
+    let scene = Keyed::new()?;
+    let minted: Value = serde_json::from_str(&scene.token(&scene.key, Value::Null).await?.body)?;
+    let token = minted["token"].as_str().context("a token")?;
+    let mut runs = scene.connect(token).await?;
+    runs.send(small()).await?;
+    runs.chunk().await?;
+    let mut waits = scene.connect(&scene.key).await?;
+    waits.ping().await?;
+
+    let (bob, line) = new_key("bob")?;
+    scene.ring.replace(Keys::parse(&line, KeyLimits::default())?);
+    waits.send(small()).await?;
+    ensure!(turned_away(&mut waits).await? == unauthorized());
+    let answer = scene.ask("GET /server_info", &bearer(token), "").await?;
+    ensure!(answer.status == 401 && answer.body.contains("out of use"), "{}", answer.body);
+    ensure!(scene.ask("GET /server_info", &bearer(&scene.key), "").await?.status == 401);
+    ensure!(scene.ask("GET /server_info", &bearer(&bob), "").await?.status == 200);
+    for _ in 0..3 {
+        runs.chunk().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_goes_on_when_its_token_expires_and_the_next_needs_another() -> Result<()> {
+    let scene = Keyed::new()?;
+    let minted = scene.token(&scene.key, json!({ "expires_in": 1, "sessions": 2 })).await?.body;
+    let minted: Value = serde_json::from_str(&minted)?;
+    let token = minted["token"].as_str().context("a token")?;
+    let made = tokio::time::Instant::now();
+    let mut runs = scene.connect(token).await?;
+    runs.send(small()).await?;
+    runs.chunk().await?;
+    let mut waits = scene.connect(token).await?;
+    waits.ping().await?;
+    tokio::time::sleep_until(made + Duration::from_millis(1100)).await;
+    waits.send(small()).await?;
+    ensure!(turned_away(&mut waits).await? == unauthorized());
+    for _ in 0..3 {
+        runs.chunk().await?;
+    }
     Ok(())
 }
 

@@ -24,7 +24,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 impl Denied {
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Denied::NoKey | Denied::WrongKey | Denied::Expired => StatusCode::UNAUTHORIZED,
+            Denied::NoKey | Denied::WrongKey | Denied::Expired | Denied::KeyRemoved => StatusCode::UNAUTHORIZED,
             Denied::NotAKey | Denied::Origin | Denied::Host => StatusCode::FORBIDDEN,
             Denied::Full => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::TOO_MANY_REQUESTS,
@@ -141,7 +141,7 @@ impl Visitor {
             None => self.door.enter(self.address, api_key.as_deref(), Instant::now()),
         };
         let begun = pass.and_then(|pass| {
-            let lease = self.door.begin_session(&pass);
+            let lease = self.door.begin_session(&pass, Instant::now());
             self.pass = Some(pass);
             lease
         });

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::bail;
 use tracing_subscriber::EnvFilter;
 
-use keys::Keys;
+use keys::{KeyRing, Keys};
 use origin::Allowed;
 
 /// What the operator decided.
@@ -38,7 +38,7 @@ pub enum Entry {
     Local,
     /// Everybody who can reach it.
     Everybody,
-    Keys(Keys),
+    Keys(KeyRing),
 }
 
 impl Default for Policy {
@@ -54,7 +54,7 @@ impl Entry {
     /// For a server that listens on `host`.
     pub fn choose(host: IpAddr, keys: Option<Keys>, insecure: bool) -> anyhow::Result<Entry> {
         match keys {
-            Some(keys) => Ok(Entry::Keys(keys)),
+            Some(keys) => Ok(Entry::Keys(keys.into())),
             None if host.to_canonical().is_loopback() => Ok(Entry::Local),
             None if insecure => Ok(Entry::Everybody),
             None => bail!(
@@ -74,6 +74,8 @@ pub enum Denied {
     WrongKey,
     #[error("this token has expired: make a new one")]
     Expired,
+    #[error("this key, or the one this token was made with, has been taken out of use")]
+    KeyRemoved,
     #[error("tokens are made with a key, not with a token")]
     NotAKey,
     #[error("pages of this origin may not use this server: its operator can allow it with --origin")]
@@ -96,7 +98,7 @@ impl Denied {
     /// For programs.
     pub fn code(self) -> &'static str {
         match self {
-            Denied::NoKey | Denied::WrongKey | Denied::Expired => "unauthorized",
+            Denied::NoKey | Denied::WrongKey | Denied::Expired | Denied::KeyRemoved => "unauthorized",
             Denied::NotAKey | Denied::Origin | Denied::Host => "forbidden",
             Denied::WrongTooOften(_) | Denied::TooOften(_) => "too_many_requests",
             Denied::Full | Denied::TooManyConnections => "too_many_connections",
@@ -107,7 +109,7 @@ impl Denied {
     /// For people who see only how a socket was closed.
     pub fn close_reason(self) -> &'static str {
         match self {
-            Denied::NoKey | Denied::WrongKey | Denied::Expired => "unauthorized",
+            Denied::NoKey | Denied::WrongKey | Denied::Expired | Denied::KeyRemoved => "unauthorized",
             Denied::NotAKey | Denied::Origin | Denied::Host => "forbidden",
             Denied::WrongTooOften(_) | Denied::TooOften(_) => "too many requests",
             Denied::Full | Denied::TooManyConnections => "too many connections",
@@ -121,6 +123,7 @@ impl Denied {
             Denied::NoKey => "no_key",
             Denied::WrongKey => "wrong_key",
             Denied::Expired => "expired",
+            Denied::KeyRemoved => "key_removed",
             Denied::NotAKey => "not_a_key",
             Denied::Origin => "origin",
             Denied::Host => "host",
@@ -142,10 +145,11 @@ impl Denied {
 }
 
 /// All there are, so that a counter is there before it counts.
-pub const REASONS: [&str; 11] = [
+pub const REASONS: [&str; 12] = [
     "no_key",
     "wrong_key",
     "expired",
+    "key_removed",
     "not_a_key",
     "origin",
     "host",
@@ -198,6 +202,7 @@ mod tests {
             Denied::NoKey,
             Denied::WrongKey,
             Denied::Expired,
+            Denied::KeyRemoved,
             Denied::NotAKey,
             Denied::Origin,
             Denied::Host,

@@ -13,7 +13,8 @@ use crate::access::{Entry, Policy};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Who may enter")]
 pub struct AccessArgs {
-    /// Ask for a key: a file with a line for each that is good. `causeway key NAME` makes one and its line.
+    /// Ask for a key: a file with a line for each that is good, read again at SIGHUP. `causeway key NAME` makes one and its
+    /// line.
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub keys: Option<PathBuf>,
     /// Ask for no key though --host lets others reach the server.
@@ -34,16 +35,18 @@ pub struct AccessArgs {
 }
 
 impl AccessArgs {
+    /// What the key file says now; `None` where there is none.
+    pub fn read_keys(&self) -> anyhow::Result<Option<Keys>> {
+        let Some(path) = &self.keys else { return Ok(None) };
+        let limits = KeyLimits { sessions: self.key_sessions as usize, requests_a_minute: self.key_requests };
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        Keys::parse(&text, limits).with_context(|| path.display().to_string()).map(Some)
+    }
+
     /// For a server that listens on `host`. Reads the key file.
     pub fn policy(&self, host: IpAddr) -> anyhow::Result<Policy> {
-        let limits = KeyLimits { sessions: self.key_sessions as usize, requests_a_minute: self.key_requests };
-        let read = |path: &PathBuf| {
-            let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-            Keys::parse(&text, limits).with_context(|| path.display().to_string())
-        };
-        let keys = self.keys.as_ref().map(read).transpose()?;
         Ok(Policy {
-            entry: Entry::choose(host, keys, self.insecure)?,
+            entry: Entry::choose(host, self.read_keys()?, self.insecure)?,
             origins: self.origins.clone(),
             proxies: self.proxies.iter().map(IpAddr::to_canonical).collect(),
             ..Policy::default()
