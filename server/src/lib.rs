@@ -9,6 +9,7 @@ pub mod action_script;
 pub mod animation;
 pub mod config;
 pub mod engine;
+pub mod fetch;
 mod http;
 pub mod images;
 pub mod metrics;
@@ -35,6 +36,7 @@ pub use http::bounded_websocket;
 
 use access::door::Door;
 use engine::Engine;
+use fetch::Fetcher;
 use observe::Observer;
 use trace::Trace;
 
@@ -64,6 +66,8 @@ pub struct Limits {
     pub trace_file: Option<PathBuf>,
     /// Who may enter.
     pub access: access::Policy,
+    /// Where first frames may be fetched from.
+    pub fetch: fetch::rules::Rules,
 }
 
 impl Default for Limits {
@@ -79,6 +83,7 @@ impl Default for Limits {
             message_bytes: 32 << 20,
             trace_file: None,
             access: access::Policy::default(),
+            fetch: fetch::rules::Rules::default(),
         }
     }
 }
@@ -95,6 +100,7 @@ struct App {
     connections: Arc<Semaphore>,
     observer: Arc<Observer>,
     door: Arc<Door>,
+    fetcher: Arc<Fetcher>,
     stop: watch::Receiver<bool>,
     /// Held by every connection: when the last is dropped, all have said goodbye.
     _present: mpsc::Sender<()>,
@@ -124,6 +130,7 @@ pub async fn serve(
         seats: Arc::new(Semaphore::new(limits.sessions)),
         connections: Arc::new(Semaphore::new(limits.connections)),
         door: Arc::new(Door::new(limits.access.clone(), limits.connections_per_address, Instant::now())?),
+        fetcher: Arc::new(Fetcher::new(limits.fetch.clone(), limits.message_bytes)?),
         limits: Arc::new(limits),
         observer,
         stop: stop.clone(),

@@ -6,6 +6,7 @@ mod accept;
 mod access;
 mod browser;
 mod faults;
+mod fetch;
 mod golden;
 mod lifecycle;
 mod memory;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::fetch::rules::{AllowedHost, Rules};
 use crate::{Limits, access};
 
 #[derive(Debug, Args)]
@@ -35,6 +36,10 @@ pub struct LimitArgs {
     /// The longest message a client may send.
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().message_bytes as u64))]
     pub message_bytes: ByteSize,
+    /// Fetch a first frame that is given as a URL if it is on this host, or HOST:PORT. Several with commas, or again. Only at
+    /// public addresses.
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub fetch_allow: Vec<AllowedHost>,
 }
 
 fn usual() -> Limits {
@@ -54,6 +59,7 @@ impl LimitArgs {
             connections_per_address: self.connections_per_address as usize,
             message_bytes: usize::try_from(self.message_bytes.0).unwrap_or(usize::MAX),
             access,
+            fetch: Rules { hosts: self.fetch_allow.clone(), ..Rules::default() },
         }
     }
 }

@@ -62,6 +62,8 @@ pub(super) async fn open(app: &App, init: Bytes) -> Result<Seat, OpenFailure> {
     let card = card.wait_for(Option::is_some).await.map_err(|_| stopped())?.clone().expect("waited for it");
     let places = parts_places(&card, CREDIT);
     let mut opening = off_the_loop(move || Opening::decode(&init, &card)).await?;
+    // Before there is a seat: another's slow server must not hold one.
+    let file = app.fetcher.bring(opening.first_frame.take()).await.map_err(OpenFailure::Refused)?;
 
     let came = Instant::now();
     let permit = match timeout(app.limits.busy_wait, app.seats.clone().acquire_owned()).await {
@@ -69,7 +71,7 @@ pub(super) async fn open(app: &App, init: Bytes) -> Result<Seat, OpenFailure> {
         Err(_elapsed) => return Err(OpenFailure::Busy),
     };
     // Only now: a small file can hold a large picture, and no more of those are in memory than there are seats.
-    let picture = match opening.first_frame.take() {
+    let picture = match file {
         None => None,
         Some(file) => {
             let decode = move || images::decode(&file).map_err(|reason| Refusal { field: "first_frame", reason });
