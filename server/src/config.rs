@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::world::{Keys, Size};
 
-use self::access::AccessArgs;
+pub use self::access::AccessArgs;
 use self::limits::LimitArgs;
 use crate::action_script;
 
@@ -25,7 +25,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the page and the realtime WebSocket.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Make a key: prints it, once, and the line for the file that --keys names.
     Key {
         /// Whose it is: letters, digits, - and _.

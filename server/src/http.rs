@@ -3,6 +3,7 @@
 //! The page is embedded; a dev build reads it from disk at every request, so a reload shows an edit.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
@@ -11,11 +12,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use rust_embed::RustEmbed;
 use serde_json::json;
 use tracing::Instrument;
 
+use crate::accept::Place;
+use crate::access::Denied;
 use crate::access::http::Visitor;
 use crate::realtime::socket::serve_client;
 use crate::status::{self, choices, loading};
@@ -54,6 +57,7 @@ const TOKEN_WISH_BYTES_MAX: usize = 4096;
 async fn upgrade(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(place): Extension<Arc<Place>>,
     uri: Uri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -63,7 +67,7 @@ async fn upgrade(
         // As the reference: to everything but a WebSocket, this is not here.
         Err(_) => return not_found("this is a WebSocket: connect with ws://"),
     };
-    let visitor = match Visitor::at_the_door(&app.door, peer, &headers, &uri) {
+    let visitor = match Visitor::at_the_door(&app, peer, place, &headers, &uri) {
         Ok(visitor) => visitor,
         Err(denied) => return denied.into_response(),
     };
@@ -71,14 +75,15 @@ async fn upgrade(
     let Some(present) = app.present.upgrade().filter(|_| serving) else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is draining: it takes no new sessions").into_response();
     };
-    let Ok(place) = app.connections.clone().try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "too many connections").into_response();
+    let Ok(socket_place) = app.connections.clone().try_acquire_owned() else {
+        app.observer.denied(Denied::Full);
+        return Denied::Full.into_response();
     };
     bounded_websocket(upgrade, app.limits.message_bytes).on_upgrade(move |socket| {
         let span = tracing::info_span!("session", id = tracing::field::Empty);
         async move {
             serve_client(socket, app, visitor).await;
-            drop((place, present));
+            drop((socket_place, present));
         }
         .instrument(span)
     })

@@ -3,12 +3,14 @@
 //! [`serve`] is the whole server: it listens at once, says that it is loading until the world is there, and returns when it
 //! is told to stop, when the world cannot be loaded, or when the engine has come to an end it should not have.
 
+mod accept;
 pub mod access;
 pub mod action_script;
 pub mod admission;
 pub mod animation;
 pub mod config;
 pub mod engine;
+pub mod fetch;
 mod http;
 pub mod images;
 pub mod metrics;
@@ -22,16 +24,14 @@ mod smoke;
 mod status;
 pub mod trace;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tracing::{debug, info};
+use tracing::info;
 
 pub use http::bounded_websocket;
 
@@ -39,6 +39,7 @@ use access::door::Door;
 use admission::Bounds;
 use admission::queue::Queue;
 use engine::Engine;
+use fetch::Fetcher;
 use observe::Observer;
 use realtime::resume::Resumable;
 use realtime::session::Stay;
@@ -67,9 +68,11 @@ pub struct Limits {
     /// How often a client is asked for a sign of life, and how long it may take to give one.
     pub ping_every: Duration,
     pub pong_within: Duration,
-    /// Sockets, running or not.
+    /// How long a connection may take to send a request's line and headers, and may idle between two requests.
+    pub header_timeout: Duration,
+    /// WebSockets, running or not; a few more connections may be open that are none.
     pub connections: usize,
-    /// Of those, from one address.
+    /// Connections of any kind from one address.
     pub connections_per_address: usize,
     /// The longest message a client may send: a large photograph and a prompt.
     pub message_bytes: usize,
@@ -83,6 +86,8 @@ pub struct Limits {
     pub trace_file: Option<PathBuf>,
     /// Who may enter.
     pub access: access::Policy,
+    /// Where first frames may be fetched from.
+    pub fetch: fetch::rules::Rules,
 }
 
 impl Default for Limits {
@@ -98,6 +103,7 @@ impl Default for Limits {
             // As the reference has them.
             ping_every: Duration::from_secs(20),
             pong_within: Duration::from_secs(20),
+            header_timeout: Duration::from_secs(10),
             connections: 2048,
             connections_per_address: 256,
             message_bytes: 32 << 20,
@@ -110,6 +116,7 @@ impl Default for Limits {
             drain: Duration::from_secs(20),
             trace_file: None,
             access: access::Policy::default(),
+            fetch: fetch::rules::Rules::default(),
         }
     }
 }
@@ -153,6 +160,7 @@ struct App {
     phase: watch::Receiver<Phase>,
     /// Every socket holds what this gives: when the last is dropped, all have said goodbye.
     present: mpsc::WeakSender<()>,
+    fetcher: Arc<Fetcher>,
 }
 
 impl App {
@@ -182,28 +190,21 @@ pub async fn serve(
         queue,
         connections: Arc::new(Semaphore::new(limits.connections)),
         door: Arc::new(Door::new(limits.access.clone(), limits.connections_per_address, Instant::now())?),
+        fetcher: Arc::new(Fetcher::new(limits.fetch.clone(), limits.message_bytes)?),
         limits: Arc::new(limits),
         observer,
         resumable: Arc::default(),
         phase: phase_said.clone(),
         present: present.downgrade(),
     };
-    // A frame must not wait for the next to fill a packet.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "TCP_NODELAY");
-        }
-    });
-    let mut told = phase_said;
-    let stopped = async move { Phase::Stopping.reached(&mut told).await };
-    let router = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let mut http = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopped).into_future());
+    let gate = accept::Gate::of(&app);
+    let mut http = tokio::spawn(accept::serve(listener, http::router(app), gate, phase_said));
 
     let ended_early = tokio::select! {
         () = Phase::Draining.reached(&mut phase) => false,
         () = thread.ended() => true,
         served = &mut http => {
-            served.context("the listener's task")?.context("listening")?;
+            served.context("the listener's task")?;
             anyhow::bail!("the listener ended");
         }
     };

@@ -8,9 +8,9 @@ use pipeline::lingbot::LingBot;
 use pipeline::model_dir::ModelDir;
 use pipeline::testcard::Testcard;
 use pipeline::world::World;
-use server::access::keys::new_key;
+use server::access::keys::{KeyRing, new_key};
 use server::access::{Entry, without_secrets};
-use server::config::{Cli, Command, GenerateArgs, InspectArgs, ServeArgs, Source, WorldArgs};
+use server::config::{AccessArgs, Cli, Command, GenerateArgs, InspectArgs, ServeArgs, Source, WorldArgs};
 use server::{Limits, Phase, offline, pocket};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(without_secrets(filter)).with_writer(std::io::stderr).init();
     let done = match cli.command {
-        Command::Serve(args) => serve(args),
+        Command::Serve(args) => serve(*args),
         Command::Key { name } => key(&name),
         Command::Generate(args) => generate(args),
         Command::Inspect(args) => inspect(&args),
@@ -50,6 +50,9 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         if matches!(limits.access.entry, Entry::Everybody) {
             tracing::warn!("--insecure: whoever can reach this address may use this server");
         }
+        if let Entry::Keys(keys) = &limits.access.entry {
+            tokio::spawn(read_keys_again(args.access, keys.clone())?);
+        }
         let source = args.world.source();
         server::serve(listener, Box::new(move || load(&source)), limits, until_interrupted()?).await
     });
@@ -76,6 +79,24 @@ fn until_interrupted() -> anyhow::Result<watch::Receiver<Phase>> {
         say.closed().await;
     });
     Ok(phase)
+}
+
+/// SIGHUP: the operator has changed the key file. Without one the signal keeps its usual meaning, and `nohup` works.
+fn read_keys_again(access: AccessArgs, good: KeyRing) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            match access.read_keys() {
+                Ok(Some(keys)) => {
+                    tracing::info!(keys = keys.count(), "key file read again");
+                    good.replace(keys);
+                }
+                Ok(None) => unreachable!("it was there at the start, as an argument"),
+                Err(error) => tracing::error!(error = format!("{error:#}"), "the keys stay as they were"),
+            }
+        }
+    })
 }
 
 /// On standard output two lines and nothing else, for scripts; what they are is said beside it.

@@ -9,6 +9,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::access::REASONS;
+
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -30,6 +32,8 @@ pub struct Metrics {
     pub resumes: Counter,
     pub drops: Drops,
     pub errors: Tally<&'static str>,
+    /// By [`REASONS`].
+    pub denied: Tally<&'static str>,
     pub closes: Tally<(u16, &'static str)>,
 }
 
@@ -60,6 +64,7 @@ pub struct Drops {
     pub write_deadline: Counter,
     pub flood: Counter,
     pub keepalive: Counter,
+    pub header_deadline: Counter,
     pub too_big: Counter,
 }
 
@@ -110,6 +115,10 @@ pub struct Tally<K>(Mutex<BTreeMap<K, u64>>);
 impl<K: Ord + Copy> Tally<K> {
     pub fn add(&self, key: K) {
         *self.0.lock().expect("nothing panics under this lock").entry(key).or_default() += 1;
+    }
+
+    fn of(&self, key: K) -> u64 {
+        self.0.lock().expect("nothing panics under this lock").get(&key).copied().unwrap_or_default()
     }
 
     fn all(&self) -> Vec<(K, u64)> {
@@ -170,12 +179,21 @@ impl Metrics {
             ("flood", &self.drops.flood),
             ("keepalive", &self.drops.keepalive),
             ("too_big", &self.drops.too_big),
+            ("header_deadline", &self.drops.header_deadline),
         ] {
             page.sample(&[("reason", reason)], count.get());
         }
         page.counter("causeway_errors_total", "Errors that clients were told, by code.");
         for (code, count) in self.errors.all() {
             page.sample(&[("code", code)], count);
+        }
+
+        page.counter(
+            "causeway_denied_total",
+            "Those who were not let in, by reason; wrong_too_often is throttled guessing.",
+        );
+        for reason in REASONS {
+            page.sample(&[("reason", reason)], self.denied.of(reason));
         }
 
         page.gauge("causeway_sessions", "Sessions by state: waiting for a place, opening, running.");

@@ -12,6 +12,7 @@ use dashmap::DashMap;
 use pipeline::world::{ChunkPlan, Timings};
 use serde_json::{Value, json};
 
+use crate::access::Denied;
 use crate::admission::SeatId;
 use crate::images::Output;
 use crate::metrics::Metrics;
@@ -106,6 +107,15 @@ impl Observer {
 
     pub(crate) fn told(&self, error: &ClientError) {
         self.metrics.errors.add(error.code);
+    }
+
+    pub(crate) fn denied(&self, denied: Denied) {
+        self.metrics.denied.add(denied.reason());
+    }
+
+    /// A connection has not asked for anything in time.
+    pub(crate) fn header_deadline_passed(&self) {
+        self.metrics.drops.header_deadline.add(1);
     }
 
     pub(crate) fn write_deadline_passed(&self) {

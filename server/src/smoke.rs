@@ -229,7 +229,7 @@ async fn no_key_is_ever_logged() {
     let (good, line) = crate::access::keys::new_key("alice").expect("a name");
     let (wrong, _) = crate::access::keys::new_key("alice").expect("a name");
     let keys = crate::access::keys::Keys::parse(&line, Default::default()).expect("a key");
-    let access = crate::access::Policy { entry: crate::access::Entry::Keys(keys), ..Default::default() };
+    let access = crate::access::Policy { entry: crate::access::Entry::Keys(keys.into()), ..Default::default() };
     let server = start(testcard(), Limits { access, ..Limits::default() }).await;
     let ask = async |path: &str, header: &str, then: &[u8]| {
         let mut stream = TcpStream::connect(server.address).await.expect("it listens");

@@ -1,101 +1,24 @@
 //! Who may enter, seen from the street: keys, tokens, pages from elsewhere, and those who try too often.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use server::Limits;
 use server::access::keys::{KeyLimits, Keys, new_key};
-use server::access::{Entry, Policy};
-use tests::client::Client;
+use server::access::{Policy, REASONS};
+use tests::exposition::Exposition;
+use tests::keyed::{Keyed, ask, bearer, turned_away};
 use tests::message::{Close, Message};
 use tests::puppet::Puppet;
 use tests::raw::Raw;
 use tests::{Server, small};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 const SOCKET: &str = "/v1/realtime_video";
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
-/// A server that asks for a key, and the one that it knows.
-struct Keyed {
-    server: Server,
-    key: String,
-}
-
-impl Keyed {
-    fn new() -> Result<Keyed> {
-        Keyed::with(KeyLimits::default(), Policy::default())
-    }
-
-    fn with(limits: KeyLimits, policy: Policy) -> Result<Keyed> {
-        let (key, line) = new_key("alice")?;
-        let access = Policy { entry: Entry::Keys(Keys::parse(&line, limits)?), ..policy };
-        let (server, _strings) = Server::limited(Puppet::default(), Limits { access, ..Limits::default() })?;
-        Ok(Keyed { server, key })
-    }
-
-    /// With `shown` in the URL.
-    async fn connect(&self, shown: &str) -> Result<Client> {
-        Client::connect(&format!("{}?key={shown}", self.server.url())).await
-    }
-
-    async fn ask(&self, request: &str, headers: &str, body: &str) -> Result<Answer> {
-        ask(self.server.address, &self.server.address.to_string(), request, headers, body).await
-    }
-
-    /// `POST /v1/tokens` with `shown`.
-    async fn token(&self, shown: &str, wish: Value) -> Result<Answer> {
-        let wish = if wish.is_null() { String::new() } else { wish.to_string() };
-        self.ask("POST /v1/tokens", &bearer(shown), &wish).await
-    }
-}
-
-fn bearer(shown: &str) -> String {
-    format!("Authorization: Bearer {shown}\r\n")
-}
-
-struct Answer {
-    status: u16,
-    /// In lower case.
-    head: String,
-    body: String,
-}
-
-/// One request, every line of it ours; of an upgrade only the head is read.
-async fn ask(address: SocketAddr, host: &str, request: &str, headers: &str, body: &str) -> Result<Answer> {
-    let mut stream = TcpStream::connect(address).await?;
-    let close = if headers.contains("Upgrade") { "" } else { "Connection: close\r\n" };
-    let length = body.len();
-    let text = format!("{request} HTTP/1.1\r\nHost: {host}\r\n{close}{headers}Content-Length: {length}\r\n\r\n{body}");
-    stream.write_all(text.as_bytes()).await?;
-    let mut head = Vec::new();
-    let answer = async {
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await?);
-        }
-        let mut body = String::new();
-        if !head.starts_with(b"HTTP/1.1 101") && !close.is_empty() {
-            stream.read_to_string(&mut body).await?;
-        }
-        anyhow::Ok(body)
-    };
-    let body = tokio::time::timeout(Duration::from_secs(20), answer).await.context("no answer")??;
-    let head = String::from_utf8(head)?.to_ascii_lowercase();
-    let status = head.split(' ').nth(1).context("a status")?.parse()?;
-    Ok(Answer { status, head, body })
-}
-
-/// The next message says why, and after it comes the close.
-async fn turned_away(client: &mut Client) -> Result<(String, Close)> {
-    let Message::Error(error) = client.next().await? else { anyhow::bail!("not an error") };
-    let Message::Closed(close) = client.next().await? else { anyhow::bail!("not closed") };
-    Ok((error.code.context("a code")?, close))
-}
 
 fn unauthorized() -> (String, Close) {
     ("unauthorized".into(), Close { code: 1008, reason: "unauthorized".into() })
@@ -249,6 +172,52 @@ async fn a_wish_for_a_token_that_is_not_allowed_is_refused_with_what_is() -> Res
 }
 
 #[tokio::test]
+async fn a_key_taken_out_of_use_opens_nothing_more_and_what_runs_goes_on() -> Result<()> {
+    let scene = Keyed::new()?;
+    let minted: Value = serde_json::from_str(&scene.token(&scene.key, Value::Null).await?.body)?;
+    let token = minted["token"].as_str().context("a token")?;
+    let mut runs = scene.connect(token).await?;
+    runs.send(small()).await?;
+    runs.chunk().await?;
+    let mut waits = scene.connect(&scene.key).await?;
+    waits.ping().await?;
+
+    let (bob, line) = new_key("bob")?;
+    scene.ring.replace(Keys::parse(&line, KeyLimits::default())?);
+    waits.send(small()).await?;
+    ensure!(turned_away(&mut waits).await? == unauthorized());
+    let answer = scene.ask("GET /server_info", &bearer(token), "").await?;
+    ensure!(answer.status == 401 && answer.body.contains("out of use"), "{}", answer.body);
+    ensure!(scene.ask("GET /server_info", &bearer(&scene.key), "").await?.status == 401);
+    ensure!(scene.ask("GET /server_info", &bearer(&bob), "").await?.status == 200);
+    for _ in 0..3 {
+        runs.chunk().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_goes_on_when_its_token_expires_and_the_next_needs_another() -> Result<()> {
+    let scene = Keyed::new()?;
+    let minted = scene.token(&scene.key, json!({ "expires_in": 1, "sessions": 2 })).await?.body;
+    let minted: Value = serde_json::from_str(&minted)?;
+    let token = minted["token"].as_str().context("a token")?;
+    let made = tokio::time::Instant::now();
+    let mut runs = scene.connect(token).await?;
+    runs.send(small()).await?;
+    runs.chunk().await?;
+    let mut waits = scene.connect(token).await?;
+    waits.ping().await?;
+    tokio::time::sleep_until(made + Duration::from_millis(1100)).await;
+    waits.send(small()).await?;
+    ensure!(turned_away(&mut waits).await? == unauthorized());
+    for _ in 0..3 {
+        runs.chunk().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_server_that_asks_for_no_key_makes_no_tokens() -> Result<()> {
     let (server, _strings) = Server::with(Puppet::default())?;
     let answer = ask(server.address, "localhost", "POST /v1/tokens", "", "").await?;
@@ -361,6 +330,62 @@ async fn whoever_shows_ten_wrong_keys_is_told_when_to_try_again() -> Result<()> 
         code == "too_many_requests" && close.code == 1008 && close.reason == "too many requests",
         "{code} {close:?}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_no_is_counted_by_its_reason_and_the_page_has_a_line_for_each() -> Result<()> {
+    let scene = Keyed::with(KeyLimits { sessions: 1, ..KeyLimits::default() }, Policy::default())?;
+    let counts = async || {
+        let page = scene.ask("GET /metrics", &bearer(&scene.key), "").await?;
+        ensure!(page.status == 200, "{}", page.head);
+        let page = Exposition::parse(&page.body)?;
+        let count = |reason: &&str| page.get(&format!("causeway_denied_total{{reason=\"{reason}\"}}"));
+        REASONS.iter().map(|reason| Ok((*reason, count(reason)?))).collect::<Result<BTreeMap<_, _>>>()
+    };
+    ensure!(counts().await?.values().all(|&count| count == 0.0));
+
+    scene.ask("GET /server_info", "", "").await?;
+    scene.ask("GET /server_info?key=wrong", "", "").await?;
+    let evil = format!("{UPGRADE}{}Origin: https://evil.example\r\n", bearer(&scene.key));
+    scene.ask(&format!("GET {SOCKET}"), &evil, "").await?;
+    let minted: Value = serde_json::from_str(&scene.token(&scene.key, Value::Null).await?.body)?;
+    scene.token(minted["token"].as_str().context("a token")?, Value::Null).await?;
+    let mut first = scene.connect(&scene.key).await?;
+    first.send(small()).await?;
+    first.chunk().await?;
+    let mut second = scene.connect(&scene.key).await?;
+    second.send(small()).await?;
+    turned_away(&mut second).await?;
+    let mut silent = scene.server.session(small()).await?;
+    turned_away(&mut silent).await?;
+
+    let expected = [("no_key", 2.0), ("wrong_key", 1.0), ("origin", 1.0), ("not_a_key", 1.0), ("sessions", 1.0)];
+    for (reason, count) in counts().await? {
+        let expected = expected.iter().find(|(name, _)| *name == reason).map_or(0.0, |(_, count)| *count);
+        ensure!(count == expected, "{reason}: {count}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn guessing_that_is_throttled_is_counted_as_that() -> Result<()> {
+    let (server, _strings) = Server::with(Puppet::default())?;
+    ask(server.address, "evil.example", "GET /", "", "").await?;
+    let page = ask(server.address, "localhost", "GET /metrics", "", "").await?;
+    ensure!(Exposition::parse(&page.body)?.get("causeway_denied_total{reason=\"host\"}")? == 1.0);
+
+    // Of two clients of a proxy one guesses, and the other can still look.
+    let policy = Policy { proxies: vec!["127.0.0.1".parse()?], ..Policy::default() };
+    let scene = Keyed::with(KeyLimits { requests_a_minute: 2, ..KeyLimits::default() }, policy)?;
+    for _ in 0..13 {
+        let headers = format!("{}X-Forwarded-For: 198.51.100.1\r\n", bearer("wrong"));
+        scene.ask("GET /server_info", &headers, "").await?;
+    }
+    let page = scene.ask("GET /metrics", &bearer(&scene.key), "").await?;
+    let page = Exposition::parse(&page.body)?;
+    ensure!(page.get("causeway_denied_total{reason=\"wrong_key\"}")? == 10.0);
+    ensure!(page.get("causeway_denied_total{reason=\"wrong_too_often\"}")? == 3.0);
     Ok(())
 }
 

@@ -245,7 +245,8 @@ async fn stop(server: Running) -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_page_whose_address_ends_in_a_key_shows_it_to_a_server_that_asks_for_one() -> anyhow::Result<()> {
     let (key, line) = new_key("visitor")?;
-    let access = Policy { entry: Entry::Keys(keys::Keys::parse(&line, KeyLimits::default())?), ..Policy::default() };
+    let access =
+        Policy { entry: Entry::Keys(keys::Keys::parse(&line, KeyLimits::default())?.into()), ..Policy::default() };
     let load: LoadWorld = Box::new(|| Ok(Box::new(Testcard::new(CHUNK_TIME)) as Box<dyn World>));
     let server = limited(load, Limits { access, ..Limits::default() }).await;
     let mut browser = Browser::launch().await?;

@@ -2,10 +2,12 @@
 //!
 //! A test of the wire is named after the sentence it proves; its number in `docs/conformance.md` stands in its comment.
 
+mod accept;
 mod access;
 mod browser;
 mod endings;
 mod faults;
+mod fetch;
 mod golden;
 mod lifecycle;
 mod memory;

@@ -11,6 +11,7 @@ pub mod encoding;
 pub mod exposition;
 pub mod fault;
 pub mod fuzz;
+pub mod keyed;
 pub mod message;
 pub mod order;
 pub mod puppet;

@@ -98,6 +98,11 @@ impl Door {
         address::of_client(peer, forwarded, &self.policy.proxies)
     }
 
+    /// Of a proxy that is believed when it says for whom it asks.
+    pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.policy.proxies.contains(&peer.to_canonical())
+    }
+
     fn is_local(&self) -> bool {
         matches!(self.policy.entry, Entry::Local)
     }
@@ -118,6 +123,7 @@ impl Door {
     /// A key, a token, or nothing.
     pub(crate) fn enter(&self, address: Address, presented: Option<&str>, now: Instant) -> Result<Pass, Denied> {
         let Entry::Keys(keys) = &self.policy.entry else { return Ok(Pass::Everybody) };
+        let keys = keys.now();
         // To show nothing is no guess, and costs nothing to refuse.
         let presented = presented.ok_or(Denied::NoKey)?;
         let mut state = self.state();
@@ -125,14 +131,14 @@ impl Door {
         if let Some(wait) = state.wrong.wait(&address, WRONG_KEYS, now) {
             return Err(Denied::WrongTooOften(wait));
         }
-        let pass = self.recognise(keys, presented, now);
+        let pass = self.recognise(&keys, presented, now);
         match &pass {
             Ok(Pass::Key(key) | Pass::Token(key, _)) => {
                 let rate = Rate::a_minute(key.limits.requests_a_minute);
                 state.requests.take(&key.name, rate, now).map_err(Denied::TooOften)?;
             }
             // It was good once: a page that slept is no guesser.
-            Ok(Pass::Everybody) | Err(Denied::Expired) => {}
+            Ok(Pass::Everybody) | Err(Denied::Expired | Denied::KeyRemoved) => {}
             Err(_) => state.wrong.count(&address, WRONG_KEYS, now),
         }
         pass
@@ -149,9 +155,19 @@ impl Door {
             BadToken::NotOurs => Denied::WrongKey,
             BadToken::Expired => Denied::Expired,
         })?;
-        let key =
-            keys.named(&token.key).expect("made with a key of this server, which has the same keys until it ends");
-        Ok(Pass::Token(key.clone(), token))
+        Ok(Pass::Token(in_use(keys, &token.key, token.fingerprint)?, token))
+    }
+
+    /// What was shown when a socket was opened may be good no more when a session is to begin on it.
+    fn still_good(&self, pass: &Pass, now: Instant) -> Result<Pass, Denied> {
+        let Entry::Keys(keys) = &self.policy.entry else { return Ok(Pass::Everybody) };
+        let keys = keys.now();
+        match pass {
+            Pass::Everybody => unreachable!("where there are keys, nobody is let in without one"),
+            Pass::Key(key) => in_use(&keys, &key.name, key.fingerprint()).map(Pass::Key),
+            Pass::Token(_, token) if now - self.opened >= token.expires => Err(Denied::Expired),
+            Pass::Token(_, token) => Ok(Pass::Token(in_use(&keys, &token.key, token.fingerprint)?, token.clone())),
+        }
     }
 
     /// Where a key is needed whatever the server asks of others: `None` where there are none.
@@ -165,7 +181,8 @@ impl Door {
         let mut id = [0; 8];
         getrandom::fill(&mut id)?;
         let expires = now - self.opened + life;
-        let token = Token { key: key.name.to_string(), expires, sessions, id: u64::from_le_bytes(id) };
+        let (name, fingerprint) = (key.name.to_string(), key.fingerprint());
+        let token = Token { key: name, fingerprint, expires, sessions, id: u64::from_le_bytes(id) };
         Ok(self.signer.sign(&token))
     }
 
@@ -176,8 +193,9 @@ impl Door {
         Ok(Connected { door: self.clone(), address })
     }
 
-    /// One more session on this account, until it is dropped.
-    pub(crate) fn begin_session(self: &Arc<Self>, pass: &Pass) -> Result<Lease, Denied> {
+    /// One more session on this account, until it is dropped. Once begun it goes on, whatever becomes of key and token.
+    pub(crate) fn begin_session(self: &Arc<Self>, pass: &Pass, now: Instant) -> Result<Lease, Denied> {
+        let pass = self.still_good(pass, now)?;
         let mut lease = Lease { door: self.clone(), holders: Vec::new() };
         for (holder, most) in pass.holders() {
             // The guard ends with the statement: a lease that is dropped half-way takes the lock itself.
@@ -186,6 +204,12 @@ impl Door {
         }
         Ok(lease)
     }
+}
+
+/// The key of this name as it is now, if it is the same one.
+fn in_use(keys: &Keys, name: &str, fingerprint: u64) -> Result<Key, Denied> {
+    let same = |key: &&Key| key.fingerprint() == fingerprint;
+    keys.named(name).filter(same).cloned().ok_or(Denied::KeyRemoved)
 }
 
 fn add<Who: Hash + Eq>(counts: &mut HashMap<Who, usize>, who: Who, most: usize) -> Result<(), usize> {
@@ -248,7 +272,7 @@ mod tests {
     fn scene() -> Scene {
         let (key, line) = new_key("alice").expect("a name");
         let keys = Keys::parse(&line, LIMITS).expect("a key");
-        Scene { key, ..scene_with(Entry::Keys(keys)) }
+        Scene { key, ..scene_with(Entry::Keys(keys.into())) }
     }
 
     fn scene_with(entry: Entry) -> Scene {
@@ -264,6 +288,20 @@ mod tests {
     impl Scene {
         fn shows(&self, presented: &str, seconds: u64) -> Result<Pass, Denied> {
             self.door.enter(from("192.0.2.1"), Some(presented), self.start + Duration::from_secs(seconds))
+        }
+
+        fn begin(&self, pass: &Pass) -> Result<Lease, Denied> {
+            self.door.begin_session(pass, self.start)
+        }
+
+        fn token(&self, life: Duration) -> String {
+            self.door.mint(&self.key_of(0), life, 1, self.start).expect("a token")
+        }
+
+        /// The key file has been changed, and is this.
+        fn changed_to(&self, lines: &[&str]) {
+            let Entry::Keys(ring) = &self.door.policy.entry else { panic!("no keys") };
+            ring.replace(Keys::parse(&lines.join("\n"), LIMITS).expect("a key file"));
         }
 
         fn key_of(&self, seconds: u64) -> Key {
@@ -291,7 +329,7 @@ mod tests {
             let key = "k".repeat(bytes);
             let hash: String = Sha256::digest(&key).iter().map(|byte| format!("{byte:02x}")).collect();
             let keys = Keys::parse(&format!("alice sha256:{hash}"), LIMITS).expect("a key");
-            scene_with(Entry::Keys(keys)).shows(&key, 0).err()
+            scene_with(Entry::Keys(keys.into())).shows(&key, 0).err()
         };
         assert_eq!((shown(256), shown(257)), (None, Some(Denied::WrongKey)));
     }
@@ -301,7 +339,7 @@ mod tests {
         for entry in [Entry::Local, Entry::Everybody] {
             let scene = scene_with(entry);
             assert!(matches!(scene.shows("anything", 0), Ok(Pass::Everybody)));
-            let all: Vec<_> = (0..100).map(|_| scene.door.begin_session(&Pass::Everybody)).collect();
+            let all: Vec<_> = (0..100).map(|_| scene.begin(&Pass::Everybody)).collect();
             assert!(all.iter().all(Result::is_ok), "there is no account to count on");
         }
     }
@@ -366,17 +404,60 @@ mod tests {
             scene.shows(&token, 0).expect("a good token")
         };
         let (one, two, three) = (pass(), pass(), pass());
-        let first = scene.door.begin_session(&one).expect("the first");
-        assert_eq!(scene.door.begin_session(&one).err(), Some(Denied::TooManySessions(1)), "the token has its one");
-        let second = scene.door.begin_session(&two).expect("the second");
+        let first = scene.begin(&one).expect("the first");
+        assert_eq!(scene.begin(&one).err(), Some(Denied::TooManySessions(1)), "the token has its one");
+        let second = scene.begin(&two).expect("the second");
         let full = Some(Denied::TooManySessions(2));
-        assert_eq!(scene.door.begin_session(&three).err(), full, "the key has its two");
-        assert_eq!(scene.door.begin_session(&Pass::Key(key.clone())).err(), full);
+        assert_eq!(scene.begin(&three).err(), full, "the key has its two");
+        assert_eq!(scene.begin(&Pass::Key(key.clone())).err(), full);
         drop(first);
-        let again = scene.door.begin_session(&Pass::Key(key)).expect("there is room again");
-        assert_eq!(scene.door.begin_session(&one).err(), full);
+        let again = scene.begin(&Pass::Key(key)).expect("there is room again");
+        assert_eq!(scene.begin(&one).err(), full);
         drop((second, again));
         assert!(scene.door.state().sessions.is_empty(), "nothing is remembered of what has ended");
+    }
+
+    #[test]
+    fn a_token_that_expired_after_the_socket_was_opened_begins_no_session_and_ends_none() {
+        let scene = scene();
+        let pass = scene.shows(&scene.token(Duration::from_secs(30)), 0).expect("a good token");
+        let at = |seconds| scene.door.begin_session(&pass, scene.start + Duration::from_secs(seconds));
+        let running = at(29).expect("still good");
+        drop(at(29));
+        assert_eq!(at(30).err(), Some(Denied::Expired));
+        assert_eq!(scene.door.state().sessions.len(), 2, "the one that runs, on its token and its key");
+        drop(running);
+    }
+
+    #[test]
+    fn a_key_that_was_taken_out_of_the_file_and_its_tokens_open_nothing_more() {
+        let scene = scene();
+        let token = scene.token(TOKEN_LIFE);
+        let (of_key, of_token) = (Pass::Key(scene.key_of(0)), scene.shows(&token, 0).expect("a good token"));
+        let _running = scene.begin(&of_key).expect("a good key");
+        let (bob, line) = new_key("bob").expect("a name");
+        let (_, another_alice) = new_key("alice").expect("a name");
+        for lines in [vec![&*line], vec![&line, &another_alice]] {
+            scene.changed_to(&lines);
+            assert!(scene.shows(&bob, 0).is_ok(), "the new key is good at once");
+            assert_eq!(scene.begin(&of_key).err(), Some(Denied::KeyRemoved));
+            assert_eq!(scene.begin(&of_token).err(), Some(Denied::KeyRemoved));
+            for _ in 0..12 {
+                assert_eq!(scene.shows(&token, 0).err(), Some(Denied::KeyRemoved), "a page is no guesser");
+            }
+            assert_eq!(scene.shows(&scene.key, 0).err(), Some(Denied::WrongKey));
+        }
+    }
+
+    #[test]
+    fn a_key_whose_line_was_changed_has_its_new_limits_at_the_next_session() {
+        let scene = scene();
+        let (key, line) = new_key("carol").expect("a name");
+        scene.changed_to(&[&line]);
+        let pass = scene.shows(&key, 0).expect("a good key");
+        let _first = scene.begin(&pass).expect("the first of two");
+        scene.changed_to(&[&format!("{line} sessions=1")]);
+        assert_eq!(scene.begin(&pass).err(), Some(Denied::TooManySessions(1)));
     }
 
     #[test]

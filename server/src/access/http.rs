@@ -16,16 +16,25 @@ use super::Denied;
 use super::address::Address;
 use super::door::{Connected, Door, Lease, Pass, TOKEN_LIFE, TOKEN_LIFE_MAX};
 use crate::App;
+use crate::accept::Place;
+use crate::observe::Observer;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+impl Denied {
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Denied::NoKey | Denied::WrongKey | Denied::Expired | Denied::KeyRemoved => StatusCode::UNAUTHORIZED,
+            Denied::NotAKey | Denied::Origin | Denied::Host => StatusCode::FORBIDDEN,
+            Denied::Full => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+}
+
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
-        let status = match self {
-            Denied::NoKey | Denied::WrongKey | Denied::Expired => StatusCode::UNAUTHORIZED,
-            Denied::NotAKey | Denied::Origin | Denied::Host => StatusCode::FORBIDDEN,
-            _ => StatusCode::TOO_MANY_REQUESTS,
-        };
+        let status = self.status();
         let mut response = (status, self.to_string()).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
@@ -42,7 +51,10 @@ impl IntoResponse for Denied {
 pub(crate) async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
     match app.door.check_host(text(request.headers(), &header::HOST)) {
         Ok(()) => next.run(request).await,
-        Err(denied) => denied.into_response(),
+        Err(denied) => {
+            app.observer.denied(denied);
+            denied.into_response()
+        }
     }
 }
 
@@ -55,7 +67,7 @@ pub(crate) async fn need_key(
 ) -> Response {
     match knock(&app.door, peer, request.headers(), request.uri()) {
         (_, Ok(_pass)) => next.run(request).await,
-        (address, Err(denied)) => refused(address, denied).into_response(),
+        (address, Err(denied)) => refused(&app.observer, address, denied).into_response(),
     }
 }
 
@@ -77,8 +89,9 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
-/// One line for each no, without what was shown.
-fn refused(address: Address, denied: Denied) -> Denied {
+/// Counted, and one line for each no, without what was shown.
+fn refused(observer: &Observer, address: Address, denied: Denied) -> Denied {
+    observer.denied(denied);
     tracing::info!(%address, code = denied.code(), why = %denied, "denied");
     denied
 }
@@ -86,21 +99,26 @@ fn refused(address: Address, denied: Denied) -> Denied {
 /// Somebody at the realtime socket.
 pub(crate) struct Visitor {
     door: Arc<Door>,
+    observer: Arc<Observer>,
     address: Address,
     /// `None`: to be shown in the first message.
     pass: Option<Pass>,
     show_by: Instant,
-    _connected: Connected,
+    _place: Arc<Place>,
+    /// Of somebody behind a proxy, where the place is the proxy's.
+    _connected: Option<Connected>,
 }
 
 impl Visitor {
     /// Before the upgrade. A browser cannot send the header and need not put a key in a URL, so nothing is no wrong key.
     pub(crate) fn at_the_door(
-        door: &Arc<Door>,
+        app: &App,
         peer: SocketAddr,
+        place: Arc<Place>,
         headers: &HeaderMap,
         uri: &Uri,
     ) -> Result<Visitor, Denied> {
+        let App { door, observer, .. } = app;
         let (address, entered) = knock(door, peer, headers, uri);
         let admitted = || {
             door.check_origin(text(headers, &header::ORIGIN), text(headers, &header::HOST))?;
@@ -109,16 +127,18 @@ impl Visitor {
                 entered => Some(entered?),
             };
             let show_by = Instant::now() + door.key_within();
-            Ok(Visitor { door: door.clone(), address, pass, show_by, _connected: door.connect(address)? })
+            let connected = (!place.is_counted_by_address()).then(|| door.connect(address)).transpose()?;
+            let (door, observer) = (door.clone(), observer.clone());
+            Ok(Visitor { door, observer, address, pass, show_by, _place: place, _connected: connected })
         };
-        admitted().map_err(|denied| refused(address, denied))
+        admitted().map_err(|denied| refused(observer, address, denied))
     }
 
     /// `api_key` is read from their first message if they showed nothing before.
     pub(crate) fn enter(&mut self, api_key: Option<String>) -> Result<(), Denied> {
         if self.pass.is_none() {
             let entered = self.door.enter(self.address, api_key.as_deref(), Instant::now());
-            self.pass = Some(entered.map_err(|denied| refused(self.address, denied))?);
+            self.pass = Some(entered.map_err(|denied| refused(&self.observer, self.address, denied))?);
         }
         Ok(())
     }
@@ -126,7 +146,8 @@ impl Visitor {
     /// Begin a session on the account of whoever this is.
     pub(crate) fn begin_session(&self) -> Result<Lease, Denied> {
         let pass = self.pass.as_ref().expect("who has not entered begins nothing");
-        self.door.begin_session(pass).map_err(|denied| refused(self.address, denied))
+        let begun = self.door.begin_session(pass, Instant::now());
+        begun.map_err(|denied| refused(&self.observer, self.address, denied))
     }
 
     pub(crate) fn has_shown_a_key(&self) -> bool {
@@ -139,7 +160,7 @@ impl Visitor {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep_until(self.show_by.into()).await;
-        refused(self.address, Denied::NoKey)
+        refused(&self.observer, self.address, Denied::NoKey)
     }
 }
 
@@ -186,8 +207,8 @@ pub(crate) async fn mint(
     let key = match knock(&app.door, peer, &headers, &uri) {
         (_, Ok(Pass::Key(key))) => key,
         // Or one token would be good for ever.
-        (address, Ok(_)) => return refused(address, Denied::NotAKey).into_response(),
-        (address, Err(denied)) => return refused(address, denied).into_response(),
+        (address, Ok(_)) => return refused(&app.observer, address, Denied::NotAKey).into_response(),
+        (address, Err(denied)) => return refused(&app.observer, address, denied).into_response(),
     };
     let wish = match Wish::read(&body, key.limits.sessions) {
         Ok(wish) => wish,

@@ -4,7 +4,7 @@
 //! passwords, which can be guessed, and these are 256 random bits.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
@@ -87,9 +87,41 @@ impl Keys {
     pub fn named(&self, name: &str) -> Option<&Key> {
         self.0.iter().find(|key| &*key.name == name)
     }
+
+    /// Never none.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The keys that are good now. All who hold it see at once when the operator has changed the file.
+#[derive(Debug, Clone)]
+pub struct KeyRing(Arc<RwLock<Arc<Keys>>>);
+
+impl From<Keys> for KeyRing {
+    fn from(keys: Keys) -> KeyRing {
+        KeyRing(Arc::new(RwLock::new(Arc::new(keys))))
+    }
+}
+
+impl KeyRing {
+    pub fn now(&self) -> Arc<Keys> {
+        // Only ever replaced as a whole, so a panic elsewhere cannot leave half of it.
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn replace(&self, keys: Keys) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
 }
 
 impl Key {
+    /// Tells two keys of one name apart, before and after it was exchanged. It stands in tokens: a part of a hash of 256
+    /// random bits says nothing of them.
+    pub fn fingerprint(&self) -> u64 {
+        u64::from_be_bytes(*self.hash.first_chunk().expect("a hash has 32 bytes"))
+    }
+
     fn parse(line: &str, otherwise: KeyLimits) -> anyhow::Result<Key> {
         let mut words = line.split_whitespace();
         let name = words.next().expect("a line that is not empty has a word");

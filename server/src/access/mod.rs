@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::bail;
 use tracing_subscriber::EnvFilter;
 
-use keys::Keys;
+use keys::{KeyRing, Keys};
 use origin::Allowed;
 
 /// What the operator decided.
@@ -38,7 +38,7 @@ pub enum Entry {
     Local,
     /// Everybody who can reach it.
     Everybody,
-    Keys(Keys),
+    Keys(KeyRing),
 }
 
 impl Default for Policy {
@@ -54,7 +54,7 @@ impl Entry {
     /// For a server that listens on `host`.
     pub fn choose(host: IpAddr, keys: Option<Keys>, insecure: bool) -> anyhow::Result<Entry> {
         match keys {
-            Some(keys) => Ok(Entry::Keys(keys)),
+            Some(keys) => Ok(Entry::Keys(keys.into())),
             None if host.to_canonical().is_loopback() => Ok(Entry::Local),
             None if insecure => Ok(Entry::Everybody),
             None => bail!(
@@ -74,6 +74,8 @@ pub enum Denied {
     WrongKey,
     #[error("this token has expired: make a new one")]
     Expired,
+    #[error("this key, or the one this token was made with, has been taken out of use")]
+    KeyRemoved,
     #[error("tokens are made with a key, not with a token")]
     NotAKey,
     #[error("pages of this origin may not use this server: its operator can allow it with --origin")]
@@ -84,6 +86,8 @@ pub enum Denied {
     WrongTooOften(Duration),
     #[error("too many requests with this key: try again in {} s", whole_seconds(*.0))]
     TooOften(Duration),
+    #[error("too many connections")]
+    Full,
     #[error("too many connections from this address")]
     TooManyConnections,
     #[error("{0} sessions run with this already, and no more are allowed")]
@@ -94,10 +98,10 @@ impl Denied {
     /// For programs.
     pub fn code(self) -> &'static str {
         match self {
-            Denied::NoKey | Denied::WrongKey | Denied::Expired => "unauthorized",
+            Denied::NoKey | Denied::WrongKey | Denied::Expired | Denied::KeyRemoved => "unauthorized",
             Denied::NotAKey | Denied::Origin | Denied::Host => "forbidden",
             Denied::WrongTooOften(_) | Denied::TooOften(_) => "too_many_requests",
-            Denied::TooManyConnections => "too_many_connections",
+            Denied::Full | Denied::TooManyConnections => "too_many_connections",
             Denied::TooManySessions(_) => "too_many_sessions",
         }
     }
@@ -105,11 +109,29 @@ impl Denied {
     /// For people who see only how a socket was closed.
     pub fn close_reason(self) -> &'static str {
         match self {
-            Denied::NoKey | Denied::WrongKey | Denied::Expired => "unauthorized",
+            Denied::NoKey | Denied::WrongKey | Denied::Expired | Denied::KeyRemoved => "unauthorized",
             Denied::NotAKey | Denied::Origin | Denied::Host => "forbidden",
             Denied::WrongTooOften(_) | Denied::TooOften(_) => "too many requests",
-            Denied::TooManyConnections => "too many connections",
+            Denied::Full | Denied::TooManyConnections => "too many connections",
             Denied::TooManySessions(_) => "too many sessions",
+        }
+    }
+
+    /// For `/metrics`: one of [`REASONS`].
+    pub fn reason(self) -> &'static str {
+        match self {
+            Denied::NoKey => "no_key",
+            Denied::WrongKey => "wrong_key",
+            Denied::Expired => "expired",
+            Denied::KeyRemoved => "key_removed",
+            Denied::NotAKey => "not_a_key",
+            Denied::Origin => "origin",
+            Denied::Host => "host",
+            Denied::WrongTooOften(_) => "wrong_too_often",
+            Denied::TooOften(_) => "too_often",
+            Denied::Full => "full",
+            Denied::TooManyConnections => "connections",
+            Denied::TooManySessions(_) => "sessions",
         }
     }
 
@@ -121,6 +143,22 @@ impl Denied {
         }
     }
 }
+
+/// All there are, so that a counter is there before it counts.
+pub const REASONS: [&str; 12] = [
+    "no_key",
+    "wrong_key",
+    "expired",
+    "key_removed",
+    "not_a_key",
+    "origin",
+    "host",
+    "wrong_too_often",
+    "too_often",
+    "full",
+    "connections",
+    "sessions",
+];
 
 /// Rounded up: whoever waits that long has waited long enough.
 fn whole_seconds(wait: Duration) -> u64 {
@@ -155,6 +193,26 @@ mod tests {
             assert!(matches!(choose(host, None, true), Ok(Entry::Everybody)), "{host}");
             assert!(matches!(choose(host, keys(), false), Ok(Entry::Keys(_))), "{host}");
         }
+    }
+
+    #[test]
+    fn every_no_has_its_counter() {
+        let wait = Duration::from_secs(1);
+        let all = [
+            Denied::NoKey,
+            Denied::WrongKey,
+            Denied::Expired,
+            Denied::KeyRemoved,
+            Denied::NotAKey,
+            Denied::Origin,
+            Denied::Host,
+            Denied::WrongTooOften(wait),
+            Denied::TooOften(wait),
+            Denied::Full,
+            Denied::TooManyConnections,
+            Denied::TooManySessions(1),
+        ];
+        assert_eq!(all.map(Denied::reason), REASONS);
     }
 
     #[test]

@@ -15,11 +15,13 @@ use sha2::Sha256;
 
 pub const TOKEN_PREFIX: &str = "cwt_";
 
-/// What a token says: `cwt_KEY.EXPIRES.SESSIONS.ID.SIGNATURE`.
+/// What a token says: `cwt_KEY.FINGERPRINT.EXPIRES.SESSIONS.ID.SIGNATURE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// The name of the key it was made with.
     pub key: String,
+    /// And which key of that name: it may be exchanged while the token is good.
+    pub fingerprint: u64,
     /// Since the server's start; in milliseconds where it is written.
     pub expires: Duration,
     /// At once.
@@ -55,8 +57,8 @@ impl Signer {
     }
 
     pub fn sign(&self, token: &Token) -> String {
-        let Token { key, expires, sessions, id } = token;
-        let said = format!("{TOKEN_PREFIX}{key}.{}.{sessions}.{id:016x}", expires.as_millis());
+        let Token { key, fingerprint, expires, sessions, id } = token;
+        let said = format!("{TOKEN_PREFIX}{key}.{fingerprint:016x}.{}.{sessions}.{id:016x}", expires.as_millis());
         let signature = self.0.clone().chain_update(said.as_bytes()).finalize().into_bytes();
         format!("{said}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
@@ -75,10 +77,11 @@ impl Signer {
 fn read(said: &str) -> Option<Token> {
     let mut parts = said.strip_prefix(TOKEN_PREFIX)?.split('.');
     let key = parts.next()?.to_owned();
+    let fingerprint = u64::from_str_radix(parts.next()?, 16).ok()?;
     let expires = Duration::from_millis(parts.next()?.parse().ok()?);
     let sessions = parts.next()?.parse().ok()?;
     let id = u64::from_str_radix(parts.next()?, 16).ok()?;
-    Some(Token { key, expires, sessions, id })
+    Some(Token { key, fingerprint, expires, sessions, id })
 }
 
 #[cfg(test)]
@@ -86,14 +89,14 @@ mod tests {
     use super::*;
 
     fn token() -> Token {
-        Token { key: "alice-2".into(), expires: Duration::from_secs(300), sessions: 2, id: 7 }
+        Token { key: "alice-2".into(), fingerprint: 0xabc, expires: Duration::from_secs(300), sessions: 2, id: 7 }
     }
 
     #[test]
     fn a_token_is_good_until_the_moment_it_expires() {
         let signer = Signer::new(&[1; 32]);
         let text = signer.sign(&token());
-        assert!(text.starts_with("cwt_alice-2.300000.2.0000000000000007."), "{text}");
+        assert!(text.starts_with("cwt_alice-2.0000000000000abc.300000.2.0000000000000007."), "{text}");
         assert_eq!(signer.verify(&text, Duration::ZERO), Ok(token()));
         assert_eq!(signer.verify(&text, Duration::from_millis(299_999)), Ok(token()));
         assert_eq!(signer.verify(&text, Duration::from_secs(300)), Err(BadToken::Expired));

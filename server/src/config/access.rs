@@ -13,7 +13,8 @@ use crate::access::{Entry, Policy};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Who may enter")]
 pub struct AccessArgs {
-    /// Ask for a key: a file with a line for each that is good. `causeway key NAME` makes one and its line.
+    /// Ask for a key: a file with a line for each that is good, read again at SIGHUP. `causeway key NAME` makes one and its
+    /// line.
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub keys: Option<PathBuf>,
     /// Ask for no key though --host lets others reach the server.
@@ -34,16 +35,18 @@ pub struct AccessArgs {
 }
 
 impl AccessArgs {
+    /// What the key file says now; `None` where there is none.
+    pub fn read_keys(&self) -> anyhow::Result<Option<Keys>> {
+        let Some(path) = &self.keys else { return Ok(None) };
+        let limits = KeyLimits { sessions: self.key_sessions as usize, requests_a_minute: self.key_requests };
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        Keys::parse(&text, limits).with_context(|| path.display().to_string()).map(Some)
+    }
+
     /// For a server that listens on `host`. Reads the key file.
     pub fn policy(&self, host: IpAddr) -> anyhow::Result<Policy> {
-        let limits = KeyLimits { sessions: self.key_sessions as usize, requests_a_minute: self.key_requests };
-        let read = |path: &PathBuf| {
-            let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-            Keys::parse(&text, limits).with_context(|| path.display().to_string())
-        };
-        let keys = self.keys.as_ref().map(read).transpose()?;
         Ok(Policy {
-            entry: Entry::choose(host, keys, self.insecure)?,
+            entry: Entry::choose(host, self.read_keys()?, self.insecure)?,
             origins: self.origins.clone(),
             proxies: self.proxies.iter().map(IpAddr::to_canonical).collect(),
             ..Policy::default()
@@ -60,7 +63,7 @@ mod tests {
 
     fn serve(line: &[&str]) -> Result<ServeArgs, clap::Error> {
         match Cli::try_parse_from([&["causeway", "serve"], line].concat())?.command {
-            Command::Serve(args) => Ok(args),
+            Command::Serve(args) => Ok(*args),
             other => panic!("{other:?}"),
         }
     }
@@ -104,13 +107,14 @@ mod tests {
         let args = serve(&[]).expect("nothing is needed");
         let policy = args.access.policy(args.host).expect("local");
         assert_eq!(format!("{:?}", args.limits.limits(policy)), format!("{:?}", crate::Limits::default()));
-        let line = "--sessions 1 --memory 2M --busy-wait 0.5 --write-deadline 4 --connections 5 \
+        let line = "--sessions 1 --memory 2M --busy-wait 0.5 --write-deadline 4 --header-timeout 3 --connections 5 \
                     --connections-per-address 6 --message-bytes 7K --load 0.5 --queue 0 --queue-wait 8";
         let args = serve(&line.split_whitespace().collect::<Vec<_>>()).expect("all are flags");
         let limits = args.limits.limits(Policy::default());
         assert_eq!((limits.sessions, limits.memory_bytes), (1, 2 << 20));
         assert_eq!((limits.busy_wait.as_millis(), limits.write_deadline.as_millis()), (500, 4000));
         assert_eq!((limits.load, limits.queue, limits.queue_wait.as_secs()), (0.5, 0, 8));
+        assert_eq!(limits.header_timeout, std::time::Duration::from_secs(3));
         assert_eq!((limits.connections, limits.connections_per_address, limits.message_bytes), (5, 6, 7 << 10));
     }
 }

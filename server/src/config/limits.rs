@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::fetch::rules::{AllowedHost, Rules};
 use crate::realtime::session::Stay;
 use crate::{Limits, access};
 
@@ -54,15 +55,22 @@ pub struct LimitArgs {
     /// How long a client may take to give one before it is closed.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().pong_within), value_parser = a_second_or_more)]
     pub pong_within: Seconds,
-    /// Sockets, with a session or without.
+    /// How long a connection may take to send a request's line and headers, and may idle between two requests.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().header_timeout), value_parser = more_than_none)]
+    pub header_timeout: Seconds,
+    /// WebSockets, with a session or without; 64 more connections may be open that are none.
     #[arg(long, value_name = "N", default_value_t = usual().connections as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
-    /// Of those, from one address, or from one /64 network of version 6.
+    /// Connections of any kind from one address, or from one /64 network of version 6.
     #[arg(long, value_name = "N", default_value_t = usual().connections_per_address as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_per_address: u32,
     /// The longest message a client may send.
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().message_bytes as u64))]
     pub message_bytes: ByteSize,
+    /// Fetch a first frame that is given as a URL if it is on this host, or HOST:PORT. Several with commas, or again. Only at
+    /// public addresses.
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub fetch_allow: Vec<AllowedHost>,
 }
 
 fn usual() -> Limits {
@@ -89,10 +97,12 @@ impl LimitArgs {
             drain: self.drain.0,
             ping_every: self.ping_every.0,
             pong_within: self.pong_within.0,
+            header_timeout: self.header_timeout.0,
             connections: self.connections as usize,
             connections_per_address: self.connections_per_address as usize,
             message_bytes: usize::try_from(self.message_bytes.0).unwrap_or(usize::MAX),
             access,
+            fetch: Rules { hosts: self.fetch_allow.clone(), ..Rules::default() },
         }
     }
 }
@@ -170,6 +180,13 @@ fn a_second_or_more(text: &str) -> Result<Seconds, String> {
     seconds.filter(|seconds| seconds.0 >= Duration::from_secs(1)).ok_or_else(|| "1 to 86400 seconds".into())
 }
 
+/// Of a deadline that nobody could keep if it were zero.
+fn more_than_none(text: &str) -> Result<Seconds, String> {
+    text.parse().and_then(|seconds: Seconds| {
+        if seconds.0.is_zero() { Err("more than 0, at most 86400 seconds".into()) } else { Ok(seconds) }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +224,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(Seconds(Duration::from_millis(millis))), "{text}");
         }
         assert_eq!(Seconds(Duration::from_secs(10)).to_string(), "10");
+        assert!(more_than_none("0").is_err() && more_than_none("0.5").is_ok());
         for bad in ["", "-1", "inf", "NaN", "86401", "1s"] {
             assert!(bad.parse::<Seconds>().is_err(), "{bad}");
         }

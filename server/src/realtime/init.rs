@@ -26,7 +26,7 @@ pub struct Opening {
     window: usize,
     condition_frames: Option<usize>,
     /// The encoded first frame.
-    pub first_frame: Option<Vec<u8>>,
+    pub first_frame: Option<FirstFrame>,
     pub script: Option<Vec<Keys>>,
     pub output: Output,
     pub terms: Terms,
@@ -75,6 +75,14 @@ impl Features {
         }
         Ok(features)
     }
+}
+
+/// Where the first frame is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirstFrame {
+    File(Vec<u8>),
+    /// Of http or https. Whether it may be fetched is not decided here.
+    At(String),
 }
 
 impl Opening {
@@ -146,23 +154,21 @@ pub fn api_key(bytes: &[u8]) -> Result<Option<String>, Refusal> {
 /// As the reference's.
 const SEED: i64 = 42;
 
-fn first_frame(fields: &mut Fields) -> Result<Option<Vec<u8>>, Refusal> {
+fn first_frame(fields: &mut Fields) -> Result<Option<FirstFrame>, Refusal> {
     let text = match fields.take("first_frame") {
         None => return Ok(None),
-        Some(Value::Binary(bytes)) => return Ok(Some(bytes)),
+        Some(Value::Binary(bytes)) => return Ok(Some(FirstFrame::File(bytes))),
         Some(Value::String(text)) => text.into_str().unwrap_or_default(),
         Some(_) => return Err(refuse("first_frame", FIRST_FRAME_FORMS)),
     };
     let scheme = text.get(..8).unwrap_or(&text).to_ascii_lowercase();
     if scheme.starts_with("http://") || scheme.starts_with("https://") {
-        return Err(refuse(
-            "first_frame",
-            "this server fetches no URLs, so that nobody can send it to places only it can reach: send the picture's bytes",
-        ));
+        return Ok(Some(FirstFrame::At(text)));
     }
     let data = text.strip_prefix("data:image").and_then(|rest| rest.split_once(";base64,"));
     let (_, data) = data.ok_or_else(|| refuse("first_frame", FIRST_FRAME_FORMS))?;
-    BASE64.decode(data).map(Some).map_err(|error| refuse("first_frame", format!("is not base64: {error}")))
+    let file = BASE64.decode(data).map_err(|error| refuse("first_frame", format!("is not base64: {error}")))?;
+    Ok(Some(FirstFrame::File(file)))
 }
 
 const FIRST_FRAME_FORMS: &str = "must be the bytes of a picture, or data:image/TYPE;base64,DATA";
@@ -270,7 +276,7 @@ mod tests {
         .expect("all of it is allowed");
         assert_eq!(opening.terms, Terms { fps: 25, paced: true, max_chunks: Some(4) });
         assert_eq!(opening.script, Some(vec![Keys::default().with('w'), Keys::default()]));
-        assert_eq!(opening.first_frame.as_deref(), Some(&[0, 1, 2][..]));
+        assert_eq!(opening.first_frame, Some(FirstFrame::File(vec![0, 1, 2])));
         let init = opening.init(None);
         assert_eq!((init.seed, init.sink, init.window, init.condition_frames), (100_000, 6, 12, Some(45)));
         assert_eq!(init.size, Size { width: 64, height: 48 });
@@ -321,7 +327,6 @@ mod tests {
         check(r#""condition_inputs":[]"#, "condition_inputs", "must be a map");
         check(r#""condition_inputs":{"camera_actions":"w"}"#, "camera_actions", "must be a list");
         check(r#""first_frame":"/etc/passwd""#, "first_frame", "data:image");
-        check(r#""first_frame":"HTTPS://example.org/a.png""#, "first_frame", "fetches no URLs");
         check(r#""first_frame":"data:image/png;base64,???""#, "first_frame", "base64");
         check(r#""first_frame":7"#, "first_frame", "bytes");
         check(r#""enhance_prompt":true"#, "enhance_prompt", "not offered");

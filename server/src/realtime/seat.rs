@@ -76,9 +76,12 @@ pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat,
     let checked_against = Arc::clone(&card);
     let mut opening = off_the_loop(move || Opening::decode(&init, &checked_against)).await?;
 
+    // Before there is a place: another's slow server must not hold one.
+    let file = app.fetcher.bring(opening.first_frame.take()).await.map_err(OpenFailure::Refused)?;
+
     let place = find_place(app, &opening, &card, &writer).await?;
     // Only now: a small file can hold a large picture, and no more of those are in memory than there are seats.
-    let picture = match opening.first_frame.take() {
+    let picture = match file {
         None => None,
         Some(file) => {
             let decode = move || images::decode(&file).map_err(|reason| Refusal { field: "first_frame", reason });

@@ -1,0 +1,159 @@
+//! The program itself, as an operator's machine runs it: its signals, its file descriptors, what it prints.
+//!
+//! Everything else is tested in the `tests` crate, on a server inside the test. A signal, though, goes to a process.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use server::access::keys::new_key;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `causeway serve` with the test card, on a free port, until it is dropped.
+struct Process {
+    child: Child,
+    address: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// `before` is what the shell does first.
+    fn serve(before: &str, arguments: &[&str]) -> Result<Process> {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{before} exec \"$0\" serve --world testcard --port 0 \"$@\""));
+        command.arg(env!("CARGO_BIN_EXE_causeway")).args(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let log = Arc::<Mutex<String>>::default();
+        let (mut stderr, lines) = (BufReader::new(child.stderr.take().context("piped")?), log.clone());
+        // Ends with the process.
+        std::thread::Builder::new().name("log".into()).spawn(move || {
+            let mut line = String::new();
+            while stderr.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                lines.lock().expect("nothing panics under this lock").push_str(&line);
+                line.clear();
+            }
+        })?;
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().context("piped")?).read_line(&mut first)?;
+        let address = first.trim().strip_prefix("causeway: http://").and_then(|rest| rest.strip_suffix('/'));
+        let address = address.with_context(|| format!("instead of an address: {first}"))?.to_owned();
+        Ok(Process { child, address, log })
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status()?;
+        ensure!(sent.success(), "no {name} was sent");
+        Ok(())
+    }
+
+    /// The status of `/server_info` for whoever shows this.
+    fn answer(&self, key: &str) -> Result<u16> {
+        let mut stream = self.connect()?;
+        let head = format!("GET /server_info HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        write!(stream, "{head}Authorization: Bearer {key}\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.split(' ').nth(1).context("a status")?.parse()?)
+    }
+
+    fn connect(&self) -> Result<TcpStream> {
+        let stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    }
+
+    fn log(&self) -> String {
+        self.log.lock().expect("nothing panics under this lock").clone()
+    }
+
+    /// Until it is so.
+    fn wait(&self, what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !so()? {
+            ensure!(Instant::now() < deadline, "{what} is not so; the log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A key file for one test.
+struct KeyFile(PathBuf);
+
+impl KeyFile {
+    fn new(name: &str, text: &str) -> Result<KeyFile> {
+        let file = KeyFile(std::env::temp_dir().join(format!("causeway-{name}-{}", std::process::id())));
+        file.write(text)?;
+        Ok(file)
+    }
+
+    fn write(&self, text: &str) -> Result<()> {
+        Ok(std::fs::write(&self.0, text)?)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a name of ours in the system's folder")
+    }
+}
+
+impl Drop for KeyFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn sighup_reads_the_key_file_again_and_a_bad_file_changes_nothing() -> Result<()> {
+    let ((alice, alice_line), (bob, bob_line)) = (new_key("alice")?, new_key("bob")?);
+    let file = KeyFile::new("sighup", &alice_line)?;
+    let process = Process::serve("", &["--keys", file.path()])?;
+    ensure!((process.answer(&alice)?, process.answer(&bob)?) == (200, 401));
+
+    file.write(&format!("{alice_line}\nbob sha256:short"))?;
+    process.signal("HUP")?;
+    process.wait("a complaint", || Ok(process.log().contains("the keys stay as they were")))?;
+    ensure!(process.log().contains("line 2"), "{}", process.log());
+    ensure!((process.answer(&alice)?, process.answer(&bob)?) == (200, 401));
+
+    file.write(&bob_line)?;
+    process.signal("HUP")?;
+    process.wait("the new key", || Ok(process.answer(&bob)? == 200))?;
+    ensure!(process.answer(&alice)? == 401);
+
+    std::fs::remove_file(&file.0)?;
+    process.signal("HUP")?;
+    let complaints = || process.log().matches("the keys stay as they were").count();
+    process.wait("another complaint", || Ok(complaints() == 2))?;
+    ensure!(process.answer(&bob)? == 200);
+    for secret in [&alice, &bob, &bob_line] {
+        ensure!(!process.log().contains(secret.as_str()), "a secret in the log");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_has_no_file_descriptor_left_goes_on_when_it_has_again() -> Result<()> {
+    let process = Process::serve("ulimit -n 48;", &["--header-timeout", "60"])?;
+    ensure!(process.answer("")? == 200);
+    let held = (0..64).map(|_| process.connect()).collect::<Result<Vec<_>>>()?;
+    process.wait("a complaint", || Ok(process.log().contains("no connection can be accepted")))?;
+    drop(held);
+    process.wait("an answer", || Ok(process.answer("").is_ok_and(|status| status == 200)))?;
+    // It waited between its attempts, and did not fill a disk with complaints.
+    let complaints = process.log().matches("no connection can be accepted").count();
+    ensure!(complaints < 300, "{complaints} complaints");
+    Ok(())
+}
