@@ -14,6 +14,7 @@ mod memory;
 mod observe;
 mod resume;
 mod rfc6455;
+mod session_any_order;
 mod soak;
 mod testcard;
 mod tidy;

@@ -187,25 +187,32 @@ async fn as_many_events_as_may_wait_for_a_chunk_end_in_the_last_and_one_more_is_
 /// Before the first chunk there is nobody yet who could take them.
 #[tokio::test]
 async fn as_many_events_as_may_wait_for_a_session_steer_it_and_one_more_is_told_so_and_closed() -> Result<()> {
-    for too_many in [false, true] {
-        let (server, mut strings) = Server::with(Puppet { loads_on_a_string: true, ..Puppet::default() })?;
-        let mut client = server.session(small().max_chunks(1)).await?;
-        for event in flips() {
-            client.send(event).await?;
+    // 64 KiB each, so that four are as many bytes as may wait. A bin16 has three before its own, and its key five.
+    let hold = || Event::hold("w").id(EVENTS_WAITING);
+    let mut short = Vec::new();
+    rmpv::encode::write_value(&mut short, &hold().into())?;
+    let long = || hold().set("fill", Value::Binary(vec![0; 65_536 - short.len() - 8]));
+    for as_many in [flips().collect(), vec![long(); 4]] {
+        for one_more in [false, true] {
+            let (server, mut strings) = Server::with(Puppet { loads_on_a_string: true, ..Puppet::default() })?;
+            let mut client = server.session(small().max_chunks(1)).await?;
+            for event in &as_many {
+                client.send(event.clone()).await?;
+            }
+            client.ping().await?;
+            if one_more {
+                client.send(Event::hold("s").id(9000)).await?;
+                let Message::Error(error) = client.next().await? else { anyhow::bail!("not told why") };
+                ensure!(error.content == "invalid event" && error.to_string().contains("256 events"), "{error}");
+                let close = client.closed().await?;
+                ensure!(close.code == 1008 && !close.reason.is_empty(), "{close:?}");
+                continue;
+            }
+            strings.allow(1);
+            let (_, input) = strings.began().await?;
+            ensure!(held(&input).as_deref() == Some("w w w"), "{input:?}");
+            ensure!(client.chunk().await?.stats.event_id == Some(EVENTS_WAITING));
         }
-        if too_many {
-            client.send(Event::hold("s").id(9000)).await?;
-            let Message::Error(error) = client.next().await? else { anyhow::bail!("not told why") };
-            ensure!(error.content == "invalid event" && error.to_string().contains("256 events wait"), "{error}");
-            let close = client.closed().await?;
-            ensure!(close.code == 1008 && !close.reason.is_empty(), "{close:?}");
-            continue;
-        }
-        client.ping().await?;
-        strings.allow(1);
-        let (_, input) = strings.began().await?;
-        ensure!(held(&input).as_deref() == Some("w w w"), "{input:?}");
-        ensure!(client.chunk().await?.stats.event_id == Some(EVENTS_WAITING));
     }
     Ok(())
 }

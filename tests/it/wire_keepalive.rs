@@ -63,15 +63,17 @@ async fn a_connection_that_says_nothing_hears_only_pings_and_blocks_nobody() -> 
 async fn a_client_that_answers_no_ping_is_closed_with_1011_and_others_go_on() -> Result<()> {
     let (server, _strings) = Server::limited(Puppet::taking(Duration::from_millis(5)), limits())?;
     let mut bystander = Bystander::on(&server).await?;
-    for begins in [false, true] {
+    for state in ["nothing said", "half a message said", "running"] {
         let asked = Instant::now();
         let mut dead = Raw::open(server.address).await?;
-        if begins {
-            says(&mut dead, small()).await?;
+        match state {
+            "half a message said" => dead.announce(BINARY, 500).await?,
+            "running" => says(&mut dead, small()).await?,
+            _ => {}
         }
         let close = last(&mut dead).await?;
-        ensure!(is_keepalive(&close), "{close:?}");
-        ensure!(asked.elapsed() >= PING_EVERY + PONG_WITHIN, "closed after {:?}", asked.elapsed());
+        ensure!(is_keepalive(&close), "{state}: {close:?}");
+        ensure!(asked.elapsed() >= PING_EVERY + PONG_WITHIN, "{state}: closed after {:?}", asked.elapsed());
     }
     bystander.goes_on().await
 }

@@ -34,7 +34,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rmpv::Value;
 use serde::Deserialize;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
@@ -47,8 +47,8 @@ pub struct Client {
     order: Order,
     /// Came while a pong was awaited.
     early: VecDeque<Frame>,
-    /// It has asked for more than the reference knows.
-    opted_in: bool,
+    /// The types of message that it has asked for, beyond those of the reference.
+    asked: BTreeSet<String>,
     /// How long anything that is waited for may take before that is an error.
     pub patience: Duration,
 }
@@ -76,13 +76,14 @@ impl Client {
         let connected = connect_async_with_config(url, Some(config), true);
         let connected = within(PATIENCE, "the server did not answer an upgrade", connected).await?;
         let (socket, _) = connected.context(url.to_owned())?;
-        Ok(Client { socket, order: Order::default(), early: VecDeque::new(), opted_in: false, patience: PATIENCE })
+        let (order, early, asked) = Default::default();
+        Ok(Client { socket, order, early, asked, patience: PATIENCE })
     }
 
     /// Say something: an [`Init`](crate::message::Init), then [`Event`](crate::message::Event)s; or any value at all.
     pub async fn send(&mut self, message: impl Into<Value>) -> Result<()> {
         let message = message.into();
-        self.opted_in |= asks_for_more(&message);
+        self.asked.extend(asks_for(&message));
         let mut bytes = Vec::new();
         rmpv::encode::write_value(&mut bytes, &message)?;
         self.send_bytes(bytes).await
@@ -100,7 +101,8 @@ impl Client {
         };
         let found = encoding::check(&bytes)?;
         let Kind { r#type } = rmp_serde::from_slice(&bytes)?;
-        ensure!(self.opted_in || FOUR.contains(&&*r#type), "a message of type {type:?} that nobody asked for");
+        let expected = FOUR.contains(&&*r#type) || self.asked.contains(&r#type);
+        ensure!(expected, "a message of type {type:?}, and this client asked for {:?}", self.asked);
         match rmp_serde::from_slice(&bytes)? {
             Incoming::FrameBatch(Whole { header, payload }) => {
                 self.order.batch(&header, payload.len(), false, bytes.len())?;
@@ -267,13 +269,11 @@ struct Kind {
     r#type: String,
 }
 
-/// An init that names `protocol_features`, which the reference ignores; or no init at all.
-fn asks_for_more(message: &Value) -> bool {
-    if message["type"].as_str() == Some("resume") {
-        return true;
-    }
-    let features = message.as_map().into_iter().flatten().find(|(key, _)| key.as_str() == Some("protocol_features"));
-    features.is_some_and(|(_, names)| names.as_array().is_some_and(|names| !names.is_empty()))
+/// Each of `protocol_features`, which the reference ignores, is a type of message; and who resumes asks for a session.
+fn asks_for(message: &Value) -> Vec<String> {
+    let names = message["protocol_features"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let resumed = (message["type"].as_str() == Some("resume")).then_some("session");
+    names.chain(resumed).map(str::to_owned).collect()
 }
 
 /// What this client can read.

@@ -49,6 +49,9 @@ pub const SEATS: usize = 2;
 /// A client that is gone is forgotten within this, on a busy machine too. The server's write deadline must be shorter.
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(20);
 
+/// Whatever a fault waits for has its own time; this is for what the server should have ended and did not.
+const STRUCK_WITHIN: Duration = Duration::from_secs(120);
+
 const FLOOD_MESSAGES: usize = 10_000;
 
 /// A server with a bystander.
@@ -69,6 +72,11 @@ impl Ground {
 
     /// Do it once; which of its forms, the seed says.
     pub async fn strike(&self, fault: Fault, seed: u64) -> Result<()> {
+        let struck = tokio::time::timeout(STRUCK_WITHIN, self.attempt(fault, seed)).await;
+        struck.with_context(|| format!("the server let it go on for {STRUCK_WITHIN:?}"))?
+    }
+
+    async fn attempt(&self, fault: Fault, seed: u64) -> Result<()> {
         let mut chance = Chance::at(seed, fault as u64);
         match fault {
             Fault::CutInHeader if chance.one_in(2) => self.cut_an_init(chance).await,

@@ -12,6 +12,7 @@ use rmpv::Value;
 use server::images;
 use server::realtime::conditions::ConditionQueue;
 use server::realtime::init::Opening;
+use server::realtime::resume::Request;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -27,17 +28,18 @@ const LINEAR: f64 = 30.0;
 pub enum Target {
     Event,
     Init,
+    Resume,
     Picture,
 }
 
 impl Target {
-    pub const ALL: [Target; 3] = [Target::Event, Target::Init, Target::Picture];
+    pub const ALL: [Target; 4] = [Target::Event, Target::Init, Target::Resume, Target::Picture];
 
     /// Resident memory that the worst input may add. A message holds 65 536 values at most; a picture 40 million pixels of
     /// eight bytes, and a turned copy of it.
     pub fn memory_bytes(self) -> u64 {
         match self {
-            Target::Event | Target::Init => 64 << 20,
+            Target::Event | Target::Init | Target::Resume => 64 << 20,
             Target::Picture => 1 << 30,
         }
     }
@@ -61,11 +63,12 @@ impl Fuzz {
         let values = match target {
             Target::Event => events(),
             Target::Init => inits(),
+            Target::Resume => resumes(),
             Target::Picture => Vec::new(),
         };
         let files = match target {
             Target::Picture => pictures()?,
-            Target::Event | Target::Init => values.iter().map(encode).collect(),
+            Target::Event | Target::Init | Target::Resume => values.iter().map(encode).collect(),
         };
         let fuzz = Fuzz { target, card, values, files };
         // A seed that is refused would only fuzz the refusal.
@@ -137,6 +140,11 @@ impl Fuzz {
                 assert!(allowed && init.sink < init.window, "more than the card allows: {init:?}");
                 true
             }
+            Target::Resume => {
+                let Some(Ok(request)) = Request::decode(input) else { return false };
+                assert!(request.token.len() <= input.len());
+                true
+            }
             Target::Picture => match images::decode(input) {
                 Ok(picture) => {
                     assert_eq!(picture.rgb.len() as u64, picture.size.frame_bytes());
@@ -165,6 +173,10 @@ impl Fuzz {
                     encode(&Init::new("p").set("first_frame", data).into())
                 }),
                 ("nothing", |n| vec![0x91; n]),
+            ],
+            Target::Resume => vec![
+                ("token", |n| encode(&resume(&"é".repeat(n), Value::Nil))),
+                ("keys", |n| encode(&with_strangers(resume("t", 1.into()), n))),
             ],
             Target::Picture => vec![
                 ("garbage", |n| vec![0x5a; 100 * n]),
@@ -232,6 +244,14 @@ fn inits() -> Vec<Value> {
         Init::new("p").set("fps", "25").set("enable_upscaling", false).set("guidance_scale", 1.5),
     ];
     inits.into_iter().map(Value::from).collect()
+}
+
+fn resume(token: &str, last_chunk: Value) -> Value {
+    map([("type", "resume".into()), ("token", token.into()), ("last_chunk", last_chunk)])
+}
+
+fn resumes() -> Vec<Value> {
+    vec![resume(&"0123456789abcdef".repeat(2), 7.into()), resume("é", Value::Nil), resume("", Value::from(-1))]
 }
 
 /// One red pixel.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pipeline::world::Frames;
+use pipeline::world::{Frames, Refusal};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
@@ -18,7 +18,7 @@ use super::outlet::Outlet;
 use super::protocol::{ChunkLabel, ClientError, Close};
 use super::replay::Replay;
 use super::resume::{Handover, Ticket};
-use super::seat::{Seat, too_many_events};
+use super::seat::{EVENTS_WAITING, Seat};
 use super::session::{Input, Output, Session};
 use super::socket::{Line, Over};
 use crate::engine::{Command, Drawn, Part};
@@ -110,7 +110,8 @@ impl<'a> Running<'a> {
             Output::Grant { chunks, due } => self.seat.command(Command::Grant(self.seat.id, chunks, due)),
             Output::Steer(event) => {
                 if let Err(mpsc::error::TrySendError::Full(_)) = self.seat.events.try_send(event) {
-                    self.session.invalid(too_many_events("the next chunk"), Instant::now());
+                    let reason = format!("{EVENTS_WAITING} events wait for the next chunk already");
+                    self.session.invalid(Refusal { field: "message", reason }, Instant::now());
                 }
             }
             Output::Tell(error) => {

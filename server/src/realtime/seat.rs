@@ -25,11 +25,6 @@ use crate::{App, images};
 /// chunk takes two.
 pub const EVENTS_WAITING: usize = 256;
 
-pub(super) fn too_many_events(awaited: &str) -> Refusal {
-    let reason = format!("{EVENTS_WAITING} events wait for {awaited} already");
-    Refusal { field: "message", reason }
-}
-
 /// However the queue moves, one that waits hears of it no more often.
 pub const SAID_EVERY: Duration = Duration::from_millis(250);
 

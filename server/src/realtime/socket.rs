@@ -15,7 +15,7 @@ use super::lenient::refuse;
 use super::protocol::{ClientError, Close};
 use super::resume::{Handover, Request};
 use super::running::Running;
-use super::seat::{EVENTS_WAITING, OpenFailure, Seat, off_the_loop, open, too_many_events};
+use super::seat::{EVENTS_WAITING, OpenFailure, Seat, off_the_loop, open};
 use super::session::text_message;
 use crate::access::Denied;
 use crate::access::http::Visitor;
@@ -138,6 +138,10 @@ async fn resume(line: Line, app: &App, request: Result<Request, Refusal>) -> Res
     handed_over.map_err(|line| (line, refuse("token", "names no session that still waits for its client: begin anew")))
 }
 
+/// Of all events before a session begins: many connections may wait for few seats. Keys are some dozens of bytes each, and a
+/// script or a prompt is sent once.
+const EARLY_BYTES_MAX: usize = 4 * EVENT_BYTES_MAX;
+
 enum Begun {
     /// With what the client said meanwhile.
     Running(Seat, Vec<Bytes>),
@@ -149,7 +153,7 @@ enum Begun {
 async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
     let _counted = app.observer.opening();
     let mut opening = Box::pin(open(app, init, connection.writer()));
-    let mut early = Vec::new();
+    let (mut early, mut early_bytes) = (Vec::new(), 0);
     loop {
         let heard = tokio::select! {
             opened = &mut opening => {
@@ -174,12 +178,18 @@ async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
                 connection.tell(&ClientError::invalid_event(text_message()));
                 return Begun::End(Some(Close::TEXT));
             }
-            Heard::Binary(_) if early.len() == EVENTS_WAITING => {
-                connection.tell(&ClientError::invalid_event(too_many_events("the session to begin")));
-                return Begun::End(Some(Close::FLOOD));
+            Heard::Binary(event) => {
+                // Kept small: an event that is too long is refused for its first bytes as well.
+                let event = Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)]);
+                early_bytes += event.len();
+                if early.len() == EVENTS_WAITING || early_bytes > EARLY_BYTES_MAX {
+                    let most = format!("{EVENTS_WAITING} events, and {EARLY_BYTES_MAX} bytes of them,");
+                    let reason = format!("at most {most} may wait for a session to begin");
+                    connection.tell(&ClientError::invalid_event(Refusal { field: "message", reason }));
+                    return Begun::End(Some(Close::FLOOD));
+                }
+                early.push(event);
             }
-            // Kept small: an event that is too long is refused for its first bytes as well.
-            Heard::Binary(event) => early.push(Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)])),
             over => return Begun::End(over.last_words()),
         }
     }

@@ -29,6 +29,7 @@ struct Args {
 enum Named {
     Event,
     Init,
+    Resume,
     Picture,
 }
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         None => Target::ALL.to_vec(),
         Some(Named::Event) => vec![Target::Event],
         Some(Named::Init) => vec![Target::Init],
+        Some(Named::Resume) => vec![Target::Resume],
         Some(Named::Picture) => vec![Target::Picture],
     };
     for target in targets {

@@ -1,0 +1,211 @@
+//! A session hears whatever can happen, in any order, thousands of times: it promises no more than it may, never stands
+//! still, and cuts no chunk.
+//!
+//! The engine, the line and the clock are played by chance. A failure names its seed, and with it happens again.
+
+use rmpv::Value;
+use server::realtime::init::Terms;
+use server::realtime::protocol::Close;
+use server::realtime::session::{CREDIT, Input, Output, Session, Stay};
+use std::time::{Duration, Instant};
+use tests::chance::Chance;
+use tests::message::Event;
+
+const WALKS: u64 = 3000;
+const STEPS: usize = 300;
+
+/// What everybody around a session knows of it.
+struct Scene {
+    chance: Chance,
+    session: Session,
+    terms: Terms,
+    now: Instant,
+    granted: u64,
+    drawn: u64,
+    written: u64,
+    /// A chunk was handed over, and not released yet.
+    held: bool,
+    /// It was released, and its last message is not out yet.
+    sending: bool,
+    away: bool,
+    /// The client talks nonsense most of the time.
+    floods: bool,
+    /// Told to end, or has said so: there will be no more chunks than there are.
+    told_to_end: bool,
+    newest_id: u32,
+    /// The last inputs.
+    story: Vec<String>,
+}
+
+impl Scene {
+    fn set(seed: u64) -> Scene {
+        let mut chance = Chance::new(seed);
+        let max_chunks = chance.one_in(2).then(|| 1 + chance.below(12) as u64);
+        let terms = Terms { fps: 1 + chance.below(60) as u32, paced: chance.one_in(2), max_chunks };
+        // Nothing ends it but what is told, or the grace: so that whoever stands still is caught.
+        let stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30) };
+        let now = Instant::now();
+        let session = Session::new(terms, stay, now);
+        let floods = chance.one_in(20);
+        Scene {
+            chance,
+            session,
+            terms,
+            now,
+            granted: 0,
+            drawn: 0,
+            written: 0,
+            held: false,
+            sending: false,
+            away: false,
+            floods,
+            told_to_end: false,
+            newest_id: 0,
+            story: Vec::new(),
+        }
+    }
+
+    /// How it ended, if it did.
+    fn walk(&mut self) -> Option<Close> {
+        let mut close = self.say("opened", Input::Opened);
+        for _ in 0..STEPS {
+            if close.is_some() {
+                return close;
+            }
+            close = self.step();
+        }
+        close
+    }
+
+    fn step(&mut self) -> Option<Close> {
+        if self.floods && !self.away && !self.chance.one_in(4) {
+            return self.say("garbage", Input::Binary(&[0xc1]));
+        }
+        self.now += Duration::from_millis([0, 1, 17, 250][self.chance.below(4)]);
+        if self.session.poll_timeout().is_some_and(|due| due <= self.now) {
+            return self.say("tick", Input::Tick);
+        }
+        match self.chance.below(20) {
+            0..=4 if self.granted > self.drawn && !self.held && !self.sending => {
+                self.drawn += 1;
+                self.held = true;
+                let event_id = (self.newest_id > 0 && self.chance.one_in(2)).then_some(self.newest_id);
+                self.say("chunk", Input::Chunk { event_id, frames: 9 })
+            }
+            5..=9 if self.sending => {
+                self.sending = false;
+                self.written += 1;
+                self.say("written", Input::Written)
+            }
+            10..=12 if !self.away => {
+                let id = self.newest_id + self.chance.below(2) as u32;
+                self.newest_id = id;
+                let bytes = bytes_of(Event::hold("w").id(u64::from(id)).into());
+                self.say("event", Input::Binary(&bytes))
+            }
+            13 if !self.away => self.say("garbage", Input::Binary(&[0xc1])),
+            14 => self.say("tick too early", Input::Tick),
+            15 if self.away || self.chance.one_in(4) => {
+                self.away = false;
+                self.say("found", Input::Found)
+            }
+            16 if !self.away && self.chance.one_in(4) => {
+                self.away = true;
+                self.say("lost", Input::Lost)
+            }
+            17 if self.chance.one_in(40) => {
+                self.told_to_end = true;
+                self.say("end", Input::End(Close::SHUTDOWN))
+            }
+            18 if self.chance.one_in(100) => self.say("failed", Input::Failed("the well is dry".into())),
+            19 if !self.away && self.chance.one_in(100) => self.say("text", Input::Text),
+            // Time goes on to where the session wants to be asked again; but few stay away for as long as they may.
+            _ if self.away && !self.chance.one_in(20) => None,
+            _ => {
+                self.now = self.session.poll_timeout().unwrap_or(self.now).max(self.now);
+                None
+            }
+        }
+    }
+
+    fn say(&mut self, what: &str, input: Input<'_>) -> Option<Close> {
+        self.story.push(what.to_owned());
+        self.session.handle(input, self.now);
+        let mut close = None;
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Grant { chunks, .. } => {
+                    self.granted += chunks;
+                    self.check("more was promised than has room", self.granted - self.written <= self.most_at_once());
+                    let max = self.terms.max_chunks.unwrap_or(u64::MAX);
+                    self.check("more was promised than asked for", chunks > 0 && self.granted <= max);
+                    self.check("something was promised to nobody", !self.away);
+                    self.check("something was promised after the end", !self.told_to_end);
+                }
+                Output::Send { .. } => {
+                    self.check("sent what was not there", self.held && !self.sending);
+                    (self.held, self.sending) = (false, true);
+                }
+                // Whoever runs a session stops at the first.
+                Output::Close(why) => {
+                    close.get_or_insert(why);
+                }
+                Output::Tell(_) | Output::Steer(_) => {}
+            }
+        }
+        match &close {
+            Some(why) => self.check_end(why),
+            None => self.check_progress(),
+        }
+        close
+    }
+
+    fn most_at_once(&self) -> u64 {
+        if self.terms.paced { 1 } else { CREDIT }
+    }
+
+    /// Orderly ends cut no chunk.
+    fn check_end(&self, why: &Close) {
+        if *why == Close::COMPLETE {
+            self.check("not complete", self.terms.max_chunks == Some(self.written) && !self.away);
+        }
+        if *why == Close::SHUTDOWN {
+            self.check("a chunk was cut", self.written == self.granted && self.told_to_end);
+        }
+        if *why == Close::NOT_RESUMED {
+            self.check("somebody was there", self.away);
+        }
+    }
+
+    /// Something will happen: a chunk comes, a message goes out, or time has an end.
+    fn check_progress(&self) {
+        let moves = self.granted > self.written && !self.held;
+        self.check("stands still", moves || self.session.poll_timeout().is_some());
+    }
+
+    fn check(&self, otherwise: &str, holds: bool) {
+        let last = self.story.len().saturating_sub(20);
+        assert!(holds, "{otherwise}: {:?}, after … {}", self.terms, self.story[last..].join(", "));
+    }
+}
+
+fn bytes_of(value: Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, &value).expect("a Vec takes every byte");
+    bytes
+}
+
+#[test]
+fn a_session_keeps_its_promises_whatever_happens_in_whatever_order() {
+    let mut ends = std::collections::BTreeMap::<&str, u32>::new();
+    for seed in 0..WALKS {
+        let walk = std::panic::catch_unwind(|| Scene::set(seed).walk());
+        let end = walk.unwrap_or_else(|_| panic!("seed {seed}"));
+        *ends.entry(end.map_or("still running", |close| close.reason)).or_default() += 1;
+    }
+    println!("{ends:?}");
+    // Or the walks would not go where they should.
+    for reason in [Close::COMPLETE, Close::SHUTDOWN, Close::FAILED, Close::TEXT, Close::NOT_RESUMED, Close::FLOOD] {
+        assert!(ends.get(reason.reason).is_some_and(|&times| times >= 5), "{}: {ends:?}", reason.reason);
+    }
+}
