@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use server::access::keys::new_key;
+use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -59,6 +61,27 @@ impl Process {
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer.split(' ').nth(1).context("a status")?.parse()?)
+    }
+
+    /// A session that draws small pictures for ever.
+    fn session(&self) -> Result<WebSocket<TcpStream>> {
+        let url = format!("ws://{}/v1/realtime_video", self.address);
+        let (mut socket, _) = tungstenite::client(url, self.connect()?)?;
+        let init = json!({ "type": "init", "prompt": "p", "size": "32x32" });
+        socket.send(Message::Binary(rmp_serde::to_vec(&init)?.into()))?;
+        Ok(socket)
+    }
+
+    /// How it ended, by itself.
+    fn ended(&mut self) -> Result<std::process::ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < deadline, "it goes on; the log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn connect(&self) -> Result<TcpStream> {
@@ -155,5 +178,47 @@ fn a_server_that_has_no_file_descriptor_left_goes_on_when_it_has_again() -> Resu
     // It waited between its attempts, and did not fill a disk with complaints.
     let complaints = process.log().matches("no connection can be accepted").count();
     ensure!(complaints < 300, "{complaints} complaints");
+    Ok(())
+}
+
+/// Whether this message is the last of a chunk.
+fn ends_a_chunk(message: &Message) -> bool {
+    matches!(message, Message::Binary(bytes) if bytes.windows(11).take(16).any(|words| words == b"chunk_stats"))
+}
+
+#[test]
+fn sigterm_lets_chunks_end_tells_everybody_and_the_process_ends_well() -> Result<()> {
+    let mut process = Process::serve("", &["--chunk-ms", "50"])?;
+    let mut sessions = (0..3).map(|_| process.session()).collect::<Result<Vec<_>>>()?;
+    for session in &mut sessions {
+        while !ends_a_chunk(&session.read()?) {}
+    }
+    process.signal("TERM")?;
+    for session in &mut sessions {
+        let mut between_chunks = true;
+        loop {
+            match session.read()? {
+                Message::Close(close) => {
+                    ensure!(close.is_some_and(|close| u16::from(close.code) == 1012) && between_chunks);
+                    break;
+                }
+                message => between_chunks = ends_a_chunk(&message),
+            }
+        }
+    }
+    drop(sessions);
+    ensure!(process.ended()?.code() == Some(0), "{}", process.log());
+    Ok(())
+}
+
+#[test]
+fn a_second_sigterm_does_not_wait_for_a_chunk() -> Result<()> {
+    let mut process = Process::serve("", &["--chunk-ms", "3600000", "--drain", "3600"])?;
+    let _session = process.session()?;
+    process.wait("a session", || Ok(process.log().contains("running")))?;
+    process.signal("TERM")?;
+    process.wait("a drain", || Ok(process.log().contains("draining")))?;
+    process.signal("TERM")?;
+    ensure!(process.ended()?.code() == Some(0), "{}", process.log());
     Ok(())
 }

@@ -5,9 +5,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use server::Limits;
+use server::access::Policy;
+use server::access::keys::KeyLimits;
 use server::realtime::session::{CREDIT, Stay};
 use tests::chance::Chance;
 use tests::client::{Chunk, Client};
+use tests::keyed::{Keyed, turned_away};
 use tests::message::{Close, Event, Init, Message, resume};
 use tests::puppet::{Puppet, Seen, Strings};
 use tests::raw::Raw;
@@ -303,6 +306,25 @@ async fn a_resume_request_that_is_wrong_names_its_field() -> Result<()> {
         ensure!(refused.content == "invalid resume request" && refused.details.context("details")?.field == field);
     }
     client.send(small().max_chunks(1)).await?;
+    client.chunk().await?;
+    Ok(())
+}
+
+/// A token is worth nothing to whoever has no key: on a server that asks for one, both are shown.
+#[tokio::test]
+async fn where_keys_are_asked_for_a_resume_needs_one_too_and_costs_no_second_session() -> Result<()> {
+    let keyed = Keyed::with(KeyLimits { sessions: 1, ..KeyLimits::default() }, Policy::default())?;
+    let mut client = keyed.connect(&keyed.key).await?;
+    client.send(lasting()).await?;
+    let token = client.hello().await?.resume_token;
+    client.chunk().await?;
+    cut(client);
+    let mut stranger = keyed.server.connect().await?;
+    stranger.send(resume(&token, Some(0))).await?;
+    ensure!(turned_away(&mut stranger).await?.0 == "unauthorized");
+    let mut client = keyed.connect(&keyed.key).await?;
+    client.send(resume(&token, Some(0))).await?;
+    client.hello().await?;
     client.chunk().await?;
     Ok(())
 }

@@ -167,5 +167,10 @@ pub(super) async fn off_the_loop<T: Send + 'static>(
     check: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, OpenFailure> {
     let checked = tokio::task::spawn_blocking(check).await;
-    checked.map_err(|panic| OpenFailure::Failed(panic.to_string()))?.map_err(OpenFailure::Refused)
+    let panicked = |panic| {
+        // Its words are for the log: they tell of our insides.
+        tracing::error!(error = %panic, "a check panicked");
+        OpenFailure::Failed("this could not be checked".into())
+    };
+    checked.map_err(panicked)?.map_err(OpenFailure::Refused)
 }
