@@ -64,8 +64,8 @@ async fn headers_that_come_a_byte_at_a_time_are_cut_at_the_deadline_and_a_sessio
     let mut scene = Scene::limited(limits()).await?;
     let mut slow = Vec::new();
     for _ in 0..20 {
-        let (mut read, mut write) = silent(scene.server.address).await?.into_split();
         let began = Instant::now();
+        let (mut read, mut write) = silent(scene.server.address).await?.into_split();
         let saying = async move {
             write.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Filler: ").await?;
             loop {

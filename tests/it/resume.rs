@@ -232,8 +232,10 @@ async fn the_newer_connection_wins_and_the_older_is_told() -> Result<()> {
 #[tokio::test]
 async fn a_client_that_missed_more_than_is_kept_is_told_what_there_is() -> Result<()> {
     // A chunk of 12 frames of 16x16 is 9216 bytes and what is said of them.
-    let (server, _strings) = Server::limited(Puppet::default(), Limits { replay_bytes: 25_000, ..Limits::default() })?;
+    let (server, strings) =
+        Server::limited(Puppet::on_strings(), Limits { replay_bytes: 25_000, ..Limits::default() })?;
     let (mut client, token) = begin(&server, lasting()).await?;
+    strings.allow(8);
     for _ in 0..8 {
         client.chunk().await?;
     }
@@ -248,6 +250,7 @@ async fn a_client_that_missed_more_than_is_kept_is_told_what_there_is() -> Resul
         ensure!(details.field == "last_chunk" && details.reason.starts_with(words), "{details:?}");
         ensure!(client.closed().await? == Close { code: 1008, reason: "cannot resume".into() });
     }
+    strings.allow(1);
     back(&server, &token, Some(7)).await?.chunk().await?;
     Ok(())
 }
@@ -261,6 +264,27 @@ async fn a_video_that_was_complete_while_its_client_was_away_can_be_fetched() ->
     strings.allow(2);
     settled(&mut strings).await;
     let mut client = back(&server, &token, None).await?;
+    client.chunk().await?;
+    client.chunk().await?;
+    ensure!(client.closed().await?.reason == "generation complete");
+    Ok(())
+}
+
+/// All was handed to the system, and none of it arrived.
+#[tokio::test]
+async fn a_video_whose_end_was_lost_on_the_line_can_be_fetched() -> Result<()> {
+    let (server, _strings) = Server::with(Puppet::default())?;
+    let down = Shape { cut: Some(Cut { after_bytes: 30_000, how: How::Silent }), ..Shape::default() };
+    let shaper = Shaper::before(server.address, Shape::default(), down, 1).await?;
+    let mut client = Client::connect(&shaper.url()).await?;
+    client.send(lasting().max_chunks(4)).await?;
+    let token = client.hello().await?.resume_token;
+    for _ in 0..2 {
+        client.chunk().await?;
+    }
+    // The server has closed, and waited for an answer.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let mut client = back(&server, &token, Some(1)).await?;
     client.chunk().await?;
     client.chunk().await?;
     ensure!(client.closed().await?.reason == "generation complete");

@@ -130,7 +130,8 @@ impl Connection {
         Writer(self.writes.clone())
     }
 
-    pub(super) async fn finish(mut self, close: Option<Close>) {
+    /// Whether the client said goodbye: then all that was sent before has arrived.
+    pub(super) async fn finish(mut self, close: Option<Close>) -> bool {
         let unreadable = matches!(close, Some(Close::PROTOCOL | Close::NOT_UTF8 | Close::TOO_BIG));
         let writes = self.writes;
         let close = async move {
@@ -141,7 +142,12 @@ impl Connection {
         };
         // Reading on answers a close of theirs and waits for the answer to ours: to hang up on unread bytes would take the
         // close back from the line.
-        let read = async { while let Some(Ok(_)) = self.reader.next().await {} };
+        let mut answered = false;
+        let read = async {
+            while let Some(Ok(message)) = self.reader.next().await {
+                answered |= matches!(message, Message::Close(_));
+            }
+        };
         let goodbye = async {
             tokio::join!(close, read);
             let _ = (&mut self.writer).await;
@@ -152,6 +158,7 @@ impl Connection {
         };
         let _ = timeout(GOODBYE, goodbye).await;
         self.writer.abort();
+        answered
     }
 }
 

@@ -68,7 +68,9 @@ impl<'a> Running<'a> {
         let mut coming = Phase::Draining;
         loop {
             while let Some(output) = self.session.poll_output() {
-                if let Some(close) = self.obey(output) {
+                if let Some(close) = self.obey(output)
+                    && !self.is_still_awaited(&close).await
+                {
                     return Over { line: self.line, close: Some(close) };
                 }
             }
@@ -102,6 +104,20 @@ impl<'a> Running<'a> {
                 }
             }
         }
+    }
+
+    /// All is sent, but did it arrive? A client that can come back and does not answer the close may want the end of it.
+    async fn is_still_awaited(&mut self, close: &Close) -> bool {
+        if self.ticket.is_none() || *close != Close::COMPLETE {
+            return false;
+        }
+        let Some(line) = self.line.take() else { return false };
+        self.seat.give_up();
+        if line.finish(self.app.observer.clone(), Some(close.clone())).await {
+            return false;
+        }
+        self.lose(None);
+        true
     }
 
     /// Why to end, if this is the end.
@@ -151,11 +167,7 @@ impl<'a> Running<'a> {
             Heard::Binary(bytes) => self.session.handle(Input::Binary(&bytes), Instant::now()),
             Heard::Text => self.session.handle(Input::Text, Instant::now()),
             Heard::Lost(close) if self.ticket.is_some() => {
-                info!("client lost, may come back");
-                self.outlet.detach();
-                self.listed.session.away(true);
-                self.leave(close);
-                self.session.handle(Input::Lost, Instant::now());
+                self.lose(close);
             }
             over => return Some(over.last_words()),
         }
@@ -207,6 +219,14 @@ impl<'a> Running<'a> {
                 tokio::spawn(line.finish(self.app.observer.clone(), Some(Close::NOT_KEPT)));
             }
         }
+    }
+
+    fn lose(&mut self, close: Option<Close>) {
+        info!("client lost, may come back");
+        self.outlet.detach();
+        self.listed.session.away(true);
+        self.leave(close);
+        self.session.handle(Input::Lost, Instant::now());
     }
 
     fn leave(&mut self, close: Option<Close>) {

@@ -41,21 +41,30 @@ pub(super) struct Seat {
     engine: Engine,
     cancel: Cancel,
     pub(super) events: mpsc::Sender<Event>,
-    /// `None` while a delivery reads from it.
+    /// `None` while a delivery reads from it, and once nothing more comes.
     pub(super) parts: Option<Parts>,
     pub(super) terms: Terms,
     pub(super) features: Features,
     pub(super) output: images::Output,
+    given_up: bool,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.cancel.cancel();
-        self.command(Command::Close(self.id));
+        self.give_up();
     }
 }
 
 impl Seat {
+    /// Nothing more will be drawn: somebody else may sit here.
+    pub(super) fn give_up(&mut self) {
+        if !std::mem::replace(&mut self.given_up, true) {
+            self.parts = None;
+            self.cancel.cancel();
+            self.command(Command::Close(self.id));
+        }
+    }
+
     pub(super) fn command(&self, command: Command) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.engine.commands.try_send(command) {
             unreachable!("the channel has a place for all that every seat can have on its way");
@@ -67,7 +76,10 @@ impl Seat {
 pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat, OpenFailure> {
     let stopped = || OpenFailure::Failed("the server is shutting down".into());
     let mut card = app.engine.card.clone();
+    let loading = card.borrow().is_none();
+    let waits = loading.then(|| app.queue.before_the_world()).transpose().map_err(|refused| full(app, &refused))?;
     let card = card.wait_for(Option::is_some).await.map_err(|_| stopped())?.clone().expect("waited for it");
+    drop(waits);
     let checked_against = Arc::clone(&card);
     let mut opening = off_the_loop(move || Opening::decode(&init, &checked_against)).await?;
 
@@ -98,7 +110,17 @@ pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat,
     });
     // Before the engine is asked: this future may be dropped after the engine's yes and before that is read, and then
     // nothing else would give the place up.
-    let seat = Seat { id, engine: app.engine.clone(), cancel, events, parts: Some(parts), terms, features, output };
+    let seat = Seat {
+        id,
+        engine: app.engine.clone(),
+        cancel,
+        events,
+        parts: Some(parts),
+        terms,
+        features,
+        output,
+        given_up: false,
+    };
     let (reply, answer) = oneshot::channel();
     app.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;
     match answer.await.map_err(|_| stopped())? {
@@ -112,14 +134,12 @@ async fn find_place(app: &App, opening: &Opening, card: &Card, writer: &Writer) 
     static NEXT_SEAT: AtomicU64 = AtomicU64::new(0);
     let id = NEXT_SEAT.fetch_add(1, Ordering::Relaxed);
     let (came, init) = (Instant::now(), opening.init(None));
-    let ticket = app.queue.ask(id, &init, opening.terms.chunk_period(card)).map_err(|refused| {
-        app.observer.refused(refused.name());
-        match refused {
-            Refused::QueueFull { .. } => OpenFailure::Busy(ClientError::queue_full(&refused)),
-            Refused::TooLarge { .. } => {
-                let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
-                OpenFailure::Refused(Refusal { field: "size", reason })
-            }
+    let ticket = app.queue.ask(id, &init, opening.terms.chunk_period(card)).map_err(|refused| match refused {
+        Refused::QueueFull { .. } => full(app, &refused),
+        Refused::TooLarge { .. } => {
+            app.observer.refused(refused.name());
+            let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
+            OpenFailure::Refused(Refusal { field: "size", reason })
         }
     })?;
     let (patience, writer) = match opening.features.queue {
@@ -132,6 +152,11 @@ async fn find_place(app: &App, opening: &Opening, card: &Card, writer: &Writer) 
     })?;
     app.observer.placed(came.elapsed());
     Ok(place)
+}
+
+fn full(app: &App, refused: &Refused) -> OpenFailure {
+    app.observer.refused(refused.name());
+    OpenFailure::Busy(ClientError::queue_full(refused))
 }
 
 /// Until there is a place; whoever asked for it hears meanwhile how many are ahead.

@@ -245,9 +245,9 @@ impl Session {
         }
     }
 
-    /// The first reason counts.
+    /// The first reason counts; but what is complete and not fetched waits for nobody when all must end.
     fn end(&mut self, close: Close) {
-        if self.ending.is_none() {
+        if self.ending.is_none() || self.alone_until.is_some() {
             self.ending = Some(close);
             if let Some(pace) = &mut self.pace {
                 pace.rest();

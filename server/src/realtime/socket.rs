@@ -29,13 +29,14 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) async fn finish(self, observer: Arc<Observer>, close: Option<Close>) {
+    /// Whether the client said goodbye.
+    pub(super) async fn finish(self, observer: Arc<Observer>, close: Option<Close>) -> bool {
         observer.closed(close.as_ref());
         match &close {
             Some(Close { code, reason }) => info!(code, reason, "closing"),
             None => info!("client left"),
         }
-        self.connection.finish(close).await;
+        self.connection.finish(close).await
     }
 }
 
@@ -51,7 +52,7 @@ pub(crate) async fn serve_client(socket: WebSocket, app: App, visitor: Visitor) 
     let line = Line { connection: Connection::new(socket, &app), visitor };
     let Over { line, close } = serve_until_over(line, &app, &id).await;
     match line {
-        Some(line) => line.finish(app.observer.clone(), close).await,
+        Some(line) => drop(line.finish(app.observer.clone(), close).await),
         None => info!(reason = close.map(|close| close.reason), "over"),
     }
 }
