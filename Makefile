@@ -3,7 +3,7 @@
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test soak fuzz train-dry build-tools test-tools
+.PHONY: run test test-otlp soak fuzz train-dry build-tools test-tools
 
 # Builds the server and serves the world that ships with it; ARGS go to `causeway serve`.
 run: build-tools
@@ -15,6 +15,11 @@ test: build-tools test-tools
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo nextest run --locked --workspace
 	node --test webui/test/*.test.js
+
+# A build with OpenTelemetry, which `test` leaves out: it brings a second HTTP client.
+test-otlp: build-tools test-tools
+	cargo clippy --locked -p server --features otlp --all-targets -- -D warnings
+	cargo nextest run --locked -p server --features otlp --test collector
 
 # What takes too long for a test, or depends on how quiet the machine is: thousands of sessions, hundreds of faults.
 soak: build-tools

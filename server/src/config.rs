@@ -92,6 +92,10 @@ pub struct ServeArgs {
     /// Write what every stage did when, for ui.perfetto.dev or chrome://tracing: a JSON file of 128 MiB at most.
     #[arg(long, value_name = "FILE")]
     pub trace_file: Option<PathBuf>,
+    /// Send a span for every session and chunk to an OpenTelemetry collector that takes OTLP over HTTP: http://127.0.0.1:4318
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<url::Url>,
     #[command(flatten)]
     pub access: AccessArgs,
     #[command(flatten)]

@@ -16,6 +16,8 @@ pub mod images;
 pub mod metrics;
 mod observe;
 pub mod offline;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod pocket;
 pub mod realtime;
 pub mod scheduler;

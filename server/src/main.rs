@@ -14,24 +14,37 @@ use server::config::{AccessArgs, Cli, Command, GenerateArgs, InspectArgs, ServeA
 use server::{Limits, Phase, offline, pocket};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(without_secrets(filter)).with_writer(std::io::stderr).init();
-    let done = match cli.command {
-        Command::Serve(args) => serve(*args),
-        Command::Key { name } => key(&name),
-        Command::Generate(args) => generate(args),
-        Command::Inspect(args) => inspect(&args),
-    };
-    match done {
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(without_secrets(filter));
+    let log = tracing_subscriber::registry().with(log);
+    #[cfg(feature = "otlp")]
+    let (log, _export) = {
+        let collector = if let Command::Serve(args) = &cli.command { args.otlp_endpoint.as_ref() } else { None };
+        let (spans, export) = collector.map(server::otlp::spans).transpose()?.unzip();
+        (log.with(spans), export)
+    };
+    log.init();
+    match cli.command {
+        Command::Serve(args) => serve(*args),
+        Command::Key { name } => key(&name),
+        Command::Generate(args) => generate(args),
+        Command::Inspect(args) => inspect(&args),
     }
 }
 
