@@ -13,6 +13,7 @@ use server::access::{Entry, Policy};
 use server::{Limits, LoadWorld, Phase, serve};
 use tests::browser::Browser;
 use tests::client::Client;
+use tests::shaper::{Cut, How, Shape, Shaper};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -110,6 +111,31 @@ async fn a_key_held_in_the_browser_is_in_the_picture_until_it_is_let_go() -> any
     browser.mouse_up(".key[data-action=a]").await?;
     browser.until_picture("the page's A is let go", held("")).await?;
 
+    assert_eq!(problems(&browser), Vec::<&String>::new());
+    stop(server).await
+}
+
+#[tokio::test]
+async fn a_walk_whose_line_is_cut_goes_on_by_itself_with_what_is_held() -> anyhow::Result<()> {
+    let server = testcard_server().await;
+    let address = server.url.trim_start_matches("http://").trim_end_matches('/').parse()?;
+    // Past the page's own files, whose connections are cut there too.
+    let down = Shape { cut: Some(Cut { after_bytes: 1_500_000, how: How::Reset }), ..Shape::default() };
+    let shaper = Shaper::before(address, Shape::default(), down, 3).await?;
+    let mut browser = Browser::launch().await?;
+    open_and_start(&mut browser, &format!("http://{}/", shaper.address), "jpeg").await?;
+    browser.key_down("KeyW").await?;
+    browser.until_picture("W is held", held("w")).await?;
+    browser.until("causeway.resumes > 0 && causeway.phase === 'running'").await?;
+    let chunk = browser.evaluate("causeway.chunk").await?.as_u64().expect("a number");
+    browser
+        .until_picture("W is still held, and later", |picture| {
+            held("w")(picture).filter(|reading| reading.chunk as u64 > chunk)
+        })
+        .await?;
+    // Nobody lost a session: it is the one that began.
+    browser.key_up("KeyW").await?;
+    browser.until_picture("nothing is held", held("")).await?;
     assert_eq!(problems(&browser), Vec::<&String>::new());
     stop(server).await
 }

@@ -239,15 +239,19 @@ impl Client {
     }
 
     async fn frame(&mut self) -> Result<Frame> {
-        loop {
-            let frame = match self.early.pop_front() {
-                Some(frame) => frame,
-                None => self.receive().await?,
-            };
-            if !matches!(frame, Frame::Ping(_) | Frame::Pong(_)) {
-                return Ok(frame);
+        // Its pings say nothing: without a message in time, nothing came.
+        within(self.patience, "the server said nothing", async {
+            loop {
+                let frame = match self.early.pop_front() {
+                    Some(frame) => frame,
+                    None => self.receive().await?,
+                };
+                if !matches!(frame, Frame::Ping(_) | Frame::Pong(_)) {
+                    return Ok(frame);
+                }
             }
-        }
+        })
+        .await?
     }
 
     async fn receive(&mut self) -> Result<Frame> {

@@ -13,13 +13,13 @@ export class Connection {
   /**
    * @param {string} url
    * @param {{ opened: () => void, received: (message: NonNullable<ReturnType<Incoming["receive"]>>) => void,
-   *   closed: (sentence: string, complete: boolean) => void }} listener  `closed` is called once, and not after `close()`.
+   *   closed: (sentence: string, code: number) => void }} listener  `closed` is called once, and not after `close()`.
    */
   constructor(url, listener) {
     this.#socket = new WebSocket(url);
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onopen = listener.opened;
-    this.#socket.onclose = ({ code, reason }) => listener.closed(closeSentence(code, reason), code === 1000);
+    this.#socket.onclose = ({ code, reason }) => listener.closed(closeSentence(code, reason), code);
     this.#socket.onmessage = ({ data }) => {
       let message;
       try {
@@ -27,7 +27,7 @@ export class Connection {
         message = this.#incoming.receive(new Uint8Array(data));
       } catch (error) {
         this.close(UNREADABLE);
-        listener.closed(`The server said something unreadable: ${/** @type {Error} */ (error).message}.`, false);
+        listener.closed(`The server said something unreadable: ${/** @type {Error} */ (error).message}.`, UNREADABLE);
         return;
       }
       if (message) listener.received(message);

@@ -6,13 +6,15 @@ import * as firstFrames from "./first_frame.js";
 import { Latency } from "./latency.js";
 import { Panel } from "./panel.js";
 import { Playback } from "./playback.js";
-import { errorSentence, init, keysEvent, promptEvent, standingText } from "./protocol.js";
+import { errorSentence, init, keysEvent, promptEvent, resume, standingText } from "./protocol.js";
 import { Screen } from "./screen.js";
 import { health, world } from "./world.js";
 
 /** Often enough for a person who waits for a model to load. */
 const HEALTH_EVERY_MS = 1000;
 const METERS_EVERY_MS = 250;
+/** Between two attempts to come back. */
+const RETURN_EVERY_MS = 500;
 /** Pictures that wait for the decoder. More than this, and newer ones are not even decoded. */
 const DECODING_MAX = 64;
 
@@ -25,7 +27,8 @@ const KEY = new URLSearchParams(location.hash.slice(1)).get("key");
  * @typedef {{ bitmap: ImageBitmap, chunk: number, eventId: number | null }} Frame
  * @typedef {{ id: number, connection: Connection, playback: Playback<Frame>, stats: import("./protocol.js").Stats | null,
  *   decoding: number, undecoded: number, decodeMs: number | null, chunk: number | null, eventIdShown: number | null,
- *   framesShown: number, prompt: { text: string, eventId: number } | null }} Session  All that ends with a connection.
+ *   framesShown: number, prompt: { text: string, eventId: number } | null,
+ *   token: string | null, graceMs: number, lostAt: number | null, resumes: number }} Session  One walk, over as many connections as it takes.
  */
 
 /** @type {import("./panel.js").Phase} */
@@ -156,27 +159,28 @@ async function start() {
   const now = performance.now();
   latency.begin();
   controls.begin(now);
-  const mine = begin(id, init({ ...values, firstFrame: picture, fps: card.fps, key: KEY }));
-  session = mine;
+  session = {
+    id, connection: connect(init({ ...values, firstFrame: picture, fps: card.fps, key: KEY })),
+    playback: new Playback(card.fps), stats: null, decoding: 0, undecoded: 0, decodeMs: null,
+    chunk: null, eventIdShown: null, framesShown: 0, prompt: null, token: null, graceMs: 0, lostAt: null, resumes: 0,
+  };
   panel.promptInUse(values.prompt, "");
   panel.focusStage();
   requestAnimationFrame(draw);
 }
 
-/**
- * @param {number} id @param {object} first the init message
- * @returns {Session}
- */
-function begin(id, first) {
+/** @param {object} first the message to begin with @returns {Connection} */
+function connect(first) {
   const connection = new Connection(URL_OF_VIDEO, {
     opened: () => {
       connection.send(first);
-      enter("starting", "The world is being set up…");
+      if (phase === "connecting") enter("starting", "The world is being set up…");
       sayKeys();
     },
     received: (message) => {
       if (!session) return;
       if (message.kind === "pictures") decode(session, message);
+      else if (message.kind === "session") greet(session, message);
       else if (message.kind === "stats") session.stats = message;
       else if (message.kind === "queue") {
         const { short, sentence } = standingText(message);
@@ -187,18 +191,49 @@ function begin(id, first) {
         if (phase === "starting" || phase === "waiting") {
           leave();
           enter("ready", "Not started.");
+        } else if (phase === "returning") {
+          leave();
+          enter("lost", errorSentence(message));
         }
       }
     },
-    closed: (why, complete) => {
+    closed: (why, code) => {
+      if (code === LINE_LOST && session?.token && comeBack(session)) return;
       leave();
-      enter(complete ? "ready" : "lost", why);
+      enter(code === 1000 ? "ready" : "lost", why);
     },
   });
-  return {
-    id, connection, playback: new Playback(card.fps), stats: null, decoding: 0, undecoded: 0, decodeMs: null,
-    chunk: null, eventIdShown: null, framesShown: 0, prompt: null,
-  };
+  return connection;
+}
+
+/** What a browser says of a line that ended without a close. */
+const LINE_LOST = 1006;
+
+/**
+ * The server waits for a while: connect again, until it does not. Whether there is time left.
+ * @param {Session} to
+ */
+function comeBack(to) {
+  const now = performance.now();
+  to.lostAt ??= now;
+  if (now - to.lostAt > to.graceMs) return false;
+  enter("returning", "The connection was lost. Coming back…");
+  setTimeout(() => {
+    // What came of a chunk that was cut comes again.
+    if (to === session) to.connection = connect(resume(/** @type {string} */ (to.token), to.stats?.chunk ?? null, KEY));
+  }, RETURN_EVERY_MS);
+  return true;
+}
+
+/** @param {Session} to @param {import("./protocol.js").Hello} hello */
+function greet(to, { token, graceMs }) {
+  if (to.lostAt !== null) {
+    to.lostAt = null;
+    to.resumes += 1;
+    to.playback.clear().forEach(({ bitmap }) => bitmap.close());
+    enter("running", "");
+  }
+  Object.assign(to, { token, graceMs });
 }
 
 /** The session ends here, whoever ended it. The last picture stays. */
@@ -315,6 +350,7 @@ Object.defineProperty(window, "causeway", {
     get eventIdShown() { return session?.eventIdShown ?? null; },
     get framesShown() { return session?.framesShown ?? 0; },
     get framesSkipped() { return (session?.playback.dropped ?? 0) + (session?.undecoded ?? 0); },
+    get resumes() { return session?.resumes ?? 0; },
     get latencyMs() { return latency.last; },
     get stats() { return session?.stats ?? null; },
   }),

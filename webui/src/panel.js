@@ -5,7 +5,7 @@ import { sizeText } from "./protocol.js";
 import { size as parseSize, sizeProblem } from "./world.js";
 
 /**
- * @typedef {"loading" | "unreachable" | "ready" | "connecting" | "waiting" | "starting" | "running" | "lost"} Phase
+ * @typedef {"loading" | "unreachable" | "ready" | "connecting" | "waiting" | "starting" | "running" | "returning" | "lost"} Phase
  * @typedef {{ start: () => void, stop: () => void, restart: () => void, changePrompt: (prompt: string) => void,
  *   press: (action: string, holder: string) => void, release: (holder: string) => void, releaseAll: () => void,
  *   pick: (item: import("./world.js").GalleryItem) => void, upload: (file: File) => void,
@@ -26,11 +26,12 @@ const PHASES = {
   waiting: { status: "Waiting", button: "Stop", busy: true },
   starting: { status: "Starting", button: "Stop", busy: true },
   running: { status: "Walking", button: "Stop", busy: false },
+  returning: { status: "Reconnecting", button: "Stop", busy: true },
   lost: { status: "Disconnected", button: "Reconnect", busy: false },
 };
 
 /** There is a connection, or soon will be. @type {readonly Phase[]} */
-const LIVE = ["connecting", "waiting", "starting", "running"];
+const LIVE = ["connecting", "waiting", "starting", "running", "returning"];
 
 /** @param {string} id @returns {any} */
 const element = (id) => document.getElementById(id);

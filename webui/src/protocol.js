@@ -14,6 +14,7 @@ import { decode } from "./msgpack.js";
  * @typedef {{ kind: "error", content: string, code: string | null,
  *   details: { field: string | null, reason: string | null } }} ServerError
  * @typedef {{ kind: "queue", position: number, waitMs: number | null }} Standing  There is no place yet; 1: the next is ours.
+ * @typedef {{ kind: "session", token: string, graceMs: number }} Hello  How to come back after a cut, and how long that is possible.
  * @typedef {{ kind: "unknown", type: string }} Unknown
  * @typedef {{ width: number, height: number }} Size
  */
@@ -41,8 +42,16 @@ export function init({ prompt, firstFrame, size, fps, seed, format, key }) {
     output_compression: format === "raw" ? undefined : QUALITY,
     api_key: key ?? undefined,
     // Other servers ignore it.
-    protocol_features: ["queue"],
+    protocol_features: ["queue", "session"],
   };
+}
+
+/**
+ * The first message of a new connection to a session whose line was cut.
+ * @param {string} token @param {number | null} lastChunk the last one that came whole @param {string | null} key
+ */
+export function resume(token, lastChunk, key) {
+  return { type: "resume", token, last_chunk: lastChunk ?? undefined, api_key: key ?? undefined };
 }
 
 /**
@@ -79,7 +88,7 @@ export class Incoming {
 
   /**
    * @param {Uint8Array} bytes
-   * @returns {Pictures | Stats | ServerError | Standing | Unknown | null} null: a header, whose pixels are the next message
+   * @returns {Pictures | Stats | ServerError | Standing | Hello | Unknown | null} null: a header, whose pixels are the next message
    * @throws if the bytes cannot be what the protocol says they are; the connection is of no use after that
    */
   receive(bytes) {
@@ -106,6 +115,8 @@ export class Incoming {
         };
       case "queue":
         return { kind: "queue", position: message.position, waitMs: message.estimated_wait_ms ?? null };
+      case "session":
+        return { kind: "session", token: String(message.resume_token), graceMs: message.grace_ms };
       default:
         return { kind: "unknown", type: String(message?.type) };
     }
@@ -218,6 +229,8 @@ export function closeSentence(code, reason) {
 const ERRORS = {
   "invalid generate request": "The world cannot start like this.",
   "invalid event": "The server could not use the last input.",
+  "invalid resume request": "The walk could not be taken up again.",
+  "this session goes on on another connection": "This walk goes on in another window.",
   "another realtime session is already active": "Every place in this world is taken. Try again when someone has left.",
 };
 
