@@ -12,6 +12,7 @@ use server::access::keys::{self, KeyLimits, new_key};
 use server::access::{Entry, Policy};
 use server::{Limits, LoadWorld, Phase, serve};
 use tests::browser::Browser;
+use tests::client::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -163,6 +164,30 @@ async fn a_visit_from_one_start_to_the_next_leaves_no_error_in_the_console() -> 
     let first = |picture: &Picture| again(picture).filter(|reading| reading.chunk == 0);
     browser.until_picture("the second walk's first chunk", first).await?;
 
+    assert_eq!(problems(&browser), Vec::<&String>::new());
+    stop(server).await
+}
+
+#[tokio::test]
+async fn a_visitor_who_finds_every_place_taken_sees_the_queue_and_walks_when_it_is_their_turn() -> anyhow::Result<()> {
+    let load: LoadWorld = Box::new(|| Ok(Box::new(Testcard::new(CHUNK_TIME))));
+    let server = limited(load, Limits { sessions: 1, busy_wait: Duration::ZERO, ..Limits::default() }).await;
+    let mut first = Client::connect(&format!("{}v1/realtime_video", server.url.replace("http", "ws"))).await?;
+    first.send(tests::small()).await?;
+    first.chunk().await?;
+    let mut browser = Browser::launch().await?;
+    browser.navigate(&server.url).await?;
+    browser.until("window.causeway?.phase === 'ready'").await?;
+    fill(&mut browser, "size", "320x192").await;
+    browser.click("#start").await?;
+    browser.until("causeway.phase === 'waiting'").await?;
+    let said = |id: &str| format!("document.getElementById('{id}').textContent");
+    assert_eq!(browser.evaluate(&said("status")).await?, "Waiting: next");
+    assert_eq!(browser.evaluate(&said("curtain-text")).await?, "Every place is taken. You are next.");
+    browser.key_down("KeyW").await?;
+    first.close().await?;
+    browser.until("causeway.phase === 'running'").await?;
+    browser.until_picture("W, held since before there was a place", held("w")).await?;
     assert_eq!(problems(&browser), Vec::<&String>::new());
     stop(server).await
 }

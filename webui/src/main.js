@@ -6,7 +6,7 @@ import * as firstFrames from "./first_frame.js";
 import { Latency } from "./latency.js";
 import { Panel } from "./panel.js";
 import { Playback } from "./playback.js";
-import { errorSentence, init, keysEvent, promptEvent } from "./protocol.js";
+import { errorSentence, init, keysEvent, promptEvent, standingText } from "./protocol.js";
 import { Screen } from "./screen.js";
 import { health, world } from "./world.js";
 
@@ -82,10 +82,10 @@ const panel = new Panel({
   smooth: (smooth) => (screen.smooth = smooth),
 });
 
-/** @param {import("./panel.js").Phase} next @param {string} curtain */
-function enter(next, curtain) {
+/** @param {import("./panel.js").Phase} next @param {string} curtain @param {string} [more] */
+function enter(next, curtain, more) {
   phase = next;
-  panel.phase(next, curtain);
+  panel.phase(next, curtain, more);
 }
 
 /** Wait until the server is there and its model loaded, then offer the world. */
@@ -178,10 +178,13 @@ function begin(id, first) {
       if (!session) return;
       if (message.kind === "pictures") decode(session, message);
       else if (message.kind === "stats") session.stats = message;
-      else if (message.kind === "error") {
+      else if (message.kind === "queue") {
+        const { short, sentence } = standingText(message);
+        enter("waiting", sentence, short);
+      } else if (message.kind === "error") {
         panel.alert(errorSentence(message));
         // Before the first picture it says that there will be none; the socket would stay and wait for another init.
-        if (phase === "starting") {
+        if (phase === "starting" || phase === "waiting") {
           leave();
           enter("ready", "Not started.");
         }
@@ -209,7 +212,8 @@ function leave() {
 
 function sayKeys() {
   panel.held(controls.held);
-  if (!session?.connection.open) return;
+  // Whoever waits for a place has nothing to steer: the server would have to keep it all.
+  if (!session?.connection.open || phase === "waiting") return;
   const transitions = controls.take(session.connection.bufferedBytes);
   if (transitions) session.connection.send(keysEvent(latency.sent(performance.now()), transitions));
 }
@@ -267,7 +271,7 @@ function draw(now) {
 /** @param {Session} of @param {Frame} frame @param {number} now */
 function show(of, { bitmap, chunk, eventId }, now) {
   screen.show(bitmap);
-  if (phase === "starting") enter("running", "");
+  if (phase === "starting" || phase === "waiting") enter("running", "");
   latency.shown(eventId, now);
   of.chunk = chunk;
   of.eventIdShown = eventId;

@@ -5,7 +5,7 @@ import { sizeText } from "./protocol.js";
 import { size as parseSize, sizeProblem } from "./world.js";
 
 /**
- * @typedef {"loading" | "unreachable" | "ready" | "connecting" | "starting" | "running" | "lost"} Phase
+ * @typedef {"loading" | "unreachable" | "ready" | "connecting" | "waiting" | "starting" | "running" | "lost"} Phase
  * @typedef {{ start: () => void, stop: () => void, restart: () => void, changePrompt: (prompt: string) => void,
  *   press: (action: string, holder: string) => void, release: (holder: string) => void, releaseAll: () => void,
  *   pick: (item: import("./world.js").GalleryItem) => void, upload: (file: File) => void,
@@ -23,10 +23,14 @@ const PHASES = {
   unreachable: { status: "No server", button: "Start", busy: true },
   ready: { status: "Ready", button: "Start", busy: false },
   connecting: { status: "Connecting", button: "Stop", busy: true },
+  waiting: { status: "Waiting", button: "Stop", busy: true },
   starting: { status: "Starting", button: "Stop", busy: true },
   running: { status: "Walking", button: "Stop", busy: false },
   lost: { status: "Disconnected", button: "Reconnect", busy: false },
 };
+
+/** There is a connection, or soon will be. @type {readonly Phase[]} */
+const LIVE = ["connecting", "waiting", "starting", "running"];
 
 /** @param {string} id @returns {any} */
 const element = (id) => document.getElementById(id);
@@ -72,12 +76,15 @@ export class Panel {
     this.#checkSize();
   }
 
-  /** @param {Phase} phase @param {string} curtain what to say over the picture */
-  phase(phase, curtain) {
+  /**
+   * @param {Phase} phase @param {string} curtain what to say over the picture
+   * @param {string} [more] what the status says besides
+   */
+  phase(phase, curtain, more) {
     this.#phase = phase;
     const { status, button, busy } = PHASES[phase];
-    const live = phase === "connecting" || phase === "starting" || phase === "running";
-    element("status").textContent = status;
+    const live = LIVE.includes(phase);
+    element("status").textContent = more ? `${status}: ${more}` : status;
     element("status").dataset.phase = phase;
     element("curtain-text").textContent = curtain;
     element("curtain").dataset.open = String(phase === "running");
@@ -186,8 +193,7 @@ export class Panel {
   #listenToForm() {
     element("form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
-      const live = this.#phase === "connecting" || this.#phase === "starting" || this.#phase === "running";
-      if (live) this.#actions.stop();
+      if (LIVE.includes(this.#phase)) this.#actions.stop();
       else if (this.#phase === "ready" || this.#phase === "lost") this.#actions.start();
     });
     element("restart").addEventListener("click", () => this.#actions.restart());

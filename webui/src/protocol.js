@@ -13,6 +13,7 @@ import { decode } from "./msgpack.js";
  *         text: number | null, dit: number | null, vae: number | null } }} Stats  Where a chunk's time went.
  * @typedef {{ kind: "error", content: string, code: string | null,
  *   details: { field: string | null, reason: string | null } }} ServerError
+ * @typedef {{ kind: "queue", position: number, waitMs: number | null }} Standing  There is no place yet; 1: the next is ours.
  * @typedef {{ kind: "unknown", type: string }} Unknown
  * @typedef {{ width: number, height: number }} Size
  */
@@ -39,6 +40,8 @@ export function init({ prompt, firstFrame, size, fps, seed, format, key }) {
     realtime_output_pacing: true,
     output_compression: format === "raw" ? undefined : QUALITY,
     api_key: key ?? undefined,
+    // Other servers ignore it.
+    protocol_features: ["queue"],
   };
 }
 
@@ -76,7 +79,7 @@ export class Incoming {
 
   /**
    * @param {Uint8Array} bytes
-   * @returns {Pictures | Stats | ServerError | Unknown | null} null: a header, whose pixels are the next message
+   * @returns {Pictures | Stats | ServerError | Standing | Unknown | null} null: a header, whose pixels are the next message
    * @throws if the bytes cannot be what the protocol says they are; the connection is of no use after that
    */
   receive(bytes) {
@@ -101,6 +104,8 @@ export class Incoming {
           code: textOrNull(message.code),
           details: { field: textOrNull(message.details?.field), reason: textOrNull(message.details?.reason) },
         };
+      case "queue":
+        return { kind: "queue", position: message.position, waitMs: message.estimated_wait_ms ?? null };
       default:
         return { kind: "unknown", type: String(message?.type) };
     }
@@ -183,6 +188,23 @@ export function errorSentence({ content, details }) {
 }
 
 /**
+ * Where one stands that waits for a place, for a person: in a few words, and in a sentence.
+ * @param {Standing} standing
+ */
+export function standingText({ position, waitMs }) {
+  const place = position === 1 ? "next" : `number ${position}`;
+  const who = position === 1 ? "You are next" : `${position - 1} ahead of you`;
+  const wait = waitMs === null ? "" : `, about ${durationText(waitMs)}`;
+  return { short: place + wait, sentence: `Every place is taken. ${who}${wait}.` };
+}
+
+/** @param {number} ms */
+function durationText(ms) {
+  const seconds = Math.max(1, Math.round(ms / 1000));
+  return seconds < 100 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+}
+
+/**
  * Why a connection ended, for a person.
  * @param {number} code @param {string} reason
  */
@@ -205,6 +227,7 @@ const FIELDS = {
   realtime_output_format: "picture format",
   output_compression: "picture quality",
   payload: "input",
+  realtime_output_pacing: "time",
 };
 
 /** @type {Record<number, string>} */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decode, encode } from "../src/msgpack.js";
-import { closeSentence, errorSentence, Incoming, init, keysEvent, promptEvent, RAW } from "../src/protocol.js";
+import { closeSentence, errorSentence, Incoming, init, keysEvent, promptEvent, RAW, standingText } from "../src/protocol.js";
 
 const raw = {
   request_id: "r", chunk_index: 4, content_type: RAW, num_frames: 2, total_size: 12, frame_batch_index: 0,
@@ -84,6 +84,18 @@ test("an error says what was wrong with which field", () => {
   check({}, ".");
 });
 
+test("one that waits is told where it stands, and for how long once that is known", () => {
+  const check = (/** @type {object} */ message, /** @type {string} */ short, /** @type {string} */ sentence) => {
+    const standing = new Incoming().receive(encode({ type: "queue", ...message }));
+    assert.equal(standing?.kind, "queue");
+    assert.deepEqual(standingText(standing), { short, sentence });
+  };
+  check({ position: 1 }, "next", "Every place is taken. You are next.");
+  check({ position: 3, estimated_wait_ms: 29_600 }, "number 3, about 30 s", "Every place is taken. 2 ahead of you, about 30 s.");
+  check({ position: 2, estimated_wait_ms: 3 }, "number 2, about 1 s", "Every place is taken. 1 ahead of you, about 1 s.");
+  check({ position: 1, estimated_wait_ms: 150_000 }, "next, about 3 min", "Every place is taken. You are next, about 3 min.");
+});
+
 test("a close code becomes a sentence, and the reason is not lost", () => {
   assert.equal(closeSentence(1000, "generation complete"), "The video is complete.");
   assert.match(closeSentence(1006, ""), /connection was lost/);
@@ -98,7 +110,7 @@ test("what is sent has the reference's shape", () => {
   };
   assert.deepEqual(decode(encode(init(start))), {
     type: "init", prompt: "p", first_frame: bytes(3), size: "96x64", fps: 16, seed: 7,
-    realtime_output_format: "raw", realtime_output_pacing: true,
+    realtime_output_format: "raw", realtime_output_pacing: true, protocol_features: ["queue"],
   });
   assert.equal(decode(encode(init({ ...start, key: "cwk_1" }))).api_key, "cwk_1");
   const encoded = decode(encode(init({ ...start, firstFrame: null, format: "webp" })));
