@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tests::client::Client;
 use tests::message::{Close, Event, Init, Message, Refused};
 use tests::puppet::{Puppet, Strings, held};
-use tests::{Server, small, waiting};
+use tests::{Server, opening, small, waiting};
 
 /// One seat. Those who hear of the queue wait for as long as a test takes, others not at all.
 fn one_seat() -> Limits {
@@ -104,6 +104,23 @@ async fn as_many_wait_as_the_queue_holds_and_the_next_is_refused_at_once() -> Re
     }
     second.close().await?;
     waits(&server, queued("fourth"), 2).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_the_world_loads_as_many_wait_as_may_afterwards() -> Result<()> {
+    let limits = Limits { sessions: 1, queue: 1, ..Limits::default() };
+    let puppet = Puppet { loads_on_a_string: true, ..Puppet::default() };
+    let (server, strings) = Server::limited(puppet, limits)?;
+    let mut first = server.session(small().max_chunks(1)).await?;
+    let mut second = server.session(queued("second").max_chunks(1)).await?;
+    opening(&server, 2).await?;
+    let error = refused(&mut server.session(small()).await?).await?;
+    ensure!(error.code.as_deref() == Some("queue_full"), "{error:?}");
+    ensure!(error.details.is_some_and(|details| details.reason.contains("still being loaded, and 2 sessions wait")));
+    strings.allow(1);
+    first.chunk().await?;
+    second.chunk().await?;
     Ok(())
 }
 

@@ -241,7 +241,7 @@ fn inits() -> Vec<Value> {
         Init::new("p").set("first_frame", "data:image/png;base64,AAECAwQ=").set("output_quality", "low"),
         Init::new("p").first_frame(PNG).format("webp").set("realtime_preview_max_width", 320),
         Init::new("p").set("realtime_causal_sink_size", 6).set("realtime_causal_kv_cache_num_frames", 12.0),
-        Init::new("p").set("fps", "25").set("enable_upscaling", false).set("guidance_scale", 1.5),
+        Init::new("p").set("fps", "25").set("enable_upscaling", false).features(["queue", "telepathy"]),
     ];
     inits.into_iter().map(Value::from).collect()
 }

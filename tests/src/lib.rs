@@ -128,14 +128,23 @@ pub fn small() -> Init {
 
 /// Until so many sessions wait for a place.
 pub async fn waiting(server: &Server, sessions: u64) -> Result<()> {
+    counted(server, "sessions_waiting", sessions).await
+}
+
+/// Until so many have said how they would like to begin.
+pub async fn opening(server: &Server, sessions: u64) -> Result<()> {
+    counted(server, "sessions_opening", sessions).await
+}
+
+async fn counted(server: &Server, field: &str, sessions: u64) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let (_, page) = raw::Raw::get(server.address, "/server_info").await?;
         let page: serde_json::Value = serde_json::from_str(&page)?;
-        if page["sessions_waiting"] == sessions {
+        if page[field] == sessions {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "{sessions} sessions should wait: {page}");
+        ensure!(Instant::now() < deadline, "{field} should be {sessions}: {page}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -84,6 +84,10 @@ impl Admission {
         }
     }
 
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// A session would like to begin. From here on it has a place or waits for one, until it leaves.
     pub fn ask(&mut self, id: SeatId, wish: Wish, now: Instant) -> Result<(), Refused> {
         let budget = self.bounds.memory_bytes;

@@ -20,6 +20,8 @@ pub enum Obstacle {
     },
     /// Somebody ahead has been passed often enough.
     Order,
+    /// There is no world yet.
+    Loading,
 }
 
 impl Obstacle {
@@ -30,6 +32,7 @@ impl Obstacle {
             Obstacle::Memory { .. } => "memory",
             Obstacle::Time { .. } => "time",
             Obstacle::Order => "order",
+            Obstacle::Loading => "loading",
         }
     }
 }
@@ -50,6 +53,7 @@ impl fmt::Display for Obstacle {
                 percent(allowed)
             ),
             Obstacle::Order => f.write_str("others wait that came before"),
+            Obstacle::Loading => f.write_str("the world is still being loaded"),
         }
     }
 }

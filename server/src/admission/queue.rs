@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 use pipeline::world::{Init, RolloutBytes};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use super::{Admission, Bounds, Refused, SeatId, Waiting, Wish};
+use super::{Admission, Bounds, Obstacle, Refused, SeatId, Waiting, Wish};
 
 pub(crate) struct Queue {
     state: Mutex<State>,
     /// Known once the world is loaded.
     rollout_bytes: OnceLock<RolloutBytes>,
+    /// Until then as many wait as may afterwards: what they said is kept, and may be large.
+    before_the_world: Semaphore,
 }
 
 struct State {
@@ -35,7 +37,15 @@ pub(crate) enum Standing {
 impl Queue {
     pub(crate) fn new(bounds: Bounds) -> Arc<Queue> {
         let state = State { admission: Admission::new(bounds), tickets: HashMap::new() };
-        Arc::new(Queue { state: Mutex::new(state), rollout_bytes: OnceLock::new() })
+        let before_the_world = Semaphore::new(bounds.sessions + bounds.queue);
+        Arc::new(Queue { state: Mutex::new(state), rollout_bytes: OnceLock::new(), before_the_world })
+    }
+
+    /// Wait for the world, if there is room; until this is dropped.
+    pub(crate) fn before_the_world(&self) -> Result<SemaphorePermit<'_>, Refused> {
+        let Bounds { sessions, queue, .. } = *self.state().admission.bounds();
+        let full = Refused::QueueFull { waiting: sessions + queue, obstacle: Obstacle::Loading };
+        self.before_the_world.try_acquire().map_err(|_| full)
     }
 
     /// The world is there, and this is what its rollouts will hold.

@@ -67,7 +67,10 @@ impl Seat {
 pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat, OpenFailure> {
     let stopped = || OpenFailure::Failed("the server is shutting down".into());
     let mut card = app.engine.card.clone();
+    let loading = card.borrow().is_none();
+    let waits = loading.then(|| app.queue.before_the_world()).transpose().map_err(|refused| full(app, &refused))?;
     let card = card.wait_for(Option::is_some).await.map_err(|_| stopped())?.clone().expect("waited for it");
+    drop(waits);
     let checked_against = Arc::clone(&card);
     let mut opening = off_the_loop(move || Opening::decode(&init, &checked_against)).await?;
 
@@ -112,14 +115,12 @@ async fn find_place(app: &App, opening: &Opening, card: &Card, writer: &Writer) 
     static NEXT_SEAT: AtomicU64 = AtomicU64::new(0);
     let id = NEXT_SEAT.fetch_add(1, Ordering::Relaxed);
     let (came, init) = (Instant::now(), opening.init(None));
-    let ticket = app.queue.ask(id, &init, opening.terms.chunk_period(card)).map_err(|refused| {
-        app.observer.refused(refused.name());
-        match refused {
-            Refused::QueueFull { .. } => OpenFailure::Busy(ClientError::queue_full(&refused)),
-            Refused::TooLarge { .. } => {
-                let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
-                OpenFailure::Refused(Refusal { field: "size", reason })
-            }
+    let ticket = app.queue.ask(id, &init, opening.terms.chunk_period(card)).map_err(|refused| match refused {
+        Refused::QueueFull { .. } => full(app, &refused),
+        Refused::TooLarge { .. } => {
+            app.observer.refused(refused.name());
+            let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
+            OpenFailure::Refused(Refusal { field: "size", reason })
         }
     })?;
     let (patience, writer) = match opening.features.queue {
@@ -132,6 +133,11 @@ async fn find_place(app: &App, opening: &Opening, card: &Card, writer: &Writer) 
     })?;
     app.observer.placed(came.elapsed());
     Ok(place)
+}
+
+fn full(app: &App, refused: &Refused) -> OpenFailure {
+    app.observer.refused(refused.name());
+    OpenFailure::Busy(ClientError::queue_full(refused))
 }
 
 /// Until there is a place; whoever asked for it hears meanwhile how many are ahead.
