@@ -15,6 +15,10 @@ const REMEMBERED: usize = 64;
 /// A chunk begins this much earlier than it must: what timers and two channels may take.
 const MARGIN: Duration = Duration::from_millis(10);
 
+/// A chunk that is late by less does not put off those after it: a player has that much in hand, and gets it back with the
+/// next. If every timer's millisecond were added up, no player's store would last.
+const MADE_UP_FOR: Duration = Duration::from_millis(100);
+
 pub(super) struct Pace {
     fps: u32,
     /// The chunk that is not begun yet: the later it is, the newer the keys it is drawn with.
@@ -129,7 +133,8 @@ impl Pace {
     /// Send the chunk that was drawn, if it is time: pace kept it, before it was begun and after it was drawn, for so long.
     pub(super) fn release(&mut self, now: Instant) -> Option<Duration> {
         let Held { put_off, since, due, shown_for } = self.held.take_if(|held| held.due <= now)?;
-        self.shown_at = Some(due.max(now) + shown_for);
+        let since_due = now.saturating_duration_since(due);
+        self.shown_at = Some(if since_due < MADE_UP_FOR { due } else { now } + shown_for);
         Some(put_off + (now - since))
     }
 
@@ -177,6 +182,22 @@ mod tests {
         assert_eq!(drawn(&mut pace, None, start + ms(5000)), Some(ms(0)));
         assert_eq!(drawn(&mut pace, None, start + ms(5100)), None);
         assert_eq!(pace.poll_timeout(), Some(start + ms(5900)));
+    }
+
+    #[test]
+    fn a_little_lateness_is_made_up_for_and_much_of_it_is_not() {
+        let check = |late: Duration, put_off: Duration| {
+            let start = Instant::now();
+            let mut pace = begun(start);
+            assert_eq!(drawn(&mut pace, None, start), Some(ms(0)));
+            assert_eq!(drawn(&mut pace, None, start + ms(900) + late), Some(ms(0)));
+            pace.drawn(None, FRAMES, start + ms(1200));
+            assert_eq!(pace.poll_timeout(), Some(start + ms(1800) + put_off), "{late:?} late");
+        };
+        check(ms(1), ms(0));
+        check(MADE_UP_FOR - ms(1), ms(0));
+        check(MADE_UP_FOR, MADE_UP_FOR);
+        check(ms(2900), ms(2900));
     }
 
     #[test]
