@@ -149,14 +149,17 @@ async fn clients_of_both_kinds_wait_in_one_queue() -> Result<()> {
 #[tokio::test]
 async fn once_somebody_has_left_those_that_wait_hear_for_how_long() -> Result<()> {
     let (server, _strings, first) = taken(one_seat()).await?;
-    let mut second = server.session(queued("second")).await?;
-    let mut third = server.session(queued("third")).await?;
-    ensure!(second.standing().await?.estimated_wait_ms.is_none());
-    ensure!(third.standing().await?.estimated_wait_ms.is_none());
+    let mut waiting = Vec::new();
+    for (position, name) in [(1, "second"), (2, "third")] {
+        let mut client = server.session(queued(name)).await?;
+        let standing = client.standing().await?;
+        ensure!(standing.position == position && standing.estimated_wait_ms.is_none(), "{standing:?}");
+        waiting.push(client);
+    }
     // The first stays for half a second, so the next is expected to do the same.
     tokio::time::sleep(Duration::from_millis(500)).await;
     first.close().await?;
-    let standing = third.standing().await?;
+    let standing = waiting[1].standing().await?;
     let estimate = standing.estimated_wait_ms;
     ensure!(estimate.is_some_and(|ms| (500..20_000).contains(&ms)), "{standing:?}");
     Ok(())

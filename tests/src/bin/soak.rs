@@ -285,7 +285,7 @@ async fn shutdowns(cycles: u64) -> Result<()> {
     let causeway = std::env::current_exe()?.with_file_name("causeway");
     let mut slowest = Duration::ZERO;
     for number in 0..cycles {
-        let args = ["serve", "--port", "0", "--world", "testcard", "--chunk-ms", "5"];
+        let args = ["serve", "--port", "0", "--world", "testcard", "--chunk-ms", "5", "--drain", "1"];
         let mut server = Outside::start(Command::new(&causeway).args(args).stderr(Stdio::null()))?;
         let mut readers = Vec::new();
         for _ in 0..3 {
