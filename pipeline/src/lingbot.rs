@@ -147,6 +147,7 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
         window_is_fixed: policy.window_is_fixed,
         needs_first_frame: !policy.text_start,
         gallery: dir.gallery()?,
+        presets: dir.presets()?,
     })
 }
 
