@@ -12,7 +12,7 @@ use crate::terrain::CELL_M;
 use crate::vector::{V3, smooth, v3};
 use crate::world::World;
 
-/// Cells along the longest side: four kilometres, some 100 MB. What a longer walk sees beyond them is sky.
+/// Cells along the longest side: four kilometres, some 100 MB. Longer walks are drawn in stretches.
 const MAX_CELLS: i32 = 1024;
 
 /// A landmark and where it stands, in metres of the world.
