@@ -41,9 +41,8 @@ def run(config, folder):
         given = int(torch.randint(settings.given + 1, ()))
         batch = batches.take(rows, 0, 0, given + settings.depth)
         past = rollout(model, batch, given, config.policy)
-        frames, (h, w) = batch.clean.shape[2], batch.clean.shape[-2:]
-        levels = flow.noise_levels(config.policy, (settings.batch, frames), config.device)
-        error = flow.errors(model, batch, batches.mask(frames, h * w // 4), past, levels).mean(0)
+        levels = flow.noise_levels(config.policy, (settings.batch, batch.clean.shape[2]), config.device)
+        error = flow.errors(model, batch, config.policy["window"], past, levels).mean(0)
         weight = torch.ones_like(error)
         weight[given:] = settings.decay ** torch.arange(settings.depth, device=error.device)
         with torch.no_grad():
