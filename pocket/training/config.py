@@ -108,7 +108,8 @@ class Dit:
 
 @dataclass
 class Refine:
-    """Rollouts of `depth` frames after `given` true ones; each frame deeper counts `decay` times as much."""
+    """Rollouts of `depth` frames after `given` true ones; each frame deeper counts `decay` times as much. No steps: no such
+    stage."""
 
     steps: int
     minutes: float

@@ -26,6 +26,8 @@ class TorchNoise:
 
 def run(config, folder):
     settings, words = config.refine, tokenizer(folder)
+    if settings.steps == 0:
+        return print("refine: not asked for")
     batches = flow.Batches(Latents.load(config, folder, words), config)
     total = batches.latents.clean.shape[2]
     if settings.given + settings.depth > total:

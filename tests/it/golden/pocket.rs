@@ -16,7 +16,7 @@ const TOLERANCE: f64 = 1e-4;
 
 #[test]
 fn the_pocket_world_walks_as_recorded() {
-    super::for_each_folder("pocket-v0", check_stream);
+    super::for_each_folder("pocket", check_stream);
 }
 
 fn check_stream(dir: &Path) {
@@ -117,7 +117,7 @@ fn held(meta: &Value, chunk: usize) -> Keys {
 }
 
 fn recordings() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pocket-v0")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pocket")
 }
 
 fn shipped_world() -> LingBot {
