@@ -20,7 +20,7 @@ use crate::models::text::TextEncoder;
 use crate::models::vae::{DecoderState, Vae};
 use crate::motion_window::MotionWindow;
 use crate::noise::Noise;
-use crate::ops::{self, Tensor, pixels};
+use crate::ops::{self, Device, Tensor, pixels};
 use crate::prompt;
 use crate::weights::{Checkpoint, LoadError, Weights};
 use crate::world::{
@@ -145,8 +145,9 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
         sink: policy.sink,
         window: policy.window,
         window_is_fixed: policy.window_is_fixed,
-        needs_first_frame: true,
+        needs_first_frame: !policy.text_start,
         gallery: dir.gallery()?,
+        presets: dir.presets()?,
     })
 }
 
@@ -173,6 +174,14 @@ impl Nets {
         Tensor::cat(&[Tensor::cat(&[given, made], 1)?, latents], 0)
     }
 
+    /// As [`Nets::condition_on`] for a video that starts from text alone: zeros, mask and latents both, as trained.
+    fn condition_on_nothing(&self, size: Size) -> ops::Result<Tensor> {
+        let vae = &self.config.vae;
+        let side = |pixels: u32| pixels as usize / vae.spatial_factor();
+        let shape = [MASK_PLANES + vae.z_dim, self.config.policy.chunk, side(size.height), side(size.width)];
+        Tensor::from_vec(vec![0f32; shape.iter().product()], &shape, &Device::Cpu)
+    }
+
     fn transformer(&self) -> &TransformerConfig {
         &self.config.transformer
     }
@@ -182,9 +191,9 @@ impl Video {
     fn open(nets: &Arc<Nets>, init: Init, noise: Noise) -> Result<Video, WorldError> {
         let policy = &nets.config.policy;
         let refuse = |field, reason: String| WorldError::Refused(Refusal { field, reason });
-        let picture = init
-            .first_frame
-            .ok_or_else(|| refuse("first_frame", "this world starts from a picture; none was given".into()))?;
+        if init.first_frame.is_none() && !policy.text_start {
+            return Err(refuse("first_frame", "this world starts from a picture; none was given".into()));
+        }
         let window = Window::new(policy.stored_frames(init.sink, init.window), init.sink, policy.chunk)
             .map_err(|error| refuse("realtime_causal_kv_cache_num_frames", error.to_string()))?;
 
@@ -193,7 +202,10 @@ impl Video {
         let text_time = started.elapsed();
 
         let frames = policy.choose_condition_frames(init.condition_frames);
-        let fixed = nets.condition_on(&first_frame::fit(picture, init.size), frames)?;
+        let fixed = match init.first_frame {
+            Some(picture) => nets.condition_on(&first_frame::fit(picture, init.size), frames)?,
+            None => nets.condition_on_nothing(init.size)?,
+        };
 
         let (_, _, height, width) = fixed.dims4()?;
         Ok(Video {

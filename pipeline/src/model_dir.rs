@@ -274,6 +274,25 @@ impl ModelDir {
         entries.into_iter().map(item).collect()
     }
 
+    /// `presets.json`: a list of prompts to suggest, where the model brings one.
+    pub fn presets(&self) -> Result<Vec<String>, LoadError> {
+        const FILE: &str = "presets.json";
+        // More would bury the page's own controls.
+        const MOST: usize = 64;
+        if !self.has(FILE) {
+            return Ok(Vec::new());
+        }
+        let presets: Vec<String> =
+            serde_json::from_slice(&self.read(FILE)?).map_err(|error| LoadError::file(self.show(FILE), error))?;
+        if presets.len() > MOST || presets.iter().any(|prompt| prompt.trim().is_empty()) {
+            return Err(LoadError::file(
+                self.show(FILE),
+                format!("must list at most {MOST} prompts, none of them empty"),
+            ));
+        }
+        Ok(presets)
+    }
+
     fn absent(&self, path: &str) -> LoadError {
         LoadError::file(self.show(path), "not there")
     }
@@ -333,6 +352,22 @@ mod tests {
         check(r#"{"desert.png": {"prompt": ""}}"#, "first_frames/desert.png");
         check(r#"{"../meadow.png": {"prompt": ""}}"#, "not a file beside it");
         check(r#"{"meadow.png": {}}"#, "missing field `prompt`");
+    }
+
+    #[test]
+    fn presets_are_a_short_list_of_prompts() {
+        let dir = TempDir::new();
+        assert!(dir.open().presets().expect("no list is no presets").is_empty());
+        dir.write("presets.json", r#"["a desert at night", "a snowy valley"]"#);
+        assert_eq!(dir.open().presets().expect("presets"), ["a desert at night", "a snowy valley"]);
+        let check = |list: &str, part: &str| {
+            dir.write("presets.json", list);
+            let error = dir.open().presets().expect_err(part).to_string();
+            assert!(error.contains("presets.json") && error.contains(part), "{error:?} does not say {part:?}");
+        };
+        check(r#"{"a": 1}"#, "expected a sequence");
+        check(r#"["a", " "]"#, "none of them empty");
+        check(&format!("[{}\"b\"]", "\"a\",".repeat(64)), "at most 64");
     }
 
     #[test]

@@ -51,6 +51,7 @@ impl Testcard {
             window_is_fixed: false,
             needs_first_frame: false,
             gallery: Vec::new(),
+            presets: Vec::new(),
         };
         Testcard { card: Arc::new(card), chunk_time }
     }

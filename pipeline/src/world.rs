@@ -65,6 +65,8 @@ pub struct Card {
     pub needs_first_frame: bool,
     /// Pictures with prompts that this world is known to start well from.
     pub gallery: Vec<GalleryItem>,
+    /// Prompts that this world is known to understand.
+    pub presets: Vec<String>,
 }
 
 /// A first frame that ships with a world.
@@ -412,6 +414,7 @@ mod tests {
             window_is_fixed,
             needs_first_frame: true,
             gallery: Vec::new(),
+            presets: Vec::new(),
         }
     }
 

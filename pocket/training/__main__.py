@@ -13,6 +13,7 @@ from .config import Config
 STAGES = {
     "data": ("data", "run"),
     "vae": ("train_vae", "run"),
+    "decoder": ("train_vae", "run_decoder"),
     "latents": ("latents", "run"),
     "text": ("train_dit", "run_text"),
     "dit": ("train_dit", "run"),

@@ -89,10 +89,20 @@ class Checkpoint:
         return self.text(ids.to(self.text.shared.weight.device))
 
 
+def begin_from(config, part, module, file=WEIGHTS):
+    """The weights of `config.start_from`, if there are any, into a new module of the same sizes."""
+    if config.start_from:
+        module.load_state_dict(weights(Path(config.start_from) / part / file))
+
+
 def filled(kind, folder, file):
     module = kind(json.loads((folder / "config.json").read_text()))
-    module.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / file).items()})
+    module.load_state_dict(weights(folder / file))
     return module
+
+
+def weights(path):
+    return {name: tensor.float() for name, tensor in load_file(path).items()}
 
 
 def halved(module):

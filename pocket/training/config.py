@@ -27,6 +27,16 @@ class Data:
 
 
 @dataclass
+class FirstFrame:
+    """A picture of the gallery, in clear weather, and the prompt that goes with it."""
+
+    biome: str
+    time: str
+    seed: int
+    prompt: str
+
+
+@dataclass
 class Phase:
     """A part of the autoencoder's curriculum. `batch` goes with `frames`; the first `unscored` frames carry no loss."""
 
@@ -39,13 +49,30 @@ class Phase:
 
 @dataclass
 class Vae:
+    """`forget_time`: begin as an autoencoder of pictures, whatever `start_from` knows of video."""
+
+    forget_time: bool
     base: int
     steps: int
     minutes: float
     learning_rate: float
+    matrix_rate: float
     kl: float
     latent_noise: float
     phases: list[Phase]
+
+
+@dataclass
+class Decoder:
+    """Clips for the autoencoder's second half alone: latents stay, so `dit` need not wait. As a `Phase` otherwise."""
+
+    steps: int
+    minutes: float
+    learning_rate: float
+    matrix_rate: float
+    frames: list[int]
+    batch: list[int]
+    crop: list[int]
 
 
 @dataclass
@@ -65,7 +92,9 @@ class Dit:
     steps: int
     minutes: float
     batch: int
+    frames: int
     learning_rate: float
+    matrix_rate: float
     frame0_weight: float
     middle: float
     text_only: float
@@ -79,12 +108,14 @@ class Dit:
 
 @dataclass
 class Refine:
-    """Rollouts of `depth` frames after `given` true ones; each frame deeper counts `decay` times as much."""
+    """Rollouts of `depth` frames after `given` true ones; each frame deeper counts `decay` times as much. No steps: no such
+    stage."""
 
     steps: int
     minutes: float
     batch: int
     learning_rate: float
+    matrix_rate: float
     given: int
     depth: int
     decay: float
@@ -102,14 +133,23 @@ class Evaluate:
 
 @dataclass
 class Config:
+    """`start_from`: a folder of weights of the same sizes to begin with, or empty to begin with nothing.
+
+    `presets`: prompts for the page to suggest. `gallery`: pictures to start from; where there are none, the renderer's choice.
+    """
+
+    start_from: str
     seed: int
     threads: int
     device: str
     bf16: bool
     checkpoint_minutes: float
     policy: dict
+    presets: list[str]
+    gallery: list[FirstFrame]
     data: Data
     vae: Vae
+    decoder: Decoder
     text: Text
     dit: Dit
     refine: Refine

@@ -3,6 +3,7 @@
 A clip's seed is its number, so a set that was cut short is completed, and a larger one begins with the smaller.
 """
 
+import dataclasses
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
 
@@ -10,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from . import clips, synthetic
+from .checkpoint import write_json
 
 # Held-out worlds are counted from here: no training set is as large.
 HELD_OUT = 1_000_000_000
@@ -95,8 +97,16 @@ class Renderer:
                 part.rename(out)
 
     def gallery(self, out):
-        """First frames with prompts: good views of every landscape."""
-        self._call("gallery", f"--out={out}", "--count=1", f"--seed={HELD_OUT}", *self.picture)
+        """First frames with prompts."""
+        if not self.config.gallery:
+            return self._call("gallery", f"--out={out}", "--count=1", f"--seed={HELD_OUT}", *self.picture)
+        about = {}
+        for shown in self.config.gallery:
+            name = f"{shown.biome}.png"
+            look = [f"--biome={shown.biome}", f"--time={shown.time}", f"--weather={WEATHER}", f"--seed={shown.seed}"]
+            self._call(*look, f"--out={prepared(out) / name}", *self.picture)
+            about[name] = dataclasses.asdict(shown) | {"weather": WEATHER}
+        write_json(out / "prompts.json", about)
 
     def _call(self, *options):
         subprocess.run([*self.config.data.renderer, *options], check=True)

@@ -67,6 +67,7 @@ class Evaluation:
     def path(self, change=lambda steps: steps):
         """Rays of the clips' own paths, or of a change to them."""
         steps = change(motion(torch.stack([clip.latent_poses for clip in self.clips])))
+        steps = steps[:, : max(AHEAD) // 4 + 1]
         lens = torch.stack([clip.intrinsics for clip in self.clips])
         return rays(steps, lens, self.policy["size"], self.policy["camera"])
 
@@ -89,8 +90,8 @@ class Evaluation:
         at = [frame for frame in AHEAD if frame < self.truth.shape[1]]
 
         def row(frames, true=self.truth):
-            likeness = measure.psnr(frames, true)
-            return {str(frame): float(likeness[:, frame].mean()) for frame in at}
+            likeness = measure.psnr(frames[:, at], true[:, at])
+            return {str(frame): float(found) for frame, found in zip(at, likeness.mean(0))}
 
         def reversed_moves(motions):
             motions = motions.clone()
@@ -114,7 +115,7 @@ class Evaluation:
         """Each key held from first frames of worlds of their own, against the renderer's truth for the same key."""
         report = {}
         for key in KEYS:
-            found = clips.folder(self.folder / "clips/keys" / key)
+            found = clips.folder(self.folder / "clips/keys" / key)[: self.config.evaluate.worlds]
             truth, scenes = torch.stack([clip.frames() for clip in found]), [clip.scenes[0] for clip in found]
             pictures = from_bytes(truth[:, :1]).to(self.device)[:, :, 0]
             condition = condition_on(self.model.vae, pictures, self.policy["condition_frames"])

@@ -22,6 +22,8 @@ from .train_dit import tokenizer
 ACTIONS = ["w", "w", "w", "l", "l", "wl", "", "d", "d", "wj", "s", "i"]
 SWITCH = 8
 SEED = 42
+TEXT, TEXT_ACTIONS = "a desert at sunset", ["", "w", "wl"]
+PRECISION = "f32, weights read from the f16 files"
 
 
 def run(config, folder):
@@ -31,11 +33,15 @@ def run(config, folder):
     load_average(refined if refined.exists() else folder / "dit.safetensors", model)
     out = folder / "weights"
     Checkpoint(config.policy, model.dit, trained_vae(config, folder), model.text, words).save(out)
+    if config.presets:
+        write_json(out / "presets.json", config.presets)
     if config.data.source == "renderer":
         data.Renderer(config).gallery(out / "first_frames")
     else:
         first_frames(clips.folder(folder / "clips/held_out"), out / "first_frames")
-    record(Checkpoint.load(out), out / "first_frames", folder / "stream.safetensors")
+    model = Checkpoint.load(out)
+    record(model, out / "first_frames", folder / "stream.safetensors")
+    record_text_start(model, folder / "text_start.safetensors")
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     print(f"{out}: {size / 1e6:.1f} MB")
 
@@ -51,6 +57,23 @@ def first_frames(found, out):
             Image.fromarray(clip.frames(0, 1)[0].numpy()).save(out / name)
             about[name] = {key: scene[key] for key in ("prompt", *clips.LABELS)}
     write_json(out / "prompts.json", about)
+
+
+def record_text_start(model, path):
+    """A short walk from a prompt alone."""
+    size, camera = model.policy["size"], model.policy["camera"]
+    condition = torch.zeros(1, 20, 1, size[1] // 8, size[0] // 8)
+    steps = motion(poses_of(camera, TEXT_ACTIONS))
+    seen = rays(steps, intrinsics(size, camera["fov_x_deg"]), size, camera)
+    stream = Stream(model.dit, model.policy, condition, model.context([TEXT]), SeededNoise([SEED]))
+    tensors = {}
+    for i in range(len(TEXT_ACTIONS)):
+        latents, (noise, again) = stream.next(seen[i : i + 1])
+        tensors |= {f"{i:02}.noise": noise, f"{i:02}.x0": latents.unsqueeze(2)}
+        tensors[f"{i:02}.step_noise"] = torch.stack(again) if again else torch.zeros(0)
+    meta = {"prompt": TEXT, "actions": [list(keys) for keys in TEXT_ACTIONS], "precision": PRECISION}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, path, metadata={"description": "streaming from text alone", "meta": json.dumps(meta)})
 
 
 def record(model, pictures, path):
@@ -77,8 +100,8 @@ def record(model, pictures, path):
         tensors[f"{i:02}.step_noise"] = torch.stack(again) if again else torch.zeros(0)
         tensors[f"{i:02}.x0"] = latents.unsqueeze(2)
         tensors[f"{i:02}.frames"] = decoder.next(latents)[0]
-        # Half the size of the file, and follows from the keys: recorded once, to tell a camera that is wrong.
-        if i == 5:
+        # Half the size of the file, and follows from the keys: recorded twice, to tell a camera that is wrong.
+        if i in (0, 5):
             tensors[f"{i:02}.cam"] = unfold(camera[i : i + 1], size)[None]
     meta = {
         "policy": policy,
@@ -87,7 +110,7 @@ def record(model, pictures, path):
         "seed": SEED,
         "schedule": [{"t": t, "sigma": sigma} for t, sigma in schedule(policy)],
         "switch": {"frame": SWITCH, "prompt": second["prompt"]},
-        "precision": "f32, weights read from the f16 files",
+        "precision": PRECISION,
     }
     about = "streaming rollout, one latent frame per chunk (NN = chunk)"
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}

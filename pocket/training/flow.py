@@ -56,16 +56,16 @@ class Batches:
 
     def __init__(self, latents, config):
         self.latents, self.config = latents, config
-        self.masks = {}
 
     def draw(self, step, count):
         settings, draw = self.config.dit, random.Random(self.config.seed * 1_000_003 + step)
         total = self.latents.clean.shape[2]
         starts = draw.random() >= settings.middle
-        start = 0 if starts else draw.randrange(1, max(2, total // 2))
+        frames = min(settings.frames, total)
+        start = 0 if starts else draw.randrange(1, max(2, total - frames + 1))
         offset = 0 if starts else draw.randrange(settings.rope_offset + 1)
         rows = [draw.randrange(len(self.latents.clean)) for _ in range(count)]
-        made = self.take(rows, start, offset)
+        made = self.take(rows, start, offset, min(frames, total - start))
         if draw.random() < settings.camera_none:
             made.camera = None
         for row in range(count):
@@ -78,10 +78,10 @@ class Batches:
         made.ids = made.ids.masked_fill(lost, text.UNKNOWN)
         return made
 
-    def take(self, rows, start, offset, frames=None):
+    def take(self, rows, start, offset, frames):
         """Frames `start..` of these clips, as if `offset` frames further into the session."""
         of, device, config = self.latents, self.config.device, self.config
-        stop = of.clean.shape[2] if frames is None else start + frames
+        stop = start + frames
         clean = of.clean[rows, :, start:stop].to(device).float()
         positions = torch.arange(start + offset, stop + offset, device=device)
         condition = clean.new_zeros(len(rows), 20, *clean.shape[2:])
@@ -93,11 +93,6 @@ class Batches:
             camera = rays(steps, lens, config.policy["size"], config.policy["camera"])
         prompts = of.prompt_of_frame[rows, start:stop].to(device)
         return Batch(clean, condition, camera, of.ids[rows].to(device), prompts, positions, start == 0)
-
-    def mask(self, frames, patches):
-        if frames not in self.masks:
-            self.masks[frames] = dit.teacher_mask(frames, patches, self.config.policy["window"], self.config.device)
-        return self.masks[frames]
 
 
 def noise_levels(policy, shape, device):
@@ -115,7 +110,7 @@ def context_noise(clean, most, share):
     return clean + amount * torch.randn_like(clean)
 
 
-def errors(model, batch, mask, past, levels):
+def errors(model, batch, window, past, levels):
     """Squared error of the flow, (B, n). `past`: what the clean half holds; `levels` (B, n): the noisy half's sigma."""
     sigma = levels[:, None, :, None, None]
     noise = torch.randn_like(batch.clean)
@@ -133,7 +128,7 @@ def errors(model, batch, mask, past, levels):
         prompts,
         twice(batch.prompt_of_frame, 1),
         twice(batch.positions, 0),
-        dit.masked(mask),
+        dit.windowed(window),
     )
     wrong = flow[:, :, batch.clean.shape[2] :] - (noise - batch.clean)
     return wrong.pow(2).mean((1, 3, 4))

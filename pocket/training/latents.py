@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from . import clips, text, vae
+from . import clips, text, train_vae, vae
 from .camera import motion
 from .checkpoint import write_json
 from .loop import load_average
@@ -40,6 +40,8 @@ def run(config, folder):
     deviation = every.std(1)
     if (deviation < 1e-3).any():
         raise RuntimeError(f"latent channels have collapsed: deviations {deviation.tolist()}")
+    # A channel that says next to nothing must not be as loud to the transformer as one that does.
+    deviation = deviation.clamp_min(0.25 * float(deviation.median()))
     write_json(folder / "statistics.json", {"mean": every.mean(1).tolist(), "std": deviation.tolist()})
 
 
@@ -48,7 +50,7 @@ def encode(model, clip, config):
     video = from_bytes(clip.frames()[None]).to(config.device)
     grey = video.new_zeros(1, 3, config.policy["condition_frames"] - 1, *video.shape[-2:])
     with torch.autocast(config.device, torch.bfloat16, config.bf16):
-        both = [model.encode(v)[0][0].cpu() for v in (video, torch.cat([video[:, :, :1], grey], 2))]
+        both = [model.sees(v)[0].cpu() for v in (video, torch.cat([video[:, :, :1], grey], 2))]
     return both
 
 
@@ -67,7 +69,11 @@ def trained_vae(config, folder):
     """The autoencoder as it will be exported."""
     found = statistics(folder)
     settings = vae.config(config.vae.base) | {"latents_mean": found["mean"], "latents_std": found["std"]}
-    return load_average(folder / "vae.safetensors", vae.Vae(settings)).eval()
+    model = load_average(folder / "vae.safetensors", vae.Vae(settings)).eval()
+    later = folder / "decoder.safetensors"
+    if later.exists():
+        load_average(later, train_vae.decoder_of(model))
+    return model
 
 
 @dataclass

@@ -15,8 +15,11 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
+from .muon import optimizers
+
 WARM_UP = 40
-EMA = 0.999
+# Some hundreds of steps: what is remembered of a high learning rate is gone before it has fallen.
+EMA = 0.995
 
 
 class Loop:
@@ -29,8 +32,7 @@ class Loop:
         self.step, self.seconds, self.skipped, self.done = 0, 0.0, 0, False
         self._restore()
         self.warm_from = self.step
-        values = list(self.parameters.values())
-        self.optimizer = torch.optim.AdamW(values, budget.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+        self.optimizers = optimizers(self.parameters, budget)
 
     @property
     def progress(self):
@@ -69,17 +71,19 @@ class Loop:
         plot(self.folder / f"{self.stage}.jsonl")
 
     def _descend(self, loss):
-        rate = self.budget.learning_rate * min(1, (self.step - self.warm_from + 1) / WARM_UP)
+        warm = min(1, (self.step - self.warm_from + 1) / WARM_UP)
         # Held for the first half, then a cosine to a fiftieth.
         late = max(0.0, 2 * self.progress - 1)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * late)))
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * warm * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * late)))
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), 1.0)
         # A run once died of a single infinite gradient.
         if torch.isfinite(norm) and torch.isfinite(loss):
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
         else:
             self.skipped += 1
             if self.skipped > 20 + self.step // 10:

@@ -26,6 +26,8 @@ class TorchNoise:
 
 def run(config, folder):
     settings, words = config.refine, tokenizer(folder)
+    if settings.steps == 0:
+        return print("refine: not asked for")
     batches = flow.Batches(Latents.load(config, folder, words), config)
     total = batches.latents.clean.shape[2]
     if settings.given + settings.depth > total:
@@ -41,9 +43,8 @@ def run(config, folder):
         given = int(torch.randint(settings.given + 1, ()))
         batch = batches.take(rows, 0, 0, given + settings.depth)
         past = rollout(model, batch, given, config.policy)
-        frames, (h, w) = batch.clean.shape[2], batch.clean.shape[-2:]
-        levels = flow.noise_levels(config.policy, (settings.batch, frames), config.device)
-        error = flow.errors(model, batch, batches.mask(frames, h * w // 4), past, levels).mean(0)
+        levels = flow.noise_levels(config.policy, (settings.batch, batch.clean.shape[2]), config.device)
+        error = flow.errors(model, batch, config.policy["window"], past, levels).mean(0)
         weight = torch.ones_like(error)
         weight[given:] = settings.decay ** torch.arange(settings.depth, device=error.device)
         with torch.no_grad():

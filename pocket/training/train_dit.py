@@ -4,10 +4,13 @@ The first frame of a session is a copy of the picture it was given, and slow to 
 gap to the loss under another clip's camera is logged beside the loss: it, not the loss, says whether keys will work.
 """
 
+from pathlib import Path
+
 import torch
 from tokenizers import Tokenizer
 
 from . import clips, flow, text
+from .checkpoint import begin_from, weights
 from .latents import Latents
 from .loop import Loop
 
@@ -27,9 +30,11 @@ def tokenizer(folder):
 
 
 def run(config, folder):
-    settings, words = config.dit, tokenizer(folder)
+    settings, words, window = config.dit, tokenizer(folder), config.policy["window"]
     batches = flow.Batches(Latents.load(config, folder, words), config)
-    model = flow.Model(config, words.get_vocab_size()).to(config.device)
+    model = flow.Model(config, words.get_vocab_size())
+    begin(config, model, words)
+    model.to(config.device)
     count = sum(p.numel() for p in model.dit.parameters())
     print(
         f"transformer {count / 1e6:.2f} M, text encoder {sum(p.numel() for p in model.text.parameters()) / 1e6:.2f} M"
@@ -38,29 +43,42 @@ def run(config, folder):
 
     def losses():
         batch = batches.draw(loop.step, settings.batch)
-        frames, (h, w) = batch.clean.shape[2], batch.clean.shape[-2:]
-        mask = batches.mask(frames, h * w // 4)
-        levels = flow.noise_levels(config.policy, (settings.batch, frames), config.device)
+        levels = flow.noise_levels(config.policy, (settings.batch, batch.clean.shape[2]), config.device)
         past = flow.context_noise(batch.clean, settings.context_noise, settings.context_noise_share)
-        error = flow.errors(model, batch, mask, past, levels).mean(0)
+        error = flow.errors(model, batch, window, past, levels).mean(0)
         weight = torch.ones_like(error)
         # In the middle of a session the first frame has no past to be told from: it is context only.
         weight[0] = settings.frame0_weight if batch.starts else 0
         values = {"loss": (error * weight).sum() / weight.sum()}
         if loop.step % 50 == 49 and batch.camera is not None:
-            values["camera_gap"] = camera_gap(model, batch, mask, levels)
+            values["camera_gap"] = camera_gap(model, batch, window, levels)
         return values
 
     loop.run(losses, every=50)
 
 
+def begin(config, model, words):
+    """Weights from an earlier checkpoint, whose words may be fewer: those it knows keep their meaning."""
+    if not config.start_from:
+        return
+    begin_from(config, "transformer", model.dit)
+    earlier = Path(config.start_from)
+    found = weights(earlier / "text_encoder" / "model.safetensors")
+    known = Tokenizer.from_file(str(earlier / "tokenizer" / "tokenizer.json")).get_vocab()
+    rows, table = model.text.shared.weight.detach().clone(), found["shared.weight"]
+    for word, row in words.get_vocab().items():
+        # A new word begins as the one that means nothing, so that a prompt is not louder for it.
+        rows[row] = table[known.get(word, text.UNKNOWN)]
+    model.text.load_state_dict(found | {"shared.weight": rows})
+
+
 @torch.no_grad()
-def camera_gap(model, batch, mask, levels):
+def camera_gap(model, batch, window, levels):
     """How much worse another clip's camera is, as a share of the loss."""
 
     def later():
         torch.manual_seed(0)
-        return flow.errors(model, batch, mask, batch.clean, levels)[:, 1:].mean()
+        return flow.errors(model, batch, window, batch.clean, levels)[:, 1:].mean()
 
     right, camera = later(), batch.camera
     batch.camera = camera.roll(1, 0)

@@ -1,4 +1,4 @@
-"""The stage `vae`: single pictures first, then short clips, then clips longer than the decoder's memory.
+"""The stages `vae` and `decoder`: single pictures first, then short clips, then clips longer than the decoder's memory.
 
 The last is what matters most to a viewer. The decoder's causal convolutions reach back over a hundred frames; trained
 on short clips it has never met a full memory, and colours wander off after a second. So late frames alone count there.
@@ -9,19 +9,44 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from . import clips, vae
-from .loop import Loop
+from .checkpoint import begin_from
+from .config import Phase
+from .loop import Loop, load_average
 from .sampler import from_bytes
 
 
 def run(config, folder):
     budget, found = config.vae, clips.folder(folder / "clips/train")
-    model = vae.Vae(vae.config(budget.base)).to(config.device)
+    model = vae.Vae(vae.config(budget.base))
+    begin_from(config, "vae", model)
+    if budget.forget_time:
+        model.forget_time()
+    model.to(config.device)
     loop = Loop(folder, "vae", model, budget, config)
+    reconstruct(loop, found, model, lambda: phase_at(budget.phases, loop.progress), config)
 
+
+def run_decoder(config, folder):
+    model = load_average(folder / "vae.safetensors", vae.Vae(vae.config(config.vae.base)).to(config.device))
+    settings = config.decoder
+    loop = Loop(folder, "decoder", decoder_of(model), settings, config)
+    phase = Phase(1.0, settings.frames, settings.batch, settings.crop, 0)
+    model.encoder.requires_grad_(False)
+    model.quant_conv.requires_grad_(False)
+    reconstruct(loop, clips.folder(folder / "clips/train"), model, lambda: phase, config)
+
+
+def decoder_of(model):
+    """What turns latents into pictures, under the names it has in the whole."""
+    return nn.ModuleDict({"post_quant_conv": model.post_quant_conv, "decoder": model.decoder})
+
+
+def reconstruct(loop, found, model, phase_now, config):
     def load(step):
-        phase = phase_at(budget.phases, loop.progress)
+        phase = phase_now()
         return phase, batch(found, phase, config.seed * 1_000_003 + step)
 
     # The next batch is read while this one is learned from.
@@ -31,7 +56,7 @@ def run(config, folder):
         def losses():
             phase, video = ahead.pop().result()
             ahead.append(reader.submit(load, loop.step + 1))
-            return reconstruction(model, video.to(config.device), phase.unscored, budget)
+            return reconstruction(model, video.to(config.device), phase.unscored, config.vae)
 
         loop.run(losses)
 
@@ -66,7 +91,7 @@ def reconstruction(model, video, unscored, budget):
     latents = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
     # The transformer's latents are never quite right: the decoder learns to bear that.
     amount = torch.rand(len(mean), 1, 1, 1, 1, device=mean.device) * budget.latent_noise
-    latents = latents + amount * mean.detach().std() * torch.randn_like(mean)
+    latents = latents + amount * mean.detach().std((0, 2, 3, 4), keepdim=True) * torch.randn_like(mean)
 
     made = model.decode(latents).float()
     late = min(unscored, video.shape[2] - 1)

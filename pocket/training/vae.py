@@ -232,6 +232,30 @@ class Vae(nn.Module):
         mean, std = self._statistics(latents)
         return latents * std + mean
 
+    def sees(self, video):
+        """The mean of the latents, as `encode` has it. An encoder that looks back at nothing is shown only the pictures
+        it sees, each for itself: a tenth of the work."""
+        layers = [m for m in self.encoder.modules() if isinstance(m, CausalConv) and m.time > 1]
+        steps = [m.time_conv for m in self.encoder.modules() if isinstance(m, Down) and m.time_conv is not None]
+        alike = all(torch.equal(m.weight[:, :, -1, 0, 0], torch.eye(len(m.weight)).to(m.weight)) for m in steps)
+        if not alike or any(m.weight[:, :, :-1].any() for m in layers) or any(m.bias.any() for m in steps):
+            return self.encode(video)[0]
+        pictures = video[:, :, ::4].transpose(1, 2).flatten(0, 1).unsqueeze(2)
+        return self.encode(pictures)[0].squeeze(2).unflatten(0, (len(video), -1)).transpose(1, 2)
+
+    @torch.no_grad()
+    def forget_time(self):
+        """Every latent frame is the last of its four pictures, and decodes to four of it. So whatever is learned from
+        pictures holds for video of any length, and time is learned as what is missing from there."""
+        for module in self.modules():
+            if isinstance(module, CausalConv) and module.time > 1:
+                module.weight[:, :, :-1] = 0
+            if isinstance(module, (Down, Up)) and module.time_conv is not None:
+                conv = module.time_conv
+                conv.weight[:], conv.bias[:] = 0, 0
+                for copy in conv.weight[:, :, -1, 0, 0].split(conv.weight.shape[1]):
+                    copy.fill_diagonal_(1)
+
     def _statistics(self, like):
         named = (self.config["latents_mean"], self.config["latents_std"])
         return (torch.tensor(v, device=like.device, dtype=torch.float32).view(-1, 1, 1, 1) for v in named)

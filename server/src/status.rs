@@ -72,6 +72,7 @@ pub(crate) fn choices(card: &Card) -> Value {
         "window": card.window,
         "window_is_fixed": card.window_is_fixed,
         "needs_first_frame": card.needs_first_frame,
+        "presets": card.presets,
         "keys": Keys::ALL,
     })
 }

@@ -77,6 +77,7 @@ impl Default for Puppet {
                 window_is_fixed: false,
                 needs_first_frame: false,
                 gallery: Vec::new(),
+                presets: Vec::new(),
             },
             pace: Pace::Takes(Duration::ZERO),
             fails: None,

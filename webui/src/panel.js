@@ -74,6 +74,8 @@ export class Panel {
     for (const id of ["size", "size-list"]) element(id).value = sizeText(card.defaultSize);
     this.#keys.forEach((key) => (key.hidden = !card.keys.includes(key.dataset.action ?? "")));
     element("gallery").replaceChildren(...gallery.map((item) => this.#galleryButton(item)));
+    element("presets").hidden = card.presets.length === 0;
+    element("presets").replaceChildren(...card.presets.map((prompt) => this.#presetButton(prompt)));
     this.#checkSize();
   }
 
@@ -303,6 +305,18 @@ export class Panel {
     image.alt = item.prompt || item.name;
     button.append(image);
     button.addEventListener("click", () => this.#actions.pick(item));
+    return button;
+  }
+
+  /** A chip: fills in its prompt, and sends it where a walk is under way. @param {string} prompt */
+  #presetButton(prompt) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = prompt;
+    button.addEventListener("click", () => {
+      this.prompt = prompt;
+      this.#sendPrompt();
+    });
     return button;
   }
 

@@ -4,7 +4,7 @@
  * @typedef {import("./protocol.js").Size} Size
  * @typedef {{ only: Size[] } | { multiple: number, pixelsMax: number }} Sizes
  * @typedef {{ name: string, sizes: Sizes, defaultSize: Size, fps: number, chunk: number, needsFirstFrame: boolean,
- *   keys: string[] }} Card
+ *   presets: string[], keys: string[] }} Card
  * @typedef {{ name: string, prompt: string, url: string }} GalleryItem
  * @typedef {"ready" | "loading" | "unreachable"} Health
  */
@@ -55,6 +55,7 @@ export function card(model) {
     fps: own.fps,
     chunk: own.chunk,
     needsFirstFrame: own.needs_first_frame,
+    presets: own.presets,
     keys: own.keys,
   };
 }

@@ -37,6 +37,8 @@ pub struct Policy {
     pub condition_frames: usize,
     /// The policy file names them: the model was trained with no others.
     pub condition_is_fixed: bool,
+    /// The model was also trained to start from its prompt alone, with no picture.
+    pub text_start: bool,
     /// Look back further while moving than while standing still. `None`: always over the whole window.
     pub motion: Option<MotionWindowConfig>,
     pub camera: CameraConfig,
@@ -96,7 +98,7 @@ pub enum Translation {
     Fixed,
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "fps",
     "size",
     "chunk",
@@ -107,6 +109,7 @@ const KEYS: [&str; 14] = [
     "text_len",
     "append_eos",
     "condition_frames",
+    "text_start",
     "moving_window",
     "still_window",
     "still_chunks",
@@ -164,6 +167,7 @@ impl Policy {
             append_eos: object.flag("append_eos", true)?,
             condition_frames,
             condition_is_fixed: object.has("condition_frames"),
+            text_start: object.flag("text_start", false)?,
             motion: motion(&object, chunk, sink)?,
             camera: CameraConfig::from_object(&object.object("camera", "camera.")?)?,
         })

@@ -146,6 +146,7 @@ fn an_impossible_policy_is_refused_by_key_and_value() {
     refused(json!({"steps": [5, 0]}), "whole numbers from 1 to 1000");
     refused(json!({"text_len": 0}), "text_len is 0");
     refused(json!({"append_eos": 1}), "append_eos is 1; it must be true or false");
+    refused(json!({"text_start": "yes"}), "text_start is \"yes\"; it must be true or false");
     refused(json!({"condition_frames": 17}), "condition_frames is 17; it must be a whole number from 21 to 1025");
     refused(json!({"condition_frames": 22}), "condition_frames is 22; it must be a multiple of 4, and 1");
     refused(json!({"moving_window": 12}), "still_window is missing");
@@ -159,6 +160,7 @@ fn a_silent_policy_is_lingbots_and_its_lineage_chooses_the_schedule() {
     assert_eq!((v2.shift, v2.steps.as_slice()), (5.0, &[1000, 750, 500, 250][..]));
     assert_eq!((v2.default_size(), v2.size), (crate::world::Size { width: 832, height: 480 }, None));
     assert_eq!((v2.condition_frames, v2.append_eos, v2.window_is_fixed, v2.motion), (21, true, false, None));
+    assert!(!v2.text_start, "LingBot World starts from a picture");
     assert_eq!(v2.camera, CameraConfig::default());
     let v1 = policy(json!({}), Lineage::V1Fast).expect("LingBot's values");
     assert_eq!((v1.shift, v1.steps), (10.0, vec![1000, 821, 642, 321]));

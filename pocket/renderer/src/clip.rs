@@ -17,7 +17,7 @@ use crate::look::{Biome, Look, Time};
 use crate::prompt::prompt;
 use crate::random::Draws;
 use crate::region::Region;
-use crate::walk::{BODY_M, FRAMES_PER_LATENT, Motion, Start, Step, begin, poses};
+use crate::walk::{FRAMES_PER_LATENT, Motion, Step, begin, cleared, poses, stretches};
 use crate::world::World;
 
 /// What clips are made to.
@@ -57,10 +57,16 @@ impl Clip {
     /// The walk of one world.
     pub fn walk(world: &World, lens: Intrinsics, samples: usize, motions: Vec<Motion>, tries: usize) -> Clip {
         let mut draws = Draws::new(world.seed, 200);
-        let (_, poses, region) = begin(world, &mut draws, &motions, tries);
-        let scene = scene(world, &region, &poses[0], 0, &mut draws);
-        let frames = Renderer::new(world, &region, lens, samples).draw_all(&poses);
-        Clip { seed: world.seed, lens, frames, poses, motions, scenes: vec![scene] }
+        let (_, poses) = begin(world, &mut draws, &motions, tries);
+        let (mut scenes, mut frames) = (Vec::new(), Vec::new());
+        for stretch in stretches(&poses) {
+            let region = cleared(world, stretch, &poses);
+            if scenes.is_empty() {
+                scenes.push(scene(world, &region, &poses[0], 0, &mut draws));
+            }
+            frames.extend(Renderer::new(world, &region, lens, samples).draw_all(stretch));
+        }
+        Clip { seed: world.seed, lens, frames, poses, motions, scenes }
     }
 
     /// The training clip of this seed, which also draws its look.
@@ -71,13 +77,15 @@ impl Clip {
         let motions = recipe.step.random(&mut draws, recipe.latents);
         let fov = draws.between(recipe.fov_deg[0], recipe.fov_deg[1]);
         let lens = Intrinsics::from_fov(recipe.lens.width, recipe.lens.height, f64::from(fov))?;
-        let (start, mut path, region) = begin(&world, &mut draws, &motions, 3);
+        let (start, mut path) = begin(&world, &mut draws, &motions, 3);
+        let region = cleared(&world, &path, &path);
         let mut scenes = vec![scene(&world, &region, &path[0], 0, &mut draws)];
         let mut frames = Renderer::new(&world, &region, lens, recipe.samples).draw_all(&path);
         if draws.chance(recipe.switches) && recipe.latents >= 4 {
             let at = 2 + draws.below(recipe.latents - 3);
             let next = World::new(seed, switched(look, &mut draws));
-            let (mut there, region) = same_walk(&next, start, &motions);
+            let mut there = poses(&next, start, &motions);
+            let region = cleared(&next, &there, &there);
             let first = 1 + FRAMES_PER_LATENT * (at - 1);
             scenes.push(scene(&next, &region, &there[first], at, &mut draws));
             let drawn = Renderer::new(&next, &region, lens, recipe.samples).draw_all(&there[first..]);
@@ -167,13 +175,6 @@ fn switched(look: Look, draws: &mut Draws) -> Look {
         }
     }
     next
-}
-
-fn same_walk(world: &World, start: Start, motions: &[Motion]) -> (Vec<Pose>, Region) {
-    let path = poses(world, start, motions);
-    let mut region = world.region(&path);
-    region.clear(&path.iter().map(Pose::position).collect::<Vec<_>>(), BODY_M);
-    (path, region)
 }
 
 fn scene(world: &World, region: &Region, pose: &Pose, from_latent: usize, draws: &mut Draws) -> Scene {

@@ -29,5 +29,5 @@ pub use look::{Biome, Look, Time, Weather};
 pub use prompt::prompt;
 pub use random::Draws;
 pub use region::{Region, Sight};
-pub use walk::{BODY_M, FRAMES_PER_LATENT, KEYS, Motion, Start, Step, begin, poses};
+pub use walk::{BODY_M, FRAMES_PER_LATENT, KEYS, Motion, Start, Step, begin, cleared, poses, stretches};
 pub use world::World;

@@ -181,7 +181,7 @@ impl Light {
             light.zenith = light.zenith.mix(light.horizon, 0.72);
             light.ambient = light.ambient.mix(light.horizon, 0.3) * 1.15;
             light.sun_colour = light.sun_colour * 0.4;
-            light.haze_m = 44.0;
+            light.haze_m = 58.0;
         }
         light
     }

@@ -80,6 +80,7 @@ fn place(biome: Biome) -> (&'static [&'static str], &'static [&'static str], &'s
                 "prairie",
                 "farmland",
                 "set of rolling hills",
+                "grassy hillside",
             ],
             &[
                 "round trees",
@@ -89,6 +90,8 @@ fn place(biome: Biome) -> (&'static [&'static str], &'static [&'static str], &'s
                 "soft hills",
                 "green bushes",
                 "oaks and pines",
+                "grassy fields",
+                "hills and trees",
             ],
         ),
         Biome::Snow => (
@@ -103,6 +106,7 @@ fn place(biome: Biome) -> (&'static [&'static str], &'static [&'static str], &'s
                 "snow-covered slope",
                 "glacier valley",
                 "winter landscape",
+                "snowy mountain range",
             ],
             &[
                 "snow-capped peaks",
@@ -112,6 +116,8 @@ fn place(biome: Biome) -> (&'static [&'static str], &'static [&'static str], &'s
                 "jagged mountains",
                 "deep snow",
                 "dark firs",
+                "mountains",
+                "snowy firs and pines",
             ],
         ),
         Biome::Desert => (
@@ -135,6 +141,8 @@ fn place(biome: Biome) -> (&'static [&'static str], &'static [&'static str], &'s
                 "sandstone cliffs",
                 "buttes on the horizon",
                 "red rock",
+                "mesas and cacti",
+                "dunes",
             ],
         ),
         Biome::Islands => (
@@ -149,6 +157,8 @@ fn place(biome: Biome) -> (&'static [&'static str], &'static [&'static str], &'s
                 "shore",
                 "paradise island",
                 "ocean bay",
+                "chain of islands",
+                "sandy beach",
             ],
             &[
                 "palm trees",
@@ -158,6 +168,8 @@ fn place(biome: Biome) -> (&'static [&'static str], &'static [&'static str], &'s
                 "green palms",
                 "the ocean all around",
                 "coconut palms",
+                "islands in the sea",
+                "a bright beach",
             ],
         ),
         Biome::City => (
@@ -172,6 +184,8 @@ fn place(biome: Biome) -> (&'static [&'static str], &'static [&'static str], &'s
                 "avenue",
                 "urban canyon",
                 "business district",
+                "neon city",
+                "street between buildings",
             ],
             &[
                 "tall buildings",
@@ -203,6 +217,7 @@ fn place(biome: Biome) -> (&'static [&'static str], &'static [&'static str], &'s
                 "molten rock",
                 "dead trees",
                 "ember-coloured spires",
+                "lava",
                 "a volcano on the horizon",
             ],
         ),
@@ -226,6 +241,7 @@ fn place(biome: Biome) -> (&'static [&'static str], &'static [&'static str], &'s
                 "shining gems",
                 "crystal spires",
                 "luminous shards",
+                "crystals",
             ],
         ),
         Biome::Autumn => (
@@ -237,6 +253,7 @@ fn place(biome: Biome) -> (&'static [&'static str], &'static [&'static str], &'s
                 "fall landscape",
                 "autumn grove",
                 "japanese garden in autumn",
+                "forest in autumn colors",
                 "forest of maples",
                 "autumn park",
             ],
@@ -248,6 +265,7 @@ fn place(biome: Biome) -> (&'static [&'static str], &'static [&'static str], &'s
                 "maple trees",
                 "red maples",
                 "a quiet pond",
+                "trees in fall colors",
             ],
         ),
     }

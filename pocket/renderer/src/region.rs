@@ -12,7 +12,7 @@ use crate::terrain::CELL_M;
 use crate::vector::{V3, smooth, v3};
 use crate::world::World;
 
-/// Cells along the longest side: four kilometres, some 100 MB. What a longer walk sees beyond them is sky.
+/// Cells along the longest side: four kilometres, some 100 MB. Longer walks are drawn in stretches.
 const MAX_CELLS: i32 = 1024;
 
 /// A landmark and where it stands, in metres of the world.
@@ -228,12 +228,7 @@ impl Region {
     }
 
     fn place_thing(&mut self, world: &World, i: i32, j: i32, clearings: &[(f32, f32, f32)]) {
-        if unit(world.seed, i, j, 51) >= scatter::density(world.seed, world.look.biome, i, j) {
-            return;
-        }
-        let mut draws = Draws::new(bits(world.seed, i, j, 52), 53);
-        let x = (f64::from(i) + f64::from(draws.between(0.2, 0.8))) * f64::from(CELL_M);
-        let y = (f64::from(j) + f64::from(draws.between(0.2, 0.8))) * f64::from(CELL_M);
+        let Some(([x, y], mut draws)) = scatter::thing(world.seed, world.look.biome, i, j) else { return };
         let ground = world.terrain.ground(x, y) as f32;
         let p = self.local([x, y, f64::from(ground)]);
         let near = |&(a, b, r): &(f32, f32, f32)| (p.x - a).abs() < r && (p.y - b).abs() < r;

@@ -3,7 +3,7 @@
 use crate::look::Biome;
 use crate::palette::Material::{self, *};
 use crate::part::{Part, Shape, unit_circle};
-use crate::random::{Draws, bits, noise};
+use crate::random::{Draws, bits, noise, unit};
 use crate::terrain::CELL_M;
 
 /// Cells along one side of a city block, the street included; and the street's own width.
@@ -56,8 +56,18 @@ impl Builder<'_> {
     }
 }
 
+/// Where in the world a cell's thing would stand, if it bears one, and the draws that say what it is.
+pub(crate) fn thing(seed: u64, biome: Biome, i: i32, j: i32) -> Option<([f64; 2], Draws)> {
+    if unit(seed, i, j, 51) >= density(seed, biome, i, j) {
+        return None;
+    }
+    let mut draws = Draws::new(bits(seed, i, j, 52), 53);
+    let place = [i, j].map(|cell| (f64::from(cell) + f64::from(draws.between(0.2, 0.8))) * f64::from(CELL_M));
+    Some((place, draws))
+}
+
 /// How likely a cell bears something, 0..1: groves and clearings.
-pub(crate) fn density(seed: u64, biome: Biome, i: i32, j: i32) -> f32 {
+fn density(seed: u64, biome: Biome, i: i32, j: i32) -> f32 {
     let grove = noise(seed, i as f32 / 9.0, j as f32 / 9.0, 50);
     let most = match biome {
         Biome::Meadow => 0.15,

@@ -185,10 +185,32 @@ pub fn poses(world: &World, start: Start, motions: &[Motion]) -> Vec<Pose> {
     poses
 }
 
+/// A walk in pieces that a region can each hold. All but walks of kilometres are one piece.
+pub fn stretches(path: &[Pose]) -> impl Iterator<Item = &[Pose]> {
+    const FURTHEST_M: f64 = 1200.0;
+    let mut rest = path;
+    std::iter::from_fn(move || {
+        let from = rest.first()?.position();
+        let gone = |pose: &Pose| {
+            let to = pose.position();
+            (to[0] - from[0]).abs().max((to[1] - from[1]).abs()) > FURTHEST_M
+        };
+        let (stretch, next) = rest.split_at(rest.iter().position(gone).unwrap_or(rest.len()));
+        rest = next;
+        Some(stretch)
+    })
+}
+
+/// What a stretch of a path sees, without what stands in the path's way.
+pub fn cleared(world: &World, stretch: &[Pose], path: &[Pose]) -> Region {
+    let mut region = world.region(stretch);
+    let places: Vec<_> = path.iter().map(Pose::position).collect();
+    region.clear(&places, BODY_M);
+    region
+}
+
 /// A place to begin with a view: the best of `tries` by what lies ahead, for walks with these motions.
-///
-/// The region it returns has been cleared of what stands in the way.
-pub fn begin(world: &World, draws: &mut Draws, motions: &[Motion], tries: usize) -> (Start, Vec<Pose>, Region) {
+pub fn begin(world: &World, draws: &mut Draws, motions: &[Motion], tries: usize) -> (Start, Vec<Pose>) {
     let eye_m =
         if draws.chance(0.75) { f64::from(draws.between(1.8, 2.6)) } else { f64::from(draws.between(3.0, 10.0)) };
     let mut best: Option<(f64, Start, Vec<Pose>)> = None;
@@ -202,8 +224,5 @@ pub fn begin(world: &World, draws: &mut Draws, motions: &[Motion], tries: usize)
         }
     }
     let (_, start, poses) = best.expect("one try is made at least");
-    let mut region = world.region(&poses);
-    let places: Vec<_> = poses.iter().map(Pose::position).collect();
-    region.clear(&places, BODY_M);
-    (start, poses, region)
+    (start, poses)
 }

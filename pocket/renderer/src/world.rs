@@ -5,7 +5,7 @@ use crate::look::{Biome, Look};
 use crate::palette::{Light, Palette};
 use crate::random::{Draws, bits, unit};
 use crate::region::{Region, Sight};
-use crate::scatter::{BLOCK, STREET};
+use crate::scatter::{self, BLOCK, STREET};
 use crate::sky::Sky;
 use crate::terrain::{CELL_M, Terrain};
 use crate::walk::Start;
@@ -82,7 +82,8 @@ impl World {
         start
     }
 
-    /// How good the walk's first view promises to be: open ground ahead, something tall in it, no steep climbs.
+    /// How good the walk's first view promises to be: open ground ahead, something to see in it but not in
+    /// the way, no steep climbs.
     pub(crate) fn view_score(&self, poses: &[Pose]) -> f64 {
         let first = poses[0];
         let ([x, y, z], [fx, fy, _]) = (first.position(), first.forward());
@@ -95,16 +96,47 @@ impl World {
         let far = [-40.0, 0.0, 40.0].iter().map(|&side| rise(80.0, side)).fold(0.0, f64::max);
         let steps = poses.windows(2).map(|w| (w[1].position()[2] - w[0].position()[2]).abs());
         let climb = steps.fold(0.0, f64::max);
-        let sights = self.landmarks_near([x, y], 100.0);
-        let seen = sights.iter().map(|sight| {
-            let (dx, dy) = (sight.position[0] - x, sight.position[1] - y);
+        // What stands this close fills the picture; from further off it furnishes it.
+        let (crowding, far_enough) = ((3.0, 13.0), (14.0, 70.0));
+        let ahead = |[px, py]: [f64; 2]| {
+            let (dx, dy) = (px - x, py - y);
             let metres = (dx * dx + dy * dy).sqrt();
-            let ahead = (dx * fx + dy * fy) / metres.max(1.0);
-            let far_enough = if (14.0..70.0).contains(&metres) { 1.0 } else { 0.25 };
-            if ahead > 0.84 { far_enough } else { 0.0 }
+            (dx * fx + dy * fy > 0.8 * metres).then_some(metres)
+        };
+        let between = |metres: f64, (least, most): (f64, f64)| (least..most).contains(&metres);
+        let (mut seen, mut crowd, mut trees) = (0.0f64, 0.0, 0.0);
+        for metres in self.landmarks_near([x, y], 100.0).iter().filter_map(|s| ahead([s.position[0], s.position[1]])) {
+            seen = seen.max(if between(metres, far_enough) { 1.0 } else { 0.25 });
+            crowd += if metres < 20.0 { 1.0 } else { 0.0 };
+        }
+        for metres in self.things_near([x, y], 48.0).filter_map(ahead) {
+            crowd += if between(metres, crowding) { 1.0 - metres / crowding.1 } else { 0.0 };
+            trees += if between(metres, far_enough) { 0.08 } else { 0.0 };
+        }
+        let wet = (0..9).filter(|n| {
+            let (metres, side) = (f64::from(15 + 15 * (n / 3)), f64::from(n % 3 - 1) * 0.5);
+            let (px, py) = (x + (fx - fy * side) * metres, y + (fy + fx * side) * metres);
+            self.terrain.ground(px, py) < f64::from(self.terrain.water)
         });
+        let wet = f64::from(wet.count() as u8) / 9.0;
+        // A third of an island's view should be sea; more is a view of nothing.
+        let water = if self.look.biome == Biome::Islands { 1.8 * wet.min(0.34) } else { 0.8 * wet.min(0.34) };
+        let water = water - 1.5 * (wet - 0.5).max(0.0);
         let sun = f64::from(self.light.sun.x) * fx + f64::from(self.light.sun.y) * fy;
-        seen.fold(0.0, f64::max) + 0.8 * far.min(0.4) - 3.0 * near - 2.5 * climb + 0.25 * sun.max(0.0)
+        let view = seen + f64::min(trees, 0.6) + water + 0.8 * far.min(0.4) + 0.25 * sun.max(0.0);
+        view - 1.2 * f64::min(crowd, 2.0) - 3.0 * near - 2.5 * climb
+    }
+
+    /// Where ordinary things stand within some metres, water and slopes not looked at.
+    fn things_near(&self, [x, y]: [f64; 2], metres: f64) -> impl Iterator<Item = [f64; 2]> {
+        let cells = |at: f64| {
+            let cell = |metres: f64| (metres / f64::from(CELL_M)).floor() as i32;
+            cell(at - metres)..=cell(at + metres)
+        };
+        let (seed, biome, columns) = (self.seed, self.look.biome, cells(x));
+        cells(y)
+            .flat_map(move |j| columns.clone().map(move |i| (i, j)))
+            .filter_map(move |(i, j)| scatter::thing(seed, biome, i, j).map(|(place, _)| place))
     }
 
     /// Landmarks within this distance.

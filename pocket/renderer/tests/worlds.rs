@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use renderer::{
     BODY_M, Biome, Clip, Draws, Intrinsics, Look, Motion, Pose, Recipe, Renderer, Start, Step, Time, Weather, World,
-    begin, make_clips, poses, prompt,
+    begin, cleared, make_clips, poses, prompt, stretches,
 };
 
 const SNOW: Look = Look { biome: Biome::Snow, time: Time::Sunset, weather: Weather::Clear };
@@ -126,7 +126,8 @@ fn walks_stay_above_the_ground_and_outside_things() {
             let world = World::new(100 * n as u64 + seed, Look { biome, time: Time::Noon, weather: Weather::Clear });
             let mut draws = Draws::new(seed, 1);
             let motions = Step::default().random(&mut draws, 24);
-            let (_, path, region) = begin(&world, &mut draws, &motions, 2);
+            let (_, path) = begin(&world, &mut draws, &motions, 2);
+            let region = cleared(&world, &path, &path);
             for pose in &path {
                 let [x, y, z] = pose.position();
                 assert!(z > world.surface(x, y) + 1.0, "{biome:?} {seed}: {z} over {}", world.surface(x, y));
@@ -147,6 +148,21 @@ fn a_place_looks_the_same_from_two_regions() {
     // Coordinates are f32 from another corner: an edge may fall on the other side of a pixel's middle.
     let off = one.iter().zip(&two).filter(|(a, b)| a.abs_diff(**b) > 3).count();
     assert!(off < one.len() / 100, "{off} of {} bytes differ", one.len());
+}
+
+#[test]
+fn a_walk_of_kilometres_is_drawn_to_its_end() {
+    let world = World::new(6, Look { biome: Biome::Desert, time: Time::Noon, weather: Weather::Clear });
+    let start = Start { x: 0.0, y: 0.0, yaw: 0.0, eye_m: 2.0 };
+    let stride = Step { move_m: 600.0, ..Step::default() };
+    let path = poses(&world, start, &stride.parse("w*10").expect("a path"));
+    let pieces: Vec<&[Pose]> = stretches(&path).collect();
+    assert!(pieces.len() > 3 && pieces.concat().len() == path.len());
+    let last = path.last().expect("a pose");
+    let region = cleared(&world, pieces.last().expect("a piece"), &path);
+    let below = Pose::looking(last.position(), 0.0, -1.2);
+    // At six kilometres there is ground underfoot, not sky.
+    assert!(Renderer::new(&world, &region, lens(8, 8), 1).distance(&below, [4.0, 4.0]) < 10.0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ from torch import nn
 from training.loop import Loop, load_average
 
 CONFIG = types.SimpleNamespace(seed=1, device="cpu", bf16=False, checkpoint_minutes=0.0)
-BUDGET = types.SimpleNamespace(steps=20, minutes=0.0, learning_rate=0.1)
+BUDGET = types.SimpleNamespace(steps=20, minutes=0.0, learning_rate=0.1, matrix_rate=0.1)
 
 
 class Stopped(Exception):

@@ -72,6 +72,12 @@ class Transformer(unittest.TestCase):
                 torch.testing.assert_close(found, whole[row : row + 1, :, one], atol=2e-4, rtol=1e-4)
                 stream.remember(self.clean[row : row + 1, :, one], seen)
 
+    def test_windows_side_by_side_are_the_teachers_mask(self):
+        for frames, window in ((1, 3), (2, 3), (7, 3), (5, 1), (4, 9)):
+            q, k, v = torch.randn(3, 2, 2 * frames, 6, 2, 8)
+            slow = dit.masked(dit.teacher_mask(frames, 6, window))(0, q, k, v)
+            torch.testing.assert_close(dit.windowed(window)(0, q, k, v), slow, atol=1e-5, rtol=1e-4)
+
     def test_a_frame_sees_its_window_and_nothing_else(self):
         mask = dit.causal_mask(self.frames, 6, self.window)
 

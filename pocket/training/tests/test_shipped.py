@@ -14,7 +14,7 @@ from training.sampler import Decoder, Stream, condition_on, from_bytes
 from training.text import token_ids
 
 ROOT = Path(__file__).parents[3]
-GOLDEN = Path(os.environ.get("CAUSEWAY_GOLDEN_DIR", ROOT / "tests/golden")) / "pocket-v0/stream.safetensors"
+GOLDEN = Path(os.environ.get("CAUSEWAY_GOLDEN_DIR", ROOT / "tests/golden")) / "pocket/stream.safetensors"
 
 
 class Recorded:

@@ -23,7 +23,7 @@ fn paths_and_rays_are_the_reference_s() {
 
 #[test]
 fn the_pocket_world_s_rays_are_as_recorded() {
-    super::for_each_folder("pocket-v0", check_pocket_camera);
+    super::for_each_folder("pocket", check_pocket_camera);
 }
 
 fn keys(held: &[String]) -> Keys {

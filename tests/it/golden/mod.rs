@@ -1,6 +1,6 @@
 //! Our numbers against the reference implementation's.
 //!
-//! The tests run over `tests/golden/` and, when `CAUSEWAY_GOLDEN_DIR` is set, over the folders `lingbot/` and `pocket-v0/` found
+//! The tests run over `tests/golden/` and, when `CAUSEWAY_GOLDEN_DIR` is set, over the folders `lingbot/` and `pocket/` found
 //! there as well: other weights, shapes, windows and seeds. Each check takes its shapes from the files and prints the
 //! largest difference and where it is.
 

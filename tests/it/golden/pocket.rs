@@ -1,11 +1,12 @@
 //! The shipped world, run the way `causeway generate` runs it, on recorded noise.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use pipeline::lingbot::LingBot;
 use pipeline::model_dir::ModelDir;
 use pipeline::noise::Noise;
-use pipeline::world::{Cancel, Card, ChunkInput, Frames, Init, Keys, Picture, Rollout, Size, World};
+use pipeline::world::{Cancel, Card, ChunkInput, Frames, Init, Keys, Picture, Rollout, Size, World, WorldError};
 use serde_json::Value;
 
 use super::{Golden, assert_close, assert_frames_close};
@@ -15,7 +16,7 @@ const TOLERANCE: f64 = 1e-4;
 
 #[test]
 fn the_pocket_world_walks_as_recorded() {
-    super::for_each_folder("pocket-v0", check_stream);
+    super::for_each_folder("pocket", check_stream);
 }
 
 fn check_stream(dir: &Path) {
@@ -24,24 +25,16 @@ fn check_stream(dir: &Path) {
     let world = shipped_world();
 
     let chunks = (0..).take_while(|i| golden.has(&format!("{i:02}.x0"))).count();
-    let noise = (0..chunks).flat_map(|i| {
-        let steps = golden.raw(&format!("{i:02}.step_noise"));
-        let steps: Vec<_> = (0..steps.dim(0).expect("steps"))
-            .map(|s| steps.get(s).and_then(|n| n.squeeze(0)).expect("noise"))
-            .collect();
-        std::iter::once(golden.get(&format!("{i:02}.noise"))).chain(steps)
-    });
-    let mut video =
-        world.open_with_noise(init(&golden, world.card()), Noise::recorded(noise.collect())).expect("a video");
+    let noise = recorded_noise(&golden, chunks);
+    let mut video = world.open_with_noise(init(&golden, world.card()), noise).expect("a video");
 
     let switch = meta["switch"].as_object().map(|switch| {
         (switch["frame"].as_u64().expect("a frame") as usize, switch["prompt"].as_str().expect("a prompt").to_owned())
     });
     for chunk in 0..chunks {
-        let held = meta["actions"][chunk].as_array().expect("keys").iter().filter_map(|key| key.as_str());
         let input = ChunkInput {
             prompt: switch.as_ref().filter(|(frame, _)| *frame == chunk).map(|(_, prompt)| prompt.clone()),
-            controls: Some(vec![Keys::from_tokens(held)]),
+            controls: Some(vec![held(&meta, chunk)]),
         };
         let plan = video.plan();
         let (latent, _) = video.make_chunk(&input, &Cancel::default()).expect("a chunk");
@@ -50,6 +43,81 @@ fn check_stream(dir: &Path) {
         assert_eq!(frames.count, plan.pixel_frames, "the plan said so");
         assert_frames_close(&format!("{chunk:02}.frames"), &frames.rgb, &golden.bytes(&format!("{chunk:02}.frames")));
     }
+}
+
+#[test]
+fn a_world_that_was_trained_to_starts_from_its_prompt_alone_as_recorded() {
+    let golden = Golden::open(&recordings().join("text_start.safetensors"));
+    let meta: Value = golden.json("meta");
+    let world = LingBot::load(&ModelDir::embedded("pocket", started_by_text)).expect("the shipped weights");
+    let card = world.card();
+    assert!(!card.needs_first_frame);
+    let chunks = (0..).take_while(|i| golden.has(&format!("{i:02}.x0"))).count();
+    assert!(chunks > 1, "a walk");
+    let opening = Init {
+        prompt: meta["prompt"].as_str().expect("a prompt").to_owned(),
+        first_frame: None,
+        size: card.default_size,
+        seed: 0,
+        sink: card.sink,
+        window: card.window,
+        condition_frames: None,
+    };
+    let mut video = world.open_with_noise(opening, recorded_noise(&golden, chunks)).expect("a video");
+    for chunk in 0..chunks {
+        let input = ChunkInput { prompt: None, controls: Some(vec![held(&meta, chunk)]) };
+        let (latent, _) = video.make_chunk(&input, &Cancel::default()).expect("a chunk");
+        assert_close(&format!("{chunk:02}.x0"), &latent, &golden.get(&format!("{chunk:02}.x0")), TOLERANCE);
+    }
+}
+
+fn started_by_text(path: &str) -> Option<Cow<'static, [u8]>> {
+    shipped(path, true)
+}
+
+fn started_by_picture(path: &str) -> Option<Cow<'static, [u8]>> {
+    shipped(path, false)
+}
+
+/// A file of the shipped weights, but for one word of the policy.
+fn shipped(path: &str, text_start: bool) -> Option<Cow<'static, [u8]>> {
+    let file = std::fs::read(super::pocket_weights().join(path)).ok()?;
+    if path != "causeway.json" {
+        return Some(file.into());
+    }
+    let mut policy: Value = serde_json::from_slice(&file).expect("a policy");
+    policy["text_start"] = text_start.into();
+    Some(policy.to_string().into_bytes().into())
+}
+
+#[test]
+fn a_world_that_was_not_trained_to_refuses_to_start_without_a_picture() {
+    let mut golden_init = init(&Golden::open(&recordings().join("stream.safetensors")), shipped_world().card());
+    golden_init.first_frame = None;
+    let picture_only = LingBot::load(&ModelDir::embedded("pocket", started_by_picture)).expect("the shipped weights");
+    assert!(picture_only.card().needs_first_frame);
+    let Err(WorldError::Refused(refusal)) = picture_only.open(golden_init) else { panic!("it opened") };
+    assert_eq!(refusal.field, "first_frame");
+}
+
+fn recorded_noise(golden: &Golden, chunks: usize) -> Noise {
+    let noise = (0..chunks).flat_map(|i| {
+        let steps = golden.raw(&format!("{i:02}.step_noise"));
+        let steps: Vec<_> = (0..steps.dim(0).expect("steps"))
+            .map(|s| steps.get(s).and_then(|n| n.squeeze(0)).expect("noise"))
+            .collect();
+        std::iter::once(golden.get(&format!("{i:02}.noise"))).chain(steps)
+    });
+    Noise::recorded(noise.collect())
+}
+
+fn held(meta: &Value, chunk: usize) -> Keys {
+    let keys = meta["actions"][chunk].as_array().expect("keys");
+    Keys::from_tokens(keys.iter().filter_map(|key| key.as_str()))
+}
+
+fn recordings() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pocket")
 }
 
 fn shipped_world() -> LingBot {
@@ -76,8 +144,7 @@ fn init(golden: &Golden, card: &Card) -> Init {
 #[test]
 fn the_same_seed_and_keys_give_the_same_bytes_and_another_seed_does_not() {
     let world = shipped_world();
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pocket-v0");
-    let golden = Golden::open(&dir.join("stream.safetensors"));
+    let golden = Golden::open(&recordings().join("stream.safetensors"));
     let walk = |seed| {
         let mut video = world.open(Init { seed, ..init(&golden, world.card()) }).expect("a video");
         let mut all: Vec<Frames> = Vec::new();

@@ -28,7 +28,7 @@ fn umt5_states_are_the_reference_s() {
 
 #[test]
 fn the_pocket_world_reads_its_prompts() {
-    super::for_each_folder("pocket-v0", |dir| check_pocket_text(dir, &super::pocket_weights()));
+    super::for_each_folder("pocket", |dir| check_pocket_text(dir, &super::pocket_weights()));
 }
 
 /// `prompt_clean.json`: prompts as sent → prompts as trained.

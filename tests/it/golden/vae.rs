@@ -21,7 +21,7 @@ fn the_autoencoder_encodes_and_decodes_as_the_reference() {
 
 #[test]
 fn the_pocket_world_s_autoencoder_sees_and_draws_as_recorded() {
-    super::for_each_folder("pocket-v0", |dir| check_vae_stream(dir, &super::pocket_weights()));
+    super::for_each_folder("pocket", |dir| check_vae_stream(dir, &super::pocket_weights()));
 }
 
 /// `vae_tiny_weights.safetensors` and `vae_io.safetensors` in `dir`: condition, streaming decode, every carried frame.

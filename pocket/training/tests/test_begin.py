@@ -1,0 +1,71 @@
+"""Where training begins: an autoencoder without time, weights of an earlier model, steps of the same length."""
+
+import types
+import unittest
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from training import flow, muon, text, train_dit, vae
+from training.checkpoint import begin_from, weights
+from training.config import Config
+
+ROOT = Path(__file__).parents[3]
+
+
+class Beginnings(unittest.TestCase):
+    def test_without_time_a_video_is_every_fourth_picture(self):
+        torch.manual_seed(0)
+        model = vae.Vae(vae.config(8)).eval().requires_grad_(False)
+        model.forget_time()
+        video = torch.rand(1, 3, 9, 32, 48) * 2 - 1
+        latents, _ = model.encode(video)
+        pictures = [model.encode(video[:, :, at : at + 1])[0] for at in (0, 4, 8)]
+        torch.testing.assert_close(latents, torch.cat(pictures, 2), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(model.sees(video), latents, atol=1e-5, rtol=1e-4)
+        drawn = [model.decode(picture) for picture in pictures]
+        expected = torch.cat([drawn[0], drawn[1].expand(-1, -1, 4, -1, -1), drawn[2].expand(-1, -1, 4, -1, -1)], 2)
+        torch.testing.assert_close(model.decode(latents), expected, atol=1e-5, rtol=1e-4)
+
+    def test_known_words_keep_their_meaning_and_new_ones_mean_nothing_yet(self):
+        config = Config.load(ROOT / "pocket/training/configs/v1.toml")
+        config.start_from = str(ROOT / "pocket/weights")
+        known = Tokenizer.from_file(str(ROOT / "pocket/weights/tokenizer/tokenizer.json")).get_vocab()
+        words = text.tokenizer(["a desert with qwertyish things"], 100)
+        model = flow.Model(config, words.get_vocab_size())
+        train_dit.begin(config, model, words)
+        before = weights(ROOT / "pocket/weights/text_encoder/model.safetensors")["shared.weight"]
+        found, table = words.get_vocab(), model.text.shared.weight
+        self.assertTrue(torch.equal(table[found["desert"]], before[known["desert"]]))
+        self.assertTrue(torch.equal(table[found["qwertyish"]], before[text.UNKNOWN]))
+
+    def test_nothing_to_start_from_is_nothing_changed(self):
+        model = torch.nn.Linear(2, 2)
+        weight = model.weight.clone()
+        begin_from(types.SimpleNamespace(start_from=""), "vae", model)
+        self.assertTrue(torch.equal(model.weight, weight))
+
+    def test_matrices_step_by_the_same_length_in_every_direction(self):
+        torch.manual_seed(0)
+        for shape in ((48, 48), (16, 96), (96, 16)):
+            # From a gradient whose directions differ a hundredfold.
+            u, _, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+            step = muon.orthogonal(u @ torch.diag(torch.logspace(0, 2, min(shape))) @ v)
+            lengths = torch.linalg.svdvals(step)
+            self.assertTrue(0.4 < lengths.min() and lengths.max() < 1.4, lengths)
+
+    def test_tables_and_single_rows_are_no_matrices(self):
+        for name, shape, expected in (
+            ("blocks.0.ffn.0.weight", (8, 4), True),
+            ("conv.weight", (8, 4, 3, 3, 3), True),
+            ("shared.weight", (90, 8), False),
+            ("blocks.0.modulation", (1, 6, 8), False),
+            ("norm.gamma", (8, 1, 1), False),
+            ("bias", (8,), False),
+        ):
+            self.assertEqual(muon.is_matrix(name, torch.zeros(shape)), expected, name)
+
+
+if __name__ == "__main__":
+    unittest.main()
