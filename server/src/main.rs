@@ -1,5 +1,6 @@
 //! The command line: parse, load, run, exit code.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -35,7 +36,9 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(without_secrets(filter));
+    // Colours are for a person: in a file they are noise.
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let log = log.with_filter(without_secrets(filter));
     let log = tracing_subscriber::registry().with(log);
     #[cfg(feature = "otlp")]
     let (log, _export) = {
