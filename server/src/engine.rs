@@ -18,6 +18,7 @@ use crate::LoadWorld;
 use crate::admission::SeatId;
 use crate::admission::queue::{Place, Queue};
 use crate::observe::Observer;
+use crate::realtime::acks::Acks;
 use crate::realtime::conditions::ConditionQueue;
 use crate::realtime::event::Event;
 use crate::scheduler::Scheduler;
@@ -55,10 +56,10 @@ pub enum Part {
 }
 
 /// What is known of a chunk once its controls are sampled.
-#[derive(Clone, Copy)]
 pub struct Drawn {
     pub plan: ChunkPlan,
     pub event_id: Option<u32>,
+    pub acks: Acks,
     /// When its controls were sampled, and for how long.
     pub began: Instant,
     pub prepare: Duration,
@@ -218,7 +219,8 @@ impl Room {
         let plan = seat.rollout.plan();
         let (input, event_id) = seat.conditions.sample(&plan);
         let sampled = Instant::now();
-        let drawn = Drawn { plan, event_id, began, prepare: sampled - began };
+        let acks = seat.conditions.acks();
+        let mut drawn = Some(Drawn { plan, event_id, acks, began, prepare: sampled - began });
         let parts = &seat.parts;
         // Each frame leaves as soon as it is there: the first can be on a screen while the last is being decoded.
         let hand_over = |part| {
@@ -228,9 +230,11 @@ impl Room {
         };
         let mut counts = Vec::with_capacity(plan.latent_frames);
         let result = seat.rollout.generate(&input, &seat.cancel, &mut |frames| {
-            let first = counts.is_empty();
             counts.push(frames.count);
-            hand_over(Ok(if first { Part::First(drawn, frames) } else { Part::More(frames) }));
+            hand_over(Ok(match drawn.take() {
+                Some(drawn) => Part::First(drawn, frames),
+                None => Part::More(frames),
+            }));
         });
         let generate = sampled.elapsed();
         let outcome = match result {

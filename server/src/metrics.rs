@@ -88,6 +88,7 @@ pub struct Levels {
     pub load: f64,
     pub load_max: f64,
     pub rollout_bytes: u64,
+    pub kept_bytes: u64,
     pub memory_bytes: u64,
     /// `None` where the system does not say.
     pub resident_bytes: Option<u64>,
@@ -246,8 +247,12 @@ impl Metrics {
             page.sample(&[("format", format)], sent.bytes.get());
         }
 
-        page.gauge("causeway_memory_bytes", "Memory by kind: what rollouts were admitted with.");
+        page.gauge(
+            "causeway_memory_bytes",
+            "Memory by kind: what rollouts were admitted with, and what is kept for clients that resume.",
+        );
         page.sample(&[("kind", "rollouts")], levels.rollout_bytes);
+        page.sample(&[("kind", "replay")], levels.kept_bytes);
         page.gauge("causeway_memory_budget_bytes", "Memory for all rollouts together.");
         page.sample(&[], levels.memory_bytes);
         if let Some(resident) = levels.resident_bytes {

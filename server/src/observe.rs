@@ -16,8 +16,9 @@ use crate::access::Denied;
 use crate::admission::SeatId;
 use crate::images::Output;
 use crate::metrics::Metrics;
+use crate::realtime::client_error::ClientError;
 use crate::realtime::init::Terms;
-use crate::realtime::protocol::{ClientError, Close, Costs, Sums};
+use crate::realtime::protocol::{Close, Costs, Sums};
 use crate::trace::{Slice, Trace, Track};
 
 pub(crate) struct Observer {
@@ -157,6 +158,7 @@ impl Observer {
             frames: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
             last_chunk_ms: AtomicU64::new(0),
+            kept_bytes: AtomicU64::new(0),
         });
         self.running.insert(id.to_owned(), Arc::clone(&session));
         Listed { id: id.to_owned(), session }
@@ -169,6 +171,11 @@ impl Observer {
 
     pub(crate) fn rollout_bytes(&self) -> u64 {
         self.rollouts.lock().expect("nothing panics under this lock").values().sum()
+    }
+
+    /// Of what was sent, for clients that come back.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.running.iter().map(|session| session.kept_bytes.load(Ordering::Relaxed)).sum()
     }
 
     /// The running sessions, oldest first.
@@ -208,6 +215,8 @@ pub(crate) struct LiveSession {
     frames: AtomicU64,
     sent_bytes: AtomicU64,
     last_chunk_ms: AtomicU64,
+    /// Of what was sent, for a client that comes back.
+    kept_bytes: AtomicU64,
 }
 
 /// Takes a session off the list when it ends, however it ends.
@@ -261,7 +270,8 @@ impl LiveSession {
     }
 
     /// All of a chunk is with the socket.
-    pub(crate) fn sent(&self, costs: &Costs, sums: &Sums) {
+    pub(crate) fn sent(&self, costs: &Costs, sums: &Sums, kept_bytes: usize) {
+        self.kept_bytes.store(kept_bytes as u64, Ordering::Relaxed);
         self.observer.metrics.chunk.observe(costs.total);
         let sent = self.observer.metrics.sent(self.format);
         sent.frames.add(sums.frames as u64);

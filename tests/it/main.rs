@@ -19,6 +19,7 @@ mod soak;
 mod testcard;
 mod tidy;
 mod turns;
+mod wire_acks;
 mod wire_bad_input;
 mod wire_bad_pictures;
 mod wire_bounds;

@@ -119,7 +119,7 @@ async fn a_line_that_is_cut_at_any_byte_loses_no_frame() -> Result<()> {
         let token = client.hello().await?.resume_token;
         let mut frames: Vec<Bytes> = Vec::new();
         let mut last = None;
-        while let Ok(Chunk { batches, stats }) = client.chunk().await {
+        while let Ok(Chunk { batches, stats, .. }) = client.chunk().await {
             frames.extend(batches.iter().flat_map(|batch| batch.frames()));
             last = Some(stats.chunk_index);
         }

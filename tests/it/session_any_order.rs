@@ -28,6 +28,7 @@ struct Scene {
     /// It was released, and its last message is not out yet.
     sending: bool,
     away: bool,
+    paused: bool,
     /// The client talks nonsense most of the time.
     floods: bool,
     /// Told to end, or has said so: there will be no more chunks than there are.
@@ -45,7 +46,7 @@ impl Scene {
         // Nothing ends it but what is told, or the grace: so that whoever stands still is caught.
         let stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30) };
         let now = Instant::now();
-        let session = Session::new(terms, stay, now);
+        let session = Session::new(terms, true, stay, now);
         let floods = chance.one_in(20);
         Scene {
             chance,
@@ -58,6 +59,7 @@ impl Scene {
             held: false,
             sending: false,
             away: false,
+            paused: false,
             floods,
             told_to_end: false,
             newest_id: 0,
@@ -85,7 +87,7 @@ impl Scene {
         if self.session.poll_timeout().is_some_and(|due| due <= self.now) {
             return self.say("tick", Input::Tick);
         }
-        match self.chance.below(20) {
+        match self.chance.below(22) {
             0..=4 if self.granted > self.drawn && !self.held && !self.sending => {
                 self.drawn += 1;
                 self.held = true;
@@ -119,6 +121,12 @@ impl Scene {
             }
             18 if self.chance.one_in(100) => self.say("failed", Input::Failed("the well is dry".into())),
             19 if !self.away && self.chance.one_in(100) => self.say("text", Input::Text),
+            // Mostly to go on.
+            20 | 21 if !self.away => {
+                self.paused = self.chance.one_in(4);
+                let (what, event) = if self.paused { ("pause", Event::pause()) } else { ("resume", Event::resume()) };
+                self.say(what, Input::Binary(&bytes_of(event.into())))
+            }
             // Time goes on to where the session wants to be asked again; but few stay away for as long as they may.
             _ if self.away && !self.chance.one_in(20) => None,
             _ => {
@@ -139,7 +147,7 @@ impl Scene {
                     self.check("more was promised than has room", self.granted - self.written <= self.most_at_once());
                     let max = self.terms.max_chunks.unwrap_or(u64::MAX);
                     self.check("more was promised than asked for", chunks > 0 && self.granted <= max);
-                    self.check("something was promised to nobody", !self.away);
+                    self.check("something was promised to nobody", !self.away && !self.paused);
                     self.check("something was promised after the end", !self.told_to_end);
                 }
                 Output::Send { .. } => {
@@ -180,7 +188,7 @@ impl Scene {
     /// Something will happen: a chunk comes, a message goes out, or time has an end.
     fn check_progress(&self) {
         let moves = self.granted > self.written && !self.held;
-        self.check("stands still", moves || self.session.poll_timeout().is_some());
+        self.check("stands still", moves || self.paused || self.session.poll_timeout().is_some());
     }
 
     fn check(&self, otherwise: &str, holds: bool) {

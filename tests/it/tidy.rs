@@ -57,7 +57,14 @@ fn root() -> &'static Path {
 
 /// Every Rust file of the repository.
 fn sources() -> Vec<Source> {
-    let mut sources = Vec::new();
+    let sources = files(&[".rs"]);
+    assert!(sources.len() > 20, "only {} Rust files found below {}", sources.len(), root().display());
+    sources
+}
+
+/// Every file of the repository whose name ends so.
+fn files(endings: &[&str]) -> Vec<Source> {
+    let mut files = Vec::new();
     let mut folders: Vec<PathBuf> = vec![root().to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder of the repository") {
@@ -66,16 +73,15 @@ fn sources() -> Vec<Source> {
             let name = name.to_string_lossy();
             if path.is_dir() && !name.starts_with('.') && !matches!(&*name, "target" | "node_modules") {
                 folders.push(path);
-            } else if name.ends_with(".rs") {
+            } else if endings.iter().any(|ending| name.ends_with(ending)) {
                 let text = fs::read_to_string(&path).expect("a source file is text");
                 let path = path.strip_prefix(root()).expect("found below the root");
-                sources.push(Source { path: path.to_string_lossy().replace('\\', "/"), text });
+                files.push(Source { path: path.to_string_lossy().replace('\\', "/"), text });
             }
         }
     }
-    assert!(sources.len() > 20, "only {} Rust files found below {}", sources.len(), root().display());
-    sources.sort_by(|a, b| a.path.cmp(&b.path));
-    sources
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
 }
 
 /// All at once, so that one run shows all there is to do.
@@ -206,6 +212,20 @@ fn nothing_is_left_to_do_or_to_print() {
         }
     }
     none("finish it, or say what cannot happen with expect(..)", offences);
+}
+
+#[test]
+fn nothing_of_a_merge_is_left() {
+    let marks = ["<", "=", ">"].map(|mark| mark.repeat(7));
+    let mut offences = Vec::new();
+    for file in files(&[".rs", ".md", ".js", ".css", ".html", ".py", ".toml"]) {
+        for (index, line) in file.text.lines().enumerate() {
+            if marks.iter().any(|mark| line == mark.as_str() || line.starts_with(&format!("{mark} "))) {
+                offences.push(format!("{}:{}: {line}", file.path, index + 1));
+            }
+        }
+    }
+    none("choose one side", offences);
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn check_init(what: &str, fits: Init, one_more: Init, field: &str) {
 }
 
 fn check_event(what: &str, fits: Event, one_more: Event, field: &str) {
-    let read = |event: Event| event::Event::decode(&encoded(event)).map(drop);
+    let read = |event: Event| event::Asked::decode(&encoded(event), false).map(drop).map_err(|invalid| invalid.refusal);
     check(what, read(fits), read(one_more), field);
 }
 

@@ -131,6 +131,8 @@ async fn a_session_that_sees_everything_sees_only_the_four_types() -> Result<()>
             Message::Error(_) => "error",
             Message::Session(_) => "session",
             Message::Queue(_) => "queue",
+            Message::Begun(_) => "init_ack",
+            Message::Ack(_) => "event_ack",
             Message::Closed(_) => break,
         });
     }

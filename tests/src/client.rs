@@ -17,7 +17,7 @@
 //!         Message::Batch(batch) => println!("{} pictures, after event {:?}", batch.frames().len(), batch.header.event_id),
 //!         Message::Stats(stats) => println!("chunk {} took {} ms", stats.chunk_index, stats.chunk_total_ms),
 //!         Message::Session(hello) => println!("token {}", hello.resume_token),
-//!         Message::Queue(_) => unreachable!("this one did not ask for it"),
+//!         Message::Queue(_) | Message::Begun(_) | Message::Ack(_) => unreachable!("this one did not ask for it"),
 //!         Message::Error(error) => eprintln!("the server did not do that: {error}"),
 //!         Message::Closed(close) => break println!("{} {}", close.code, close.reason),
 //!     }
@@ -27,7 +27,7 @@
 //! ```
 
 use crate::encoding;
-use crate::message::{Batch, Close, Header, Hello, Message, Refused, Standing, Stats};
+use crate::message::{Batch, Close, EventAck, Header, Hello, InitAck, Message, Refused, Standing, Stats};
 use crate::order::Order;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -58,6 +58,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// All of one chunk.
 #[derive(Debug, Clone)]
 pub struct Chunk {
+    /// What came before its frames.
+    pub ack: Option<EventAck>,
     pub batches: Vec<Batch>,
     pub stats: Stats,
 }
@@ -124,6 +126,8 @@ impl Client {
                 self.order.begin_at(hello.next_chunk);
                 Ok(Message::Session(hello))
             }
+            Incoming::InitAck(begun) => Ok(Message::Begun(begun)),
+            Incoming::EventAck(ack) => Ok(Message::Ack(ack)),
             Incoming::Queue(standing) => {
                 ensure!(standing.position > 0 && found.floats == 0, "{standing:?}");
                 Ok(Message::Queue(standing))
@@ -141,13 +145,14 @@ impl Client {
 
     /// The next chunk, whole, after the wait for it. Anything but frames and statistics is an error.
     pub async fn chunk(&mut self) -> Result<Chunk> {
-        let mut batches = Vec::new();
+        let (mut ack, mut batches) = (None, Vec::new());
         loop {
             match self.next().await? {
                 Message::Batch(batch) => batches.push(batch),
-                Message::Stats(stats) => return Ok(Chunk { batches, stats }),
-                Message::Queue(_) if batches.is_empty() => {}
-                Message::Queue(standing) => bail!("inside a chunk: {standing:?}"),
+                Message::Stats(stats) => return Ok(Chunk { ack, batches, stats }),
+                Message::Queue(_) | Message::Begun(_) if batches.is_empty() => {}
+                Message::Ack(came) if batches.is_empty() && ack.is_none() => ack = Some(came),
+                news @ (Message::Queue(_) | Message::Begun(_) | Message::Ack(_)) => bail!("inside a chunk: {news:?}"),
                 Message::Error(error) => bail!("instead of a chunk: {error}"),
                 Message::Session(hello) => bail!("instead of a chunk: {hello:?}"),
                 Message::Closed(close) => bail!("instead of a chunk: closed, {} {:?}", close.code, close.reason),
@@ -170,7 +175,7 @@ impl Client {
                 match self.next().await? {
                     Message::Error(error) => return Ok(error),
                     Message::Closed(close) => bail!("instead of an error: closed, {} {:?}", close.code, close.reason),
-                    Message::Batch(_) | Message::Stats(_) | Message::Session(_) | Message::Queue(_) => {}
+                    _ => {}
                 }
             }
         })
@@ -184,7 +189,7 @@ impl Client {
                 match self.next().await? {
                     Message::Closed(close) => return Ok(close),
                     Message::Error(error) => bail!("instead of a close: {error}"),
-                    Message::Batch(_) | Message::Stats(_) | Message::Session(_) | Message::Queue(_) => {}
+                    _ => {}
                 }
             }
         });
@@ -273,11 +278,15 @@ struct Kind {
     r#type: String,
 }
 
-/// Each of `protocol_features`, which the reference ignores, is a type of message; and who resumes asks for a session.
+/// Types of message that the reference ignores: by `protocol_features`; and who resumes may have asked for any before.
 fn asks_for(message: &Value) -> Vec<String> {
     let names = message["protocol_features"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let resumed = (message["type"].as_str() == Some("resume")).then_some("session");
-    names.chain(resumed).map(str::to_owned).collect()
+    let resumed: &[&str] = if message["type"].as_str() == Some("resume") { &["session", "ack"] } else { &[] };
+    let types = names.chain(resumed.iter().copied()).flat_map(|feature| match feature {
+        "ack" => vec!["init_ack", "event_ack"],
+        same => vec![same],
+    });
+    types.map(str::to_owned).collect()
 }
 
 /// What this client can read.
@@ -290,6 +299,8 @@ enum Incoming {
     Error(Refused),
     Session(Hello),
     Queue(Standing),
+    InitAck(InitAck),
+    EventAck(EventAck),
 }
 
 #[derive(Deserialize)]

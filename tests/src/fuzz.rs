@@ -11,6 +11,7 @@ use pipeline::world::{Card, ChunkPlan, World};
 use rmpv::Value;
 use server::images;
 use server::realtime::conditions::ConditionQueue;
+use server::realtime::event::Asked;
 use server::realtime::init::Opening;
 use server::realtime::resume::Request;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -115,7 +116,8 @@ impl Fuzz {
     pub fn feed(&self, input: &[u8]) -> bool {
         match self.target {
             Target::Event => {
-                let Ok(event) = server::realtime::event::Event::decode(input) else { return false };
+                let Ok(asked) = Asked::decode(input, true) else { return false };
+                let Asked::Steer(event) = asked else { return true };
                 let mut queue = ConditionQueue::default();
                 queue.push(event);
                 for index in 0..2 {
@@ -126,6 +128,7 @@ impl Fuzz {
                         pixel_frames: 9 + 3 * index,
                     };
                     let (input, _) = queue.sample(&plan);
+                    let _ = queue.acks().message(index);
                     assert!(
                         input.controls.is_none_or(|controls| controls.len() == 3),
                         "a control for each latent frame"

@@ -64,6 +64,13 @@ impl Event {
     pub fn new(kind: &str, payload: impl Into<Value>) -> Event {
         Event(map([("type", "event".into()), ("kind", kind.into()), ("payload", payload.into())]))
     }
+    /// Draw no more for now: for who asked for the feature `pause`.
+    pub fn pause() -> Event {
+        Event::new("pause", Value::Nil)
+    }
+    pub fn resume() -> Event {
+        Event::new("resume", Value::Nil)
+    }
     /// A new prompt, from the next chunk on.
     pub fn prompt(text: &str) -> Event {
         Event::new("prompt", text)
@@ -153,7 +160,33 @@ pub enum Message {
     Session(Hello),
     /// While there is no place: only for those who named it among their `protocol_features`.
     Queue(Standing),
+    /// To who asked for the feature `ack`: before the first chunk, and before the frames of each that an event steered.
+    Begun(InitAck),
+    Ack(EventAck),
     Closed(Close),
+}
+
+/// What a session is.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct InitAck {
+    pub session_id: String,
+    pub world: String,
+    pub width: u32,
+    pub height: u32,
+    pub fps: u32,
+    pub paced: bool,
+    pub chunk_frames: usize,
+    pub features: Vec<String>,
+}
+
+/// What became of events, by their ids.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct EventAck {
+    /// The first chunk that shows them.
+    pub chunk_index: u64,
+    pub applied: Vec<u64>,
+    /// Replaced before any chunk could show them.
+    pub superseded: Vec<u64>,
 }
 
 /// How to come back to a session after a cut.
@@ -221,6 +254,14 @@ pub struct Header {
     pub preview_height: Option<u32>,
     #[serde(default, deserialize_with = "never_nil")]
     pub payload_lengths: Option<Vec<usize>>,
+    /// These three come to who asked for the feature `timing`.
+    #[serde(default, deserialize_with = "never_nil")]
+    pub first_frame_index: Option<u64>,
+    #[serde(default, deserialize_with = "never_nil")]
+    pub pts_ms: Option<u64>,
+    /// From the sampling of what was held to the encoding of these frames.
+    #[serde(default, deserialize_with = "never_nil")]
+    pub controls_age_ms: Option<u64>,
 }
 
 /// Where a chunk's time and bytes went. Milliseconds are whole.
@@ -264,6 +305,9 @@ pub struct Refused {
     /// A stable word for programs, and which field was wrong in which way: not in the reference.
     pub code: Option<String>,
     pub details: Option<Details>,
+    /// Of the event that was refused, if it had one.
+    #[serde(default, deserialize_with = "never_nil")]
+    pub event_id: Option<u64>,
 }
 
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]

@@ -200,6 +200,9 @@ mod tests {
             preview_width: None,
             preview_height: None,
             payload_lengths: None,
+            first_frame_index: None,
+            pts_ms: None,
+            controls_age_ms: None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use pipeline::world::{ChunkInput, ChunkPlan, Keys};
 
+use super::acks::{Acks, note};
 use super::event::{Event, Part};
 
 /// Latent frames that a key shows for which was pressed and released between two chunks.
@@ -19,12 +20,17 @@ pub struct ConditionQueue {
     /// The largest id of what has taken effect, and of what will with the next chunk.
     applied_id: Option<u32>,
     waiting_id: Option<u32>,
+    /// Of the keys since the last chunk.
+    camera_ids: Vec<u32>,
+    acks: Acks,
 }
 
 #[derive(Debug)]
 struct Prompt {
     text: String,
     id: Option<u32>,
+    /// The largest of its own and of those it replaced.
+    reported_id: Option<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -58,19 +64,30 @@ impl ConditionQueue {
         for part in event.parts {
             match part {
                 Part::Prompt(text) => {
-                    let superseded = self.prompt.take().and_then(|prompt| prompt.id);
-                    self.prompt = Some(Prompt { text, id: event.id.max(superseded) });
+                    let superseded = self.prompt.take();
+                    let reported_id = event.id.max(superseded.as_ref().and_then(|prompt| prompt.reported_id));
+                    self.acks.superseded(superseded.and_then(|prompt| prompt.id));
+                    self.prompt = Some(Prompt { text, id: event.id, reported_id });
                 }
                 Part::Script(items) => {
+                    self.acks.superseded(self.camera_ids.drain(..));
                     self.camera = Camera::Script(items.into());
-                    self.waiting_id = self.waiting_id.max(event.id);
+                    self.wait_with(event.id);
                 }
                 Part::State(transitions) => {
+                    if let Camera::Script(_) = self.camera {
+                        self.acks.superseded(self.camera_ids.drain(..));
+                    }
                     self.transit(&transitions);
-                    self.waiting_id = self.waiting_id.max(event.id);
+                    self.wait_with(event.id);
                 }
             }
         }
+    }
+
+    fn wait_with(&mut self, id: Option<u32>) {
+        self.waiting_id = self.waiting_id.max(id);
+        note(&mut self.camera_ids, id);
     }
 
     fn transit(&mut self, transitions: &[Keys]) {
@@ -92,11 +109,18 @@ impl ConditionQueue {
         // The first chunk is drawn with the prompt of the init, whatever came since.
         let prompt = if plan.index > 0 { self.prompt.take() } else { None };
         if let Some(prompt) = &prompt {
-            self.waiting_id = self.waiting_id.max(prompt.id);
+            self.waiting_id = self.waiting_id.max(prompt.reported_id);
+            self.acks.applied(prompt.id);
         }
+        self.acks.applied(self.camera_ids.drain(..));
         self.applied_id = self.applied_id.max(self.waiting_id.take());
         let controls = self.controls(plan.latent_frames);
         (ChunkInput { prompt: prompt.map(|prompt| prompt.text), controls }, self.applied_id)
+    }
+
+    /// Of the events up to the chunk that was sampled last. Takes them out.
+    pub fn acks(&mut self) -> Acks {
+        std::mem::take(&mut self.acks)
     }
 
     fn controls(&mut self, latent_frames: usize) -> Option<Vec<Keys>> {
@@ -216,6 +240,32 @@ mod tests {
         assert_eq!(id(5, vec![event(10, script(&["w"]))]), Some(10));
         assert_eq!(id(6, vec![]), Some(10));
         assert_eq!(id(7, vec![event(None, Part::Prompt("q".into()))]), Some(10));
+    }
+
+    #[test]
+    fn every_event_is_applied_or_superseded_and_told_with_the_chunk_after_it() {
+        let mut queue = ConditionQueue::default();
+        let mut acks = |index: usize, events: Vec<Event>| {
+            events.into_iter().for_each(|event| queue.push(event));
+            queue.sample(&plan(index));
+            queue.acks()
+        };
+        let expected = |applied: &[u32], superseded: &[u32]| {
+            let mut acks = Acks::default();
+            acks.applied(applied.iter().copied());
+            acks.superseded(superseded.iter().copied());
+            acks
+        };
+        let prompt = |id, text: &str| event(id, Part::Prompt(text.into()));
+        // A prompt is not taken by the first chunk.
+        assert_eq!(acks(0, vec![prompt(1, "dusk"), event(2, state(&["w"]))]), expected(&[2], &[]));
+        assert_eq!(acks(1, vec![prompt(3, "night")]), expected(&[3], &[1]));
+        assert_eq!(acks(2, vec![event(4, state(&["a"])), event(5, script(&["w"]))]), expected(&[5], &[4]));
+        assert_eq!(acks(3, vec![event(6, script(&["d"])), event(7, state(&["s"]))]), expected(&[7], &[6]));
+        assert_eq!(acks(4, vec![event(8, state(&["s"])), event(9, state(&[""]))]), expected(&[8, 9], &[]));
+        assert_eq!(acks(5, vec![event(None, state(&["s"]))]), expected(&[], &[]));
+        let both = Event { id: Some(10), parts: vec![Part::Prompt("p".into()), state(&["w"])] };
+        assert_eq!(acks(6, vec![both]), expected(&[10], &[]));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite;
 
-use super::protocol::{ClientError, Close, Group};
+use super::client_error::ClientError;
+use super::protocol::{Close, Group};
 use crate::App;
 use crate::observe::Observer;
 

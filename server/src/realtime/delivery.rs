@@ -31,8 +31,12 @@ pub(super) async fn deliver(
 ) -> anyhow::Result<()> {
     let of = output.batches_of(chunk.plan.frames_of_each());
     outlet.begin(label.chunk_index);
+    if let Some(ack) = chunk.acks.message(label.chunk_index) {
+        outlet.say(ack).await?;
+    }
     let mut sums = Sums::default();
     let mut costs = Costs { prepare: chunk.prepare, pace_wait, ..Costs::default() };
+    let began = chunk.began;
     let mut part = Part::First(chunk, first);
     loop {
         let frames = match part {
@@ -48,7 +52,7 @@ pub(super) async fn deliver(
         live.encoded(label.chunk_index, encoding);
         let writing = Instant::now();
         for batch in batches {
-            let group = protocol::frame_group(label, &output, &batch, sums.batches, of);
+            let group = protocol::frame_group(label, &output, &batch, &sums, of, writing);
             sums.batches += 1;
             sums.frames += batch.frames;
             sums.raw_bytes += batch.frames as u64 * output.source().frame_bytes();
@@ -60,9 +64,9 @@ pub(super) async fn deliver(
         live.written(label.chunk_index, writing);
         part = next_part(parts).await?;
     }
-    costs.total = chunk.began.elapsed();
+    costs.total = began.elapsed();
     outlet.say(protocol::chunk_stats(label, &output, &costs, &sums)).await?;
-    live.sent(&costs, &sums);
+    live.sent(&costs, &sums, outlet.kept_bytes());
     debug!(chunk = label.chunk_index, ?costs, ?sums, "sent");
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! What a client sends while its video runs: `event`. A composite is all or nothing, so an event is a list of parts that
-//! were all checked before the first is used.
+//! were all checked before the first is used. To pause is no part of it: that steers nothing.
 
 use pipeline::world::{Keys, Refusal};
 use rmpv::Value;
@@ -33,8 +33,36 @@ pub enum Part {
     State(Vec<Keys>),
 }
 
-impl Event {
-    pub fn decode(bytes: &[u8]) -> Result<Event, Refusal> {
+/// What one message asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    Steer(Event),
+    /// Draw no more, until asked to resume.
+    Pause,
+    Resume,
+}
+
+/// A message that cannot be obeyed, and its event id if it could be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    pub id: Option<u32>,
+    pub refusal: Refusal,
+}
+
+impl From<Refusal> for Invalid {
+    fn from(refusal: Refusal) -> Invalid {
+        Invalid { id: None, refusal }
+    }
+}
+
+impl Asked {
+    /// `pauses`: this client has said that it may ask for a pause.
+    pub fn decode(bytes: &[u8], pauses: bool) -> Result<Asked, Invalid> {
+        let mut id = None;
+        Asked::read(bytes, pauses, &mut id).map_err(|refusal| Invalid { id, refusal })
+    }
+
+    fn read(bytes: &[u8], pauses: bool, id: &mut Option<u32>) -> Result<Asked, Refusal> {
         if bytes.len() > EVENT_BYTES_MAX {
             return Err(refuse("message", format!("{} bytes; at most {EVENT_BYTES_MAX}", bytes.len())));
         }
@@ -45,14 +73,16 @@ impl Event {
             _ => return Err(refuse("type", "must be \"event\"")),
         }
         // A larger id could not be sent back: clients read no more than 32 bits, and no sign.
-        let id = fields.integer_in("event_id", 0..=i64::from(u32::MAX))?.map(|id| id as u32);
+        *id = fields.integer_in("event_id", 0..=i64::from(u32::MAX))?.map(|id| id as u32);
         let kind = fields.text("kind")?.ok_or_else(|| refuse("kind", KINDS))?;
         let payload = fields.take("payload").unwrap_or(Value::Nil);
         let parts = match kind.as_str() {
+            "pause" if pauses => return Ok(Asked::Pause),
+            "resume" if pauses => return Ok(Asked::Resume),
             "composite_input" => composite(payload)?,
             kind => vec![part("kind", kind, payload)?],
         };
-        Ok(Event { id, parts })
+        Ok(Asked::Steer(Event { id: *id, parts }))
     }
 }
 
@@ -148,7 +178,11 @@ mod tests {
     use super::*;
 
     fn event(json: &str) -> Result<Event, Refusal> {
-        Event::decode(&message(json))
+        match Asked::decode(&message(json), false) {
+            Ok(Asked::Steer(event)) => Ok(event),
+            Ok(other) => panic!("{other:?}"),
+            Err(invalid) => Err(invalid.refusal),
+        }
     }
 
     fn keys_of(items: &[&str]) -> Vec<Keys> {
@@ -188,6 +222,16 @@ mod tests {
             None,
             vec![Part::Script(keys_of(&["d"]))],
         );
+    }
+
+    #[test]
+    fn a_pause_is_for_who_said_so() {
+        for (kind, asked) in [("pause", Asked::Pause), ("resume", Asked::Resume)] {
+            let bytes = message(&format!(r#"{{"type":"event","kind":"{kind}","event_id":5}}"#));
+            assert_eq!(Asked::decode(&bytes, true), Ok(asked));
+            let invalid = Asked::decode(&bytes, false).expect_err("not asked for");
+            assert_eq!((invalid.id, invalid.refusal.field), (Some(5), "kind"));
+        }
     }
 
     #[test]

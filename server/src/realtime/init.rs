@@ -20,6 +20,8 @@ pub const FPS_MAX: u32 = 240;
 #[derive(Debug)]
 pub struct Opening {
     prompt: String,
+    /// What the client thinks is served here.
+    pub model: Option<String>,
     size: Size,
     seed: u64,
     sink: usize,
@@ -60,6 +62,12 @@ pub struct Features {
     pub queue: bool,
     /// How to come back after a cut.
     pub session: bool,
+    /// What its session is, and what became of its events.
+    pub ack: bool,
+    /// Where frames stand in the video: more fields of a header.
+    pub timing: bool,
+    /// It may say two more kinds of event.
+    pub pause: bool,
 }
 
 impl Features {
@@ -70,10 +78,19 @@ impl Features {
             match text("protocol_features", name)?.as_str() {
                 "queue" => features.queue = true,
                 "session" => features.session = true,
+                "ack" => features.ack = true,
+                "timing" => features.timing = true,
+                "pause" => features.pause = true,
                 _ => {}
             }
         }
         Ok(features)
+    }
+
+    pub fn names(&self) -> Vec<&'static str> {
+        let Features { queue, session, ack, timing, pause } = *self;
+        let named = [(queue, "queue"), (session, "session"), (ack, "ack"), (timing, "timing"), (pause, "pause")];
+        named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
     }
 }
 
@@ -110,6 +127,7 @@ impl Opening {
 
         let opening = Opening {
             prompt,
+            model: fields.take("model").and_then(|model| model.as_str().map(str::to_owned)),
             size,
             seed: fields.integer_in("seed", 0..=i64::MAX)?.unwrap_or(SEED) as u64,
             sink,
@@ -347,6 +365,8 @@ mod tests {
         let queue = |fields: &str| decode(fields).expect(fields).features.queue;
         assert!(queue(r#""protocol_features":["telepathy","queue"]"#));
         assert!(!queue("") && !queue(r#""protocol_features":[]"#) && !queue(r#""protocol_features":["Queue"]"#));
+        let all = r#""protocol_features":["queue","session","ack","timing","pause"]"#;
+        assert_eq!(decode(all).expect("all").features.names(), ["queue", "session", "ack", "timing", "pause"]);
     }
 
     #[test]

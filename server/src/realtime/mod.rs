@@ -1,8 +1,10 @@
 //! The realtime video endpoint: what the wire says, what a session decides, and the socket between them.
 //!
-//! [`conditions`], [`event`], [`flood`], [`init`], [`lenient`], `pace`, [`protocol`], `replay` and [`session`] are given
+//! [`acks`], [`client_error`], [`conditions`], [`event`], [`flood`], [`init`], [`lenient`], `pace`, [`protocol`], `replay` and [`session`] are given
 //! values and the time, and return values: they read no clock, wait for nothing and know no transport.
 
+pub mod acks;
+pub mod client_error;
 pub mod conditions;
 pub mod connection;
 mod delivery;

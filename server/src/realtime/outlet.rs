@@ -67,6 +67,11 @@ impl Outlet {
         }
     }
 
+    /// For a client that may come back.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.inner().replay.as_ref().map_or(0, Replay::bytes)
+    }
+
     /// The line was cut.
     pub(super) fn detach(&self) {
         self.inner().writer = None;

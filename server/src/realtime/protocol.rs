@@ -1,16 +1,15 @@
-//! What the server says: four kinds of message and the close codes, in MessagePack that the smallest decoder reads.
+//! What the server says of chunks, and the close codes, in MessagePack that the smallest decoder reads.
 //!
 //! A client that knows only the reference may take an unknown message for a frame header, and pixels for a message: so any
 //! other type is sent only to who has asked for it by name (`protocol_features`), and a header and its payload are built here as one group.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pipeline::world::{Refusal, Timings};
+use pipeline::world::Timings;
 use serde::Serialize;
 
-use crate::access::Denied;
-use crate::admission::{Obstacle, Refused, Waiting};
+use crate::admission::Waiting;
 use crate::images::{Batch, Output};
 
 /// A payload from this size on follows its header as a message of its own, uncopied.
@@ -43,85 +42,6 @@ impl Close {
     pub const SHUTDOWN: Close = Close { code: 1012, reason: "server is shutting down" };
 }
 
-/// What a client is told when something is wrong. `content` is what the reference would say, word for word; `code` and
-/// `details` say more to those who look.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename = "error")]
-pub struct ClientError {
-    pub content: String,
-    pub code: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub details: Option<Details>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Details {
-    pub field: &'static str,
-    pub reason: String,
-}
-
-impl ClientError {
-    pub fn invalid_init(refusal: Refusal) -> ClientError {
-        ClientError::refused("invalid generate request", "invalid_generate_request", refusal)
-    }
-
-    pub fn invalid_event(refusal: Refusal) -> ClientError {
-        ClientError::refused("invalid event", "invalid_event", refusal)
-    }
-
-    pub fn invalid_resume(refusal: Refusal) -> ClientError {
-        ClientError::refused("invalid resume request", "invalid_resume_request", refusal)
-    }
-
-    pub fn resumed_elsewhere() -> ClientError {
-        let content = "this session goes on on another connection".to_owned();
-        ClientError { content, code: "resumed_elsewhere", details: None }
-    }
-
-    fn refused(content: &str, code: &'static str, refusal: Refusal) -> ClientError {
-        let mut reason = refusal.reason;
-        // A client's own words may stand in it, and a string of 64 KiB would need a form that small decoders lack.
-        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
-        ClientError { content: content.to_owned(), code, details: Some(Details { field: refusal.field, reason }) }
-    }
-
-    /// No place in time, and what kept it from one.
-    pub fn busy(obstacle: &Obstacle) -> ClientError {
-        let because = |field| Some(Details { field, reason: obstacle.to_string() });
-        let (code, details) = match obstacle {
-            Obstacle::Sessions { .. } | Obstacle::Order | Obstacle::Loading => ("session_busy", None),
-            Obstacle::Memory { .. } => ("memory_busy", because("size")),
-            Obstacle::Time { .. } => ("device_busy", because("realtime_output_pacing")),
-        };
-        ClientError { content: BUSY.to_owned(), code, details }
-    }
-
-    pub fn queue_full(refused: &Refused) -> ClientError {
-        let reason = refused.to_string();
-        ClientError { content: BUSY.to_owned(), code: "queue_full", details: Some(Details { field: "queue", reason }) }
-    }
-
-    pub fn denied(denied: Denied) -> ClientError {
-        ClientError { content: denied.to_string(), code: denied.code(), details: None }
-    }
-
-    pub fn failed(message: &str) -> ClientError {
-        let line = message.lines().next().unwrap_or_default();
-        let line = &line[..line.floor_char_boundary(REASON_BYTES_MAX)];
-        let content = format!("error during generate loop: {line}");
-        ClientError { content, code: "generation_error", details: None }
-    }
-
-    pub fn encode(&self) -> Bytes {
-        encode(self)
-    }
-}
-
-const REASON_BYTES_MAX: usize = 4096;
-
-/// Clients look for these words.
-const BUSY: &str = "another realtime session is already active";
-
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "queue")]
 struct Queue {
@@ -134,7 +54,7 @@ struct Queue {
 
 /// For a client that asked to hear it.
 pub fn queue(waiting: &Waiting) -> Bytes {
-    let position = u32::try_from(waiting.position).unwrap_or(u32::MAX);
+    let position = small(waiting.position as u64);
     encode(&Queue { position, estimated_wait_ms: waiting.estimate.map(whole_ms) })
 }
 
@@ -152,6 +72,18 @@ pub struct ChunkLabel {
     pub request_id: String,
     pub chunk_index: usize,
     pub event_id: Option<u32>,
+    /// For a client that asked for it.
+    pub timing: Option<Timing>,
+}
+
+/// Where a chunk stands in time.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// Video frames before it.
+    pub first_frame: u64,
+    pub fps: u32,
+    /// When its controls were sampled.
+    pub sampled: Instant,
 }
 
 #[derive(Serialize)]
@@ -188,15 +120,31 @@ struct FrameBatch<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_lengths: Option<&'a [u32]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    first_frame_index: Option<u32>,
+    /// At the rate that was agreed upon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pts_ms: Option<u32>,
+    /// A duration, so that no two clocks need to agree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    controls_age_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a serde_bytes::Bytes>,
 }
 
-/// The message, or two, of some of a chunk's frames. `index` counts the chunk's batches, `of` is how many there will be.
-pub fn frame_group(label: &ChunkLabel, output: &Output, batch: &Batch, index: usize, of: usize) -> Group {
+/// The message, or two, of some of a chunk's frames, after those of `sent`. `of` is how many batches there will be.
+pub fn frame_group(
+    label: &ChunkLabel,
+    output: &Output,
+    batch: &Batch,
+    before: &Sums,
+    of: usize,
+    now: Instant,
+) -> Group {
     let alone = batch.payload.len() >= PAYLOAD_ALONE_BYTES;
     let encoded = batch.lengths.as_deref();
     let (source, sent) = (output.source(), output.sent());
     let when_encoded = |value: u32| encoded.map(|_| value);
+    let first_frame = label.timing.map_or(0, |timing| timing.first_frame) + before.frames as u64;
     let header = encode(&FrameBatch {
         r#type: if alone { "frame_batch_header" } else { "frame_batch" },
         request_id: &label.request_id,
@@ -204,9 +152,9 @@ pub fn frame_group(label: &ChunkLabel, output: &Output, batch: &Batch, index: us
         content_type: output.format().content_type(),
         num_frames: batch.frames,
         total_size: batch.payload.len(),
-        frame_batch_index: index,
+        frame_batch_index: before.batches,
         num_frame_batches: of,
-        is_final_frame_batch: index + 1 == of,
+        is_final_frame_batch: before.batches + 1 == of,
         event_id: label.event_id,
         format: if encoded.is_some() { output.format().name() } else { "rgb24" },
         width: sent.width,
@@ -220,6 +168,9 @@ pub fn frame_group(label: &ChunkLabel, output: &Output, batch: &Batch, index: us
         preview_width: when_encoded(sent.width),
         preview_height: when_encoded(sent.height),
         payload_lengths: encoded,
+        first_frame_index: label.timing.map(|_| small(first_frame)),
+        pts_ms: label.timing.map(|timing| small(first_frame * 1000 / u64::from(timing.fps))),
+        controls_age_ms: label.timing.map(|timing| whole_ms(now.duration_since(timing.sampled))),
         payload: (!alone).then(|| serde_bytes::Bytes::new(&batch.payload)),
     });
     Group { header, payload: alone.then(|| batch.payload.clone()) }
@@ -269,8 +220,8 @@ struct ChunkStats<'a> {
     chunk_total_ms: u32,
     num_batches: usize,
     num_frames: usize,
-    raw_bytes: u64,
-    ws_payload_bytes: u64,
+    raw_bytes: u32,
+    ws_payload_bytes: u32,
     content_type: &'static str,
     // Beyond the reference: where the world's time went.
     text_ms: u32,
@@ -294,14 +245,18 @@ pub fn chunk_stats(label: &ChunkLabel, output: &Output, costs: &Costs, sums: &Su
         chunk_total_ms: whole_ms(costs.total),
         num_batches: sums.batches,
         num_frames: sums.frames,
-        // Small decoders read no 64-bit integers.
-        raw_bytes: sums.raw_bytes.min(u64::from(u32::MAX)),
-        ws_payload_bytes: sums.socket_bytes.min(u64::from(u32::MAX)),
+        raw_bytes: small(sums.raw_bytes),
+        ws_payload_bytes: small(sums.socket_bytes),
         content_type: output.format().content_type(),
         text_ms: whole_ms(costs.world.text),
         dit_ms: whole_ms(costs.world.dit),
         vae_ms: whole_ms(costs.world.vae),
     })
+}
+
+/// Small decoders read no 64-bit integers.
+fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// Half a millisecond counts as one.
@@ -323,7 +278,13 @@ mod tests {
 
     fn label(event_id: Option<u32>) -> ChunkLabel {
         let session_id = "0123456789abcdef0123456789abcdef".to_owned();
-        ChunkLabel { request_id: format!("{session_id}_{session_id}"), session_id, chunk_index: 0, event_id }
+        ChunkLabel {
+            request_id: format!("{session_id}_{session_id}"),
+            session_id,
+            chunk_index: 0,
+            event_id,
+            timing: None,
+        }
     }
 
     fn batch(frames: usize, bytes: usize, encoded: bool) -> Batch {
@@ -370,7 +331,8 @@ mod tests {
 
     #[test]
     fn a_small_raw_chunk_begins_as_the_reference_does() {
-        let group = frame_group(&label(None), &output(Format::Raw), &batch(9, 108, false), 0, 1);
+        let group =
+            frame_group(&label(None), &output(Format::Raw), &batch(9, 108, false), &Sums::default(), 1, Instant::now());
         let message = &group.header;
         let mut expected = b"\xde\x00\x11\xa4type\xabframe_batch\xaarequest_id\xd9\x41".to_vec();
         expected.extend_from_slice(label(None).request_id.as_bytes());
@@ -385,7 +347,14 @@ mod tests {
     fn maps_have_the_sizes_of_the_reference() {
         let check = |format: Format, event_id, bytes: usize, expected: usize| {
             let encoded = format != Format::Raw;
-            let group = frame_group(&label(event_id), &output(format), &batch(2, bytes, encoded), 0, 1);
+            let group = frame_group(
+                &label(event_id),
+                &output(format),
+                &batch(2, bytes, encoded),
+                &Sums::default(),
+                1,
+                Instant::now(),
+            );
             let message = decoded(&group.header);
             assert_eq!(message.as_map().expect("a map").len(), expected);
             assert_eq!(field(&message, "event_id").and_then(Value::as_u64), event_id.map(u64::from));
@@ -400,7 +369,14 @@ mod tests {
     #[test]
     fn a_payload_of_64_kib_stands_alone_and_one_byte_less_does_not() {
         for (bytes, r#type) in [(65_535, "frame_batch"), (65_536, "frame_batch_header")] {
-            let group = frame_group(&label(None), &output(Format::Raw), &batch(1, bytes, false), 0, 1);
+            let group = frame_group(
+                &label(None),
+                &output(Format::Raw),
+                &batch(1, bytes, false),
+                &Sums::default(),
+                1,
+                Instant::now(),
+            );
             let message = rmpv::decode::read_value(&mut &group.header[..]).expect("MessagePack");
             assert_eq!(field(&message, "type").and_then(Value::as_str), Some(r#type));
             assert_eq!(field(&message, "total_size").and_then(Value::as_u64), Some(bytes as u64));
@@ -412,7 +388,8 @@ mod tests {
     #[test]
     fn an_encoded_batch_says_how_long_each_frame_is_and_what_it_was() {
         let output = Output::new(Format::Webp { quality: 50 }, Size { width: 101, height: 51 }, Some(40));
-        let group = frame_group(&label(None), &output, &batch(3, 30, true), 1, 2);
+        let before = Sums { batches: 1, frames: 6, ..Sums::default() };
+        let group = frame_group(&label(None), &output, &batch(3, 30, true), &before, 2, Instant::now());
         let message = decoded(&group.header);
         let number = |name| field(&message, name).and_then(Value::as_u64);
         assert_eq!((number("width"), number("height")), (Some(40), Some(20)));
@@ -423,6 +400,21 @@ mod tests {
         assert_eq!(field(&message, "is_final_frame_batch"), Some(&Value::from(true)));
         assert_eq!(field(&message, "payload_lengths"), Some(&Value::Array(vec![Value::from(10); 3])));
         assert!(field(&message, "raw_size").is_none());
+    }
+
+    #[test]
+    fn a_header_says_where_its_frames_stand_in_the_video_to_whom_asked_for_that() {
+        let timing = Timing { first_frame: 9, fps: 25, sampled: Instant::now() };
+        let before = Sums { batches: 1, frames: 4, ..Sums::default() };
+        for (timing, expected) in [(Some(timing), [Some(13), Some(520)]), (None, [None, None])] {
+            let label = ChunkLabel { timing, ..label(None) };
+            let message = decoded(
+                &frame_group(&label, &output(Format::Raw), &batch(2, 24, false), &before, 2, Instant::now()).header,
+            );
+            let number = |name| field(&message, name).and_then(Value::as_u64);
+            assert_eq!([number("first_frame_index"), number("pts_ms")], expected);
+            assert_eq!(number("controls_age_ms").is_some(), expected[0].is_some());
+        }
     }
 
     #[test]
@@ -467,17 +459,5 @@ mod tests {
         ] {
             assert!(field(&stats, key).is_some(), "{key}");
         }
-    }
-
-    #[test]
-    fn an_error_begins_with_the_words_of_the_reference() {
-        let refusal = Refusal { field: "kind", reason: "x".repeat(100_000) };
-        let bytes = ClientError::invalid_event(refusal).encode();
-        assert!(bytes[1..].starts_with(b"\xa4type\xa5error\xa7content\xadinvalid event"));
-        let error = decoded(&bytes);
-        assert_eq!(field(&error, "code"), Some(&Value::from("invalid_event")));
-        assert_eq!(field(field(&error, "details").expect("details"), "field"), Some(&Value::from("kind")));
-        let error = decoded(&ClientError::failed("it broke\nat line 7").encode());
-        assert_eq!(field(&error, "content"), Some(&Value::from("error during generate loop: it broke")));
     }
 }

@@ -25,6 +25,10 @@ impl Replay {
         Replay { bytes_max, bytes: 0, chunks: VecDeque::new(), next: 0 }
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// What is kept from here on belongs to this chunk.
     pub(super) fn begin(&mut self, index: usize) {
         self.chunks.push_back(Kept { index, bytes: 0, messages: Vec::new() });

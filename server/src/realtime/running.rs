@@ -12,10 +12,13 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
 
+use super::acks::Acks;
+use super::client_error::ClientError;
 use super::connection::Heard;
 use super::delivery::{Parts, deliver, next_part};
+use super::event::Invalid;
 use super::outlet::Outlet;
-use super::protocol::{ChunkLabel, ClientError, Close};
+use super::protocol::{ChunkLabel, Close, Timing};
 use super::replay::Replay;
 use super::resume::{Handover, Ticket};
 use super::seat::{EVENTS_WAITING, Seat};
@@ -39,6 +42,8 @@ pub(super) struct Running<'a> {
     line: Option<Line>,
     /// A chunk's first frames, until the session releases them.
     drawn: Option<(Drawn, Frames)>,
+    /// Video frames of the chunks that were delivered, or are.
+    frames: u64,
     delivery: Option<Delivery>,
 }
 
@@ -49,18 +54,32 @@ impl<'a> Running<'a> {
     pub(super) fn new(seat: Seat, early: &[Bytes], line: Line, app: &'a App, id: &'a str) -> Self {
         info!(seat = seat.id, size = %seat.output.source(), format = seat.output.format().name(), terms = ?seat.terms, "running");
         let ticket = seat.features.session.then(|| Ticket::new(app.resumable.clone()));
-        if let Some(ticket) = &ticket {
-            line.connection.writer().begin_with(vec![ticket.hello(id, app.limits.stay.grace, 0)]);
+        let hello = ticket.as_ref().map(|ticket| ticket.hello(id, app.limits.stay.grace, 0));
+        let begins = [hello, seat.features.ack.then(|| seat.ack(id))];
+        if ticket.is_some() || seat.features.ack {
+            line.connection.writer().begin_with(begins.into_iter().flatten().collect());
         }
         let replay = ticket.as_ref().map(|_| Replay::new(app.limits.replay_bytes));
         let outlet = Arc::new(Outlet::new(line.connection.writer(), replay));
         let listed = app.observer.session(id, seat.id, &seat.output, &seat.terms);
-        let mut session = Session::new(seat.terms, app.limits.stay, Instant::now());
+        let mut session = Session::new(seat.terms, seat.features.pause, app.limits.stay, Instant::now());
         for event in early {
             session.handle(Input::Binary(event), Instant::now());
         }
         session.handle(Input::Opened, Instant::now());
-        Running { app, id, seat, session, listed, outlet, ticket, line: Some(line), drawn: None, delivery: None }
+        Running {
+            app,
+            id,
+            seat,
+            session,
+            listed,
+            outlet,
+            ticket,
+            line: Some(line),
+            drawn: None,
+            frames: 0,
+            delivery: None,
+        }
     }
 
     pub(super) async fn run(mut self) -> Over {
@@ -125,9 +144,10 @@ impl<'a> Running<'a> {
         match output {
             Output::Grant { chunks, due } => self.seat.command(Command::Grant(self.seat.id, chunks, due)),
             Output::Steer(event) => {
-                if let Err(mpsc::error::TrySendError::Full(_)) = self.seat.events.try_send(event) {
+                if let Err(mpsc::error::TrySendError::Full(event)) = self.seat.events.try_send(event) {
                     let reason = format!("{EVENTS_WAITING} events wait for the next chunk already");
-                    self.session.invalid(Refusal { field: "message", reason }, Instant::now());
+                    let refusal = Refusal { field: "message", reason };
+                    self.session.invalid(Invalid { id: event.id, refusal }, Instant::now());
                 }
             }
             Output::Tell(error) => {
@@ -143,7 +163,10 @@ impl<'a> Running<'a> {
     }
 
     fn deliver(&mut self, pace_wait: Duration) {
-        let (chunk, first) = self.drawn.take().expect("the session releases what it was given");
+        let (mut chunk, first) = self.drawn.take().expect("the session releases what it was given");
+        if !self.seat.features.ack {
+            chunk.acks = Acks::default();
+        }
         let live = Arc::clone(&self.listed.session);
         live.sending(chunk.plan.pixel_frames, pace_wait, Instant::now());
         let mut parts = self.seat.parts.take().expect("one chunk is delivered at a time");
@@ -152,13 +175,20 @@ impl<'a> Running<'a> {
             request_id: format!("{}_{}", self.id, uuid::Uuid::new_v4().simple()),
             chunk_index: chunk.plan.index,
             event_id: chunk.event_id,
+            timing: self.seat.features.timing.then_some(Timing {
+                first_frame: self.frames,
+                fps: self.seat.terms.fps,
+                sampled: chunk.began,
+            }),
         };
+        self.frames += chunk.plan.pixel_frames as u64;
         let (outlet, output) = (Arc::clone(&self.outlet), self.seat.output);
+        let span = chunk_span(chunk.plan.index);
         let delivering = async move {
             let sent = deliver(&outlet, &label, output, (chunk, first), &mut parts, pace_wait, &live).await;
             (parts, sent)
         };
-        self.delivery = Some(Box::pin(delivering.instrument(chunk_span(chunk.plan.index))));
+        self.delivery = Some(Box::pin(delivering.instrument(span)));
     }
 
     /// `Some` if this is the end, with what to say.

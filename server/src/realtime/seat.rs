@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pipeline::world::{Cancel, Card, Refusal};
+use pipeline::world::{Cancel, Card, FRAMES_PER_LATENT, Refusal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, sleep_until};
+use tracing::warn;
 
+use super::acks::InitAck;
+use super::client_error::ClientError;
 use super::conditions::ConditionQueue;
 use super::connection::Writer;
 use super::delivery::Parts;
 use super::event::Event;
 use super::init::{Features, Opening, Terms};
-use super::protocol::{self, ClientError};
+use super::protocol;
 use super::session::CREDIT;
 use crate::admission::queue::{Place, Standing, Ticket};
 use crate::admission::{Obstacle, Refused};
@@ -24,6 +27,9 @@ use crate::{App, images};
 /// Events that wait for the next chunk. A game that reports 60 changes a second fills it in four seconds, and the slowest
 /// chunk takes two.
 pub const EVENTS_WAITING: usize = 256;
+
+/// Of the name of a model that is not served here.
+const MODEL_BYTES_LOGGED: usize = 128;
 
 /// However the queue moves, one that waits hears of it no more often.
 pub const SAID_EVERY: Duration = Duration::from_millis(250);
@@ -56,6 +62,23 @@ impl Drop for Seat {
 }
 
 impl Seat {
+    /// What its client asked to hear of it.
+    pub(super) fn ack(&self, session_id: &str) -> Bytes {
+        let card = self.engine.card.borrow().clone().expect("a seat is one of a world");
+        let source = self.output.source();
+        let ack = InitAck {
+            session_id,
+            world: &card.name,
+            width: source.width,
+            height: source.height,
+            fps: self.terms.fps,
+            paced: self.terms.paced,
+            chunk_frames: card.chunk * FRAMES_PER_LATENT,
+            features: self.features.names(),
+        };
+        ack.message()
+    }
+
     /// Nothing more will be drawn: somebody else may sit here.
     pub(super) fn give_up(&mut self) {
         if !std::mem::replace(&mut self.given_up, true) {
@@ -82,6 +105,10 @@ pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat,
     drop(waits);
     let checked_against = Arc::clone(&card);
     let mut opening = off_the_loop(move || Opening::decode(&init, &checked_against)).await?;
+    if let Some(asked) = opening.model.take().filter(|asked| *asked != card.name) {
+        let asked = &asked[..asked.floor_char_boundary(MODEL_BYTES_LOGGED)];
+        warn!(asked, served = %card.name, "another model was asked for");
+    }
 
     // Before there is a place: another's slow server must not hold one.
     let file = app.fetcher.bring(opening.first_frame.take()).await.map_err(OpenFailure::Refused)?;

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use pipeline::world::Refusal;
 use tracing::{debug, info, warn};
 
+use super::client_error::ClientError;
 use super::connection::{Connection, Heard};
 use super::event::EVENT_BYTES_MAX;
 use super::flood::InvalidMessages;
 use super::lenient::refuse;
-use super::protocol::{ClientError, Close};
+use super::protocol::Close;
 use super::resume::{Handover, Request};
 use super::running::Running;
 use super::seat::{EVENTS_WAITING, OpenFailure, Seat, off_the_loop, open};
@@ -176,7 +177,7 @@ async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
         };
         match heard {
             Heard::Text => {
-                connection.tell(&ClientError::invalid_event(text_message()));
+                connection.tell(&ClientError::invalid_event(text_message().into()));
                 return Begun::End(Some(Close::TEXT));
             }
             Heard::Binary(event) => {
@@ -186,7 +187,7 @@ async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
                 if early.len() == EVENTS_WAITING || early_bytes > EARLY_BYTES_MAX {
                     let most = format!("{EVENTS_WAITING} events, and {EARLY_BYTES_MAX} bytes of them,");
                     let reason = format!("at most {most} may wait for a session to begin");
-                    connection.tell(&ClientError::invalid_event(Refusal { field: "message", reason }));
+                    connection.tell(&ClientError::invalid_event(Refusal { field: "message", reason }.into()));
                     return Begun::End(Some(Close::FLOOD));
                 }
                 early.push(event);

@@ -1,0 +1,259 @@
+//! Sessions with a clock of their own: what is granted, told and closed, and when.
+
+use super::super::flood::INVALID_BURST;
+use super::super::message;
+use super::*;
+
+const FREE: Terms = Terms { fps: 10, paced: false, max_chunks: None };
+const PACED: Terms = Terms { paced: true, ..FREE };
+const STAY: Stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30) };
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn begin_with(terms: Terms, stay: Stay, start: Instant) -> (Session, Vec<Output>) {
+    let mut session = Session::new(terms, true, stay, start);
+    let first = say(&mut session, Input::Opened, start);
+    (session, first)
+}
+
+fn begin(terms: Terms, start: Instant) -> (Session, Vec<Output>) {
+    begin_with(terms, STAY, start)
+}
+
+/// What it says to this.
+fn say(session: &mut Session, input: Input<'_>, now: Instant) -> Vec<Output> {
+    session.handle(input, now);
+    std::iter::from_fn(|| session.poll_output()).collect()
+}
+
+fn chunk() -> Input<'static> {
+    Input::Chunk { event_id: None, frames: 9 }
+}
+
+const SENT: Output = Output::Send { pace_wait: Duration::ZERO };
+
+#[test]
+fn a_free_session_has_two_chunks_of_credit_and_one_more_for_each_written() {
+    let now = Instant::now();
+    let (mut session, first) = begin(FREE, now);
+    assert_eq!(first, [Output::Grant { chunks: 2, due: now }]);
+    for _ in 0..5 {
+        assert_eq!(say(&mut session, chunk(), now), [SENT]);
+        assert_eq!(say(&mut session, Input::Written, now), [Output::Grant { chunks: 1, due: now }]);
+    }
+}
+
+#[test]
+fn a_session_gets_exactly_the_chunks_it_asked_for() {
+    for (max, paced, grants) in [(1, false, 1), (2, false, 1), (5, false, 4), (3, true, 3)] {
+        let now = Instant::now();
+        let (mut session, mut all) = begin(Terms { max_chunks: Some(max), paced, fps: 240 }, now);
+        for i in 0..max {
+            let late = now + Duration::from_secs(i);
+            session.handle(Input::Tick, late);
+            session.handle(chunk(), late);
+            all.extend(say(&mut session, Input::Written, late));
+        }
+        let granted: Vec<_> = all
+            .iter()
+            .filter_map(|output| if let Output::Grant { chunks, .. } = output { Some(*chunks) } else { None })
+            .collect();
+        assert_eq!((granted.iter().sum::<u64>(), granted.len()), (max, grants));
+        assert_eq!(all.last(), Some(&Output::Close(Close::COMPLETE)));
+        assert_eq!(all.iter().filter(|output| matches!(output, Output::Close(_))).count(), 1);
+    }
+}
+
+#[test]
+fn a_paced_chunk_is_asked_for_in_time_and_sent_when_it_is_due() {
+    let start = Instant::now();
+    let (mut session, first) = begin(PACED, start);
+    assert_eq!(first, [Output::Grant { chunks: 1, due: start }]);
+    assert_eq!(say(&mut session, chunk(), start + ms(300)), [SENT]);
+    assert_eq!(say(&mut session, Input::Written, start + ms(310)), []);
+    let begins = session.poll_timeout().expect("the next is put off");
+    let due = start + ms(1200);
+    assert_eq!(say(&mut session, Input::Tick, begins), [Output::Grant { chunks: 1, due }]);
+    assert_eq!(say(&mut session, chunk(), begins + ms(100)), []);
+    assert_eq!(session.poll_timeout(), Some(due));
+    assert!(matches!(say(&mut session, Input::Tick, due)[..], [Output::Send { .. }]));
+}
+
+#[test]
+fn an_event_steers_and_wakes_a_paced_session() {
+    let start = Instant::now();
+    let (mut session, _) = begin(PACED, start);
+    say(&mut session, chunk(), start + ms(300));
+    say(&mut session, Input::Written, start + ms(310));
+    let prompt = message(r#"{"type":"event","kind":"prompt","payload":"p","event_id":3}"#);
+    let woken = say(&mut session, Input::Binary(&prompt), start + ms(500));
+    assert!(matches!(&woken[..], [Output::Steer(_), Output::Grant { chunks: 1, due }] if *due == start + ms(500)));
+}
+
+#[test]
+fn text_and_failure_are_said_before_the_close() {
+    let now = Instant::now();
+    let (mut session, _) = begin(FREE, now);
+    let told = say(&mut session, Input::Text, now);
+    assert!(matches!(&told[..], [Output::Tell(_), Output::Close(Close { code: 1003, .. })]));
+    let told = say(&mut session, Input::Failed("no memory\nat ...".into()), now);
+    assert!(matches!(&told[..], [Output::Tell(error), Output::Close(Close { code: 1011, .. })]
+        if error.content == "error during generate loop: no memory"));
+}
+
+#[test]
+fn bad_events_are_answered_and_a_flood_of_them_is_ended() {
+    let now = Instant::now();
+    let (mut session, _) = begin(FREE, now);
+    for i in 1..=INVALID_BURST + 1 {
+        let told = say(&mut session, Input::Binary(b""), now);
+        assert!(matches!(&told[0], Output::Tell(error) if error.content == "invalid event"), "{told:?}");
+        assert_eq!(told.contains(&Output::Close(Close::FLOOD)), i > INVALID_BURST, "message {i}");
+    }
+}
+
+#[test]
+fn what_was_granted_is_sent_before_a_session_ends() {
+    let now = Instant::now();
+    for ending in [Close::SHUTDOWN, Close::IDLE] {
+        let (mut session, _) = begin(FREE, now);
+        assert_eq!(say(&mut session, Input::End(ending.clone()), now), []);
+        assert_eq!(say(&mut session, Input::End(Close::LIFETIME), now), [], "the first reason counts");
+        assert_eq!(say(&mut session, chunk(), now), [SENT]);
+        assert_eq!(say(&mut session, Input::Written, now), []);
+        assert_eq!(say(&mut session, chunk(), now), [SENT]);
+        assert_eq!(say(&mut session, Input::Written, now), [Output::Close(ending)]);
+    }
+    // A chunk that was put off is not begun for it.
+    let (mut session, _) = begin(PACED, now);
+    say(&mut session, chunk(), now);
+    say(&mut session, Input::Written, now);
+    assert_eq!(say(&mut session, Input::End(Close::SHUTDOWN), now), [Output::Close(Close::SHUTDOWN)]);
+}
+
+#[test]
+fn a_session_that_nobody_steers_ends_and_each_event_begins_the_wait_anew() {
+    let start = Instant::now();
+    let (mut session, _) = begin_with(PACED, Stay { idle: Some(ms(5000)), ..STAY }, start);
+    say(&mut session, chunk(), start);
+    let prompt = message(r#"{"type":"event","kind":"prompt","payload":"p"}"#);
+    say(&mut session, Input::Binary(&prompt), start + ms(3000));
+    assert_eq!(session.poll_timeout(), Some(start + ms(8000)));
+    assert_eq!(say(&mut session, Input::Tick, start + ms(7999)), []);
+    say(&mut session, Input::Tick, start + ms(8000));
+    assert_eq!(say(&mut session, Input::Written, start + ms(8001)), [Output::Close(Close::IDLE)]);
+}
+
+#[test]
+fn a_session_is_over_after_its_lifetime_whatever_is_steered() {
+    let start = Instant::now();
+    let (mut session, _) = begin_with(FREE, Stay { lifetime: Some(ms(5000)), ..STAY }, start);
+    let prompt = message(r#"{"type":"event","kind":"prompt","payload":"p"}"#);
+    say(&mut session, Input::Binary(&prompt), start + ms(4999));
+    assert_eq!(session.poll_timeout(), Some(start + ms(5000)));
+    say(&mut session, Input::Tick, start + ms(5000));
+    assert_eq!(session.poll_timeout(), None, "it is ending");
+    say(&mut session, Input::Written, start + ms(5001));
+    assert_eq!(say(&mut session, Input::Written, start + ms(5002)), [Output::Close(Close::LIFETIME)]);
+}
+
+#[test]
+fn a_session_without_a_client_draws_what_was_granted_and_no_more() {
+    let now = Instant::now();
+    let (mut session, _) = begin(FREE, now);
+    assert_eq!(say(&mut session, Input::Lost, now), []);
+    for _ in 0..CREDIT {
+        assert_eq!(say(&mut session, chunk(), now), [SENT]);
+        assert_eq!(say(&mut session, Input::Written, now), []);
+    }
+    let later = now + ms(29_999);
+    assert_eq!(say(&mut session, Input::Found, later), [Output::Grant { chunks: 2, due: later }]);
+    assert_eq!(session.poll_timeout(), None);
+}
+
+#[test]
+fn a_paced_session_whose_client_is_back_begins_its_pace_anew() {
+    let start = Instant::now();
+    let (mut session, _) = begin(PACED, start);
+    say(&mut session, chunk(), start);
+    say(&mut session, Input::Written, start);
+    assert_eq!(say(&mut session, Input::Lost, start + ms(100)), []);
+    let back = start + ms(200);
+    assert_eq!(say(&mut session, Input::Found, back), [Output::Grant { chunks: 1, due: back }]);
+    // Lost and found while a chunk is drawn: nothing is granted twice.
+    assert_eq!(say(&mut session, Input::Lost, back), []);
+    assert_eq!(say(&mut session, Input::Found, back), []);
+    assert_eq!(say(&mut session, chunk(), back), [SENT]);
+}
+
+fn pause() -> Vec<u8> {
+    message(r#"{"type":"event","kind":"pause"}"#)
+}
+
+fn resume() -> Vec<u8> {
+    message(r#"{"type":"event","kind":"resume"}"#)
+}
+
+#[test]
+fn a_paused_session_sends_what_was_granted_and_goes_on_when_it_is_told_to() {
+    let now = Instant::now();
+    for terms in [FREE, PACED] {
+        let (mut session, first) = begin(terms, now);
+        let [Output::Grant { chunks, .. }] = first[..] else { panic!("{first:?}") };
+        assert_eq!(say(&mut session, Input::Binary(&pause()), now), []);
+        for _ in 0..chunks {
+            assert_eq!(say(&mut session, chunk(), now), [SENT]);
+            assert_eq!(say(&mut session, Input::Written, now), []);
+        }
+        let later = now + ms(60_000);
+        assert_eq!(say(&mut session, Input::Tick, later), [], "{terms:?}");
+        assert_eq!(say(&mut session, Input::Binary(&pause()), later), [], "twice is once");
+        let back = say(&mut session, Input::Binary(&resume()), later);
+        assert_eq!(back, [Output::Grant { chunks, due: later }]);
+        assert_eq!(say(&mut session, Input::Binary(&resume()), later), [], "nothing is owed");
+    }
+}
+
+#[test]
+fn a_pause_outlasts_a_cut_and_can_come_before_the_world_has_opened() {
+    let now = Instant::now();
+    let mut session = Session::new(FREE, true, STAY, now);
+    assert_eq!(say(&mut session, Input::Binary(&pause()), now), []);
+    assert_eq!(say(&mut session, Input::Opened, now), []);
+    assert_eq!(say(&mut session, Input::Lost, now), []);
+    assert_eq!(say(&mut session, Input::Found, now), []);
+    let begun = say(&mut session, Input::Binary(&resume()), now);
+    assert_eq!(begun, [Output::Grant { chunks: CREDIT, due: now }]);
+}
+
+#[test]
+fn a_client_that_does_not_come_back_in_time_is_given_up() {
+    let now = Instant::now();
+    let (mut session, _) = begin(FREE, now);
+    session.handle(Input::Lost, now);
+    assert_eq!(session.poll_timeout(), Some(now + STAY.grace));
+    assert_eq!(say(&mut session, Input::Tick, now + STAY.grace), [Output::Close(Close::NOT_RESUMED)]);
+}
+
+#[test]
+fn what_is_complete_waits_for_its_client_and_what_must_end_does_not() {
+    let now = Instant::now();
+    for (ending, waits) in [(None, true), (Some(Close::SHUTDOWN), false)] {
+        let (mut session, _) = begin(Terms { max_chunks: Some(2), ..FREE }, now);
+        session.handle(Input::Lost, now);
+        session.handle(chunk(), now);
+        session.handle(Input::Written, now);
+        say(&mut session, chunk(), now);
+        let end = ending.clone().unwrap_or(Close::COMPLETE);
+        if let Some(close) = ending {
+            session.handle(Input::End(close), now);
+        }
+        let closed = [Output::Close(end)];
+        assert_eq!(say(&mut session, Input::Written, now) == closed, !waits);
+        if waits {
+            assert_eq!(say(&mut session, Input::Found, now), closed);
+        }
+    }
+}
