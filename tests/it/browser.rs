@@ -166,7 +166,7 @@ async fn a_prompt_typed_while_walking_is_in_the_picture_and_typing_does_not_walk
     stop(server).await
 }
 
-/// C75, of our own page, which records nothing.
+/// C75, of our own page.
 #[tokio::test]
 async fn a_visit_from_one_start_to_the_next_leaves_no_error_in_the_console() -> anyhow::Result<()> {
     let server = testcard_server().await;
@@ -180,6 +180,7 @@ async fn a_visit_from_one_start_to_the_next_leaves_no_error_in_the_console() -> 
     browser.key_down("Enter").await?;
     let before = browser.until_picture("the new prompt", drawn_from("a meadow in the rain")).await?;
     assert!(before.chunk > 0, "{before:?}");
+    record(&mut browser, 5).await?;
 
     browser.click("#start").await?;
     browser.until("causeway.phase === 'ready'").await?;
@@ -190,6 +191,44 @@ async fn a_visit_from_one_start_to_the_next_leaves_no_error_in_the_console() -> 
     let first = |picture: &Picture| again(picture).filter(|reading| reading.chunk == 0);
     browser.until_picture("the second walk's first chunk", first).await?;
 
+    assert_eq!(problems(&browser), Vec::<&String>::new());
+    stop(server).await
+}
+
+/// For so long, and look at the file: a video of what was shown, a small world enlarged by a whole factor.
+async fn record(browser: &mut Browser, seconds: u64) -> anyhow::Result<()> {
+    let kept = "(() => { const make = URL.createObjectURL;
+        URL.createObjectURL = (file) => (window.film = document.createElement('video'), film.src = make.call(URL, file)); })()";
+    browser.evaluate(kept).await?;
+    browser.click("#record").await?;
+    browser.until("causeway.recording").await?;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    browser.click("#record").await?;
+    browser.until("!causeway.recording && window.film?.readyState >= 1").await?;
+    assert_eq!(browser.evaluate("`${film.videoWidth}x${film.videoHeight}`").await?, "960x576");
+    // A recorder does not know how long it will be: the end of its file does.
+    browser.evaluate("(() => { film.currentTime = 1e9; })()").await?;
+    browser.until(&format!("film.currentTime > {} && film.currentTime < 1e8", seconds - 2)).await
+}
+
+#[tokio::test]
+async fn a_walk_that_is_paused_stands_still_and_goes_on_where_it_was() -> anyhow::Result<()> {
+    let server = testcard_server().await;
+    let mut browser = Browser::launch().await?;
+    open_and_start(&mut browser, &server.url, "jpeg").await?;
+    browser.key_down("KeyP").await?;
+    browser.key_up("KeyP").await?;
+    browser.until("causeway.paused && causeway.phase === 'paused'").await?;
+    // What was granted still comes.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let stands = browser.until_picture("the last of what was granted", read).await?;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let still = browser.until_picture("the same", read).await?;
+    assert_eq!(still.chunk, stands.chunk);
+    browser.click("#pause").await?;
+    let later = |picture: &Picture| read(picture).filter(|reading| reading.chunk > still.chunk);
+    browser.until_picture("a later chunk", later).await?;
+    browser.until("causeway.phase === 'running' && causeway.resumes === 0").await?;
     assert_eq!(problems(&browser), Vec::<&String>::new());
     stop(server).await
 }

@@ -2,11 +2,13 @@
 
 import { Connection } from "./connection.js";
 import { Controls } from "./controls.js";
+import { endingSentence, fileName, Film, filmType, timeText } from "./film.js";
 import * as firstFrames from "./first_frame.js";
 import { Latency } from "./latency.js";
 import { Panel } from "./panel.js";
+import { Pause } from "./pause.js";
 import { Playback } from "./playback.js";
-import { errorSentence, init, keysEvent, promptEvent, resume, standingText } from "./protocol.js";
+import { errorSentence, init, keysEvent, pauseEvent, promptEvent, resume, standingText } from "./protocol.js";
 import { Screen } from "./screen.js";
 import { health, world } from "./world.js";
 
@@ -15,6 +17,8 @@ const HEALTH_EVERY_MS = 1000;
 const METERS_EVERY_MS = 250;
 /** Between two attempts to come back. */
 const RETURN_EVERY_MS = 500;
+/** As often as most screens, which do not refresh for a tab that is hidden. */
+const TICK_MS = 1000 / 60;
 /** Pictures that wait for the decoder. More than this, and newer ones are not even decoded. */
 const DECODING_MAX = 64;
 
@@ -28,10 +32,11 @@ const KEY = new URLSearchParams(location.hash.slice(1)).get("key");
  * @typedef {{ id: number, connection: Connection, playback: Playback<Frame>, stats: import("./protocol.js").Stats | null,
  *   decoding: number, undecoded: number, decodeMs: number | null, chunk: number | null, eventIdShown: number | null,
  *   framesShown: number, prompt: { text: string, eventId: number } | null,
- *   token: string | null, graceMs: number, lostAt: number | null, resumes: number }} Session  One walk, over as many connections as it takes.
+ *   pause: Pause, token: string | null, graceMs: number, lostAt: number | null,
+ *   resumes: number }} Session  One walk, over as many connections as it takes.
  */
 
-/** @type {import("./panel.js").Phase} */
+/** @type {import("./phase.js").Phase} */
 let phase = "loading";
 /** @type {import("./world.js").Card} known from the first `ready` on */
 let card;
@@ -42,11 +47,14 @@ let session = null;
 /** Counts starts, so that what an earlier one still had under way is known as its own. */
 let starts = 0;
 let metersAt = 0;
+/** What is being recorded. @type {Film | null} */
+let film = null;
 
 const controls = new Controls();
 const latency = new Latency();
 const screen = new Screen(/** @type {HTMLCanvasElement} */ (document.getElementById("screen")));
 const decoder = new Worker(new URL("./decoder.js", import.meta.url), { type: "module" });
+const ticker = new Worker(new URL("./ticker.js", import.meta.url), { type: "module" });
 const panel = new Panel({
   start,
   stop: () => {
@@ -83,12 +91,29 @@ const panel = new Panel({
   },
   resized: preview,
   smooth: (smooth) => (screen.smooth = smooth),
+  looked: sayPause,
+  pause: () => {
+    if (!session) return;
+    session.pause.byHand = !session.pause.byHand;
+    walk(session);
+    sayPause();
+  },
+  record,
 });
 
-/** @param {import("./panel.js").Phase} next @param {string} curtain @param {string} [more] */
+const FILM_TYPE = "captureStream" in HTMLCanvasElement.prototype ? filmType(globalThis.MediaRecorder) : null;
+if (!FILM_TYPE) panel.cannotRecord("This browser cannot record video");
+
+/** @param {import("./phase.js").Phase} next @param {string} curtain @param {string} [more] */
 function enter(next, curtain, more) {
   phase = next;
   panel.phase(next, curtain, more);
+}
+
+/** There are pictures, or will be as soon as the visitor wants to go on. @param {Session} of */
+function walk({ pause }) {
+  if (pause.byHand) enter("paused", "Paused. Press Resume or P to go on.");
+  else enter("running", "");
 }
 
 /** Wait until the server is there and its model loaded, then offer the world. */
@@ -162,8 +187,10 @@ async function start() {
   session = {
     id, connection: connect(init({ ...values, firstFrame: picture, fps: card.fps, key: KEY })),
     playback: new Playback(card.fps), stats: null, decoding: 0, undecoded: 0, decodeMs: null,
-    chunk: null, eventIdShown: null, framesShown: 0, prompt: null, token: null, graceMs: 0, lostAt: null, resumes: 0,
+    chunk: null, eventIdShown: null, framesShown: 0, prompt: null, pause: new Pause(),
+    token: null, graceMs: 0, lostAt: null, resumes: 0,
   };
+  panel.pausable = false;
   panel.promptInUse(values.prompt, "");
   panel.focusStage();
   requestAnimationFrame(draw);
@@ -216,6 +243,7 @@ const LINE_LOST = 1006;
 function comeBack(to) {
   const now = performance.now();
   to.lostAt ??= now;
+  to.pause.lost();
   if (now - to.lostAt > to.graceMs) return false;
   enter("returning", "The connection was lost. Coming back…");
   setTimeout(() => {
@@ -231,9 +259,13 @@ function greet(to, { token, graceMs }) {
     to.lostAt = null;
     to.resumes += 1;
     to.playback.clear().forEach(({ bitmap }) => bitmap.close());
-    enter("running", "");
+    to.playback.rested();
+    walk(to);
   }
   Object.assign(to, { token, graceMs });
+  to.pause.hello();
+  panel.pausable = true;
+  sayPause();
 }
 
 /** The session ends here, whoever ended it. The last picture stays. */
@@ -243,6 +275,7 @@ function leave() {
   session?.playback.clear().forEach(({ bitmap }) => bitmap.close());
   session = null;
   panel.meters(null);
+  film?.end("session over");
 }
 
 function sayKeys() {
@@ -251,6 +284,45 @@ function sayKeys() {
   if (!session?.connection.open || phase === "waiting") return;
   const transitions = controls.take(session.connection.bufferedBytes);
   if (transitions) session.connection.send(keysEvent(latency.sent(performance.now()), transitions));
+}
+
+/** The server draws for whoever looks. */
+function sayPause() {
+  if (!session?.connection.open) return;
+  const kind = session.pause.take(panel.hidden, film !== null);
+  if (kind === null) return;
+  session.connection.send(pauseEvent(kind));
+  if (kind === "pause") return;
+  // What was asked for while it rested waited for the visitor, not for the server.
+  latency.begin();
+  session.playback.rested();
+}
+
+/** Begins to record, or ends it. */
+function record() {
+  if (film) return film.end("asked");
+  if (!FILM_TYPE) return;
+  try {
+    film = new Film(new MediaRecorder(screen.roll(), { mimeType: FILM_TYPE }), performance.now(), keep);
+  } catch (error) {
+    screen.cut();
+    return panel.alert(`Recording did not begin: ${sentence(error)}`);
+  }
+  ticker.postMessage(TICK_MS);
+  panel.recording(timeText(0));
+}
+
+/** @param {Blob} file @param {import("./film.js").Ending} ending */
+function keep(file, ending) {
+  film = null;
+  screen.cut();
+  ticker.postMessage(null);
+  panel.recording(null);
+  if (file.size > 0) panel.save(file, fileName(card.name, new Date(), file.type));
+  const said = endingSentence(ending, file.size);
+  if (said) panel.alert(said);
+  // It may have ended while the tab is hidden.
+  sayPause();
 }
 
 /** @param {string} text */
@@ -292,21 +364,32 @@ decoder.onerror = (/** @type {ErrorEvent} */ event) => panel.alert(`The picture 
 function draw(now) {
   if (!session) return;
   requestAnimationFrame(draw);
+  advance(session, now);
+}
+
+ticker.onmessage = () => {
+  if (session && panel.hidden) advance(session, performance.now());
+};
+
+/** @param {Session} of @param {number} now */
+function advance(of, now) {
   sayKeys();
-  const due = session.playback.due(now);
+  const due = of.playback.due(now);
   const frame = due.pop();
   due.forEach(({ bitmap }) => bitmap.close());
-  if (frame) show(session, frame, now);
+  if (frame) show(of, frame, now);
+  film?.tick(now);
   if (now - metersAt >= METERS_EVERY_MS) {
     metersAt = now;
-    panel.meters(meters(session, now));
+    panel.meters(meters(of, now));
+    if (film) panel.recording(timeText(film.elapsedMs(now)));
   }
 }
 
 /** @param {Session} of @param {Frame} frame @param {number} now */
 function show(of, { bitmap, chunk, eventId }, now) {
   screen.show(bitmap);
-  if (phase === "starting" || phase === "waiting") enter("running", "");
+  if (phase === "starting" || phase === "waiting") walk(of);
   latency.shown(eventId, now);
   of.chunk = chunk;
   of.eventIdShown = eventId;
@@ -350,6 +433,8 @@ Object.defineProperty(window, "causeway", {
     get eventIdShown() { return session?.eventIdShown ?? null; },
     get framesShown() { return session?.framesShown ?? 0; },
     get framesSkipped() { return (session?.playback.dropped ?? 0) + (session?.undecoded ?? 0); },
+    get paused() { return session?.pause.told ?? false; },
+    get recording() { return film !== null; },
     get resumes() { return session?.resumes ?? 0; },
     get latencyMs() { return latency.last; },
     get stats() { return session?.stats ?? null; },

@@ -1,37 +1,26 @@
 // Everything on the page but the canvas: what the visitor does goes to `actions`, what there is to see comes in.
 
 import { ACTION_BY_CODE } from "./controls.js";
+import { LIVE, PHASES, WALKING } from "./phase.js";
 import { sizeText } from "./protocol.js";
 import { size as parseSize, sizeProblem } from "./world.js";
 
 /**
- * @typedef {"loading" | "unreachable" | "ready" | "connecting" | "waiting" | "starting" | "running" | "returning" | "lost"} Phase
+ * @typedef {import("./phase.js").Phase} Phase
  * @typedef {{ start: () => void, stop: () => void, restart: () => void, changePrompt: (prompt: string) => void,
  *   press: (action: string, holder: string) => void, release: (holder: string) => void, releaseAll: () => void,
  *   pick: (item: import("./world.js").GalleryItem) => void, upload: (file: File) => void,
- *   resized: () => void, smooth: (smooth: boolean) => void }} Actions
+ *   resized: () => void, smooth: (smooth: boolean) => void, looked: () => void, pause: () => void, record: () => void }} Actions
  * @typedef {{ fps: number, targetFps: number, chunk: number | null, latency: number | null, latencyMedian: number | null,
  *   buffered: number, leadMs: number, dropped: number, decodeMs: number | null,
  *   stats: import("./protocol.js").Stats | null }} Meters
  */
 
 const SEED_MAX = 2 ** 32 - 1;
-
-/** @type {Record<Phase, { status: string, button: string, busy: boolean }>} */
-const PHASES = {
-  loading: { status: "World is loading", button: "Start", busy: true },
-  unreachable: { status: "No server", button: "Start", busy: true },
-  ready: { status: "Ready", button: "Start", busy: false },
-  connecting: { status: "Connecting", button: "Stop", busy: true },
-  waiting: { status: "Waiting", button: "Stop", busy: true },
-  starting: { status: "Starting", button: "Stop", busy: true },
-  running: { status: "Walking", button: "Stop", busy: false },
-  returning: { status: "Reconnecting", button: "Stop", busy: true },
-  lost: { status: "Disconnected", button: "Reconnect", busy: false },
-};
-
-/** There is a connection, or soon will be. @type {readonly Phase[]} */
-const LIVE = ["connecting", "waiting", "starting", "running", "returning"];
+/** By place on the keyboard, like the keys that walk; none of them is here. */
+const PAUSE_CODE = "KeyP";
+/** For a browser to begin with a download, which it does not report. */
+const SAVING_MS = 60_000;
 
 /** @param {string} id @returns {any} */
 const element = (id) => document.getElementById(id);
@@ -46,6 +35,9 @@ export class Panel {
   #keys = document.querySelectorAll(".key");
   /** What the running session was told last. */
   #promptInUse = "";
+  #pausable = false;
+  #recordable = true;
+  #recording = false;
 
   /** @param {Actions} actions */
   constructor(actions) {
@@ -95,7 +87,10 @@ export class Panel {
     element("start").textContent = button;
     element("start").classList.toggle("stop", live);
     element("start").disabled = phase === "loading" || phase === "unreachable";
-    element("restart").hidden = phase !== "running";
+    element("restart").hidden = !WALKING.includes(phase);
+    element("pause").textContent = phase === "paused" ? "Resume" : "Pause";
+    element("pause").setAttribute("aria-pressed", String(phase === "paused"));
+    this.#checkTools();
     if (!live) element("prompt-note").textContent = "";
     this.#checkPrompt();
   }
@@ -126,6 +121,42 @@ export class Panel {
     return asked && !sizeProblem(this.#card.sizes, asked) ? asked : this.#card.defaultSize;
   }
 
+  /** Whether this server takes pauses. @param {boolean} possible */
+  set pausable(possible) {
+    this.#pausable = possible;
+    this.#checkTools();
+  }
+
+  /** This browser cannot record, and why. @param {string} why */
+  cannotRecord(why) {
+    this.#recordable = false;
+    element("record").title = why;
+    this.#checkTools();
+  }
+
+  /** For how long it has been recording, as text; null: it is not. @param {string | null} time */
+  recording(time) {
+    this.#recording = time !== null;
+    element("record").setAttribute("aria-pressed", String(this.#recording));
+    element("record-time").textContent = time ?? "";
+    this.#checkTools();
+  }
+
+  /** Offers a file to keep, as a download. @param {Blob} file @param {string} name */
+  save(file, name) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(file);
+    link.download = name;
+    link.click();
+    // Not at once: the browser begins to read it after this.
+    setTimeout(() => URL.revokeObjectURL(link.href), SAVING_MS);
+  }
+
+  /** Nobody can see the page: it is in a tab behind others, or minimized. */
+  get hidden() {
+    return document.hidden;
+  }
+
   /** The running session obeys this prompt, or soon will. @param {string} prompt @param {string} note */
   promptInUse(prompt, note) {
     this.#promptInUse = prompt;
@@ -147,7 +178,8 @@ export class Panel {
     const file = chosen && "file" in chosen ? chosen.file : null;
     element("file-text").textContent = file ?? "Choose or drop a picture of yours";
     document.querySelector(".upload")?.classList.toggle("chosen", file !== null);
-    element("first-frame-note").textContent = this.#phase === "running" ? "“Start over” begins with this picture." : "";
+    const walking = WALKING.includes(this.#phase);
+    element("first-frame-note").textContent = walking ? "“Start over” begins with this picture." : "";
   }
 
   /** @param {string[]} held */
@@ -205,7 +237,7 @@ export class Panel {
     element("prompt").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
-      if (this.#phase === "running") this.#sendPrompt();
+      if (WALKING.includes(this.#phase)) this.#sendPrompt();
       else element("form").requestSubmit(element("start"));
     });
     for (const id of ["size", "size-list"]) {
@@ -228,6 +260,8 @@ export class Panel {
       element("smooth").textContent = smooth ? "Smooth" : "Crisp";
       this.#actions.smooth(smooth);
     });
+    element("pause").addEventListener("click", () => this.#actions.pause());
+    element("record").addEventListener("click", () => this.#actions.record());
     element("fullscreen").hidden = !document.fullscreenEnabled;
     element("fullscreen").addEventListener("click", () => {
       if (document.fullscreenElement) document.exitFullscreen();
@@ -239,6 +273,7 @@ export class Panel {
     window.addEventListener("keydown", (event) => {
       // With a modifier it is the browser's shortcut, and its key-up may never be seen.
       if (event.ctrlKey || event.metaKey || event.altKey) return this.#actions.releaseAll();
+      if (event.code === PAUSE_CODE && !event.repeat && !isField(event.target)) element("pause").click();
       const action = ACTION_BY_CODE[event.code];
       if (!action || isField(event.target) || !this.#card?.keys.includes(action)) return;
       event.preventDefault(); // arrows would scroll
@@ -250,6 +285,7 @@ export class Panel {
     window.addEventListener("pagehide", () => this.#actions.releaseAll());
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) this.#actions.releaseAll();
+      this.#actions.looked();
     });
     document.addEventListener("focusin", (event) => {
       if (isField(event.target)) this.#actions.releaseAll();
@@ -320,13 +356,20 @@ export class Panel {
     return button;
   }
 
+  /** What is recorded can be ended also while the line is down. */
+  #checkTools() {
+    const walking = WALKING.includes(this.#phase);
+    element("pause").disabled = !walking || !this.#pausable;
+    element("record").disabled = !this.#recordable || !(walking || this.#recording);
+  }
+
   #sendPrompt() {
     if (!element("send-prompt").disabled) this.#actions.changePrompt(element("prompt").value.trim());
   }
 
   #checkPrompt() {
     const prompt = element("prompt").value.trim();
-    element("send-prompt").disabled = this.#phase !== "running" || prompt === "" || prompt === this.#promptInUse;
+    element("send-prompt").disabled = !WALKING.includes(this.#phase) || prompt === "" || prompt === this.#promptInUse;
   }
 
   /** @returns {import("./protocol.js").Size | null} */

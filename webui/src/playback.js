@@ -104,6 +104,11 @@ export class Playback {
     return this.#shownAt.filter((at) => at > now - 1000).length;
   }
 
+  /** The server rested: what comes next is not late, however long that was. */
+  rested() {
+    this.#chunk = null;
+  }
+
   /**
    * Everything that is still queued, for the caller to free.
    * @returns {Frame[]}

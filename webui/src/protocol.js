@@ -42,7 +42,7 @@ export function init({ prompt, firstFrame, size, fps, seed, format, key }) {
     output_compression: format === "raw" ? undefined : QUALITY,
     api_key: key ?? undefined,
     // Other servers ignore it.
-    protocol_features: ["queue", "session"],
+    protocol_features: ["queue", "session", "pause"],
   };
 }
 
@@ -76,6 +76,14 @@ export function keysEvent(eventId, transitions) {
       transitions: transitions.map(({ actions, at }) => ({ actions, client_ts_ms: Math.round(at) })),
     },
   };
+}
+
+/**
+ * Draw no more, or go on. Only for a server that has said that it is one of ours, with a `session` message.
+ * @param {"pause" | "resume"} kind
+ */
+export function pauseEvent(kind) {
+  return { type: "event", kind };
 }
 
 /** @param {Size} size */

@@ -1,8 +1,14 @@
 // The canvas: as many pixels as the world draws, scaled to the stage by the browser.
+//
+// A film has a canvas of its own, which nobody sees: enlarged, as what is on the screen is.
+
+import { filmScale } from "./film.js";
 
 export class Screen {
   #canvas;
   #context;
+  /** Where what is shown is filmed. @type {CanvasRenderingContext2D | null} */
+  #film = null;
 
   /** @param {HTMLCanvasElement} canvas */
   constructor(canvas) {
@@ -20,6 +26,26 @@ export class Screen {
     this.#fit(bitmap);
     this.#context.drawImage(bitmap, 0, 0);
     bitmap.close();
+    this.#expose();
+  }
+
+  /** What is shown from now on, as a video: a frame for each picture, whenever it is shown. @returns {MediaStream} */
+  roll() {
+    const { width, height } = this.#canvas;
+    const scale = filmScale(this.#canvas);
+    const film = document.createElement("canvas");
+    Object.assign(film, { width: width * scale, height: height * scale });
+    this.#film = film.getContext("2d", { alpha: false });
+    if (!this.#film) throw new Error("this browser gives no second canvas");
+    // Not at a rate: two clocks that beat would lose pictures.
+    const stream = film.captureStream();
+    this.#expose();
+    return stream;
+  }
+
+  /** The film is over. */
+  cut() {
+    this.#film = null;
   }
 
   /**
@@ -36,6 +62,13 @@ export class Screen {
   /** @param {boolean} smooth between the world's pixels, or each a square */
   set smooth(smooth) {
     this.#canvas.classList.toggle("crisp", !smooth);
+  }
+
+  #expose() {
+    if (!this.#film) return;
+    const { width, height } = this.#film.canvas;
+    this.#film.imageSmoothingEnabled = !this.#canvas.classList.contains("crisp");
+    this.#film.drawImage(this.#canvas, 0, 0, width, height);
   }
 
   /** @param {import("./protocol.js").Size} size */

@@ -145,6 +145,20 @@ test("the rate shown counts the pictures of the last second", () => {
   assert.equal(playback.fps(end + 2000), 0);
 });
 
+test("a server that rested for a minute was not late, and what comes then plays at its own pace", () => {
+  const playback = new Playback(FPS);
+  const before = chunks({ count: 10 });
+  play(before, playback);
+  const { pace, lead } = playback;
+  playback.rested();
+  const after = chunks({ count: 10 }).map(({ at, chunk, frames }) => ({ at: at + 60_000, chunk: chunk + 10, frames }));
+  const { shown, dropped, total } = play(after, playback);
+  assert.equal(dropped, 0);
+  assert.equal(shown.length, total);
+  assert.ok(longestStill(shown) <= FRAME_MS + 2 * REFRESH_MS, `${longestStill(shown)}`);
+  assert.ok(playback.pace <= 1.01 * pace && playback.lead <= lead + 1, `${playback.pace} ms, lead ${playback.lead} ms`);
+});
+
 test("what is cleared is handed back", () => {
   const playback = new Playback(FPS);
   playback.push(0, ["a", "b"], 0);

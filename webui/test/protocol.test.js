@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decode, encode } from "../src/msgpack.js";
-import { closeSentence, errorSentence, Incoming, init, keysEvent, promptEvent, RAW, resume, standingText } from "../src/protocol.js";
+import { closeSentence, errorSentence, Incoming, init, keysEvent, pauseEvent, promptEvent, RAW, resume, standingText } from "../src/protocol.js";
 
 const raw = {
   request_id: "r", chunk_index: 4, content_type: RAW, num_frames: 2, total_size: 12, frame_batch_index: 0,
@@ -110,7 +110,7 @@ test("what is sent has the reference's shape", () => {
   };
   assert.deepEqual(decode(encode(init(start))), {
     type: "init", prompt: "p", first_frame: bytes(3), size: "96x64", fps: 16, seed: 7,
-    realtime_output_format: "raw", realtime_output_pacing: true, protocol_features: ["queue", "session"],
+    realtime_output_format: "raw", realtime_output_pacing: true, protocol_features: ["queue", "session", "pause"],
   });
   assert.equal(decode(encode(init({ ...start, key: "cwk_1" }))).api_key, "cwk_1");
   const encoded = decode(encode(init({ ...start, firstFrame: null, format: "webp" })));
@@ -121,6 +121,7 @@ test("what is sent has the reference's shape", () => {
       mode: "state", transitions: [{ actions: ["w"], client_ts_ms: 11 }, { actions: [], client_ts_ms: 20 }],
     },
   });
+  assert.deepEqual(decode(encode(pauseEvent("resume"))), { type: "event", kind: "resume" });
   assert.deepEqual(promptEvent(4, "snow"), { type: "event", kind: "prompt", event_id: 4, payload: "snow" });
 });
 

@@ -1,0 +1,112 @@
+// A film of the walk, for the visitor to keep: parts of a video file come in, one file goes out.
+//
+// Until it is saved all of it is in memory: so it ends by itself when it is long or large, and what there is is kept.
+
+/**
+ * @typedef {"asked" | "session over" | "too long" | "too large" | "failed"} Ending
+ */
+
+export const FILM_MS_MAX = 10 * 60_000;
+export const FILM_BYTES_MAX = 256e6;
+/** Left for what a recorder still holds when it is told to stop: a part, many times over. */
+const LAST_PART_BYTES = 4e6;
+/** How often a recorder hands over what it has: so much is the most that can be lost with it. */
+const PART_MS = 1000;
+
+/** The smallest files first. */
+const TYPES = ["video/webm;codecs=vp9", "video/webm;codecs=vp8", "video/webm", "video/mp4"];
+
+/**
+ * What to record as; null where a browser cannot.
+ * @param {Pick<typeof MediaRecorder, "isTypeSupported"> | undefined} recorder
+ */
+export const filmType = (recorder) => TYPES.find((type) => recorder?.isTypeSupported(type)) ?? null;
+
+export class Film {
+  #recorder;
+  #began;
+  /** @type {Blob[]} */
+  #parts = [];
+  #bytes = 0;
+  /** @type {Ending | null} null while it runs */
+  #ending = null;
+
+  /**
+   * Begins at once.
+   * @param {MediaRecorder} recorder a new one
+   * @param {number} now
+   * @param {(file: Blob, ending: Ending) => void} ended called once; the file is empty if nothing came
+   * @throws if the recorder does not start
+   */
+  constructor(recorder, now, ended) {
+    this.#recorder = recorder;
+    this.#began = now;
+    recorder.ondataavailable = ({ data }) => {
+      this.#parts.push(data);
+      this.#bytes += data.size;
+      if (this.#bytes > FILM_BYTES_MAX - LAST_PART_BYTES) this.end("too large");
+    };
+    // A recorder that fails stops by itself, and hands over what it has before it says so.
+    recorder.onstop = () => ended(new Blob(this.#parts, { type: recorder.mimeType }), this.#ending ?? "failed");
+    recorder.start(PART_MS);
+  }
+
+  /** @param {number} now */
+  elapsedMs(now) {
+    return now - this.#began;
+  }
+
+  /** To be called often. @param {number} now */
+  tick(now) {
+    if (this.elapsedMs(now) >= FILM_MS_MAX) this.end("too long");
+  }
+
+  /** The first reason counts. @param {Ending} ending */
+  end(ending) {
+    if (this.#ending !== null || this.#recorder.state === "inactive") return;
+    this.#ending = ending;
+    this.#recorder.stop();
+  }
+}
+
+/**
+ * What a visitor must be told of how a film ended: nothing, where it ended as it should.
+ * @param {Ending} ending @param {number} bytes
+ * @returns {string | null}
+ */
+export function endingSentence(ending, bytes) {
+  if (bytes === 0) return "Nothing was recorded: no picture came meanwhile.";
+  if (ending === "too long") return `The recording is ${FILM_MS_MAX / 60_000} minutes long, the most there can be. It was saved.`;
+  if (ending === "too large") return `The recording is ${FILM_BYTES_MAX / 1e6} MB large, the most there can be. It was saved.`;
+  if (ending === "failed") return "The browser stopped recording. What there was of it was saved.";
+  return null;
+}
+
+/**
+ * `causeway-pocket-20260131-235959.webm`, in the visitor's own time.
+ * @param {string} world @param {Date} at @param {string} type the file's
+ */
+export function fileName(world, at, type) {
+  const two = (/** @type {number} */ number) => String(number).padStart(2, "0");
+  const day = `${at.getFullYear()}${two(at.getMonth() + 1)}${two(at.getDate())}`;
+  const time = two(at.getHours()) + two(at.getMinutes()) + two(at.getSeconds());
+  // A world may be named like a path.
+  const name = world.replace(/[^\w.-]+/g, "-");
+  return `causeway-${name}-${day}-${time}.${type.startsWith("video/mp4") ? "mp4" : "webm"}`;
+}
+
+/**
+ * The largest whole factor that keeps a small world's film within a common screen. Players blur what they enlarge.
+ * @param {import("./protocol.js").Size} size
+ */
+export const filmScale = ({ width, height }) =>
+  Math.max(1, Math.floor(Math.min(FILM_WIDTH / width, FILM_HEIGHT / height)));
+
+const FILM_WIDTH = 1280;
+const FILM_HEIGHT = 720;
+
+/** `1:05`. @param {number} ms */
+export function timeText(ms) {
+  const seconds = Math.floor(ms / 1000);
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}
