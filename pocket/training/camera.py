@@ -78,6 +78,12 @@ def motion(poses):
     return torch.cat([still.expand_as(poses[..., :1, :, :]), steps], -3)
 
 
+def mirrored(steps):
+    """Motions (..., 4, 4) as they look in a mirror: left is right."""
+    swap = torch.diag(torch.tensor([-1, 1, 1, 1], dtype=steps.dtype, device=steps.device))
+    return swap @ steps @ swap
+
+
 def intrinsics(size, fov_x_deg):
     """fx, fy, cx, cy of a centred lens with square pixels."""
     width, height = size

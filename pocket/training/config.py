@@ -96,6 +96,7 @@ class Dit:
     learning_rate: float
     matrix_rate: float
     frame0_weight: float
+    switch_weight: float
     middle: float
     text_only: float
     text_dropout: float
@@ -103,6 +104,7 @@ class Dit:
     camera_none: float
     context_noise: float
     context_noise_share: float
+    own_past: float
     rope_offset: int
 
 
@@ -133,7 +135,8 @@ class Evaluate:
 
 @dataclass
 class Config:
-    """`start_from`: a folder of weights of the same sizes to begin with, or empty to begin with nothing.
+    """`start_from`: a folder of weights of the same sizes to begin with, or empty to begin with nothing. `compile`: the
+    autoencoder's stage, which is then faster by two thirds on a CPU after two minutes of it; the transformer's gains nothing.
 
     `presets`: prompts for the page to suggest. `gallery`: pictures to start from; where there are none, the renderer's choice.
     """
@@ -143,6 +146,7 @@ class Config:
     threads: int
     device: str
     bf16: bool
+    compile: bool
     checkpoint_minutes: float
     policy: dict
     presets: list[str]

@@ -16,6 +16,8 @@ from .camera import rays
 from .sampler import schedule
 
 GREY = 5
+# Steps of the longest schedule anybody samples with.
+VISITED = [1000, 750, 500, 250]
 
 
 class Model(nn.Module):
@@ -24,6 +26,7 @@ class Model(nn.Module):
     def __init__(self, config, vocabulary):
         super().__init__()
         settings, policy = config.dit, config.policy
+        self.policy = policy
         self.text = text.TextEncoder(text.config(vocabulary, config.text.width, config.text.layers, config.text.heads))
         self.dit = dit.Dit(
             dit.config(
@@ -97,7 +100,7 @@ class Batches:
 
 def noise_levels(policy, shape, device):
     """Half of them are those that samplers visit, in 4 steps or fewer; the rest are spread about."""
-    visited = torch.tensor([sigma for _, sigma in schedule(policy, [1000, 750, 500, 250])], device=device)
+    visited = torch.tensor([sigma for _, sigma in schedule(policy, VISITED)], device=device)
     spread = torch.sigmoid(torch.randn(shape, device=device))
     spread = policy["shift"] * spread / (1 + (policy["shift"] - 1) * spread)
     chosen = visited[torch.randint(len(visited), shape, device=device)]
@@ -112,8 +115,24 @@ def context_noise(clean, most, share):
 
 def errors(model, batch, window, past, levels):
     """Squared error of the flow, (B, n). `past`: what the clean half holds; `levels` (B, n): the noisy half's sigma."""
-    sigma = levels[:, None, :, None, None]
     noise = torch.randn_like(batch.clean)
+    _, flow = told(model, batch, window, past, levels, noise)
+    return (flow - (noise - batch.clean)).pow(2).mean((1, 3, 4))
+
+
+@torch.no_grad()
+def guesses(model, batch, window, past):
+    """What one step of a sampler makes of every frame, from each of the levels that samplers visit: vaguer than the
+    truth in the way a rollout is, and yet of the same place."""
+    visited = torch.tensor([sigma for _, sigma in schedule(model.policy, VISITED)], device=past.device)
+    levels = visited[torch.randint(len(visited), batch.positions.expand(len(past), -1).shape, device=past.device)]
+    noisy, flow = told(model, batch, window, past, levels, torch.randn_like(past))
+    return noisy - levels[:, None, :, None, None] * flow
+
+
+def told(model, batch, window, past, levels, noise):
+    """The noisy frames and their flow, both (B, 16, n, h, w)."""
+    sigma = levels[:, None, :, None, None]
     noisy = (1 - sigma) * batch.clean + sigma * noise
 
     def twice(tensor, dim):
@@ -130,5 +149,4 @@ def errors(model, batch, window, past, levels):
         twice(batch.positions, 0),
         dit.windowed(window),
     )
-    wrong = flow[:, :, batch.clean.shape[2] :] - (noise - batch.clean)
-    return wrong.pow(2).mean((1, 3, 4))
+    return noisy, flow[:, :, batch.clean.shape[2] :]

@@ -1,5 +1,7 @@
 """The stage `latents`: every clip encoded once, for the transformer to train on; and those clips in memory.
 
+Each clip is there twice, once in a mirror: that is a world as good as its own, and drawing one costs more than encoding.
+
 Latents are kept as the autoencoder gives them. Their mean and deviation go to the file `statistics.json`, from there
 into vae/config.json, and are applied on loading.
 """
@@ -12,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from . import clips, text, train_vae, vae
-from .camera import motion
+from .camera import mirrored, motion
 from .checkpoint import write_json
 from .loop import load_average
 from .sampler import from_bytes
@@ -32,7 +34,7 @@ def run(config, folder):
         if path.exists():
             continue
         clean, condition = zip(*(encode(model, clip, config) for clip in found[start : start + SHARD]))
-        tensors = {"clean": torch.stack(clean).half(), "condition": torch.stack(condition).half()}
+        tensors = {"clean": torch.cat(clean).half(), "condition": torch.cat(condition).half()}
         save_file(tensors, path.with_suffix(".part"))
         path.with_suffix(".part").rename(path)
 
@@ -46,11 +48,12 @@ def run(config, folder):
 
 
 def encode(model, clip, config):
-    """Latents of the clip and of its first picture followed by grey; both (16, F, h, w)."""
+    """Latents of the clip and its mirror image, and of their first pictures followed by grey; both (2, 16, F, h, w)."""
     video = from_bytes(clip.frames()[None]).to(config.device)
-    grey = video.new_zeros(1, 3, config.policy["condition_frames"] - 1, *video.shape[-2:])
+    video = torch.cat([video, video.flip(-1)])
+    grey = video.new_zeros(2, 3, config.policy["condition_frames"] - 1, *video.shape[-2:])
     with torch.autocast(config.device, torch.bfloat16, config.bf16):
-        both = [model.sees(v)[0].cpu() for v in (video, torch.cat([video[:, :, :1], grey], 2))]
+        both = [model.sees(v).cpu() for v in (video, torch.cat([video[:, :, :1], grey], 2))]
     return both
 
 
@@ -78,7 +81,7 @@ def trained_vae(config, folder):
 
 @dataclass
 class Latents:
-    """All clips, normalised. clean (N, 16, F, h, w), condition (N, 16, 6, h, w), steps (N, F, 4, 4), lens (N, 4),
+    """All clips and, after each, its mirror image, normalised. clean (N, 16, F, h, w), condition (N, 16, 6, h, w), steps (N, F, 4, 4), lens (N, 4),
     ids (N, P, L): tokens of each clip's prompts, prompt_of_frame (N, F)."""
 
     clean: torch.Tensor
@@ -97,20 +100,27 @@ class Latents:
             ((torch.cat([shard[name] for shard in read]).float() - mean) / std).half()
             for name in ("clean", "condition")
         )
-        if len(clean) != len(found):
+        if len(clean) != 2 * len(found):
             raise ValueError(
-                f"{len(found)} clips, but latents of {len(clean)}: remove {folder}/latents and run it again"
+                f"{len(found)} clips, but latents of {len(clean) // 2}: remove {folder}/latents and run it again"
             )
         most = max(len(clip.scenes) for clip in found)
         ids = torch.zeros(len(found), most, config.policy["text_len"], dtype=torch.long)
         for row, clip in zip(ids, found):
             said = [scene["prompt"] for scene in clip.scenes]
             row[: len(said)] = text.token_ids(tokenizer, said, config.policy["text_len"])
+        steps = motion(torch.stack([clip.latent_poses for clip in found]))
         return cls(
             clean,
             condition,
-            motion(torch.stack([clip.latent_poses for clip in found])),
-            torch.stack([clip.intrinsics for clip in found]),
-            ids,
-            torch.stack([clip.scene_of_latent for clip in found]),
+            torch.stack([steps, mirrored(steps)], 1).flatten(0, 1),
+            # A lens is centred, so it is its own mirror image.
+            *(
+                of_both.repeat_interleave(2, 0)
+                for of_both in (
+                    torch.stack([clip.intrinsics for clip in found]),
+                    ids,
+                    torch.stack([clip.scene_of_latent for clip in found]),
+                )
+            ),
         )

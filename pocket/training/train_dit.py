@@ -45,16 +45,26 @@ def run(config, folder):
         batch = batches.draw(loop.step, settings.batch)
         levels = flow.noise_levels(config.policy, (settings.batch, batch.clean.shape[2]), config.device)
         past = flow.context_noise(batch.clean, settings.context_noise, settings.context_noise_share)
-        error = flow.errors(model, batch, window, past, levels).mean(0)
-        weight = torch.ones_like(error)
-        # In the middle of a session the first frame has no past to be told from: it is context only.
-        weight[0] = settings.frame0_weight if batch.starts else 0
+        # Seldom at first: a beginner's guesses teach nothing.
+        if torch.rand(()) < settings.own_past * min(1, 2 * loop.progress):
+            past = flow.guesses(model, batch, window, past)
+        error, weight = flow.errors(model, batch, window, past, levels), weights_of(batch, settings)
         values = {"loss": (error * weight).sum() / weight.sum()}
         if loop.step % 50 == 49 and batch.camera is not None:
             values["camera_gap"] = camera_gap(model, batch, window, levels)
         return values
 
     loop.run(losses, every=50)
+
+
+def weights_of(batch, settings):
+    """What each frame (B, n) counts: more where there is only a prompt, or only a picture, to tell it from."""
+    prompts = batch.prompt_of_frame
+    weight = torch.ones(prompts.shape, device=prompts.device)
+    weight[:, 1:][prompts[:, 1:] != prompts[:, :-1]] = settings.switch_weight
+    # In the middle of a session the first frame has no past to be told from: it is context only.
+    weight[:, 0] = settings.frame0_weight if batch.starts else 0
+    return weight
 
 
 def begin(config, model, words):

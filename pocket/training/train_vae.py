@@ -26,6 +26,8 @@ def run(config, folder):
         model.forget_time()
     model.to(config.device)
     loop = Loop(folder, "vae", model, budget, config)
+    if config.compile:
+        model.encode, model.decode = torch.compile(model.encode), torch.compile(model.decode)
     reconstruct(loop, found, model, lambda: phase_at(budget.phases, loop.progress), config)
 
 

@@ -29,7 +29,7 @@ class Beginnings(unittest.TestCase):
         torch.testing.assert_close(model.decode(latents), expected, atol=1e-5, rtol=1e-4)
 
     def test_known_words_keep_their_meaning_and_new_ones_mean_nothing_yet(self):
-        config = Config.load(ROOT / "pocket/training/configs/v1.toml")
+        config = Config.load(ROOT / "pocket/training/configs/v2.toml")
         config.start_from = str(ROOT / "pocket/weights")
         known = Tokenizer.from_file(str(ROOT / "pocket/weights/tokenizer/tokenizer.json")).get_vocab()
         words = text.tokenizer(["a desert with qwertyish things"], 100)

@@ -149,6 +149,15 @@ class Cameras(unittest.TestCase):
                 origins[:, 0, frame, 0, 0], torch.tensor(expected, dtype=torch.float32), atol=1e-5, rtol=0
             )
 
+    def test_in_a_mirror_the_opposite_keys_were_held(self):
+        swapped = str.maketrans("adjl", "dalj")
+        held = ["", "wl", "aj", "di", "", "sk"]
+        steps, others = (
+            camera.motion(camera.poses_of(POLICY["camera"], keys))
+            for keys in (held, [keys.translate(swapped) for keys in held])
+        )
+        torch.testing.assert_close(camera.mirrored(steps), others, atol=1e-12, rtol=0)
+
     def test_every_ray_is_where_the_server_looks_for_it(self):
         lens = camera.intrinsics(SIZE, 75.0)
         turn = torch.eye(4, dtype=torch.float64)
