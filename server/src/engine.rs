@@ -1,11 +1,11 @@
-//! The one thread that owns the world, every rollout and every condition queue. It waits for work and for nothing else: a
+//! The one thread that owns the world and every rollout. It waits for work and for nothing else: a
 //! credit was a place in the session's channel, so handing a chunk over cannot block.
 //!
 //! It loads the world itself, so the server listens while weights are read. An error in a rollout ends that session; a panic
 //! is a bug, ends the thread, and with it the server.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,10 @@ use crate::admission::queue::{Place, Queue};
 use crate::observe::Observer;
 use crate::realtime::acks::Acks;
 use crate::realtime::conditions::ConditionQueue;
-use crate::realtime::event::Event;
 use crate::scheduler::Scheduler;
 
 pub enum Command {
-    Open(Box<Open>, oneshot::Sender<Result<(), OpenError>>),
+    Open(Open, oneshot::Sender<Result<(), OpenError>>),
     /// So many more chunks, due then.
     Grant(SeatId, u64, Instant),
     Close(SeatId),
@@ -36,8 +35,7 @@ pub struct Open {
     pub(crate) place: Place,
     pub init: Init,
     pub paced: bool,
-    pub conditions: ConditionQueue,
-    pub events: mpsc::Receiver<Event>,
+    pub conditions: Arc<Mutex<ConditionQueue>>,
     /// Has [`parts_places`].
     pub parts: mpsc::Sender<Result<Part, String>>,
     pub cancel: Cancel,
@@ -141,8 +139,7 @@ struct Room {
 
 struct Seat {
     rollout: Box<dyn Rollout>,
-    conditions: ConditionQueue,
-    events: mpsc::Receiver<Event>,
+    conditions: Arc<Mutex<ConditionQueue>>,
     parts: mpsc::Sender<Result<Part, String>>,
     cancel: Cancel,
     /// Last: what is given back is free by then.
@@ -185,15 +182,15 @@ impl Room {
         }
     }
 
-    fn open(&mut self, open: Box<Open>) -> Result<(), OpenError> {
-        let Open { place, init, paced, conditions, events, parts, cancel } = *open;
+    fn open(&mut self, open: Open) -> Result<(), OpenError> {
+        let Open { place, init, paced, conditions, parts, cancel } = open;
         let (id, bytes) = (place.id, place.bytes);
         let rollout = self.world.open(init).map_err(|error| match error {
             WorldError::Refused(refusal) => OpenError::Refused(refusal),
             other => OpenError::Failed(other.to_string()),
         })?;
         self.scheduler.open(id, paced);
-        self.seats.insert(id, Seat { rollout, conditions, events, parts, cancel, place });
+        self.seats.insert(id, Seat { rollout, conditions, parts, cancel, place });
         self.observer.rollout_opened(id, bytes);
         debug!(seat = id, bytes, "opened");
         Ok(())
@@ -208,18 +205,14 @@ impl Room {
     }
 
     fn generate(&mut self, id: SeatId) {
-        // Everyone's: a session that waits for its turn must not run out of places for its keys.
-        for seat in self.seats.values_mut() {
-            while let Ok(event) = seat.events.try_recv() {
-                seat.conditions.push(event);
-            }
-        }
         let seat = self.seats.get_mut(&id).expect("the scheduler knows only seats that are taken");
         let began = Instant::now();
         let plan = seat.rollout.plan();
-        let (input, event_id) = seat.conditions.sample(&plan);
+        let mut conditions = seat.conditions.lock().expect("nothing panics under this lock");
+        let (input, event_id) = conditions.sample(&plan);
+        let acks = conditions.acks();
+        drop(conditions);
         let sampled = Instant::now();
-        let acks = seat.conditions.acks();
         let mut drawn = Some(Drawn { plan, event_id, acks, began, prepare: sampled - began });
         let parts = &seat.parts;
         // Each frame leaves as soon as it is there: the first can be on a screen while the last is being decoded.

@@ -60,6 +60,9 @@ async fn a_client_that_was_cut_gets_what_it_missed_and_what_comes_next_from_the_
     let (mut client, token) = begin(&server, lasting().max_chunks(6)).await?;
     let first = client.chunk().await?;
     let second = client.chunk().await?;
+    let (_, page) = Raw::get(server.address, "/metrics").await?;
+    let kept = page.lines().find_map(|line| line.strip_prefix("causeway_memory_bytes{kind=\"replay\"} "));
+    ensure!(kept.is_some_and(|bytes| bytes.parse::<u64>().is_ok_and(|bytes| bytes > 0)), "{kept:?}");
     cut(client);
     let mut client = back(&server, &token, Some(0)).await?;
     let again = client.chunk().await?;

@@ -66,23 +66,27 @@ impl ConditionQueue {
                 Part::Prompt(text) => {
                     let superseded = self.prompt.take();
                     let reported_id = event.id.max(superseded.as_ref().and_then(|prompt| prompt.reported_id));
-                    self.acks.superseded(superseded.and_then(|prompt| prompt.id));
+                    self.acks.superseded(superseded.and_then(|prompt| prompt.id).filter(|&id| Some(id) != event.id));
                     self.prompt = Some(Prompt { text, id: event.id, reported_id });
                 }
                 Part::Script(items) => {
-                    self.acks.superseded(self.camera_ids.drain(..));
+                    self.supersede_camera(event.id);
                     self.camera = Camera::Script(items.into());
                     self.wait_with(event.id);
                 }
                 Part::State(transitions) => {
                     if let Camera::Script(_) = self.camera {
-                        self.acks.superseded(self.camera_ids.drain(..));
+                        self.supersede_camera(event.id);
                     }
                     self.transit(&transitions);
                     self.wait_with(event.id);
                 }
             }
         }
+    }
+
+    fn supersede_camera(&mut self, by: Option<u32>) {
+        self.acks.superseded(self.camera_ids.drain(..).filter(|&id| Some(id) != by));
     }
 
     fn wait_with(&mut self, id: Option<u32>) {
@@ -264,8 +268,12 @@ mod tests {
         assert_eq!(acks(3, vec![event(6, script(&["d"])), event(7, state(&["s"]))]), expected(&[7], &[6]));
         assert_eq!(acks(4, vec![event(8, state(&["s"])), event(9, state(&[""]))]), expected(&[8, 9], &[]));
         assert_eq!(acks(5, vec![event(None, state(&["s"]))]), expected(&[], &[]));
-        let both = Event { id: Some(10), parts: vec![Part::Prompt("p".into()), state(&["w"])] };
-        assert_eq!(acks(6, vec![both]), expected(&[10], &[]));
+        let both = |id| Event { id: Some(id), parts: vec![Part::Prompt("p".into()), state(&["w"])] };
+        assert_eq!(acks(6, vec![both(10)]), expected(&[10], &[]));
+        // Each part for itself, but none is superseded by its own.
+        assert_eq!(acks(7, vec![both(11), prompt(12, "q")]), expected(&[12, 11], &[11]));
+        let twice = Event { id: Some(13), parts: vec![Part::Prompt("p".into()), Part::Prompt("p".into())] };
+        assert_eq!(acks(8, vec![twice]), expected(&[13], &[]));
     }
 
     #[test]

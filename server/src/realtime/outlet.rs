@@ -78,18 +78,17 @@ impl Outlet {
         self.changed.notify_waiters();
     }
 
-    /// On with another line: first `hello`, then all that its client has not, of which this is the first chunk.
+    /// On with another line: first what `hello` says, then all that its client has not, of which this is the first chunk.
     pub(super) fn attach(
         &self,
         writer: Writer,
         last: Option<usize>,
-        hello: impl FnOnce(usize) -> Bytes,
+        hello: impl FnOnce(usize) -> Vec<Bytes>,
     ) -> Result<(), Refusal> {
         let mut inner = self.inner();
         let replay = inner.replay.as_ref().expect("only a session that keeps what it sends can be resumed");
-        let (next, mut missed) = replay.after(last)?;
-        missed.insert(0, hello(next));
-        writer.begin_with(missed);
+        let (next, missed) = replay.after(last)?;
+        writer.begin_with(hello(next).into_iter().chain(missed).collect());
         inner.writer = Some(writer);
         drop(inner);
         self.changed.notify_waiters();

@@ -71,6 +71,12 @@ impl Pace {
         self.begin(now, now, Duration::ZERO)
     }
 
+    /// On after a rest, for a client that was there: the next is due when what it has will have been shown.
+    pub(super) fn go_on(&mut self, now: Instant) -> Option<Begin> {
+        self.shown_at = self.shown_at.map(|at| at.max(now));
+        self.written(now)
+    }
+
     /// Begin no more. Whether a chunk had been put off.
     pub(super) fn rest(&mut self) -> bool {
         self.later.take().is_some()

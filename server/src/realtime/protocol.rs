@@ -404,16 +404,25 @@ mod tests {
 
     #[test]
     fn a_header_says_where_its_frames_stand_in_the_video_to_whom_asked_for_that() {
-        let timing = Timing { first_frame: 9, fps: 25, sampled: Instant::now() };
+        let now = Instant::now();
+        let timing = Timing { first_frame: 9, fps: 25, sampled: now };
         let before = Sums { batches: 1, frames: 4, ..Sums::default() };
         for (timing, expected) in [(Some(timing), [Some(13), Some(520)]), (None, [None, None])] {
             let label = ChunkLabel { timing, ..label(None) };
             let message = decoded(
-                &frame_group(&label, &output(Format::Raw), &batch(2, 24, false), &before, 2, Instant::now()).header,
+                &frame_group(
+                    &label,
+                    &output(Format::Raw),
+                    &batch(2, 24, false),
+                    &before,
+                    2,
+                    now + Duration::from_millis(40),
+                )
+                .header,
             );
             let number = |name| field(&message, name).and_then(Value::as_u64);
             assert_eq!([number("first_frame_index"), number("pts_ms")], expected);
-            assert_eq!(number("controls_age_ms").is_some(), expected[0].is_some());
+            assert_eq!(number("controls_age_ms"), expected[0].map(|_| 40));
         }
     }
 

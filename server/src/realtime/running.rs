@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pipeline::world::{Frames, Refusal};
-use tokio::sync::mpsc;
+use pipeline::world::Frames;
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
 
@@ -16,12 +15,11 @@ use super::acks::Acks;
 use super::client_error::ClientError;
 use super::connection::Heard;
 use super::delivery::{Parts, deliver, next_part};
-use super::event::Invalid;
 use super::outlet::Outlet;
 use super::protocol::{ChunkLabel, Close, Timing};
 use super::replay::Replay;
 use super::resume::{Handover, Ticket};
-use super::seat::{EVENTS_WAITING, Seat};
+use super::seat::Seat;
 use super::session::{Input, Output, Session};
 use super::socket::{Line, Over};
 use crate::engine::{Command, Drawn, Part};
@@ -144,11 +142,7 @@ impl<'a> Running<'a> {
         match output {
             Output::Grant { chunks, due } => self.seat.command(Command::Grant(self.seat.id, chunks, due)),
             Output::Steer(event) => {
-                if let Err(mpsc::error::TrySendError::Full(event)) = self.seat.events.try_send(event) {
-                    let reason = format!("{EVENTS_WAITING} events wait for the next chunk already");
-                    let refusal = Refusal { field: "message", reason };
-                    self.session.invalid(Invalid { id: event.id, refusal }, Instant::now());
-                }
+                self.seat.conditions.lock().expect("nothing panics under this lock").push(event);
             }
             Output::Tell(error) => {
                 debug!(?error, "told");
@@ -230,7 +224,12 @@ impl<'a> Running<'a> {
     /// The client is back, or says so while the other connection still stands: the newer one is right.
     fn take_over(&mut self, Handover { line, last_chunk }: Handover) {
         let ticket = self.ticket.as_ref().expect("it brought the handover");
-        let hello = |next_chunk| ticket.hello(self.id, self.app.limits.stay.grace, next_chunk);
+        let hello = |next_chunk| {
+            let hello = ticket.hello(self.id, self.app.limits.stay.grace, next_chunk);
+            // Of a client that has nothing yet nobody knows whether it has heard.
+            let ack = (self.seat.features.ack && next_chunk == 0).then(|| self.seat.ack(self.id));
+            [Some(hello), ack].into_iter().flatten().collect()
+        };
         match self.outlet.attach(line.connection.writer(), last_chunk, hello) {
             Ok(()) => {
                 info!(last_chunk, "resumed");

@@ -1,7 +1,7 @@
 //! A place in the engine, from the init that asks for it to the chunk that is stopped when nobody wants it any more.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,7 +15,6 @@ use super::client_error::ClientError;
 use super::conditions::ConditionQueue;
 use super::connection::Writer;
 use super::delivery::Parts;
-use super::event::Event;
 use super::init::{Features, Opening, Terms};
 use super::protocol;
 use super::session::CREDIT;
@@ -23,10 +22,6 @@ use crate::admission::queue::{Place, Standing, Ticket};
 use crate::admission::{Obstacle, Refused};
 use crate::engine::{Command, Engine, Open, OpenError, parts_places};
 use crate::{App, images};
-
-/// Events that wait for the next chunk. A game that reports 60 changes a second fills it in four seconds, and the slowest
-/// chunk takes two.
-pub const EVENTS_WAITING: usize = 256;
 
 /// Of the name of a model that is not served here.
 const MODEL_BYTES_LOGGED: usize = 128;
@@ -46,7 +41,8 @@ pub(super) struct Seat {
     pub(super) id: u64,
     engine: Engine,
     cancel: Cancel,
-    pub(super) events: mpsc::Sender<Event>,
+    /// What steers the next chunk: the engine takes it when that begins.
+    pub(super) conditions: Arc<Mutex<ConditionQueue>>,
     /// `None` while a delivery reads from it, and once nothing more comes.
     pub(super) parts: Option<Parts>,
     pub(super) terms: Terms,
@@ -124,24 +120,23 @@ pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat,
     };
     let Opening { terms, output, features, .. } = opening;
     let (id, cancel) = (place.id, Cancel::default());
-    let (events, events_taken) = mpsc::channel(EVENTS_WAITING);
+    let conditions = Arc::new(Mutex::new(ConditionQueue::new(opening.script.take())));
     let (parts_drawn, parts) = mpsc::channel(parts_places(&card, CREDIT));
-    let open = Box::new(Open {
+    let open = Open {
         place,
         init: opening.init(picture),
         paced: terms.paced,
-        conditions: ConditionQueue::new(opening.script),
-        events: events_taken,
+        conditions: Arc::clone(&conditions),
         parts: parts_drawn,
         cancel: cancel.clone(),
-    });
+    };
     // Before the engine is asked: this future may be dropped after the engine's yes and before that is read, and then
     // nothing else would give the place up.
     let seat = Seat {
         id,
         engine: app.engine.clone(),
         cancel,
-        events,
+        conditions,
         parts: Some(parts),
         terms,
         features,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::client_error::ClientError;
 use super::event::{Asked, Event, Invalid};
-use super::flood::InvalidMessages;
+use super::flood::{Bucket, EVENTS_BURST, EVENTS_EVERY};
 use super::init::Terms;
 use super::pace::Pace;
 use super::protocol::Close;
@@ -86,7 +86,8 @@ pub struct Session {
     /// Chunks that are granted once it goes on.
     owed: u64,
     ending: Option<Close>,
-    invalid: InvalidMessages,
+    events: Bucket,
+    invalid: Bucket,
     outputs: VecDeque<Output>,
 }
 
@@ -105,7 +106,8 @@ impl Session {
             paused: false,
             owed: 0,
             ending: None,
-            invalid: InvalidMessages::none(now),
+            events: Bucket::of_events(now),
+            invalid: Bucket::of_invalid_messages(now),
             outputs: VecDeque::new(),
         }
     }
@@ -114,18 +116,11 @@ impl Session {
         match input {
             Input::Opened => {
                 self.owed = CREDIT;
-                self.go_on(now);
+                self.begin(now);
             }
             Input::Binary(bytes) => match Asked::decode(bytes, self.pauses) {
-                Ok(Asked::Steer(event)) => self.steer(event, now),
-                Ok(Asked::Pause) => {
-                    (self.paused, self.steered) = (true, now);
-                    self.rest();
-                }
-                Ok(Asked::Resume) => {
-                    (self.paused, self.steered) = (false, now);
-                    self.go_on(now);
-                }
+                Ok(asked) if self.events.takes(now) => self.obey(asked, now),
+                Ok(asked) => self.invalid(too_many(&asked), now),
                 Err(invalid) => self.invalid(invalid, now),
             },
             Input::Text => {
@@ -147,7 +142,7 @@ impl Session {
             Input::Found => {
                 self.alone_until = None;
                 self.steered = now;
-                self.go_on(now);
+                self.begin(now);
                 self.close_when_done();
             }
             Input::End(close) => self.end(close),
@@ -175,11 +170,25 @@ impl Session {
         [pace, self.alone_until].into_iter().chain(stay).flatten().min()
     }
 
-    /// An event could not be taken: it counts like one that could not be read.
-    pub fn invalid(&mut self, invalid: Invalid, now: Instant) {
+    fn invalid(&mut self, invalid: Invalid, now: Instant) {
         self.outputs.push_back(Output::Tell(ClientError::invalid_event(invalid)));
-        if self.invalid.count(now) {
+        if !self.invalid.takes(now) {
             self.outputs.push_back(Output::Close(Close::FLOOD));
+        }
+    }
+
+    fn obey(&mut self, asked: Asked, now: Instant) {
+        match asked {
+            Asked::Steer(event) => self.steer(event, now),
+            Asked::Pause if !self.paused => {
+                (self.paused, self.steered) = (true, now);
+                self.rest();
+            }
+            Asked::Resume if self.paused => {
+                (self.paused, self.steered) = (false, now);
+                self.go_on(now);
+            }
+            Asked::Pause | Asked::Resume => {}
         }
     }
 
@@ -200,17 +209,27 @@ impl Session {
         self.owed += u64::from(self.pace.as_mut().is_some_and(Pace::rest));
     }
 
-    /// The first chunks, and the first after a rest. A paced chunk is asked for only once the last is out: so it is drawn with
-    /// what was held then.
+    /// The first chunks, or the first for a client that is back. A paced chunk is asked for only once the last is out: so it
+    /// is drawn with what was held then.
+    fn begin(&mut self, now: Instant) {
+        let begin = |pace: &mut Pace| Some(pace.start(now));
+        self.grant_owed(begin, now);
+    }
+
+    /// After a pause. What was sent before it is still being shown.
     fn go_on(&mut self, now: Instant) {
+        self.grant_owed(|pace| pace.go_on(now), now);
+    }
+
+    fn grant_owed(&mut self, begin: impl FnOnce(&mut Pace) -> Option<Instant>, now: Instant) {
         if self.holds() || self.owed == 0 {
             return;
         }
         let owed = std::mem::take(&mut self.owed);
         match &mut self.pace {
             Some(pace) => {
-                let due = pace.start(now);
-                self.grant(1, due);
+                let begin = begin(pace);
+                self.grant_at(begin);
             }
             None => self.grant(owed, now),
         }
@@ -294,6 +313,13 @@ impl Session {
             None => {}
         }
     }
+}
+
+fn too_many(asked: &Asked) -> Invalid {
+    let id = if let Asked::Steer(event) = asked { event.id } else { None };
+    let rate = Duration::from_secs(1).as_millis() / EVENTS_EVERY.as_millis();
+    let reason = format!("too many events: at most {EVENTS_BURST} at once, and {rate} a second");
+    Invalid { id, refusal: Refusal { field: "message", reason } }
 }
 
 /// All that is said here is binary, in both directions.

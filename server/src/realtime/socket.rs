@@ -11,12 +11,12 @@ use tracing::{debug, info, warn};
 use super::client_error::ClientError;
 use super::connection::{Connection, Heard};
 use super::event::EVENT_BYTES_MAX;
-use super::flood::InvalidMessages;
+use super::flood::{Bucket, EVENTS_BURST};
 use super::lenient::refuse;
 use super::protocol::Close;
 use super::resume::{Handover, Request};
 use super::running::Running;
-use super::seat::{EVENTS_WAITING, OpenFailure, Seat, off_the_loop, open};
+use super::seat::{OpenFailure, Seat, off_the_loop, open};
 use super::session::text_message;
 use crate::access::Denied;
 use crate::access::http::Visitor;
@@ -59,7 +59,7 @@ pub(crate) async fn serve_client(socket: WebSocket, app: App, visitor: Visitor) 
 }
 
 async fn serve_until_over(mut line: Line, app: &App, id: &str) -> Over {
-    let mut invalid = InvalidMessages::none(Instant::now());
+    let mut invalid = Bucket::of_invalid_messages(Instant::now());
     let mut phase = app.phase.clone();
     let close = loop {
         let heard = tokio::select! {
@@ -105,7 +105,7 @@ async fn serve_until_over(mut line: Line, app: &App, id: &str) -> Over {
         };
         debug!(?error, "refused");
         line.connection.tell(&error);
-        if invalid.count(Instant::now()) {
+        if !invalid.takes(Instant::now()) {
             break Some(Close::FLOOD);
         }
     };
@@ -184,8 +184,8 @@ async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
                 // Kept small: an event that is too long is refused for its first bytes as well.
                 let event = Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)]);
                 early_bytes += event.len();
-                if early.len() == EVENTS_WAITING || early_bytes > EARLY_BYTES_MAX {
-                    let most = format!("{EVENTS_WAITING} events, and {EARLY_BYTES_MAX} bytes of them,");
+                if early.len() == EVENTS_BURST as usize || early_bytes > EARLY_BYTES_MAX {
+                    let most = format!("{EVENTS_BURST} events, and {EARLY_BYTES_MAX} bytes of them,");
                     let reason = format!("at most {most} may wait for a session to begin");
                     connection.tell(&ClientError::invalid_event(Refusal { field: "message", reason }.into()));
                     return Begun::End(Some(Close::FLOOD));

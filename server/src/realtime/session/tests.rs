@@ -1,6 +1,6 @@
 //! Sessions with a clock of their own: what is granted, told and closed, and when.
 
-use super::super::flood::INVALID_BURST;
+use super::super::flood::{EVENTS_BURST, EVENTS_EVERY, INVALID_BURST};
 use super::super::message;
 use super::*;
 
@@ -214,6 +214,51 @@ fn a_paused_session_sends_what_was_granted_and_goes_on_when_it_is_told_to() {
         assert_eq!(back, [Output::Grant { chunks, due: later }]);
         assert_eq!(say(&mut session, Input::Binary(&resume()), later), [], "nothing is owed");
     }
+}
+
+#[test]
+fn a_pause_does_not_hurry_the_next_chunk_and_what_is_drawn_is_sent_when_it_is_due() {
+    let start = Instant::now();
+    let (mut session, _) = begin(PACED, start);
+    say(&mut session, chunk(), start + ms(300));
+    say(&mut session, Input::Written, start + ms(310));
+    say(&mut session, Input::Binary(&pause()), start + ms(400));
+    let prompt = message(r#"{"type":"event","kind":"prompt","payload":"p","event_id":3}"#);
+    let steered = say(&mut session, Input::Binary(&prompt), start + ms(450));
+    assert!(matches!(steered[..], [Output::Steer(_)]), "nothing is begun for it: {steered:?}");
+    let back = say(&mut session, Input::Binary(&resume()), start + ms(500));
+    assert_eq!(back, [Output::Grant { chunks: 1, due: start + ms(500) }], "that prompt is new");
+    let new = Input::Chunk { event_id: Some(3), frames: 9 };
+    assert!(matches!(say(&mut session, new, start + ms(600))[..], [Output::Send { .. }]));
+    say(&mut session, Input::Written, start + ms(610));
+
+    // Nothing is new: the next is due when this one will have been shown.
+    let due = start + ms(600 + 900);
+    say(&mut session, Input::Binary(&pause()), start + ms(700));
+    assert_eq!(say(&mut session, Input::Binary(&resume()), start + ms(800)), []);
+    let begins = session.poll_timeout().expect("it is put off");
+    assert_eq!(say(&mut session, Input::Tick, begins), [Output::Grant { chunks: 1, due }]);
+    assert_eq!(say(&mut session, chunk(), begins + ms(100)), []);
+    say(&mut session, Input::Binary(&pause()), begins + ms(110));
+    assert!(matches!(say(&mut session, Input::Tick, due)[..], [Output::Send { .. }]));
+}
+
+#[test]
+fn more_events_than_anybody_can_mean_are_refused_by_their_ids() {
+    let now = Instant::now();
+    let (mut session, _) = begin(FREE, now);
+    let key = |id: u32| {
+        let held = format!(r#"{{"type":"event","kind":"camera_actions","payload":[["w"]],"event_id":{id}}}"#);
+        message(&held)
+    };
+    for id in 0..EVENTS_BURST {
+        assert!(matches!(say(&mut session, Input::Binary(&key(id)), now)[..], [Output::Steer(_)]), "event {id}");
+    }
+    let told = say(&mut session, Input::Binary(&key(7000)), now);
+    assert!(matches!(&told[..], [Output::Tell(error)] if error.event_id == Some(7000)), "{told:?}");
+    let told = say(&mut session, Input::Binary(&pause()), now);
+    assert!(matches!(told[..], [Output::Tell(_)]), "a pause is one as well: {told:?}");
+    assert!(matches!(say(&mut session, Input::Binary(&key(8000)), now + EVENTS_EVERY)[..], [Output::Steer(_)]));
 }
 
 #[test]
