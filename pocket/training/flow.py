@@ -100,11 +100,15 @@ class Batches:
 
 def noise_levels(policy, shape, device):
     """Half of them are those that samplers visit, in 4 steps or fewer; the rest are spread about."""
-    visited = torch.tensor([sigma for _, sigma in schedule(policy, VISITED)], device=device)
     spread = torch.sigmoid(torch.randn(shape, device=device))
     spread = policy["shift"] * spread / (1 + (policy["shift"] - 1) * spread)
-    chosen = visited[torch.randint(len(visited), shape, device=device)]
+    chosen = visited_levels(policy, shape, device)
     return torch.where(torch.rand(shape, device=device) < 0.5, chosen, spread)
+
+
+def visited_levels(policy, shape, device):
+    visited = torch.tensor([sigma for _, sigma in schedule(policy, VISITED)], device=device)
+    return visited[torch.randint(len(visited), shape, device=device)]
 
 
 def context_noise(clean, most, share):
@@ -124,8 +128,7 @@ def errors(model, batch, window, past, levels):
 def guesses(model, batch, window, past):
     """What one step of a sampler makes of every frame, from each of the levels that samplers visit: vaguer than the
     truth in the way a rollout is, and yet of the same place."""
-    visited = torch.tensor([sigma for _, sigma in schedule(model.policy, VISITED)], device=past.device)
-    levels = visited[torch.randint(len(visited), batch.positions.expand(len(past), -1).shape, device=past.device)]
+    levels = visited_levels(model.policy, (len(past), past.shape[2]), past.device)
     noisy, flow = told(model, batch, window, past, levels, torch.randn_like(past))
     return noisy - levels[:, None, :, None, None] * flow
 

@@ -81,7 +81,8 @@ def trained_vae(config, folder):
 
 @dataclass
 class Latents:
-    """All clips and, after each, its mirror image, normalised. clean (N, 16, F, h, w), condition (N, 16, 6, h, w), steps (N, F, 4, 4), lens (N, 4),
+    """All clips and, after each, its mirror image, normalised. clean (N, 16, F, h, w), condition (N, 16, 6, h, w),
+    steps (N, F, 4, 4), lens (N, 4),
     ids (N, P, L): tokens of each clip's prompts, prompt_of_frame (N, F)."""
 
     clean: torch.Tensor

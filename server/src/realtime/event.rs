@@ -86,7 +86,9 @@ impl Asked {
     }
 }
 
-const KINDS: &str = "must be one of prompt, camera_actions, composite_input";
+const KINDS: &str =
+    "must be one of prompt, camera_actions, composite_input; and pause, resume if the init named the feature pause";
+const INPUT_TYPES: &str = "must be prompt or camera_actions";
 
 fn composite(payload: Value) -> Result<Vec<Part>, Refusal> {
     let mut fields = Fields::from_value("payload", payload)?;
@@ -113,7 +115,7 @@ fn part(named_by: &'static str, name: &str, payload: Value) -> Result<Part, Refu
     match name {
         "prompt" => prompt(payload).map(Part::Prompt),
         "camera_actions" => camera(payload),
-        _ => Err(refuse(named_by, KINDS)),
+        _ => Err(refuse(named_by, if named_by == "kind" { KINDS } else { INPUT_TYPES })),
     }
 }
 

@@ -131,7 +131,7 @@ struct FrameBatch<'a> {
     payload: Option<&'a serde_bytes::Bytes>,
 }
 
-/// The message, or two, of some of a chunk's frames, after those of `sent`. `of` is how many batches there will be.
+/// The message, or two, of some of a chunk's frames, after what was sent of it `before`. `of` is how many batches there will be.
 pub fn frame_group(
     label: &ChunkLabel,
     output: &Output,

@@ -52,10 +52,9 @@ impl<'a> Running<'a> {
     pub(super) fn new(seat: Seat, early: &[Bytes], line: Line, app: &'a App, id: &'a str) -> Self {
         info!(seat = seat.id, size = %seat.output.source(), format = seat.output.format().name(), terms = ?seat.terms, "running");
         let ticket = seat.features.session.then(|| Ticket::new(app.resumable.clone()));
-        let hello = ticket.as_ref().map(|ticket| ticket.hello(id, app.limits.stay.grace, 0));
-        let begins = [hello, seat.features.ack.then(|| seat.ack(id))];
-        if ticket.is_some() || seat.features.ack {
-            line.connection.writer().begin_with(begins.into_iter().flatten().collect());
+        let greeting = greeting(&seat, ticket.as_ref(), app, id, 0);
+        if !greeting.is_empty() {
+            line.connection.writer().begin_with(greeting);
         }
         let replay = ticket.as_ref().map(|_| Replay::new(app.limits.replay_bytes));
         let outlet = Arc::new(Outlet::new(line.connection.writer(), replay));
@@ -224,12 +223,7 @@ impl<'a> Running<'a> {
     /// The client is back, or says so while the other connection still stands: the newer one is right.
     fn take_over(&mut self, Handover { line, last_chunk }: Handover) {
         let ticket = self.ticket.as_ref().expect("it brought the handover");
-        let hello = |next_chunk| {
-            let hello = ticket.hello(self.id, self.app.limits.stay.grace, next_chunk);
-            // Of a client that has nothing yet nobody knows whether it has heard.
-            let ack = (self.seat.features.ack && next_chunk == 0).then(|| self.seat.ack(self.id));
-            [Some(hello), ack].into_iter().flatten().collect()
-        };
+        let hello = |next_chunk| greeting(&self.seat, Some(ticket), self.app, self.id, next_chunk);
         match self.outlet.attach(line.connection.writer(), last_chunk, hello) {
             Ok(()) => {
                 info!(last_chunk, "resumed");
@@ -267,6 +261,14 @@ impl<'a> Running<'a> {
     fn is_lost(&self) -> bool {
         self.line.as_ref().is_none_or(|line| line.connection.is_lost())
     }
+}
+
+/// What a line begins with, for a client that asked to hear it.
+fn greeting(seat: &Seat, ticket: Option<&Ticket>, app: &App, id: &str, next_chunk: usize) -> Vec<Bytes> {
+    let hello = ticket.map(|ticket| ticket.hello(id, app.limits.stay.grace, next_chunk));
+    // Of one that comes back without a chunk nobody knows whether it has heard.
+    let ack = (seat.features.ack && next_chunk == 0).then(|| seat.ack(id));
+    hello.into_iter().chain(ack).collect()
 }
 
 async fn hear(line: &mut Option<Line>) -> Heard {
