@@ -15,7 +15,7 @@ STAGES = {
     "vae": ("train_vae", "run"),
     "decoder": ("train_vae", "run_decoder"),
     "latents": ("latents", "run"),
-    "text": ("train_dit", "run_text"),
+    "text": ("train_text", "run"),
     "dit": ("train_dit", "run"),
     "refine": ("refine", "run"),
     "export": ("export", "run"),

@@ -12,11 +12,13 @@ class Data:
     """Where clips come from: `synthetic`, or `renderer` and its command line.
 
     `switches`: share of clips whose world changes on the way, over `fade` latent frames. `samples`: rays a pixel.
+    `pictures`: single ones of other worlds, a cheap way to see many of them.
     """
 
     source: str
     renderer: list[str]
     clips: int
+    pictures: int
     held_out: int
     frames: int
     switches: float
@@ -81,10 +83,18 @@ class Text:
     layers: int
     heads: int
     vocabulary: int
+    steps: int
+    minutes: float
+    batch: int
+    learning_rate: float
+    matrix_rate: float
 
 
 @dataclass
 class Dit:
+    """`batch` clips of `frames` latent frames and `pictures` single ones make a step. `spliced`: share of clips that go on
+    as another."""
+
     width: int
     heads: int
     layers: int
@@ -93,6 +103,8 @@ class Dit:
     minutes: float
     batch: int
     frames: int
+    pictures: int
+    spliced: float
     learning_rate: float
     matrix_rate: float
     frame0_weight: float
@@ -105,6 +117,7 @@ class Dit:
     context_noise: float
     context_noise_share: float
     own_past: float
+    worn_past: float
     rope_offset: int
 
 
@@ -167,6 +180,8 @@ class Config:
             raise ValueError(f"policy.size is {width}x{height}, but both must be multiples of 16")
         if config.policy["chunk"] != 1:
             raise ValueError("policy.chunk must be 1: a clip is trained on frame by frame")
+        if config.dit.pictures and not config.data.pictures:
+            raise ValueError(f"dit.pictures is {config.dit.pictures}, but data.pictures is 0")
         if config.data.frames % 4 != 1:
             raise ValueError(f"data.frames is {config.data.frames}, but must be one more than a multiple of 4")
         return config

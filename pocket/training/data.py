@@ -13,8 +13,8 @@ from tqdm import tqdm
 from . import clips, synthetic
 from .checkpoint import write_json
 
-# Held-out worlds are counted from here: no training set is as large.
-HELD_OUT = 1_000_000_000
+# Worlds of single pictures, and those held out, are counted from here: no set before them is as large.
+PICTURES, HELD_OUT = 500_000_000, 1_000_000_000
 
 
 # One key at a time, and none, for this many latent frames: what the keys are measured on.
@@ -34,6 +34,7 @@ def run(config, folder):
         source.clips(prepared(folder / "clips" / name), first, count, training=name == "train")
         found = clips.folder(folder / "clips" / name)
         print(f"{name}: {len(found)} clips of {found[0].shape}")
+    source.pictures(prepared(folder / "clips/pictures"), PICTURES, config.data.pictures)
     for key in KEYS:
         source.held(prepared(folder / "clips/keys" / key), "" if key == "none" else key, config.evaluate.worlds)
 
@@ -50,6 +51,9 @@ class Synthetic:
     def clips(self, made, first, count, training):
         switches = self.config.data.switches if training else 0.0
         self._make(made, range(first, first + count), self.config.latent_frames, switches, None)
+
+    def pictures(self, made, first, count):
+        self._make(made, range(first, first + count), 1, 0.0, None)
 
     def held(self, made, keys, count):
         self._make(made, range(HELD_OUT, HELD_OUT + count), HELD + 1, 0.0, keys)
@@ -79,11 +83,18 @@ class Renderer:
         self.step = [f"--{option}={camera[name]}" for option, name in named.items()]
 
     def clips(self, made, first, count, training):
-        settings, latents = self.config.data, self.config.latent_frames
-        options = [f"--out={made}", f"--seed={first}", f"--count={count}", f"--latents={latents}"]
-        options += [f"--switches={settings.switches if training else 0}", f"--fade={settings.fade}"]
+        settings = self.config.data
+        options = [f"--switches={settings.switches if training else 0}", f"--fade={settings.fade}"]
         options += ["--vary-fov"] if training and settings.vary_fov else []
-        self._call("clips", *options, *self.step, *self.picture)
+        self._clips(made, first, count, self.config.latent_frames, *options)
+
+    def pictures(self, made, first, count):
+        if count:
+            self._clips(made, first, count, 1, "--switches=0")
+
+    def _clips(self, made, first, count, latents, *options):
+        which = [f"--out={made}", f"--seed={first}", f"--count={count}", f"--latents={latents}"]
+        self._call("clips", *which, *options, *self.step, *self.picture)
 
     def held(self, made, keys, count):
         for i in range(count):

@@ -230,6 +230,8 @@ def sheet(truth, made, model, path):
 def markdown(report, count):
     likeness = report["autoencoder"]
     lines = [
+        "# Evaluation, as `python -m training evaluate` writes it",
+        "",
         f"{count} held-out clips. Autoencoder: {likeness['mean']:.1f} dB over whole clips, "
         f"{likeness['first']:.1f} at the first frame, {likeness['last']:.1f} at the last."
     ]

@@ -17,7 +17,7 @@ from .latents import trained_vae
 from .loop import load_average
 from .sampler import Decoder, SeededNoise, Stream, condition_on, from_bytes, schedule
 from .text import token_ids
-from .train_dit import tokenizer
+from .train_text import tokenizer
 
 ACTIONS = ["w", "w", "w", "l", "l", "wl", "", "d", "d", "wj", "s", "i"]
 SWITCH = 8

@@ -5,17 +5,13 @@ holds while streaming, and itself. The clean half may be noisier than it says: i
 was added, so that the model learns not to trust its own past to the last digit. Prompts belong to frames, not to clips.
 """
 
-import random
-from dataclasses import dataclass
-
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from . import dit, text
-from .camera import rays
+from . import dit, train_text
 from .sampler import schedule
 
-GREY = 5
 # Steps of the longest schedule anybody samples with.
 VISITED = [1000, 750, 500, 250]
 
@@ -27,7 +23,7 @@ class Model(nn.Module):
         super().__init__()
         settings, policy = config.dit, config.policy
         self.policy = policy
-        self.text = text.TextEncoder(text.config(vocabulary, config.text.width, config.text.layers, config.text.heads))
+        self.text = train_text.encoder(config, vocabulary)
         self.dit = dit.Dit(
             dit.config(
                 settings.width,
@@ -39,63 +35,6 @@ class Model(nn.Module):
                 policy["sink"],
             )
         )
-
-
-@dataclass
-class Batch:
-    """Clips, or the later part of clips, on the training device. camera (B, n, S, 1536) or None."""
-
-    clean: torch.Tensor
-    condition: torch.Tensor
-    camera: torch.Tensor | None
-    ids: torch.Tensor
-    prompt_of_frame: torch.Tensor
-    positions: torch.Tensor
-    starts: bool
-
-
-class Batches:
-    """Draws from the clips. A session's beginning mostly; now and then its middle, where no picture is given."""
-
-    def __init__(self, latents, config):
-        self.latents, self.config = latents, config
-
-    def draw(self, step, count):
-        settings, draw = self.config.dit, random.Random(self.config.seed * 1_000_003 + step)
-        total = self.latents.clean.shape[2]
-        starts = draw.random() >= settings.middle
-        frames = min(settings.frames, total)
-        start = 0 if starts else draw.randrange(1, max(2, total - frames + 1))
-        offset = 0 if starts else draw.randrange(settings.rope_offset + 1)
-        rows = [draw.randrange(len(self.latents.clean)) for _ in range(count)]
-        made = self.take(rows, start, offset, min(frames, total - start))
-        if draw.random() < settings.camera_none:
-            made.camera = None
-        for row in range(count):
-            if starts and draw.random() < settings.text_only:
-                made.condition[row] = 0
-            elif draw.random() < settings.text_dropout:
-                made.ids[row] = text.PAD
-        # Every word of a prompt is in the vocabulary: without this, what an unknown one does would be left to chance.
-        lost = (torch.rand(made.ids.shape) < settings.unknown_words).to(made.ids.device) & (made.ids != text.PAD)
-        made.ids = made.ids.masked_fill(lost, text.UNKNOWN)
-        return made
-
-    def take(self, rows, start, offset, frames):
-        """Frames `start..` of these clips, as if `offset` frames further into the session."""
-        of, device, config = self.latents, self.config.device, self.config
-        stop = start + frames
-        clean = of.clean[rows, :, start:stop].to(device).float()
-        positions = torch.arange(start + offset, stop + offset, device=device)
-        condition = clean.new_zeros(len(rows), 20, *clean.shape[2:])
-        condition[:, 4:] = of.condition[rows].to(device).float()[:, :, positions.clamp(max=GREY)]
-        if start == 0:
-            condition[:, :4, 0] = 1
-        with torch.autocast(config.device, enabled=False):
-            steps, lens = of.steps[rows, start:stop].to(device), of.lens[rows].to(device)
-            camera = rays(steps, lens, config.policy["size"], config.policy["camera"])
-        prompts = of.prompt_of_frame[rows, start:stop].to(device)
-        return Batch(clean, condition, camera, of.ids[rows].to(device), prompts, positions, start == 0)
 
 
 def noise_levels(policy, shape, device):
@@ -117,10 +56,39 @@ def context_noise(clean, most, share):
     return clean + amount * torch.randn_like(clean)
 
 
+def worn(past, share):
+    """The past of a share of clips as a long walk leaves it: smeared along the horizon or all over, its colours gone
+    astray. What to draw is then the prompt's to say, or a walk that has once become vague would stay so."""
+    count = len(past)
+    amount, off, along, chosen = torch.rand(4, count, 1, 1, 1, 1, device=past.device)
+    coarse = F.interpolate(F.avg_pool2d(past.transpose(1, 2).flatten(0, 1), 2), past.shape[-2:], mode="bilinear")
+    coarse = coarse.unflatten(0, (count, -1)).transpose(1, 2)
+    smeared = past.lerp(torch.where(along < 0.5, past.mean(-1, keepdim=True), coarse), amount)
+    astray = 0.3 * off * torch.randn(count, past.shape[1], 1, 1, 1, device=past.device)
+    return torch.where(chosen < share, smeared + astray, past)
+
+
 def errors(model, batch, window, past, levels):
     """Squared error of the flow, (B, n). `past`: what the clean half holds; `levels` (B, n): the noisy half's sigma."""
     noise = torch.randn_like(batch.clean)
     _, flow = told(model, batch, window, past, levels, noise)
+    return (flow - (noise - batch.clean)).pow(2).mean((1, 3, 4))
+
+
+def picture_errors(model, batch, levels):
+    """As `errors`, of frames without a past."""
+    noise = torch.randn_like(batch.clean)
+    prompts = model.text(batch.ids.flatten(0, 1)).unflatten(0, batch.ids.shape[:2])
+    flow = model.dit(
+        blend(batch.clean, levels, noise),
+        batch.condition,
+        1000 * levels,
+        batch.camera,
+        prompts,
+        batch.prompt_of_frame,
+        batch.positions,
+        dit.masked(None),
+    )
     return (flow - (noise - batch.clean)).pow(2).mean((1, 3, 4))
 
 
@@ -133,10 +101,14 @@ def guesses(model, batch, window, past):
     return noisy - levels[:, None, :, None, None] * flow
 
 
+def blend(clean, levels, noise):
+    sigma = levels[:, None, :, None, None]
+    return (1 - sigma) * clean + sigma * noise
+
+
 def told(model, batch, window, past, levels, noise):
     """The noisy frames and their flow, both (B, 16, n, h, w)."""
-    sigma = levels[:, None, :, None, None]
-    noisy = (1 - sigma) * batch.clean + sigma * noise
+    noisy = blend(batch.clean, levels, noise)
 
     def twice(tensor, dim):
         return torch.cat([tensor, tensor], dim)

@@ -34,9 +34,14 @@ def run(config, folder):
         if path.exists():
             continue
         clean, condition = zip(*(encode(model, clip, config) for clip in found[start : start + SHARD]))
-        tensors = {"clean": torch.cat(clean).half(), "condition": torch.cat(condition).half()}
-        save_file(tensors, path.with_suffix(".part"))
-        path.with_suffix(".part").rename(path)
+        write(path, {"clean": torch.cat(clean).half(), "condition": torch.cat(condition).half()})
+    pictures = folder / "pictures.safetensors"
+    if config.data.pictures and not pictures.exists():
+        single, made = clips.folder(folder / "clips/pictures"), []
+        for start in tqdm(range(0, len(single), SHARD), desc="pictures"):
+            video = from_bytes(torch.stack([clip.frames() for clip in single[start : start + SHARD]]))
+            made.append(seen(model, video, config))
+        write(pictures, {"clean": torch.cat(made).half()})
 
     every = torch.cat([load_file(path)["clean"].float().transpose(0, 1).flatten(1) for path in shards(folder)], 1)
     deviation = every.std(1)
@@ -49,12 +54,21 @@ def run(config, folder):
 
 def encode(model, clip, config):
     """Latents of the clip and its mirror image, and of their first pictures followed by grey; both (2, 16, F, h, w)."""
-    video = from_bytes(clip.frames()[None]).to(config.device)
-    video = torch.cat([video, video.flip(-1)])
-    grey = video.new_zeros(2, 3, config.policy["condition_frames"] - 1, *video.shape[-2:])
+    video = from_bytes(clip.frames()[None])
+    grey = video.new_zeros(1, 3, config.policy["condition_frames"] - 1, *video.shape[-2:])
+    return seen(model, video, config), seen(model, torch.cat([video[:, :, :1], grey], 2), config)
+
+
+def seen(model, video, config):
+    """(B, 3, T, H, W) -> (2B, 16, F, h, w): each followed by its mirror image."""
+    video = torch.stack([video, video.flip(-1)], 1).flatten(0, 1).to(config.device)
     with torch.autocast(config.device, torch.bfloat16, config.bf16):
-        both = [model.sees(v).cpu() for v in (video, torch.cat([video[:, :, :1], grey], 2))]
-    return both
+        return model.sees(video).cpu()
+
+
+def write(path, tensors):
+    save_file(tensors, path.with_suffix(".part"))
+    path.with_suffix(".part").rename(path)
 
 
 def shards(folder):
@@ -83,7 +97,8 @@ def trained_vae(config, folder):
 class Latents:
     """All clips and, after each, its mirror image, normalised. clean (N, 16, F, h, w), condition (N, 16, 6, h, w),
     steps (N, F, 4, 4), lens (N, 4),
-    ids (N, P, L): tokens of each clip's prompts, prompt_of_frame (N, F)."""
+    ids (N, P, L): tokens of each clip's prompts, prompt_of_frame (N, F). Single pictures (M, 16, 1, h, w) and their
+    prompts (M, 1, L)."""
 
     clean: torch.Tensor
     condition: torch.Tensor
@@ -91,25 +106,26 @@ class Latents:
     lens: torch.Tensor
     ids: torch.Tensor
     prompt_of_frame: torch.Tensor
+    pictures: torch.Tensor
+    picture_ids: torch.Tensor
 
     @classmethod
     def load(cls, config, folder, tokenizer):
         found, read = clips.folder(folder / "clips/train"), [load_file(path) for path in shards(folder)]
         scale = statistics(folder)
         mean, std = (torch.tensor(scale[name]).view(1, -1, 1, 1, 1) for name in ("mean", "std"))
-        clean, condition = (
-            ((torch.cat([shard[name] for shard in read]).float() - mean) / std).half()
-            for name in ("clean", "condition")
-        )
-        if len(clean) != 2 * len(found):
-            raise ValueError(
-                f"{len(found)} clips, but latents of {len(clean) // 2}: remove {folder}/latents and run it again"
-            )
-        most = max(len(clip.scenes) for clip in found)
-        ids = torch.zeros(len(found), most, config.policy["text_len"], dtype=torch.long)
-        for row, clip in zip(ids, found):
-            said = [scene["prompt"] for scene in clip.scenes]
-            row[: len(said)] = text.token_ids(tokenizer, said, config.policy["text_len"])
+
+        def normalised(latents):
+            return ((latents.float() - mean) / std).half()
+
+        clean, condition = (normalised(torch.cat([shard[name] for shard in read])) for name in ("clean", "condition"))
+        complete(clean, found, folder / "latents")
+        pictures, picture_ids = clean[:0, :, :1], torch.zeros(0, 1, config.policy["text_len"], dtype=torch.long)
+        if config.data.pictures:
+            single = clips.folder(folder / "clips/pictures")
+            pictures = normalised(load_file(folder / "pictures.safetensors")["clean"])
+            complete(pictures, single, folder / "pictures.safetensors")
+            picture_ids = prompts(single, tokenizer, config).repeat_interleave(2, 0)
         steps = motion(torch.stack([clip.latent_poses for clip in found]))
         return cls(
             clean,
@@ -120,8 +136,24 @@ class Latents:
                 of_both.repeat_interleave(2, 0)
                 for of_both in (
                     torch.stack([clip.intrinsics for clip in found]),
-                    ids,
+                    prompts(found, tokenizer, config),
                     torch.stack([clip.scene_of_latent for clip in found]),
                 )
             ),
+            pictures,
+            picture_ids,
         )
+
+
+def complete(latents, found, path):
+    if len(latents) != 2 * len(found):
+        raise ValueError(f"{len(found)} clips, but latents of {len(latents) // 2}: remove {path} and run it again")
+
+
+def prompts(found, tokenizer, config):
+    """(N, P, L): tokens of the prompts of every clip."""
+    ids = torch.zeros(len(found), max(len(clip.scenes) for clip in found), config.policy["text_len"], dtype=torch.long)
+    for row, clip in zip(ids, found):
+        said = [scene["prompt"] for scene in clip.scenes]
+        row[: len(said)] = text.token_ids(tokenizer, said, config.policy["text_len"])
+    return ids

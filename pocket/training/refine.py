@@ -8,10 +8,11 @@ and so does the weight; anchored to the truth in this way it cannot collapse, at
 import torch
 
 from . import flow
+from .batches import Batches
 from .latents import Latents
 from .loop import Loop, load_average
 from .sampler import Stream
-from .train_dit import tokenizer
+from .train_text import tokenizer
 
 
 class TorchNoise:
@@ -28,7 +29,7 @@ def run(config, folder):
     settings, words = config.refine, tokenizer(folder)
     if settings.steps == 0:
         return print("refine: not asked for")
-    batches = flow.Batches(Latents.load(config, folder, words), config)
+    batches = Batches(Latents.load(config, folder, words), config)
     total = batches.latents.clean.shape[2]
     if settings.given + settings.depth > total:
         raise ValueError(

@@ -162,3 +162,10 @@ def token_ids(tokenizer, prompts, length):
     """(B, length); longer prompts are cut."""
     rows = [tokenizer.encode(prompt).ids[:length] for prompt in prompts]
     return torch.tensor([row + [PAD] * (length - len(row)) for row in rows], dtype=torch.long)
+
+
+def forgetful(ids, share):
+    """A share of the words unknown. Every word of a training prompt is in the vocabulary: without this, what an unknown
+    one does would be left to chance."""
+    lost = (torch.rand(ids.shape) < share).to(ids.device) & (ids != PAD)
+    return ids.masked_fill(lost, UNKNOWN)

@@ -1,39 +1,24 @@
-"""The stages `text` and `dit`: a vocabulary from the prompts, then transformer and text encoder together.
+"""The stage `dit`: the transformer, and the text encoder with it.
 
 The first frame of a session is a copy of the picture it was given, and slow to learn: it gets a weight of its own. The
 gap to the loss under another clip's camera is logged beside the loss: it, not the loss, says whether keys will work.
 """
 
-from pathlib import Path
-
 import torch
-from tokenizers import Tokenizer
 
-from . import clips, flow, text
-from .checkpoint import begin_from, weights
+from . import flow, train_text
+from .batches import Batches
+from .checkpoint import begin_from
 from .latents import Latents
 from .loop import Loop
 
 
-def run_text(config, folder):
-    prompts = [scene["prompt"] for clip in clips.folder(folder / "clips/train") for scene in clip.scenes]
-    made = text.tokenizer(prompts, config.text.vocabulary)
-    made.save(str(folder / "tokenizer.json"))
-    print(f"{len(set(prompts))} different prompts, {made.get_vocab_size()} words")
-
-
-def tokenizer(folder):
-    path = folder / "tokenizer.json"
-    if not path.exists():
-        raise ValueError(f"{path} is missing: run the stage `text` first")
-    return Tokenizer.from_file(str(path))
-
-
 def run(config, folder):
-    settings, words, window = config.dit, tokenizer(folder), config.policy["window"]
-    batches = flow.Batches(Latents.load(config, folder, words), config)
+    settings, words, window = config.dit, train_text.tokenizer(folder), config.policy["window"]
+    batches = Batches(Latents.load(config, folder, words), config)
     model = flow.Model(config, words.get_vocab_size())
-    begin(config, model, words)
+    begin_from(config, "transformer", model.dit)
+    model.text.load_state_dict(train_text.trained(config, folder, words).state_dict())
     model.to(config.device)
     count = sum(p.numel() for p in model.dit.parameters())
     print(
@@ -48,11 +33,20 @@ def run(config, folder):
         # Seldom at first: a beginner's guesses teach nothing.
         if torch.rand(()) < settings.own_past * min(1, 2 * loop.progress):
             past = flow.guesses(model, batch, window, past)
+        past = flow.worn(past, settings.worn_past)
         error, weight = flow.errors(model, batch, window, past, levels), weights_of(batch, settings)
         values = {"loss": (error * weight).sum() / weight.sum()}
+        if settings.pictures:
+            values["pictures"] = picture_loss()
+            values["loss"] = values["loss"] + values["pictures"]
         if loop.step % 50 == 49 and batch.camera is not None:
             values["camera_gap"] = camera_gap(model, batch, window, levels)
         return values
+
+    def picture_loss():
+        batch = batches.pictures(loop.step, settings.pictures)
+        levels = flow.noise_levels(config.policy, batch.prompt_of_frame.shape, config.device)
+        return flow.picture_errors(model, batch, levels).mean()
 
     loop.run(losses, every=50)
 
@@ -65,21 +59,6 @@ def weights_of(batch, settings):
     # In the middle of a session the first frame has no past to be told from: it is context only.
     weight[:, 0] = settings.frame0_weight if batch.starts else 0
     return weight
-
-
-def begin(config, model, words):
-    """Weights from an earlier checkpoint, whose words may be fewer: those it knows keep their meaning."""
-    if not config.start_from:
-        return
-    begin_from(config, "transformer", model.dit)
-    earlier = Path(config.start_from)
-    found = weights(earlier / "text_encoder" / "model.safetensors")
-    known = Tokenizer.from_file(str(earlier / "tokenizer" / "tokenizer.json")).get_vocab()
-    rows, table = model.text.shared.weight.detach().clone(), found["shared.weight"]
-    for word, row in words.get_vocab().items():
-        # A new word begins as the one that means nothing, so that a prompt is not louder for it.
-        rows[row] = table[known.get(word, text.UNKNOWN)]
-    model.text.load_state_dict(found | {"shared.weight": rows})
 
 
 @torch.no_grad()

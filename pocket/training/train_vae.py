@@ -2,6 +2,8 @@
 
 The last is what matters most to a viewer. The decoder's causal convolutions reach back over a hundred frames; trained
 on short clips it has never met a full memory, and colours wander off after a second. So late frames alone count there.
+
+The encoder sees one picture of four, in every phase: what lies between two latent frames is the decoder's to know.
 """
 
 import random
@@ -24,6 +26,8 @@ def run(config, folder):
     begin_from(config, "vae", model)
     if budget.forget_time:
         model.forget_time()
+    elif model.looks_back():
+        raise ValueError(f"vae.forget_time is false, but the encoder of {config.start_from or 'new weights'} looks back")
     model.to(config.device)
     loop = Loop(folder, "vae", model, budget, config)
     if config.compile:
@@ -32,6 +36,8 @@ def run(config, folder):
 
 
 def run_decoder(config, folder):
+    if config.decoder.steps == 0:
+        return print("decoder: not asked for")
     model = load_average(folder / "vae.safetensors", vae.Vae(vae.config(config.vae.base)).to(config.device))
     settings = config.decoder
     loop = Loop(folder, "decoder", decoder_of(model), settings, config)
@@ -88,7 +94,7 @@ def batch(found, phase, seed):
 
 
 def reconstruction(model, video, unscored, budget):
-    mean, log_variance = model.encode(video)
+    mean, log_variance = model.encode_pictures(video)
     mean, log_variance = mean.float(), log_variance.float().clamp(-12, 4)
     latents = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
     # The transformer's latents are never quite right: the decoder learns to bear that.
@@ -101,7 +107,8 @@ def reconstruction(model, video, unscored, budget):
     pixel = (made - true).abs().mean()
     edges = sum((made.diff(dim=d) - true.diff(dim=d)).abs().mean() for d in (-1, -2))
     coarse = (F.avg_pool3d(made, (1, 4, 4)) - F.avg_pool3d(true, (1, 4, 4))).abs().mean()
+    # In decibels at last, each picture by itself: a dark one's errors are small and as easily seen.
+    error = ((made - true) / 2).pow(2).mean((1, 3, 4)).clamp_min(1e-9)
     kl = 0.5 * (mean.pow(2) + log_variance.exp() - 1 - log_variance).mean()
-    with torch.no_grad():
-        psnr = -10 * ((made.clamp(-1, 1) - true) / 2).pow(2).mean().clamp_min(1e-9).log10()
-    return {"loss": pixel + 0.5 * edges + 0.5 * coarse + budget.kl * kl, "psnr": psnr, "kl": kl}
+    loss = pixel + 0.5 * edges + 0.5 * coarse + 0.05 * error.log().mean() + budget.kl * kl
+    return {"loss": loss, "psnr": -10 * error.log10().mean(), "kl": kl}

@@ -234,14 +234,20 @@ class Vae(nn.Module):
 
     def sees(self, video):
         """The mean of the latents, as `encode` has it. An encoder that looks back at nothing is shown only the pictures
-        it sees, each for itself: a tenth of the work."""
+        it sees: a tenth of the work."""
+        return (self.encode if self.looks_back() else self.encode_pictures)(video)[0]
+
+    def looks_back(self):
+        """Whether a latent frame holds more than the last of its pictures."""
         layers = [m for m in self.encoder.modules() if isinstance(m, CausalConv) and m.time > 1]
         steps = [m.time_conv for m in self.encoder.modules() if isinstance(m, Down) and m.time_conv is not None]
         alike = all(torch.equal(m.weight[:, :, -1, 0, 0], torch.eye(len(m.weight)).to(m.weight)) for m in steps)
-        if not alike or any(m.weight[:, :, :-1].any() for m in layers) or any(m.bias.any() for m in steps):
-            return self.encode(video)[0]
+        return not alike or any(m.weight[:, :, :-1].any() for m in layers) or any(m.bias.any() for m in steps)
+
+    def encode_pictures(self, video):
+        """As `encode`, each latent frame from the last of its pictures alone."""
         pictures = video[:, :, ::4].transpose(1, 2).flatten(0, 1).unsqueeze(2)
-        return self.encode(pictures)[0].squeeze(2).unflatten(0, (len(video), -1)).transpose(1, 2)
+        return [x.squeeze(2).unflatten(0, (len(video), -1)).transpose(1, 2) for x in self.encode(pictures)]
 
     @torch.no_grad()
     def forget_time(self):

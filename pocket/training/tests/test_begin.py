@@ -1,17 +1,12 @@
-"""Where training begins: an autoencoder without time, weights of an earlier model, steps of the same length."""
+"""Where training begins: an autoencoder without time, no earlier weights, steps of the same length."""
 
 import types
 import unittest
-from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
 
-from training import flow, muon, text, train_dit, vae
-from training.checkpoint import begin_from, weights
-from training.config import Config
-
-ROOT = Path(__file__).parents[3]
+from training import muon, vae
+from training.checkpoint import begin_from
 
 
 class Beginnings(unittest.TestCase):
@@ -27,18 +22,6 @@ class Beginnings(unittest.TestCase):
         drawn = [model.decode(picture) for picture in pictures]
         expected = torch.cat([drawn[0], drawn[1].expand(-1, -1, 4, -1, -1), drawn[2].expand(-1, -1, 4, -1, -1)], 2)
         torch.testing.assert_close(model.decode(latents), expected, atol=1e-5, rtol=1e-4)
-
-    def test_known_words_keep_their_meaning_and_new_ones_mean_nothing_yet(self):
-        config = Config.load(ROOT / "pocket/training/configs/v2.toml")
-        config.start_from = str(ROOT / "pocket/weights")
-        known = Tokenizer.from_file(str(ROOT / "pocket/weights/tokenizer/tokenizer.json")).get_vocab()
-        words = text.tokenizer(["a desert with qwertyish things"], 100)
-        model = flow.Model(config, words.get_vocab_size())
-        train_dit.begin(config, model, words)
-        before = weights(ROOT / "pocket/weights/text_encoder/model.safetensors")["shared.weight"]
-        found, table = words.get_vocab(), model.text.shared.weight
-        self.assertTrue(torch.equal(table[found["desert"]], before[known["desert"]]))
-        self.assertTrue(torch.equal(table[found["qwertyish"]], before[text.UNKNOWN]))
 
     def test_nothing_to_start_from_is_nothing_changed(self):
         model = torch.nn.Linear(2, 2)

@@ -1,4 +1,4 @@
-"""What the transformer is trained on: its own guesses as its past, and how much each frame counts."""
+"""What the transformer is asked, and what of the past it is told."""
 
 import types
 import unittest
@@ -6,10 +6,11 @@ import unittest
 import torch
 
 from training import flow, train_dit
+from training.batches import Batch
 
 
 def batch(frames=4):
-    return flow.Batch(
+    return Batch(
         clean=torch.randn(2, 16, frames, 4, 6),
         condition=torch.zeros(2, 20, frames, 4, 6),
         camera=None,
@@ -41,3 +42,38 @@ class Flows(unittest.TestCase):
         self.assertEqual(train_dit.weights_of(seen, settings).tolist(), [[5, 1, 3, 1], [5, 1, 1, 1]])
         seen.starts = False
         self.assertEqual(train_dit.weights_of(seen, settings).tolist(), [[0, 1, 3, 1], [0, 1, 1, 1]])
+
+    def test_a_worn_past_is_vague_and_of_other_colours_and_others_are_as_they_were(self):
+        torch.manual_seed(0)
+        past = torch.randn(200, 16, 2, 4, 6)
+        self.assertTrue(torch.equal(flow.worn(past, 0.0), past))
+        half = (flow.worn(past, 0.5) != past).flatten(1).any(1).float().mean().item()
+        self.assertAlmostEqual(half, 0.5, delta=0.12)
+        worn = flow.worn(past, 1.0)
+        rough = [x.diff(dim=-1).pow(2).mean((1, 2, 3, 4)) for x in (worn, past)]
+        self.assertTrue((rough[0] < rough[1]).all())
+        colour = (worn - past).mean((3, 4))
+        # One way for a whole clip.
+        torch.testing.assert_close(colour[:, :, 0], colour[:, :, 1], atol=1e-5, rtol=0)
+        self.assertGreater(colour.abs().mean().item(), 0.05)
+
+    def test_a_picture_has_no_past(self):
+        torch.manual_seed(0)
+        seen = batch(1)
+        seen.prompt_of_frame, levels = torch.zeros(2, 1, dtype=torch.long), torch.tensor([[0.5], [0.9]])
+
+        def dit(noisy, condition, times, _camera, contexts, prompts, positions, _attend):
+            self.assertEqual((noisy.shape[2], condition.shape[2], positions.tolist()), (1, 1, [0]))
+            self.assertEqual((contexts.shape[:2], prompts.shape), ((2, 2), (2, 1)))
+            # One who knows the first picture, and of the second only what is seen of it.
+            truth = (noisy - seen.clean) / (times / 1000)[:, None, :, None, None]
+            return torch.stack([truth[0], torch.zeros_like(truth[1])])
+
+        model = types.SimpleNamespace(text=lambda ids: torch.zeros(*ids.shape, 8), dit=dit)
+        known, unknown = flow.picture_errors(model, seen, levels)[:, 0].tolist()
+        self.assertLess(known, 1e-9)
+        self.assertAlmostEqual(unknown, 2.0, delta=0.5)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from training import camera, clips, dit, flow, measure, noise, sampler, synthetic, text, vae
+from training import camera, clips, dit, flow, measure, noise, sampler, synthetic, text, train_text, vae
 from training.config import Config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -224,6 +224,24 @@ class Words(unittest.TestCase):
         found = model(ids)
         self.assertTrue(torch.isfinite(found).all())
         self.assertTrue((found[1] == 0).all() and (found[0, 3:] == 0).all() and (found[0, :3] != 0).any())
+        self.assertTrue(torch.equal(text.forgetful(ids, 0.0), ids))
+        self.assertEqual(text.forgetful(ids, 1.0).tolist(), [[text.UNKNOWN] * 3 + [0, 0], [0] * 5])
+
+    def test_a_reader_comes_to_know_what_a_prompt_is_about(self):
+        torch.manual_seed(0)
+        config = Config.load(CONFIGS / "dry.toml")
+        prompts = [f"{a} {b}" for a in ("sandy dunes", "snowy peaks") for b in ("at noon", "by night", "today")]
+        words = text.tokenizer(prompts, 50)
+        ids, labels = text.token_ids(words, prompts, 6), {"biome": torch.tensor([0, 0, 0, 1, 1, 1])}
+        reader = train_text.Reader(config, words.get_vocab_size(), {"biome": ["desert", "snow"]})
+        optimizer = torch.optim.Adam(reader.parameters(), 3e-3)
+        for _ in range(150):
+            values = reader.losses(ids, labels)
+            optimizer.zero_grad()
+            values["loss"].backward()
+            optimizer.step()
+        # Of every word, "noon" and "night" too.
+        self.assertEqual(float(values["right"]), 1.0)
 
 
 class Numbers(unittest.TestCase):
