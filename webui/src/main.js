@@ -89,6 +89,7 @@ const panel = new Panel({
       panel.alert(sentence(error));
     }
   },
+  noPicture: () => choose(null, null),
   resized: preview,
   smooth: (smooth) => (screen.smooth = smooth),
   looked: sayPause,

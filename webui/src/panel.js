@@ -9,7 +9,7 @@ import { size as parseSize, sizeProblem } from "./world.js";
  * @typedef {import("./phase.js").Phase} Phase
  * @typedef {{ start: () => void, stop: () => void, restart: () => void, changePrompt: (prompt: string) => void,
  *   press: (action: string, holder: string) => void, release: (holder: string) => void, releaseAll: () => void,
- *   pick: (item: import("./world.js").GalleryItem) => void, upload: (file: File) => void,
+ *   pick: (item: import("./world.js").GalleryItem) => void, upload: (file: File) => void, noPicture: () => void,
  *   resized: () => void, smooth: (smooth: boolean) => void, looked: () => void, pause: () => void, record: () => void }} Actions
  * @typedef {{ fps: number, targetFps: number, chunk: number | null, latency: number | null, latencyMedian: number | null,
  *   buffered: number, leadMs: number, dropped: number, decodeMs: number | null,
@@ -56,8 +56,7 @@ export class Panel {
     this.#card = card;
     element("world-name").textContent = card.name;
     element("world-name").hidden = false;
-    element("first-frame").querySelector("legend").textContent =
-      card.needsFirstFrame ? "First frame" : "First frame (this world needs none)";
+    element("no-picture").hidden = card.needsFirstFrame;
     const only = "only" in card.sizes ? card.sizes.only : null;
     element("size-list").hidden = !only;
     element("size-list").replaceChildren(...(only ?? []).map((size) => new Option(sizeText(size))));
@@ -178,8 +177,10 @@ export class Panel {
     const file = chosen && "file" in chosen ? chosen.file : null;
     element("file-text").textContent = file ?? "Choose or drop a picture of yours";
     document.querySelector(".upload")?.classList.toggle("chosen", file !== null);
+    element("no-picture").setAttribute("aria-pressed", String(chosen === null));
     const walking = WALKING.includes(this.#phase);
-    element("first-frame-note").textContent = walking ? "“Start over” begins with this picture." : "";
+    const which = chosen ? "this picture" : "the prompt alone";
+    element("first-frame-note").textContent = walking ? `“Start over” begins with ${which}.` : "";
   }
 
   /** @param {string[]} held */
@@ -253,6 +254,7 @@ export class Panel {
       if (file) this.#actions.upload(file);
       element("file").value = ""; // choosing the same file again is a choice too
     });
+    element("no-picture").addEventListener("click", () => this.#actions.noPicture());
     element("alert-close").addEventListener("click", () => this.alert(null));
     element("smooth").addEventListener("click", () => {
       const smooth = element("smooth").getAttribute("aria-pressed") !== "true";
