@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from . import text
-from .camera import rays
+from .camera import intrinsics, rays
 
 GREY = 5
 
@@ -59,11 +59,14 @@ class Batches:
 
     def pictures(self, step, count):
         """Sessions of one frame that begin with a prompt alone."""
-        of, device, draw = self.latents, self.config.device, random.Random(self.config.seed * 1_000_033 + step)
+        of, device, policy = self.latents, self.config.device, self.config.policy
+        draw = random.Random(self.config.seed * 1_000_033 + step)
         rows = [draw.randrange(len(of.pictures)) for _ in range(count)]
         clean, ids = of.pictures[rows].to(device).float(), of.picture_ids[rows].to(device)
         ids[[row for row in range(count) if draw.random() < self.config.dit.text_dropout]] = text.PAD
-        still, lens = torch.eye(4).expand(count, 1, 4, 4), of.lens[:1].expand(count, -1)
+        # Clips may differ in their lenses; single pictures have the server's.
+        lens = intrinsics(policy["size"], policy["camera"]["fov_x_deg"]).expand(count, -1)
+        still = torch.eye(4).expand(count, 1, 4, 4)
         none = torch.zeros(count, 1, dtype=torch.long, device=device)
         condition = clean.new_zeros(count, 20, *clean.shape[2:])
         ids = text.forgetful(ids, self.config.dit.unknown_words)

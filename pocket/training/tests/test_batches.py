@@ -25,7 +25,7 @@ class Draws(unittest.TestCase):
             pictures=number.view(-1, 1, 1, 1, 1).expand(-1, 16, 1, 4, 6).clone(),
             picture_ids=(10 * number.long()).view(-1, 1, 1).expand(-1, 1, 3).clone(),
         )
-        camera = {"rays": "delta", "ray_scale": 4.0, "translation": "fixed", "translation_scale": 2.0}
+        camera = {"fov_x_deg": 75.0, "rays": "delta", "ray_scale": 4.0, "translation": "fixed", "translation_scale": 2.0}
         settings = types.SimpleNamespace(
             frames=7, middle=0.3, text_only=0.3, text_dropout=0.2, unknown_words=0.0, camera_none=0.1, rope_offset=5, spliced=1.0
         )
