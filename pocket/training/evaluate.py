@@ -157,11 +157,24 @@ class Evaluation:
             ]
         )
 
-    def prompted(self, steps):
+    def text_only(self, steps):
+        return self.walk(self.held([""] * (HELD + 1)), steps, torch.zeros_like(self.condition))
+
+    def edges(self, made, model, text_only):
+        """How much of the truth's edges there is: haze has few, a critic's stripes too many."""
+        true, last = measure.statistics(self.truth.flatten(0, 1))[:, -1].mean(), model.shape[1] - 1
+        shown = {
+            "autoencoder": made[:, last],
+            f"model, {last} frames ahead": model[:, last],
+            "text only": text_only[:, 0],
+            "text only, after 2 s": text_only[:, -1],
+        }
+        return {name: float(measure.statistics(frames)[:, -1].mean() / true) for name, frames in shown.items()}
+
+    def prompted(self, text_only, steps):
         """Whether pictures look like their prompts: drawn from text alone, and two seconds after a change."""
         draw = random.Random(self.config.seed)
         rendered = measure.sample(self.clips, 64, draw)
-        text_only = self.walk(self.held([""] * (HELD + 1)), steps, torch.zeros_like(self.condition))
         others = self.scenes[len(self.scenes) // 2 :] + self.scenes[: len(self.scenes) // 2]
         switched = self.walk(self.held(["w"] * (SWITCH_AFTER + TWO_SECONDS)), steps, switch=others)
         return {
@@ -207,10 +220,12 @@ def run(config, folder):
         seconds = config.evaluate.drift_seconds
         seconds = seconds if steps == config.evaluate.steps[0] else min(seconds, MINUTE)
         model, rollouts = evaluation.rollouts(made, steps)
+        text_only = evaluation.text_only(steps)
         report["steps"][len(steps)] = {
             "rollouts": rollouts,
             "obedience": evaluation.obedience(steps),
-            "prompts": evaluation.prompted(steps),
+            "edges": evaluation.edges(made, model, text_only),
+            "prompts": evaluation.prompted(text_only, steps),
             "drift": evaluation.drift(steps, seconds),
         }
         if steps == config.evaluate.steps[0]:
@@ -258,6 +273,9 @@ def markdown(report, count):
         lines += ["", row(*titles), "|---" * len(titles) + "|"]
         lines += [key_row(key, values) for key, values in found["obedience"].items()]
         lines += ["", f"Nothing held for 2 s: {found['obedience']['none']['still']:.1f} dB to its own first frame.", ""]
+        lines += [row("edges, of the truth's", "share"), "|---|---|"]
+        lines += [row(name, percent(share)) for name, share in found["edges"].items()]
+        lines += [""]
         drift = found["drift"]
         named = found["prompts"] | {f"after {second} s of a walk": right for second, right in drift["recognised"].items()}
         lines += [row("recognised", "landscape", "time of day"), "|---|---|---|"]
