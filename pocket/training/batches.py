@@ -54,7 +54,7 @@ class Batches:
                 made.condition[row] = 0
             elif draw.random() < settings.text_dropout:
                 made.ids[row] = text.PAD
-        made.ids = text.forgetful(made.ids, settings.unknown_words)
+        made.ids = text.as_people_write(made.ids, settings)
         return made
 
     def pictures(self, step, count):
@@ -69,7 +69,7 @@ class Batches:
         still = torch.eye(4).expand(count, 1, 4, 4)
         none = torch.zeros(count, 1, dtype=torch.long, device=device)
         condition = clean.new_zeros(count, 20, *clean.shape[2:])
-        ids = text.forgetful(ids, self.config.dit.unknown_words)
+        ids = text.as_people_write(ids, self.config.dit)
         return Batch(clean, condition, self._rays(still, lens), ids, none, none[0], True)
 
     def take(self, rows, start, offset, frames, splices=None):

@@ -17,6 +17,7 @@ from .text import TextEncoder
 from .vae import Vae
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+TEXT_WEIGHTS = "model.safetensors"
 PIPELINE = {
     "_class_name": "LingBotWorldCausalDMDPipeline",
     "image_encoder": [None, None],
@@ -45,7 +46,7 @@ class Checkpoint:
             json.loads((folder / "causeway.json").read_text()),
             filled(Dit, folder / "transformer", WEIGHTS),
             filled(Vae, folder / "vae", WEIGHTS),
-            filled(TextEncoder, folder / "text_encoder", "model.safetensors"),
+            filled(TextEncoder, folder / "text_encoder", TEXT_WEIGHTS),
             Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json")),
         )
         for module in made.modules():
@@ -59,7 +60,7 @@ class Checkpoint:
         for name, module, file in (
             ("transformer", self.dit, WEIGHTS),
             ("vae", self.vae, WEIGHTS),
-            ("text_encoder", self.text, "model.safetensors"),
+            ("text_encoder", self.text, TEXT_WEIGHTS),
         ):
             write_json(folder / name / "config.json", module.config)
             save_file(halved(module), folder / name / file, metadata={"format": "pt"})

@@ -79,6 +79,9 @@ class Decoder:
 
 @dataclass
 class Text:
+    """`forget`: begin with an encoder that has read nothing, whatever `start_from` knows."""
+
+    forget: bool
     width: int
     layers: int
     heads: int
@@ -113,6 +116,7 @@ class Dit:
     text_only: float
     text_dropout: float
     unknown_words: float
+    short_prompts: float
     camera_none: float
     context_noise: float
     context_noise_share: float

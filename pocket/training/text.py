@@ -164,6 +164,20 @@ def token_ids(tokenizer, prompts, length):
     return torch.tensor([row + [PAD] * (length - len(row)) for row in rows], dtype=torch.long)
 
 
+def as_people_write(ids, settings):
+    """Prompts, some of them in fewer words than the grammar's and some with words that nobody trained."""
+    return forgetful(shortened(ids, settings.short_prompts), settings.unknown_words)
+
+
+def shortened(ids, share):
+    """A share of the prompts with words left out, from hardly any to hardly one that stays. The grammar says everything;
+    people say "snowy mountains"."""
+    amount = torch.rand(*ids.shape[:-1], 1) * (torch.rand(*ids.shape[:-1], 1) < share)
+    lost = (torch.rand(ids.shape) < amount).to(ids.device) | (ids == PAD)
+    kept_first = lost.to(torch.uint8).argsort(dim=-1, stable=True)
+    return ids.masked_fill(lost, PAD).gather(-1, kept_first)
+
+
 def forgetful(ids, share):
     """A share of the words unknown. Every word of a training prompt is in the vocabulary: without this, what an unknown
     one does would be left to chance."""

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from . import clips, text
+from .checkpoint import TEXT_WEIGHTS, begin_from
 from .loop import Loop, load_average
 
 
@@ -30,13 +31,16 @@ def run(config, folder):
     labels = {
         kind: torch.tensor([of.index(scene[kind]) for scene in scenes], device=config.device) for kind, of in names.items()
     }
-    reader = Reader(config, words.get_vocab_size(), names).to(config.device)
+    reader = Reader(config, words.get_vocab_size(), names)
+    if not config.text.forget:
+        begin_from(config, "text_encoder", reader.encoder, TEXT_WEIGHTS)
+    reader.to(config.device)
     loop = Loop(folder, "text", reader, config.text, config)
 
     def losses():
         draw = random.Random(config.seed * 1_000_003 + loop.step)
         rows = [draw.randrange(len(scenes)) for _ in range(config.text.batch)]
-        said = text.forgetful(ids[rows], config.dit.unknown_words)
+        said = text.as_people_write(ids[rows], config.dit)
         return reader.losses(said, {kind: of[rows] for kind, of in labels.items()})
 
     loop.run(losses, every=50)

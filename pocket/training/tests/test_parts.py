@@ -1,5 +1,6 @@
 """That the fast ways agree with the obvious ones, at sizes a CPU does in a moment."""
 
+import itertools
 import math
 import tempfile
 import unittest
@@ -226,6 +227,17 @@ class Words(unittest.TestCase):
         self.assertTrue((found[1] == 0).all() and (found[0, 3:] == 0).all() and (found[0, :3] != 0).any())
         self.assertTrue(torch.equal(text.forgetful(ids, 0.0), ids))
         self.assertEqual(text.forgetful(ids, 1.0).tolist(), [[text.UNKNOWN] * 3 + [0, 0], [0] * 5])
+
+    def test_words_that_are_left_out_leave_no_gap(self):
+        torch.manual_seed(0)
+        ids = torch.tensor([[[7, 8, 9, 0, 0], [5, 0, 0, 0, 0]]]).expand(300, -1, -1)
+        self.assertTrue(torch.equal(text.shortened(ids, 0.0), ids))
+        some = text.shortened(ids, 0.5)
+        self.assertEqual(some.shape, ids.shape)
+        kept = [words for count in range(4) for words in itertools.combinations((7, 8, 9), count)]
+        expected = {(*words, *[0] * (5 - len(words))) for words in kept}
+        self.assertEqual({tuple(row) for row in some[:, 0].tolist()}, expected)
+        self.assertGreater((some[:, 0] == ids[:, 0]).all(-1).float().mean().item(), 0.5)
 
     def test_a_reader_comes_to_know_what_a_prompt_is_about(self):
         torch.manual_seed(0)
