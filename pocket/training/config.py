@@ -127,17 +127,19 @@ class Dit:
 
 @dataclass
 class Refine:
-    """Rollouts of `depth` frames after `given` true ones; each frame deeper counts `decay` times as much. No steps: no such
-    stage."""
+    """`batch` clips and `pictures` single ones make a step of the critic; every `critic_steps` of those, one of the
+    student. `anchor`: what the error of a frame that has a past counts, against a walk's straying; `worn_past`: share of
+    clips whose past is. No steps: no such stage."""
 
     steps: int
     minutes: float
     batch: int
+    pictures: int
+    critic_steps: int
+    anchor: float
+    worn_past: float
     learning_rate: float
     matrix_rate: float
-    given: int
-    depth: int
-    decay: float
 
 
 @dataclass
@@ -186,6 +188,8 @@ class Config:
             raise ValueError("policy.chunk must be 1: a clip is trained on frame by frame")
         if config.dit.pictures and not config.data.pictures:
             raise ValueError(f"dit.pictures is {config.dit.pictures}, but data.pictures is 0")
+        if config.refine.steps and not (config.refine.pictures and config.data.pictures):
+            raise ValueError("refine.pictures and data.pictures must be above 0: `refine` needs single pictures")
         if config.data.frames % 4 != 1:
             raise ValueError(f"data.frames is {config.data.frames}, but must be one more than a multiple of 4")
         return config

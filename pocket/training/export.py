@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from . import clips, data, flow
+from . import clips, data, refine
 from .camera import intrinsics, motion, poses_of, rays, unfold
 from .checkpoint import Checkpoint, write_json
 from .latents import trained_vae
-from .loop import load_average
 from .sampler import Decoder, SeededNoise, Stream, condition_on, from_bytes, schedule
 from .text import token_ids
 from .train_text import tokenizer
@@ -28,9 +27,7 @@ PRECISION = "f32, weights read from the f16 files"
 
 def run(config, folder):
     words = tokenizer(folder)
-    model = flow.Model(config, words.get_vocab_size())
-    refined = folder / "refine.safetensors"
-    load_average(refined if refined.exists() else folder / "dit.safetensors", model)
+    model = refine.trained(config, words, folder)
     out = folder / "weights"
     Checkpoint(config.policy, model.dit, trained_vae(config, folder), model.text, words).save(out)
     if config.presets:

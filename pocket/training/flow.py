@@ -57,48 +57,32 @@ def context_noise(clean, most, share):
 
 
 def worn(past, share):
-    """The past of a share of clips as a long walk leaves it: smeared along the horizon or all over, its colours gone
-    astray. What to draw is then the prompt's to say, or a walk that has once become vague would stay so."""
+    """The past of a share of clips as a long walk leaves it: smeared along the horizon or all over, too pale or too harsh,
+    its colours gone astray. What to draw is then the prompt's to say, or a walk that has once gone wrong would stay so."""
     count = len(past)
-    amount, off, along, chosen = torch.rand(4, count, 1, 1, 1, 1, device=past.device)
+    amount, off, along, chosen, gain = torch.rand(5, count, 1, 1, 1, 1, device=past.device)
     coarse = F.interpolate(F.avg_pool2d(past.transpose(1, 2).flatten(0, 1), 2), past.shape[-2:], mode="bilinear")
     coarse = coarse.unflatten(0, (count, -1)).transpose(1, 2)
     smeared = past.lerp(torch.where(along < 0.5, past.mean(-1, keepdim=True), coarse), amount)
+    even = past.mean((-1, -2), keepdim=True)
+    smeared = even + 4 ** (gain - 0.5) * (smeared - even)
     astray = 0.3 * off * torch.randn(count, past.shape[1], 1, 1, 1, device=past.device)
     return torch.where(chosen < share, smeared + astray, past)
 
 
-def errors(model, batch, window, past, levels):
-    """Squared error of the flow, (B, n). `past`: what the clean half holds; `levels` (B, n): the noisy half's sigma."""
+def errors(model, batch, past, levels):
+    """Squared error of the flow, (B, n), at these levels of noise (B, n); `past` as `flow_at` has it."""
     noise = torch.randn_like(batch.clean)
-    _, flow = told(model, batch, window, past, levels, noise)
-    return (flow - (noise - batch.clean)).pow(2).mean((1, 3, 4))
-
-
-def picture_errors(model, batch, levels):
-    """As `errors`, of frames without a past."""
-    noise = torch.randn_like(batch.clean)
-    prompts = model.text(batch.ids.flatten(0, 1)).unflatten(0, batch.ids.shape[:2])
-    flow = model.dit(
-        blend(batch.clean, levels, noise),
-        batch.condition,
-        1000 * levels,
-        batch.camera,
-        prompts,
-        batch.prompt_of_frame,
-        batch.positions,
-        dit.masked(None),
-    )
+    flow = flow_at(model, batch, past, blend(batch.clean, levels, noise), levels)
     return (flow - (noise - batch.clean)).pow(2).mean((1, 3, 4))
 
 
 @torch.no_grad()
-def guesses(model, batch, window, past):
-    """What one step of a sampler makes of every frame, from each of the levels that samplers visit: vaguer than the
-    truth in the way a rollout is, and yet of the same place."""
-    levels = visited_levels(model.policy, (len(past), past.shape[2]), past.device)
-    noisy, flow = told(model, batch, window, past, levels, torch.randn_like(past))
-    return noisy - levels[:, None, :, None, None] * flow
+def guesses(model, batch, past, levels):
+    """What one step of a sampler makes of every frame, from these levels: vaguer than the truth in the way a rollout is,
+    and yet of the same place."""
+    noisy = blend(batch.clean, levels, torch.randn_like(batch.clean))
+    return finished(noisy, levels, flow_at(model, batch, past, noisy, levels))
 
 
 def blend(clean, levels, noise):
@@ -106,22 +90,30 @@ def blend(clean, levels, noise):
     return (1 - sigma) * clean + sigma * noise
 
 
-def told(model, batch, window, past, levels, noise):
-    """The noisy frames and their flow, both (B, 16, n, h, w)."""
-    noisy = blend(batch.clean, levels, noise)
+def finished(noisy, levels, flow):
+    """Where the flow leads to."""
+    return noisy - levels[:, None, :, None, None] * flow
+
+
+def flow_at(model, batch, past, noisy, levels):
+    """The flow of noisy frames, (B, 16, n, h, w). `past`: the clean half; without one (None) every frame stands alone."""
+    prompts = model.text(batch.ids.flatten(0, 1)).unflatten(0, batch.ids.shape[:2])
+    camera, prompt_of_frame, positions = batch.camera, batch.prompt_of_frame, batch.positions
+    if past is None:
+        attend = dit.masked(None)
+        return model.dit(noisy, batch.condition, 1000 * levels, camera, prompts, prompt_of_frame, positions, attend)
 
     def twice(tensor, dim):
         return torch.cat([tensor, tensor], dim)
 
-    prompts = model.text(batch.ids.flatten(0, 1)).unflatten(0, batch.ids.shape[:2])
     flow = model.dit(
         torch.cat([past, noisy], 2),
         twice(batch.condition, 2),
         torch.cat([torch.zeros_like(levels), 1000 * levels], 1),
-        None if batch.camera is None else twice(batch.camera, 1),
+        None if camera is None else twice(camera, 1),
         prompts,
-        twice(batch.prompt_of_frame, 1),
-        twice(batch.positions, 0),
-        dit.windowed(window),
+        twice(prompt_of_frame, 1),
+        twice(positions, 0),
+        dit.windowed(model.policy["window"]),
     )
-    return noisy, flow[:, :, batch.clean.shape[2] :]
+    return flow[:, :, noisy.shape[2] :]

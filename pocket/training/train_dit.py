@@ -14,7 +14,7 @@ from .loop import Loop
 
 
 def run(config, folder):
-    settings, words, window = config.dit, train_text.tokenizer(folder), config.policy["window"]
+    settings, words = config.dit, train_text.tokenizer(folder)
     batches = Batches(Latents.load(config, folder, words), config)
     model = flow.Model(config, words.get_vocab_size())
     begin_from(config, "transformer", model.dit)
@@ -32,21 +32,21 @@ def run(config, folder):
         past = flow.context_noise(batch.clean, settings.context_noise, settings.context_noise_share)
         # Seldom at first: a beginner's guesses teach nothing.
         if torch.rand(()) < settings.own_past * min(1, 2 * loop.progress):
-            past = flow.guesses(model, batch, window, past)
+            past = flow.guesses(model, batch, past, flow.visited_levels(config.policy, levels.shape, levels.device))
         past = flow.worn(past, settings.worn_past)
-        error, weight = flow.errors(model, batch, window, past, levels), weights_of(batch, settings)
+        error, weight = flow.errors(model, batch, past, levels), weights_of(batch, settings)
         values = {"loss": (error * weight).sum() / weight.sum()}
         if settings.pictures:
             values["pictures"] = picture_loss()
             values["loss"] = values["loss"] + values["pictures"]
         if loop.step % 50 == 49 and batch.camera is not None:
-            values["camera_gap"] = camera_gap(model, batch, window, levels)
+            values["camera_gap"] = camera_gap(model, batch, levels)
         return values
 
     def picture_loss():
         batch = batches.pictures(loop.step, settings.pictures)
         levels = flow.noise_levels(config.policy, batch.prompt_of_frame.shape, config.device)
-        return flow.picture_errors(model, batch, levels).mean()
+        return flow.errors(model, batch, None, levels).mean()
 
     loop.run(losses, every=50)
 
@@ -62,12 +62,12 @@ def weights_of(batch, settings):
 
 
 @torch.no_grad()
-def camera_gap(model, batch, window, levels):
+def camera_gap(model, batch, levels):
     """How much worse another clip's camera is, as a share of the loss."""
 
     def later():
         torch.manual_seed(0)
-        return flow.errors(model, batch, window, batch.clean, levels)[:, 1:].mean()
+        return flow.errors(model, batch, batch.clean, levels)[:, 1:].mean()
 
     right, camera = later(), batch.camera
     batch.camera = camera.roll(1, 0)

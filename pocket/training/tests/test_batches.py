@@ -27,7 +27,15 @@ class Draws(unittest.TestCase):
         )
         camera = {"fov_x_deg": 75.0, "rays": "delta", "ray_scale": 4.0, "translation": "fixed", "translation_scale": 2.0}
         settings = types.SimpleNamespace(
-            frames=7, middle=0.3, text_only=0.3, text_dropout=0.2, unknown_words=0.0, short_prompts=0.0, camera_none=0.1, rope_offset=5, spliced=1.0
+            frames=7,
+            middle=0.3,
+            text_only=0.3,
+            text_dropout=0.2,
+            unknown_words=0.0,
+            short_prompts=0.0,
+            camera_none=0.1,
+            rope_offset=5,
+            spliced=1.0,
         )
         self.config = types.SimpleNamespace(
             seed=1, device="cpu", dit=settings, policy={"size": [48, 32], "camera": camera}
