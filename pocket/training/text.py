@@ -1,7 +1,7 @@
 """The text encoder, a small UMT5 under the names transformers gives it, and its word tokenizer.
 
 Unlike T5, every layer has position biases of its own, and attention is not divided by the square root of the head size.
-Rows past a prompt are zero, and the transformer reads them all the same: an empty prompt is sixteen zero rows.
+Rows past a prompt are zero, and the transformer reads them all the same: an empty prompt is zero rows alone.
 """
 
 import math

@@ -6,6 +6,7 @@ every word it is asked what the whole prompt is about, wherever the word stands,
 """
 
 import random
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,7 @@ def run(config, folder):
     }
     reader = Reader(config, words.get_vocab_size(), names)
     if not config.text.forget:
+        same_words(config.start_from, words)
         begin_from(config, "text_encoder", reader.encoder, TEXT_WEIGHTS)
     reader.to(config.device)
     loop = Loop(folder, "text", reader, config.text, config)
@@ -44,6 +46,14 @@ def run(config, folder):
         return reader.losses(said, {kind: of[rows] for kind, of in labels.items()})
 
     loop.run(losses, every=50)
+
+
+def same_words(start_from, words):
+    """A word is a number, and what an encoder knows of a number is of use only where it is still the same word."""
+    if start_from:
+        earlier = Tokenizer.from_file(str(Path(start_from) / "tokenizer/tokenizer.json"))
+        if earlier.get_vocab() != words.get_vocab():
+            raise ValueError(f"text.forget is false, but the words of {start_from} are not those of this run's prompts")
 
 
 class Reader(nn.Module):

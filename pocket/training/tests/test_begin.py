@@ -1,11 +1,13 @@
 """Where training begins: an autoencoder without time, no earlier weights, steps of the same length."""
 
+import tempfile
 import types
 import unittest
+from pathlib import Path
 
 import torch
 
-from training import muon, vae
+from training import muon, text, train_text, vae
 from training.checkpoint import begin_from
 
 
@@ -28,6 +30,15 @@ class Beginnings(unittest.TestCase):
         weight = model.weight.clone()
         begin_from(types.SimpleNamespace(start_from=""), "vae", model)
         self.assertTrue(torch.equal(model.weight, weight))
+
+    def test_an_encoder_goes_on_only_with_the_words_it_has_read(self):
+        read, others = (text.tokenizer([prompt], 10) for prompt in ("a snowy pass", "a sandy pass"))
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "tokenizer").mkdir()
+            read.save(f"{folder}/tokenizer/tokenizer.json")
+            train_text.same_words(folder, read)
+            with self.assertRaisesRegex(ValueError, "text.forget is false"):
+                train_text.same_words(folder, others)
 
     def test_matrices_step_by_the_same_length_in_every_direction(self):
         torch.manual_seed(0)
