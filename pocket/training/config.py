@@ -129,7 +129,8 @@ class Dit:
 class Refine:
     """`batch` clips and `pictures` single ones make a step of the critic; every `critic_steps` of those, one of the
     student. `anchor`: what the error of a frame that has a past counts, against a walk's straying; `worn_past`: share of
-    clips whose past is. No steps: no such stage."""
+    clips whose past is; `kept`: how far from the teacher's weights to the student's those lie that are exported. No
+    steps: no such stage."""
 
     steps: int
     minutes: float
@@ -138,6 +139,7 @@ class Refine:
     critic_steps: int
     anchor: float
     worn_past: float
+    kept: float
     learning_rate: float
     matrix_rate: float
 

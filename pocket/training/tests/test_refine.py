@@ -1,10 +1,12 @@
 """Few steps that draw as many do: whom the student follows, and on what past."""
 
+import tempfile
 import types
 import unittest
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from training import flow, refine
 from training.config import Config
@@ -64,6 +66,22 @@ class Walks(unittest.TestCase):
         walked = refine.rollout(model, seen, 2)
         self.assertTrue(torch.equal(walked[:, :, :2], seen.clean[:, :, :2]))
         self.assertFalse(walked.isnan().any() or (walked[:, :, 2:] == seen.clean[:, :, 2:]).any())
+
+
+class Kept(unittest.TestCase):
+    def test_what_is_exported_lies_on_the_line_from_teacher_to_student(self):
+        config, words = Config.load(CONFIGS / "dry.toml"), types.SimpleNamespace(get_vocab_size=lambda: 10)
+        config.refine.kept = 0.25
+        teacher, student = (flow.Model(config, 10) for _ in range(2))
+        with tempfile.TemporaryDirectory() as folder:
+            for stage, name, model in (("dit", "", teacher), ("refine", "student.", student)):
+                save_file(
+                    {f"average.{name}{of}": p.detach().clone() for of, p in model.named_parameters()},
+                    Path(folder) / f"{stage}.safetensors",
+                )
+            made = refine.trained(config, words, Path(folder))
+        for found, at_first, at_last in zip(made.parameters(), teacher.parameters(), student.parameters()):
+            torch.testing.assert_close(found, 0.75 * at_first + 0.25 * at_last)
 
 
 if __name__ == "__main__":
