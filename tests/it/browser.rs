@@ -324,9 +324,9 @@ async fn the_world_that_ships_can_begin_with_a_prompt_alone_and_hears_another_on
     browser.until(&format!("{} && !({})", pressed("#no-picture"), pressed("#gallery > :nth-child(1)"))).await?;
     let black = browser.canvas().await?;
     assert!(black.rgb.iter().all(|&byte| byte == 0), "with no picture there is nothing to show yet");
-    browser.click("#presets > :nth-child(2)").await?;
-    let chip = browser.evaluate("document.querySelector('#presets > :nth-child(2)').textContent").await?;
-    assert_eq!(browser.evaluate("document.getElementById('prompt').value").await?, chip);
+    let prompt = "document.getElementById('prompt').value";
+    browser.click("#presets > :nth-child(3)").await?;
+    assert_eq!(browser.evaluate(prompt).await?, "an island at noon");
 
     browser.click("#start").await?;
     browser.until("causeway.framesShown > 0").await?;
@@ -334,13 +334,14 @@ async fn the_world_that_ships_can_begin_with_a_prompt_alone_and_hears_another_on
     let light = drawn.rgb.iter().map(|&byte| u64::from(byte)).sum::<u64>() / drawn.rgb.len() as u64;
     assert!(light > 40, "an island at noon is bright; this picture has {light} of 255");
     // A chip that is pressed on the way is sent at once.
-    browser.click("#presets > :nth-child(3)").await?;
+    browser.click("#presets > :nth-child(2)").await?;
+    assert_eq!(browser.evaluate(prompt).await?, "a city at night");
     browser.until("causeway.eventIdShown !== null && causeway.eventIdShown === causeway.lastEventId").await?;
     let shown = browser.evaluate("causeway.framesShown").await?.as_u64().unwrap_or_default();
     browser.until(&format!("causeway.framesShown >= {}", shown + 16)).await?;
     let night = browser.canvas().await?;
     let dark = night.rgb.iter().map(|&byte| u64::from(byte)).sum::<u64>() / night.rgb.len() as u64;
-    assert!(dark + 20 < light, "a street at night must be darker than an island at noon: {dark}, {light}");
+    assert!(dark + 20 < light, "a city at night must be darker than an island at noon: {dark}, {light}");
 
     assert_eq!(problems(&browser), Vec::<&String>::new());
     stop(server).await
