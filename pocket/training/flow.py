@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import dit, train_text
-from .sampler import schedule
+from .sampler import schedule, shifted
 
 # Steps of the longest schedule anybody samples with.
 VISITED = [1000, 750, 500, 250]
@@ -39,8 +39,7 @@ class Model(nn.Module):
 
 def noise_levels(policy, shape, device):
     """Half of them are those that samplers visit, in 4 steps or fewer; the rest are spread about."""
-    spread = torch.sigmoid(torch.randn(shape, device=device))
-    spread = policy["shift"] * spread / (1 + (policy["shift"] - 1) * spread)
+    spread = shifted(policy, torch.sigmoid(torch.randn(shape, device=device)))
     chosen = visited_levels(policy, shape, device)
     return torch.where(torch.rand(shape, device=device) < 0.5, chosen, spread)
 

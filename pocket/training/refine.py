@@ -14,7 +14,7 @@ from . import flow
 from .batches import Batches
 from .latents import Latents
 from .loop import Loop, load_average
-from .sampler import Stream, schedule
+from .sampler import Stream, schedule, shifted
 from .train_text import tokenizer
 
 
@@ -111,9 +111,7 @@ class TorchNoise:
 def match(critic, teacher, batch, past, made, since):
     """Of frames that the student made, from `since` on: the critic's loss, the student's, and how far critic and teacher
     are apart, as a share of what the teacher would change."""
-    spread = 0.02 + 0.96 * torch.rand(batch.prompt_of_frame.shape, device=made.device)
-    shift = critic.policy["shift"]
-    levels = shift * spread / (1 + (shift - 1) * spread)
+    levels = shifted(critic.policy, 0.02 + 0.96 * torch.rand(batch.prompt_of_frame.shape, device=made.device))
     noise, still = torch.randn_like(made), made.detach()
     noisy = flow.blend(still, levels, noise)
     told = flow.flow_at(critic, batch, past, noisy, levels)

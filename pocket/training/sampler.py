@@ -13,9 +13,13 @@ from .vae import Memory
 
 def schedule(policy, steps=None):
     """(t, sigma) of each step. In f32, as published."""
-    s = torch.linspace(1, 0, 1001)
-    sigma = policy["shift"] * s / (1 + (policy["shift"] - 1) * s)
+    sigma = shifted(policy, torch.linspace(1, 0, 1001))
     return [(float(1000 * sigma[1000 - n]), float(sigma[1000 - n])) for n in steps or policy["steps"]]
+
+
+def shifted(policy, share):
+    """Levels of noise at these shares of the way, 0 to 1: `shift` spends more of it in the noise."""
+    return policy["shift"] * share / (1 + (policy["shift"] - 1) * share)
 
 
 class SeededNoise:
