@@ -9,9 +9,11 @@ use pipeline::lingbot::LingBot;
 use pipeline::model_dir::ModelDir;
 use pipeline::testcard::Testcard;
 use pipeline::world::World;
-use server::access::keys::{KeyRing, new_key};
-use server::access::{Entry, without_secrets};
-use server::config::{AccessArgs, Cli, Command, GenerateArgs, InspectArgs, ServeArgs, Source, WorldArgs};
+use server::access::key_ring::KeyRing;
+use server::access::policy::Entry;
+use server::access::rules::keys::new_key;
+use server::config::flags::{AccessArgs, Cli, Command, GenerateArgs, InspectArgs, ServeArgs, Source, WorldArgs};
+use server::observe::log::without_secrets;
 use server::{Limits, Phase, offline, pocket};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -43,7 +45,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     #[cfg(feature = "otlp")]
     let (log, _export) = {
         let collector = if let Command::Serve(args) = &cli.command { args.otlp_endpoint.as_ref() } else { None };
-        let (spans, export) = collector.map(server::otlp::spans).transpose()?.unzip();
+        let (spans, export) = collector.map(server::observe::otlp::spans).transpose()?.unzip();
         (log.with(spans), export)
     };
     log.init();
@@ -132,7 +134,7 @@ fn key(name: &str) -> anyhow::Result<()> {
 fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     compute_on(&args.world)?;
     let world = load(&args.world.source())?;
-    let report = offline::generate(world.as_ref(), &args)?;
+    let report = offline::generate::generate(world.as_ref(), &args)?;
     print!("{}", report.summary());
     println!("{}", args.out.display());
     Ok(())

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::realtime::message;
+use crate::realtime::wire::message;
 use crate::{Limits, LoadWorld, Phase, serve};
 
 struct Running {
@@ -223,13 +223,14 @@ async fn no_key_is_ever_logged() {
             Ok(())
         }
     }
-    let levels = crate::access::without_secrets(tracing_subscriber::EnvFilter::new("trace"));
+    let levels = crate::observe::log::without_secrets(tracing_subscriber::EnvFilter::new("trace"));
     let _ = tracing_subscriber::fmt().with_env_filter(levels).with_ansi(false).with_writer(|| Log).try_init();
 
-    let (good, line) = crate::access::keys::new_key("alice").expect("a name");
-    let (wrong, _) = crate::access::keys::new_key("alice").expect("a name");
-    let keys = crate::access::keys::Keys::parse(&line, Default::default()).expect("a key");
-    let access = crate::access::Policy { entry: crate::access::Entry::Keys(keys.into()), ..Default::default() };
+    let (good, line) = crate::access::rules::keys::new_key("alice").expect("a name");
+    let (wrong, _) = crate::access::rules::keys::new_key("alice").expect("a name");
+    let keys = crate::access::rules::keys::Keys::parse(&line, Default::default()).expect("a key");
+    let access =
+        crate::access::policy::Policy { entry: crate::access::policy::Entry::Keys(keys.into()), ..Default::default() };
     let server = start(testcard(), Limits { access, ..Limits::default() }).await;
     let ask = async |path: &str, header: &str, then: &[u8]| {
         let mut stream = TcpStream::connect(server.address).await.expect("it listens");

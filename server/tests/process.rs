@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use server::access::keys::new_key;
+use server::access::rules::keys::new_key;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 const PATIENCE: Duration = Duration::from_secs(20);

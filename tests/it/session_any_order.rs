@@ -4,9 +4,9 @@
 //! The engine, the line and the clock are played by chance. A failure names its seed, and with it happens again.
 
 use rmpv::Value;
-use server::realtime::init::Terms;
-use server::realtime::protocol::Close;
 use server::realtime::session::{CREDIT, Input, Output, Session, Stay};
+use server::realtime::wire::close::Close;
+use server::realtime::wire::init::Terms;
 use std::time::{Duration, Instant};
 use tests::chance::Chance;
 use tests::message::Event;

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use pipeline::testcard::Testcard;
 use pipeline::world::{Card, Refusal, World};
 use rmpv::Value;
-use server::access::keys::{KeyLimits, Keys};
-use server::images;
-use server::realtime::{event, init};
+use server::access::rules::keys::{KeyLimits, Keys};
+use server::media::pictures;
+use server::realtime::wire::{event, init};
 use std::io::Cursor;
 use std::time::{Duration, Instant};
 use tests::message::{Event, Init, map, script};
@@ -125,10 +125,10 @@ fn a_first_frame_has_a_number_of_pixels() -> Result<()> {
         image::GrayImage::new(width, height).write_to(&mut file, image::ImageFormat::Png)?;
         Ok(file.into_inner())
     };
-    let picture = images::decode(&file(8000, 5000)?).map_err(anyhow::Error::msg)?;
+    let picture = pictures::decode(&file(8000, 5000)?).map_err(anyhow::Error::msg)?;
     ensure!(picture.size.pixels() == 40_000_000, "{}", picture.size);
     drop(picture);
-    let reason = images::decode(&file(8000, 5001)?).err().context("one row more")?;
+    let reason = pictures::decode(&file(8000, 5001)?).err().context("one row more")?;
     ensure!(reason.contains("8000x5001") && reason.contains("40000000"), "{reason}");
     Ok(())
 }

@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail, ensure};
 use pipeline::testcard::Testcard;
 use pipeline::world::{Card, ChunkPlan, World};
 use rmpv::Value;
-use server::images;
-use server::realtime::conditions::ConditionQueue;
-use server::realtime::event::Asked;
-use server::realtime::init::Opening;
-use server::realtime::resume::Request;
+use server::engine::turns::conditions::ConditionQueue;
+use server::media::pictures;
+use server::realtime::link::resume::Request;
+use server::realtime::wire::event::Asked;
+use server::realtime::wire::init::Opening;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -148,10 +148,10 @@ impl Fuzz {
                 assert!(request.token.len() <= input.len());
                 true
             }
-            Target::Picture => match images::decode(input) {
+            Target::Picture => match pictures::decode(input) {
                 Ok(picture) => {
                     assert_eq!(picture.rgb.len() as u64, picture.size.frame_bytes());
-                    assert!(picture.size.pixels() <= images::FIRST_FRAME_PIXELS_MAX);
+                    assert!(picture.size.pixels() <= pictures::FIRST_FRAME_PIXELS_MAX);
                     true
                 }
                 Err(_) => false,
@@ -283,8 +283,8 @@ fn pictures() -> Result<Vec<Vec<u8>>> {
     let (width, height) = (rgb.width(), rgb.height());
     let size = pipeline::world::Size { width, height };
     // The two encoders that the server has itself: a JPEG of another make, and a lossy WebP.
-    files.push(images::jpeg(rgb.to_rgb8().as_raw(), size, 70)?);
-    files.push(images::webp(rgb.to_rgb8().as_raw(), size, 40)?);
+    files.push(pictures::jpeg(rgb.to_rgb8().as_raw(), size, 70)?);
+    files.push(pictures::webp(rgb.to_rgb8().as_raw(), size, 40)?);
     Ok(files)
 }
 

@@ -10,11 +10,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::address::{self, Address};
-use super::keys::{Key, Keys};
-use super::throttle::{Rate, Throttle};
-use super::tokens::{BadToken, Signer, TOKEN_PREFIX, Token};
-use super::{Denied, Entry, Policy, origin};
+use super::policy::{Entry, Policy};
+use super::rules::address::{self, Address};
+use super::rules::denied::Denied;
+use super::rules::keys::{KEYS_MAX, Key, Keys};
+use super::rules::origin;
+use super::rules::throttle::{Rate, Throttle};
+use super::rules::tokens::{BadToken, Signer, TOKEN_PREFIX, Token};
 
 /// Somebody who pastes the wrong thing tries a few times; whoever tries more is no person.
 const WRONG_KEYS: Rate = Rate { at_once: 10, every: Duration::from_secs(6) };
@@ -78,7 +80,7 @@ impl Door {
     pub(crate) fn new(policy: Policy, connections_per_address: usize, now: Instant) -> anyhow::Result<Door> {
         let state = State {
             wrong: Throttle::new(ADDRESSES_MAX),
-            requests: Throttle::new(super::keys::KEYS_MAX),
+            requests: Throttle::new(KEYS_MAX),
             sessions: HashMap::new(),
             connections: HashMap::new(),
         };
@@ -258,7 +260,7 @@ impl Drop for Lease {
 mod tests {
     use sha2::{Digest, Sha256};
 
-    use super::super::keys::{KeyLimits, new_key};
+    use super::super::rules::keys::{KeyLimits, new_key};
     use super::*;
 
     const LIMITS: KeyLimits = KeyLimits { sessions: 2, requests_a_minute: 60 };

@@ -12,11 +12,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::Denied;
-use super::address::Address;
 use super::door::{Connected, Door, Lease, Pass, TOKEN_LIFE, TOKEN_LIFE_MAX};
-use crate::App;
-use crate::accept::Place;
+use super::listener::Place;
+use super::rules::address::Address;
+use super::rules::denied::{Denied, whole_seconds};
+use crate::http::app::App;
 use crate::observe::Observer;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -41,7 +41,7 @@ impl IntoResponse for Denied {
             headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
         if let Some(wait) = self.wait() {
-            headers.insert(header::RETRY_AFTER, super::whole_seconds(wait).into());
+            headers.insert(header::RETRY_AFTER, whole_seconds(wait).into());
         }
         response
     }

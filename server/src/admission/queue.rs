@@ -11,7 +11,7 @@ use pipeline::world::{Init, RolloutBytes};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use super::{Admission, Bounds, Obstacle, Refused, SeatId, Waiting, Wish};
+use super::rules::{Admission, Bounds, Obstacle, Refused, SeatId, Waiting, Wish};
 
 pub(crate) struct Queue {
     state: Mutex<State>,

@@ -1,234 +1,88 @@
-//! The bounds an operator chooses, as flags. What each is by default stands in [`Limits`], and `--help` prints it from there.
+//! What an operator bounds, and what each bound is by default.
 
-use std::fmt;
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-
-use crate::fetch::rules::{AllowedHost, Rules};
+use crate::access::policy::Policy;
+use crate::admission::rules::Bounds;
+use crate::fetch::rules::Rules;
 use crate::realtime::session::Stay;
-use crate::{Limits, access};
 
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Limits")]
-pub struct LimitArgs {
+/// What an operator bounds. What need not be chosen is a constant beside its reason.
+#[derive(Debug, Clone)]
+pub struct Limits {
     /// Sessions that run at once.
-    #[arg(long, value_name = "N", default_value_t = usual().sessions as u16, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub sessions: u16,
-    /// Memory for all sessions together: 512M, 8G.
-    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().memory_bytes))]
-    pub memory: ByteSize,
-    /// Share of the device's time that paced sessions may need together, as measured; those that run free take what is left.
-    #[arg(long, value_name = "SHARE", default_value_t = usual().load, value_parser = share)]
+    pub sessions: usize,
+    /// For all rollouts together.
+    pub memory_bytes: u64,
+    /// Share of the device's time that paced sessions may need together.
     pub load: f64,
-    /// Sessions that may wait for a place; 0: none waits.
-    #[arg(long, value_name = "N", default_value_t = usual().queue as u16, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    pub queue: u16,
-    /// How long one waits that hears its position, before it is told that there is no place.
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().queue_wait))]
-    pub queue_wait: Seconds,
-    /// How long one waits that knows of no queue.
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().busy_wait))]
-    pub busy_wait: Seconds,
-    /// How long a client may take to take a message before it is dropped.
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().write_deadline))]
-    pub write_deadline: Seconds,
-    /// End a session that nobody steers for so long; 0: never.
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.idle.unwrap_or_default()))]
-    pub idle_timeout: Seconds,
-    /// End a session after so long, whatever it does; 0: never.
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.lifetime.unwrap_or_default()))]
-    pub session_lifetime: Seconds,
-    /// How long a session whose line was cut waits for its client, if that can resume it.
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.grace))]
-    pub resume_grace: Seconds,
-    /// What is kept of such a session's last chunks.
-    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().replay_bytes as u64))]
-    pub resume_bytes: ByteSize,
-    /// How long sessions may take to finish their chunks when the server is told to stop.
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().drain))]
-    pub drain: Seconds,
-    /// How often a client is asked for a sign of life.
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().ping_every), value_parser = a_second_or_more)]
-    pub ping_every: Seconds,
-    /// How long a client may take to give one before it is closed.
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().pong_within), value_parser = a_second_or_more)]
-    pub pong_within: Seconds,
+    /// Sessions that wait for a place.
+    pub queue: usize,
+    /// How long one of them waits before it is told that there is none: a client that hears of its position, and one that
+    /// does not know that there is a queue.
+    pub queue_wait: Duration,
+    pub busy_wait: Duration,
+    /// A client that has not taken a message after this long is dropped.
+    pub write_deadline: Duration,
+    /// How often a client is asked for a sign of life, and how long it may take to give one.
+    pub ping_every: Duration,
+    pub pong_within: Duration,
     /// How long a connection may take to send a request's line and headers, and may idle between two requests.
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().header_timeout), value_parser = more_than_none)]
-    pub header_timeout: Seconds,
-    /// WebSockets, with a session or without; 64 more connections may be open that are none.
-    #[arg(long, value_name = "N", default_value_t = usual().connections as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub connections: u32,
-    /// Connections of any kind from one address, or from one /64 network of version 6.
-    #[arg(long, value_name = "N", default_value_t = usual().connections_per_address as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub connections_per_address: u32,
-    /// The longest message a client may send.
-    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().message_bytes as u64))]
-    pub message_bytes: ByteSize,
-    /// Fetch a first frame that is given as a URL if it is on this host, or HOST:PORT. Several with commas, or again. Only at
-    /// public addresses.
-    #[arg(long, value_name = "HOST", value_delimiter = ',')]
-    pub fetch_allow: Vec<AllowedHost>,
+    pub header_timeout: Duration,
+    /// WebSockets, running or not; a few more connections may be open that are none.
+    pub connections: usize,
+    /// Connections of any kind from one address.
+    pub connections_per_address: usize,
+    /// The longest message a client may send: a large photograph and a prompt.
+    pub message_bytes: usize,
+    /// How long a session may last, and wait for a client that was lost.
+    pub stay: Stay,
+    /// What is kept of a session's last chunks for a client that comes back.
+    pub replay_bytes: usize,
+    /// How long sessions may take to finish what they began when the server is to stop.
+    pub drain: Duration,
+    /// Where to write what every stage did when; it has a bound of its own.
+    pub trace_file: Option<PathBuf>,
+    /// Who may enter.
+    pub access: Policy,
+    /// Where first frames may be fetched from.
+    pub fetch: Rules,
 }
 
-fn usual() -> Limits {
-    Limits::default()
-}
-
-impl LimitArgs {
-    pub fn limits(&self, access: access::Policy) -> Limits {
+impl Default for Limits {
+    fn default() -> Limits {
         Limits {
-            trace_file: None,
-            sessions: usize::from(self.sessions),
-            memory_bytes: self.memory.0,
-            load: self.load,
-            queue: usize::from(self.queue),
-            queue_wait: self.queue_wait.0,
-            busy_wait: self.busy_wait.0,
-            write_deadline: self.write_deadline.0,
+            sessions: 4,
+            memory_bytes: 8 << 30,
+            load: 0.9,
+            queue: 16,
+            queue_wait: Duration::from_secs(60),
+            busy_wait: Duration::from_secs(1),
+            write_deadline: Duration::from_secs(10),
+            // As the reference has them.
+            ping_every: Duration::from_secs(20),
+            pong_within: Duration::from_secs(20),
+            header_timeout: Duration::from_secs(10),
+            connections: 2048,
+            connections_per_address: 256,
+            message_bytes: 32 << 20,
             stay: Stay {
-                idle: self.idle_timeout.unless_zero(),
-                lifetime: self.session_lifetime.unless_zero(),
-                grace: self.resume_grace.0,
+                idle: Some(Duration::from_secs(15 * 60)),
+                lifetime: Some(Duration::from_secs(24 * 3600)),
+                grace: Duration::from_secs(30),
             },
-            replay_bytes: usize::try_from(self.resume_bytes.0).unwrap_or(usize::MAX),
-            drain: self.drain.0,
-            ping_every: self.ping_every.0,
-            pong_within: self.pong_within.0,
-            header_timeout: self.header_timeout.0,
-            connections: self.connections as usize,
-            connections_per_address: self.connections_per_address as usize,
-            message_bytes: usize::try_from(self.message_bytes.0).unwrap_or(usize::MAX),
-            access,
-            fetch: Rules { hosts: self.fetch_allow.clone(), ..Rules::default() },
+            replay_bytes: 64 << 20,
+            drain: Duration::from_secs(20),
+            trace_file: None,
+            access: Policy::default(),
+            fetch: Rules::default(),
         }
     }
 }
 
-/// More than 1 lets in more than the device can do: for those who would rather be late than wait.
-fn share(text: &str) -> Result<f64, String> {
-    let share: Option<f64> = text.parse().ok();
-    share.filter(|share| (0.01..=100.0).contains(share)).ok_or_else(|| "0.01 to 100".into())
-}
-
-/// Written as a number and a unit: 512M, 8G.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ByteSize(pub u64);
-
-const UNITS: [(char, u32); 4] = [('T', 40), ('G', 30), ('M', 20), ('K', 10)];
-
-impl fmt::Display for ByteSize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = |&&(_, shift): &&(char, u32)| self.0 > 0 && self.0.is_multiple_of(1 << shift);
-        match UNITS.iter().find(whole) {
-            Some((unit, shift)) => write!(f, "{}{unit}", self.0 >> shift),
-            None => write!(f, "{}", self.0),
-        }
-    }
-}
-
-impl FromStr for ByteSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<ByteSize, String> {
-        let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let unit = text[number.len()..].to_ascii_uppercase();
-        let named = |letter: char| [format!("{letter}"), format!("{letter}B"), format!("{letter}IB")].contains(&unit);
-        let shift = match UNITS.iter().find(|(letter, _)| named(*letter)) {
-            Some(&(_, shift)) => shift,
-            None if unit.is_empty() || unit == "B" => 0,
-            None => return Err("a number and one of K, M, G, T".into()),
-        };
-        let number: u64 = number.parse().map_err(|_| "a whole number and one of K, M, G, T".to_owned())?;
-        number.checked_mul(1 << shift).map(ByteSize).ok_or_else(|| "more bytes than can be counted".into())
-    }
-}
-
-/// A day, at most: what waits longer waits for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seconds(pub Duration);
-
-impl Seconds {
-    fn unless_zero(self) -> Option<Duration> {
-        Some(self.0).filter(|duration| !duration.is_zero())
-    }
-}
-
-const SECONDS_MAX: f64 = 86_400.0;
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.as_secs_f64())
-    }
-}
-
-impl FromStr for Seconds {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Seconds, String> {
-        let seconds: Option<f64> = text.parse().ok();
-        let seconds = seconds.filter(|seconds| (0.0..=SECONDS_MAX).contains(seconds));
-        seconds.map(|seconds| Seconds(Duration::from_secs_f64(seconds))).ok_or_else(|| "0 to 86400 seconds".into())
-    }
-}
-
-/// Less is a server that does nothing but ask, and clients that are closed for the length of their line.
-fn a_second_or_more(text: &str) -> Result<Seconds, String> {
-    let seconds: Option<Seconds> = text.parse().ok();
-    seconds.filter(|seconds| seconds.0 >= Duration::from_secs(1)).ok_or_else(|| "1 to 86400 seconds".into())
-}
-
-/// Of a deadline that nobody could keep if it were zero.
-fn more_than_none(text: &str) -> Result<Seconds, String> {
-    text.parse().and_then(|seconds: Seconds| {
-        if seconds.0.is_zero() { Err("more than 0, at most 86400 seconds".into()) } else { Ok(seconds) }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_share_is_a_positive_number() {
-        assert_eq!((share("0.9"), share("1"), share("2.5")), (Ok(0.9), Ok(1.0), Ok(2.5)));
-        for bad in ["", "0", "-1", "NaN", "inf", "101", "90%"] {
-            assert!(share(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn memory_is_a_number_with_a_unit() {
-        let bytes = |text: &str| text.parse::<ByteSize>().map(|size| size.0);
-        assert_eq!(bytes("8G"), Ok(8 << 30));
-        assert_eq!(bytes("512MiB"), Ok(512 << 20));
-        assert_eq!(bytes("3kb"), Ok(3 << 10));
-        assert_eq!(bytes("7b"), Ok(7));
-        assert_eq!(bytes("1000"), Ok(1000));
-        for bad in ["", "G", "1.5G", "-1G", "8X", "8GG", "8I", "8iB", "99999999999T"] {
-            assert!(bytes(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn what_is_printed_as_a_default_is_read_as_the_same() {
-        for bytes in [0, 1, 1000, 1024, 1025, 32 << 20, 8 << 30, 3 << 40, u64::MAX] {
-            let text = ByteSize(bytes).to_string();
-            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
-        }
-        assert_eq!(ByteSize(8 << 30).to_string(), "8G");
-        for millis in [0, 50, 1000, 10_000, 1500] {
-            let text = Seconds(Duration::from_millis(millis)).to_string();
-            assert_eq!(text.parse(), Ok(Seconds(Duration::from_millis(millis))), "{text}");
-        }
-        assert_eq!(Seconds(Duration::from_secs(10)).to_string(), "10");
-        assert!(more_than_none("0").is_err() && more_than_none("0.5").is_ok());
-        for bad in ["", "-1", "inf", "NaN", "86401", "1s"] {
-            assert!(bad.parse::<Seconds>().is_err(), "{bad}");
-        }
-        assert!(a_second_or_more("1").is_ok() && a_second_or_more("86400").is_ok());
-        assert!(a_second_or_more("0.9").is_err() && a_second_or_more("86401").is_err());
+impl Limits {
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { sessions: self.sessions, memory_bytes: self.memory_bytes, load: self.load, queue: self.queue }
     }
 }

@@ -1,8 +1,8 @@
 //! Sessions with a clock of their own: what is granted, told and closed, and when.
 
-use super::super::flood::{EVENTS_BURST, EVENTS_EVERY, INVALID_BURST};
-use super::super::message;
+use super::rate_limit::{EVENTS_BURST, EVENTS_EVERY, INVALID_BURST};
 use super::*;
+use crate::realtime::wire::message;
 
 const FREE: Terms = Terms { fps: 10, paced: false, max_chunks: None };
 const PACED: Terms = Terms { paced: true, ..FREE };

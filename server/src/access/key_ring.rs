@@ -1,0 +1,26 @@
+//! The keys that are good now, wherever they are asked for.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::rules::keys::Keys;
+
+/// The keys that are good now. All who hold it see at once when the operator has changed the file.
+#[derive(Debug, Clone)]
+pub struct KeyRing(Arc<RwLock<Arc<Keys>>>);
+
+impl From<Keys> for KeyRing {
+    fn from(keys: Keys) -> KeyRing {
+        KeyRing(Arc::new(RwLock::new(Arc::new(keys))))
+    }
+}
+
+impl KeyRing {
+    pub fn now(&self) -> Arc<Keys> {
+        // Only ever replaced as a whole, so a panic elsewhere cannot leave half of it.
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn replace(&self, keys: Keys) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+}

@@ -1,0 +1,330 @@
+//! The listener: a connection has a place before it has said a word, and little time to say what it wants.
+//!
+//! Instead of axum's own loop, which knows no deadline and counts nothing: whoever sends a byte a second, or none, would
+//! hold what a session needs. A connection that becomes a WebSocket takes its place along.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::StatusCode;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::access::door::{Connected, Door};
+use crate::access::rules::denied::Denied;
+use crate::config::limits::Limits;
+use crate::http::app::App;
+use crate::observe::Observer;
+use crate::phase::Phase;
+
+/// Beside all the WebSockets there may be: for the page, the health check and the metrics of a server that is full.
+const PLACES_BESIDE_SOCKETS: usize = 64;
+
+/// Of a request's line and headers together; what is longer is answered with 431. Twice what common proxies pass on.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// Header lines; one more is a 431 too.
+const HEADERS_MAX: usize = 100;
+
+/// As long as it is no WebSocket: so that nobody holds a place by reading, or sending a body, a byte at a time. The page and
+/// all of its files come in this time over any line that could carry video.
+const HTTP_LIFE: Duration = Duration::from_secs(60);
+
+/// Those who are told that there is no place for them; more of them than this are cut without a word.
+const TURNED_AWAY_AT_ONCE: usize = 64;
+
+/// How long somebody may take to read why.
+const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(1);
+
+/// After an error that another `accept` would only repeat: most often the process has no file descriptor left.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Who gets a place.
+pub(crate) struct Gate {
+    door: Arc<Door>,
+    observer: Arc<Observer>,
+    places: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
+    header_timeout: Duration,
+    life: Duration,
+}
+
+impl Gate {
+    pub(crate) fn new(limits: &Limits, door: Arc<Door>, observer: Arc<Observer>) -> Gate {
+        Gate {
+            door,
+            observer,
+            places: Arc::new(Semaphore::new(limits.connections + PLACES_BESIDE_SOCKETS)),
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
+            header_timeout: limits.header_timeout,
+            life: HTTP_LIFE,
+        }
+    }
+
+    pub(crate) fn of(app: &App) -> Gate {
+        Gate::new(&app.limits, app.door.clone(), app.observer.clone())
+    }
+
+    fn place(&self, peer: SocketAddr) -> Result<Place, Denied> {
+        let permit = self.places.clone().try_acquire_owned().map_err(|_| Denied::Full)?;
+        // For whom a proxy asks, only its requests say.
+        let of_address = match self.door.is_proxy(peer.ip()) {
+            true => None,
+            false => Some(self.door.connect(peer.ip().into())?),
+        };
+        Ok(Place { _permit: permit, of_address })
+    }
+}
+
+/// A connection's place: in all, and of its address. Held by every request that comes over it, and by the WebSocket that
+/// one of them asks for.
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    of_address: Option<Connected>,
+}
+
+impl Place {
+    pub(crate) fn is_counted_by_address(&self) -> bool {
+        self.of_address.is_some()
+    }
+}
+
+/// Until the server stops and every connection that is no WebSocket has ended. Dropping this cuts those that have not.
+pub(crate) async fn serve(listener: TcpListener, router: Router, gate: Gate, mut phase: watch::Receiver<Phase>) {
+    let mut connections = JoinSet::new();
+    let told = phase.clone();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = Phase::Stopping.reached(&mut phase) => break,
+            // Only so that the set holds those that run.
+            Some(_ended) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(error) => {
+                warn!(%error, "no connection can be accepted");
+                tokio::select! {
+                    () = Phase::Stopping.reached(&mut phase) => break,
+                    () = sleep(ACCEPT_AGAIN) => continue,
+                }
+            }
+        };
+        match gate.place(peer) {
+            Ok(place) => {
+                // A frame must not wait for the next to fill a packet.
+                if let Err(error) = stream.set_nodelay(true) {
+                    debug!(%error, "TCP_NODELAY");
+                }
+                let deadlines = Deadlines { header: gate.header_timeout, life: gate.life };
+                let observer = gate.observer.clone();
+                connections.spawn(converse(stream, peer, place, router.clone(), deadlines, observer, told.clone()));
+            }
+            Err(denied) => {
+                gate.observer.denied(denied);
+                debug!(%peer, why = %denied, "turned away");
+                if let Ok(permit) = gate.turned_away.clone().try_acquire_owned() {
+                    connections.spawn(async move {
+                        let _ = timeout(TURNED_AWAY_WITHIN, turn_away(stream, denied)).await;
+                        drop(permit);
+                    });
+                }
+            }
+        }
+    }
+    drop((listener, router));
+    while connections.join_next().await.is_some() {}
+}
+
+/// The one that was to be accepted is gone already; the next may be well.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+#[derive(Clone, Copy)]
+struct Deadlines {
+    /// Of a request's head, from the end of the one before it: so it bounds how long a connection may idle too.
+    header: Duration,
+    life: Duration,
+}
+
+/// The requests of one connection, until there are no more or one of them is an upgrade.
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    router: Router,
+    deadlines: Deadlines,
+    observer: Arc<Observer>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let place = Arc::new(place);
+    let routes = TowerToHyperService::new(router);
+    let asked = AtomicBool::new(false);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(place.clone());
+        routes.call(request)
+    });
+    let mut http = http1::Builder::new();
+    let http = http.timer(TokioTimer::new()).header_read_timeout(deadlines.header);
+    let http = http.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = Phase::Stopping.reached(&mut phase) => None,
+        () = sleep(deadlines.life) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            // One that idles ends now, one that is being answered with its answer, if it is taken.
+            connection.as_mut().graceful_shutdown();
+            match timeout(deadlines.header, connection).await {
+                Ok(ended) => ended,
+                Err(_elapsed) => return,
+            }
+        }
+    };
+    match ended {
+        Err(error) if error.is_timeout() && !asked.load(Ordering::Relaxed) => {
+            observer.header_deadline_passed();
+            debug!(%peer, "no request in time");
+        }
+        Err(error) => debug!(%peer, %error, "connection"),
+        Ok(()) => {}
+    }
+}
+
+/// Say why and hang up. What they send meanwhile is read: to hang up on unread bytes would take the words off the line.
+async fn turn_away(mut stream: TcpStream, denied: Denied) -> io::Result<()> {
+    let (status, why) = (denied.status(), denied.to_string());
+    let reason = StatusCode::canonical_reason(&status).unwrap_or_default();
+    let answer = format!(
+        "HTTP/1.1 {} {reason}\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {}\r\n\r\n{why}",
+        status.as_u16(),
+        why.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    let mut unread = [0; 1024];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::body::Bytes;
+    use axum::routing::{get, post};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    struct Scene {
+        address: SocketAddr,
+        phase: watch::Sender<Phase>,
+        serving: tokio::task::JoinHandle<()>,
+    }
+
+    async fn scene(header_timeout: Duration, life: Duration) -> Scene {
+        let limits = Limits { header_timeout, ..Limits::default() };
+        let door = Door::new(limits.access.clone(), limits.connections_per_address, Instant::now()).expect("a door");
+        let gate = Gate { life, ..Gate::new(&limits, Arc::new(door), Arc::new(Observer::new(None))) };
+        let slow = || async {
+            sleep(Duration::from_millis(200)).await;
+            "at last"
+        };
+        let large = || async { vec![0; 64 << 20] };
+        let router = Router::new()
+            .route("/read", post(|_body: Bytes| async { "read" }))
+            .route("/slow", get(slow))
+            .route("/large", get(large));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it listens");
+        let (phase, told) = watch::channel(Phase::Serving);
+        Scene { address, phase, serving: tokio::spawn(serve(listener, router, gate, told)) }
+    }
+
+    impl Scene {
+        async fn ask(&self, head: &str) -> TcpStream {
+            let mut stream = TcpStream::connect(self.address).await.expect("it listens");
+            stream.write_all(format!("{head}\r\nHost: localhost\r\n\r\n").as_bytes()).await.expect("it reads");
+            stream
+        }
+
+        async fn ends(self) {
+            self.phase.send_replace(Phase::Stopping);
+            timeout(LONG, self.serving).await.expect("it ends").expect("without a panic");
+        }
+    }
+
+    async fn heard(mut stream: TcpStream) -> String {
+        let mut heard = String::new();
+        let _ = timeout(LONG, stream.read_to_string(&mut heard)).await.expect("it hangs up");
+        heard
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_cut_with_its_connection() {
+        let scene = scene(Duration::from_millis(100), Duration::from_millis(200)).await;
+        let began = Instant::now();
+        let stream = scene.ask("POST /read HTTP/1.1\r\nContent-Length: 1000").await;
+        assert_eq!(heard(stream).await, "");
+        assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+        scene.ends().await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_is_cut_with_its_connection() {
+        let scene = scene(Duration::from_millis(100), Duration::from_millis(200)).await;
+        let mut stream = scene.ask("GET /large HTTP/1.1").await;
+        // Only once it has been cut: what the system had taken by then is all that comes.
+        sleep(Duration::from_secs(1)).await;
+        let mut taken = Vec::new();
+        let _ = timeout(LONG, stream.read_to_end(&mut taken)).await.expect("it was cut");
+        assert!(taken.len() < 64 << 20, "all of it came");
+        scene.ends().await;
+    }
+
+    #[tokio::test]
+    async fn told_to_stop_it_ends_who_idles_at_once_and_who_is_answered_with_the_answer() {
+        let scene = scene(LONG, LONG).await;
+        let never_spoke = TcpStream::connect(scene.address).await.expect("it listens");
+        let mut idle = scene.ask("POST /read HTTP/1.1").await;
+        let mut answer = [0; 12];
+        idle.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        let asked = scene.ask("GET /slow HTTP/1.1").await;
+        // Its head has been read by now: it was there before the question below was.
+        let _ = heard(scene.ask("GET /none HTTP/1.0").await).await;
+        let (began, address) = (Instant::now(), scene.address);
+        scene.ends().await;
+        assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
+        assert!(heard(asked).await.ends_with("at last"));
+        assert_eq!(heard(never_spoke).await, "");
+        assert!(TcpStream::connect(address).await.is_err(), "it still listens");
+    }
+}

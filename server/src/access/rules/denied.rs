@@ -1,0 +1,134 @@
+//! Why somebody may not enter: in a sentence for them, in words for programs.
+
+use std::time::Duration;
+
+/// Why somebody may not. The text is for them, and says nothing that they do not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    #[error("a key is needed: as `Authorization: Bearer KEY`, `?key=KEY` in the URL, or `api_key` in init")]
+    NoKey,
+    #[error("this key is not known here")]
+    WrongKey,
+    #[error("this token has expired: make a new one")]
+    Expired,
+    #[error("this key, or the one this token was made with, has been taken out of use")]
+    KeyRemoved,
+    #[error("tokens are made with a key, not with a token")]
+    NotAKey,
+    #[error("pages of this origin may not use this server: its operator can allow it with --origin")]
+    Origin,
+    #[error("this server does not answer to that name in Host: its operator can allow it with --origin")]
+    Host,
+    #[error("too many wrong keys from this address: try again in {} s", whole_seconds(*.0))]
+    WrongTooOften(Duration),
+    #[error("too many requests with this key: try again in {} s", whole_seconds(*.0))]
+    TooOften(Duration),
+    #[error("too many connections")]
+    Full,
+    #[error("too many connections from this address")]
+    TooManyConnections,
+    #[error("{0} sessions run with this already, and no more are allowed")]
+    TooManySessions(usize),
+}
+
+impl Denied {
+    /// For programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Denied::NoKey | Denied::WrongKey | Denied::Expired | Denied::KeyRemoved => "unauthorized",
+            Denied::NotAKey | Denied::Origin | Denied::Host => "forbidden",
+            Denied::WrongTooOften(_) | Denied::TooOften(_) => "too_many_requests",
+            Denied::Full | Denied::TooManyConnections => "too_many_connections",
+            Denied::TooManySessions(_) => "too_many_sessions",
+        }
+    }
+
+    /// For people who see only how a socket was closed.
+    pub fn close_reason(self) -> &'static str {
+        match self {
+            Denied::NoKey | Denied::WrongKey | Denied::Expired | Denied::KeyRemoved => "unauthorized",
+            Denied::NotAKey | Denied::Origin | Denied::Host => "forbidden",
+            Denied::WrongTooOften(_) | Denied::TooOften(_) => "too many requests",
+            Denied::Full | Denied::TooManyConnections => "too many connections",
+            Denied::TooManySessions(_) => "too many sessions",
+        }
+    }
+
+    /// For `/metrics`: one of [`REASONS`].
+    pub fn reason(self) -> &'static str {
+        match self {
+            Denied::NoKey => "no_key",
+            Denied::WrongKey => "wrong_key",
+            Denied::Expired => "expired",
+            Denied::KeyRemoved => "key_removed",
+            Denied::NotAKey => "not_a_key",
+            Denied::Origin => "origin",
+            Denied::Host => "host",
+            Denied::WrongTooOften(_) => "wrong_too_often",
+            Denied::TooOften(_) => "too_often",
+            Denied::Full => "full",
+            Denied::TooManyConnections => "connections",
+            Denied::TooManySessions(_) => "sessions",
+        }
+    }
+
+    /// When to try again.
+    pub fn wait(self) -> Option<Duration> {
+        match self {
+            Denied::WrongTooOften(wait) | Denied::TooOften(wait) => Some(wait),
+            _ => None,
+        }
+    }
+}
+
+/// All there are, so that a counter is there before it counts.
+pub const REASONS: [&str; 12] = [
+    "no_key",
+    "wrong_key",
+    "expired",
+    "key_removed",
+    "not_a_key",
+    "origin",
+    "host",
+    "wrong_too_often",
+    "too_often",
+    "full",
+    "connections",
+    "sessions",
+];
+
+/// Rounded up: whoever waits that long has waited long enough.
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_no_has_its_counter() {
+        let wait = Duration::from_secs(1);
+        let all = [
+            Denied::NoKey,
+            Denied::WrongKey,
+            Denied::Expired,
+            Denied::KeyRemoved,
+            Denied::NotAKey,
+            Denied::Origin,
+            Denied::Host,
+            Denied::WrongTooOften(wait),
+            Denied::TooOften(wait),
+            Denied::Full,
+            Denied::TooManyConnections,
+            Denied::TooManySessions(1),
+        ];
+        assert_eq!(all.map(Denied::reason), REASONS);
+    }
+
+    #[test]
+    fn a_wait_is_told_in_seconds_that_are_enough() {
+        let told = |millis| Denied::TooOften(Duration::from_millis(millis)).to_string();
+        assert!(told(1).ends_with("in 1 s") && told(2000).ends_with("in 2 s") && told(2001).ends_with("in 3 s"));
+    }
+}

@@ -1,0 +1,198 @@
+//! What was typed on the command line, and what it means.
+
+mod access;
+mod limits;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pipeline::world::{Keys, Size};
+
+pub use self::access::AccessArgs;
+use self::limits::LimitArgs;
+use crate::offline::action_script;
+
+/// Causeway lays the road while you walk: a realtime world-model server.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the page and the realtime WebSocket.
+    Serve(Box<ServeArgs>),
+    /// Make a key: prints it, once, and the line for the file that --keys names.
+    Key {
+        /// Whose it is: letters, digits, - and _.
+        name: String,
+    },
+    /// Draw a video offline, from a first frame, prompts and an action script.
+    Generate(GenerateArgs),
+    /// Say what a model directory holds and what it takes to run it.
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct WorldArgs {
+    /// A model directory; without one, the small model that is embedded.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// A world without a model directory.
+    #[arg(long, value_enum, conflicts_with = "model")]
+    world: Option<Named>,
+    /// How long the test card takes for a chunk; 0: no longer than it must.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
+    chunk_ms: u64,
+    /// Threads that compute; by default one for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Named {
+    /// No weights: draws its chunk index and the keys held.
+    Testcard,
+    /// The small model that is embedded.
+    Pocket,
+}
+
+/// Where a world comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    Testcard { chunk_time: Duration },
+    Directory(PathBuf),
+    Embedded,
+}
+
+impl WorldArgs {
+    pub fn source(&self) -> Source {
+        match (&self.model, self.world) {
+            (Some(dir), _) => Source::Directory(dir.clone()),
+            (None, Some(Named::Testcard)) => Source::Testcard { chunk_time: Duration::from_millis(self.chunk_ms) },
+            (None, Some(Named::Pocket) | None) => Source::Embedded,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// The address to listen on. Any but this machine's own asks for --keys, or --insecure.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// The port to listen on; 0: any that is free.
+    #[arg(long, default_value_t = 30000)]
+    pub port: u16,
+    /// Write what every stage did when, for ui.perfetto.dev or chrome://tracing: a JSON file of 128 MiB at most.
+    #[arg(long, value_name = "FILE")]
+    pub trace_file: Option<PathBuf>,
+    /// Send a span for every session and chunk to an OpenTelemetry collector that takes OTLP over HTTP: http://127.0.0.1:4318
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<url::Url>,
+    #[command(flatten)]
+    pub access: AccessArgs,
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A model directory; without one, the small model that is embedded.
+    pub dir: Option<PathBuf>,
+    /// The size of the session to account for; by default the model's own.
+    #[arg(long, value_name = "WxH")]
+    pub size: Option<Size>,
+    /// Its window in latent frames; by default the model's own.
+    #[arg(long, value_name = "FRAMES")]
+    pub window: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// The first frame: a JPEG, PNG or WebP file.
+    #[arg(long, value_name = "FILE")]
+    pub image: Option<PathBuf>,
+    /// The prompt. Again with CHUNK: before it, the prompt from that chunk on: --prompt "a road" --prompt "4:at night".
+    #[arg(long = "prompt", value_name = "[CHUNK:]TEXT", required = true, value_parser = switch)]
+    pub prompts: Vec<Switch>,
+    /// Keys for each latent frame, as KEYS*COUNT; - is none: w*12,wl*6,-*3.
+    #[arg(long, value_name = "SCRIPT", value_parser = script)]
+    pub actions: Option<ActionScript>,
+    /// Chunks to draw; by default as many as the action script needs.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub chunks: Option<u32>,
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// Width and height in pixels; by default the world's own.
+    #[arg(long, value_name = "WxH")]
+    pub size: Option<Size>,
+    /// A directory for numbered PNG files, or a file that ends in .webp for an animation that browsers play.
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
+}
+
+/// A prompt, and the chunk it begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switch {
+    pub chunk: usize,
+    pub text: String,
+}
+
+/// A list in one argument, so that clap does not take it for a repeated one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionScript(pub Vec<Keys>);
+
+fn script(text: &str) -> Result<ActionScript, String> {
+    action_script::parse(text).map(ActionScript)
+}
+
+fn switch(text: &str) -> Result<Switch, String> {
+    let numbered = text.split_once(':').and_then(|(chunk, rest)| Some((chunk.parse().ok()?, rest)));
+    let (chunk, text) = numbered.unwrap_or((0, text));
+    Ok(Switch { chunk, text: text.trim().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_prompt_may_say_with_which_chunk_it_begins() {
+        let check = |text: &str, chunk, expected: &str| {
+            assert_eq!(switch(text), Ok(Switch { chunk, text: expected.into() }));
+        };
+        check("a road", 0, "a road");
+        check("4:at night", 4, "at night");
+        check("note: a road", 0, "note: a road");
+    }
+
+    #[test]
+    fn the_world_is_a_directory_or_a_name_or_the_embedded_one() {
+        let source = |line: &[&str]| {
+            let cli = Cli::try_parse_from([&["causeway", "serve"], line].concat()).ok()?;
+            let Command::Serve(args) = cli.command else { return None };
+            Some(args.world.source())
+        };
+        assert_eq!(source(&[]), Some(Source::Embedded));
+        assert_eq!(source(&["--model", "dir"]), Some(Source::Directory("dir".into())));
+        let chunk_time = Duration::from_millis(70);
+        assert_eq!(source(&["--world", "testcard", "--chunk-ms", "70"]), Some(Source::Testcard { chunk_time }));
+        assert_eq!(source(&["--world", "testcard", "--model", "dir"]), None);
+        assert_eq!(source(&["--world", "nothing"]), None);
+    }
+}

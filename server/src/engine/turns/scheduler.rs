@@ -1,0 +1,216 @@
+//! Whose turn it is.
+//!
+//! A paced chunk is due when it is to be shown; of those that have credit the one due first is next. What paced sessions
+//! leave, the free ones share: a chunk for each in turn, in the order in which they asked, a second credit counting only from
+//! the turn of the first. They yield to every paced chunk, but if none of theirs was drawn for [`PATIENCE`] the next one is.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::admission::rules::SeatId;
+
+/// Free sessions starve no longer than this, and a chunk beside them is late no more often: admission leaves them a share of
+/// the device, so it takes an overloaded one to get here.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub struct Scheduler {
+    seats: BTreeMap<SeatId, Place>,
+    turns: u64,
+    /// A free session has the turn.
+    free_has_it: bool,
+    /// When a free session's last turn ended.
+    free_until: Option<Instant>,
+}
+
+struct Place {
+    paced: bool,
+    credit: u64,
+    /// Of the next chunk; `None` before the first grant.
+    due: Option<Instant>,
+    /// Decides between those that are due at the same time. When it last had a turn; before its first, when it came.
+    last_turn: u64,
+}
+
+impl Scheduler {
+    pub fn open(&mut self, id: SeatId, paced: bool) {
+        self.turns += 1;
+        let earlier = self.seats.insert(id, Place { paced, credit: 0, due: None, last_turn: self.turns });
+        assert!(earlier.is_none(), "seat {id} is taken");
+    }
+
+    /// A session that has closed in the meantime gets nothing.
+    pub fn grant(&mut self, id: SeatId, chunks: u64, due: Instant) {
+        if let Some(place) = self.seats.get_mut(&id) {
+            if place.credit == 0 {
+                place.due = Some(due);
+            }
+            place.credit += chunks;
+        }
+    }
+
+    /// The session to draw a chunk for: takes one of its credits. The chunk before it has ended.
+    pub fn take_turn(&mut self, now: Instant) -> Option<SeatId> {
+        if std::mem::take(&mut self.free_has_it) {
+            self.free_until = Some(now);
+        }
+        let first = |paced: bool| {
+            let ready = self.seats.iter().filter(|(_, place)| place.credit > 0 && place.paced == paced);
+            ready.min_by_key(|(_, place)| (place.due, place.last_turn)).map(|(&id, place)| (id, place.due))
+        };
+        let (id, is_free) = match (first(true), first(false)) {
+            (Some((paced, _)), Some((free, asked))) => {
+                let waits_since = asked.max(self.free_until);
+                let starves = waits_since.is_some_and(|since| now.saturating_duration_since(since) >= PATIENCE);
+                if starves { (free, true) } else { (paced, false) }
+            }
+            (Some((id, _)), None) => (id, false),
+            (None, Some((id, _))) => (id, true),
+            (None, None) => return None,
+        };
+        self.free_has_it = is_free;
+        self.turns += 1;
+        let place = self.seats.get_mut(&id).expect("it was just found");
+        place.credit -= 1;
+        place.last_turn = self.turns;
+        place.due = Some(now);
+        Some(id)
+    }
+
+    pub fn close(&mut self, id: SeatId) {
+        self.seats.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FREE: bool = false;
+    const PACED: bool = true;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn with(seats: impl IntoIterator<Item = (SeatId, bool)>) -> Scheduler {
+        let mut scheduler = Scheduler::default();
+        for (id, paced) in seats {
+            scheduler.open(id, paced);
+        }
+        scheduler
+    }
+
+    fn turns(scheduler: &mut Scheduler) -> Vec<SeatId> {
+        let now = Instant::now();
+        std::iter::from_fn(|| scheduler.take_turn(now)).collect()
+    }
+
+    #[test]
+    fn sessions_with_credit_take_turns() {
+        let mut scheduler = with([(1, FREE), (2, FREE), (3, FREE)]);
+        assert!(turns(&mut scheduler).is_empty());
+        let now = Instant::now();
+        scheduler.grant(1, 3, now);
+        scheduler.grant(3, 2, now);
+        assert_eq!(turns(&mut scheduler), [1, 3, 1, 3, 1]);
+        let now = Instant::now();
+        scheduler.grant(1, 2, now);
+        scheduler.grant(2, 1, now);
+        assert_eq!(turns(&mut scheduler), [2, 1, 1], "who never had a turn comes first");
+    }
+
+    #[test]
+    fn a_session_that_always_asks_cannot_starve_one_that_rarely_does() {
+        let mut scheduler = with([(1, FREE), (2, FREE)]);
+        let start = Instant::now();
+        scheduler.grant(1, 1000, start);
+        for turn in 0..50 {
+            assert_eq!(scheduler.take_turn(start + ms(10 * turn)), Some(1));
+        }
+        scheduler.grant(2, 1, start + ms(495));
+        // What the first has left is due since its last turn began, at 490.
+        assert_eq!(scheduler.take_turn(start + ms(500)), Some(1));
+        assert_eq!(scheduler.take_turn(start + ms(510)), Some(2));
+    }
+
+    #[test]
+    fn the_chunk_that_is_due_first_is_drawn_first() {
+        let now = Instant::now();
+        let mut scheduler = with([(1, PACED), (2, PACED), (3, PACED)]);
+        for (id, due) in [(1, 30), (2, 10), (3, 20)] {
+            scheduler.grant(id, 1, now + ms(due));
+        }
+        assert_eq!(turns(&mut scheduler), [2, 3, 1]);
+    }
+
+    #[test]
+    fn a_paced_chunk_goes_before_free_ones_that_asked_earlier() {
+        let now = Instant::now();
+        let mut scheduler = with([(1, FREE), (2, PACED), (3, FREE)]);
+        scheduler.grant(1, 1, now);
+        scheduler.grant(3, 1, now + ms(100));
+        scheduler.grant(2, 1, now + ms(900));
+        let order = [500, 600, 700, 800].map(|at| scheduler.take_turn(now + ms(at)));
+        assert_eq!(order, [Some(2), Some(1), Some(3), None]);
+    }
+
+    #[test]
+    fn free_sessions_get_a_chunk_a_second_of_a_device_that_paced_ones_keep_busy() {
+        let start = Instant::now();
+        let mut scheduler = with([(1, PACED), (2, FREE), (3, FREE)]);
+        scheduler.grant(2, 100, start);
+        scheduler.grant(3, 100, start);
+        let mut drawn = Vec::new();
+        for turn in 0..35 {
+            let now = start + ms(100 * turn);
+            scheduler.grant(1, 1, now);
+            drawn.extend(scheduler.take_turn(now));
+        }
+        let free: Vec<_> = drawn.iter().enumerate().filter(|(_, id)| **id != 1).collect();
+        // The second begins with the end of a free turn.
+        assert_eq!(free, [(10, &2), (21, &3), (32, &2)]);
+    }
+
+    /// Free sessions on one device with a made-up clock: each has two credits, and one more as each chunk ends. Gives the
+    /// chunks that each got.
+    fn simulate(chunk_ms: &[u64], turns: usize) -> Vec<f64> {
+        let mut scheduler = Scheduler::default();
+        let mut now = Instant::now();
+        let mut chunks = vec![0.0; chunk_ms.len()];
+        for id in 0..chunk_ms.len() as u64 {
+            scheduler.open(id, FREE);
+            scheduler.grant(id, 2, now + ms(7 * id));
+        }
+        for _ in 0..turns {
+            let id = scheduler.take_turn(now).expect("all have credit");
+            now += ms(chunk_ms[id as usize]);
+            chunks[id as usize] += 1.0;
+            scheduler.grant(id, 1, now);
+        }
+        chunks
+    }
+
+    #[test]
+    fn four_equal_sessions_get_equal_shares_and_a_heavy_one_does_not_starve_a_light_one() {
+        let jain = |shares: &[f64]| {
+            let sum: f64 = shares.iter().sum();
+            sum * sum / (shares.len() as f64 * shares.iter().map(|share| share * share).sum::<f64>())
+        };
+        let equal = simulate(&[50; 4], 102);
+        assert!(jain(&equal) >= 0.99, "{equal:?}");
+        let heavy_and_light = simulate(&[2000, 20], 100);
+        assert!(jain(&heavy_and_light) >= 0.99, "{heavy_and_light:?}: a chunk for each, however long the other's are");
+    }
+
+    #[test]
+    fn a_closed_session_has_no_turn_and_its_grants_go_nowhere() {
+        let mut scheduler = with([(1, FREE)]);
+        let now = Instant::now();
+        scheduler.grant(1, 2, now);
+        scheduler.close(1);
+        scheduler.close(1);
+        scheduler.grant(1, 1, now);
+        assert!(turns(&mut scheduler).is_empty());
+    }
+}

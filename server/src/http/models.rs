@@ -1,0 +1,52 @@
+//! What is served here, and its gallery.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::app::App;
+use super::not_found;
+use super::status::{choices, loading};
+
+/// OpenAI's list, as the reference fills it, and under `causeway` what a client can choose.
+pub(crate) async fn models(State(app): State<App>) -> Response {
+    let Some(card) = app.card() else { return loading() };
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let model = json!({
+        "id": card.name,
+        "object": "model",
+        "created": created,
+        "owned_by": "causeway",
+        "root": card.name,
+        "parent": null,
+        "max_model_len": null,
+        "num_gpus": 0,
+        "task_type": "I2V",
+        "causeway": choices(&card),
+    });
+    // Pages of other origins look here for the model's name.
+    let cors = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))];
+    (cors, Json(json!({ "object": "list", "data": [model] }))).into_response()
+}
+
+pub(crate) async fn gallery(State(app): State<App>) -> Response {
+    let Some(card) = app.card() else { return loading() };
+    let items = card
+        .gallery
+        .iter()
+        .map(|item| json!({ "name": item.name, "prompt": item.prompt, "image": format!("/v1/gallery/{}", item.name) }));
+    Json(items.collect::<Vec<_>>()).into_response()
+}
+
+pub(crate) async fn gallery_picture(State(app): State<App>, Path(name): Path<String>) -> Response {
+    let Some(card) = app.card() else { return loading() };
+    let Some(item) = card.gallery.iter().find(|item| item.name == name) else {
+        return not_found("no such picture in the gallery");
+    };
+    let content_type = if item.file.starts_with(b"\x89PNG") { "image/png" } else { "image/jpeg" };
+    ([(header::CONTENT_TYPE, content_type)], item.file.to_vec()).into_response()
+}

@@ -1,0 +1,88 @@
+//! Routes: the socket, tokens, what the world is, its gallery, the page, and those of `status.rs`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use tracing::Instrument;
+
+use super::app::App;
+use super::models::{gallery, gallery_picture, models};
+use super::page::page;
+use super::{not_found, status};
+use crate::access;
+use crate::access::http::Visitor;
+use crate::access::listener::Place;
+use crate::access::rules::denied::Denied;
+use crate::phase::Phase;
+use crate::realtime::link::socket::serve_client;
+
+pub(crate) fn router(app: App) -> Router {
+    let keyed = status::inside().route_layer(from_fn_with_state(app.clone(), access::http::need_key));
+    Router::new()
+        .merge(keyed)
+        .route("/v1/realtime_video", get(upgrade))
+        .route("/v1/realtime_video/generate", get(upgrade))
+        .merge(status::routes())
+        .route("/v1/tokens", post(access::http::mint).layer(DefaultBodyLimit::max(TOKEN_WISH_BYTES_MAX)))
+        .route("/models", get(models))
+        .route("/v1/models", get(models))
+        .route("/v1/gallery", get(gallery))
+        .route("/v1/gallery/{name}", get(gallery_picture))
+        .fallback(page)
+        .layer(from_fn_with_state(app.clone(), access::http::check_host))
+        .with_state(app)
+}
+
+/// Of all that waits to be written. One message is written at a time and the largest is 16 raw frames of 3840x2160: without
+/// a bound a stalled reader could have any number.
+const WRITE_BUFFER_BYTES_MAX: usize = 512 << 20;
+
+/// Two numbers and their names.
+const TOKEN_WISH_BYTES_MAX: usize = 4096;
+
+async fn upgrade(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(place): Extension<Arc<Place>>,
+    uri: Uri,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        // As the reference: to everything but a WebSocket, this is not here.
+        Err(_) => return not_found("this is a WebSocket: connect with ws://"),
+    };
+    let visitor = match Visitor::at_the_door(&app, peer, place, &headers, &uri) {
+        Ok(visitor) => visitor,
+        Err(denied) => return denied.into_response(),
+    };
+    let serving = *app.phase.borrow() == Phase::Serving;
+    let Some(present) = app.present.upgrade().filter(|_| serving) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server is draining: it takes no new sessions").into_response();
+    };
+    let Ok(socket_place) = app.connections.clone().try_acquire_owned() else {
+        app.observer.denied(Denied::Full);
+        return Denied::Full.into_response();
+    };
+    bounded_websocket(upgrade, app.limits.message_bytes).on_upgrade(move |socket| {
+        let span = tracing::info_span!("session", id = tracing::field::Empty);
+        async move {
+            serve_client(socket, app, visitor).await;
+            drop((socket_place, present));
+        }
+        .instrument(span)
+    })
+}
+
+/// The settings of every WebSocket here; tests serve an echo with the same.
+pub fn bounded_websocket(upgrade: WebSocketUpgrade, message_bytes: usize) -> WebSocketUpgrade {
+    upgrade.max_message_size(message_bytes).max_frame_size(message_bytes).max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+}

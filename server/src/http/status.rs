@@ -1,0 +1,139 @@
+//! What outsiders ask the server about itself: is it alive, is it ready, what does it serve, to whom, and how it fares.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use pipeline::world::{Card, Keys, Sizes};
+use serde_json::{Value, json};
+
+use crate::http::app::App;
+use crate::observe::metrics::{CONTENT_TYPE, Levels};
+
+/// For everybody: a load balancer asks without a key.
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/liveness", get(|| async { Json(json!({ "status": "ok" })) }))
+        .route("/health", get(health))
+        .route("/ready", get(health))
+}
+
+/// What tells of others: where keys are needed, with a key.
+pub(crate) fn inside() -> Router<App> {
+    Router::new()
+        .route("/server_info", get(server_info))
+        .route("/v1/realtime_video/sessions", get(sessions))
+        .route("/metrics", get(metrics))
+}
+
+/// Of a page that is nothing without a world.
+pub(crate) fn loading() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "loading" }))).into_response()
+}
+
+/// Whether to send sessions here.
+async fn health(State(app): State<App>) -> Response {
+    let status = app.status();
+    let code = if status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(json!({ "status": status }))).into_response()
+}
+
+/// What a client of this world can choose.
+pub(crate) fn choices(card: &Card) -> Value {
+    let sizes = match &card.sizes {
+        Sizes::Only(sizes) => json!({ "only": sizes.iter().map(ToString::to_string).collect::<Vec<_>>() }),
+        Sizes::MultiplesOf { multiple, pixels_max } => json!({ "multiple": multiple, "pixels_max": pixels_max }),
+    };
+    json!({
+        "sizes": sizes,
+        "default_size": card.default_size.to_string(),
+        "fps": card.fps,
+        "chunk": card.chunk,
+        "sink": card.sink,
+        "window": card.window,
+        "window_is_fixed": card.window_is_fixed,
+        "needs_first_frame": card.needs_first_frame,
+        "presets": card.presets,
+        "keys": Keys::ALL,
+    })
+}
+
+async fn server_info(State(app): State<App>) -> Json<Value> {
+    let card = app.card();
+    let (opening, running) = app.observer.sessions();
+    let limits = &app.limits;
+    Json(json!({
+        "server": "causeway",
+        "version": env!("CARGO_PKG_VERSION"),
+        "status": app.status(),
+        "uptime_s": app.observer.started.elapsed().as_secs_f64(),
+        "model": card.as_ref().map(|card| &card.name),
+        "world": card.as_deref().map(choices),
+        "sessions": running,
+        "sessions_opening": opening,
+        "sessions_waiting": app.queue.length(),
+        "load": app.queue.load(),
+        "connections": app.connections_open(),
+        "memory_bytes_used": app.observer.rollout_bytes(),
+        "limits": {
+            "sessions": limits.sessions,
+            "memory_bytes": limits.memory_bytes,
+            "load": limits.load,
+            "queue": limits.queue,
+            "queue_wait_ms": limits.queue_wait.as_millis() as u64,
+            "busy_wait_ms": limits.busy_wait.as_millis() as u64,
+            "write_deadline_ms": limits.write_deadline.as_millis() as u64,
+            "idle_timeout_ms": limits.stay.idle.map(|idle| idle.as_millis() as u64),
+            "session_lifetime_ms": limits.stay.lifetime.map(|lifetime| lifetime.as_millis() as u64),
+            "resume_grace_ms": limits.stay.grace.as_millis() as u64,
+            "resume_bytes": limits.replay_bytes,
+            "ping_every_ms": limits.ping_every.as_millis() as u64,
+            "pong_within_ms": limits.pong_within.as_millis() as u64,
+            "connections": limits.connections,
+            "message_bytes": limits.message_bytes,
+        },
+    }))
+}
+
+async fn sessions(State(app): State<App>) -> Json<Value> {
+    Json(json!({
+        "sessions": app.observer.directory(),
+        "sessions_max": app.limits.sessions,
+        "waiting": app.queue.directory(),
+        "waiting_max": app.limits.queue,
+    }))
+}
+
+async fn metrics(State(app): State<App>) -> Response {
+    let (opening, running) = app.observer.sessions();
+    let levels = Levels {
+        version: env!("CARGO_PKG_VERSION"),
+        world: app.card().map(|card| card.name.clone()),
+        started_unix: app.observer.started_unix,
+        accepting: app.status() == "ok",
+        connections: app.connections_open(),
+        connections_max: app.limits.connections,
+        waiting: app.queue.length(),
+        queue_max: app.limits.queue,
+        opening,
+        running,
+        sessions_max: app.limits.sessions,
+        load: app.queue.load(),
+        load_max: app.limits.load,
+        rollout_bytes: app.observer.rollout_bytes(),
+        kept_bytes: app.observer.kept_bytes(),
+        memory_bytes: app.limits.memory_bytes,
+        resident_bytes: resident_bytes(),
+        trace_lost: app.observer.trace.as_ref().map(|trace| trace.lost()),
+    };
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], app.observer.metrics.page(&levels)).into_response()
+}
+
+/// Linux says; `status` rather than `statm`, which counts in pages of a size that it does not tell.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}

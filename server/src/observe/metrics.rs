@@ -1,0 +1,354 @@
+//! What the server counts, and how Prometheus reads it.
+//!
+//! What happens is counted where it happens, with atomics and no lock; what is so at the moment (sessions, connections,
+//! memory) is not counted up and down but looked up when somebody asks, so it cannot drift.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::access::rules::denied::REASONS;
+
+/// The media type of the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All that happened since the start.
+#[derive(Default)]
+pub struct Metrics {
+    pub sessions: Counter,
+    /// From the init to the place.
+    pub queue_wait: Histogram,
+    /// Sessions that got no place, by what kept them from it.
+    pub refused: Tally<&'static str>,
+    pub stages: Stages,
+    /// From the sampling of the controls to the last byte written.
+    pub chunk: Histogram,
+    pub sent: [Sent; FORMATS.len()],
+    pub deadline_misses: Counter,
+    pub underruns: Counter,
+    /// Sessions that a client came back to.
+    pub resumes: Counter,
+    pub drops: Drops,
+    pub errors: Tally<&'static str>,
+    /// By [`REASONS`].
+    pub denied: Tally<&'static str>,
+    pub closes: Tally<(u16, &'static str)>,
+}
+
+/// Where a chunk's time goes.
+#[derive(Default)]
+pub struct Stages {
+    pub sample: Histogram,
+    pub text: Histogram,
+    pub dit: Histogram,
+    pub vae: Histogram,
+    pub encode: Histogram,
+    pub write: Histogram,
+}
+
+/// As the wire calls them, under `encoding`.
+const FORMATS: [&str; 3] = ["raw", "webp", "jpeg"];
+
+/// What went out in one format.
+#[derive(Default)]
+pub struct Sent {
+    pub frames: Counter,
+    pub bytes: Counter,
+}
+
+/// Clients that were sent away for what they did, or did not do.
+#[derive(Default)]
+pub struct Drops {
+    pub write_deadline: Counter,
+    pub flood: Counter,
+    pub keepalive: Counter,
+    pub header_deadline: Counter,
+    pub too_big: Counter,
+}
+
+/// What is so at the moment.
+pub struct Levels {
+    pub version: &'static str,
+    /// `None` while it loads.
+    pub world: Option<String>,
+    pub started_unix: Duration,
+    pub accepting: bool,
+    pub connections: usize,
+    pub connections_max: usize,
+    /// In the queue.
+    pub waiting: usize,
+    pub queue_max: usize,
+    /// For a place or not.
+    pub opening: usize,
+    pub running: usize,
+    pub sessions_max: usize,
+    /// Shares of the device's time.
+    pub load: f64,
+    pub load_max: f64,
+    pub rollout_bytes: u64,
+    pub kept_bytes: u64,
+    pub memory_bytes: u64,
+    /// `None` where the system does not say.
+    pub resident_bytes: Option<u64>,
+    /// Slices that a trace has no room for; `None` where nothing is traced.
+    pub trace_lost: Option<u64>,
+}
+
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts by labels that are constants of the program, so there are only so many. For what is rare: it has a lock.
+#[derive(Default)]
+pub struct Tally<K>(Mutex<BTreeMap<K, u64>>);
+
+impl<K: Ord + Copy> Tally<K> {
+    pub fn add(&self, key: K) {
+        *self.0.lock().expect("nothing panics under this lock").entry(key).or_default() += 1;
+    }
+
+    fn of(&self, key: K) -> u64 {
+        self.0.lock().expect("nothing panics under this lock").get(&key).copied().unwrap_or_default()
+    }
+
+    fn all(&self) -> Vec<(K, u64)> {
+        self.0.lock().expect("nothing panics under this lock").iter().map(|(&key, &count)| (key, count)).collect()
+    }
+}
+
+/// Upper bounds of the buckets in seconds: from a test card's chunk to one of a 14B model on a slow device, and a wait in the
+/// queue.
+const BOUNDS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+#[derive(Default)]
+pub struct Histogram {
+    /// Not cumulative; the last is for what is longer than every bound.
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    nanoseconds: AtomicU64,
+}
+
+impl Histogram {
+    pub fn observe(&self, took: Duration) {
+        let bucket = BOUNDS.partition_point(|&bound| bound < took.as_secs_f64());
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.nanoseconds.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Metrics {
+    pub fn sent(&self, format: &str) -> &Sent {
+        let place = FORMATS.iter().position(|&name| name == format).expect("a format of the wire");
+        &self.sent[place]
+    }
+
+    /// The text that Prometheus scrapes.
+    pub fn page(&self, levels: &Levels) -> String {
+        let mut page = Page::default();
+        page.gauge("causeway_build_info", "The version that runs; always 1.");
+        page.sample(&[("version", levels.version)], 1);
+        if let Some(world) = &levels.world {
+            page.gauge("causeway_world_info", "The world that is loaded; always 1.");
+            page.sample(&[("world", world)], 1);
+        }
+        page.gauge("process_start_time_seconds", "When the server started, in seconds since 1970.");
+        page.sample(&[], levels.started_unix.as_secs_f64());
+        page.gauge("causeway_ready", "1 while new sessions are taken, 0 while the world loads or the server stops.");
+        page.sample(&[], u8::from(levels.accepting));
+
+        page.gauge("causeway_connections", "WebSockets that are open.");
+        page.sample(&[], levels.connections);
+        page.gauge("causeway_connections_max", "WebSockets that may be open.");
+        page.sample(&[], levels.connections_max);
+        page.counter("causeway_connections_closed_total", "WebSockets that ended, by close code and reason.");
+        for ((code, reason), count) in self.closes.all() {
+            page.sample(&[("code", &code.to_string()), ("reason", reason)], count);
+        }
+        page.counter("causeway_drops_total", "Clients that were sent away, by what they did.");
+        for (reason, count) in [
+            ("write_deadline", &self.drops.write_deadline),
+            ("flood", &self.drops.flood),
+            ("keepalive", &self.drops.keepalive),
+            ("too_big", &self.drops.too_big),
+            ("header_deadline", &self.drops.header_deadline),
+        ] {
+            page.sample(&[("reason", reason)], count.get());
+        }
+        page.counter("causeway_errors_total", "Errors that clients were told, by code.");
+        for (code, count) in self.errors.all() {
+            page.sample(&[("code", code)], count);
+        }
+
+        page.counter(
+            "causeway_denied_total",
+            "Those who were not let in, by reason; wrong_too_often is throttled guessing.",
+        );
+        for reason in REASONS {
+            page.sample(&[("reason", reason)], self.denied.of(reason));
+        }
+
+        page.gauge("causeway_sessions", "Sessions by state: waiting for a place, opening, running.");
+        page.sample(&[("state", "waiting")], levels.waiting);
+        page.sample(&[("state", "opening")], levels.opening.saturating_sub(levels.waiting));
+        page.sample(&[("state", "running")], levels.running);
+        page.gauge("causeway_sessions_max", "Sessions that may run at once.");
+        page.sample(&[], levels.sessions_max);
+        page.gauge("causeway_queue_max", "Sessions that may wait for a place.");
+        page.sample(&[], levels.queue_max);
+        page.histogram("causeway_queue_wait_seconds", "Time from the init of a session to its place.");
+        page.buckets(&[], &self.queue_wait);
+        page.counter("causeway_sessions_refused_total", "Sessions that got no place, by what kept them from it.");
+        for (reason, count) in self.refused.all() {
+            page.sample(&[("reason", reason)], count);
+        }
+        page.gauge("causeway_load", "Share of the device's time that paced sessions need, as measured.");
+        page.sample(&[], levels.load);
+        page.gauge("causeway_load_max", "Share of the device's time that paced sessions may need.");
+        page.sample(&[], levels.load_max);
+        page.counter("causeway_sessions_started_total", "Sessions that began to run.");
+        page.sample(&[], self.sessions.get());
+
+        page.histogram("causeway_chunk_stage_seconds", "Time of a chunk in each stage.");
+        let stages = &self.stages;
+        for (stage, histogram) in [
+            ("sample", &stages.sample),
+            ("text", &stages.text),
+            ("dit", &stages.dit),
+            ("vae", &stages.vae),
+            ("encode", &stages.encode),
+            ("write", &stages.write),
+        ] {
+            page.buckets(&[("stage", stage)], histogram);
+        }
+        page.histogram("causeway_chunk_seconds", "Time of a chunk from sampled controls to its last byte written.");
+        page.buckets(&[], &self.chunk);
+        page.counter("causeway_deadline_misses_total", "Chunks of paced sessions that were drawn after they were due.");
+        page.sample(&[], self.deadline_misses.get());
+        page.counter("causeway_underruns_total", "Chunks sent after all frames before them were shown at their rate.");
+        page.sample(&[], self.underruns.get());
+        page.counter("causeway_resumes_total", "Sessions that a client took up again on a new connection.");
+        page.sample(&[], self.resumes.get());
+        page.counter("causeway_frames_total", "Frames sent, by format.");
+        for (format, sent) in FORMATS.iter().zip(&self.sent) {
+            page.sample(&[("format", format)], sent.frames.get());
+        }
+        page.counter("causeway_sent_bytes_total", "Bytes of frames and their headers handed to sockets, by format.");
+        for (format, sent) in FORMATS.iter().zip(&self.sent) {
+            page.sample(&[("format", format)], sent.bytes.get());
+        }
+
+        page.gauge(
+            "causeway_memory_bytes",
+            "Memory by kind: what rollouts were admitted with, and what is kept for clients that resume.",
+        );
+        page.sample(&[("kind", "rollouts")], levels.rollout_bytes);
+        page.sample(&[("kind", "replay")], levels.kept_bytes);
+        page.gauge("causeway_memory_budget_bytes", "Memory for all rollouts together.");
+        page.sample(&[], levels.memory_bytes);
+        if let Some(resident) = levels.resident_bytes {
+            page.gauge("process_resident_memory_bytes", "Memory of the process that is in RAM.");
+            page.sample(&[], resident);
+        }
+        if let Some(lost) = levels.trace_lost {
+            page.counter("causeway_trace_lost_total", "Slices that the trace file had no room for.");
+            page.sample(&[], lost);
+        }
+        page.text
+    }
+}
+
+/// The text format, line by line: <https://prometheus.io/docs/instrumenting/exposition_formats/>
+#[derive(Default)]
+struct Page {
+    text: String,
+    name: &'static str,
+}
+
+impl Page {
+    fn gauge(&mut self, name: &'static str, help: &str) {
+        self.family(name, "gauge", help);
+    }
+
+    fn counter(&mut self, name: &'static str, help: &str) {
+        self.family(name, "counter", help);
+    }
+
+    fn histogram(&mut self, name: &'static str, help: &str) {
+        self.family(name, "histogram", help);
+    }
+
+    fn family(&mut self, name: &'static str, kind: &str, help: &str) {
+        self.name = name;
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
+    }
+
+    fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.series("", labels, value);
+    }
+
+    fn buckets(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {
+        // Added up from one reading of the buckets: so the last and the count agree while others go on counting.
+        let mut count = 0;
+        for (bucket, within) in histogram.buckets.iter().enumerate() {
+            count += within.load(Ordering::Relaxed);
+            let bound = BOUNDS.get(bucket).map_or("+Inf".to_owned(), f64::to_string);
+            self.series("_bucket", &[labels, &[("le", &bound)]].concat(), count);
+        }
+        self.series("_sum", labels, histogram.nanoseconds.load(Ordering::Relaxed) as f64 / 1e9);
+        self.series("_count", labels, count);
+    }
+
+    fn series(&mut self, ending: &str, labels: &[(&str, &str)], value: impl Display) {
+        let escaped = |text: &str| text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+        let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let name = self.name;
+        self.line(format_args!("{name}{ending}{labels} {value}"));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        writeln!(self.text, "{line}").expect("a string takes all that is written to it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(histogram: &Histogram) -> Vec<String> {
+        let mut page = Page { name: "t", ..Page::default() };
+        page.buckets(&[], histogram);
+        page.text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_bound_belongs_to_its_bucket_and_buckets_add_up() {
+        let histogram = Histogram::default();
+        for ms in [1, 2, 60_000, 60_001] {
+            histogram.observe(Duration::from_millis(ms));
+        }
+        let lines = lines(&histogram);
+        for line in ["t_bucket{le=\"0.001\"} 1", "t_bucket{le=\"0.0025\"} 2", "t_bucket{le=\"5\"} 2"] {
+            assert!(lines.iter().any(|l| l == line), "{line} is not in {lines:?}");
+        }
+        let end = ["t_bucket{le=\"60\"} 3", "t_bucket{le=\"+Inf\"} 4", "t_sum 120.004", "t_count 4"];
+        assert_eq!(lines[lines.len() - 4..], end);
+    }
+
+    #[test]
+    fn a_label_may_hold_anything() {
+        let mut page = Page { name: "t", ..Page::default() };
+        page.sample(&[("world", "a \"b\"\\\nc")], 1);
+        assert_eq!(page.text, "t{world=\"a \\\"b\\\"\\\\\\nc\"} 1\n");
+    }
+}

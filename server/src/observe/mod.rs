@@ -1,0 +1,384 @@
+//! Where the server is looked at from: one call at each place where something happens, and what outsiders may see of it.
+//!
+//! The calls on a chunk's way are a few atomic additions; locks are taken only where a session begins or ends, or an error
+//! is told.
+
+pub mod log;
+pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
+pub mod trace;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use dashmap::DashMap;
+use pipeline::world::{ChunkPlan, Timings};
+use serde_json::{Value, json};
+
+use self::metrics::Metrics;
+use self::trace::{Slice, Trace, Track};
+use crate::access::rules::denied::Denied;
+use crate::admission::rules::SeatId;
+use crate::media::pictures::Output;
+use crate::realtime::wire::close::Close;
+use crate::realtime::wire::error::ClientError;
+use crate::realtime::wire::frames::{Costs, Sums};
+use crate::realtime::wire::init::Terms;
+
+pub(crate) struct Observer {
+    pub(crate) metrics: Metrics,
+    pub(crate) trace: Option<Trace>,
+    pub(crate) started: Instant,
+    /// Since 1970.
+    pub(crate) started_unix: Duration,
+    /// Bytes that each open rollout was admitted with.
+    rollouts: Mutex<BTreeMap<SeatId, u64>>,
+    opening: AtomicUsize,
+    running: DashMap<String, Arc<LiveSession>>,
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+impl Observer {
+    pub(crate) fn new(trace: Option<Trace>) -> Observer {
+        Observer {
+            metrics: Metrics::default(),
+            trace,
+            started: Instant::now(),
+            started_unix: since_1970(),
+            rollouts: Mutex::default(),
+            opening: AtomicUsize::new(0),
+            running: DashMap::new(),
+        }
+    }
+
+    /// An init was sent; until what this gives is dropped, its session is about to begin.
+    pub(crate) fn opening(&self) -> Opening<'_> {
+        self.opening.fetch_add(1, Ordering::Relaxed);
+        Opening(&self.opening)
+    }
+
+    /// A session got its place after so long.
+    pub(crate) fn placed(&self, waited: Duration) {
+        self.metrics.queue_wait.observe(waited);
+    }
+
+    /// A session got no place.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.metrics.refused.add(reason);
+    }
+
+    pub(crate) fn rollout_opened(&self, seat: SeatId, bytes: u64) {
+        self.rollouts.lock().expect("nothing panics under this lock").insert(seat, bytes);
+    }
+
+    pub(crate) fn rollout_closed(&self, seat: SeatId) {
+        self.rollouts.lock().expect("nothing panics under this lock").remove(&seat);
+    }
+
+    /// The engine has drawn a chunk: `sampled` parts the sampling from the drawing.
+    pub(crate) fn generated(&self, seat: SeatId, plan: &ChunkPlan, began: Instant, sampled: Instant, world: &Timings) {
+        let ended = Instant::now();
+        let stages = &self.metrics.stages;
+        stages.sample.observe(sampled - began);
+        // Zero where the prompt did not change: that is no encoding that took no time.
+        if !world.text.is_zero() {
+            stages.text.observe(world.text);
+        }
+        stages.dit.observe(world.dit);
+        stages.vae.observe(world.vae);
+        let Some(trace) = &self.trace else { return };
+        let slice = |name, began, took| {
+            trace.slice(Slice { track: Track::Engine, name, began, took, seat, chunk: plan.index });
+        };
+        slice("chunk", began, ended - began);
+        slice("sample", began, sampled - began);
+        // The world says how long, not when: one after the other, as they run. A first chunk's text was encoded when its
+        // rollout was opened, and shows as what is left of the chunk's time.
+        let drawing = ended - sampled;
+        let dit = world.dit.min(drawing);
+        let vae = world.vae.min(drawing - dit);
+        let text = world.text.min(drawing - dit - vae);
+        for (name, began, took) in
+            [("text", sampled, text), ("dit", sampled + text, dit), ("vae", sampled + text + dit, vae)]
+        {
+            if !took.is_zero() {
+                slice(name, began, took);
+            }
+        }
+    }
+
+    pub(crate) fn told(&self, error: &ClientError) {
+        self.metrics.errors.add(error.code);
+    }
+
+    pub(crate) fn denied(&self, denied: Denied) {
+        self.metrics.denied.add(denied.reason());
+    }
+
+    /// A connection has not asked for anything in time.
+    pub(crate) fn header_deadline_passed(&self) {
+        self.metrics.drops.header_deadline.add(1);
+    }
+
+    pub(crate) fn write_deadline_passed(&self) {
+        self.metrics.drops.write_deadline.add(1);
+    }
+
+    /// A connection is over, for this reason; without one the client left, or was lost.
+    pub(crate) fn closed(&self, close: Option<&Close>) {
+        let Some(close) = close else { return self.metrics.closes.add((1006, "client left")) };
+        self.metrics.closes.add((close.code, close.reason));
+        let drops = &self.metrics.drops;
+        match *close {
+            Close::FLOOD => drops.flood.add(1),
+            Close::KEEPALIVE => drops.keepalive.add(1),
+            Close::TOO_BIG => drops.too_big.add(1),
+            _ => {}
+        }
+    }
+
+    /// A session runs, until what this gives is dropped.
+    pub(crate) fn session(self: &Arc<Self>, id: &str, seat: SeatId, output: &Output, terms: &Terms) -> Listed {
+        self.metrics.sessions.add(1);
+        if let Some(trace) = &self.trace {
+            trace.name(Track::Encode { seat }, format!("session {id}: encode"));
+            trace.name(Track::Write { seat }, format!("session {id}: write"));
+        }
+        let session = Arc::new(LiveSession {
+            observer: Arc::clone(self),
+            seat,
+            size: output.source().to_string(),
+            format: output.format().name(),
+            fps: terms.fps,
+            paced: terms.paced,
+            started: Instant::now(),
+            started_unix: since_1970().as_secs(),
+            shown_until: Mutex::new(None),
+            away: AtomicBool::new(false),
+            chunks: AtomicU64::new(0),
+            frames: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            last_chunk_ms: AtomicU64::new(0),
+            kept_bytes: AtomicU64::new(0),
+        });
+        self.running.insert(id.to_owned(), Arc::clone(&session));
+        Listed { id: id.to_owned(), session }
+    }
+
+    /// `(opening, running)`
+    pub(crate) fn sessions(&self) -> (usize, usize) {
+        (self.opening.load(Ordering::Relaxed), self.running.len())
+    }
+
+    pub(crate) fn rollout_bytes(&self) -> u64 {
+        self.rollouts.lock().expect("nothing panics under this lock").values().sum()
+    }
+
+    /// Of what was sent, for clients that come back.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.running.iter().map(|session| session.kept_bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The running sessions, oldest first.
+    pub(crate) fn directory(&self) -> Vec<Value> {
+        let mut sessions: Vec<_> =
+            self.running.iter().map(|entry| (entry.key().clone(), Arc::clone(entry.value()))).collect();
+        sessions.sort_by_key(|(_, session)| session.started);
+        let rollouts = self.rollouts.lock().expect("nothing panics under this lock");
+        sessions.iter().map(|(id, session)| session.line(id, rollouts.get(&session.seat).copied())).collect()
+    }
+}
+
+pub(crate) struct Opening<'a>(&'a AtomicUsize);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A running session, as seen from outside. Plain data: no rollout lives here.
+pub(crate) struct LiveSession {
+    observer: Arc<Observer>,
+    seat: SeatId,
+    size: String,
+    format: &'static str,
+    fps: u32,
+    paced: bool,
+    started: Instant,
+    started_unix: u64,
+    /// When a player that shows each frame for its time will have shown all that was sent. Of this session's task alone:
+    /// never waited for.
+    shown_until: Mutex<Option<Instant>>,
+    /// Its client was lost, and may come back.
+    away: AtomicBool,
+    chunks: AtomicU64,
+    frames: AtomicU64,
+    sent_bytes: AtomicU64,
+    last_chunk_ms: AtomicU64,
+    /// Of what was sent, for a client that comes back.
+    kept_bytes: AtomicU64,
+}
+
+/// Takes a session off the list when it ends, however it ends.
+pub(crate) struct Listed {
+    id: String,
+    pub(crate) session: Arc<LiveSession>,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.session.observer.running.remove(&self.id);
+    }
+}
+
+impl LiveSession {
+    /// A chunk goes out now, after it was held back for so long.
+    pub(crate) fn sending(&self, frames: usize, pace_wait: Duration, now: Instant) {
+        let shown_for = Duration::from_secs_f64(frames as f64 / f64::from(self.fps));
+        let mut shown_until = self.shown_until.lock().expect("nothing panics under this lock");
+        // One that was held back came in time: that it goes out at the very end of the one before is the pace.
+        let ran_dry = pace_wait.is_zero() && shown_until.is_some_and(|end| end < now);
+        // A paced session begins its pace anew with every chunk; one that runs free gets ahead.
+        let begins = if self.paced { now } else { shown_until.map_or(now, |end| end.max(now)) };
+        *shown_until = Some(begins + shown_for);
+        if ran_dry {
+            self.observer.metrics.underruns.add(1);
+            self.observer.metrics.deadline_misses.add(u64::from(self.paced));
+        }
+    }
+
+    pub(crate) fn away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    pub(crate) fn encoded(&self, chunk: usize, began: Instant) {
+        let took = began.elapsed();
+        self.observer.metrics.stages.encode.observe(took);
+        self.slice(Track::Encode { seat: self.seat }, "encode", chunk, began, took);
+    }
+
+    pub(crate) fn written(&self, chunk: usize, began: Instant) {
+        let took = began.elapsed();
+        self.observer.metrics.stages.write.observe(took);
+        self.slice(Track::Write { seat: self.seat }, "write", chunk, began, took);
+    }
+
+    fn slice(&self, track: Track, name: &'static str, chunk: usize, began: Instant, took: Duration) {
+        if let Some(trace) = &self.observer.trace {
+            trace.slice(Slice { track, name, began, took, seat: self.seat, chunk });
+        }
+    }
+
+    /// All of a chunk is with the socket.
+    pub(crate) fn sent(&self, costs: &Costs, sums: &Sums, kept_bytes: usize) {
+        self.kept_bytes.store(kept_bytes as u64, Ordering::Relaxed);
+        self.observer.metrics.chunk.observe(costs.total);
+        let sent = self.observer.metrics.sent(self.format);
+        sent.frames.add(sums.frames as u64);
+        sent.bytes.add(sums.socket_bytes);
+        self.chunks.fetch_add(1, Ordering::Relaxed);
+        self.frames.fetch_add(sums.frames as u64, Ordering::Relaxed);
+        self.sent_bytes.fetch_add(sums.socket_bytes, Ordering::Relaxed);
+        self.last_chunk_ms.store(costs.total.as_millis() as u64, Ordering::Relaxed);
+        let span = tracing::Span::current();
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        span.record("sample_ms", ms(costs.prepare));
+        span.record("text_ms", ms(costs.world.text));
+        span.record("dit_ms", ms(costs.world.dit));
+        span.record("vae_ms", ms(costs.world.vae));
+        span.record("encode_ms", ms(costs.encode));
+        span.record("write_ms", ms(costs.header_write + costs.payload_write));
+        span.record("total_ms", ms(costs.total));
+    }
+
+    fn line(&self, id: &str, memory_bytes: Option<u64>) -> Value {
+        let chunks = self.chunks.load(Ordering::Relaxed);
+        json!({
+            "session_id": id,
+            "seat": self.seat,
+            "started_unix": self.started_unix,
+            "age_s": self.started.elapsed().as_secs_f64(),
+            "size": self.size,
+            "format": self.format,
+            "fps": self.fps,
+            "paced": self.paced,
+            "away": self.away.load(Ordering::Relaxed),
+            "chunks": chunks,
+            "last_chunk_ms": (chunks > 0).then(|| self.last_chunk_ms.load(Ordering::Relaxed)),
+            "frames": self.frames.load(Ordering::Relaxed),
+            "sent_bytes": self.sent_bytes.load(Ordering::Relaxed),
+            "memory_bytes": memory_bytes,
+        })
+    }
+}
+
+/// Around the delivery of a chunk, inside its session's span. The times are filled in when it has been sent.
+pub(crate) fn chunk_span(index: usize) -> tracing::Span {
+    use tracing::field::Empty;
+    tracing::debug_span!(
+        "chunk",
+        index,
+        sample_ms = Empty,
+        text_ms = Empty,
+        dit_ms = Empty,
+        vae_ms = Empty,
+        encode_ms = Empty,
+        write_ms = Empty,
+        total_ms = Empty,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::world::Size;
+
+    use super::*;
+    use crate::media::pictures::Format;
+
+    /// Chunks of a second, each sent at a time in milliseconds after it was held back: `(misses, underruns)`.
+    fn late(paced: bool, chunks: &[(u64, u64)]) -> (u64, u64) {
+        let observer = Arc::new(Observer::new(None));
+        let output = Output::new(Format::Raw, Size { width: 1, height: 1 }, None);
+        let listed = observer.session("s", 0, &output, &Terms { fps: 10, paced, max_chunks: None });
+        let start = Instant::now();
+        for &(at, held) in chunks {
+            listed.session.sending(10, Duration::from_millis(held), start + Duration::from_millis(at));
+        }
+        (observer.metrics.deadline_misses.get(), observer.metrics.underruns.get())
+    }
+
+    #[test]
+    fn a_paced_chunk_that_was_held_back_is_in_time_and_one_drawn_too_late_is_not() {
+        assert_eq!(late(true, &[(500, 0), (1501, 300), (2502, 10)]), (0, 0));
+        assert_eq!(late(true, &[(0, 0), (1200, 0), (2201, 100), (3300, 0)]), (2, 2));
+        // For a new event, before it was due.
+        assert_eq!(late(true, &[(0, 0), (400, 0), (1401, 500)]), (0, 0));
+    }
+
+    #[test]
+    fn a_free_session_runs_dry_when_it_has_used_up_its_lead() {
+        assert_eq!(late(false, &[(0, 0), (100, 0), (200, 0), (2900, 0)]), (0, 0));
+        assert_eq!(late(false, &[(0, 0), (100, 0), (2100, 0), (3200, 0)]), (0, 2));
+    }
+
+    #[test]
+    fn a_session_is_listed_while_it_runs() {
+        let observer = Arc::new(Observer::new(None));
+        let output = Output::new(Format::Raw, Size { width: 16, height: 9 }, None);
+        let listed = observer.session("s", 3, &output, &Terms { fps: 10, paced: false, max_chunks: None });
+        observer.rollout_opened(3, 1000);
+        let line = observer.directory().remove(0);
+        assert_eq!((&line["session_id"], &line["size"]), (&json!("s"), &json!("16x9")));
+        assert_eq!((&line["memory_bytes"], &line["last_chunk_ms"]), (&json!(1000), &Value::Null));
+        drop(listed);
+        observer.rollout_closed(3);
+        assert_eq!((observer.directory().len(), observer.rollout_bytes()), (0, 0));
+    }
+}

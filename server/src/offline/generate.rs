@@ -1,0 +1,311 @@
+//! `causeway generate`: the same rollout as a session's, without a client. All that steers it is known beforehand, so the
+//! command line is a recording and drawing it again gives the same bytes.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use pipeline::world::{Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Keys, Size, Timings, World};
+
+use crate::config::flags::{GenerateArgs, Switch};
+use crate::media::pictures;
+use crate::media::webp_animation::Animation;
+
+/// Where time went, over all chunks.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub chunks: usize,
+    pub frames: usize,
+    pub world: Timings,
+    /// Drawing: the world's time, and what it does not name.
+    pub generate: Duration,
+    pub encode: Duration,
+}
+
+/// Chunks when neither they nor an action script are given.
+const CHUNKS: usize = 4;
+
+pub fn generate(world: &dyn World, args: &GenerateArgs) -> anyhow::Result<Report> {
+    let card = world.card();
+    let init = init(card, args)?;
+    let mut steps = Steps::new(card, args)?;
+    let mut film = Film::create(&args.out, init.size, card.fps)?;
+    let bar = ProgressBar::new(steps.chunks as u64);
+    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} chunks  {msg}").expect("a template we wrote"));
+
+    let opening = Instant::now();
+    let mut rollout = world.open(init).context("opening the rollout")?;
+    // Not `println`, which is silent where there is no terminal.
+    bar.suspend(|| eprintln!("opened in {:.0} ms", ms(opening.elapsed())));
+    let mut report = Report::default();
+    for _ in 0..steps.chunks {
+        let plan = rollout.plan();
+        let input = steps.take(&plan);
+        let mut frames: Vec<Frames> = Vec::new();
+        let began = Instant::now();
+        let timings = rollout
+            .generate(&input, &Cancel::default(), &mut |batch| frames.push(batch))
+            .with_context(|| format!("drawing chunk {}", plan.index))?;
+        let generate = began.elapsed();
+        let encoding = Instant::now();
+        for batch in &frames {
+            film.push(batch)?;
+        }
+        let encode = encoding.elapsed();
+        report.chunks += 1;
+        report.frames += frames.iter().map(|batch| batch.count).sum::<usize>();
+        report.generate += generate;
+        report.encode += encode;
+        report.world.text += timings.text;
+        report.world.dit += timings.dit;
+        report.world.vae += timings.vae;
+        bar.suspend(|| {
+            eprintln!(
+                "chunk {:3}  {:7.1} ms  text {:.1}  DiT {:.1}  VAE {:.1}  encode {:.1}",
+                plan.index,
+                ms(generate),
+                ms(timings.text),
+                ms(timings.dit),
+                ms(timings.vae),
+                ms(encode),
+            )
+        });
+        bar.set_message(format!("{:.1} frames per second", report.frames as f64 / report.generate.as_secs_f64()));
+        bar.inc(1);
+    }
+    film.finish()?;
+    bar.finish();
+    Ok(report)
+}
+
+impl Report {
+    /// A few lines for people.
+    pub fn summary(&self) -> String {
+        let per_second = |time: Duration| self.frames as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE);
+        let total = self.generate + self.encode;
+        let line = |name: &str, time: Duration| {
+            let share = 100.0 * time.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE);
+            format!("  {name:9}{:9.1} ms a chunk  {share:5.1} %\n", ms(time) / self.chunks.max(1) as f64)
+        };
+        format!(
+            "{} frames in {} chunks: {:.1} frames per second drawn, {:.1} with encoding\n{}{}{}{}{}",
+            self.frames,
+            self.chunks,
+            per_second(self.generate),
+            per_second(total),
+            line("text", self.world.text),
+            line("DiT", self.world.dit),
+            line("VAE", self.world.vae),
+            line("the rest", self.generate.saturating_sub(self.world.total())),
+            line("encode", self.encode),
+        )
+    }
+}
+
+fn ms(duration: Duration) -> f64 {
+    1000.0 * duration.as_secs_f64()
+}
+
+fn init(card: &Card, args: &GenerateArgs) -> anyhow::Result<Init> {
+    let (sink, window) = card.choose_window(None, None)?;
+    let first_frame = match &args.image {
+        None if card.needs_first_frame => bail!("--image is missing: {} starts from a picture", card.name),
+        None => None,
+        Some(path) => {
+            let file = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+            let picture = pictures::decode(&file).map_err(anyhow::Error::msg);
+            Some(picture.with_context(|| format!("the picture {}", path.display()))?)
+        }
+    };
+    let first = args.prompts.iter().find(|switch| switch.chunk == 0);
+    let first = first.context("no --prompt for the first chunk: give one without a number before it")?;
+    let size = card.choose_size(args.size)?;
+    Ok(Init { prompt: first.text.clone(), first_frame, size, seed: args.seed, sink, window, condition_frames: None })
+}
+
+/// What steers each chunk.
+struct Steps {
+    chunks: usize,
+    switches: Vec<Switch>,
+    actions: Option<Vec<Keys>>,
+}
+
+impl Steps {
+    fn new(card: &Card, args: &GenerateArgs) -> anyhow::Result<Steps> {
+        let mut switches = args.prompts.clone();
+        switches.sort_by_key(|switch| switch.chunk);
+        for pair in switches.windows(2) {
+            ensure!(pair[0].chunk != pair[1].chunk, "two prompts for chunk {}", pair[0].chunk);
+        }
+        let actions = args.actions.as_ref().map(|script| script.0.clone());
+        let last_switch = switches.last().map_or(0, |switch| switch.chunk);
+        let needed = match &actions {
+            Some(actions) => actions.len().div_ceil(card.chunk),
+            None => CHUNKS,
+        };
+        let chunks = args.chunks.map_or(needed.max(last_switch + 1), |chunks| chunks as usize);
+        ensure!(
+            last_switch < chunks,
+            "a prompt begins with chunk {last_switch}, and the last of {chunks} is {}",
+            chunks - 1
+        );
+        Ok(Steps { chunks, switches, actions })
+    }
+
+    fn take(&mut self, plan: &ChunkPlan) -> ChunkInput {
+        // The first chunk has its prompt from the init.
+        let switch = self.switches.iter().find(|switch| switch.chunk == plan.index && plan.index > 0);
+        let held =
+            |actions: &Vec<Keys>| plan.latent_range().map(|at| actions.get(at).copied().unwrap_or_default()).collect();
+        ChunkInput { prompt: switch.map(|switch| switch.text.clone()), controls: self.actions.as_ref().map(held) }
+    }
+}
+
+/// Where the frames go.
+enum Film {
+    Pngs { dir: PathBuf, size: Size, next: usize },
+    Webp(Animation),
+}
+
+impl Film {
+    fn create(path: &Path, size: Size, fps: u32) -> anyhow::Result<Film> {
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("webp") => Ok(Film::Webp(Animation::create(path, size, fps)?)),
+            // A file of a kind that we do not write should not become a directory of that name.
+            Some(ending) if !path.is_dir() => {
+                bail!("--out {}: a directory for PNG files or a .webp file, not .{ending}", path.display())
+            }
+            _ => {
+                std::fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
+                Ok(Film::Pngs { dir: path.to_owned(), size, next: 0 })
+            }
+        }
+    }
+
+    fn push(&mut self, frames: &Frames) -> anyhow::Result<()> {
+        for rgb in frames.rgb.chunks_exact(frames.size.frame_bytes() as usize) {
+            match self {
+                Film::Webp(animation) => animation.push(rgb)?,
+                Film::Pngs { dir, size, next } => {
+                    let path = dir.join(format!("{next:05}.png"));
+                    image::save_buffer(&path, rgb, size.width, size.height, image::ExtendedColorType::Rgb8)
+                        .with_context(|| format!("writing {}", path.display()))?;
+                    *next += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Film::Webp(animation) => animation.finish(),
+            Film::Pngs { .. } => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use image::AnimationDecoder;
+    use pipeline::testcard::{self, Reading, Testcard};
+    use pipeline::world::Picture;
+
+    use super::*;
+    use crate::config::flags::{Cli, Command};
+
+    fn run(arguments: &[&str], out: &Path) -> anyhow::Result<Report> {
+        let out = out.to_str().expect("a temporary path is UTF-8");
+        let line =
+            [&["causeway", "generate", "--world", "testcard", "--size", "128x96", "--out", out], arguments].concat();
+        let Command::Generate(args) = Cli::try_parse_from(line)?.command else {
+            unreachable!("the line says generate")
+        };
+        generate(&Testcard::new(Duration::ZERO), &args)
+    }
+
+    /// A directory of this test's own, gone when it ends.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Scratch {
+            let dir = std::env::temp_dir().join(format!("causeway-{}", uuid::Uuid::new_v4().simple()));
+            std::fs::create_dir(&dir).expect("the temporary directory can be written");
+            Scratch(dir)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const WALK: &[&str] = &["--prompt", "day", "--prompt", "1:night", "--actions", "w*2,wl*3,-*2"];
+
+    fn check_walk(readings: Vec<Reading>) {
+        assert_eq!(readings.len(), 9 + 12 + 12);
+        for (frame, reading) in readings.into_iter().enumerate() {
+            assert_eq!(reading.frame, frame);
+            let held: String = reading.controls.expect("there is a script").iter().collect();
+            let expected = match reading.latent_frame {
+                0..2 => "w",
+                2..5 => "wl",
+                _ => "",
+            };
+            assert_eq!(held, expected, "latent frame {}", reading.latent_frame);
+            let prompt = if reading.chunk == 0 { "day" } else { "night" };
+            assert_eq!(reading.prompt_hash, testcard::prompt_hash(prompt));
+        }
+    }
+
+    #[test]
+    fn a_walk_becomes_numbered_pngs() {
+        let scratch = Scratch::new();
+        let dir = scratch.0.join("walk");
+        let report = run(WALK, &dir).expect("draws");
+        assert_eq!((report.chunks, report.frames), (3, 33));
+        let read = |i| {
+            let file = std::fs::read(dir.join(format!("{i:05}.png"))).expect("the file is there");
+            testcard::read(&pictures::decode(&file).expect("a PNG")).expect("the test card")
+        };
+        check_walk((0..33).map(read).collect());
+    }
+
+    #[test]
+    fn a_walk_becomes_an_animation_of_the_right_length() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("walk.webp");
+        run(WALK, &path).expect("draws");
+        let file = std::fs::read(&path).expect("the file is there");
+        assert_eq!(u32::from_le_bytes([file[4], file[5], file[6], file[7]]) as usize, file.len() - 8);
+        let decoder = image::codecs::webp::WebPDecoder::new(std::io::Cursor::new(file)).expect("a WebP file");
+        let frames = decoder.into_frames().collect_frames().expect("an animation");
+        let shown: u32 = frames.iter().map(|frame| frame.delay().numer_denom_ms().0).sum();
+        assert_eq!(shown, 33 * 1000 / 16);
+        let read = |frame: image::Frame| {
+            let rgb = image::DynamicImage::ImageRgba8(frame.into_buffer()).into_rgb8().into_raw();
+            testcard::read(&Picture { size: Size { width: 128, height: 96 }, rgb }).expect("the test card")
+        };
+        check_walk(frames.into_iter().map(read).collect());
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_said_before_it_is_begun() {
+        let scratch = Scratch::new();
+        let check = |arguments: &[&str], out: &str, expected: &str| {
+            let path = scratch.0.join(out);
+            let error = format!("{:#}", run(arguments, &path).expect_err("refused"));
+            assert!(error.contains(expected), "{error}");
+        };
+        check(&["--prompt", "1:night"], "a", "no --prompt for the first chunk");
+        check(&["--prompt", "p", "--prompt", "q"], "b", "two prompts for chunk 0");
+        check(&["--prompt", "p", "--prompt", "3:q", "--chunks", "2"], "c", "begins with chunk 3");
+        check(&["--prompt", "p", "--actions", "x"], "d", "'x'");
+        check(&["--prompt", "p", "--image", "/no/such/file"], "e", "/no/such/file");
+        check(&["--prompt", "p"], "f.mp4", "not .mp4");
+        assert!(!scratch.0.join("a").exists());
+    }
+}

@@ -1,0 +1,4 @@
+//! The commands that need no network.
+
+pub mod action_script;
+pub mod generate;

@@ -1,0 +1,97 @@
+//! Where a session's chunks go: to the client's connection, and for one that may come back also into what is kept for it.
+//!
+//! A session with such a client never fails to send: what the line did not take is kept, and told again on the next.
+
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+use pipeline::world::Refusal;
+use tokio::sync::Notify;
+
+use super::connection::{Took, Writer};
+use crate::realtime::session::backlog::Replay;
+use crate::realtime::wire::frames::Group;
+
+pub(super) struct Outlet {
+    inner: Mutex<Inner>,
+    /// The line has changed: who waits for the old one need not.
+    changed: Notify,
+}
+
+struct Inner {
+    writer: Option<Writer>,
+    replay: Option<Replay>,
+}
+
+impl Outlet {
+    pub(super) fn new(writer: Writer, replay: Option<Replay>) -> Outlet {
+        Outlet { inner: Mutex::new(Inner { writer: Some(writer), replay }), changed: Notify::new() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nothing panics under this lock")
+    }
+
+    pub(super) fn begin(&self, chunk: usize) {
+        if let Some(replay) = &mut self.inner().replay {
+            replay.begin(chunk);
+        }
+    }
+
+    /// Returns once the group has been handed to the socket, or is kept.
+    pub(super) async fn send(&self, group: Group) -> anyhow::Result<Took> {
+        let Some(writer) = self.keep([Some(&group.header), group.payload.as_ref()]) else { return Ok(Took::default()) };
+        self.or_kept(writer.send(group)).await
+    }
+
+    pub(super) async fn say(&self, message: Bytes) -> anyhow::Result<()> {
+        let Some(writer) = self.keep([Some(&message), None]) else { return Ok(()) };
+        self.or_kept(writer.say(message)).await
+    }
+
+    fn keep(&self, messages: [Option<&Bytes>; 2]) -> Option<Writer> {
+        let mut inner = self.inner();
+        if let Some(replay) = &mut inner.replay {
+            messages.into_iter().flatten().for_each(|message| replay.keep(message));
+        }
+        inner.writer.clone()
+    }
+
+    async fn or_kept<T: Default>(&self, sent: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        if self.inner().replay.is_none() {
+            return sent.await;
+        }
+        tokio::select! {
+            sent = sent => Ok(sent.unwrap_or_default()),
+            () = self.changed.notified() => Ok(T::default()),
+        }
+    }
+
+    /// For a client that may come back.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.inner().replay.as_ref().map_or(0, Replay::bytes)
+    }
+
+    /// The line was cut.
+    pub(super) fn detach(&self) {
+        self.inner().writer = None;
+        self.changed.notify_waiters();
+    }
+
+    /// On with another line: first what `hello` says, then all that its client has not, of which this is the first chunk.
+    pub(super) fn attach(
+        &self,
+        writer: Writer,
+        last: Option<usize>,
+        hello: impl FnOnce(usize) -> Vec<Bytes>,
+    ) -> Result<(), Refusal> {
+        let mut inner = self.inner();
+        let replay = inner.replay.as_ref().expect("only a session that keeps what it sends can be resumed");
+        let (next, missed) = replay.after(last)?;
+        writer.begin_with(hello(next).into_iter().chain(missed).collect());
+        inner.writer = Some(writer);
+        drop(inner);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+}

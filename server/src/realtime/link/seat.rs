@@ -1,0 +1,224 @@
+//! A place in the engine, from the init that asks for it to the chunk that is stopped when nobody wants it any more.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pipeline::world::{Cancel, Card, FRAMES_PER_LATENT, Refusal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, sleep_until};
+use tracing::warn;
+
+use super::connection::Writer;
+use super::delivery::Parts;
+use crate::admission::queue::{Place, Standing, Ticket};
+use crate::admission::rules::{Obstacle, Refused};
+use crate::engine::thread::{Command, Engine, Open, OpenError, parts_places};
+use crate::engine::turns::conditions::ConditionQueue;
+use crate::http::app::App;
+use crate::media::pictures;
+use crate::realtime::session::CREDIT;
+use crate::realtime::wire::acks::InitAck;
+use crate::realtime::wire::error::ClientError;
+use crate::realtime::wire::init::{Features, Opening, Terms};
+use crate::realtime::wire::queue;
+
+/// Of the name of a model that is not served here.
+const MODEL_BYTES_LOGGED: usize = 128;
+
+/// However the queue moves, one that waits hears of it no more often.
+const SAID_EVERY: Duration = Duration::from_millis(250);
+
+pub(super) enum OpenFailure {
+    Refused(Refusal),
+    /// There is no place, as this says.
+    Busy(ClientError),
+    Failed(String),
+}
+
+/// A place in the engine: given up, and its chunk stopped, when this is dropped.
+pub(super) struct Seat {
+    pub(super) id: u64,
+    engine: Engine,
+    cancel: Cancel,
+    /// What steers the next chunk: the engine takes it when that begins.
+    pub(super) conditions: Arc<Mutex<ConditionQueue>>,
+    /// `None` while a delivery reads from it, and once nothing more comes.
+    pub(super) parts: Option<Parts>,
+    pub(super) terms: Terms,
+    pub(super) features: Features,
+    pub(super) output: pictures::Output,
+    given_up: bool,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+impl Seat {
+    /// What its client asked to hear of it.
+    pub(super) fn ack(&self, session_id: &str) -> Bytes {
+        let card = self.engine.card.borrow().clone().expect("a seat is one of a world");
+        let source = self.output.source();
+        let ack = InitAck {
+            session_id,
+            world: &card.name,
+            width: source.width,
+            height: source.height,
+            fps: self.terms.fps,
+            paced: self.terms.paced,
+            chunk_frames: card.chunk * FRAMES_PER_LATENT,
+            features: self.features.names(),
+        };
+        ack.message()
+    }
+
+    /// Nothing more will be drawn: somebody else may sit here.
+    pub(super) fn give_up(&mut self) {
+        if !std::mem::replace(&mut self.given_up, true) {
+            self.parts = None;
+            self.cancel.cancel();
+            self.command(Command::Close(self.id));
+        }
+    }
+
+    pub(super) fn command(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.engine.commands.try_send(command) {
+            unreachable!("the channel has a place for all that every seat can have on its way");
+        }
+    }
+}
+
+/// Wait for a place, and open what an init asks for. `writer` is for a client that asked to hear where it stands.
+pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat, OpenFailure> {
+    let stopped = || OpenFailure::Failed("the server is shutting down".into());
+    let mut card = app.engine.card.clone();
+    let loading = card.borrow().is_none();
+    let waits = loading.then(|| app.queue.before_the_world()).transpose().map_err(|refused| full(app, &refused))?;
+    let card = card.wait_for(Option::is_some).await.map_err(|_| stopped())?.clone().expect("waited for it");
+    drop(waits);
+    let checked_against = Arc::clone(&card);
+    let mut opening = off_the_loop(move || Opening::decode(&init, &checked_against)).await?;
+    if let Some(asked) = opening.model.take().filter(|asked| *asked != card.name) {
+        let asked = &asked[..asked.floor_char_boundary(MODEL_BYTES_LOGGED)];
+        warn!(asked, served = %card.name, "another model was asked for");
+    }
+
+    // Before there is a place: another's slow server must not hold one.
+    let file = app.fetcher.bring(opening.first_frame.take()).await.map_err(OpenFailure::Refused)?;
+
+    let place = find_place(app, &opening, &card, &writer).await?;
+    // Only now: a small file can hold a large picture, and no more of those are in memory than there are seats.
+    let picture = match file {
+        None => None,
+        Some(file) => {
+            let decode = move || pictures::decode(&file).map_err(|reason| Refusal { field: "first_frame", reason });
+            Some(off_the_loop(decode).await?)
+        }
+    };
+    let Opening { terms, output, features, .. } = opening;
+    let (id, cancel) = (place.id, Cancel::default());
+    let conditions = Arc::new(Mutex::new(ConditionQueue::new(opening.script.take())));
+    let (parts_drawn, parts) = mpsc::channel(parts_places(&card, CREDIT));
+    let open = Open {
+        place,
+        init: opening.init(picture),
+        paced: terms.paced,
+        conditions: Arc::clone(&conditions),
+        parts: parts_drawn,
+        cancel: cancel.clone(),
+    };
+    // Before the engine is asked: this future may be dropped after the engine's yes and before that is read, and then
+    // nothing else would give the place up.
+    let seat = Seat {
+        id,
+        engine: app.engine.clone(),
+        cancel,
+        conditions,
+        parts: Some(parts),
+        terms,
+        features,
+        output,
+        given_up: false,
+    };
+    let (reply, answer) = oneshot::channel();
+    app.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;
+    match answer.await.map_err(|_| stopped())? {
+        Ok(()) => Ok(seat),
+        Err(OpenError::Refused(refusal)) => Err(OpenFailure::Refused(refusal)),
+        Err(OpenError::Failed(message)) => Err(OpenFailure::Failed(message)),
+    }
+}
+
+async fn find_place(app: &App, opening: &Opening, card: &Card, writer: &Writer) -> Result<Place, OpenFailure> {
+    static NEXT_SEAT: AtomicU64 = AtomicU64::new(0);
+    let id = NEXT_SEAT.fetch_add(1, Ordering::Relaxed);
+    let (came, init) = (Instant::now(), opening.init(None));
+    let ticket = app.queue.ask(id, &init, opening.terms.chunk_period(card)).map_err(|refused| match refused {
+        Refused::QueueFull { .. } => full(app, &refused),
+        Refused::TooLarge { .. } => {
+            app.observer.refused(refused.name());
+            let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
+            OpenFailure::Refused(Refusal { field: "size", reason })
+        }
+    })?;
+    let (patience, writer) = match opening.features.queue {
+        true => (app.limits.queue_wait, Some(writer)),
+        false => (app.limits.busy_wait, None),
+    };
+    let place = wait(ticket, came + patience, writer).await.map_err(|obstacle| {
+        app.observer.refused(obstacle.name());
+        OpenFailure::Busy(ClientError::busy(&obstacle))
+    })?;
+    app.observer.placed(came.elapsed());
+    Ok(place)
+}
+
+fn full(app: &App, refused: &Refused) -> OpenFailure {
+    app.observer.refused(refused.name());
+    OpenFailure::Busy(ClientError::queue_full(refused))
+}
+
+/// Until there is a place; whoever asked for it hears meanwhile how many are ahead.
+async fn wait(mut ticket: Ticket, deadline: Instant, writer: Option<&Writer>) -> Result<Place, Obstacle> {
+    let mut said = None;
+    loop {
+        let standing = *ticket.standing.borrow_and_update();
+        let Standing::Waits(waiting) = standing else { return Ok(ticket.into_place()) };
+        let news = (waiting.position, waiting.estimate);
+        if let Some(writer) = writer
+            && said.replace(news) != Some(news)
+        {
+            // A client that is gone, or does not read, is noticed by those who listen to it.
+            let _ = writer.say(queue::queue(&waiting)).await;
+        }
+        let (mut placed, mut changed) = (ticket.standing.clone(), ticket.standing.clone());
+        tokio::select! {
+            biased;
+            told = placed.wait_for(|standing| *standing == Standing::Placed) => {
+                told.expect("a ticket is told as long as it is held");
+            }
+            () = sleep_until(deadline.into()) => return Err(waiting.obstacle),
+            () = async {
+                sleep(SAID_EVERY).await;
+                changed.changed().await.expect("a ticket is told as long as it is held");
+            }, if writer.is_some() => {}
+        }
+    }
+}
+
+/// What takes a moment to check must not hold up other sockets.
+pub(super) async fn off_the_loop<T: Send + 'static>(
+    check: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, OpenFailure> {
+    let checked = tokio::task::spawn_blocking(check).await;
+    let panicked = |panic| {
+        // Its words are for the log: they tell of our insides.
+        tracing::error!(error = %panic, "a check panicked");
+        OpenFailure::Failed("this could not be checked".into())
+    };
+    checked.map_err(panicked)?.map_err(OpenFailure::Refused)
+}

@@ -1,0 +1,130 @@
+//! What was sent last, for a client that will come back without it: whole chunks, newest kept, within a bound in bytes.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use pipeline::world::Refusal;
+
+pub(crate) struct Replay {
+    bytes_max: usize,
+    bytes: usize,
+    /// Without a gap. The last may still be growing.
+    chunks: VecDeque<Kept>,
+    /// Of the chunk that comes after the last.
+    next: usize,
+}
+
+struct Kept {
+    index: usize,
+    bytes: usize,
+    messages: Vec<Bytes>,
+}
+
+impl Replay {
+    pub(crate) fn new(bytes_max: usize) -> Replay {
+        Replay { bytes_max, bytes: 0, chunks: VecDeque::new(), next: 0 }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What is kept from here on belongs to this chunk.
+    pub(crate) fn begin(&mut self, index: usize) {
+        self.chunks.push_back(Kept { index, bytes: 0, messages: Vec::new() });
+        self.next = index + 1;
+    }
+
+    pub(crate) fn keep(&mut self, message: &Bytes) {
+        // None: the chunk alone is larger than all that may be kept.
+        let Some(chunk) = self.chunks.back_mut() else { return };
+        chunk.messages.push(message.clone());
+        chunk.bytes += message.len();
+        self.bytes += message.len();
+        while self.bytes > self.bytes_max {
+            let oldest = self.chunks.pop_front().expect("bytes belong to chunks");
+            self.bytes -= oldest.bytes;
+        }
+    }
+
+    /// The chunk that a client needs next which has this one, and the messages it has not.
+    pub(crate) fn after(&self, last: Option<usize>) -> Result<(usize, Vec<Bytes>), Refusal> {
+        let refuse = |reason| Err(Refusal { field: "last_chunk", reason });
+        let needed = last.map_or(0, |last| last.saturating_add(1));
+        let oldest = self.chunks.front().map_or(self.next, |chunk| chunk.index);
+        if needed > self.next {
+            return refuse(format!("chunk {} has not been sent: the next is {}", needed - 1, self.next));
+        }
+        if needed < oldest {
+            return refuse(format!("chunk {needed} is no longer kept: the oldest to be had is {oldest}"));
+        }
+        let missed = self.chunks.iter().filter(|chunk| chunk.index >= needed);
+        Ok((needed, missed.flat_map(|chunk| &chunk.messages).cloned().collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Chunks of two messages of ten bytes each.
+    fn sent(bytes_max: usize, chunks: usize) -> Replay {
+        let mut replay = Replay::new(bytes_max);
+        for index in 0..chunks {
+            replay.begin(index);
+            for _ in 0..2 {
+                replay.keep(&Bytes::from(vec![index as u8; 10]));
+            }
+        }
+        replay
+    }
+
+    fn first_bytes(messages: &[Bytes]) -> Vec<u8> {
+        messages.iter().map(|message| message[0]).collect()
+    }
+
+    #[test]
+    fn a_client_gets_what_it_has_not() {
+        let replay = sent(1000, 3);
+        let after =
+            |last| replay.after(last).map(|(next, messages)| (next, first_bytes(&messages))).expect("it is kept");
+        assert_eq!(after(None), (0, vec![0, 0, 1, 1, 2, 2]));
+        assert_eq!(after(Some(1)), (2, vec![2, 2]));
+        assert_eq!(after(Some(2)), (3, vec![]));
+    }
+
+    #[test]
+    fn a_chunk_that_is_still_being_sent_begins_anew() {
+        let mut replay = sent(1000, 1);
+        replay.begin(1);
+        replay.keep(&Bytes::from_static(&[1; 10]));
+        let (next, messages) = replay.after(Some(0)).expect("it is kept");
+        assert_eq!((next, first_bytes(&messages)), (1, vec![1]));
+    }
+
+    #[test]
+    fn what_is_too_old_or_has_never_been_is_refused_by_name() {
+        let replay = sent(40, 5);
+        assert_eq!(replay.after(Some(2)).map(|(next, _)| next), Ok(3));
+        for (last, words) in [
+            (Some(1), "chunk 2 is no longer kept: the oldest to be had is 3"),
+            (None, "chunk 0 is"),
+            (Some(5), "chunk 5 has not been sent: the next is 5"),
+        ] {
+            let refusal = replay.after(last).map(|_| ()).expect_err("it is not kept");
+            assert!(refusal.field == "last_chunk" && refusal.reason.starts_with(words), "{refusal}");
+        }
+        assert!(sent(40, 5).after(Some(usize::MAX)).is_err());
+    }
+
+    #[test]
+    fn no_more_is_kept_than_may_be_even_of_one_chunk() {
+        for bytes_max in [0, 19, 20, 45] {
+            let replay = sent(bytes_max, 3);
+            let kept: usize = replay.chunks.iter().flat_map(|chunk| &chunk.messages).map(Bytes::len).sum();
+            assert!(kept <= bytes_max && kept == replay.bytes, "{kept} of {bytes_max}");
+            assert_eq!(replay.after(Some(2)).map(|(next, _)| next), Ok(3), "who has all needs nothing");
+            assert_eq!(replay.after(Some(1)).is_ok(), bytes_max >= 20);
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! What a running session decides: which chunks it gets, what its client is told, and when it is over.
+//!
+//! Given values and the time, it answers with [`Output`]s; it never sleeps and never sends. A chunk is asked for by
+//! granting credit: no credit is how everything here waits, be it for a pace, a slow reader, a client whose line was cut or
+//! that paused, or the last chunk. However a session ends, what was granted is drawn and sent first: a chunk is never cut.
+
+pub(crate) mod backlog;
+mod pace;
+pub mod rate_limit;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use self::pace::Pace;
+use self::rate_limit::{Bucket, EVENTS_BURST, EVENTS_EVERY};
+use crate::realtime::wire::close::Close;
+use crate::realtime::wire::error::ClientError;
+use crate::realtime::wire::event::{Asked, Event, Invalid};
+use crate::realtime::wire::init::Terms;
+use pipeline::world::Refusal;
+
+/// One chunk on the wire while the next is made. A third only adds latency to a key press.
+pub const CREDIT: u64 = 2;
+
+/// How long a session may last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stay {
+    /// Without an event. `None` and below: for ever.
+    pub idle: Option<Duration>,
+    pub lifetime: Option<Duration>,
+    /// Without a client, before it is given up.
+    pub grace: Duration,
+}
+
+pub enum Input<'a> {
+    /// The world has opened the rollout.
+    Opened,
+    Binary(&'a [u8]),
+    Text,
+    /// The engine has drawn the first frames of a chunk.
+    Chunk {
+        event_id: Option<u32>,
+        frames: usize,
+    },
+    /// All of the chunk's messages are on their way, or kept for a client that will come back.
+    Written,
+    /// The line was cut, and the client may come back on another.
+    Lost,
+    /// The client is back.
+    Found,
+    /// Finish what was begun, and then close like this.
+    End(Close),
+    /// The world could not go on.
+    Failed(String),
+    /// Time has passed.
+    Tick,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Let the engine draw this many more chunks, and first for whom they are due first.
+    Grant {
+        chunks: u64,
+        due: Instant,
+    },
+    Steer(Event),
+    Tell(ClientError),
+    /// Send the chunk that was drawn: pace kept it, before it was begun and after it was drawn, for so long.
+    Send {
+        pace_wait: Duration,
+    },
+    Close(Close),
+}
+
+pub struct Session {
+    max_chunks: Option<u64>,
+    /// `None`: it runs free.
+    pace: Option<Pace>,
+    stay: Stay,
+    began: Instant,
+    /// When the client last steered.
+    steered: Instant,
+    granted: u64,
+    written: u64,
+    /// Until when a client that was lost may come back.
+    alone_until: Option<Instant>,
+    /// Whether the client may pause, and whether it did.
+    pauses: bool,
+    paused: bool,
+    /// Chunks that are granted once it goes on.
+    owed: u64,
+    ending: Option<Close>,
+    events: Bucket,
+    invalid: Bucket,
+    outputs: VecDeque<Output>,
+}
+
+impl Session {
+    pub fn new(terms: Terms, pauses: bool, stay: Stay, now: Instant) -> Session {
+        Session {
+            max_chunks: terms.max_chunks,
+            pace: terms.paced.then(|| Pace::new(terms.fps)),
+            stay,
+            began: now,
+            steered: now,
+            granted: 0,
+            written: 0,
+            alone_until: None,
+            pauses,
+            paused: false,
+            owed: 0,
+            ending: None,
+            events: Bucket::of_events(now),
+            invalid: Bucket::of_invalid_messages(now),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    pub fn handle(&mut self, input: Input<'_>, now: Instant) {
+        match input {
+            Input::Opened => {
+                self.owed = CREDIT;
+                self.begin(now);
+            }
+            Input::Binary(bytes) => match Asked::decode(bytes, self.pauses) {
+                Ok(asked) if self.events.takes(now) => self.obey(asked, now),
+                Ok(asked) => self.invalid(too_many(&asked), now),
+                Err(invalid) => self.invalid(invalid, now),
+            },
+            Input::Text => {
+                self.outputs.push_back(Output::Tell(ClientError::invalid_event(text_message().into())));
+                self.outputs.push_back(Output::Close(Close::TEXT));
+            }
+            Input::Chunk { event_id, frames } => match &mut self.pace {
+                Some(pace) => {
+                    pace.drawn(event_id, frames, now);
+                    self.release(now);
+                }
+                None => self.outputs.push_back(Output::Send { pace_wait: Duration::ZERO }),
+            },
+            Input::Written => self.next(now),
+            Input::Lost => {
+                self.alone_until = Some(now + self.stay.grace);
+                self.rest();
+            }
+            Input::Found => {
+                self.alone_until = None;
+                self.steered = now;
+                self.begin(now);
+                self.close_when_done();
+            }
+            Input::End(close) => self.end(close),
+            Input::Failed(message) => {
+                self.outputs.push_back(Output::Tell(ClientError::failed(&message)));
+                self.outputs.push_back(Output::Close(Close::FAILED));
+            }
+            Input::Tick => {
+                self.release(now);
+                let begin = self.pace.as_mut().and_then(|pace| pace.tick(now));
+                self.grant_at(begin);
+                self.look_at_the_clock(now);
+            }
+        }
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back with a tick, if nothing happens before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let stay = if self.ending.is_none() { [self.idle_at(), self.over_at()] } else { [None, None] };
+        let pace = self.pace.as_ref().and_then(Pace::poll_timeout);
+        [pace, self.alone_until].into_iter().chain(stay).flatten().min()
+    }
+
+    fn invalid(&mut self, invalid: Invalid, now: Instant) {
+        self.outputs.push_back(Output::Tell(ClientError::invalid_event(invalid)));
+        if !self.invalid.takes(now) {
+            self.outputs.push_back(Output::Close(Close::FLOOD));
+        }
+    }
+
+    fn obey(&mut self, asked: Asked, now: Instant) {
+        match asked {
+            Asked::Steer(event) => self.steer(event, now),
+            Asked::Pause if !self.paused => {
+                (self.paused, self.steered) = (true, now);
+                self.rest();
+            }
+            Asked::Resume if self.paused => {
+                (self.paused, self.steered) = (false, now);
+                self.go_on(now);
+            }
+            Asked::Pause | Asked::Resume => {}
+        }
+    }
+
+    fn steer(&mut self, event: Event, now: Instant) {
+        self.steered = now;
+        let id = event.id;
+        self.outputs.push_back(Output::Steer(event));
+        let begin = self.pace.as_mut().and_then(|pace| pace.event(id, now));
+        self.grant_at(begin);
+    }
+
+    fn holds(&self) -> bool {
+        self.paused || self.alone_until.is_some()
+    }
+
+    /// What is drawn already is sent all the same.
+    fn rest(&mut self) {
+        self.owed += u64::from(self.pace.as_mut().is_some_and(Pace::rest));
+    }
+
+    /// The first chunks, or the first for a client that is back. A paced chunk is asked for only once the last is out: so it
+    /// is drawn with what was held then.
+    fn begin(&mut self, now: Instant) {
+        let begin = |pace: &mut Pace| Some(pace.start(now));
+        self.grant_owed(begin, now);
+    }
+
+    /// After a pause. What was sent before it is still being shown.
+    fn go_on(&mut self, now: Instant) {
+        self.grant_owed(|pace| pace.go_on(now), now);
+    }
+
+    fn grant_owed(&mut self, begin: impl FnOnce(&mut Pace) -> Option<Instant>, now: Instant) {
+        if self.holds() || self.owed == 0 {
+            return;
+        }
+        let owed = std::mem::take(&mut self.owed);
+        match &mut self.pace {
+            Some(pace) => {
+                let begin = begin(pace);
+                self.grant_at(begin);
+            }
+            None => self.grant(owed, now),
+        }
+    }
+
+    fn next(&mut self, now: Instant) {
+        self.written += 1;
+        if self.ending.is_some() {
+            self.close_when_done();
+        } else if self.max_chunks == Some(self.written) {
+            self.end(Close::COMPLETE);
+        } else if self.holds() {
+            self.owed += 1;
+        } else if let Some(pace) = &mut self.pace {
+            let begin = pace.written(now);
+            self.grant_at(begin);
+        } else {
+            self.grant(1, now);
+        }
+    }
+
+    fn grant_at(&mut self, begin: Option<Instant>) {
+        if let Some(due) = begin {
+            self.grant(1, due);
+        }
+    }
+
+    fn grant(&mut self, chunks: u64, due: Instant) {
+        let left = self.max_chunks.map_or(u64::MAX, |max| max - self.granted);
+        let chunks = chunks.min(left);
+        if chunks > 0 && self.ending.is_none() {
+            self.granted += chunks;
+            self.outputs.push_back(Output::Grant { chunks, due });
+        }
+    }
+
+    fn release(&mut self, now: Instant) {
+        if let Some(pace_wait) = self.pace.as_mut().and_then(|pace| pace.release(now)) {
+            self.outputs.push_back(Output::Send { pace_wait });
+        }
+    }
+
+    fn idle_at(&self) -> Option<Instant> {
+        self.stay.idle.map(|idle| self.steered + idle)
+    }
+
+    fn over_at(&self) -> Option<Instant> {
+        self.stay.lifetime.map(|lifetime| self.began + lifetime)
+    }
+
+    fn look_at_the_clock(&mut self, now: Instant) {
+        let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if past(self.alone_until) {
+            self.outputs.push_back(Output::Close(Close::NOT_RESUMED));
+        } else if past(self.over_at()) {
+            self.end(Close::LIFETIME);
+        } else if past(self.idle_at()) {
+            self.end(Close::IDLE);
+        }
+    }
+
+    /// The first reason counts; but what is complete and not fetched waits for nobody when all must end.
+    fn end(&mut self, close: Close) {
+        if self.ending.is_none() || self.alone_until.is_some() {
+            self.ending = Some(close);
+            if let Some(pace) = &mut self.pace {
+                pace.rest();
+            }
+            self.close_when_done();
+        }
+    }
+
+    fn close_when_done(&mut self) {
+        if self.written < self.granted {
+            return;
+        }
+        match &self.ending {
+            // What is complete is worth fetching.
+            Some(Close::COMPLETE) if self.alone_until.is_some() => {}
+            Some(close) => self.outputs.push_back(Output::Close(close.clone())),
+            None => {}
+        }
+    }
+}
+
+fn too_many(asked: &Asked) -> Invalid {
+    let id = if let Asked::Steer(event) = asked { event.id } else { None };
+    let rate = Duration::from_secs(1).as_millis() / EVENTS_EVERY.as_millis();
+    let reason = format!("too many events: at most {EVENTS_BURST} at once, and {rate} a second");
+    Invalid { id, refusal: Refusal { field: "message", reason } }
+}
+
+/// All that is said here is binary, in both directions.
+pub(crate) fn text_message() -> Refusal {
+    Refusal { field: "message", reason: "must be binary, not text".to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

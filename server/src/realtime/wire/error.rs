@@ -1,0 +1,128 @@
+//! What a client is told when something is wrong.
+
+use bytes::Bytes;
+use pipeline::world::Refusal;
+use serde::Serialize;
+
+use super::encode;
+use super::event::Invalid;
+use crate::access::rules::denied::Denied;
+use crate::admission::rules::{Obstacle, Refused};
+
+/// `content` is what the reference would say, word for word; `code` and
+/// `details` say more to those who look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename = "error")]
+pub struct ClientError {
+    pub content: String,
+    pub code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
+    /// Of the event that was wrong, if it could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Details {
+    pub field: &'static str,
+    pub reason: String,
+}
+
+impl ClientError {
+    pub fn invalid_init(refusal: Refusal) -> ClientError {
+        ClientError::refused("invalid generate request", "invalid_generate_request", refusal)
+    }
+
+    pub fn invalid_event(invalid: Invalid) -> ClientError {
+        let error = ClientError::refused("invalid event", "invalid_event", invalid.refusal);
+        ClientError { event_id: invalid.id, ..error }
+    }
+
+    pub fn invalid_resume(refusal: Refusal) -> ClientError {
+        ClientError::refused("invalid resume request", "invalid_resume_request", refusal)
+    }
+
+    pub fn resumed_elsewhere() -> ClientError {
+        let content = "this session goes on on another connection".to_owned();
+        ClientError { content, code: "resumed_elsewhere", details: None, event_id: None }
+    }
+
+    fn refused(content: &str, code: &'static str, refusal: Refusal) -> ClientError {
+        let mut reason = refusal.reason;
+        // A client's own words may stand in it, and a string of 64 KiB would need a form that small decoders lack.
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        ClientError {
+            content: content.to_owned(),
+            code,
+            details: Some(Details { field: refusal.field, reason }),
+            event_id: None,
+        }
+    }
+
+    /// No place in time, and what kept it from one.
+    pub fn busy(obstacle: &Obstacle) -> ClientError {
+        let because = |field| Some(Details { field, reason: obstacle.to_string() });
+        let (code, details) = match obstacle {
+            Obstacle::Sessions { .. } | Obstacle::Order | Obstacle::Loading => ("session_busy", None),
+            Obstacle::Memory { .. } => ("memory_busy", because("size")),
+            Obstacle::Time { .. } => ("device_busy", because("realtime_output_pacing")),
+        };
+        ClientError { content: BUSY.to_owned(), code, details, event_id: None }
+    }
+
+    pub fn queue_full(refused: &Refused) -> ClientError {
+        let reason = refused.to_string();
+        let details = Some(Details { field: "queue", reason });
+        ClientError { content: BUSY.to_owned(), code: "queue_full", details, event_id: None }
+    }
+
+    pub fn denied(denied: Denied) -> ClientError {
+        ClientError { content: denied.to_string(), code: denied.code(), details: None, event_id: None }
+    }
+
+    pub fn failed(message: &str) -> ClientError {
+        let line = message.lines().next().unwrap_or_default();
+        let line = &line[..line.floor_char_boundary(REASON_BYTES_MAX)];
+        let content = format!("error during generate loop: {line}");
+        ClientError { content, code: "generation_error", details: None, event_id: None }
+    }
+
+    pub fn encode(&self) -> Bytes {
+        encode(self)
+    }
+}
+
+const REASON_BYTES_MAX: usize = 4096;
+
+/// Clients look for these words.
+const BUSY: &str = "another realtime session is already active";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(error: &ClientError) -> serde_json::Value {
+        rmp_serde::from_slice(&error.encode()).expect("a map of text and numbers")
+    }
+
+    #[test]
+    fn an_error_begins_with_the_words_of_the_reference() {
+        let refusal = Refusal { field: "kind", reason: "x".repeat(100_000) };
+        let error = ClientError::invalid_event(refusal.into());
+        assert!(error.encode()[1..].starts_with(b"\xa4type\xa5error\xa7content\xadinvalid event"));
+        let error = said(&error);
+        assert_eq!((&error["code"], &error["details"]["field"]), (&"invalid_event".into(), &"kind".into()));
+        assert_eq!(error["details"]["reason"].as_str().map(str::len), Some(REASON_BYTES_MAX));
+        let error = said(&ClientError::failed("it broke\nat line 7"));
+        assert_eq!(error["content"], "error during generate loop: it broke");
+    }
+
+    #[test]
+    fn an_error_names_the_event_that_was_wrong_if_it_had_a_name() {
+        let refusal = || Refusal { field: "kind", reason: "is missing".to_owned() };
+        let error = said(&ClientError::invalid_event(Invalid { id: Some(7), refusal: refusal() }));
+        assert_eq!(error["event_id"], 7);
+        assert!(said(&ClientError::invalid_event(refusal().into())).get("event_id").is_none());
+    }
+}

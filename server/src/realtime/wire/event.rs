@@ -1,0 +1,287 @@
+//! What a client sends while its video runs: `event`. A composite is all or nothing, so an event is a list of parts that
+//! were all checked before the first is used. To pause is no part of it: that steers nothing.
+
+use pipeline::world::{Keys, Refusal};
+use rmpv::Value;
+
+use super::fields::{self, Fields, refuse};
+
+/// An event is keys and a prompt; a larger one is something else.
+pub const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// A prompt is read as 512 tokens at most: 8 KiB is more than that in any language.
+pub const PROMPT_BYTES_MAX: usize = 8 * 1024;
+/// Latent frames of a script: 17 minutes at 16 frames per second.
+pub const SCRIPT_ITEMS_MAX: usize = 4096;
+/// Key transitions in one event: nobody types that fast.
+pub const TRANSITIONS_MAX: usize = 512;
+/// Parts of a composite: two kinds exist, and a repetition is allowed.
+const PARTS_MAX: usize = 16;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Chosen by the client; comes back on the chunks that were drawn with the event.
+    pub id: Option<u32>,
+    pub parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    Prompt(String),
+    /// Keys for the latent frames to come, one by one.
+    Script(Vec<Keys>),
+    /// The keys held after each transition.
+    State(Vec<Keys>),
+}
+
+/// What one message asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    Steer(Event),
+    /// Draw no more, until asked to resume.
+    Pause,
+    Resume,
+}
+
+/// A message that cannot be obeyed, and its event id if it could be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    pub id: Option<u32>,
+    pub refusal: Refusal,
+}
+
+impl From<Refusal> for Invalid {
+    fn from(refusal: Refusal) -> Invalid {
+        Invalid { id: None, refusal }
+    }
+}
+
+impl Asked {
+    /// `pauses`: this client has said that it may ask for a pause.
+    pub fn decode(bytes: &[u8], pauses: bool) -> Result<Asked, Invalid> {
+        let mut id = None;
+        Asked::read(bytes, pauses, &mut id).map_err(|refusal| Invalid { id, refusal })
+    }
+
+    fn read(bytes: &[u8], pauses: bool, id: &mut Option<u32>) -> Result<Asked, Refusal> {
+        if bytes.len() > EVENT_BYTES_MAX {
+            return Err(refuse("message", format!("{} bytes; at most {EVENT_BYTES_MAX}", bytes.len())));
+        }
+        let mut fields = Fields::decode(bytes)?;
+        match fields.text("type")?.as_deref() {
+            Some("event") => {}
+            Some("init") => return Err(refuse("type", "this session has begun: a new one needs a new connection")),
+            _ => return Err(refuse("type", "must be \"event\"")),
+        }
+        // A larger id could not be sent back: clients read no more than 32 bits, and no sign.
+        *id = fields.integer_in("event_id", 0..=i64::from(u32::MAX))?.map(|id| id as u32);
+        let kind = fields.text("kind")?.ok_or_else(|| refuse("kind", KINDS))?;
+        let payload = fields.take("payload").unwrap_or(Value::Nil);
+        let parts = match kind.as_str() {
+            "pause" if pauses => return Ok(Asked::Pause),
+            "resume" if pauses => return Ok(Asked::Resume),
+            "composite_input" => composite(payload)?,
+            kind => vec![part("kind", kind, payload)?],
+        };
+        Ok(Asked::Steer(Event { id: *id, parts }))
+    }
+}
+
+const KINDS: &str =
+    "must be one of prompt, camera_actions, composite_input; and pause, resume if the init named the feature pause";
+const INPUT_TYPES: &str = "must be prompt or camera_actions";
+
+fn composite(payload: Value) -> Result<Vec<Part>, Refusal> {
+    let mut fields = Fields::from_value("payload", payload)?;
+    let types = fields.take("input_types").ok_or_else(|| refuse("input_types", "is missing"))?;
+    let types = fields::list("input_types", types)?;
+    if types.is_empty() || types.len() > PARTS_MAX {
+        return Err(refuse("input_types", format!("{} names; 1 to {PARTS_MAX} are allowed", types.len())));
+    }
+    let names = types.into_iter().map(|name| fields::text("input_types", name));
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    let mut parts: Vec<Part> = Vec::with_capacity(names.len());
+    for (i, name) in names.iter().enumerate() {
+        // A name that stands there twice is applied twice.
+        let part = match names[..i].iter().position(|earlier| earlier == name) {
+            Some(earlier) => parts[earlier].clone(),
+            None => part("input_types", name, fields.take(name).unwrap_or(Value::Nil))?,
+        };
+        parts.push(part);
+    }
+    Ok(parts)
+}
+
+fn part(named_by: &'static str, name: &str, payload: Value) -> Result<Part, Refusal> {
+    match name {
+        "prompt" => prompt(payload).map(Part::Prompt),
+        "camera_actions" => camera(payload),
+        _ => Err(refuse(named_by, if named_by == "kind" { KINDS } else { INPUT_TYPES })),
+    }
+}
+
+fn prompt(payload: Value) -> Result<String, Refusal> {
+    let Value::String(text) = payload else { return Err(refuse("prompt", "must be text")) };
+    let text = text.into_str().ok_or_else(|| refuse("prompt", "is not UTF-8"))?;
+    if text.is_empty() {
+        return Err(refuse("prompt", "must not be empty"));
+    }
+    check_prompt(&text)?;
+    Ok(text)
+}
+
+pub(crate) fn check_prompt(text: &str) -> Result<(), Refusal> {
+    if text.len() > PROMPT_BYTES_MAX {
+        return Err(refuse("prompt", format!("{} bytes; at most {PROMPT_BYTES_MAX}", text.len())));
+    }
+    Ok(())
+}
+
+fn camera(payload: Value) -> Result<Part, Refusal> {
+    if !payload.is_map() {
+        return script("camera_actions", payload).map(Part::Script);
+    }
+    let mut fields = Fields::from_value("camera_actions", payload)?;
+    if fields.text("mode")?.as_deref() != Some("state") {
+        return Err(refuse("mode", "must be \"state\"; a script is a list of lists"));
+    }
+    let transitions = fields.take("transitions").ok_or_else(|| refuse("transitions", "is missing"))?;
+    let transitions = fields::list("transitions", transitions)?;
+    if transitions.len() > TRANSITIONS_MAX {
+        return Err(refuse("transitions", format!("{} transitions; at most {TRANSITIONS_MAX}", transitions.len())));
+    }
+    let held = transitions.into_iter().map(|transition| {
+        let mut fields = Fields::from_value("transitions", transition)?;
+        let actions = fields.take("actions").ok_or_else(|| refuse("actions", "is missing"))?;
+        // Not used, but a client that sends nonsense should hear of it.
+        fields.number("client_ts_ms")?;
+        keys("actions", actions)
+    });
+    held.collect::<Result<_, _>>().map(Part::State)
+}
+
+/// A list of lists of keys, one a latent frame.
+pub(crate) fn script(field: &'static str, value: Value) -> Result<Vec<Keys>, Refusal> {
+    let items = fields::list(field, value)?;
+    if items.len() > SCRIPT_ITEMS_MAX {
+        return Err(refuse(field, format!("{} latent frames; at most {SCRIPT_ITEMS_MAX}", items.len())));
+    }
+    items.into_iter().map(|item| keys(field, item)).collect()
+}
+
+/// Tokens that are no key, or no text at all, mean nothing: the reference accepts them too.
+fn keys(field: &'static str, value: Value) -> Result<Keys, Refusal> {
+    let tokens = fields::list(field, value)?;
+    Ok(Keys::from_tokens(tokens.iter().filter_map(Value::as_str)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::realtime::wire::message;
+
+    fn event(json: &str) -> Result<Event, Refusal> {
+        match Asked::decode(&message(json), false) {
+            Ok(Asked::Steer(event)) => Ok(event),
+            Ok(other) => panic!("{other:?}"),
+            Err(invalid) => Err(invalid.refusal),
+        }
+    }
+
+    fn keys_of(items: &[&str]) -> Vec<Keys> {
+        items.iter().map(|item| Keys::from_tokens(item.split("").filter(|c| !c.is_empty()))).collect()
+    }
+
+    #[test]
+    fn each_kind_becomes_a_part() {
+        let check = |json: &str, id: Option<u32>, parts: Vec<Part>| {
+            assert_eq!(event(json), Ok(Event { id, parts }), "{json}");
+        };
+        check(
+            r#"{"type":"event","kind":"prompt","payload":"night","event_id":"7"}"#,
+            Some(7),
+            vec![Part::Prompt("night".into())],
+        );
+        check(
+            r#"{"type":"event","kind":"camera_actions","payload":[["w"],["w","l"],[]],"event_id":65536.0}"#,
+            Some(65536),
+            vec![Part::Script(keys_of(&["w", "wl", ""]))],
+        );
+        check(r#"{"type":"event","kind":"camera_actions","payload":[]}"#, None, vec![Part::Script(vec![])]);
+        check(
+            r#"{"type":"event","kind":"camera_actions","payload":
+                {"mode":"state","transitions":[{"actions":["w"],"client_ts_ms":1.5},{"actions":[]}]}}"#,
+            None,
+            vec![Part::State(keys_of(&["w", ""]))],
+        );
+        check(
+            r#"{"type":"event","kind":"composite_input","payload":
+                {"input_types":["camera_actions","prompt"],"prompt":"day","camera_actions":[["d"]]}}"#,
+            None,
+            vec![Part::Script(keys_of(&["d"])), Part::Prompt("day".into())],
+        );
+        check(
+            r#"{"type":"event","kind":"camera_actions","payload":[["W","jump",3,"d"]],"surprise":1}"#,
+            None,
+            vec![Part::Script(keys_of(&["d"]))],
+        );
+    }
+
+    #[test]
+    fn a_pause_is_for_who_said_so() {
+        for (kind, asked) in [("pause", Asked::Pause), ("resume", Asked::Resume)] {
+            let bytes = message(&format!(r#"{{"type":"event","kind":"{kind}","event_id":5}}"#));
+            assert_eq!(Asked::decode(&bytes, true), Ok(asked));
+            let invalid = Asked::decode(&bytes, false).expect_err("not asked for");
+            assert_eq!((invalid.id, invalid.refusal.field), (Some(5), "kind"));
+        }
+    }
+
+    #[test]
+    fn a_bad_event_is_refused_by_the_name_of_its_field() {
+        let check = |json: &str, field: &str| {
+            assert_eq!(event(json).map_err(|refusal| refusal.field), Err(field), "{json}");
+        };
+        check("[]", "message");
+        check(r#"{"kind":"prompt","payload":"p"}"#, "type");
+        check(r#"{"type":"init","prompt":"p"}"#, "type");
+        check(r#"{"type":"event","payload":"p"}"#, "kind");
+        check(r#"{"type":"event","kind":"jump","payload":"p"}"#, "kind");
+        check(r#"{"type":"event","kind":"prompt","payload":""}"#, "prompt");
+        check(r#"{"type":"event","kind":"prompt"}"#, "prompt");
+        check(r#"{"type":"event","kind":"prompt","payload":3}"#, "prompt");
+        check(r#"{"type":"event","kind":"prompt","payload":"p","event_id":7.5}"#, "event_id");
+        check(r#"{"type":"event","kind":"prompt","payload":"p","event_id":-1}"#, "event_id");
+        check(r#"{"type":"event","kind":"prompt","payload":"p","event_id":4294967296}"#, "event_id");
+        check(r#"{"type":"event","kind":"camera_actions","payload":[["w"],"w"]}"#, "camera_actions");
+        check(r#"{"type":"event","kind":"camera_actions","payload":"w"}"#, "camera_actions");
+        check(r#"{"type":"event","kind":"camera_actions","payload":{"transitions":[]}}"#, "mode");
+        check(r#"{"type":"event","kind":"camera_actions","payload":{"mode":"state"}}"#, "transitions");
+        check(r#"{"type":"event","kind":"camera_actions","payload":{"mode":"state","transitions":[{}]}}"#, "actions");
+        check(
+            r#"{"type":"event","kind":"camera_actions","payload":
+                {"mode":"state","transitions":[{"actions":[],"client_ts_ms":"soon"}]}}"#,
+            "client_ts_ms",
+        );
+        check(r#"{"type":"event","kind":"composite_input","payload":{"input_types":[]}}"#, "input_types");
+        check(r#"{"type":"event","kind":"composite_input","payload":{"input_types":["jump"]}}"#, "input_types");
+        check(
+            r#"{"type":"event","kind":"composite_input","payload":{"input_types":["prompt","camera_actions"],
+                "prompt":"fine","camera_actions":"not fine"}}"#,
+            "camera_actions",
+        );
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_and_what_just_fits_is_not() {
+        let prompt = |bytes: usize| {
+            event(&format!(r#"{{"type":"event","kind":"prompt","payload":"{}"}}"#, "p".repeat(bytes))).is_ok()
+        };
+        assert!(prompt(PROMPT_BYTES_MAX) && !prompt(PROMPT_BYTES_MAX + 1));
+        assert!(!prompt(EVENT_BYTES_MAX));
+        let script = |items: usize| {
+            let items = vec!["[]"; items].join(",");
+            event(&format!(r#"{{"type":"event","kind":"camera_actions","payload":[{items}]}}"#)).is_ok()
+        };
+        assert!(script(SCRIPT_ITEMS_MAX) && !script(SCRIPT_ITEMS_MAX + 1) && !script(10_000));
+    }
+}

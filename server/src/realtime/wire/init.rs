@@ -1,0 +1,415 @@
+//! What a client sends first: `init`. All of it is checked here, against the card of the world, before anything is opened:
+//! the reference finds most mistakes only in the first chunk.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use pipeline::world::{Card, FRAMES_PER_LATENT, Init, Keys, Picture, Refusal, Size, WINDOW_FRAMES_MAX};
+use rmpv::Value;
+
+use super::event;
+use super::fields::{Fields, list, refuse, text};
+use crate::media::pictures::{Format, Output};
+
+/// Video frames of image condition: each is encoded before the first chunk, while others wait.
+pub const CONDITION_FRAMES_MAX: usize = 257;
+pub const FPS_MAX: u32 = 240;
+
+/// A checked `init`, but for the picture: decoding that takes time, so it is done elsewhere.
+#[derive(Debug)]
+pub struct Opening {
+    prompt: String,
+    /// What the client thinks is served here.
+    pub model: Option<String>,
+    size: Size,
+    seed: u64,
+    sink: usize,
+    window: usize,
+    condition_frames: Option<usize>,
+    /// The encoded first frame.
+    pub first_frame: Option<FirstFrame>,
+    pub script: Option<Vec<Keys>>,
+    pub output: Output,
+    pub terms: Terms,
+    pub features: Features,
+}
+
+/// How many chunks a session gets, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Video frames per second.
+    pub fps: u32,
+    /// Hold a chunk back until the one before it has been shown at `fps`.
+    pub paced: bool,
+    /// `None`: until somebody leaves.
+    pub max_chunks: Option<u64>,
+}
+
+impl Terms {
+    /// How often a paced session needs a chunk; `None` for a free one.
+    pub fn chunk_period(&self, card: &Card) -> Option<Duration> {
+        let frames = card.chunk * FRAMES_PER_LATENT;
+        self.paced.then(|| Duration::from_secs_f64(frames as f64 / f64::from(self.fps)))
+    }
+}
+
+/// What a client can hear beyond the messages of the reference, as it says in `protocol_features`. Names that we do not know
+/// are for other servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Its position while it waits for a place.
+    pub queue: bool,
+    /// How to come back after a cut.
+    pub session: bool,
+    /// What its session is, and what became of its events.
+    pub ack: bool,
+    /// Where frames stand in the video: more fields of a header.
+    pub timing: bool,
+    /// It may say two more kinds of event.
+    pub pause: bool,
+}
+
+impl Features {
+    fn take(fields: &mut Fields) -> Result<Features, Refusal> {
+        let mut features = Features::default();
+        let Some(names) = fields.take("protocol_features") else { return Ok(features) };
+        for name in list("protocol_features", names)? {
+            match text("protocol_features", name)?.as_str() {
+                "queue" => features.queue = true,
+                "session" => features.session = true,
+                "ack" => features.ack = true,
+                "timing" => features.timing = true,
+                "pause" => features.pause = true,
+                _ => {}
+            }
+        }
+        Ok(features)
+    }
+
+    pub fn names(&self) -> Vec<&'static str> {
+        let Features { queue, session, ack, timing, pause } = *self;
+        let named = [(queue, "queue"), (session, "session"), (ack, "ack"), (timing, "timing"), (pause, "pause")];
+        named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
+    }
+}
+
+/// Where the first frame is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirstFrame {
+    File(Vec<u8>),
+    /// Of http or https. Whether it may be fetched is not decided here.
+    At(String),
+}
+
+impl Opening {
+    pub fn decode(bytes: &[u8], card: &Card) -> Result<Opening, Refusal> {
+        let mut fields = Fields::decode(bytes)?;
+        if fields.text("type")?.as_deref() != Some("init") {
+            return Err(refuse("type", "must be \"init\": nothing else begins a session"));
+        }
+        let prompt = fields.text("prompt")?.ok_or_else(|| refuse("prompt", "is missing"))?;
+        event::check_prompt(&prompt)?;
+
+        let asked_size = fields.text("size")?.map(|text| text.parse().map_err(|reason: String| refuse("size", reason)));
+        let size = card.choose_size(asked_size.transpose()?)?;
+        let frames = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+        let sink = fields.integer_in("realtime_causal_sink_size", 0..=WINDOW_FRAMES_MAX as i64)?.map(frames);
+        let window =
+            fields.integer_in("realtime_causal_kv_cache_num_frames", 1..=WINDOW_FRAMES_MAX as i64)?.map(frames);
+        let (sink, window) = card.choose_window(sink, window)?;
+        // Zero is what clients send who do not mean it.
+        let condition_frames = fields.integer_in("num_frames", 0..=CONDITION_FRAMES_MAX as i64)?.map(frames);
+
+        let fps = fields.integer_in("fps", 1..=i64::from(FPS_MAX))?.map_or(card.fps, |fps| fps as u32);
+        let max_chunks = fields.integer_in("max_chunks", 1..=i64::MAX)?.map(|chunks| chunks as u64);
+        let terms = Terms { fps, paced: fields.flag("realtime_output_pacing")?, max_chunks };
+
+        let opening = Opening {
+            prompt,
+            model: fields.take("model").and_then(|model| model.as_str().map(str::to_owned)),
+            size,
+            seed: fields.integer_in("seed", 0..=i64::MAX)?.unwrap_or(SEED) as u64,
+            sink,
+            window,
+            condition_frames: condition_frames.filter(|&frames| frames > 0),
+            first_frame: first_frame(&mut fields)?,
+            script: script(&mut fields)?,
+            output: output(&mut fields, size)?,
+            terms,
+            features: Features::take(&mut fields)?,
+        };
+        if card.needs_first_frame && opening.first_frame.is_none() {
+            return Err(refuse("first_frame", format!("is missing: {} starts from a picture", card.name)));
+        }
+        refuse_what_is_not_done(&mut fields)?;
+        Ok(opening)
+    }
+
+    /// All that the world is told.
+    pub fn init(&self, first_frame: Option<Picture>) -> Init {
+        Init {
+            prompt: self.prompt.clone(),
+            first_frame,
+            size: self.size,
+            seed: self.seed,
+            sink: self.sink,
+            window: self.window,
+            condition_frames: self.condition_frames,
+        }
+    }
+
+    pub fn size(&self) -> Size {
+        self.size
+    }
+}
+
+/// The key or token in an init, whatever else stands in it: somebody who may not enter hears of that first.
+pub fn api_key(bytes: &[u8]) -> Result<Option<String>, Refusal> {
+    Fields::decode(bytes)?.text("api_key")
+}
+
+/// As the reference's.
+const SEED: i64 = 42;
+
+fn first_frame(fields: &mut Fields) -> Result<Option<FirstFrame>, Refusal> {
+    let text = match fields.take("first_frame") {
+        None => return Ok(None),
+        Some(Value::Binary(bytes)) => return Ok(Some(FirstFrame::File(bytes))),
+        Some(Value::String(text)) => text.into_str().unwrap_or_default(),
+        Some(_) => return Err(refuse("first_frame", FIRST_FRAME_FORMS)),
+    };
+    let scheme = text.get(..8).unwrap_or(&text).to_ascii_lowercase();
+    if scheme.starts_with("http://") || scheme.starts_with("https://") {
+        return Ok(Some(FirstFrame::At(text)));
+    }
+    let data = text.strip_prefix("data:image").and_then(|rest| rest.split_once(";base64,"));
+    let (_, data) = data.ok_or_else(|| refuse("first_frame", FIRST_FRAME_FORMS))?;
+    let file = BASE64.decode(data).map_err(|error| refuse("first_frame", format!("is not base64: {error}")))?;
+    Ok(Some(FirstFrame::File(file)))
+}
+
+const FIRST_FRAME_FORMS: &str = "must be the bytes of a picture, or data:image/TYPE;base64,DATA";
+
+fn script(fields: &mut Fields) -> Result<Option<Vec<Keys>>, Refusal> {
+    let Some(inputs) = fields.take("condition_inputs") else { return Ok(None) };
+    let mut inputs = Fields::from_value("condition_inputs", inputs)?;
+    let Some(actions) = inputs.take("camera_actions") else { return Ok(None) };
+    event::script("camera_actions", actions).map(Some)
+}
+
+fn output(fields: &mut Fields, size: Size) -> Result<Output, Refusal> {
+    let quality_word = fields.text("output_quality")?;
+    let worded = match quality_word.as_deref() {
+        Some("maximum") => 100,
+        Some("high") => 90,
+        Some("medium") => 55,
+        Some("low") => 35,
+        None | Some("default") => 50,
+        Some(_) => return Err(refuse("output_quality", "must be one of maximum, high, medium, low, default")),
+    };
+    let asked = fields.integer_in("output_compression", 0..=100)?.map(|quality| quality as u8);
+    // Zero asks for the encoder's own choice, nothing at all for the word's.
+    let quality = |own: u8| match asked {
+        None => worded,
+        Some(0) => own,
+        Some(asked) => asked,
+    };
+    let format = match fields.text("realtime_output_format")?.as_deref() {
+        None | Some("raw") => Format::Raw,
+        Some("webp") => Format::Webp { quality: quality(90) },
+        Some("jpeg") => Format::Jpeg { quality: quality(95) },
+        Some(_) => return Err(refuse("realtime_output_format", "must be one of raw, webp, jpeg")),
+    };
+    let preview = fields.integer("realtime_preview_max_width")?;
+    let output = Output::new(format, size, preview.and_then(|width| u32::try_from(width).ok()));
+    let side_max = format.side_max();
+    if output.sent().width.max(output.sent().height) > side_max {
+        let reason =
+            format!("{} cannot be sent as {}: a side is at most {side_max} pixels", output.sent(), format.name());
+        return Err(refuse("size", reason));
+    }
+    Ok(output)
+}
+
+/// To ignore these would be to say yes. Other keys that we do not know are ignored, as the reference ignores them.
+fn refuse_what_is_not_done(fields: &mut Fields) -> Result<(), Refusal> {
+    for name in ["enable_upscaling", "enable_frame_interpolation", "enhance_prompt"] {
+        if fields.flag(name)? {
+            return Err(refuse(name, "is not offered by this server: leave it out, or send false"));
+        }
+    }
+    for name in ["upscaling_model_path", "frame_interpolation_model_path"] {
+        if fields.text(name)?.is_some_and(|path| path.contains("://")) {
+            return Err(refuse(name, "must be a local path or a HuggingFace repo id, not a URL"));
+        }
+    }
+    // Without effect on a distilled model, but a client that sends nonsense should hear of it.
+    fields.integer("num_inference_steps")?;
+    for name in ["guidance_scale", "guidance_scale_2"] {
+        if fields.number(name)?.is_some_and(|scale| scale < 0.0) {
+            return Err(refuse(name, "must not be negative"));
+        }
+    }
+    fields.text("negative_prompt")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::testcard::Testcard;
+    use pipeline::world::{Sizes, World};
+
+    use super::*;
+    use crate::realtime::wire::message;
+
+    fn card() -> Card {
+        Card::clone(Testcard::new(std::time::Duration::ZERO).card())
+    }
+
+    fn decode(fields: &str) -> Result<Opening, Refusal> {
+        let comma = if fields.is_empty() { "" } else { "," };
+        Opening::decode(&message(&format!(r#"{{"type":"init","prompt":"p"{comma}{fields}}}"#)), &card())
+    }
+
+    #[test]
+    fn what_is_left_out_is_what_the_card_says() {
+        let opening = decode("").expect("the least an init can be");
+        assert_eq!(opening.terms, Terms { fps: 16, paced: false, max_chunks: None });
+        assert_eq!(opening.output, Output::new(Format::Raw, opening.size, None));
+        assert!(opening.script.is_none() && opening.first_frame.is_none());
+        let init = opening.init(None);
+        assert_eq!((init.seed, init.sink, init.window, init.condition_frames), (42, 9, 18, None));
+        assert_eq!(init.size.to_string(), "832x480");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_is_opened() {
+        let opening = decode(
+            r#""size":" 64 X 48 ","fps":"25","seed":100000.0,"max_chunks":4.0,"num_frames":45,
+            "realtime_output_pacing":true,"realtime_causal_sink_size":6,"realtime_causal_kv_cache_num_frames":12,
+            "condition_inputs":{"camera_actions":[["w"],[]],"other":1},"model":"any","unknown":{"a":[1]},
+            "enable_upscaling":false,"num_inference_steps":4,"guidance_scale":1.0,"first_frame":"data:image/png;base64,AAEC""#,
+        )
+        .expect("all of it is allowed");
+        assert_eq!(opening.terms, Terms { fps: 25, paced: true, max_chunks: Some(4) });
+        assert_eq!(opening.script, Some(vec![Keys::default().with('w'), Keys::default()]));
+        assert_eq!(opening.first_frame, Some(FirstFrame::File(vec![0, 1, 2])));
+        let init = opening.init(None);
+        assert_eq!((init.seed, init.sink, init.window, init.condition_frames), (100_000, 6, 12, Some(45)));
+        assert_eq!(init.size, Size { width: 64, height: 48 });
+    }
+
+    #[test]
+    fn quality_is_fifty_unless_a_number_or_a_word_says_otherwise() {
+        let check = |fields: &str, expected: Format| {
+            assert_eq!(decode(fields).expect(fields).output.format(), expected, "{fields}");
+        };
+        check(r#""realtime_output_format":"webp""#, Format::Webp { quality: 50 });
+        check(r#""realtime_output_format":"jpeg","output_compression":80"#, Format::Jpeg { quality: 80 });
+        check(r#""realtime_output_format":"webp","output_compression":0"#, Format::Webp { quality: 90 });
+        check(r#""realtime_output_format":"jpeg","output_compression":0"#, Format::Jpeg { quality: 95 });
+        check(r#""realtime_output_format":"jpeg","output_quality":"low""#, Format::Jpeg { quality: 35 });
+        check(
+            r#""realtime_output_format":"jpeg","output_quality":"low","output_compression":7"#,
+            Format::Jpeg { quality: 7 },
+        );
+        check(r#""output_compression":80"#, Format::Raw);
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_by_the_name_of_its_field() {
+        let check = |fields: &str, field: &str, reason: &str| {
+            let refusal = decode(fields).expect_err(fields);
+            assert_eq!(refusal.field, field, "{fields}");
+            assert!(refusal.reason.contains(reason), "{refusal}");
+        };
+        check(r#""size":"bogus""#, "size", "size must be formatted as positive WIDTHxHEIGHT");
+        check(r#""size":"0x48""#, "size", "positive WIDTHxHEIGHT");
+        check(r#""size":"8000x8000""#, "size", "8294400 pixels");
+        check(r#""size":64"#, "size", "must be text");
+        check(r#""size":"16384x2","realtime_output_format":"webp""#, "size", "at most 16383");
+        check(r#""fps":0"#, "fps", "1 to 240");
+        check(r#""fps":25.5"#, "fps", "integer");
+        check(r#""seed":-1"#, "seed", "at least 0");
+        check(r#""seed":[1]"#, "seed", "a list");
+        check(r#""max_chunks":0"#, "max_chunks", "at least 1");
+        check(r#""num_frames":258"#, "num_frames", "0 to 257");
+        check(r#""realtime_output_format":"png""#, "realtime_output_format", "raw, webp, jpeg");
+        check(r#""output_compression":300"#, "output_compression", "0 to 100");
+        check(r#""output_quality":"best""#, "output_quality", "maximum");
+        check(r#""realtime_causal_sink_size":-1"#, "realtime_causal_sink_size", "0 to");
+        check(r#""realtime_causal_sink_size":16"#, "realtime_causal_sink_size", "no room");
+        check(r#""realtime_causal_kv_cache_num_frames":0"#, "realtime_causal_kv_cache_num_frames", "1 to");
+        check(r#""realtime_causal_kv_cache_num_frames":2"#, "realtime_causal_kv_cache_num_frames", "chunk of 3");
+        check(r#""condition_inputs":[]"#, "condition_inputs", "must be a map");
+        check(r#""condition_inputs":{"camera_actions":"w"}"#, "camera_actions", "must be a list");
+        check(r#""first_frame":"/etc/passwd""#, "first_frame", "data:image");
+        check(r#""first_frame":"data:image/png;base64,???""#, "first_frame", "base64");
+        check(r#""first_frame":7"#, "first_frame", "bytes");
+        check(r#""enhance_prompt":true"#, "enhance_prompt", "not offered");
+        check(r#""enable_upscaling":true"#, "enable_upscaling", "not offered");
+        check(r#""enable_frame_interpolation":1"#, "enable_frame_interpolation", "not offered");
+        check(r#""upscaling_model_path":"https://x/y""#, "upscaling_model_path", "not a URL");
+        check(r#""guidance_scale":-0.5"#, "guidance_scale", "negative");
+        check(r#""protocol_features":"queue""#, "protocol_features", "must be a list");
+        check(r#""protocol_features":[7]"#, "protocol_features", "must be text");
+        check(r#""realtime_output_pacing":"perhaps""#, "realtime_output_pacing", "true or false");
+        let long = "p".repeat(1 << 20);
+        let init = message(&format!(r#"{{"type":"init","prompt":"{long}"}}"#));
+        assert_eq!(Opening::decode(&init, &card()).expect_err("a megabyte of prompt").field, "prompt");
+    }
+
+    #[test]
+    fn what_a_client_can_hear_is_what_it_names_and_other_names_are_ignored() {
+        let queue = |fields: &str| decode(fields).expect(fields).features.queue;
+        assert!(queue(r#""protocol_features":["telepathy","queue"]"#));
+        assert!(!queue("") && !queue(r#""protocol_features":[]"#) && !queue(r#""protocol_features":["Queue"]"#));
+        let all = r#""protocol_features":["queue","session","ack","timing","pause"]"#;
+        assert_eq!(decode(all).expect("all").features.names(), ["queue", "session", "ack", "timing", "pause"]);
+    }
+
+    #[test]
+    fn a_paced_session_needs_a_chunk_as_often_as_one_is_shown() {
+        let period = |fields: &str| decode(fields).expect(fields).terms.chunk_period(&card());
+        assert_eq!(period(r#""fps":24,"realtime_output_pacing":true"#), Some(Duration::from_millis(500)));
+        assert_eq!(period(r#""fps":24"#), None);
+    }
+
+    #[test]
+    fn an_init_names_itself_and_has_a_prompt() {
+        for (json, field) in [
+            (r#"{"prompt":"p"}"#, "type"),
+            (r#"{"type":"event"}"#, "type"),
+            (r#"{"type":"init"}"#, "prompt"),
+            ("[]", "message"),
+        ] {
+            assert_eq!(Opening::decode(&message(json), &card()).expect_err(json).field, field);
+        }
+        assert!(Opening::decode(&message(r#"{"type":"init","prompt":""}"#), &card()).is_ok());
+    }
+
+    #[test]
+    fn a_world_that_starts_from_a_picture_refuses_an_init_without_one() {
+        let card = Card { needs_first_frame: true, ..card() };
+        let refusal = Opening::decode(&message(r#"{"type":"init","prompt":"p"}"#), &card).expect_err("no picture");
+        assert_eq!(refusal.field, "first_frame");
+    }
+
+    #[test]
+    fn a_size_that_the_world_does_not_draw_is_refused_with_those_it_does() {
+        let size = Size { width: 128, height: 96 };
+        let card = Card { sizes: Sizes::Only(vec![size]), default_size: size, ..card() };
+        let decode = |json| Opening::decode(&message(json), &card);
+        assert_eq!(decode(r#"{"type":"init","prompt":"p"}"#).expect("the default").size(), size);
+        let refusal = decode(r#"{"type":"init","prompt":"p","size":"832x480"}"#).expect_err("not drawn");
+        assert!(refusal.reason.contains("128x96"), "{refusal}");
+    }
+
+    #[test]
+    fn the_smallest_init_of_the_reference_is_read() {
+        let bytes = b"\x85\xa4type\xa4init\xa6prompt\xa1p\xa4size\xa32x2\xaamax_chunks\x01\xa4seed\x07";
+        let opening = Opening::decode(bytes, &card()).expect("47 bytes");
+        assert_eq!((opening.size().width, opening.terms.max_chunks, opening.init(None).seed), (2, Some(1), 7));
+    }
+}
