@@ -8,8 +8,8 @@ use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
 use serde_json::Value;
 
-use crate::expected::Tensors;
-use crate::model_dir::ModelDir;
+use crate::lingbot::tensors::Tensors;
+use crate::load::model_dir::ModelDir;
 
 pub(crate) struct TempDir(PathBuf);
 

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::config::{Lineage, ModelConfig, TextConfig, TransformerConfig, VaeConfig};
-use crate::expected::{self, Tensors};
 use crate::lingbot::card;
-use crate::memory::{Human, RolloutBytes, RolloutShape, rollout_bytes};
-use crate::model_dir::{Component, Layout, ModelDir};
-use crate::weights::{Checkpoint, LoadError};
+use crate::lingbot::config::{Lineage, ModelConfig, TextConfig, TransformerConfig};
+use crate::lingbot::footprint::{Human, RolloutBytes, RolloutShape, rollout_bytes};
+use crate::lingbot::tensors::{self, Tensors};
+use crate::load::model_dir::{Component, Layout, ModelDir};
+use crate::load::weights::{Checkpoint, LoadError};
+use crate::wan::vae::config::VaeConfig;
 use crate::world::{Card, Refusal, Size};
 
 #[derive(Debug)]
@@ -45,9 +46,9 @@ pub struct Network {
 pub fn inspect(dir: &ModelDir, size: Option<Size>, window: Option<usize>) -> Result<Report, LoadError> {
     let network = |component| {
         let expected = match component {
-            Component::Transformer => TransformerConfig::read(dir).map(|c| (summary(&c), expected::transformer(&c))),
-            Component::Vae => VaeConfig::read(dir).map(|c| (vae_summary(&c), expected::vae(&c))),
-            Component::TextEncoder => TextConfig::read(dir).map(|c| (text_summary(&c), expected::text_encoder(&c))),
+            Component::Transformer => TransformerConfig::read(dir).map(|c| (summary(&c), tensors::transformer(&c))),
+            Component::Vae => VaeConfig::read(dir).map(|c| (vae_summary(&c), tensors::vae(&c))),
+            Component::TextEncoder => TextConfig::read(dir).map(|c| (text_summary(&c), tensors::text_encoder(&c))),
         };
         let found = expected
             .and_then(|(summary, tensors)| Ok(Network::new(summary, &tensors, &Checkpoint::open(dir, component)?)));

@@ -6,22 +6,14 @@
 //! Letters for shapes: `F` latent frames of a chunk, `h×w` latent height and width, `S` tokens (patches) of a latent
 //! frame, `N = F·S` tokens of a chunk, `D` model width, `C` channels, `T` video frames.
 
-pub mod camera;
-pub mod config;
-pub mod denoiser;
-pub mod expected;
 pub mod first_frame;
 #[cfg(test)]
 mod fixture;
 pub mod inspect;
 pub mod lingbot;
-pub mod memory;
-pub mod model_dir;
-pub mod models;
-pub mod motion_window;
+pub mod load;
 pub mod noise;
 pub mod ops;
-pub mod prompt;
 pub mod testcard;
-pub mod weights;
+pub mod wan;
 pub mod world;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use pipeline::lingbot::LingBot;
-use pipeline::model_dir::ModelDir;
+use pipeline::load::model_dir::ModelDir;
 use pipeline::testcard::Testcard;
 use pipeline::world::World;
 use server::access::key_ring::KeyRing;

@@ -1,7 +1,7 @@
 //! The small model that comes with Causeway, so that it draws without a download. A release build carries the files in the
 //! binary; a dev build reads them from the repository.
 
-use pipeline::model_dir::ModelDir;
+use pipeline::load::model_dir::ModelDir;
 use rust_embed::RustEmbed;
 
 #[derive(RustEmbed)]

@@ -6,7 +6,7 @@ use std::alloc::System;
 use std::path::Path;
 
 use pipeline::lingbot::LingBot;
-use pipeline::model_dir::ModelDir;
+use pipeline::load::model_dir::ModelDir;
 use pipeline::world::{Cancel, ChunkInput, Init, Keys, Picture, Rollout, World};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 

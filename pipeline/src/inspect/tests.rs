@@ -13,7 +13,7 @@ fn small_transformer() -> serde_json::Value {
 }
 
 fn tensors() -> Tensors {
-    expected::transformer(&serde_json::from_value(small_transformer()).expect("a configuration"))
+    tensors::transformer(&serde_json::from_value(small_transformer()).expect("a configuration"))
 }
 
 /// A whole model with the transformer of `transformer` in diffusers layout.
@@ -25,8 +25,8 @@ fn model(transformer: &Tensors) -> TempDir {
         .write(TRANSFORMER, file(transformer, Dtype::BF16));
     dir.write("vae/config.json", vae.to_string());
     dir.write("text_encoder/config.json", text.to_string());
-    let vae = expected::vae(&serde_json::from_value(vae).expect("a configuration"));
-    let text = expected::text_encoder(&serde_json::from_value(text).expect("a configuration"));
+    let vae = tensors::vae(&serde_json::from_value(vae).expect("a configuration"));
+    let text = tensors::text_encoder(&serde_json::from_value(text).expect("a configuration"));
     dir.write("vae/diffusion_pytorch_model.safetensors", file(&vae, Dtype::F32));
     dir.write("text_encoder/model.safetensors", file(&text, Dtype::F16));
     dir
@@ -40,7 +40,7 @@ fn a_whole_model_is_complete_and_its_numbers_are_those_of_its_files() {
     assert_eq!((report.layout, report.lineage), (Layout::Diffusers, Lineage::V2));
     let (_, network) = &report.networks[0];
     let network = network.as_ref().expect("a transformer");
-    let parameters = expected::parameters(&tensors());
+    let parameters = tensors::parameters(&tensors());
     assert_eq!((network.parameters, network.load_bytes, network.tensors), (parameters, 4 * parameters, 21 + 35 * 2));
     assert_eq!(network.disk_bytes, std::fs::metadata(dir.path().join(TRANSFORMER)).expect("a file").len());
     assert_eq!(network.types, BTreeMap::from([("BF16".to_owned(), 91)]));

@@ -6,7 +6,7 @@ use super::panels::{PANEL, Row, panels_max};
 use super::simd::Isa;
 use super::storage::{pays_to_share, read, tensor};
 use super::{Result, Tensor};
-use crate::weights::{LoadError, Weights};
+use crate::load::weights::{LoadError, Weights};
 
 /// `y = x·Wᵀ + b`.
 #[derive(Debug, Clone)]

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use pipeline::camera::{CameraPath, Matrix, Step};
-use pipeline::config::CameraConfig;
+use pipeline::lingbot::camera::{CameraPath, Matrix, Step};
+use pipeline::lingbot::config::CameraConfig;
 use pipeline::world::{Keys, Size};
 
 use super::{Golden, assert_close};

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use kvcache::{CrossKvCache, RollingKvCache, Window};
-use pipeline::config::{MotionWindowConfig, TransformerConfig};
-use pipeline::denoiser::{Denoiser, Level, Schedule};
-use pipeline::models::dit::{ChunkConditions, Dit, Memory, TimeEmbedding};
-use pipeline::motion_window::MotionWindow;
+use pipeline::lingbot::config::{MotionWindowConfig, TransformerConfig};
+use pipeline::lingbot::denoiser::{Denoiser, Level, Schedule};
+use pipeline::lingbot::dit::{ChunkConditions, Dit, Memory, TimeEmbedding};
+use pipeline::lingbot::motion_window::MotionWindow;
+use pipeline::load::weights::Checkpoint;
 use pipeline::noise::Noise;
-use pipeline::weights::Checkpoint;
 use pipeline::world::{Cancel, Keys};
 use serde_json::Value;
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use pipeline::lingbot::LingBot;
-use pipeline::model_dir::ModelDir;
+use pipeline::load::model_dir::ModelDir;
 use pipeline::noise::Noise;
 use pipeline::world::{Cancel, Card, ChunkInput, Frames, Init, Keys, Picture, Rollout, Size, World, WorldError};
 use serde_json::Value;

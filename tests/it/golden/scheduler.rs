@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use pipeline::denoiser::Schedule;
+use pipeline::lingbot::denoiser::Schedule;
 use pipeline::ops::flow::{clean_from_flow, renoise};
 
 use super::{Golden, assert_close};
@@ -22,7 +22,7 @@ fn check_scheduler(path: &Path) {
         let middle: f32 = sigmas.get(500).and_then(|s| s.to_scalar()).expect("a level");
         let shift = f64::from(middle / (1.0 - middle)).round();
         let table = Schedule::table(shift);
-        let column = |f: fn(&pipeline::denoiser::Level) -> f32| {
+        let column = |f: fn(&pipeline::lingbot::denoiser::Level) -> f32| {
             Tensor::from_iter(table.iter().map(f), &Device::Cpu).expect("a column")
         };
         assert_close(&format!("{version}.sigmas (shift {shift})"), &column(|l| l.sigma), &sigmas, 1e-6);

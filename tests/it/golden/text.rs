@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{D, Device, Tensor};
-use pipeline::config::TextConfig;
-use pipeline::models::text::TextEncoder;
-use pipeline::models::umt5::Umt5;
-use pipeline::prompt::clean;
-use pipeline::weights::Checkpoint;
+use pipeline::lingbot::config::TextConfig;
+use pipeline::load::weights::Checkpoint;
+use pipeline::wan::prompt::clean;
+use pipeline::wan::text::TextEncoder;
+use pipeline::wan::umt5::Umt5;
 
 use super::{Golden, assert_close};
 

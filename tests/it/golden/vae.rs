@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::Tensor;
-use pipeline::config::VaeConfig;
-use pipeline::models::vae::{DecoderState, Vae};
+use pipeline::load::weights::Checkpoint;
 use pipeline::ops::pixels;
-use pipeline::weights::Checkpoint;
+use pipeline::wan::vae::config::VaeConfig;
+use pipeline::wan::vae::{DecoderState, Vae};
 
 use super::{Golden, assert_close, assert_frames_close};
 

@@ -3,12 +3,12 @@
 //! Unlike T5, every layer has its own table of distance biases. Only the prompt's own tokens are run: padding is masked out
 //! in the reference, so leaving it out gives the same states for less work.
 
-use crate::config::TextConfig;
+use crate::lingbot::config::TextConfig;
+use crate::load::weights::{LoadError, Weights};
 use crate::ops::activation::gelu_tanh;
 use crate::ops::norm::rms_norm;
 use crate::ops::relative_attention::{DistanceBias, relative_attention};
 use crate::ops::{Device, Linear, Result, Tensor};
-use crate::weights::{LoadError, Weights};
 
 pub struct Umt5 {
     /// `(vocabulary, D)`. Rows are looked up, so the gigabytes of it are never computed with.

@@ -5,7 +5,7 @@
 //! noisy draft. Self-Forcing (<https://arxiv.org/abs/2506.08009>), as LingBot World runs it: every frame of a chunk shares one
 //! noise level.
 
-use crate::models::dit::{Dit, Memory, TimeEmbedding};
+use crate::lingbot::dit::{Dit, Memory, TimeEmbedding};
 use crate::noise::Noise;
 use crate::ops::flow::{clean_from_flow, renoise};
 use crate::ops::{Result, Tensor};

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use safetensors::Dtype;
 
 use super::*;
-use crate::config::{TextConfig, VaeConfig};
-use crate::expected::{self, Tensors};
 use crate::fixture::{TempDir, file, file_as, index, value};
+use crate::lingbot::config::TextConfig;
+use crate::lingbot::tensors::{self, Tensors};
+use crate::wan::vae::config::VaeConfig;
 
 const FILE: &str = "transformer/diffusion_pytorch_model.safetensors";
 
@@ -215,8 +216,8 @@ fn original_text_name(published: &str) -> String {
 #[test]
 fn original_names_give_the_tensors_of_the_published_ones() {
     let tiny_vae = r#"{"base_dim": 2, "z_dim": 16}"#;
-    let vae = expected::vae(&VaeConfig::from_json("vae", tiny_vae.as_bytes()).expect("a small autoencoder"));
-    let text = expected::text_encoder(&TextConfig {
+    let vae = tensors::vae(&VaeConfig::from_json("vae", tiny_vae.as_bytes()).expect("a small autoencoder"));
+    let text = tensors::text_encoder(&TextConfig {
         vocab_size: 11,
         d_model: 4,
         d_kv: 2,

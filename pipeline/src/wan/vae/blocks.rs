@@ -1,11 +1,11 @@
 //! What encoder and decoder are made of: residual blocks, and the attention between two of them.
 
-use super::super::conv::{Carried, CausalConv, Place, Slots};
+use super::super::causal_conv::{Carried, CausalConv, Place, Slots};
+use crate::load::weights::{LoadError, Weights};
 use crate::ops::channel_norm::ChannelNorm;
 use crate::ops::conv::Conv;
 use crate::ops::spatial_attention::spatial_attention;
 use crate::ops::video::Video;
-use crate::weights::{LoadError, Weights};
 
 /// Norm, SiLU, convolution, twice, beside a shortcut.
 pub(super) struct Residual {

@@ -1,11 +1,11 @@
 //! Pictures to latents, a group of frames at a time: the first frame alone, then as many as make one latent frame.
 
-use super::super::conv::{Carried, CausalConv, Place, Slots};
+use super::super::causal_conv::{Carried, CausalConv, Place, Slots};
 use super::blocks::{Head, Middle, Residual};
-use crate::config::VaeConfig;
+use super::config::VaeConfig;
+use crate::load::weights::{LoadError, Weights};
 use crate::ops::conv::Conv;
 use crate::ops::video::Video;
-use crate::weights::{LoadError, Weights};
 
 pub(super) struct Encoder {
     conv_in: CausalConv,

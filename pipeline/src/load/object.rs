@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use crate::weights::LoadError;
+use crate::load::weights::LoadError;
 
-pub(super) struct Object {
+pub(crate) struct Object {
     file: String,
     /// `camera.`, say: where in the file this object stands.
     prefix: &'static str,
@@ -16,12 +16,12 @@ pub(super) struct Object {
 }
 
 impl Object {
-    pub(super) fn parse(file: &str, json: &[u8]) -> Result<Object, LoadError> {
+    pub(crate) fn parse(file: &str, json: &[u8]) -> Result<Object, LoadError> {
         let value = serde_json::from_slice(json).map_err(|error| LoadError::file(file, error))?;
         Object::new(file, value)
     }
 
-    pub(super) fn new(file: &str, value: Value) -> Result<Object, LoadError> {
+    pub(crate) fn new(file: &str, value: Value) -> Result<Object, LoadError> {
         match value {
             Value::Object(map) => Ok(Object { file: file.to_owned(), prefix: "", map }),
             other => Err(LoadError::file(file, format!("must hold a JSON object; it holds {other}"))),
@@ -29,7 +29,7 @@ impl Object {
     }
 
     /// The error for what stands at `key`.
-    pub(super) fn wrong(&self, key: &str, allowed: impl Display) -> LoadError {
+    pub(crate) fn wrong(&self, key: &str, allowed: impl Display) -> LoadError {
         let value = match self.map.get(key) {
             None => "missing".to_owned(),
             Some(value) => value.to_string(),
@@ -38,7 +38,7 @@ impl Object {
     }
 
     /// The error for a value that followed from several keys.
-    pub(super) fn refuse(&self, key: &str, value: impl Display, allowed: impl Display) -> LoadError {
+    pub(crate) fn refuse(&self, key: &str, value: impl Display, allowed: impl Display) -> LoadError {
         LoadError::Config {
             file: self.file.clone(),
             key: format!("{}{key}", self.prefix),
@@ -47,7 +47,7 @@ impl Object {
         }
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.get(key).is_some()
     }
 
@@ -74,7 +74,7 @@ impl Object {
         }
     }
 
-    pub(super) fn count(
+    pub(crate) fn count(
         &self,
         key: &str,
         range: RangeInclusive<usize>,
@@ -83,11 +83,11 @@ impl Object {
         self.read(key, range, default, as_count, "a whole number")
     }
 
-    pub(super) fn number(&self, key: &str, range: RangeInclusive<f64>, default: Option<f64>) -> Result<f64, LoadError> {
+    pub(crate) fn number(&self, key: &str, range: RangeInclusive<f64>, default: Option<f64>) -> Result<f64, LoadError> {
         self.read(key, range, default, Value::as_f64, "a number")
     }
 
-    pub(super) fn flag(&self, key: &str, default: bool) -> Result<bool, LoadError> {
+    pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool, LoadError> {
         match self.get(key) {
             None => Ok(default),
             Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "true or false")),
@@ -95,7 +95,7 @@ impl Object {
     }
 
     /// A list of whole numbers, as long as `lengths` allows.
-    pub(super) fn counts(
+    pub(crate) fn counts(
         &self,
         key: &str,
         lengths: RangeInclusive<usize>,
@@ -106,7 +106,7 @@ impl Object {
     }
 
     /// A list of what `parse` takes, as long as `lengths` allows.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &self,
         key: &str,
         lengths: RangeInclusive<usize>,
@@ -124,7 +124,7 @@ impl Object {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)], default: T) -> Result<T, LoadError> {
+    pub(crate) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)], default: T) -> Result<T, LoadError> {
         let Some(value) = self.get(key) else { return Ok(default) };
         let chosen = choices.iter().find(|(word, _)| value.as_str() == Some(word));
         chosen.map(|(_, choice)| *choice).ok_or_else(|| {
@@ -134,7 +134,7 @@ impl Object {
     }
 
     /// What a key says where it is there must be one of `allowed`: other networks exist, and this is not one of them.
-    pub(super) fn only(&self, key: &str, allowed: &[Value]) -> Result<(), LoadError> {
+    pub(crate) fn only(&self, key: &str, allowed: &[Value]) -> Result<(), LoadError> {
         match self.get(key) {
             Some(value) if !allowed.contains(value) => {
                 let words: Vec<_> = allowed.iter().map(Value::to_string).collect();
@@ -145,7 +145,7 @@ impl Object {
     }
 
     /// No keys but these.
-    pub(super) fn known(&self, keys: &[&str]) -> Result<(), LoadError> {
+    pub(crate) fn known(&self, keys: &[&str]) -> Result<(), LoadError> {
         match self.map.keys().find(|key| !keys.contains(&key.as_str())) {
             Some(key) => Err(LoadError::file(
                 &self.file,
@@ -156,7 +156,7 @@ impl Object {
     }
 
     /// The object at `key`; an empty one where there is none.
-    pub(super) fn object(&self, key: &str, prefix: &'static str) -> Result<Object, LoadError> {
+    pub(crate) fn object(&self, key: &str, prefix: &'static str) -> Result<Object, LoadError> {
         let map = match self.get(key) {
             None => Map::new(),
             Some(Value::Object(map)) => map.clone(),

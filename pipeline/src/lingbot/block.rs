@@ -4,13 +4,13 @@
 //! injection of LingBot World. What the camera does to a block depends on the chunk alone, so it is computed once a chunk
 //! ([`Block::camera_modulation`]) and used by every pass.
 
-use crate::config::TransformerConfig;
+use crate::lingbot::config::TransformerConfig;
+use crate::load::weights::{LoadError, Weights};
 use crate::ops::activation::{gelu_tanh, silu};
 use crate::ops::attention::attention;
 use crate::ops::norm::{layer_norm, layer_norm_modulate, rms_norm};
 use crate::ops::residual::{add_gated, scale_shift};
 use crate::ops::{Linear, Result, Tensor};
-use crate::weights::{LoadError, Weights};
 
 use super::dit::Memory;
 

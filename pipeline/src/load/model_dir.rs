@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::weights::{Bytes, LoadError};
+use crate::load::weights::{Bytes, LoadError};
 use crate::world::GalleryItem;
 
 /// All that is read whole is JSON, a tokenizer (17 MB for UMT5-XXL) or a picture.

@@ -8,8 +8,8 @@ use half::slice::HalfFloatSliceExt;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use super::{Bytes, LoadError};
-use crate::model_dir::ModelDir;
+use super::weights::{Bytes, LoadError};
+use crate::load::model_dir::ModelDir;
 
 /// The published 14B header is 160 kB.
 const HEADER_BYTES_MAX: u64 = 64 << 20;

@@ -4,19 +4,20 @@
 //! pictures `(T, H, W, 3)`, as a screen has them.
 
 mod blocks;
+pub mod config;
 mod decoder;
 mod encoder;
 
 use self::blocks::pointwise;
+use self::config::VaeConfig;
 use self::decoder::Decoder;
 use self::encoder::Encoder;
-use super::conv::{Carried, Slots};
-use crate::config::VaeConfig;
+use super::causal_conv::{Carried, Slots};
+use crate::load::weights::{LoadError, Weights};
 use crate::ops::conv::Conv;
 use crate::ops::pixels;
 use crate::ops::video::Video;
 use crate::ops::{Result, Tensor};
-use crate::weights::{LoadError, Weights};
 
 pub struct Vae {
     encoder: Encoder,
@@ -149,8 +150,8 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::load::weights::Checkpoint;
     use crate::ops::Device;
-    use crate::weights::Checkpoint;
 
     fn small(patch_size: Option<usize>, dim_mult: &[usize], temporal_downsample: &[bool]) -> VaeConfig {
         VaeConfig {

@@ -6,9 +6,9 @@
 use tokenizers::Tokenizer;
 
 use super::umt5::Umt5;
-use crate::config::TextConfig;
+use crate::lingbot::config::TextConfig;
+use crate::load::weights::{LoadError, Weights};
 use crate::ops::{Device, Error, Result, Tensor};
-use crate::weights::{LoadError, Weights};
 
 pub struct TextEncoder {
     tokenizer: Tokenizer,
@@ -78,7 +78,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::weights::Checkpoint;
+    use crate::load::weights::Checkpoint;
 
     const CONFIG: TextConfig = TextConfig {
         vocab_size: 5,

@@ -5,8 +5,9 @@
 
 use std::fmt;
 
-use crate::config::{ModelConfig, Policy, VaeConfig};
-use crate::expected::{Upsample, decoder_levels};
+use crate::lingbot::config::{ModelConfig, Policy};
+use crate::lingbot::tensors::{Upsample, decoder_levels};
+use crate::wan::vae::config::VaeConfig;
 use crate::world::Size;
 
 const F32: u64 = 4;
@@ -146,7 +147,7 @@ impl fmt::Display for RolloutBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Lineage, TextConfig};
+    use crate::lingbot::config::{Lineage, TextConfig};
 
     fn lingbot(policy: &str) -> ModelConfig {
         let json = r#"{"num_attention_heads": 40, "attention_head_dim": 128, "num_layers": 40, "ffn_dim": 13824}"#;

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::object::Object;
-use crate::model_dir::{Component, ModelDir};
-use crate::weights::LoadError;
+use crate::load::model_dir::{Component, ModelDir};
+use crate::load::object::Object;
+use crate::load::weights::LoadError;
 
 /// `vae/config.json`: Wan's causal video autoencoder.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

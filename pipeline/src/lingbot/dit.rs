@@ -8,13 +8,13 @@
 
 use kvcache::{CrossKvCache, RollingKvCache};
 
-use crate::config::TransformerConfig;
+use crate::lingbot::config::TransformerConfig;
+use crate::load::weights::{LoadError, Weights};
 use crate::ops::activation::{gelu_tanh, silu};
 use crate::ops::norm::layer_norm_modulate;
 use crate::ops::patch::{patchify, unpatchify};
 use crate::ops::rope::{Grid, Rotary};
 use crate::ops::{Device, Linear, Result, Tensor};
-use crate::weights::{LoadError, Weights};
 
 use super::block::{Block, CameraModulation};
 

@@ -5,10 +5,10 @@
 
 use std::mem::size_of;
 
+use crate::load::weights::{LoadError, Weights};
 use crate::ops::conv::Conv;
 use crate::ops::video::{Frame, Shape, Video};
 use crate::ops::{Result, Tensor};
-use crate::weights::{LoadError, Weights};
 
 /// A convolution over three frames of which at most the newest is new.
 pub(super) struct CausalConv {

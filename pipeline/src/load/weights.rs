@@ -2,10 +2,7 @@
 //!
 //! Files on disk are memory-mapped, so opening a checkpoint reads its headers only, and loading one never holds the stored
 //! bytes and the tensors both: a mapped page is clean, the kernel takes it back. Whatever names a file uses, a network asks
-//! for the published ones: see [`names`].
-
-mod names;
-mod shard;
+//! for the published ones: see [`crate::wan::names`].
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -17,10 +14,10 @@ use candle_core::{Device, Shape, Tensor};
 use memmap2::Mmap;
 use serde::Deserialize;
 
-use crate::model_dir::{Component, ModelDir};
-use names::Naming;
-use shard::Shard;
-pub use shard::Stored;
+use super::shard::Shard;
+pub use super::shard::Stored;
+use crate::load::model_dir::{Component, ModelDir};
+use crate::wan::names::Naming;
 
 /// All tensors of one network under their published names.
 pub struct Checkpoint {
@@ -128,7 +125,7 @@ impl Checkpoint {
                     format!("names {name:?}, which is not a safetensors file beside it"),
                 ));
             }
-            let path = crate::model_dir::join(&files.folder, name);
+            let path = crate::load::model_dir::join(&files.folder, name);
             if !dir.has(&path) {
                 return Err(LoadError::file(file, format!("names the file {name}, which is not there")));
             }

@@ -3,7 +3,7 @@
 //! Off unless a model's policy asks for it. While keys are held attention sees `moving` frames of history between sink and
 //! chunk; after `still_chunks` chunks without a key only `still`. What is hidden is not forgotten.
 
-use crate::config::MotionWindowConfig;
+use crate::lingbot::config::MotionWindowConfig;
 use crate::world::Keys;
 
 /// Where one video stands.

@@ -3,12 +3,12 @@
 //! The first latent frame of a stream is one video frame and is not doubled in time; every later one is, at each level that
 //! doubles. So the doubling convolutions begin their history at the second latent frame.
 
-use super::super::conv::{Carried, CausalConv, Place, Slots};
+use super::super::causal_conv::{Carried, CausalConv, Place, Slots};
 use super::blocks::{Head, Middle, Residual};
-use crate::config::VaeConfig;
+use super::config::VaeConfig;
+use crate::load::weights::{LoadError, Weights};
 use crate::ops::conv::Conv;
 use crate::ops::video::Video;
-use crate::weights::{LoadError, Weights};
 
 /// Frames beyond this many values do not stay in a cache anyway, and four of the widest at 832×480 would be 600 MB each time
 /// they are all held. All else being causal, one by one is the same.

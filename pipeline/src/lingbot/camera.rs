@@ -8,7 +8,7 @@
 
 use rayon::prelude::*;
 
-use crate::config::{CameraConfig, Rays, Translation};
+use crate::lingbot::config::{CameraConfig, Rays, Translation};
 use crate::ops::{Device, Result, Tensor};
 use crate::world::{Keys, Size};
 

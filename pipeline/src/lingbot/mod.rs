@@ -4,25 +4,35 @@
 //! camera, decoder and noise with a video ([`Video`]), text states with a prompt, everything else with a chunk. Nothing is
 //! ever reset; it is dropped.
 
+pub mod block;
+pub mod camera;
+pub mod config;
+pub mod denoiser;
+pub mod dit;
+pub mod footprint;
+pub mod motion_window;
+pub mod recipe;
+pub mod tensors;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kvcache::{CrossKvCache, RollingKvCache, Window};
 
-use crate::camera::CameraPath;
-use crate::config::{ModelConfig, TransformerConfig};
-use crate::denoiser::{Denoiser, Schedule};
 use crate::first_frame;
-use crate::memory::{RolloutShape, rollout_bytes};
-use crate::model_dir::{Component, ModelDir};
-use crate::models::dit::{ChunkConditions, Dit, Memory};
-use crate::models::text::TextEncoder;
-use crate::models::vae::{DecoderState, Vae};
-use crate::motion_window::MotionWindow;
+use crate::lingbot::camera::CameraPath;
+use crate::lingbot::config::{ModelConfig, TransformerConfig};
+use crate::lingbot::denoiser::{Denoiser, Schedule};
+use crate::lingbot::dit::{ChunkConditions, Dit, Memory};
+use crate::lingbot::footprint::{RolloutShape, rollout_bytes};
+use crate::lingbot::motion_window::MotionWindow;
+use crate::load::model_dir::{Component, ModelDir};
+use crate::load::weights::{Checkpoint, LoadError, Weights};
 use crate::noise::Noise;
 use crate::ops::{self, Device, Tensor, pixels};
-use crate::prompt;
-use crate::weights::{Checkpoint, LoadError, Weights};
+use crate::wan::prompt;
+use crate::wan::text::TextEncoder;
+use crate::wan::vae::{DecoderState, Vae};
 use crate::world::{
     Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Picture, Refusal, Rollout, RolloutBytes, Size, Sizes, Timings,
     World, WorldError,

@@ -2,7 +2,8 @@
 //!
 //! So a directory can be checked, and a model counted, without loading it.
 
-use crate::config::{TextConfig, TransformerConfig, VaeConfig};
+use crate::lingbot::config::{TextConfig, TransformerConfig};
+use crate::wan::vae::config::VaeConfig;
 
 /// Names and shapes, in the order they are read.
 pub type Tensors = Vec<(String, Vec<usize>)>;
@@ -219,7 +220,7 @@ mod tests {
     #[test]
     fn wans_autoencoder_has_exactly_the_published_tensors() {
         let shapes: BTreeMap<String, Vec<usize>> =
-            serde_json::from_str(include_str!("../../tests/golden/lingbot/vae_param_shapes.json"))
+            serde_json::from_str(include_str!("../../../tests/golden/lingbot/vae_param_shapes.json"))
                 .expect("names and shapes");
         assert_eq!(shapes.len(), 194);
         assert_eq!(vae(&VaeConfig::default()).into_iter().collect::<BTreeMap<_, _>>(), shapes);

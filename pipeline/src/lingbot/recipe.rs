@@ -9,10 +9,10 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::object::Object;
-use super::{CHUNK_MAX, TransformerConfig, WINDOW_MAX, check_window};
-use crate::model_dir::{Component, ModelDir};
-use crate::weights::LoadError;
+use super::config::{CHUNK_MAX, TransformerConfig, WINDOW_MAX, check_window};
+use crate::load::model_dir::{Component, ModelDir};
+use crate::load::object::Object;
+use crate::load::weights::LoadError;
 use crate::world::Size;
 
 /// The file beside the networks' folders.

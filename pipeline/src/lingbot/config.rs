@@ -3,18 +3,14 @@
 //! Two sets of keys are read for the transformer: diffusers' and Wan's own. A model without a configuration is described by
 //! its tensors.
 
-mod object;
-mod policy;
-mod vae;
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::model_dir::{Component, ModelDir};
-use crate::weights::{Checkpoint, LoadError};
-use object::Object;
-pub use policy::{CameraConfig, Lineage, MotionWindowConfig, Policy, Rays, Translation};
-pub use vae::VaeConfig;
+pub use super::recipe::{CameraConfig, Lineage, MotionWindowConfig, Policy, Rays, Translation};
+use crate::load::model_dir::{Component, ModelDir};
+use crate::load::object::Object;
+use crate::load::weights::{Checkpoint, LoadError};
+use crate::wan::vae::config::VaeConfig;
 
 /// Everything a model directory says besides its tensors.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,11 +56,11 @@ pub struct TextConfig {
 }
 
 /// No network of this family comes near; and the product of any four fits 64 bits.
-const WIDTH_MAX: usize = 1 << 15;
-const HEADS_MAX: usize = 512;
-const LAYERS_MAX: usize = 512;
-const CHUNK_MAX: usize = 64;
-const WINDOW_MAX: usize = crate::world::WINDOW_FRAMES_MAX;
+pub(super) const WIDTH_MAX: usize = 1 << 15;
+pub(super) const HEADS_MAX: usize = 512;
+pub(super) const LAYERS_MAX: usize = 512;
+pub(super) const CHUNK_MAX: usize = 64;
+pub(super) const WINDOW_MAX: usize = crate::world::WINDOW_FRAMES_MAX;
 
 /// Pixels to one latent value on a side, and video frames to one latent frame after the first: what the camera condition
 /// and the frame arithmetic are made for.
@@ -207,7 +203,7 @@ impl TryFrom<Value> for TransformerConfig {
 }
 
 /// A chunk and the pinned frames fit into the window side by side.
-fn check_window(
+pub(super) fn check_window(
     object: &Object,
     [chunk_key, sink_key, window_key]: [&str; 3],
     chunk: usize,

@@ -1,0 +1,9 @@
+//! What model families made from Wan share: the video autoencoder and the reading of prompts. One file a network, fields
+//! named as in the published checkpoints.
+
+mod causal_conv;
+pub(crate) mod names;
+pub mod prompt;
+pub mod text;
+pub mod umt5;
+pub mod vae;
