@@ -13,7 +13,6 @@ pub mod inspect;
 pub mod lingbot;
 pub mod load;
 pub mod noise;
-pub mod ops;
 pub mod testcard;
 pub mod wan;
 pub mod world;

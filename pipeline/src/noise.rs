@@ -18,7 +18,7 @@ use std::vec;
 
 use rayon::prelude::*;
 
-use crate::ops::{Device, Error, Result, Tensor};
+use ops::{Device, Error, Result, Tensor};
 
 /// Where a session's noise comes from.
 pub enum Noise {

@@ -20,7 +20,7 @@ const SANS_IO: [&str; 6] = [
 ];
 
 /// Where a device, or a file mapped into memory, is touched.
-const UNSAFE_ROOMS: [&str; 2] = ["pipeline/src/ops/", "pipeline/src/load/weights.rs"];
+const UNSAFE_ROOMS: [&str; 2] = ["ops/src/", "pipeline/src/load/weights.rs"];
 
 struct Source {
     /// From the repository's root, with slashes.
@@ -139,7 +139,7 @@ fn devices_and_unsafe_code_stay_in_their_rooms() {
             }
         }
     }
-    none("pipeline/src/ops and pipeline/src/load/weights.rs are the only rooms for these", offences);
+    none("ops/src and pipeline/src/load/weights.rs are the only rooms for these", offences);
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn the_manual_names_only_what_is_there() {
 
 /// Words in backquotes that begin with a top folder of the repository, and relative link targets.
 fn paths_named_in(page: &str) -> BTreeSet<String> {
-    let tops = ["kvcache/", "pipeline/", "server/", "webui/", "tests/", "pocket/"];
+    let tops = ["kvcache/", "ops/", "pipeline/", "server/", "webui/", "tests/", "pocket/"];
     let quoted = page.split('`').skip(1).step_by(2);
     let quoted = quoted.filter(|word| tops.iter().any(|top| word.starts_with(top)));
     // Patterns and places in a file name more than a path.
@@ -331,7 +331,7 @@ fn paths_named_in(page: &str) -> BTreeSet<String> {
 #[test]
 fn paths_are_found_in_backquotes_and_in_links() {
     let page = "See `server/src/engine.rs`, [this](ARCHITECTURE.md#map), `kvcache::Window`, `tests/it/*.rs`, \
-                [web](https://example.org/x.md) and `pipeline/src/ops/`.";
-    let expected = ["ARCHITECTURE.md", "pipeline/src/ops", "server/src/engine.rs"].map(str::to_owned);
+                [web](https://example.org/x.md) and `ops/src/`.";
+    let expected = ["ARCHITECTURE.md", "ops/src", "server/src/engine.rs"].map(str::to_owned);
     assert_eq!(paths_named_in(page), BTreeSet::from(expected));
 }

@@ -6,11 +6,11 @@
 
 use crate::lingbot::config::TransformerConfig;
 use crate::load::weights::{LoadError, Weights};
-use crate::ops::activation::{gelu_tanh, silu};
-use crate::ops::attention::attention;
-use crate::ops::norm::{layer_norm, layer_norm_modulate, rms_norm};
-use crate::ops::residual::{add_gated, scale_shift};
-use crate::ops::{Linear, Result, Tensor};
+use ops::activation::{gelu_tanh, silu};
+use ops::attention::attention;
+use ops::norm::{layer_norm, layer_norm_modulate, rms_norm};
+use ops::residual::{add_gated, scale_shift};
+use ops::{Linear, Result, Tensor};
 
 use super::dit::Memory;
 
@@ -64,7 +64,7 @@ pub struct CameraModulation {
 impl Block {
     pub fn load(config: &TransformerConfig, weights: &Weights, layer: usize) -> std::result::Result<Block, LoadError> {
         let width = config.width();
-        let square = |name: &str| Linear::load(&weights.at(name), width, width);
+        let square = |name: &str| weights.at(name).linear(width, width);
         let norm3 = weights.at("norm3");
         let ffn = weights.at("ffn");
         Ok(Block {
@@ -75,7 +75,7 @@ impl Block {
             self_attn: Attention::load(&weights.at("self_attn"), width)?,
             norm3: (norm3.get("weight", width)?, norm3.get("bias", width)?),
             cross_attn: Attention::load(&weights.at("cross_attn"), width)?,
-            ffn: (Linear::load(&ffn.at(0), width, config.ffn_dim)?, Linear::load(&ffn.at(2), config.ffn_dim, width)?),
+            ffn: (ffn.at(0).linear(width, config.ffn_dim)?, ffn.at(2).linear(config.ffn_dim, width)?),
             camera: Camera {
                 injector: (square("cam_injector_layer1")?, square("cam_injector_layer2")?),
                 scale: square("cam_scale_layer")?,
@@ -159,7 +159,7 @@ impl Block {
 
 impl Attention {
     fn load(weights: &Weights, width: usize) -> std::result::Result<Attention, LoadError> {
-        let square = |name: &str| Linear::load(&weights.at(name), width, width);
+        let square = |name: &str| weights.at(name).linear(width, width);
         Ok(Attention {
             q: square("q")?,
             k: square("k")?,

@@ -9,8 +9,8 @@
 use rayon::prelude::*;
 
 use crate::lingbot::config::{CameraConfig, Rays, Translation};
-use crate::ops::{Device, Result, Tensor};
 use crate::world::{Keys, Size};
+use ops::{Device, Result, Tensor};
 
 /// How the camera of one session has moved so far.
 pub struct CameraPath {

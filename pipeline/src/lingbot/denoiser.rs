@@ -7,9 +7,9 @@
 
 use crate::lingbot::dit::{Dit, Memory, TimeEmbedding};
 use crate::noise::Noise;
-use crate::ops::flow::{clean_from_flow, renoise};
-use crate::ops::{Result, Tensor};
 use crate::world::{Cancel, WorldError};
+use ops::flow::{clean_from_flow, renoise};
+use ops::{Result, Tensor};
 
 /// The noise levels of a chunk, first to last.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,8 +98,8 @@ impl Denoiser {
     }
 }
 
-impl From<crate::ops::Error> for WorldError {
-    fn from(error: crate::ops::Error) -> WorldError {
+impl From<ops::Error> for WorldError {
+    fn from(error: ops::Error) -> WorldError {
         WorldError::Failed(error.to_string())
     }
 }

@@ -10,11 +10,11 @@ use kvcache::{CrossKvCache, RollingKvCache};
 
 use crate::lingbot::config::TransformerConfig;
 use crate::load::weights::{LoadError, Weights};
-use crate::ops::activation::{gelu_tanh, silu};
-use crate::ops::norm::layer_norm_modulate;
-use crate::ops::patch::{patchify, unpatchify};
-use crate::ops::rope::{Grid, Rotary};
-use crate::ops::{Device, Linear, Result, Tensor};
+use ops::activation::{gelu_tanh, silu};
+use ops::norm::layer_norm_modulate;
+use ops::patch::{patchify, unpatchify};
+use ops::rope::{Grid, Rotary};
+use ops::{Device, Linear, Result, Tensor};
 
 use super::block::{Block, CameraModulation};
 
@@ -78,7 +78,7 @@ const PATCH: usize = 4;
 impl Dit {
     pub fn load(config: &TransformerConfig, weights: &Weights) -> std::result::Result<Dit, LoadError> {
         let width = config.width();
-        let linear = |name: &str, inputs, outputs| Linear::load(&weights.at(name), inputs, outputs);
+        let linear = |name: &str, inputs, outputs| weights.at(name).linear(inputs, outputs);
 
         let patch = weights.at("patch_embedding");
         let all = patch.get("weight", (width, config.in_channels, 1, 2, 2))?.flatten_from(1)?;

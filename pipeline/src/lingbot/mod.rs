@@ -29,7 +29,6 @@ use crate::lingbot::motion_window::MotionWindow;
 use crate::load::model_dir::{Component, ModelDir};
 use crate::load::weights::{Checkpoint, LoadError, Weights};
 use crate::noise::Noise;
-use crate::ops::{self, Device, Tensor, pixels};
 use crate::wan::prompt;
 use crate::wan::text::TextEncoder;
 use crate::wan::vae::{DecoderState, Vae};
@@ -37,6 +36,7 @@ use crate::world::{
     Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Picture, Refusal, Rollout, RolloutBytes, Size, Sizes, Timings,
     World, WorldError,
 };
+use ops::{Device, Tensor, pixels};
 
 /// A LingBot World model, ready to draw.
 pub struct LingBot {

@@ -12,6 +12,7 @@ use std::fs::File;
 
 use candle_core::{Device, Shape, Tensor};
 use memmap2::Mmap;
+use ops::Linear;
 use serde::Deserialize;
 
 use super::shard::Shard;
@@ -270,6 +271,17 @@ impl<'a> Weights<'a> {
         let tensor = Tensor::from_vec(shard.to_f32(&place.stored)?, shape, &Device::Cpu)?;
         checkpoint.taken.borrow_mut().insert(name);
         Ok(tensor)
+    }
+
+    /// The dense layer here, of `weight` and `bias`.
+    pub fn linear(&self, inputs: usize, outputs: usize) -> Result<Linear, LoadError> {
+        let bias = self.get("bias", outputs)?;
+        Ok(Linear::new(&self.get("weight", (outputs, inputs))?, Some(&bias))?)
+    }
+
+    /// The dense layer here, of `weight` alone.
+    pub fn linear_without_bias(&self, inputs: usize, outputs: usize) -> Result<Linear, LoadError> {
+        Ok(Linear::new(&self.get("weight", (outputs, inputs))?, None)?)
     }
 
     /// Leave the tensor `name` unread, if it is here: it says again what another one said.

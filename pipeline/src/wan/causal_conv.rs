@@ -6,9 +6,9 @@
 use std::mem::size_of;
 
 use crate::load::weights::{LoadError, Weights};
-use crate::ops::conv::Conv;
-use crate::ops::video::{Frame, Shape, Video};
-use crate::ops::{Result, Tensor};
+use ops::conv::Conv;
+use ops::video::{Frame, Shape, Video};
+use ops::{Result, Tensor};
 
 /// A convolution over three frames of which at most the newest is new.
 pub(super) struct CausalConv {

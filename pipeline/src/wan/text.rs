@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 use super::umt5::Umt5;
 use crate::lingbot::config::TextConfig;
 use crate::load::weights::{LoadError, Weights};
-use crate::ops::{Device, Error, Result, Tensor};
+use ops::{Device, Error, Result, Tensor};
 
 pub struct TextEncoder {
     tokenizer: Tokenizer,

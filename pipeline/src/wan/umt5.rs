@@ -5,10 +5,10 @@
 
 use crate::lingbot::config::TextConfig;
 use crate::load::weights::{LoadError, Weights};
-use crate::ops::activation::gelu_tanh;
-use crate::ops::norm::rms_norm;
-use crate::ops::relative_attention::{DistanceBias, relative_attention};
-use crate::ops::{Device, Linear, Result, Tensor};
+use ops::activation::gelu_tanh;
+use ops::norm::rms_norm;
+use ops::relative_attention::{DistanceBias, relative_attention};
+use ops::{Device, Linear, Result, Tensor};
 
 pub struct Umt5 {
     /// `(vocabulary, D)`. Rows are looked up, so the gigabytes of it are never computed with.
@@ -73,16 +73,16 @@ impl Block {
         let feed_forward = weights.at("layer.1.DenseReluDense");
         Ok(Block {
             attention_norm: weights.get("layer.0.layer_norm.weight", width)?,
-            q: Linear::load_without_bias(&attention.at("q"), width, inner)?,
-            k: Linear::load_without_bias(&attention.at("k"), width, inner)?,
-            v: Linear::load_without_bias(&attention.at("v"), width, inner)?,
-            o: Linear::load_without_bias(&attention.at("o"), inner, width)?,
+            q: attention.at("q").linear_without_bias(width, inner)?,
+            k: attention.at("k").linear_without_bias(width, inner)?,
+            v: attention.at("v").linear_without_bias(width, inner)?,
+            o: attention.at("o").linear_without_bias(inner, width)?,
             relative_attention_bias: attention
                 .get("relative_attention_bias.weight", (config.relative_attention_num_buckets, config.num_heads))?,
             feed_forward_norm: weights.get("layer.1.layer_norm.weight", width)?,
-            wi_0: Linear::load_without_bias(&feed_forward.at("wi_0"), width, config.d_ff)?,
-            wi_1: Linear::load_without_bias(&feed_forward.at("wi_1"), width, config.d_ff)?,
-            wo: Linear::load_without_bias(&feed_forward.at("wo"), config.d_ff, width)?,
+            wi_0: feed_forward.at("wi_0").linear_without_bias(width, config.d_ff)?,
+            wi_1: feed_forward.at("wi_1").linear_without_bias(width, config.d_ff)?,
+            wo: feed_forward.at("wo").linear_without_bias(config.d_ff, width)?,
         })
     }
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use ops::flow::{clean_from_flow, renoise};
 use pipeline::lingbot::denoiser::Schedule;
-use pipeline::ops::flow::{clean_from_flow, renoise};
 
 use super::{Golden, assert_close};
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::Tensor;
+use ops::pixels;
 use pipeline::load::weights::Checkpoint;
-use pipeline::ops::pixels;
 use pipeline::wan::vae::config::VaeConfig;
 use pipeline::wan::vae::{DecoderState, Vae};
 

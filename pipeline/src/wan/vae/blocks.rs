@@ -2,10 +2,10 @@
 
 use super::super::causal_conv::{Carried, CausalConv, Place, Slots};
 use crate::load::weights::{LoadError, Weights};
-use crate::ops::channel_norm::ChannelNorm;
-use crate::ops::conv::Conv;
-use crate::ops::spatial_attention::spatial_attention;
-use crate::ops::video::Video;
+use ops::channel_norm::ChannelNorm;
+use ops::conv::Conv;
+use ops::spatial_attention::spatial_attention;
+use ops::video::Video;
 
 /// Norm, SiLU, convolution, twice, beside a shortcut.
 pub(super) struct Residual {

@@ -7,8 +7,8 @@ use super::super::causal_conv::{Carried, CausalConv, Place, Slots};
 use super::blocks::{Head, Middle, Residual};
 use super::config::VaeConfig;
 use crate::load::weights::{LoadError, Weights};
-use crate::ops::conv::Conv;
-use crate::ops::video::Video;
+use ops::conv::Conv;
+use ops::video::Video;
 
 /// Frames beyond this many values do not stay in a cache anyway, and four of the widest at 832×480 would be 600 MB each time
 /// they are all held. All else being causal, one by one is the same.
@@ -115,7 +115,7 @@ impl DoubleTime {
         let channels = place.channels;
         let weight = weights.get("weight", (2 * channels, channels, 3, 1, 1))?;
         let bias = weights.get("bias", 2 * channels)?;
-        let half = |i: usize| -> crate::ops::Result<Conv> {
+        let half = |i: usize| -> ops::Result<Conv> {
             Conv::new(&weight.narrow(0, i * channels, channels)?, &bias.narrow(0, i * channels, channels)?)
         };
         Ok(DoubleTime { even: half(0)?, odd: half(1)?, slot: slots.take(place, 0) })

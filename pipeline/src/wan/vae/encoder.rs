@@ -4,8 +4,8 @@ use super::super::causal_conv::{Carried, CausalConv, Place, Slots};
 use super::blocks::{Head, Middle, Residual};
 use super::config::VaeConfig;
 use crate::load::weights::{LoadError, Weights};
-use crate::ops::conv::Conv;
-use crate::ops::video::Video;
+use ops::conv::Conv;
+use ops::video::Video;
 
 pub(super) struct Encoder {
     conv_in: CausalConv,

@@ -14,10 +14,10 @@ use self::decoder::Decoder;
 use self::encoder::Encoder;
 use super::causal_conv::{Carried, Slots};
 use crate::load::weights::{LoadError, Weights};
-use crate::ops::conv::Conv;
-use crate::ops::pixels;
-use crate::ops::video::Video;
-use crate::ops::{Result, Tensor};
+use ops::conv::Conv;
+use ops::pixels;
+use ops::video::Video;
+use ops::{Result, Tensor};
 
 pub struct Vae {
     encoder: Encoder,
@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
     use crate::load::weights::Checkpoint;
-    use crate::ops::Device;
+    use ops::Device;
 
     fn small(patch_size: Option<usize>, dim_mult: &[usize], temporal_downsample: &[bool]) -> VaeConfig {
         VaeConfig {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::softmax::softmax;
-use super::video::{Shape, Video};
+use crate::cpu::softmax::softmax;
+use crate::video::{Shape, Video};
 
 /// Scores that one task holds: 1 MiB.
 const SCORES: usize = 1 << 18;
@@ -95,7 +95,7 @@ fn product((m, n, k): (usize, usize, usize), out: &mut [f32], a: Matrix, b: Matr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Result, Tensor};
+    use crate::{Result, Tensor};
     use candle_core::Device;
 
     #[test]

@@ -1,8 +1,8 @@
 //! Pointwise non-linearities.
 
-use super::simd::{dispatched, exp};
-use super::storage::map_rows;
-use super::{Result, Tensor};
+use crate::cpu::simd::{dispatched, exp};
+use crate::cpu::storage::map_rows;
+use crate::{Result, Tensor};
 
 /// `x·σ(x)`
 pub fn silu(x: &Tensor) -> Result<Tensor> {
@@ -36,7 +36,7 @@ fn gelu_tanh_lanes<const FMA: bool>(x: &[f32], out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, ramp};
+    use crate::testing::{assert_close, ramp};
 
     #[test]
     fn they_agree_with_the_plain_versions() -> Result<()> {

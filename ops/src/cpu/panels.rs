@@ -6,10 +6,10 @@
 use super::simd::Isa;
 
 /// Output channels of one panel of packed weights.
-pub(super) const PANEL: usize = 16;
+pub(crate) const PANEL: usize = 16;
 
 /// One row's share of a convolution.
-pub(super) struct Row<'a> {
+pub(crate) struct Row<'a> {
     /// For every tap, the input of the row's first output pixel and all that follows it.
     pub taps: &'a [&'a [f32]],
     /// Input channels.
@@ -25,7 +25,7 @@ pub(super) struct Row<'a> {
 }
 
 /// Panels that one call can take: more let a broadcast input serve more channels, and registers bound them.
-pub(super) fn panels_max(isa: Isa) -> usize {
+pub(crate) fn panels_max(isa: Isa) -> usize {
     match isa {
         Isa::Avx512 => 4,
         Isa::Avx2 | Isa::Plain => 1,
@@ -34,7 +34,7 @@ pub(super) fn panels_max(isa: Isa) -> usize {
 
 impl Row<'_> {
     /// `sums`: `(pixel, panels·PANEL)`.
-    pub(super) fn run(&self, isa: Isa, sums: &mut [f32]) {
+    pub(crate) fn run(&self, isa: Isa, sums: &mut [f32]) {
         let pixels = sums.len() / (self.panels * PANEL);
         assert_eq!(sums.len(), pixels * self.panels * PANEL, "sums are whole pixels");
         assert!(pixels > 0 && self.panels > 0 && self.panels <= panels_max(isa));

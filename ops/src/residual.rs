@@ -1,7 +1,7 @@
 //! What is added to, or laid over, the running hidden state.
 
-use super::storage::{map_rows, read};
-use super::{Result, Tensor};
+use crate::cpu::storage::{map_rows, read};
+use crate::{Result, Tensor};
 
 /// `h + y·gate`; `h`, `y`: `(N, D)`, `gate`: `(D)`.
 pub fn add_gated(h: &Tensor, y: &Tensor, gate: &Tensor) -> Result<Tensor> {
@@ -36,7 +36,7 @@ pub fn scale_shift(h: &Tensor, gain: &Tensor, shift: &Tensor) -> Result<Tensor> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, noise};
+    use crate::testing::{assert_close, noise};
 
     #[test]
     fn they_agree_with_the_plain_versions() -> Result<()> {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Device, Result, Tensor};
+use crate::{Device, Result, Tensor};
 
 /// One frame: `(height + 2·border)·(width + 2·border)·channels` values, row-major.
 pub type Frame = Arc<Vec<f32>>;

@@ -2,11 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::panels::{PANEL, Row, panels_max};
-use super::simd::Isa;
-use super::storage::{pays_to_share, read, tensor};
-use super::{Result, Tensor};
-use crate::load::weights::{LoadError, Weights};
+use crate::cpu::panels::{PANEL, Row, panels_max};
+use crate::cpu::simd::Isa;
+use crate::cpu::storage::{pays_to_share, read, tensor};
+use crate::{Result, Tensor};
 
 /// `y = x·Wᵀ + b`.
 #[derive(Debug, Clone)]
@@ -38,21 +37,6 @@ impl Linear {
         })?;
         let bias = bias.map(|bias| bias.to_vec1()).transpose()?;
         Ok(Linear { inputs, outputs, weights: packed, bias })
-    }
-
-    /// Reads `weight` and `bias` at this place of a checkpoint.
-    pub fn load(weights: &Weights, inputs: usize, outputs: usize) -> std::result::Result<Linear, LoadError> {
-        let bias = weights.get("bias", outputs)?;
-        Ok(Linear::new(&weights.get("weight", (outputs, inputs))?, Some(&bias))?)
-    }
-
-    /// Reads `weight` alone.
-    pub fn load_without_bias(
-        weights: &Weights,
-        inputs: usize,
-        outputs: usize,
-    ) -> std::result::Result<Linear, LoadError> {
-        Ok(Linear::new(&weights.get("weight", (outputs, inputs))?, None)?)
     }
 
     /// `x`: `(N, in)` → `(N, out)`.
@@ -121,7 +105,7 @@ impl Linear {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, noise};
+    use crate::testing::{assert_close, noise};
 
     #[test]
     fn it_agrees_with_a_matrix_product_on_every_instruction_set() -> Result<()> {

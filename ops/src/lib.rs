@@ -1,6 +1,6 @@
 //! The only room that knows what a tensor is made of.
 //!
-//! `models/` is written in the coarse operations exported here and in nothing else, so that a model file reads the same
+//! Models are written in the coarse operations exported here and in nothing else, so that a model file reads the same
 //! whatever computes it. Every operation has a plain version on candle that is obviously right; where that is too slow a
 //! kernel of ours stands beside it, in the same file, with a test that the two agree.
 //!
@@ -10,19 +10,16 @@ pub mod activation;
 pub mod attention;
 pub mod channel_norm;
 pub mod conv;
+mod cpu;
 pub mod flow;
 pub mod linear;
 pub mod norm;
-mod panels;
 pub mod patch;
 pub mod pixels;
 pub mod relative_attention;
 pub mod residual;
 pub mod rope;
-mod simd;
-mod softmax;
 pub mod spatial_attention;
-mod storage;
 #[cfg(test)]
 mod testing;
 pub mod video;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::simd::dispatched;
-use super::video::{Shape, Video};
-use super::{Device, Result, Tensor};
+use crate::cpu::simd::dispatched;
+use crate::video::{Shape, Video};
+use crate::{Device, Result, Tensor};
 
 /// Row-major RGB8 → `(H, W, 3)` in [-1, 1].
 pub fn from_rgb8(rgb: &[u8], height: usize, width: usize) -> Result<Tensor> {

@@ -4,7 +4,7 @@ use super::simd::{LANES, dispatched, exp};
 
 dispatched!(
     /// `x → eˣ / Σ eˣ`, in place.
-    pub(super) fn softmax(row: &mut [f32]) = softmax_lanes
+    pub(crate) fn softmax(row: &mut [f32]) = softmax_lanes
 );
 
 #[inline(always)]
@@ -15,7 +15,7 @@ fn softmax_lanes<const FMA: bool>(row: &mut [f32]) {
 
 /// `x → eˣ⁻ᵐᵃˣ` in place; the sum of the results.
 #[inline(always)]
-pub(super) fn softmax_terms<const FMA: bool>(row: &mut [f32]) -> f32 {
+pub(crate) fn softmax_terms<const FMA: bool>(row: &mut [f32]) -> f32 {
     // Lanes side by side: a single running maximum or sum could not become a vector.
     let (chunks, rest) = row.as_chunks_mut::<LANES>();
     let mut largest = [f32::NEG_INFINITY; LANES];

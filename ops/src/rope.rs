@@ -3,8 +3,8 @@
 //! Wan's split: of a head's `d` channels, height and width get `2·⌊d/6⌋` each and time the rest; pairs are interleaved
 //! (channels `2i` and `2i+1`). <https://github.com/Wan-Video/Wan2.1/blob/main/wan/modules/model.py>, `rope_apply`.
 
-use super::storage::{map_rows, read, tensor};
-use super::{Result, Tensor};
+use crate::cpu::storage::{map_rows, read, tensor};
+use crate::{Result, Tensor};
 
 /// Cosines and sines for every token of a chunk: `(N, d/2)` each.
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ impl Rotary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, noise};
+    use crate::testing::{assert_close, noise};
 
     #[test]
     fn a_head_of_128_gives_time_22_pairs_and_each_side_21() -> Result<()> {

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::panels::{PANEL, Row, panels_max};
-use super::simd::Isa;
-use super::video::{Frame, Shape, Video};
-use super::{Result, Tensor};
+use crate::cpu::panels::{PANEL, Row, panels_max};
+use crate::cpu::simd::Isa;
+use crate::video::{Frame, Shape, Video};
+use crate::{Result, Tensor};
 
 /// Weights of one convolution, packed once.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 //!
 //! Mind the difference: a patch that goes in has its channel first, a patch that comes out has it last. Both are Wan's.
 
-use super::{Result, Tensor};
+use crate::{Result, Tensor};
 
 /// `(C, F, h, w)` → `(N, 4·C)`: tokens frame by frame, row by row; within a token `c·4 + py·2 + px`.
 pub fn patchify(x: &Tensor) -> Result<Tensor> {
@@ -28,7 +28,7 @@ pub fn unpatchify(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::ramp;
+    use crate::testing::ramp;
 
     #[test]
     fn a_value_is_found_where_the_formula_says() -> Result<()> {

@@ -7,11 +7,11 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use super::panels::{PANEL, Row, panels_max};
-use super::simd::{Isa, dispatched};
-use super::softmax::softmax_terms;
-use super::storage::{Numbers, pays_to_share, read, tensor};
-use super::{Result, Tensor};
+use crate::cpu::panels::{PANEL, Row, panels_max};
+use crate::cpu::simd::{Isa, dispatched};
+use crate::cpu::softmax::softmax_terms;
+use crate::cpu::storage::{Numbers, pays_to_share, read, tensor};
+use crate::{Result, Tensor};
 
 /// `softmax(q·kᵀ / √d)·v`, head by head.
 ///
@@ -177,7 +177,7 @@ mod tests {
     use candle_core::D;
 
     use super::*;
-    use crate::ops::testing::{assert_close, noise};
+    use crate::testing::{assert_close, noise};
 
     /// The definition, one head at a time.
     fn plain(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {

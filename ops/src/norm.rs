@@ -1,8 +1,8 @@
 //! Normalisation over the model width.
 
-use super::simd::{LANES, dispatched, dot, fma, sum_lanes};
-use super::storage::{map_rows, read};
-use super::{Result, Tensor};
+use crate::cpu::simd::{LANES, dispatched, dot, fma, sum_lanes};
+use crate::cpu::storage::{map_rows, read};
+use crate::{Result, Tensor};
 
 /// `LN(x)·(1 + scale) + shift` with `LN(x) = (x − mean) / √(var + eps)`, biased variance.
 ///
@@ -70,7 +70,7 @@ mod tests {
     use candle_core::D;
 
     use super::*;
-    use crate::ops::testing::{assert_close, noise};
+    use crate::testing::{assert_close, noise};
 
     #[test]
     fn they_agree_with_the_plain_versions() -> Result<()> {

@@ -1,7 +1,7 @@
 //! Between noise and picture: the arithmetic of a flow `v ≈ noise − clean` at noise level `sigma`.
 
-use super::storage::{map_rows, read};
-use super::{Result, Tensor};
+use crate::cpu::storage::{map_rows, read};
+use crate::{Result, Tensor};
 
 /// The clean latent a flow points to: `x − sigma·v`, in f64 as the reference does it.
 pub fn clean_from_flow(x: &Tensor, flow: &Tensor, sigma: f32) -> Result<Tensor> {

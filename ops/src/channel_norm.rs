@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::simd::{dispatched, exp};
-use super::video::{Shape, Video};
-use super::{Result, Tensor};
+use crate::cpu::simd::{dispatched, exp};
+use crate::video::{Shape, Video};
+use crate::{Result, Tensor};
 
 #[derive(Debug, Clone)]
 pub struct ChannelNorm {

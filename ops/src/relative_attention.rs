@@ -1,6 +1,6 @@
 //! Attention with a learnt bias for each distance, as in T5. Scores are not divided by √d: the training absorbed it.
 
-use super::{Device, Result, Tensor};
+use crate::{Device, Result, Tensor};
 
 /// A bias for every head and every distance `key − query`, for a text of one length.
 pub struct DistanceBias {

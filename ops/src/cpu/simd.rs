@@ -52,13 +52,13 @@ macro_rules! dispatched {
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($arg: $type),*) $(-> $result)? { $body::<true>($($arg),*) }
 
-            match $crate::ops::simd::Isa::best() {
+            match $crate::cpu::simd::Isa::best() {
                 // SAFETY: `best` names an instruction set only if this processor has it.
                 #[cfg(target_arch = "x86_64")]
-                $crate::ops::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::cpu::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::ops::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::cpu::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
                 _ => $body::<false>($($arg),*),
             }
         }

@@ -1,0 +1,6 @@
+//! What the kernels for main memory are built from: vector lanes, the inside of a product, softmax, the numbers of a tensor.
+
+pub(crate) mod panels;
+pub(crate) mod simd;
+pub(crate) mod softmax;
+pub(crate) mod storage;
