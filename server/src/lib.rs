@@ -32,13 +32,16 @@ pub use http::routes::bounded_websocket;
 pub use phase::Phase;
 
 use access::door::Door;
-use access::listener;
+use access::http::Entrance;
+use access::listener::{self, Gate};
+use access::rules::denied::REASONS;
 use admission::queue::Queue;
 use engine::thread::Engine;
 use fetch::Fetcher;
 use http::app::App;
 use observe::Observer;
 use observe::trace::Trace;
+use realtime::link::Realtime;
 
 /// How long goodbyes and the engine's last chunk may take.
 pub const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -52,26 +55,31 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     // Dropped last, and with it ends the file.
     let (trace, _trace_writer) = limits.trace_file.as_deref().map(Trace::create).transpose()?.unzip();
-    let observer = Arc::new(Observer::new(trace));
+    let observer = Arc::new(Observer::new(trace, &REASONS));
     let queue = Queue::new(limits.bounds());
     let (engine, mut thread) = Engine::start(load, Arc::clone(&queue), limits.sessions, Arc::clone(&observer))?;
     let loaded = engine.card.clone();
     let (say, phase_said) = watch::channel(Phase::Serving);
     let (present, mut all_left) = mpsc::channel(1);
     let drain = limits.drain;
-    let app = App {
+    let door = Arc::new(Door::new(limits.access.clone(), limits.connections_per_address, Instant::now())?);
+    let gate = Gate::new(limits.connections, limits.header_timeout, door.clone(), observer.clone());
+    let realtime = Realtime {
         engine,
         queue,
-        connections: Arc::new(Semaphore::new(limits.connections)),
-        door: Arc::new(Door::new(limits.access.clone(), limits.connections_per_address, Instant::now())?),
-        fetcher: Arc::new(Fetcher::new(limits.fetch.clone(), limits.message_bytes)?),
-        limits: Arc::new(limits),
-        observer,
+        fetcher: Fetcher::new(limits.fetch.clone(), limits.message_bytes)?,
+        observer: observer.clone(),
         resumable: Arc::default(),
         phase: phase_said.clone(),
-        present: present.downgrade(),
+        bounds: limits.link_bounds(),
     };
-    let gate = listener::Gate::of(&app);
+    let app = App {
+        entrance: Entrance { door, observer },
+        connections: Arc::new(Semaphore::new(limits.connections)),
+        limits: Arc::new(limits),
+        present: present.downgrade(),
+        realtime: Arc::new(realtime),
+    };
     let mut http = tokio::spawn(listener::serve(listener, http::routes::router(app), gate, phase_said));
 
     let ended_early = tokio::select! {

@@ -134,9 +134,10 @@ fn key(name: &str) -> anyhow::Result<()> {
 fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     compute_on(&args.world)?;
     let world = load(&args.world.source())?;
-    let report = offline::generate::generate(world.as_ref(), &args)?;
+    let request = args.request();
+    let report = offline::generate::generate(world.as_ref(), &request)?;
     print!("{}", report.summary());
-    println!("{}", args.out.display());
+    println!("{}", request.out.display());
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 //!
 //! They read the sources as text. That is crude and is meant to be: a rule that needs a parser is too clever for a rule.
 
+mod layers;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

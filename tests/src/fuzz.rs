@@ -12,6 +12,7 @@ use rmpv::Value;
 use server::engine::turns::conditions::ConditionQueue;
 use server::media::pictures;
 use server::realtime::link::resume::Request;
+use server::realtime::wire::acks::event_ack;
 use server::realtime::wire::event::Asked;
 use server::realtime::wire::init::Opening;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -128,7 +129,7 @@ impl Fuzz {
                         pixel_frames: 9 + 3 * index,
                     };
                     let (input, _) = queue.sample(&plan);
-                    let _ = queue.acks().message(index);
+                    let _ = event_ack(&queue.acks(), index);
                     assert!(
                         input.controls.is_none_or(|controls| controls.len() == 3),
                         "a control for each latent frame"

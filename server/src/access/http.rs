@@ -16,7 +16,6 @@ use super::door::{Connected, Door, Lease, Pass, TOKEN_LIFE, TOKEN_LIFE_MAX};
 use super::listener::Place;
 use super::rules::address::Address;
 use super::rules::denied::{Denied, whole_seconds};
-use crate::http::app::App;
 use crate::observe::Observer;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -47,12 +46,30 @@ impl IntoResponse for Denied {
     }
 }
 
+/// The door, and who is told of those it denies: all that HTTP needs to let a request in.
+#[derive(Clone)]
+pub(crate) struct Entrance {
+    /// Decides.
+    pub(crate) door: Arc<Door>,
+    /// Counts denials.
+    pub(crate) observer: Arc<Observer>,
+}
+
+impl Entrance {
+    /// Count a denial, and log it without what was shown.
+    fn refused(&self, address: Address, denied: Denied) -> Denied {
+        self.observer.denied(denied.reason());
+        tracing::info!(%address, code = denied.code(), why = %denied, "denied");
+        denied
+    }
+}
+
 /// For every route.
-pub(crate) async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
-    match app.door.check_host(text(request.headers(), &header::HOST)) {
+pub(crate) async fn check_host(State(entrance): State<Entrance>, request: Request, next: Next) -> Response {
+    match entrance.door.check_host(text(request.headers(), &header::HOST)) {
         Ok(()) => next.run(request).await,
         Err(denied) => {
-            app.observer.denied(denied);
+            entrance.observer.denied(denied.reason());
             denied.into_response()
         }
     }
@@ -60,14 +77,14 @@ pub(crate) async fn check_host(State(app): State<App>, request: Request, next: N
 
 /// For what is nobody's business but the operator's: a key, where there are keys.
 pub(crate) async fn need_key(
-    State(app): State<App>,
+    State(entrance): State<Entrance>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    match knock(&app.door, peer, request.headers(), request.uri()) {
+    match knock(&entrance.door, peer, request.headers(), request.uri()) {
         (_, Ok(_pass)) => next.run(request).await,
-        (address, Err(denied)) => refused(&app.observer, address, denied).into_response(),
+        (address, Err(denied)) => entrance.refused(address, denied).into_response(),
     }
 }
 
@@ -89,17 +106,9 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
-/// Counted, and one line for each no, without what was shown.
-fn refused(observer: &Observer, address: Address, denied: Denied) -> Denied {
-    observer.denied(denied);
-    tracing::info!(%address, code = denied.code(), why = %denied, "denied");
-    denied
-}
-
 /// Somebody at the realtime socket.
 pub(crate) struct Visitor {
-    door: Arc<Door>,
-    observer: Arc<Observer>,
+    entrance: Entrance,
     address: Address,
     /// `None`: to be shown in the first message.
     pass: Option<Pass>,
@@ -112,13 +121,13 @@ pub(crate) struct Visitor {
 impl Visitor {
     /// Before the upgrade. A browser cannot send the header and need not put a key in a URL, so nothing is no wrong key.
     pub(crate) fn at_the_door(
-        app: &App,
+        entrance: &Entrance,
         peer: SocketAddr,
         place: Arc<Place>,
         headers: &HeaderMap,
         uri: &Uri,
     ) -> Result<Visitor, Denied> {
-        let App { door, observer, .. } = app;
+        let door = &entrance.door;
         let (address, entered) = knock(door, peer, headers, uri);
         let admitted = || {
             door.check_origin(text(headers, &header::ORIGIN), text(headers, &header::HOST))?;
@@ -128,17 +137,17 @@ impl Visitor {
             };
             let show_by = Instant::now() + door.key_within();
             let connected = (!place.is_counted_by_address()).then(|| door.connect(address)).transpose()?;
-            let (door, observer) = (door.clone(), observer.clone());
-            Ok(Visitor { door, observer, address, pass, show_by, _place: place, _connected: connected })
+            let entrance = entrance.clone();
+            Ok(Visitor { entrance, address, pass, show_by, _place: place, _connected: connected })
         };
-        admitted().map_err(|denied| refused(observer, address, denied))
+        admitted().map_err(|denied| entrance.refused(address, denied))
     }
 
     /// `api_key` is read from their first message if they showed nothing before.
     pub(crate) fn enter(&mut self, api_key: Option<String>) -> Result<(), Denied> {
         if self.pass.is_none() {
-            let entered = self.door.enter(self.address, api_key.as_deref(), Instant::now());
-            self.pass = Some(entered.map_err(|denied| refused(&self.observer, self.address, denied))?);
+            let entered = self.entrance.door.enter(self.address, api_key.as_deref(), Instant::now());
+            self.pass = Some(entered.map_err(|denied| self.entrance.refused(self.address, denied))?);
         }
         Ok(())
     }
@@ -146,8 +155,8 @@ impl Visitor {
     /// Begin a session on the account of whoever this is.
     pub(crate) fn begin_session(&self) -> Result<Lease, Denied> {
         let pass = self.pass.as_ref().expect("who has not entered begins nothing");
-        let begun = self.door.begin_session(pass, Instant::now());
-        begun.map_err(|denied| refused(&self.observer, self.address, denied))
+        let begun = self.entrance.door.begin_session(pass, Instant::now());
+        begun.map_err(|denied| self.entrance.refused(self.address, denied))
     }
 
     pub(crate) fn has_shown_a_key(&self) -> bool {
@@ -160,7 +169,7 @@ impl Visitor {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep_until(self.show_by.into()).await;
-        refused(&self.observer, self.address, Denied::NoKey)
+        self.entrance.refused(self.address, Denied::NoKey)
     }
 }
 
@@ -195,26 +204,26 @@ impl Wish {
 
 /// `POST /v1/tokens`, with a key: a token for a browser.
 pub(crate) async fn mint(
-    State(app): State<App>,
+    State(entrance): State<Entrance>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if !app.door.has_keys() {
+    if !entrance.door.has_keys() {
         return (StatusCode::NOT_FOUND, "this server asks for no key, so there are no tokens").into_response();
     }
-    let key = match knock(&app.door, peer, &headers, &uri) {
+    let key = match knock(&entrance.door, peer, &headers, &uri) {
         (_, Ok(Pass::Key(key))) => key,
         // Or one token would be good for ever.
-        (address, Ok(_)) => return refused(&app.observer, address, Denied::NotAKey).into_response(),
-        (address, Err(denied)) => return refused(&app.observer, address, denied).into_response(),
+        (address, Ok(_)) => return entrance.refused(address, Denied::NotAKey).into_response(),
+        (address, Err(denied)) => return entrance.refused(address, denied).into_response(),
     };
     let wish = match Wish::read(&body, key.limits.sessions) {
         Ok(wish) => wish,
         Err(reason) => return (StatusCode::BAD_REQUEST, reason).into_response(),
     };
-    match app.door.mint(&key, Duration::from_secs(wish.expires_in), wish.sessions as usize, Instant::now()) {
+    match entrance.door.mint(&key, Duration::from_secs(wish.expires_in), wish.sessions as usize, Instant::now()) {
         Ok(token) => {
             let body = json!({ "token": token, "expires_in": wish.expires_in, "sessions": wish.sessions });
             ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()

@@ -26,9 +26,7 @@ use tracing::{debug, warn};
 
 use crate::access::door::{Connected, Door};
 use crate::access::rules::denied::Denied;
-use crate::config::limits::Limits;
-use crate::http::app::App;
-use crate::observe::Observer;
+use crate::observe::{Dropped, Observer};
 use crate::phase::Phase;
 
 /// Beside all the WebSockets there may be: for the page, the health check and the metrics of a server that is full.
@@ -64,19 +62,16 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(limits: &Limits, door: Arc<Door>, observer: Arc<Observer>) -> Gate {
+    /// `sockets` is how many WebSockets there may be: so many connections and a few more get a permit.
+    pub(crate) fn new(sockets: usize, header_timeout: Duration, door: Arc<Door>, observer: Arc<Observer>) -> Gate {
         Gate {
             door,
             observer,
-            places: Arc::new(Semaphore::new(limits.connections + PLACES_BESIDE_SOCKETS)),
+            places: Arc::new(Semaphore::new(sockets + PLACES_BESIDE_SOCKETS)),
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
-            header_timeout: limits.header_timeout,
+            header_timeout,
             life: HTTP_LIFE,
         }
-    }
-
-    pub(crate) fn of(app: &App) -> Gate {
-        Gate::new(&app.limits, app.door.clone(), app.observer.clone())
     }
 
     fn place(&self, peer: SocketAddr) -> Result<Place, Denied> {
@@ -137,7 +132,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, gate: Gate, mut
                 connections.spawn(converse(stream, peer, place, router.clone(), deadlines, observer, told.clone()));
             }
             Err(denied) => {
-                gate.observer.denied(denied);
+                gate.observer.denied(denied.reason());
                 debug!(%peer, why = %denied, "turned away");
                 if let Ok(permit) = gate.turned_away.clone().try_acquire_owned() {
                     connections.spawn(async move {
@@ -207,7 +202,7 @@ async fn converse(
     };
     match ended {
         Err(error) if error.is_timeout() && !asked.load(Ordering::Relaxed) => {
-            observer.header_deadline_passed();
+            observer.dropped(Dropped::HeaderDeadline);
             debug!(%peer, "no request in time");
         }
         Err(error) => debug!(%peer, %error, "connection"),
@@ -240,6 +235,7 @@ mod tests {
     use axum::routing::{get, post};
 
     use super::*;
+    use crate::access::policy::Policy;
 
     const LONG: Duration = Duration::from_secs(20);
 
@@ -250,9 +246,8 @@ mod tests {
     }
 
     async fn scene(header_timeout: Duration, life: Duration) -> Scene {
-        let limits = Limits { header_timeout, ..Limits::default() };
-        let door = Door::new(limits.access.clone(), limits.connections_per_address, Instant::now()).expect("a door");
-        let gate = Gate { life, ..Gate::new(&limits, Arc::new(door), Arc::new(Observer::new(None))) };
+        let door = Arc::new(Door::new(Policy::default(), 256, Instant::now()).expect("a door"));
+        let gate = Gate { life, ..Gate::new(2048, header_timeout, door, Arc::new(Observer::new(None, &[]))) };
         let slow = || async {
             sleep(Duration::from_millis(200)).await;
             "at last"

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::access::policy::Policy;
 use crate::admission::rules::Bounds;
 use crate::fetch::rules::Rules;
+use crate::realtime::link::bounds::LinkBounds;
 use crate::realtime::session::Stay;
 
 /// What an operator bounds. What need not be chosen is a constant beside its reason.
@@ -82,6 +83,18 @@ impl Default for Limits {
 }
 
 impl Limits {
+    pub(crate) fn link_bounds(&self) -> LinkBounds {
+        LinkBounds {
+            queue_wait: self.queue_wait,
+            busy_wait: self.busy_wait,
+            write_deadline: self.write_deadline,
+            ping_every: self.ping_every,
+            pong_within: self.pong_within,
+            stay: self.stay,
+            backlog_bytes: self.replay_bytes,
+        }
+    }
+
     pub(crate) fn bounds(&self) -> Bounds {
         Bounds { sessions: self.sessions, memory_bytes: self.memory_bytes, load: self.load, queue: self.queue }
     }

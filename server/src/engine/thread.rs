@@ -14,12 +14,12 @@ use pipeline::world::{Cancel, Card, ChunkPlan, Frames, Init, Refusal, Rollout, T
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use super::turns::acks::Acks;
+use super::turns::conditions::ConditionQueue;
+use super::turns::scheduler::Scheduler;
 use crate::admission::queue::{Place, Queue};
 use crate::admission::rules::SeatId;
-use crate::engine::turns::conditions::ConditionQueue;
-use crate::engine::turns::scheduler::Scheduler;
 use crate::observe::Observer;
-use crate::realtime::wire::acks::Acks;
 
 /// Called on the engine's thread.
 pub type LoadWorld = Box<dyn FnOnce() -> anyhow::Result<Box<dyn World>> + Send>;

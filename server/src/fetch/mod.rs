@@ -16,7 +16,6 @@ use futures_util::StreamExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use pipeline::world::Refusal;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -28,7 +27,6 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use url::{Host, Url};
 
 use self::rules::Rules;
-use crate::realtime::wire::init::FirstFrame;
 
 /// From the init to the last byte, the wait for a place included: a player waits for it.
 pub const FETCHED_WITHIN: Duration = Duration::from_secs(5);
@@ -73,19 +71,8 @@ impl Fetcher {
         Ok(Fetcher { rules, tls, places: Arc::new(Semaphore::new(AT_ONCE)), bytes_max, within })
     }
 
-    /// The file of a first frame, wherever it is.
-    pub(crate) async fn bring(&self, first_frame: Option<FirstFrame>) -> Result<Option<Vec<u8>>, Refusal> {
-        match first_frame {
-            None => Ok(None),
-            Some(FirstFrame::File(file)) => Ok(Some(file)),
-            Some(FirstFrame::At(url)) => {
-                let fetched = self.fetch(&url).await;
-                fetched.map(Some).map_err(|reason| Refusal { field: "first_frame", reason })
-            }
-        }
-    }
-
-    async fn fetch(&self, asked: &str) -> Result<Vec<u8>, String> {
+    /// The file of a picture at this address. `Err` says why not, for the client.
+    pub(crate) async fn fetch(&self, asked: &str) -> Result<Vec<u8>, String> {
         let url = self.rules.asked(asked)?;
         let host = url.host_str().unwrap_or_default().to_owned();
         let fetched = match timeout(self.within, self.follow(url)).await {

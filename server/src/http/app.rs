@@ -1,48 +1,63 @@
-//! What every request can reach.
+//! What every request can reach. The top of the house: nothing below imports it.
 
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use pipeline::world::Card;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::access::door::Door;
-use crate::admission::queue::Queue;
+use crate::access::http::Entrance;
 use crate::config::limits::Limits;
-use crate::engine::thread::Engine;
-use crate::fetch::Fetcher;
 use crate::observe::Observer;
 use crate::phase::Phase;
-use crate::realtime::link::resume::Resumable;
+use crate::realtime::link::Realtime;
 
 /// What every request can reach.
 #[derive(Clone)]
 pub(crate) struct App {
-    pub(crate) engine: Engine,
+    /// What the operator bounds.
     pub(crate) limits: Arc<Limits>,
-    pub(crate) queue: Arc<Queue>,
+    /// Who may come in.
+    pub(crate) entrance: Entrance,
+    /// Permits for WebSockets.
     pub(crate) connections: Arc<Semaphore>,
-    pub(crate) observer: Arc<Observer>,
-    pub(crate) door: Arc<Door>,
-    pub(crate) resumable: Arc<Resumable>,
-    pub(crate) phase: watch::Receiver<Phase>,
     /// Every socket holds what this gives: when the last is dropped, all have said goodbye.
     pub(crate) present: mpsc::WeakSender<()>,
-    pub(crate) fetcher: Arc<Fetcher>,
+    /// What the sessions on those sockets reach.
+    pub(crate) realtime: Arc<Realtime>,
+}
+
+impl FromRef<App> for Entrance {
+    fn from_ref(app: &App) -> Entrance {
+        app.entrance.clone()
+    }
 }
 
 impl App {
+    /// WebSockets that are open.
     pub(crate) fn connections_open(&self) -> usize {
         self.limits.connections.saturating_sub(self.connections.available_permits())
     }
 
     /// `None` while the world loads.
     pub(crate) fn card(&self) -> Option<Arc<Card>> {
-        self.engine.card.borrow().clone()
+        self.realtime.engine.card.borrow().clone()
     }
 
+    /// Is told what happens, and tells the pages.
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.realtime.observer
+    }
+
+    /// What the server does now.
+    pub(crate) fn phase(&self) -> Phase {
+        *self.realtime.phase.borrow()
+    }
+
+    /// What the server does now, in a word for load balancers.
     pub(crate) fn status(&self) -> &'static str {
-        match *self.phase.borrow() {
-            Phase::Serving if self.engine.card.borrow().is_none() => "loading",
+        match self.phase() {
+            Phase::Serving if self.card().is_none() => "loading",
             Phase::Serving => "ok",
             Phase::Draining => "draining",
             Phase::Stopping => "stopping",

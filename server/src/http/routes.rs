@@ -24,7 +24,7 @@ use crate::phase::Phase;
 use crate::realtime::link::socket::serve_client;
 
 pub(crate) fn router(app: App) -> Router {
-    let keyed = status::inside().route_layer(from_fn_with_state(app.clone(), access::http::need_key));
+    let keyed = status::inside().route_layer(from_fn_with_state(app.entrance.clone(), access::http::need_key));
     Router::new()
         .merge(keyed)
         .route("/v1/realtime_video", get(upgrade))
@@ -36,7 +36,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/gallery", get(gallery))
         .route("/v1/gallery/{name}", get(gallery_picture))
         .fallback(page)
-        .layer(from_fn_with_state(app.clone(), access::http::check_host))
+        .layer(from_fn_with_state(app.entrance.clone(), access::http::check_host))
         .with_state(app)
 }
 
@@ -60,22 +60,22 @@ async fn upgrade(
         // As the reference: to everything but a WebSocket, this is not here.
         Err(_) => return not_found("this is a WebSocket: connect with ws://"),
     };
-    let visitor = match Visitor::at_the_door(&app, peer, place, &headers, &uri) {
+    let visitor = match Visitor::at_the_door(&app.entrance, peer, place, &headers, &uri) {
         Ok(visitor) => visitor,
         Err(denied) => return denied.into_response(),
     };
-    let serving = *app.phase.borrow() == Phase::Serving;
+    let serving = app.phase() == Phase::Serving;
     let Some(present) = app.present.upgrade().filter(|_| serving) else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is draining: it takes no new sessions").into_response();
     };
     let Ok(socket_place) = app.connections.clone().try_acquire_owned() else {
-        app.observer.denied(Denied::Full);
+        app.observer().denied(Denied::Full.reason());
         return Denied::Full.into_response();
     };
     bounded_websocket(upgrade, app.limits.message_bytes).on_upgrade(move |socket| {
         let span = tracing::info_span!("session", id = tracing::field::Empty);
         async move {
-            serve_client(socket, app, visitor).await;
+            serve_client(socket, &app.realtime, visitor).await;
             drop((socket_place, present));
         }
         .instrument(span)

@@ -61,21 +61,21 @@ pub(crate) fn choices(card: &Card) -> Value {
 
 async fn server_info(State(app): State<App>) -> Json<Value> {
     let card = app.card();
-    let (opening, running) = app.observer.sessions();
+    let (opening, running) = app.observer().sessions();
     let limits = &app.limits;
     Json(json!({
         "server": "causeway",
         "version": env!("CARGO_PKG_VERSION"),
         "status": app.status(),
-        "uptime_s": app.observer.started.elapsed().as_secs_f64(),
+        "uptime_s": app.observer().started.elapsed().as_secs_f64(),
         "model": card.as_ref().map(|card| &card.name),
         "world": card.as_deref().map(choices),
         "sessions": running,
         "sessions_opening": opening,
-        "sessions_waiting": app.queue.length(),
-        "load": app.queue.load(),
+        "sessions_waiting": app.realtime.queue.length(),
+        "load": app.realtime.queue.load(),
         "connections": app.connections_open(),
-        "memory_bytes_used": app.observer.rollout_bytes(),
+        "memory_bytes_used": app.observer().rollout_bytes(),
         "limits": {
             "sessions": limits.sessions,
             "memory_bytes": limits.memory_bytes,
@@ -98,36 +98,36 @@ async fn server_info(State(app): State<App>) -> Json<Value> {
 
 async fn sessions(State(app): State<App>) -> Json<Value> {
     Json(json!({
-        "sessions": app.observer.directory(),
+        "sessions": app.observer().directory(),
         "sessions_max": app.limits.sessions,
-        "waiting": app.queue.directory(),
+        "waiting": app.realtime.queue.directory(),
         "waiting_max": app.limits.queue,
     }))
 }
 
 async fn metrics(State(app): State<App>) -> Response {
-    let (opening, running) = app.observer.sessions();
+    let (opening, running) = app.observer().sessions();
     let levels = Levels {
         version: env!("CARGO_PKG_VERSION"),
         world: app.card().map(|card| card.name.clone()),
-        started_unix: app.observer.started_unix,
+        started_unix: app.observer().started_unix,
         accepting: app.status() == "ok",
         connections: app.connections_open(),
         connections_max: app.limits.connections,
-        waiting: app.queue.length(),
+        waiting: app.realtime.queue.length(),
         queue_max: app.limits.queue,
         opening,
         running,
         sessions_max: app.limits.sessions,
-        load: app.queue.load(),
+        load: app.realtime.queue.load(),
         load_max: app.limits.load,
-        rollout_bytes: app.observer.rollout_bytes(),
-        kept_bytes: app.observer.kept_bytes(),
+        rollout_bytes: app.observer().rollout_bytes(),
+        kept_bytes: app.observer().kept_bytes(),
         memory_bytes: app.limits.memory_bytes,
         resident_bytes: resident_bytes(),
-        trace_lost: app.observer.trace.as_ref().map(|trace| trace.lost()),
+        trace_lost: app.observer().trace.as_ref().map(|trace| trace.lost()),
     };
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], app.observer.metrics.page(&levels)).into_response()
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], app.observer().metrics.page(&levels)).into_response()
 }
 
 /// Linux says; `status` rather than `statm`, which counts in pages of a size that it does not tell.

@@ -9,8 +9,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::access::rules::denied::REASONS;
-
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -32,8 +30,10 @@ pub struct Metrics {
     pub resumes: Counter,
     pub drops: Drops,
     pub errors: Tally<&'static str>,
-    /// By [`REASONS`].
+    /// By the reasons below.
     pub denied: Tally<&'static str>,
+    /// All reasons there are, so that a counter is there before it counts.
+    denials: &'static [&'static str],
     pub closes: Tally<(u16, &'static str)>,
 }
 
@@ -147,6 +147,11 @@ impl Histogram {
 }
 
 impl Metrics {
+    /// All zero. `denials` are the reasons for which clients may be denied.
+    pub fn new(denials: &'static [&'static str]) -> Metrics {
+        Metrics { denials, ..Metrics::default() }
+    }
+
     pub fn sent(&self, format: &str) -> &Sent {
         let place = FORMATS.iter().position(|&name| name == format).expect("a format of the wire");
         &self.sent[place]
@@ -193,7 +198,7 @@ impl Metrics {
             "causeway_denied_total",
             "Those who were not let in, by reason; wrong_too_often is throttled guessing.",
         );
-        for reason in REASONS {
+        for &reason in self.denials {
             page.sample(&[("reason", reason)], self.denied.of(reason));
         }
 

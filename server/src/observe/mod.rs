@@ -3,6 +3,7 @@
 //! The calls on a chunk's way are a few atomic additions; locks are taken only where a session begins or ends, or an error
 //! is told.
 
+pub mod costs;
 pub mod log;
 pub mod metrics;
 #[cfg(feature = "otlp")]
@@ -15,18 +16,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dashmap::DashMap;
-use pipeline::world::{ChunkPlan, Timings};
+use pipeline::world::{ChunkPlan, Size, Timings};
 use serde_json::{Value, json};
 
+use self::costs::{Costs, Sums};
 use self::metrics::Metrics;
 use self::trace::{Slice, Trace, Track};
-use crate::access::rules::denied::Denied;
-use crate::admission::rules::SeatId;
-use crate::media::pictures::Output;
-use crate::realtime::wire::close::Close;
-use crate::realtime::wire::error::ClientError;
-use crate::realtime::wire::frames::{Costs, Sums};
-use crate::realtime::wire::init::Terms;
 
 pub(crate) struct Observer {
     pub(crate) metrics: Metrics,
@@ -35,7 +30,7 @@ pub(crate) struct Observer {
     /// Since 1970.
     pub(crate) started_unix: Duration,
     /// Bytes that each open rollout was admitted with.
-    rollouts: Mutex<BTreeMap<SeatId, u64>>,
+    rollouts: Mutex<BTreeMap<u64, u64>>,
     opening: AtomicUsize,
     running: DashMap<String, Arc<LiveSession>>,
 }
@@ -45,9 +40,10 @@ fn since_1970() -> Duration {
 }
 
 impl Observer {
-    pub(crate) fn new(trace: Option<Trace>) -> Observer {
+    /// `denials` are the reasons that [`Observer::denied`] may be told: each is counted from zero.
+    pub(crate) fn new(trace: Option<Trace>, denials: &'static [&'static str]) -> Observer {
         Observer {
-            metrics: Metrics::default(),
+            metrics: Metrics::new(denials),
             trace,
             started: Instant::now(),
             started_unix: since_1970(),
@@ -73,16 +69,16 @@ impl Observer {
         self.metrics.refused.add(reason);
     }
 
-    pub(crate) fn rollout_opened(&self, seat: SeatId, bytes: u64) {
+    pub(crate) fn rollout_opened(&self, seat: u64, bytes: u64) {
         self.rollouts.lock().expect("nothing panics under this lock").insert(seat, bytes);
     }
 
-    pub(crate) fn rollout_closed(&self, seat: SeatId) {
+    pub(crate) fn rollout_closed(&self, seat: u64) {
         self.rollouts.lock().expect("nothing panics under this lock").remove(&seat);
     }
 
     /// The engine has drawn a chunk: `sampled` parts the sampling from the drawing.
-    pub(crate) fn generated(&self, seat: SeatId, plan: &ChunkPlan, began: Instant, sampled: Instant, world: &Timings) {
+    pub(crate) fn generated(&self, seat: u64, plan: &ChunkPlan, began: Instant, sampled: Instant, world: &Timings) {
         let ended = Instant::now();
         let stages = &self.metrics.stages;
         stages.sample.observe(sampled - began);
@@ -113,38 +109,36 @@ impl Observer {
         }
     }
 
-    pub(crate) fn told(&self, error: &ClientError) {
-        self.metrics.errors.add(error.code);
+    /// A client was told an error with this code.
+    pub(crate) fn told(&self, code: &'static str) {
+        self.metrics.errors.add(code);
     }
 
-    pub(crate) fn denied(&self, denied: Denied) {
-        self.metrics.denied.add(denied.reason());
+    /// A client was not let in, for this reason.
+    pub(crate) fn denied(&self, reason: &'static str) {
+        self.metrics.denied.add(reason);
     }
 
-    /// A connection has not asked for anything in time.
-    pub(crate) fn header_deadline_passed(&self) {
-        self.metrics.drops.header_deadline.add(1);
+    /// A connection was closed with this code and reason; `None`: the client left, or was lost.
+    pub(crate) fn closed(&self, close: Option<(u16, &'static str)>) {
+        self.metrics.closes.add(close.unwrap_or((1006, "client left")));
     }
 
-    pub(crate) fn write_deadline_passed(&self) {
-        self.metrics.drops.write_deadline.add(1);
-    }
-
-    /// A connection is over, for this reason; without one the client left, or was lost.
-    pub(crate) fn closed(&self, close: Option<&Close>) {
-        let Some(close) = close else { return self.metrics.closes.add((1006, "client left")) };
-        self.metrics.closes.add((close.code, close.reason));
+    /// A client was sent away for what it did.
+    pub(crate) fn dropped(&self, why: Dropped) {
         let drops = &self.metrics.drops;
-        match *close {
-            Close::FLOOD => drops.flood.add(1),
-            Close::KEEPALIVE => drops.keepalive.add(1),
-            Close::TOO_BIG => drops.too_big.add(1),
-            _ => {}
-        }
+        let counter = match why {
+            Dropped::Flood => &drops.flood,
+            Dropped::Keepalive => &drops.keepalive,
+            Dropped::TooBig => &drops.too_big,
+            Dropped::HeaderDeadline => &drops.header_deadline,
+            Dropped::WriteDeadline => &drops.write_deadline,
+        };
+        counter.add(1);
     }
 
     /// A session runs, until what this gives is dropped.
-    pub(crate) fn session(self: &Arc<Self>, id: &str, seat: SeatId, output: &Output, terms: &Terms) -> Listed {
+    pub(crate) fn session(self: &Arc<Self>, id: &str, seat: u64, facts: Facts) -> Listed {
         self.metrics.sessions.add(1);
         if let Some(trace) = &self.trace {
             trace.name(Track::Encode { seat }, format!("session {id}: encode"));
@@ -153,10 +147,7 @@ impl Observer {
         let session = Arc::new(LiveSession {
             observer: Arc::clone(self),
             seat,
-            size: output.source().to_string(),
-            format: output.format().name(),
-            fps: terms.fps,
-            paced: terms.paced,
+            facts,
             started: Instant::now(),
             started_unix: since_1970().as_secs(),
             shown_until: Mutex::new(None),
@@ -195,6 +186,33 @@ impl Observer {
     }
 }
 
+/// What a session is, in the values that outsiders see.
+pub(crate) struct Facts {
+    /// Width and height of the video as it is drawn.
+    pub(crate) size: Size,
+    /// As the wire calls it, under `encoding`.
+    pub(crate) format: &'static str,
+    /// Video frames per second.
+    pub(crate) fps: u32,
+    /// Whether chunks are held back until those before them have been shown.
+    pub(crate) paced: bool,
+}
+
+/// Why a client was sent away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// Too many invalid messages.
+    Flood,
+    /// No answer to a ping in time.
+    Keepalive,
+    /// A message longer than the server takes.
+    TooBig,
+    /// No request in time.
+    HeaderDeadline,
+    /// A message not taken in time.
+    WriteDeadline,
+}
+
 pub(crate) struct Opening<'a>(&'a AtomicUsize);
 
 impl Drop for Opening<'_> {
@@ -206,11 +224,8 @@ impl Drop for Opening<'_> {
 /// A running session, as seen from outside. Plain data: no rollout lives here.
 pub(crate) struct LiveSession {
     observer: Arc<Observer>,
-    seat: SeatId,
-    size: String,
-    format: &'static str,
-    fps: u32,
-    paced: bool,
+    seat: u64,
+    facts: Facts,
     started: Instant,
     started_unix: u64,
     /// When a player that shows each frame for its time will have shown all that was sent. Of this session's task alone:
@@ -241,16 +256,16 @@ impl Drop for Listed {
 impl LiveSession {
     /// A chunk goes out now, after it was held back for so long.
     pub(crate) fn sending(&self, frames: usize, pace_wait: Duration, now: Instant) {
-        let shown_for = Duration::from_secs_f64(frames as f64 / f64::from(self.fps));
+        let shown_for = Duration::from_secs_f64(frames as f64 / f64::from(self.facts.fps));
         let mut shown_until = self.shown_until.lock().expect("nothing panics under this lock");
         // One that was held back came in time: that it goes out at the very end of the one before is the pace.
         let ran_dry = pace_wait.is_zero() && shown_until.is_some_and(|end| end < now);
         // A paced session begins its pace anew with every chunk; one that runs free gets ahead.
-        let begins = if self.paced { now } else { shown_until.map_or(now, |end| end.max(now)) };
+        let begins = if self.facts.paced { now } else { shown_until.map_or(now, |end| end.max(now)) };
         *shown_until = Some(begins + shown_for);
         if ran_dry {
             self.observer.metrics.underruns.add(1);
-            self.observer.metrics.deadline_misses.add(u64::from(self.paced));
+            self.observer.metrics.deadline_misses.add(u64::from(self.facts.paced));
         }
     }
 
@@ -280,7 +295,7 @@ impl LiveSession {
     pub(crate) fn sent(&self, costs: &Costs, sums: &Sums, kept_bytes: usize) {
         self.kept_bytes.store(kept_bytes as u64, Ordering::Relaxed);
         self.observer.metrics.chunk.observe(costs.total);
-        let sent = self.observer.metrics.sent(self.format);
+        let sent = self.observer.metrics.sent(self.facts.format);
         sent.frames.add(sums.frames as u64);
         sent.bytes.add(sums.socket_bytes);
         self.chunks.fetch_add(1, Ordering::Relaxed);
@@ -305,10 +320,10 @@ impl LiveSession {
             "seat": self.seat,
             "started_unix": self.started_unix,
             "age_s": self.started.elapsed().as_secs_f64(),
-            "size": self.size,
-            "format": self.format,
-            "fps": self.fps,
-            "paced": self.paced,
+            "size": self.facts.size.to_string(),
+            "format": self.facts.format,
+            "fps": self.facts.fps,
+            "paced": self.facts.paced,
             "away": self.away.load(Ordering::Relaxed),
             "chunks": chunks,
             "last_chunk_ms": (chunks > 0).then(|| self.last_chunk_ms.load(Ordering::Relaxed)),
@@ -337,16 +352,20 @@ pub(crate) fn chunk_span(index: usize) -> tracing::Span {
 
 #[cfg(test)]
 mod tests {
-    use pipeline::world::Size;
-
     use super::*;
-    use crate::media::pictures::Format;
+
+    fn observer() -> Arc<Observer> {
+        Arc::new(Observer::new(None, &[]))
+    }
+
+    fn facts(width: u32, height: u32, paced: bool) -> Facts {
+        Facts { size: Size { width, height }, format: "raw", fps: 10, paced }
+    }
 
     /// Chunks of a second, each sent at a time in milliseconds after it was held back: `(misses, underruns)`.
     fn late(paced: bool, chunks: &[(u64, u64)]) -> (u64, u64) {
-        let observer = Arc::new(Observer::new(None));
-        let output = Output::new(Format::Raw, Size { width: 1, height: 1 }, None);
-        let listed = observer.session("s", 0, &output, &Terms { fps: 10, paced, max_chunks: None });
+        let observer = observer();
+        let listed = observer.session("s", 0, facts(1, 1, paced));
         let start = Instant::now();
         for &(at, held) in chunks {
             listed.session.sending(10, Duration::from_millis(held), start + Duration::from_millis(at));
@@ -370,9 +389,8 @@ mod tests {
 
     #[test]
     fn a_session_is_listed_while_it_runs() {
-        let observer = Arc::new(Observer::new(None));
-        let output = Output::new(Format::Raw, Size { width: 16, height: 9 }, None);
-        let listed = observer.session("s", 3, &output, &Terms { fps: 10, paced: false, max_chunks: None });
+        let observer = observer();
+        let listed = observer.session("s", 3, facts(16, 9, false));
         observer.rollout_opened(3, 1000);
         let line = observer.directory().remove(0);
         assert_eq!((&line["session_id"], &line["size"]), (&json!("s"), &json!("16x9")));

@@ -8,9 +8,36 @@ use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::world::{Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Keys, Size, Timings, World};
 
-use crate::config::flags::{GenerateArgs, Switch};
 use crate::media::pictures;
 use crate::media::webp_animation::Animation;
+
+/// What to draw, and where to.
+#[derive(Debug)]
+pub struct Request {
+    /// The first frame: a JPEG, PNG or WebP file.
+    pub image: Option<PathBuf>,
+    /// One of them begins with chunk 0.
+    pub prompts: Vec<Switch>,
+    /// What is held in each latent frame; past its end, nothing.
+    pub actions: Option<Vec<Keys>>,
+    /// `None`: as many as the actions and prompts need.
+    pub chunks: Option<u32>,
+    /// The same seed draws the same video.
+    pub seed: u64,
+    /// Width and height in pixels; `None`: the world's own.
+    pub size: Option<Size>,
+    /// A directory for numbered PNG files, or a file that ends in `.webp`.
+    pub out: PathBuf,
+}
+
+/// A prompt, and the chunk it begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switch {
+    /// Counted from 0.
+    pub chunk: usize,
+    /// The prompt.
+    pub text: String,
+}
 
 /// Where time went, over all chunks.
 #[derive(Debug, Default)]
@@ -26,11 +53,12 @@ pub struct Report {
 /// Chunks when neither they nor an action script are given.
 const CHUNKS: usize = 4;
 
-pub fn generate(world: &dyn World, args: &GenerateArgs) -> anyhow::Result<Report> {
+/// Draw the video of `request` into its files, with progress on standard error.
+pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> {
     let card = world.card();
-    let init = init(card, args)?;
-    let mut steps = Steps::new(card, args)?;
-    let mut film = Film::create(&args.out, init.size, card.fps)?;
+    let init = init(card, request)?;
+    let mut steps = Steps::new(card, request)?;
+    let mut film = Film::create(&request.out, init.size, card.fps)?;
     let bar = ProgressBar::new(steps.chunks as u64);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} chunks  {msg}").expect("a template we wrote"));
 
@@ -107,9 +135,9 @@ fn ms(duration: Duration) -> f64 {
     1000.0 * duration.as_secs_f64()
 }
 
-fn init(card: &Card, args: &GenerateArgs) -> anyhow::Result<Init> {
+fn init(card: &Card, request: &Request) -> anyhow::Result<Init> {
     let (sink, window) = card.choose_window(None, None)?;
-    let first_frame = match &args.image {
+    let first_frame = match &request.image {
         None if card.needs_first_frame => bail!("--image is missing: {} starts from a picture", card.name),
         None => None,
         Some(path) => {
@@ -118,10 +146,10 @@ fn init(card: &Card, args: &GenerateArgs) -> anyhow::Result<Init> {
             Some(picture.with_context(|| format!("the picture {}", path.display()))?)
         }
     };
-    let first = args.prompts.iter().find(|switch| switch.chunk == 0);
+    let first = request.prompts.iter().find(|switch| switch.chunk == 0);
     let first = first.context("no --prompt for the first chunk: give one without a number before it")?;
-    let size = card.choose_size(args.size)?;
-    Ok(Init { prompt: first.text.clone(), first_frame, size, seed: args.seed, sink, window, condition_frames: None })
+    let size = card.choose_size(request.size)?;
+    Ok(Init { prompt: first.text.clone(), first_frame, size, seed: request.seed, sink, window, condition_frames: None })
 }
 
 /// What steers each chunk.
@@ -132,19 +160,19 @@ struct Steps {
 }
 
 impl Steps {
-    fn new(card: &Card, args: &GenerateArgs) -> anyhow::Result<Steps> {
-        let mut switches = args.prompts.clone();
+    fn new(card: &Card, request: &Request) -> anyhow::Result<Steps> {
+        let mut switches = request.prompts.clone();
         switches.sort_by_key(|switch| switch.chunk);
         for pair in switches.windows(2) {
             ensure!(pair[0].chunk != pair[1].chunk, "two prompts for chunk {}", pair[0].chunk);
         }
-        let actions = args.actions.as_ref().map(|script| script.0.clone());
+        let actions = request.actions.clone();
         let last_switch = switches.last().map_or(0, |switch| switch.chunk);
         let needed = match &actions {
             Some(actions) => actions.len().div_ceil(card.chunk),
             None => CHUNKS,
         };
-        let chunks = args.chunks.map_or(needed.max(last_switch + 1), |chunks| chunks as usize);
+        let chunks = request.chunks.map_or(needed.max(last_switch + 1), |chunks| chunks as usize);
         ensure!(
             last_switch < chunks,
             "a prompt begins with chunk {last_switch}, and the last of {chunks} is {}",
@@ -223,7 +251,7 @@ mod tests {
         let Command::Generate(args) = Cli::try_parse_from(line)?.command else {
             unreachable!("the line says generate")
         };
-        generate(&Testcard::new(Duration::ZERO), &args)
+        generate(&Testcard::new(Duration::ZERO), &args.request())
     }
 
     /// A directory of this test's own, gone when it ends.

@@ -13,6 +13,7 @@ use pipeline::world::{Keys, Size};
 pub use self::access::AccessArgs;
 use self::limits::LimitArgs;
 use crate::offline::action_script;
+use crate::offline::generate::{Request, Switch};
 
 /// Causeway lays the road while you walk: a realtime world-model server.
 #[derive(Debug, Parser)]
@@ -140,11 +141,19 @@ pub struct GenerateArgs {
     pub out: PathBuf,
 }
 
-/// A prompt, and the chunk it begins with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Switch {
-    pub chunk: usize,
-    pub text: String,
+impl GenerateArgs {
+    /// What to draw, and where to.
+    pub fn request(self) -> Request {
+        Request {
+            image: self.image,
+            prompts: self.prompts,
+            actions: self.actions.map(|script| script.0),
+            chunks: self.chunks,
+            seed: self.seed,
+            size: self.size,
+            out: self.out,
+        }
+    }
 }
 
 /// A list in one argument, so that clap does not take it for a repeated one.

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use pipeline::world::{ChunkInput, ChunkPlan, Keys};
 
-use crate::realtime::wire::acks::{Acks, note};
-use crate::realtime::wire::event::{Event, Part};
+use super::acks::{Acks, note};
+use super::event::{Event, EventPart};
 
 /// Latent frames that a key shows for which was pressed and released between two chunks.
 const PULSE_LATENT_FRAMES: usize = 1;
@@ -63,18 +63,18 @@ impl ConditionQueue {
     pub fn push(&mut self, event: Event) {
         for part in event.parts {
             match part {
-                Part::Prompt(text) => {
+                EventPart::Prompt(text) => {
                     let superseded = self.prompt.take();
                     let reported_id = event.id.max(superseded.as_ref().and_then(|prompt| prompt.reported_id));
                     self.acks.superseded(superseded.and_then(|prompt| prompt.id).filter(|&id| Some(id) != event.id));
                     self.prompt = Some(Prompt { text, id: event.id, reported_id });
                 }
-                Part::Script(items) => {
+                EventPart::Script(items) => {
                     self.supersede_camera(event.id);
                     self.camera = Camera::Script(items.into());
                     self.wait_with(event.id);
                 }
-                Part::State(transitions) => {
+                EventPart::State(transitions) => {
                     if let Camera::Script(_) = self.camera {
                         self.supersede_camera(event.id);
                     }
@@ -156,20 +156,20 @@ mod tests {
         ChunkPlan { index, first_latent_frame: 3 * index, latent_frames: 3, pixel_frames: 12 }
     }
 
-    fn script(words: &[&str]) -> Part {
-        Part::Script(words.iter().map(|word| keys(word)).collect())
+    fn script(words: &[&str]) -> EventPart {
+        EventPart::Script(words.iter().map(|word| keys(word)).collect())
     }
 
-    fn state(words: &[&str]) -> Part {
-        Part::State(words.iter().map(|word| keys(word)).collect())
+    fn state(words: &[&str]) -> EventPart {
+        EventPart::State(words.iter().map(|word| keys(word)).collect())
     }
 
-    fn event(id: impl Into<Option<u32>>, part: Part) -> Event {
+    fn event(id: impl Into<Option<u32>>, part: EventPart) -> Event {
         Event { id: id.into(), parts: vec![part] }
     }
 
     /// `received`, then the keys of the chunks that follow: `w w -`, or `absent`.
-    fn check(held_before: &[Part], received: &[Part], expected: &[&str]) {
+    fn check(held_before: &[EventPart], received: &[EventPart], expected: &[&str]) {
         let mut queue = ConditionQueue::default();
         for (index, part) in held_before.iter().enumerate() {
             queue.push(event(None, part.clone()));
@@ -220,8 +220,8 @@ mod tests {
     #[test]
     fn a_prompt_waits_for_the_second_chunk_and_the_latest_wins() {
         let mut queue = ConditionQueue::default();
-        queue.push(event(1, Part::Prompt("dusk".into())));
-        queue.push(event(2, Part::Prompt("night".into())));
+        queue.push(event(1, EventPart::Prompt("dusk".into())));
+        queue.push(event(2, EventPart::Prompt("night".into())));
         assert_eq!(queue.sample(&plan(0)), (ChunkInput::default(), None));
         assert_eq!(queue.sample(&plan(1)), (ChunkInput { prompt: Some("night".into()), controls: None }, Some(2)));
         assert_eq!(queue.sample(&plan(2)), (ChunkInput::default(), Some(2)));
@@ -238,12 +238,12 @@ mod tests {
         assert_eq!(id(1, vec![event(None, state(&["w"]))]), None);
         assert_eq!(id(2, vec![event(5, state(&["w"]))]), Some(5));
         // The reference would report the keys' id and the client would never see its prompt's.
-        assert_eq!(id(3, vec![event(9, Part::Prompt("p".into()))]), Some(9));
+        assert_eq!(id(3, vec![event(9, EventPart::Prompt("p".into()))]), Some(9));
         assert_eq!(id(4, vec![event(7, state(&[""]))]), Some(9));
         // ... and none at all once a script has drained.
         assert_eq!(id(5, vec![event(10, script(&["w"]))]), Some(10));
         assert_eq!(id(6, vec![]), Some(10));
-        assert_eq!(id(7, vec![event(None, Part::Prompt("q".into()))]), Some(10));
+        assert_eq!(id(7, vec![event(None, EventPart::Prompt("q".into()))]), Some(10));
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
             acks.superseded(superseded.iter().copied());
             acks
         };
-        let prompt = |id, text: &str| event(id, Part::Prompt(text.into()));
+        let prompt = |id, text: &str| event(id, EventPart::Prompt(text.into()));
         // A prompt is not taken by the first chunk.
         assert_eq!(acks(0, vec![prompt(1, "dusk"), event(2, state(&["w"]))]), expected(&[2], &[]));
         assert_eq!(acks(1, vec![prompt(3, "night")]), expected(&[3], &[1]));
@@ -268,11 +268,11 @@ mod tests {
         assert_eq!(acks(3, vec![event(6, script(&["d"])), event(7, state(&["s"]))]), expected(&[7], &[6]));
         assert_eq!(acks(4, vec![event(8, state(&["s"])), event(9, state(&[""]))]), expected(&[8, 9], &[]));
         assert_eq!(acks(5, vec![event(None, state(&["s"]))]), expected(&[], &[]));
-        let both = |id| Event { id: Some(id), parts: vec![Part::Prompt("p".into()), state(&["w"])] };
+        let both = |id| Event { id: Some(id), parts: vec![EventPart::Prompt("p".into()), state(&["w"])] };
         assert_eq!(acks(6, vec![both(10)]), expected(&[10], &[]));
         // Each part for itself, but none is superseded by its own.
         assert_eq!(acks(7, vec![both(11), prompt(12, "q")]), expected(&[12, 11], &[11]));
-        let twice = Event { id: Some(13), parts: vec![Part::Prompt("p".into()), Part::Prompt("p".into())] };
+        let twice = Event { id: Some(13), parts: vec![EventPart::Prompt("p".into()), EventPart::Prompt("p".into())] };
         assert_eq!(acks(8, vec![twice]), expected(&[13], &[]));
     }
 
@@ -280,7 +280,7 @@ mod tests {
     fn both_parts_of_a_composite_steer_the_same_chunk() {
         let mut queue = ConditionQueue::default();
         queue.sample(&plan(0));
-        queue.push(Event { id: Some(3), parts: vec![Part::Prompt("p".into()), state(&["w"])] });
+        queue.push(Event { id: Some(3), parts: vec![EventPart::Prompt("p".into()), state(&["w"])] });
         let expected = ChunkInput { prompt: Some("p".into()), controls: Some(vec![keys("w"); 3]) };
         assert_eq!(queue.sample(&plan(1)), (expected, Some(3)));
     }

@@ -1,4 +1,6 @@
 //! Whose turn it is, and what it is drawn with: decisions, given values and the time.
 
+pub mod acks;
 pub mod conditions;
+pub mod event;
 pub mod scheduler;

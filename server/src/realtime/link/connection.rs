@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite;
 
-use crate::http::app::App;
-use crate::observe::Observer;
+use super::bounds::LinkBounds;
+use crate::observe::{Dropped, Observer};
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::frames::Group;
@@ -73,13 +73,12 @@ pub(super) struct Took {
 }
 
 impl Connection {
-    pub(super) fn new(socket: WebSocket, app: &App) -> Connection {
+    pub(super) fn new(socket: WebSocket, bounds: &LinkBounds, observer: Arc<Observer>) -> Connection {
         let (sink, reader) = socket.split();
         let (writes, queue) = mpsc::channel(WRITES_WAITING);
-        let observer = app.observer.clone();
-        let sink = Sink { inner: sink, deadline: app.limits.write_deadline, observer: observer.clone() };
+        let sink = Sink { inner: sink, deadline: bounds.write_deadline, observer: observer.clone() };
         let writer = tokio::spawn(write_all(sink, queue));
-        let (ping_every, pong_within) = (app.limits.ping_every, app.limits.pong_within);
+        let (ping_every, pong_within) = (bounds.ping_every, bounds.pong_within);
         let ping_at = Instant::now() + ping_every;
         Connection { reader, writes, writer, observer, ping_every, pong_within, ping_at, pong_due: None }
     }
@@ -119,7 +118,7 @@ impl Connection {
 
     /// Never waits: there are places for as many as a client can provoke, and past them it is not reading anyway.
     pub(super) fn tell(&self, error: &ClientError) {
-        self.observer.told(error);
+        self.observer.told(error.code);
         let _ = self.writes.try_send(Write::Message(error.encode()));
     }
 
@@ -217,7 +216,7 @@ impl Sink {
         match timeout(self.deadline, self.inner.send(message)).await {
             Ok(sent) => sent.map_err(|_| Over),
             Err(_elapsed) => {
-                self.observer.write_deadline_passed();
+                self.observer.dropped(Dropped::WriteDeadline);
                 tracing::info!(deadline = ?self.deadline, "client does not read: dropped");
                 Err(Over)
             }

@@ -11,7 +11,9 @@ use super::outlet::Outlet;
 use crate::engine::thread::{Drawn, Part};
 use crate::media::pictures;
 use crate::observe::LiveSession;
-use crate::realtime::wire::frames::{self, ChunkLabel, Costs, Sums};
+use crate::observe::costs::{Costs, Sums};
+use crate::realtime::wire::acks::event_ack;
+use crate::realtime::wire::frames::{self, ChunkLabel};
 
 pub(super) type Parts = mpsc::Receiver<Result<Part, String>>;
 
@@ -31,7 +33,7 @@ pub(super) async fn deliver(
 ) -> anyhow::Result<()> {
     let of = output.batches_of(chunk.plan.frames_of_each());
     outlet.begin(label.chunk_index);
-    if let Some(ack) = chunk.acks.message(label.chunk_index) {
+    if let Some(ack) = event_ack(&chunk.acks, label.chunk_index) {
         outlet.say(ack).await?;
     }
     let mut sums = Sums::default();

@@ -1,9 +1,41 @@
 //! Between a socket, a session and the engine: bytes are moved here, and nothing is decided.
 
+pub(crate) mod bounds;
 pub(crate) mod connection;
 mod delivery;
+mod line;
 mod outlet;
 pub mod resume;
 mod running;
 pub(crate) mod seat;
 pub(crate) mod socket;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use self::bounds::LinkBounds;
+use self::resume::Resumable;
+use crate::admission::queue::Queue;
+use crate::engine::thread::Engine;
+use crate::fetch::Fetcher;
+use crate::observe::Observer;
+use crate::phase::Phase;
+
+/// What every realtime session reaches, and nothing of HTTP.
+pub(crate) struct Realtime {
+    /// Draws chunks.
+    pub(crate) engine: Engine,
+    /// Where sessions wait for a place.
+    pub(crate) queue: Arc<Queue>,
+    /// Brings first frames that are named by URL.
+    pub(crate) fetcher: Fetcher,
+    /// Is told what happens.
+    pub(crate) observer: Arc<Observer>,
+    /// Finds the session of a client that comes back.
+    pub(crate) resumable: Arc<Resumable>,
+    /// Whether the server takes sessions, drains or stops.
+    pub(crate) phase: watch::Receiver<Phase>,
+    /// The bounds of one session and its connection.
+    pub(crate) bounds: LinkBounds,
+}

@@ -11,7 +11,7 @@ use pipeline::world::Refusal;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::socket::Line;
+use super::line::Line;
 use crate::realtime::wire::encode;
 use crate::realtime::wire::event::EVENT_BYTES_MAX;
 use crate::realtime::wire::fields::{Fields, refuse};

@@ -11,26 +11,26 @@ use pipeline::world::Frames;
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
 
+use super::Realtime;
 use super::connection::Heard;
 use super::delivery::{Parts, deliver, next_part};
+use super::line::{Line, Over};
 use super::outlet::Outlet;
 use super::resume::{Handover, Ticket};
 use super::seat::Seat;
-use super::socket::{Line, Over};
 use crate::engine::thread::{Command, Drawn, Part};
-use crate::http::app::App;
-use crate::observe::{Listed, chunk_span};
+use crate::engine::turns::acks::Acks;
+use crate::observe::{Facts, Listed, chunk_span};
 use crate::phase::Phase;
 use crate::realtime::session::backlog::Replay;
 use crate::realtime::session::{Input, Output, Session};
-use crate::realtime::wire::acks::Acks;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::frames::{ChunkLabel, Timing};
 
 /// A session with a seat.
 pub(super) struct Running<'a> {
-    app: &'a App,
+    realtime: &'a Realtime,
     id: &'a str,
     seat: Seat,
     session: Session,
@@ -51,23 +51,29 @@ type Delivery = Pin<Box<dyn Future<Output = (Parts, anyhow::Result<()>)> + Send>
 
 impl<'a> Running<'a> {
     /// `early` is what the client said before it had a seat.
-    pub(super) fn new(seat: Seat, early: &[Bytes], line: Line, app: &'a App, id: &'a str) -> Self {
+    pub(super) fn new(seat: Seat, early: &[Bytes], line: Line, realtime: &'a Realtime, id: &'a str) -> Self {
         info!(seat = seat.id, size = %seat.output.source(), format = seat.output.format().name(), terms = ?seat.terms, "running");
-        let ticket = seat.features.session.then(|| Ticket::new(app.resumable.clone()));
-        let greeting = greeting(&seat, ticket.as_ref(), app, id, 0);
+        let ticket = seat.features.session.then(|| Ticket::new(realtime.resumable.clone()));
+        let greeting = greeting(&seat, ticket.as_ref(), realtime, id, 0);
         if !greeting.is_empty() {
             line.connection.writer().begin_with(greeting);
         }
-        let replay = ticket.as_ref().map(|_| Replay::new(app.limits.replay_bytes));
+        let replay = ticket.as_ref().map(|_| Replay::new(realtime.bounds.backlog_bytes));
         let outlet = Arc::new(Outlet::new(line.connection.writer(), replay));
-        let listed = app.observer.session(id, seat.id, &seat.output, &seat.terms);
-        let mut session = Session::new(seat.terms, seat.features.pause, app.limits.stay, Instant::now());
+        let facts = Facts {
+            size: seat.output.source(),
+            format: seat.output.format().name(),
+            fps: seat.terms.fps,
+            paced: seat.terms.paced,
+        };
+        let listed = realtime.observer.session(id, seat.id, facts);
+        let mut session = Session::new(seat.terms, seat.features.pause, realtime.bounds.stay, Instant::now());
         for event in early {
             session.handle(Input::Binary(event), Instant::now());
         }
         session.handle(Input::Opened, Instant::now());
         Running {
-            app,
+            realtime,
             id,
             seat,
             session,
@@ -82,7 +88,7 @@ impl<'a> Running<'a> {
     }
 
     pub(super) async fn run(mut self) -> Over {
-        let mut phase = self.app.phase.clone();
+        let mut phase = self.realtime.phase.clone();
         let mut coming = Phase::Draining;
         loop {
             while let Some(output) = self.session.poll_output() {
@@ -131,7 +137,7 @@ impl<'a> Running<'a> {
         }
         let Some(line) = self.line.take() else { return false };
         self.seat.give_up();
-        if line.finish(self.app.observer.clone(), Some(close.clone())).await {
+        if line.finish(self.realtime.observer.clone(), Some(close.clone())).await {
             return false;
         }
         self.lose(None);
@@ -225,11 +231,11 @@ impl<'a> Running<'a> {
     /// The client is back, or says so while the other connection still stands: the newer one is right.
     fn take_over(&mut self, Handover { line, last_chunk }: Handover) {
         let ticket = self.ticket.as_ref().expect("it brought the handover");
-        let hello = |next_chunk| greeting(&self.seat, Some(ticket), self.app, self.id, next_chunk);
+        let hello = |next_chunk| greeting(&self.seat, Some(ticket), self.realtime, self.id, next_chunk);
         match self.outlet.attach(line.connection.writer(), last_chunk, hello) {
             Ok(()) => {
                 info!(last_chunk, "resumed");
-                self.app.observer.metrics.resumes.add(1);
+                self.realtime.observer.metrics.resumes.add(1);
                 if let Some(older) = &self.line {
                     older.connection.tell(&ClientError::resumed_elsewhere());
                     self.leave(Some(Close::RESUMED_ELSEWHERE));
@@ -241,7 +247,7 @@ impl<'a> Running<'a> {
             Err(refusal) => {
                 debug!(%refusal, "not resumed");
                 line.connection.tell(&ClientError::invalid_resume(refusal));
-                tokio::spawn(line.finish(self.app.observer.clone(), Some(Close::NOT_KEPT)));
+                tokio::spawn(line.finish(self.realtime.observer.clone(), Some(Close::NOT_KEPT)));
             }
         }
     }
@@ -256,7 +262,7 @@ impl<'a> Running<'a> {
 
     fn leave(&mut self, close: Option<Close>) {
         if let Some(line) = self.line.take() {
-            tokio::spawn(line.finish(self.app.observer.clone(), close));
+            tokio::spawn(line.finish(self.realtime.observer.clone(), close));
         }
     }
 
@@ -266,8 +272,8 @@ impl<'a> Running<'a> {
 }
 
 /// What a line begins with, for a client that asked to hear it.
-fn greeting(seat: &Seat, ticket: Option<&Ticket>, app: &App, id: &str, next_chunk: usize) -> Vec<Bytes> {
-    let hello = ticket.map(|ticket| ticket.hello(id, app.limits.stay.grace, next_chunk));
+fn greeting(seat: &Seat, ticket: Option<&Ticket>, realtime: &Realtime, id: &str, next_chunk: usize) -> Vec<Bytes> {
+    let hello = ticket.map(|ticket| ticket.hello(id, realtime.bounds.stay.grace, next_chunk));
     // Of one that comes back without a chunk nobody knows whether it has heard.
     let ack = (seat.features.ack && next_chunk == 0).then(|| seat.ack(id));
     hello.into_iter().chain(ack).collect()

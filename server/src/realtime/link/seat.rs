@@ -10,18 +10,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, sleep_until};
 use tracing::warn;
 
+use super::Realtime;
 use super::connection::Writer;
 use super::delivery::Parts;
 use crate::admission::queue::{Place, Standing, Ticket};
 use crate::admission::rules::{Obstacle, Refused};
 use crate::engine::thread::{Command, Engine, Open, OpenError, parts_places};
 use crate::engine::turns::conditions::ConditionQueue;
-use crate::http::app::App;
 use crate::media::pictures;
 use crate::realtime::session::CREDIT;
 use crate::realtime::wire::acks::InitAck;
 use crate::realtime::wire::error::ClientError;
-use crate::realtime::wire::init::{Features, Opening, Terms};
+use crate::realtime::wire::init::{Features, FirstFrame, Opening, Terms};
 use crate::realtime::wire::queue;
 
 /// Of the name of a model that is not served here.
@@ -93,11 +93,12 @@ impl Seat {
 }
 
 /// Wait for a place, and open what an init asks for. `writer` is for a client that asked to hear where it stands.
-pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat, OpenFailure> {
+pub(super) async fn open(realtime: &Realtime, init: Bytes, writer: Writer) -> Result<Seat, OpenFailure> {
     let stopped = || OpenFailure::Failed("the server is shutting down".into());
-    let mut card = app.engine.card.clone();
+    let mut card = realtime.engine.card.clone();
     let loading = card.borrow().is_none();
-    let waits = loading.then(|| app.queue.before_the_world()).transpose().map_err(|refused| full(app, &refused))?;
+    let waits =
+        loading.then(|| realtime.queue.before_the_world()).transpose().map_err(|refused| full(realtime, &refused))?;
     let card = card.wait_for(Option::is_some).await.map_err(|_| stopped())?.clone().expect("waited for it");
     drop(waits);
     let checked_against = Arc::clone(&card);
@@ -108,9 +109,16 @@ pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat,
     }
 
     // Before there is a place: another's slow server must not hold one.
-    let file = app.fetcher.bring(opening.first_frame.take()).await.map_err(OpenFailure::Refused)?;
+    let file = match opening.first_frame.take() {
+        None => None,
+        Some(FirstFrame::File(file)) => Some(file),
+        Some(FirstFrame::At(url)) => {
+            let fetched = realtime.fetcher.fetch(&url).await;
+            Some(fetched.map_err(|reason| OpenFailure::Refused(Refusal { field: "first_frame", reason }))?)
+        }
+    };
 
-    let place = find_place(app, &opening, &card, &writer).await?;
+    let place = find_place(realtime, &opening, &card, &writer).await?;
     // Only now: a small file can hold a large picture, and no more of those are in memory than there are seats.
     let picture = match file {
         None => None,
@@ -135,7 +143,7 @@ pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat,
     // nothing else would give the place up.
     let seat = Seat {
         id,
-        engine: app.engine.clone(),
+        engine: realtime.engine.clone(),
         cancel,
         conditions,
         parts: Some(parts),
@@ -145,7 +153,7 @@ pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat,
         given_up: false,
     };
     let (reply, answer) = oneshot::channel();
-    app.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;
+    realtime.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;
     match answer.await.map_err(|_| stopped())? {
         Ok(()) => Ok(seat),
         Err(OpenError::Refused(refusal)) => Err(OpenFailure::Refused(refusal)),
@@ -153,32 +161,37 @@ pub(super) async fn open(app: &App, init: Bytes, writer: Writer) -> Result<Seat,
     }
 }
 
-async fn find_place(app: &App, opening: &Opening, card: &Card, writer: &Writer) -> Result<Place, OpenFailure> {
+async fn find_place(
+    realtime: &Realtime,
+    opening: &Opening,
+    card: &Card,
+    writer: &Writer,
+) -> Result<Place, OpenFailure> {
     static NEXT_SEAT: AtomicU64 = AtomicU64::new(0);
     let id = NEXT_SEAT.fetch_add(1, Ordering::Relaxed);
     let (came, init) = (Instant::now(), opening.init(None));
-    let ticket = app.queue.ask(id, &init, opening.terms.chunk_period(card)).map_err(|refused| match refused {
-        Refused::QueueFull { .. } => full(app, &refused),
+    let ticket = realtime.queue.ask(id, &init, opening.terms.chunk_period(card)).map_err(|refused| match refused {
+        Refused::QueueFull { .. } => full(realtime, &refused),
         Refused::TooLarge { .. } => {
-            app.observer.refused(refused.name());
+            realtime.observer.refused(refused.name());
             let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
             OpenFailure::Refused(Refusal { field: "size", reason })
         }
     })?;
     let (patience, writer) = match opening.features.queue {
-        true => (app.limits.queue_wait, Some(writer)),
-        false => (app.limits.busy_wait, None),
+        true => (realtime.bounds.queue_wait, Some(writer)),
+        false => (realtime.bounds.busy_wait, None),
     };
     let place = wait(ticket, came + patience, writer).await.map_err(|obstacle| {
-        app.observer.refused(obstacle.name());
+        realtime.observer.refused(obstacle.name());
         OpenFailure::Busy(ClientError::busy(&obstacle))
     })?;
-    app.observer.placed(came.elapsed());
+    realtime.observer.placed(came.elapsed());
     Ok(place)
 }
 
-fn full(app: &App, refused: &Refused) -> OpenFailure {
-    app.observer.refused(refused.name());
+fn full(realtime: &Realtime, refused: &Refused) -> OpenFailure {
+    realtime.observer.refused(refused.name());
     OpenFailure::Busy(ClientError::queue_full(refused))
 }
 

@@ -1,6 +1,5 @@
 //! One client, from the upgrade to the last byte: until it has said what it wants, and while that is being opened.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::ws::WebSocket;
@@ -8,14 +7,14 @@ use bytes::Bytes;
 use pipeline::world::Refusal;
 use tracing::{debug, info, warn};
 
+use super::Realtime;
 use super::connection::{Connection, Heard};
+use super::line::{Line, Over};
 use super::resume::{Handover, Request};
 use super::running::Running;
 use super::seat::{OpenFailure, Seat, off_the_loop, open};
 use crate::access::http::Visitor;
 use crate::access::rules::denied::Denied;
-use crate::http::app::App;
-use crate::observe::Observer;
 use crate::phase::Phase;
 use crate::realtime::session::rate_limit::{Bucket, EVENTS_BURST};
 use crate::realtime::session::text_message;
@@ -24,44 +23,20 @@ use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::EVENT_BYTES_MAX;
 use crate::realtime::wire::fields::refuse;
 
-/// A client's connection, and on whose account it stands.
-pub(super) struct Line {
-    pub(super) connection: Connection,
-    visitor: Visitor,
-}
-
-impl Line {
-    /// Whether the client said goodbye.
-    pub(super) async fn finish(self, observer: Arc<Observer>, close: Option<Close>) -> bool {
-        observer.closed(close.as_ref());
-        match &close {
-            Some(Close { code, reason }) => info!(code, reason, "closing"),
-            None => info!("client left"),
-        }
-        self.connection.finish(close).await
-    }
-}
-
-/// Nothing more happens here: what to say on the line, where there still is one.
-pub(super) struct Over {
-    pub(super) line: Option<Line>,
-    pub(super) close: Option<Close>,
-}
-
-pub(crate) async fn serve_client(socket: WebSocket, app: App, visitor: Visitor) {
+pub(crate) async fn serve_client(socket: WebSocket, realtime: &Realtime, visitor: Visitor) {
     let id = uuid::Uuid::new_v4().simple().to_string();
     tracing::Span::current().record("id", &id);
-    let line = Line { connection: Connection::new(socket, &app), visitor };
-    let Over { line, close } = serve_until_over(line, &app, &id).await;
+    let line = Line { connection: Connection::new(socket, &realtime.bounds, realtime.observer.clone()), visitor };
+    let Over { line, close } = serve_until_over(line, realtime, &id).await;
     match line {
-        Some(line) => drop(line.finish(app.observer.clone(), close).await),
+        Some(line) => drop(line.finish(realtime.observer.clone(), close).await),
         None => info!(reason = close.map(|close| close.reason), "over"),
     }
 }
 
-async fn serve_until_over(mut line: Line, app: &App, id: &str) -> Over {
+async fn serve_until_over(mut line: Line, realtime: &Realtime, id: &str) -> Over {
     let mut invalid = Bucket::of_invalid_messages(Instant::now());
-    let mut phase = app.phase.clone();
+    let mut phase = realtime.phase.clone();
     let close = loop {
         let heard = tokio::select! {
             heard = line.connection.hear() => heard,
@@ -75,7 +50,7 @@ async fn serve_until_over(mut line: Line, app: &App, id: &str) -> Over {
                     break Some(turn_away(&line, denied));
                 }
                 match Request::decode(&message) {
-                    Some(request) => match resume(line, app, request).await {
+                    Some(request) => match resume(line, realtime, request).await {
                         Ok(()) => return Over { line: None, close: None },
                         Err((back, refusal)) => {
                             line = back;
@@ -89,12 +64,12 @@ async fn serve_until_over(mut line: Line, app: &App, id: &str) -> Over {
                             Err(denied) => break Some(turn_away(&line, denied)),
                         };
                         let begun = tokio::select! {
-                            begun = begin(&mut line.connection, app, message) => begun,
+                            begun = begin(&mut line.connection, realtime, message) => begun,
                             () = Phase::Draining.reached(&mut phase) => break Some(Close::SHUTDOWN),
                         };
                         match begun {
                             Begun::Running(seat, early) => {
-                                return Running::new(seat, &early, line, app, id).run().await;
+                                return Running::new(seat, &early, line, realtime, id).run().await;
                             }
                             Begun::End(close) => break close,
                             Begun::Refused(refusal) => ClientError::invalid_init(refusal),
@@ -132,12 +107,12 @@ fn turn_away(line: &Line, denied: Denied) -> Close {
 }
 
 /// Where the session is, the line goes; else it is given back.
-async fn resume(line: Line, app: &App, request: Result<Request, Refusal>) -> Result<(), (Line, Refusal)> {
+async fn resume(line: Line, realtime: &Realtime, request: Result<Request, Refusal>) -> Result<(), (Line, Refusal)> {
     let Request { token, last_chunk } = match request {
         Ok(request) => request,
         Err(refusal) => return Err((line, refusal)),
     };
-    let handed_over = app.resumable.hand_over(&token, Handover { line, last_chunk }).await;
+    let handed_over = realtime.resumable.hand_over(&token, Handover { line, last_chunk }).await;
     handed_over.map_err(|line| (line, refuse("token", "names no session that still waits for its client: begin anew")))
 }
 
@@ -153,9 +128,9 @@ enum Begun {
 }
 
 /// Open what an init asks for, and listen meanwhile: a client may leave, or steer before the first chunk.
-async fn begin(connection: &mut Connection, app: &App, init: Bytes) -> Begun {
-    let _counted = app.observer.opening();
-    let mut opening = Box::pin(open(app, init, connection.writer()));
+async fn begin(connection: &mut Connection, realtime: &Realtime, init: Bytes) -> Begun {
+    let _counted = realtime.observer.opening();
+    let mut opening = Box::pin(open(realtime, init, connection.writer()));
     let (mut early, mut early_bytes) = (Vec::new(), 0);
     loop {
         let heard = tokio::select! {

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use self::pace::Pace;
 use self::rate_limit::{Bucket, EVENTS_BURST, EVENTS_EVERY};
+use crate::engine::turns::event::Event;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
-use crate::realtime::wire::event::{Asked, Event, Invalid};
+use crate::realtime::wire::event::{Asked, Invalid};
 use crate::realtime::wire::init::Terms;
 use pipeline::world::Refusal;
 

@@ -5,41 +5,13 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::encode;
+use crate::engine::turns::acks::Acks;
 
-/// Ids told with one chunk, of each sort. Of more, the oldest are not told: only a client that means harm sends so many.
-pub const ACKS_MAX: usize = 256;
-
-/// The ids of events since the chunk before.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Acks {
-    applied: Vec<u32>,
-    superseded: Vec<u32>,
-}
-
-impl Acks {
-    pub fn applied(&mut self, ids: impl IntoIterator<Item = u32>) {
-        note(&mut self.applied, ids);
-    }
-
-    pub fn superseded(&mut self, ids: impl IntoIterator<Item = u32>) {
-        note(&mut self.superseded, ids);
-    }
-
-    /// The message, if there is anything to say.
-    pub fn message(&self, chunk_index: usize) -> Option<Bytes> {
-        let Acks { applied, superseded } = self;
-        let news = !applied.is_empty() || !superseded.is_empty();
-        news.then(|| encode(&EventAck { chunk_index, applied, superseded }))
-    }
-}
-
-/// Each once, at most [`ACKS_MAX`].
-pub fn note(noted: &mut Vec<u32>, ids: impl IntoIterator<Item = u32>) {
-    for id in ids {
-        noted.retain(|&earlier| earlier != id);
-        noted.push(id);
-    }
-    noted.drain(..noted.len().saturating_sub(ACKS_MAX));
+/// The message about a chunk's events, if there is anything to say.
+pub fn event_ack(acks: &Acks, chunk_index: usize) -> Option<Bytes> {
+    let Acks { applied, superseded } = acks;
+    let news = !applied.is_empty() || !superseded.is_empty();
+    news.then(|| encode(&EventAck { chunk_index, applied, superseded }))
 }
 
 #[derive(Serialize)]
@@ -80,15 +52,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_id_is_told_once_and_no_more_than_there_is_room_for() {
+    fn a_chunk_without_news_of_events_says_nothing() {
         let mut acks = Acks::default();
-        assert_eq!(acks.message(3), None);
-        acks.applied([7, 9, 7]);
-        acks.superseded(0..ACKS_MAX as u32 + 5);
-        assert_eq!(acks.applied, [9, 7]);
-        assert_eq!((acks.superseded.len(), acks.superseded[0]), (ACKS_MAX, 5));
-        let said: serde_json::Value = rmp_serde::from_slice(&acks.message(3).expect("news")).expect("a map");
+        assert_eq!(event_ack(&acks, 3), None);
+        acks.applied([9, 7]);
+        let said: serde_json::Value = rmp_serde::from_slice(&event_ack(&acks, 3).expect("news")).expect("a map");
         assert_eq!((&said["type"], &said["chunk_index"]), (&"event_ack".into(), &3.into()));
-        assert_eq!(said["applied"], serde_json::json!([9, 7]));
+        assert_eq!((&said["applied"], &said["superseded"]), (&serde_json::json!([9, 7]), &serde_json::json!([])));
     }
 }

@@ -5,6 +5,7 @@ use pipeline::world::{Keys, Refusal};
 use rmpv::Value;
 
 use super::fields::{self, Fields, refuse};
+use crate::engine::turns::event::{Event, EventPart};
 
 /// An event is keys and a prompt; a larger one is something else.
 pub const EVENT_BYTES_MAX: usize = 64 * 1024;
@@ -16,22 +17,6 @@ pub const SCRIPT_ITEMS_MAX: usize = 4096;
 pub const TRANSITIONS_MAX: usize = 512;
 /// Parts of a composite: two kinds exist, and a repetition is allowed.
 const PARTS_MAX: usize = 16;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// Chosen by the client; comes back on the chunks that were drawn with the event.
-    pub id: Option<u32>,
-    pub parts: Vec<Part>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
-    Prompt(String),
-    /// Keys for the latent frames to come, one by one.
-    Script(Vec<Keys>),
-    /// The keys held after each transition.
-    State(Vec<Keys>),
-}
 
 /// What one message asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +75,7 @@ const KINDS: &str =
     "must be one of prompt, camera_actions, composite_input; and pause, resume if the init named the feature pause";
 const INPUT_TYPES: &str = "must be prompt or camera_actions";
 
-fn composite(payload: Value) -> Result<Vec<Part>, Refusal> {
+fn composite(payload: Value) -> Result<Vec<EventPart>, Refusal> {
     let mut fields = Fields::from_value("payload", payload)?;
     let types = fields.take("input_types").ok_or_else(|| refuse("input_types", "is missing"))?;
     let types = fields::list("input_types", types)?;
@@ -99,7 +84,7 @@ fn composite(payload: Value) -> Result<Vec<Part>, Refusal> {
     }
     let names = types.into_iter().map(|name| fields::text("input_types", name));
     let names = names.collect::<Result<Vec<_>, _>>()?;
-    let mut parts: Vec<Part> = Vec::with_capacity(names.len());
+    let mut parts: Vec<EventPart> = Vec::with_capacity(names.len());
     for (i, name) in names.iter().enumerate() {
         // A name that stands there twice is applied twice.
         let part = match names[..i].iter().position(|earlier| earlier == name) {
@@ -111,9 +96,9 @@ fn composite(payload: Value) -> Result<Vec<Part>, Refusal> {
     Ok(parts)
 }
 
-fn part(named_by: &'static str, name: &str, payload: Value) -> Result<Part, Refusal> {
+fn part(named_by: &'static str, name: &str, payload: Value) -> Result<EventPart, Refusal> {
     match name {
-        "prompt" => prompt(payload).map(Part::Prompt),
+        "prompt" => prompt(payload).map(EventPart::Prompt),
         "camera_actions" => camera(payload),
         _ => Err(refuse(named_by, if named_by == "kind" { KINDS } else { INPUT_TYPES })),
     }
@@ -136,9 +121,9 @@ pub(crate) fn check_prompt(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn camera(payload: Value) -> Result<Part, Refusal> {
+fn camera(payload: Value) -> Result<EventPart, Refusal> {
     if !payload.is_map() {
-        return script("camera_actions", payload).map(Part::Script);
+        return script("camera_actions", payload).map(EventPart::Script);
     }
     let mut fields = Fields::from_value("camera_actions", payload)?;
     if fields.text("mode")?.as_deref() != Some("state") {
@@ -156,7 +141,7 @@ fn camera(payload: Value) -> Result<Part, Refusal> {
         fields.number("client_ts_ms")?;
         keys("actions", actions)
     });
-    held.collect::<Result<_, _>>().map(Part::State)
+    held.collect::<Result<_, _>>().map(EventPart::State)
 }
 
 /// A list of lists of keys, one a latent frame.
@@ -193,36 +178,36 @@ mod tests {
 
     #[test]
     fn each_kind_becomes_a_part() {
-        let check = |json: &str, id: Option<u32>, parts: Vec<Part>| {
+        let check = |json: &str, id: Option<u32>, parts: Vec<EventPart>| {
             assert_eq!(event(json), Ok(Event { id, parts }), "{json}");
         };
         check(
             r#"{"type":"event","kind":"prompt","payload":"night","event_id":"7"}"#,
             Some(7),
-            vec![Part::Prompt("night".into())],
+            vec![EventPart::Prompt("night".into())],
         );
         check(
             r#"{"type":"event","kind":"camera_actions","payload":[["w"],["w","l"],[]],"event_id":65536.0}"#,
             Some(65536),
-            vec![Part::Script(keys_of(&["w", "wl", ""]))],
+            vec![EventPart::Script(keys_of(&["w", "wl", ""]))],
         );
-        check(r#"{"type":"event","kind":"camera_actions","payload":[]}"#, None, vec![Part::Script(vec![])]);
+        check(r#"{"type":"event","kind":"camera_actions","payload":[]}"#, None, vec![EventPart::Script(vec![])]);
         check(
             r#"{"type":"event","kind":"camera_actions","payload":
                 {"mode":"state","transitions":[{"actions":["w"],"client_ts_ms":1.5},{"actions":[]}]}}"#,
             None,
-            vec![Part::State(keys_of(&["w", ""]))],
+            vec![EventPart::State(keys_of(&["w", ""]))],
         );
         check(
             r#"{"type":"event","kind":"composite_input","payload":
                 {"input_types":["camera_actions","prompt"],"prompt":"day","camera_actions":[["d"]]}}"#,
             None,
-            vec![Part::Script(keys_of(&["d"])), Part::Prompt("day".into())],
+            vec![EventPart::Script(keys_of(&["d"])), EventPart::Prompt("day".into())],
         );
         check(
             r#"{"type":"event","kind":"camera_actions","payload":[["W","jump",3,"d"]],"surprise":1}"#,
             None,
-            vec![Part::Script(keys_of(&["d"]))],
+            vec![EventPart::Script(keys_of(&["d"]))],
         );
     }
 

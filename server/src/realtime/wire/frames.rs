@@ -3,14 +3,14 @@
 //! A client that knows only the reference may take an unknown message for a frame header, and pixels for a message: so any
 //! other type is sent only to who has asked for it by name (`protocol_features`), and a header and its payload are built here as one group.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use pipeline::world::Timings;
 use serde::Serialize;
 
 use super::{encode, small, whole_ms};
 use crate::media::pictures::{Batch, Output};
+use crate::observe::costs::{Costs, Sums};
 
 /// A payload from this size on follows its header as a message of its own, uncopied.
 pub const PAYLOAD_ALONE_BYTES: usize = 65_536;
@@ -133,33 +133,6 @@ pub fn frame_group(
     Group { header, payload: alone.then(|| batch.payload.clone()) }
 }
 
-/// What a chunk cost. Durations are exact here and whole milliseconds on the wire.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Costs {
-    /// Sampling the controls.
-    pub prepare: Duration,
-    /// All of the world's work.
-    pub generate: Duration,
-    pub world: Timings,
-    pub pace_wait: Duration,
-    pub encode: Duration,
-    pub header_write: Duration,
-    pub payload_write: Duration,
-    /// From the sampling to the last byte written.
-    pub total: Duration,
-}
-
-/// What a chunk came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sums {
-    pub batches: usize,
-    pub frames: usize,
-    /// Pixels, unencoded.
-    pub raw_bytes: u64,
-    /// All that was handed to the socket for the chunk's frames.
-    pub socket_bytes: u64,
-}
-
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "chunk_stats")]
 struct ChunkStats<'a> {
@@ -213,6 +186,8 @@ pub fn chunk_stats(label: &ChunkLabel, output: &Output, costs: &Costs, sums: &Su
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use pipeline::world::Size;
     use rmpv::Value;
 

@@ -1,0 +1,47 @@
+//! A client's connection, and how it ends.
+
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::connection::Connection;
+use crate::access::http::Visitor;
+use crate::observe::{Dropped, Observer};
+use crate::realtime::wire::close::Close;
+
+/// A client's connection, and on whose account it stands.
+pub(super) struct Line {
+    pub(super) connection: Connection,
+    pub(super) visitor: Visitor,
+}
+
+impl Line {
+    /// Whether the client said goodbye.
+    pub(super) async fn finish(self, observer: Arc<Observer>, close: Option<Close>) -> bool {
+        observer.closed(close.as_ref().map(|close| (close.code, close.reason)));
+        if let Some(why) = close.as_ref().and_then(dropped) {
+            observer.dropped(why);
+        }
+        match &close {
+            Some(Close { code, reason }) => info!(code, reason, "closing"),
+            None => info!("client left"),
+        }
+        self.connection.finish(close).await
+    }
+}
+
+/// Which of the ways to be sent away a close is, if it is one.
+fn dropped(close: &Close) -> Option<Dropped> {
+    match *close {
+        Close::FLOOD => Some(Dropped::Flood),
+        Close::KEEPALIVE => Some(Dropped::Keepalive),
+        Close::TOO_BIG => Some(Dropped::TooBig),
+        _ => None,
+    }
+}
+
+/// Nothing more happens here: what to say on the line, where there still is one.
+pub(super) struct Over {
+    pub(super) line: Option<Line>,
+    pub(super) close: Option<Close>,
+}
