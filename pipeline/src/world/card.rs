@@ -1,0 +1,224 @@
+//! What a world is and what it lets a client choose: plain data, so that a request is checked far from the device.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::Refusal;
+
+/// What a world is and what it lets a client choose.
+#[derive(Debug, Clone)]
+pub struct Card {
+    /// Shown to people and in `/v1/models`.
+    pub name: String,
+    pub sizes: Sizes,
+    pub default_size: Size,
+    /// Video frames per second the world was made for.
+    pub fps: u32,
+    /// Latent frames per chunk.
+    pub chunk: usize,
+    /// Latent frames pinned at the start of the history, and latent frames visible in all (the current chunk included).
+    pub sink: usize,
+    pub window: usize,
+    /// The model was trained with one window: what a client asks for is noted and not used.
+    pub window_is_fixed: bool,
+    /// Without a picture to start from, this world cannot start.
+    pub needs_first_frame: bool,
+    /// Pictures with prompts that this world is known to start well from.
+    pub gallery: Vec<GalleryItem>,
+    /// Prompts that this world is known to understand.
+    pub presets: Vec<String>,
+}
+
+/// A first frame that ships with a world.
+#[derive(Debug, Clone)]
+pub struct GalleryItem {
+    /// File name, unique in the gallery: `meadow.png`.
+    pub name: String,
+    pub prompt: String,
+    /// The encoded picture (PNG or JPEG).
+    pub file: Arc<[u8]>,
+}
+
+/// Width and height in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Size {
+    pub width: u32,
+    pub height: u32,
+}
+
+/// The sizes a world draws.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sizes {
+    /// Exactly these.
+    Only(Vec<Size>),
+    /// Both sides a multiple of `multiple`, and no more than `pixels_max` pixels.
+    MultiplesOf { multiple: u32, pixels_max: u64 },
+}
+
+/// A window longer than this is a mistake or an attack: four minutes of a 16 fps world.
+pub const WINDOW_FRAMES_MAX: usize = 1024;
+
+impl Card {
+    /// The size to draw: what was asked for if this world draws it, the default where nothing was asked.
+    pub fn choose_size(&self, asked: Option<Size>) -> Result<Size, Refusal> {
+        let Some(size) = asked else { return Ok(self.default_size) };
+        let allowed = match &self.sizes {
+            Sizes::Only(sizes) => sizes.contains(&size),
+            Sizes::MultiplesOf { multiple, pixels_max } => {
+                size.width > 0
+                    && size.height > 0
+                    && size.width % multiple == 0
+                    && size.height % multiple == 0
+                    && size.pixels() <= *pixels_max
+            }
+        };
+        if allowed {
+            Ok(size)
+        } else {
+            Err(Refusal {
+                field: "size",
+                reason: format!("{size} is not drawn by {}: it draws {}", self.name, self.sizes),
+            })
+        }
+    }
+
+    /// `(sink, window)` in latent frames: what was asked for, unless the world fixes them.
+    pub fn choose_window(&self, sink: Option<usize>, window: Option<usize>) -> Result<(usize, usize), Refusal> {
+        if self.window_is_fixed {
+            return Ok((self.sink, self.window));
+        }
+        let window = window.unwrap_or(self.window);
+        // A client that asks for a short window only still gets one that works: the default sink yields to it.
+        let sink = sink.unwrap_or(self.sink.min(window.saturating_sub(self.chunk)));
+        if window < self.chunk {
+            return Err(Refusal {
+                field: "realtime_causal_kv_cache_num_frames",
+                reason: format!("{window} latent frames do not hold a chunk of {}", self.chunk),
+            });
+        }
+        if window > WINDOW_FRAMES_MAX {
+            return Err(Refusal {
+                field: "realtime_causal_kv_cache_num_frames",
+                reason: format!("{window} latent frames; at most {WINDOW_FRAMES_MAX}"),
+            });
+        }
+        if sink > window - self.chunk {
+            return Err(Refusal {
+                field: "realtime_causal_sink_size",
+                reason: format!(
+                    "{sink} pinned latent frames leave no room for a chunk of {} in a window of {window}",
+                    self.chunk
+                ),
+            });
+        }
+        Ok((sink, window))
+    }
+}
+
+impl Size {
+    pub fn pixels(self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+    /// Bytes of one RGB8 frame.
+    pub fn frame_bytes(self) -> u64 {
+        3 * self.pixels()
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    /// `832x480`: any case of `x`, spaces ignored, both sides positive.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        compact
+            .split_once(['x', 'X'])
+            .and_then(|(width, height)| Some(Size { width: width.parse().ok()?, height: height.parse().ok()? }))
+            .filter(|size| size.width > 0 && size.height > 0)
+            .ok_or_else(|| "size must be formatted as positive WIDTHxHEIGHT".to_owned())
+    }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sizes::Only(sizes) => {
+                let sizes: Vec<_> = sizes.iter().map(Size::to_string).collect();
+                write!(f, "{}", sizes.join(", "))
+            }
+            Sizes::MultiplesOf { multiple: 1, pixels_max } => write!(f, "any size of up to {pixels_max} pixels"),
+            Sizes::MultiplesOf { multiple, pixels_max } => {
+                write!(f, "sizes whose sides are multiples of {multiple}, up to {pixels_max} pixels")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(window_is_fixed: bool) -> Card {
+        Card {
+            name: "test".into(),
+            sizes: Sizes::MultiplesOf { multiple: 16, pixels_max: 832 * 480 },
+            default_size: Size { width: 832, height: 480 },
+            fps: 16,
+            chunk: 3,
+            sink: 9,
+            window: 18,
+            window_is_fixed,
+            needs_first_frame: true,
+            gallery: Vec::new(),
+            presets: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_size_is_two_positive_numbers_around_an_x() {
+        let check = |text: &str, expected: Option<(u32, u32)>| {
+            assert_eq!(text.parse::<Size>().ok().map(|s| (s.width, s.height)), expected, "{text:?}");
+        };
+        check("832x480", Some((832, 480)));
+        check(" 64 X 48 ", Some((64, 48)));
+        for bad in ["", "x", "64", "64x", "x48", "0x48", "64x0", "-64x48", "64x48x3", "64.0x48", "99999999999x1"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn a_size_off_the_card_is_refused_and_says_what_is_drawn() {
+        let card = card(false);
+        let choose = |width, height| card.choose_size(Some(Size { width, height })).map_err(|r| r.to_string());
+        assert_eq!(card.choose_size(None), Ok(card.default_size));
+        assert!(choose(64, 48).is_ok());
+        for (width, height) in [(63, 48), (64, 40), (0, 0), (848, 480), (u32::MAX - 15, u32::MAX - 15)] {
+            let reason = choose(width, height).expect_err("off the card");
+            assert!(reason.starts_with("size: ") && reason.contains("multiples of 16"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_window_is_what_was_asked_unless_the_world_fixes_it() {
+        assert_eq!(card(true).choose_window(Some(1), Some(5)), Ok((9, 18)));
+        let free = card(false);
+        let check = |sink, window, expected: Option<(usize, usize)>| {
+            assert_eq!(free.choose_window(sink, window).ok(), expected, "sink {sink:?}, window {window:?}");
+        };
+        check(None, None, Some((9, 18)));
+        check(Some(6), Some(18), Some((6, 18)));
+        check(Some(0), Some(3), Some((0, 3)));
+        check(None, Some(6), Some((3, 6)));
+        check(Some(16), None, None);
+        check(None, Some(2), None);
+        check(None, Some(WINDOW_FRAMES_MAX + 1), None);
+        check(Some(usize::MAX), None, None);
+    }
+}

@@ -1,0 +1,96 @@
+//! One chunk: its plan in integers, what steers it, its pixels, and where its time went.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{Keys, Size};
+
+/// The chunk that comes next, in integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkPlan {
+    /// 0 for the first chunk of a video.
+    pub index: usize,
+    /// Absolute position of the chunk's first latent frame in the video.
+    pub first_latent_frame: usize,
+    pub latent_frames: usize,
+    /// Video frames the chunk gives: with Wan's autoencoder 4 a latent frame, except 1 for the very first.
+    pub pixel_frames: usize,
+}
+
+/// All that steers one chunk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChunkInput {
+    /// The prompt, if it changed.
+    pub prompt: Option<String>,
+    /// One set of held keys a latent frame. `None` if no control was ever used: then the model's camera branch is not
+    /// asked at all, which is not the same as standing still.
+    pub controls: Option<Vec<Keys>>,
+}
+
+/// Pixels of one or more consecutive video frames: row-major RGB8, frame after frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frames {
+    pub size: Size,
+    pub count: usize,
+    pub rgb: Vec<u8>,
+}
+
+/// Where a chunk's time went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Prompt → text states → every block's cross-attention keys and values. Zero where the prompt did not change.
+    pub text: Duration,
+    /// All passes of the transformer, the clean-context pass included.
+    pub dit: Duration,
+    /// Latents → pixels.
+    pub vae: Duration,
+}
+
+/// Video frames that Wan's autoencoder makes of a latent frame; of a video's very first one it makes a single frame.
+pub const FRAMES_PER_LATENT: usize = 4;
+
+impl ChunkPlan {
+    /// Chunk `index` of a video whose chunks have so many latent frames.
+    pub fn new(index: usize, latent_frames: usize) -> ChunkPlan {
+        let missing = if index == 0 { FRAMES_PER_LATENT - 1 } else { 0 };
+        ChunkPlan {
+            index,
+            first_latent_frame: index * latent_frames,
+            latent_frames,
+            pixel_frames: latent_frames * FRAMES_PER_LATENT - missing,
+        }
+    }
+
+    /// The chunk's positions in the video, in latent frames.
+    pub fn latent_range(&self) -> Range<usize> {
+        self.first_latent_frame..self.first_latent_frame + self.latent_frames
+    }
+
+    /// Video frames that each latent frame gives, in order.
+    pub fn frames_of_each(&self) -> impl Iterator<Item = usize> + use<> {
+        self.latent_range().map(|frame| if frame == 0 { 1 } else { FRAMES_PER_LATENT })
+    }
+}
+
+impl Timings {
+    pub fn total(&self) -> Duration {
+        self.text + self.dit + self.vae
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_latent_frame_of_a_video_gives_one_frame_and_every_other_four() {
+        let plans: Vec<_> = (0..3).map(|index| ChunkPlan::new(index, 3)).collect();
+        assert_eq!(plans.iter().map(|plan| plan.pixel_frames).collect::<Vec<_>>(), [9, 12, 12]);
+        assert_eq!(plans[2].latent_range(), 6..9);
+        assert_eq!(ChunkPlan::new(0, 1).pixel_frames, 1);
+        let each = |index, chunk| ChunkPlan::new(index, chunk).frames_of_each().collect::<Vec<_>>();
+        assert_eq!(each(0, 3), [1, 4, 4]);
+        assert_eq!(each(1, 3), [4, 4, 4]);
+        assert_eq!((each(0, 1), each(1, 1)), (vec![1], vec![4]));
+    }
+}
