@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, FRAMES_PER_LATENT, Frames, Init, Keys, Picture, Rollout, RolloutBytes, Size,
+    Cancel, Card, ChunkInput, ChunkPlan, FRAMES_PER_LATENT, Frames, Held, Init, Picture, Rollout, RolloutBytes, Size,
     Sizes, Timings, World, WorldError,
 };
 
@@ -31,8 +31,8 @@ pub struct Reading {
     pub latent_frame: usize,
     /// Position of the video frame in the whole video, modulo 2²².
     pub frame: usize,
-    /// `None`: no control was given for this chunk, which is not the same as no key held.
-    pub controls: Option<Keys>,
+    /// The keys held. `None`: no control was given for this chunk, which is not the same as no key held.
+    pub held: Option<Held>,
     /// [`prompt_hash`] of the prompt the chunk was drawn with.
     pub prompt_hash: u32,
 }
@@ -131,7 +131,7 @@ impl Rollout for Drawing {
                 chunk: plan.index,
                 latent_frame,
                 frame: self.frame,
-                controls: input.controls.as_ref().map(|controls| controls[i]),
+                held: input.controls.as_ref().map(|controls| controls[i].held()),
                 prompt_hash: self.caption.hash,
             };
             let count = if latent_frame == 0 { 1 } else { FRAMES_PER_LATENT };
@@ -218,18 +218,18 @@ impl Canvas<'_> {
             }
             self.text(2 * dot, y, dot, &words, INK);
         }
-        self.cluster(2 * dot, keys_top, dot, ['w', 'a', 's', 'd'], reading.controls);
-        self.cluster(width.saturating_sub(42 * dot), keys_top, dot, ['i', 'j', 'k', 'l'], reading.controls);
+        self.cluster(2 * dot, keys_top, dot, ['w', 'a', 's', 'd'], reading.held);
+        self.cluster(width.saturating_sub(42 * dot), keys_top, dot, ['i', 'j', 'k', 'l'], reading.held);
     }
 
     /// Four keys as on a keyboard: one above three.
-    fn cluster(&mut self, x: u32, y: u32, dot: u32, keys: [char; 4], controls: Option<Keys>) {
+    fn cluster(&mut self, x: u32, y: u32, dot: u32, keys: [char; 4], held: Option<Held>) {
         let (side, step) = (12 * dot, 14 * dot);
         for (key, (column, row)) in keys.into_iter().zip([(1, 0), (0, 1), (1, 1), (2, 1)]) {
             let (x, y) = (x + column * step, y + row * step);
-            let (box_colour, letter_colour) = match controls {
+            let (box_colour, letter_colour) = match held {
                 None => (KEY_UNUSED, KEY),
-                Some(keys) if keys.has(key) => (KEY_HELD, SHADE),
+                Some(held) if held.has(key) => (KEY_HELD, SHADE),
                 Some(_) => (KEY, KEY_LETTER),
             };
             self.fill(x..x + side, y..y + side, box_colour);
@@ -317,9 +317,9 @@ fn cells(size: Size) -> impl Iterator<Item = (Range<u32>, Range<u32>)> {
 impl Reading {
     /// 96 bits, lowest first: 9 magic, 16 chunk, 22 frame, 1 + 8 controls, 24 prompt, 16 checksum.
     fn word(&self) -> u128 {
-        let controls = self.controls.map_or(0, |keys| {
-            let held = (0..).zip(Keys::ALL).filter(|&(_, key)| keys.has(key));
-            1 | held.fold(0, |bits, (i, _)| bits | 2 << i)
+        let controls = self.held.map_or(0, |held| {
+            let bits = (0..).zip(Held::ALL).filter(|&(_, key)| held.has(key));
+            1 | bits.fold(0, |bits, (i, _)| bits | 2 << i)
         });
         let chunk = self.chunk as u128 & 0xffff;
         let frame = self.frame as u128 & 0x3f_ffff;
@@ -353,13 +353,13 @@ pub fn read(picture: &Picture) -> Option<Reading> {
     if word & 0x1ff != MAGIC || word >> 80 != checksum(said) {
         return None;
     }
-    let held = |keys: Keys, (i, key): (u32, char)| if word >> (48 + i) & 1 == 1 { keys.with(key) } else { keys };
+    let held = |held: Held, (i, key): (u32, char)| if word >> (48 + i) & 1 == 1 { held.with(key) } else { held };
     let frame = (word >> 25 & 0x3f_ffff) as usize;
     Some(Reading {
         chunk: (word >> 9 & 0xffff) as usize,
         latent_frame: frame.div_ceil(FRAMES_PER_LATENT),
         frame,
-        controls: (word >> 47 & 1 == 1).then(|| (0..).zip(Keys::ALL).fold(Keys::default(), held)),
+        held: (word >> 47 & 1 == 1).then(|| (0..).zip(Held::ALL).fold(Held::default(), held)),
         prompt_hash: (word >> 56 & 0xff_ffff) as u32,
     })
 }

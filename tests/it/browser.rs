@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pipeline::lingbot::LingBot;
 use pipeline::testcard::{Reading, Testcard, prompt_hash, read};
-use pipeline::world::{Cancel, ChunkInput, Init, Keys, Picture, Size, World};
+use pipeline::world::{Cancel, ChunkInput, Held, Init, Picture, Size, World};
 use server::access::policy::{Entry, Policy};
 use server::access::rules::keys::{self, KeyLimits, new_key};
 use server::{Limits, LoadWorld, Phase, serve};
@@ -56,8 +56,8 @@ async fn fill(browser: &mut Browser, id: &str, value: &str) {
 }
 
 fn held(keys: &str) -> impl Fn(&Picture) -> Option<Reading> {
-    let expected = keys.chars().fold(Keys::default(), Keys::with);
-    move |picture| read(picture).filter(|reading| reading.controls == Some(expected))
+    let expected = keys.chars().fold(Held::default(), Held::with);
+    move |picture| read(picture).filter(|reading| reading.held == Some(expected))
 }
 
 fn drawn_from(prompt: &str) -> impl Fn(&Picture) -> Option<Reading> {
@@ -159,7 +159,7 @@ async fn a_prompt_typed_while_walking_is_in_the_picture_and_typing_does_not_walk
     assert_eq!(browser.evaluate("causeway.held.length").await?, 0);
     browser.key_down("Enter").await?;
     let reading = browser.until_picture("the new prompt", drawn_from("a meadow at night, w")).await?;
-    assert_eq!(reading.controls, Some(Keys::default()));
+    assert_eq!(reading.held, Some(Held::default()));
     browser.until("document.getElementById('prompt-note').textContent.startsWith('In the picture')").await?;
 
     assert_eq!(problems(&browser), Vec::<&String>::new());

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use pipeline::lingbot::LingBot;
 use pipeline::load::model_dir::ModelDir;
-use pipeline::world::{Cancel, ChunkInput, Init, Keys, Picture, Rollout, World};
+use pipeline::world::{Cancel, ChunkInput, Held, Init, Picture, Rollout, World};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -44,7 +44,7 @@ fn walk(world: &LingBot, count: usize) -> Vec<Box<dyn Rollout>> {
         let mut video = world.open(init(world)).expect("a video");
         for _ in 0..world.card().window + 1 {
             let input =
-                ChunkInput { prompt: None, controls: Some(vec![Keys::default().with('w'); world.card().chunk]) };
+                ChunkInput { prompt: None, controls: Some(vec![Held::default().with('w').into(); world.card().chunk]) };
             video.generate(&input, &Cancel::default(), &mut |_| ()).expect("a chunk");
         }
         video

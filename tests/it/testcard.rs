@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 use pipeline::testcard::{Reading, Testcard, prompt_hash, read};
-use pipeline::world::{Keys, Picture, Size};
+use pipeline::world::{Held, Picture, Size};
 use server::Limits;
 use std::time::Duration;
 use tests::Server;
@@ -42,7 +42,7 @@ async fn every_picture_says_its_place_in_the_video_in_every_format() -> Result<(
             for reading in readings(&client.chunk().await?)? {
                 ensure!((reading.chunk, reading.frame) == (chunk, frame), "{format}: {reading:?}");
                 ensure!(reading.latent_frame == frame.div_ceil(4), "{format}: {reading:?}");
-                ensure!(reading.controls.is_none() && reading.prompt_hash == prompt_hash("a meadow"));
+                ensure!(reading.held.is_none() && reading.prompt_hash == prompt_hash("a meadow"));
                 frame += 1;
             }
         }
@@ -63,8 +63,8 @@ async fn the_pictures_show_the_keys_and_the_prompt_from_the_chunk_that_carries_t
         let applied = chunk.stats.event_id == Some(5);
         seen += usize::from(applied);
         for reading in readings(&chunk)? {
-            let held = applied.then(|| Keys::from_tokens(["w", "l"]));
-            ensure!(reading.controls == held, "chunk {}: {reading:?}", chunk.stats.chunk_index);
+            let held = applied.then(|| Held::from_tokens(["w", "l"]));
+            ensure!(reading.held == held, "chunk {}: {reading:?}", chunk.stats.chunk_index);
             ensure!(reading.prompt_hash == prompt_hash(if applied { "rain" } else { "a meadow" }));
         }
     }
@@ -78,7 +78,7 @@ async fn two_players_do_not_see_each_others_keys() -> Result<()> {
     for (keys, format) in [("w", "raw"), ("d", "jpeg")] {
         let mut client = server.session(card(format)).await?;
         client.send(Event::hold(keys).id(1)).await?;
-        players.push((client, Keys::from_tokens([keys])));
+        players.push((client, Held::from_tokens([keys])));
     }
     for _ in 0..6 {
         for (client, keys) in &mut players {
@@ -86,7 +86,7 @@ async fn two_players_do_not_see_each_others_keys() -> Result<()> {
             let steered = chunk.stats.event_id == Some(1);
             ensure!(steered || chunk.stats.chunk_index < 3, "the key never took effect");
             for reading in readings(&chunk)? {
-                ensure!(reading.controls == steered.then_some(*keys), "{reading:?}");
+                ensure!(reading.held == steered.then_some(*keys), "{reading:?}");
             }
         }
     }

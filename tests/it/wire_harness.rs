@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
 use pipeline::testcard::{Testcard, prompt_hash, read};
-use pipeline::world::{Keys, Picture, Size};
+use pipeline::world::{Held, Picture, Size};
 use rmpv::Value;
 use server::Limits;
 use std::collections::BTreeSet;
@@ -141,8 +141,8 @@ async fn the_harness_of_the_reference_collects_forty_five_frames_and_the_statist
     for (index, picture) in frames.iter().enumerate() {
         let reading = read(picture).with_context(|| format!("frame {index} says nothing"))?;
         // Six latent frames of walking: the first is one frame, every other four.
-        let held = if index < 21 { Keys::default().with('w') } else { Keys::default() };
-        ensure!((reading.frame, reading.controls) == (index, Some(held)), "frame {index}: {reading:?}");
+        let held = if index < 21 { Held::default().with('w') } else { Held::default() };
+        ensure!((reading.frame, reading.held) == (index, Some(held)), "frame {index}: {reading:?}");
     }
     let last = read(&frames[44]).context("the last frame")?;
     ensure!(last.prompt_hash == prompt_hash("snow"), "the event after chunk 0 never took effect");

@@ -4,7 +4,7 @@
 //! reported), the test does what should happen meanwhile, and lets the chunk end.
 
 use pipeline::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Keys, Rollout, RolloutBytes, Size, Sizes, Timings, World,
+    Cancel, Card, ChunkInput, ChunkPlan, Frames, Held, Init, Rollout, RolloutBytes, Size, Sizes, Timings, World,
     WorldError,
 };
 use std::cell::Cell;
@@ -192,8 +192,11 @@ pub fn picture(size: Size, chunk: usize, frames: std::ops::Range<usize>) -> Vec<
 
 /// Short for what a chunk was steered with: `"w w -"`, and `None` where no control was ever used.
 pub fn held(input: &ChunkInput) -> Option<String> {
-    let letters = |keys: &Keys| if keys.is_empty() { "-".to_owned() } else { keys.iter().collect() };
-    input.controls.as_ref().map(|controls| controls.iter().map(letters).collect::<Vec<_>>().join(" "))
+    let letters = |held: Held| if held.is_empty() { "-".to_owned() } else { held.iter().collect() };
+    input
+        .controls
+        .as_ref()
+        .map(|controls| controls.iter().map(|controls| letters(controls.held())).collect::<Vec<_>>().join(" "))
 }
 
 struct Stage {

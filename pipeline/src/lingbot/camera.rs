@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 
 use crate::lingbot::config::{CameraConfig, Rays, Translation};
-use crate::world::{Keys, Size};
+use crate::world::{Controls, Size};
 use ops::{Device, Result, Tensor};
 
 /// How the camera of one session has moved so far.
@@ -69,17 +69,17 @@ impl CameraPath {
         CameraPath { config: config.clone(), lens: Lens { size, focal }, pitch_deg: 0.0, unit, starts: true }
     }
 
-    /// Move on by a chunk: one set of held keys a latent frame. Gives what the transformer reads: `(384, F, h, w)`, where
+    /// Move on by a chunk: one value of `controls` a latent frame. Gives what the transformer reads: `(384, F, h, w)`, where
     /// channel `64c + 8·(y mod 8) + x mod 8` at `(y / 8, x / 8)` is component `c` of pixel `(x, y)`'s ray.
-    pub fn advance(&mut self, controls: &[Keys]) -> Result<Tensor> {
+    pub fn advance(&mut self, controls: &[Controls]) -> Result<Tensor> {
         let steps = self.follow(controls);
         self.rays(&steps)
     }
 
     /// Move on by a chunk: the steps as the model is told of them.
-    pub fn follow(&mut self, controls: &[Keys]) -> Vec<Step> {
+    pub fn follow(&mut self, controls: &[Controls]) -> Vec<Step> {
         assert!(!controls.is_empty(), "a chunk has latent frames");
-        let mut steps: Vec<_> = controls.iter().map(|&keys| self.step(keys)).collect();
+        let mut steps: Vec<_> = controls.iter().map(|controls| self.step(controls)).collect();
         if std::mem::take(&mut self.starts) {
             steps[0] = Step::STILL;
         }
@@ -95,12 +95,13 @@ impl CameraPath {
         steps
     }
 
-    /// Hold `keys` for one latent frame. The motion is in the configuration's own units.
+    /// Move on by one latent frame that is steered by `controls`. The motion is in the configuration's own units.
     ///
     /// Yaw is about the world's vertical and pitch about the camera's right, so a camera that began level is always
     /// `Ry(yaw)·Rx(pitch)`. From one to the next that is `Rx(−pitch)·Ry(turn)·Rx(pitch′)`: the yaw itself cancels.
-    pub fn step(&mut self, keys: Keys) -> Step {
-        let balance = |plus, minus| f64::from(i8::from(keys.has(plus)) - i8::from(keys.has(minus)));
+    pub fn step(&mut self, controls: &Controls) -> Step {
+        let held = controls.held();
+        let balance = |plus, minus| f64::from(i8::from(held.has(plus)) - i8::from(held.has(minus)));
         let before = self.pitch_deg;
         let after = before + self.config.pitch_deg_per_latent * balance('i', 'k');
         if after.abs() <= PITCH_MAX_DEG {
@@ -219,6 +220,7 @@ mod tests {
     use std::f64::consts::FRAC_1_SQRT_2;
 
     use super::*;
+    use crate::world::Held;
 
     fn size(width: u32, height: u32) -> Size {
         Size { width, height }
@@ -229,8 +231,8 @@ mod tests {
     }
 
     /// `"w wl"`: w, then w and l; `-` is nothing.
-    fn keys(history: &str) -> Vec<Keys> {
-        history.split(' ').map(|held| held.chars().fold(Keys::default(), Keys::with)).collect()
+    fn keys(history: &str) -> Vec<Controls> {
+        history.split(' ').map(|held| held.chars().fold(Held::default(), Held::with).into()).collect()
     }
 
     fn close<const N: usize>(what: &str, found: [f64; N], expected: [f64; N], tolerance: f64) {
@@ -265,8 +267,8 @@ mod tests {
     fn poses_add_up_from_steps() {
         let check = |history: &str, expected: &[[f64; 3]]| {
             let (mut camera, mut rotation, mut position) = (camera(), Step::STILL.rotation, [0.0; 3]);
-            for (keys, &expected) in keys(history).into_iter().zip(expected) {
-                let step = camera.step(keys);
+            for (controls, &expected) in keys(history).iter().zip(expected) {
+                let step = camera.step(controls);
                 let moved = rotate(rotation, step.translation);
                 position = [0, 1, 2].map(|i| position[i] + moved[i]);
                 rotation = product(rotation, step.rotation);
@@ -303,7 +305,7 @@ mod tests {
         for history in ["- ws", "- ad", "- ik", "- jl", "- wsadikjl", "- -"] {
             assert_eq!(camera().follow(&keys(history)), [Step::STILL; 2], "{history}");
         }
-        assert_eq!(Keys::from_tokens(["w", "w"]), keys("w")[0]);
+        assert_eq!(Held::from_tokens(["w", "w"]), keys("w")[0].held());
     }
 
     /// C72

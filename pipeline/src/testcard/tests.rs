@@ -32,7 +32,7 @@ fn what_was_drawn_can_be_read_from_the_pixels() {
         let mut rollout = open(width, height, "a road");
         let mut frame = 0;
         for (chunk, held) in [None, Some(["w", "w", "l"]), Some(["", "k", "s"]), None].into_iter().enumerate() {
-            let controls = held.map(|held| held.map(|key| Keys::from_tokens([key])).to_vec());
+            let controls = held.map(|held| held.map(|key| Held::from_tokens([key]).into()).to_vec());
             let prompt = (chunk == 2).then(|| "eine Straße, 道".to_owned());
             let plan = rollout.plan();
             let pictures = pictures(rollout.as_mut(), &ChunkInput { prompt, controls: controls.clone() });
@@ -43,7 +43,7 @@ fn what_was_drawn_can_be_read_from_the_pixels() {
                     chunk,
                     latent_frame,
                     frame,
-                    controls: controls.as_ref().map(|c| c[latent_frame - plan.first_latent_frame]),
+                    held: controls.as_ref().map(|controls| controls[latent_frame - plan.first_latent_frame].held()),
                     prompt_hash: prompt_hash(if chunk < 2 { "a road" } else { "eine Straße, 道" }),
                 };
                 assert_eq!(read(&picture), Some(expected), "{width}x{height}");

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Keys, Size};
+use super::{Controls, Size};
 
 /// The chunk that comes next, in integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,13 +18,13 @@ pub struct ChunkPlan {
 }
 
 /// All that steers one chunk.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ChunkInput {
     /// The prompt, if it changed.
     pub prompt: Option<String>,
-    /// One set of held keys a latent frame. `None` if no control was ever used: then the model's camera branch is not
+    /// What steers each latent frame. `None` if no control was ever used: then the model's camera branch is not
     /// asked at all, which is not the same as standing still.
-    pub controls: Option<Vec<Keys>>,
+    pub controls: Option<Vec<Controls>>,
 }
 
 /// Pixels of one or more consecutive video frames: row-major RGB8, frame after frame.

@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use pipeline::world::{Card, Keys, Sizes};
+use pipeline::world::{Card, Held, Sizes};
 use serde_json::{Value, json};
 
 use crate::http::app::App;
@@ -55,7 +55,7 @@ pub(crate) fn choices(card: &Card) -> Value {
         "window_is_fixed": card.window_is_fixed,
         "needs_first_frame": card.needs_first_frame,
         "presets": card.presets,
-        "keys": Keys::ALL,
+        "keys": Held::ALL,
     })
 }
 

@@ -1,12 +1,12 @@
 //! Keys over time on a command line: `w*12,wl*6,-*3` is twelve latent frames forward, six turning right as well, three
 //! with nothing held.
 
-use pipeline::world::Keys;
+use pipeline::world::Held;
 
 use crate::realtime::wire::event::SCRIPT_ITEMS_MAX;
 
 /// One set of keys a latent frame. `Err` says which part cannot be read and what would be.
-pub fn parse(text: &str) -> Result<Vec<Keys>, String> {
+pub fn parse(text: &str) -> Result<Vec<Held>, String> {
     let mut items = Vec::new();
     for part in text.split(',').map(str::trim) {
         let (word, count) = match part.split_once('*') {
@@ -15,11 +15,11 @@ pub fn parse(text: &str) -> Result<Vec<Keys>, String> {
         };
         let count: usize = count.ok_or_else(|| format!("{part:?}: after * stands how many latent frames"))?;
         let keys = match word {
-            "-" => Keys::default(),
+            "-" => Held::default(),
             "" => return Err(format!("{part:?}: keys are missing; - is none")),
-            word => match word.chars().find(|&key| !Keys::ALL.contains(&key)) {
+            word => match word.chars().find(|&key| !Held::ALL.contains(&key)) {
                 Some(unknown) => return Err(format!("{part:?}: {unknown:?} is not one of w a s d i j k l")),
-                None => word.chars().fold(Keys::default(), Keys::with),
+                None => word.chars().fold(Held::default(), Held::with),
             },
         };
         if items.len() + count > SCRIPT_ITEMS_MAX {
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Result<&str, &str>) {
-        let word = |keys: &Keys| if keys.is_empty() { "-".to_owned() } else { keys.iter().collect() };
+        let word = |keys: &Held| if keys.is_empty() { "-".to_owned() } else { keys.iter().collect() };
         let read = parse(text).map(|items| items.iter().map(word).collect::<Vec<_>>().join(" "));
         match (read, expected) {
             (Ok(read), Ok(expected)) => assert_eq!(read, expected, "{text:?}"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use pipeline::world::{Cancel, Card, ChunkInput, ChunkPlan, Frames, Init, Keys, Size, Timings, World};
+use pipeline::world::{Cancel, Card, ChunkInput, ChunkPlan, Frames, Held, Init, Size, Timings, World};
 
 use crate::media::pictures;
 use crate::media::webp_animation::Animation;
@@ -19,7 +19,7 @@ pub struct Request {
     /// One of them begins with chunk 0.
     pub prompts: Vec<Switch>,
     /// What is held in each latent frame; past its end, nothing.
-    pub actions: Option<Vec<Keys>>,
+    pub actions: Option<Vec<Held>>,
     /// `None`: as many as the actions and prompts need.
     pub chunks: Option<u32>,
     /// The same seed draws the same video.
@@ -156,7 +156,7 @@ fn init(card: &Card, request: &Request) -> anyhow::Result<Init> {
 struct Steps {
     chunks: usize,
     switches: Vec<Switch>,
-    actions: Option<Vec<Keys>>,
+    actions: Option<Vec<Held>>,
 }
 
 impl Steps {
@@ -184,8 +184,9 @@ impl Steps {
     fn take(&mut self, plan: &ChunkPlan) -> ChunkInput {
         // The first chunk has its prompt from the init.
         let switch = self.switches.iter().find(|switch| switch.chunk == plan.index && plan.index > 0);
-        let held =
-            |actions: &Vec<Keys>| plan.latent_range().map(|at| actions.get(at).copied().unwrap_or_default()).collect();
+        let held = |actions: &Vec<Held>| {
+            plan.latent_range().map(|at| actions.get(at).copied().unwrap_or_default().into()).collect()
+        };
         ChunkInput { prompt: switch.map(|switch| switch.text.clone()), controls: self.actions.as_ref().map(held) }
     }
 }
@@ -277,7 +278,7 @@ mod tests {
         assert_eq!(readings.len(), 9 + 12 + 12);
         for (frame, reading) in readings.into_iter().enumerate() {
             assert_eq!(reading.frame, frame);
-            let held: String = reading.controls.expect("there is a script").iter().collect();
+            let held: String = reading.held.expect("there is a script").iter().collect();
             let expected = match reading.latent_frame {
                 0..2 => "w",
                 2..5 => "wl",

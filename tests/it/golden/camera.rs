@@ -9,7 +9,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use pipeline::lingbot::camera::{CameraPath, Matrix, Step};
 use pipeline::lingbot::config::CameraConfig;
-use pipeline::world::{Keys, Size};
+use pipeline::world::{Controls, Held, Size};
 
 use super::{Golden, assert_close};
 
@@ -26,8 +26,8 @@ fn the_pocket_world_s_rays_are_as_recorded() {
     super::for_each_folder("pocket", check_pocket_camera);
 }
 
-fn keys(held: &[String]) -> Keys {
-    Keys::from_tokens(held.iter().map(String::as_str))
+fn keys(held: &[String]) -> Controls {
+    Held::from_tokens(held.iter().map(String::as_str)).into()
 }
 
 /// `camera.safetensors`: whole histories, each as one chunk.
@@ -36,7 +36,7 @@ fn check_camera(dir: &Path) {
     let histories: BTreeMap<String, Vec<Vec<String>>> = file.json("histories");
     assert!(!histories.is_empty());
     for (name, history) in histories {
-        let history: Vec<Keys> = history.iter().map(|held| keys(held)).collect();
+        let history: Vec<Controls> = history.iter().map(|held| keys(held)).collect();
         let rays = file.with_prefix(&format!("{name}.plucker_float32_"));
         let (h, w) = rays.map_or((1, 1), |(_, rays)| (rays.dims()[3], rays.dims()[4]));
         let size = Size { width: (w * CELL) as u32, height: (h * CELL) as u32 };
@@ -45,8 +45,8 @@ fn check_camera(dir: &Path) {
         let mut camera = CameraPath::new(&CameraConfig::default(), size);
         let mut pose = Step::STILL;
         let mut poses = vec![pose];
-        for &keys in &history {
-            pose = after(pose, camera.step(keys));
+        for controls in &history {
+            pose = after(pose, camera.step(controls));
             poses.push(pose);
         }
         assert_close(&format!("{name}.c2ws_f64"), &tensor(&poses), &file[&format!("{name}.c2ws_f64")], 1e-9);
@@ -94,8 +94,8 @@ fn check_pocket_camera(dir: &Path) {
             break;
         }
         let name = format!("{chunk:02}.cam");
-        let held: Vec<Keys> = actions.by_ref().take(frames).collect();
-        let rays = camera.advance(&held).expect("rays");
+        let controls: Vec<Controls> = actions.by_ref().take(frames).collect();
+        let rays = camera.advance(&controls).expect("rays");
         if stream.has(&name) {
             assert_close(&name, &rays, &stream[&name].get(0).expect("a batch of one"), 1e-6);
         }

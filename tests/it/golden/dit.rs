@@ -10,7 +10,7 @@ use pipeline::lingbot::dit::{ChunkConditions, Dit, Memory, TimeEmbedding};
 use pipeline::lingbot::motion_window::MotionWindow;
 use pipeline::load::weights::Checkpoint;
 use pipeline::noise::Noise;
-use pipeline::world::{Cancel, Keys};
+use pipeline::world::{Cancel, Controls, Held};
 use serde_json::Value;
 
 use super::{Golden, assert_close, largest_difference};
@@ -261,11 +261,12 @@ impl Rollout {
         }
     }
 
-    fn controls(&self, chunk: usize) -> Vec<Keys> {
+    fn controls(&self, chunk: usize) -> Vec<Controls> {
         let recorded = &self.golden.json::<Value>("indices")[chunk]["actions"];
         let items = recorded.as_array().expect("one item a latent frame").iter();
         items
-            .map(|item| Keys::from_tokens(item.as_array().expect("tokens").iter().filter_map(|k| k.as_str())))
+            .map(|item| item.as_array().expect("tokens").iter().filter_map(|key| key.as_str()))
+            .map(|tokens| Held::from_tokens(tokens).into())
             .collect()
     }
 

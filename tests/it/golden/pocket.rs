@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use pipeline::lingbot::LingBot;
 use pipeline::load::model_dir::ModelDir;
 use pipeline::noise::Noise;
-use pipeline::world::{Cancel, Card, ChunkInput, Frames, Init, Keys, Picture, Rollout, Size, World, WorldError};
+use pipeline::world::{
+    Cancel, Card, ChunkInput, Controls, Frames, Held, Init, Picture, Rollout, Size, World, WorldError,
+};
 use serde_json::Value;
 
 use super::{Golden, assert_close, assert_frames_close};
@@ -34,7 +36,7 @@ fn check_stream(dir: &Path) {
     for chunk in 0..chunks {
         let input = ChunkInput {
             prompt: switch.as_ref().filter(|(frame, _)| *frame == chunk).map(|(_, prompt)| prompt.clone()),
-            controls: Some(vec![held(&meta, chunk)]),
+            controls: Some(vec![controls(&meta, chunk)]),
         };
         let plan = video.plan();
         let (latent, _) = video.make_chunk(&input, &Cancel::default()).expect("a chunk");
@@ -65,7 +67,7 @@ fn a_world_that_was_trained_to_starts_from_its_prompt_alone_as_recorded() {
     };
     let mut video = world.open_with_noise(opening, recorded_noise(&golden, chunks)).expect("a video");
     for chunk in 0..chunks {
-        let input = ChunkInput { prompt: None, controls: Some(vec![held(&meta, chunk)]) };
+        let input = ChunkInput { prompt: None, controls: Some(vec![controls(&meta, chunk)]) };
         let (latent, _) = video.make_chunk(&input, &Cancel::default()).expect("a chunk");
         assert_close(&format!("{chunk:02}.x0"), &latent, &golden.get(&format!("{chunk:02}.x0")), TOLERANCE);
     }
@@ -111,9 +113,9 @@ fn recorded_noise(golden: &Golden, chunks: usize) -> Noise {
     Noise::recorded(noise.collect())
 }
 
-fn held(meta: &Value, chunk: usize) -> Keys {
+fn controls(meta: &Value, chunk: usize) -> Controls {
     let keys = meta["actions"][chunk].as_array().expect("keys");
-    Keys::from_tokens(keys.iter().filter_map(|key| key.as_str()))
+    Held::from_tokens(keys.iter().filter_map(|key| key.as_str())).into()
 }
 
 fn recordings() -> PathBuf {
@@ -149,8 +151,8 @@ fn the_same_seed_and_keys_give_the_same_bytes_and_another_seed_does_not() {
         let mut video = world.open(Init { seed, ..init(&golden, world.card()) }).expect("a video");
         let mut all: Vec<Frames> = Vec::new();
         for keys in ["w", "wl", ""] {
-            let keys = keys.chars().fold(Keys::default(), Keys::with);
-            let input = ChunkInput { prompt: None, controls: Some(vec![keys; world.card().chunk]) };
+            let keys = keys.chars().fold(Held::default(), Held::with);
+            let input = ChunkInput { prompt: None, controls: Some(vec![keys.into(); world.card().chunk]) };
             video.generate(&input, &Cancel::default(), &mut |frames| all.push(frames)).expect("a chunk");
         }
         all

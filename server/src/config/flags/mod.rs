@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pipeline::world::{Keys, Size};
+use pipeline::world::{Held, Size};
 
 pub use self::access::AccessArgs;
 use self::limits::LimitArgs;
@@ -158,7 +158,7 @@ impl GenerateArgs {
 
 /// A list in one argument, so that clap does not take it for a repeated one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ActionScript(pub Vec<Keys>);
+pub struct ActionScript(pub Vec<Held>);
 
 fn script(text: &str) -> Result<ActionScript, String> {
     action_script::parse(text).map(ActionScript)

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use pipeline::world::{ChunkInput, ChunkPlan, Keys};
+use pipeline::world::{ChunkInput, ChunkPlan, Controls, Held};
 
 use super::acks::{Acks, note};
 use super::event::{Event, EventPart};
@@ -39,9 +39,9 @@ enum Camera {
     #[default]
     Unused,
     /// Keys for the latent frames to come; once drained, none held.
-    Script(VecDeque<Keys>),
+    Script(VecDeque<Held>),
     State {
-        held: Keys,
+        held: Held,
         since: Option<Transitions>,
     },
 }
@@ -49,13 +49,13 @@ enum Camera {
 /// What counts of the transitions since the last chunk.
 #[derive(Debug)]
 struct Transitions {
-    last: Keys,
-    last_pressed: Keys,
+    last: Held,
+    last_pressed: Held,
 }
 
 impl ConditionQueue {
     /// With the script that an `init` may bring.
-    pub fn new(script: Option<Vec<Keys>>) -> ConditionQueue {
+    pub fn new(script: Option<Vec<Held>>) -> ConditionQueue {
         let camera = script.map_or(Camera::Unused, |items| Camera::Script(items.into()));
         ConditionQueue { camera, ..ConditionQueue::default() }
     }
@@ -94,15 +94,15 @@ impl ConditionQueue {
         note(&mut self.camera_ids, id);
     }
 
-    fn transit(&mut self, transitions: &[Keys]) {
+    fn transit(&mut self, transitions: &[Held]) {
         if let Camera::Script(_) = self.camera {
-            self.camera = Camera::State { held: Keys::default(), since: None };
+            self.camera = Camera::State { held: Held::default(), since: None };
         }
         let Some(&last) = transitions.last() else { return };
         let pressed = transitions.iter().rev().find(|keys| !keys.is_empty()).copied();
         let (held, earlier) = match &self.camera {
             Camera::State { held, since } => (*held, since.as_ref().map(|since| since.last_pressed)),
-            Camera::Unused | Camera::Script(_) => (Keys::default(), None),
+            Camera::Unused | Camera::Script(_) => (Held::default(), None),
         };
         let last_pressed = pressed.or(earlier).unwrap_or_default();
         self.camera = Camera::State { held, since: Some(Transitions { last, last_pressed }) };
@@ -127,10 +127,12 @@ impl ConditionQueue {
         std::mem::take(&mut self.acks)
     }
 
-    fn controls(&mut self, latent_frames: usize) -> Option<Vec<Keys>> {
+    fn controls(&mut self, latent_frames: usize) -> Option<Vec<Controls>> {
         match &mut self.camera {
             Camera::Unused => None,
-            Camera::Script(items) => Some((0..latent_frames).map(|_| items.pop_front().unwrap_or_default()).collect()),
+            Camera::Script(items) => {
+                Some((0..latent_frames).map(|_| items.pop_front().unwrap_or_default().into()).collect())
+            }
             Camera::State { held, since } => {
                 let mut pulse = None;
                 if let Some(Transitions { last, last_pressed }) = since.take() {
@@ -138,7 +140,7 @@ impl ConditionQueue {
                     pulse = (last.is_empty() && !last_pressed.is_empty()).then_some(last_pressed);
                 }
                 let shown = |i| pulse.filter(|_| i < PULSE_LATENT_FRAMES).unwrap_or(*held);
-                Some((0..latent_frames).map(shown).collect())
+                Some((0..latent_frames).map(|i| shown(i).into()).collect())
             }
         }
     }
@@ -148,8 +150,8 @@ impl ConditionQueue {
 mod tests {
     use super::*;
 
-    fn keys(word: &str) -> Keys {
-        word.chars().fold(Keys::default(), Keys::with)
+    fn keys(word: &str) -> Held {
+        word.chars().fold(Held::default(), Held::with)
     }
 
     fn plan(index: usize) -> ChunkPlan {
@@ -178,11 +180,11 @@ mod tests {
         for part in received {
             queue.push(event(None, part.clone()));
         }
-        let shown = |controls: Option<Vec<Keys>>| match controls {
+        let shown = |controls: Option<Vec<Controls>>| match controls {
             None => "absent".to_owned(),
             Some(controls) => {
-                let word = |keys: &Keys| if keys.is_empty() { "-".into() } else { keys.iter().collect::<String>() };
-                controls.iter().map(word).collect::<Vec<_>>().join(" ")
+                let word = |held: Held| if held.is_empty() { "-".into() } else { held.iter().collect::<String>() };
+                controls.iter().map(|controls| word(controls.held())).collect::<Vec<_>>().join(" ")
             }
         };
         for (i, expected) in expected.iter().enumerate() {
@@ -213,7 +215,7 @@ mod tests {
     #[test]
     fn the_script_of_an_init_plays_from_the_first_chunk() {
         let mut queue = ConditionQueue::new(Some(vec![keys("w"), keys("a")]));
-        assert_eq!(queue.sample(&plan(0)).0.controls, Some(vec![keys("w"), keys("a"), keys("")]));
+        assert_eq!(queue.sample(&plan(0)).0.controls, Some(["w", "a", ""].map(|word| keys(word).into()).to_vec()));
         assert_eq!(ConditionQueue::new(None).sample(&plan(0)).0.controls, None);
     }
 
@@ -281,7 +283,7 @@ mod tests {
         let mut queue = ConditionQueue::default();
         queue.sample(&plan(0));
         queue.push(Event { id: Some(3), parts: vec![EventPart::Prompt("p".into()), state(&["w"])] });
-        let expected = ChunkInput { prompt: Some("p".into()), controls: Some(vec![keys("w"); 3]) };
+        let expected = ChunkInput { prompt: Some("p".into()), controls: Some(vec![keys("w").into(); 3]) };
         assert_eq!(queue.sample(&plan(1)), (expected, Some(3)));
     }
 }

@@ -1,6 +1,6 @@
 //! What steers a session's video: a checked event, as a list of parts.
 
-use pipeline::world::Keys;
+use pipeline::world::Held;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -13,7 +13,7 @@ pub struct Event {
 pub enum EventPart {
     Prompt(String),
     /// Keys for the latent frames to come, one by one.
-    Script(Vec<Keys>),
+    Script(Vec<Held>),
     /// The keys held after each transition.
-    State(Vec<Keys>),
+    State(Vec<Held>),
 }

@@ -1,7 +1,7 @@
 //! What a client sends while its video runs: `event`. A composite is all or nothing, so an event is a list of parts that
 //! were all checked before the first is used. To pause is no part of it: that steers nothing.
 
-use pipeline::world::{Keys, Refusal};
+use pipeline::world::{Held, Refusal};
 use rmpv::Value;
 
 use super::fields::{self, Fields, refuse};
@@ -145,7 +145,7 @@ fn camera(payload: Value) -> Result<EventPart, Refusal> {
 }
 
 /// A list of lists of keys, one a latent frame.
-pub(crate) fn script(field: &'static str, value: Value) -> Result<Vec<Keys>, Refusal> {
+pub(crate) fn script(field: &'static str, value: Value) -> Result<Vec<Held>, Refusal> {
     let items = fields::list(field, value)?;
     if items.len() > SCRIPT_ITEMS_MAX {
         return Err(refuse(field, format!("{} latent frames; at most {SCRIPT_ITEMS_MAX}", items.len())));
@@ -154,9 +154,9 @@ pub(crate) fn script(field: &'static str, value: Value) -> Result<Vec<Keys>, Ref
 }
 
 /// Tokens that are no key, or no text at all, mean nothing: the reference accepts them too.
-fn keys(field: &'static str, value: Value) -> Result<Keys, Refusal> {
+fn keys(field: &'static str, value: Value) -> Result<Held, Refusal> {
     let tokens = fields::list(field, value)?;
-    Ok(Keys::from_tokens(tokens.iter().filter_map(Value::as_str)))
+    Ok(Held::from_tokens(tokens.iter().filter_map(Value::as_str)))
 }
 
 #[cfg(test)]
@@ -172,8 +172,8 @@ mod tests {
         }
     }
 
-    fn keys_of(items: &[&str]) -> Vec<Keys> {
-        items.iter().map(|item| Keys::from_tokens(item.split("").filter(|c| !c.is_empty()))).collect()
+    fn keys_of(items: &[&str]) -> Vec<Held> {
+        items.iter().map(|item| Held::from_tokens(item.split("").filter(|c| !c.is_empty()))).collect()
     }
 
     #[test]

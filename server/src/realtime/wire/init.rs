@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use pipeline::world::{Card, FRAMES_PER_LATENT, Init, Keys, Picture, Refusal, Size, WINDOW_FRAMES_MAX};
+use pipeline::world::{Card, FRAMES_PER_LATENT, Held, Init, Picture, Refusal, Size, WINDOW_FRAMES_MAX};
 use rmpv::Value;
 
 use super::event;
@@ -29,7 +29,7 @@ pub struct Opening {
     condition_frames: Option<usize>,
     /// The encoded first frame.
     pub first_frame: Option<FirstFrame>,
-    pub script: Option<Vec<Keys>>,
+    pub script: Option<Vec<Held>>,
     pub output: Output,
     pub terms: Terms,
     pub features: Features,
@@ -191,7 +191,7 @@ fn first_frame(fields: &mut Fields) -> Result<Option<FirstFrame>, Refusal> {
 
 const FIRST_FRAME_FORMS: &str = "must be the bytes of a picture, or data:image/TYPE;base64,DATA";
 
-fn script(fields: &mut Fields) -> Result<Option<Vec<Keys>>, Refusal> {
+fn script(fields: &mut Fields) -> Result<Option<Vec<Held>>, Refusal> {
     let Some(inputs) = fields.take("condition_inputs") else { return Ok(None) };
     let mut inputs = Fields::from_value("condition_inputs", inputs)?;
     let Some(actions) = inputs.take("camera_actions") else { return Ok(None) };
@@ -293,7 +293,7 @@ mod tests {
         )
         .expect("all of it is allowed");
         assert_eq!(opening.terms, Terms { fps: 25, paced: true, max_chunks: Some(4) });
-        assert_eq!(opening.script, Some(vec![Keys::default().with('w'), Keys::default()]));
+        assert_eq!(opening.script, Some(vec![Held::default().with('w'), Held::default()]));
         assert_eq!(opening.first_frame, Some(FirstFrame::File(vec![0, 1, 2])));
         let init = opening.init(None);
         assert_eq!((init.seed, init.sink, init.window, init.condition_frames), (100_000, 6, 12, Some(45)));
