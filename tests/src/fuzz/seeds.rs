@@ -1,0 +1,119 @@
+//! Valid inputs, from which all others are made; and families of inputs that are alike but for their length.
+
+use anyhow::Result;
+use rmpv::Value;
+use server::media::pictures;
+
+use super::{Target, encode};
+use crate::message::{Event, Init, map};
+
+/// Inputs alike but for their length, and what is long about them.
+pub(super) type Family = (&'static str, fn(usize) -> Vec<u8>);
+
+/// The families of a target in which length is cheap to have.
+pub(super) fn families(target: Target) -> Vec<Family> {
+    match target {
+        Target::Event => vec![
+            ("transitions", |n| encode(&Event::changes(vec!["wl"; n]).into())),
+            ("script", |n| encode(&Event::script(vec!["w"; n]).into())),
+            ("keys", |n| encode(&with_strangers(Event::hold("w").into(), n))),
+            ("nothing", |n| vec![0x91; n]),
+        ],
+        Target::Init => vec![
+            ("prompt", |n| encode(&Init::new(&"é".repeat(n)).into())),
+            ("keys", |n| encode(&with_strangers(Init::new("p").into(), n))),
+            ("data", |n| {
+                let data = format!("data:image/png;base64,{}", "AAAA".repeat(10 * n));
+                encode(&Init::new("p").set("first_frame", data).into())
+            }),
+            ("nothing", |n| vec![0x91; n]),
+        ],
+        Target::Resume => vec![
+            ("token", |n| encode(&resume(&"é".repeat(n), Value::Nil))),
+            ("keys", |n| encode(&with_strangers(resume("t", 1.into()), n))),
+        ],
+        Target::Picture => vec![
+            ("garbage", |n| vec![0x5a; 100 * n]),
+            // Chunks of no bytes that no decoder knows.
+            ("PNG chunks", |n| {
+                let (head, rest) = PNG.split_at(33);
+                [head, &b"\0\0\0\0abCd\x62\x99\xb8\x2e".repeat(n), rest].concat()
+            }),
+            ("JPEG markers", |n| [&[0xff, 0xd8][..], &[0xff, 0xfe, 0, 2].repeat(n), &[0xff, 0xd9]].concat()),
+        ],
+    }
+}
+
+/// `value`, a map, with so many more keys that nobody knows.
+fn with_strangers(value: Value, count: usize) -> Value {
+    let Value::Map(mut entries) = value else { unreachable!("a message is a map") };
+    entries.extend((0..count).map(|i| (Value::from(format!("k{i}")), Value::Nil)));
+    Value::Map(entries)
+}
+
+pub(super) fn events() -> Vec<Value> {
+    let pose = map([("mode", "state".into()), ("transitions", Value::Array(vec![]))]);
+    let events = [
+        Event::prompt("a road at dusk").id(7),
+        Event::hold("w").id(1),
+        Event::changes(["w", "wl", ""]).id(4_294_967_295),
+        Event::script(["w", "a", "", "sd", "ijkl"]),
+        Event::composite([Event::prompt("night"), Event::hold("d")]).id(3),
+        Event::new("camera_actions", pose),
+    ];
+    events.into_iter().map(Value::from).collect()
+}
+
+pub(super) fn inits() -> Vec<Value> {
+    let script = map([("camera_actions", crate::message::script(["w", "", "il"]))]);
+    let inits = [
+        Init::new("a meadow"),
+        Init::new("a meadow").size(64, 48).format("jpeg").set("output_compression", 80).paced(16).max_chunks(3),
+        Init::new("é").seed(1 << 60).set("condition_inputs", script).set("num_frames", 45),
+        Init::new("p").set("first_frame", "data:image/png;base64,AAECAwQ=").set("output_quality", "low"),
+        Init::new("p").first_frame(PNG).format("webp").set("realtime_preview_max_width", 320),
+        Init::new("p").set("realtime_causal_sink_size", 6).set("realtime_causal_kv_cache_num_frames", 12.0),
+        Init::new("p").set("fps", "25").set("enable_upscaling", false).features(["queue", "telepathy"]),
+    ];
+    inits.into_iter().map(Value::from).collect()
+}
+
+fn resume(token: &str, last_chunk: Value) -> Value {
+    map([("type", "resume".into()), ("token", token.into()), ("last_chunk", last_chunk)])
+}
+
+pub(super) fn resumes() -> Vec<Value> {
+    vec![resume(&"0123456789abcdef".repeat(2), 7.into()), resume("é", Value::Nil), resume("", Value::from(-1))]
+}
+
+/// One red pixel.
+pub(super) const PNG: &[u8] =
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde\0\0\0\x0cIDAT\
+    \x08\xd7c\xf8\xcf\xc0\0\0\x03\x01\x01\0\x18\xdd\x8d\xb0\0\0\0\0IEND\xaeB`\x82";
+
+pub(super) fn pictures() -> Result<Vec<Vec<u8>>> {
+    use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
+    let rgb = RgbImage::from_fn(24, 17, |x, y| image::Rgb([10 * x as u8, 14 * y as u8, (x * y) as u8]));
+    let rgba = RgbaImage::from_fn(9, 30, |x, y| image::Rgba([x as u8, y as u8, 200, 8 * y as u8]));
+    let rgb = DynamicImage::from(rgb);
+    let mut files = vec![PNG.to_vec()];
+    let drawn = [
+        (rgb.clone(), ImageFormat::Png),
+        (rgba.into(), ImageFormat::Png),
+        (rgb.to_luma16().into(), ImageFormat::Png),
+        (rgb.clone(), ImageFormat::Jpeg),
+        (rgb.to_luma8().into(), ImageFormat::Jpeg),
+        (rgb.clone(), ImageFormat::WebP),
+    ];
+    for (picture, format) in drawn {
+        let mut file = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut file, format)?;
+        files.push(file.into_inner());
+    }
+    let (width, height) = (rgb.width(), rgb.height());
+    let size = pipeline::world::Size { width, height };
+    // The two encoders that the server has itself: a JPEG of another make, and a lossy WebP.
+    files.push(pictures::jpeg(rgb.to_rgb8().as_raw(), size, 70)?);
+    files.push(pictures::webp(rgb.to_rgb8().as_raw(), size, 40)?);
+    Ok(files)
+}
