@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod lingbot;
 pub mod load;
 pub mod noise;
+pub mod recording;
 pub mod testcard;
 pub mod wan;
 pub mod world;

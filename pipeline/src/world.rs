@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub use card::{Card, GalleryItem, Size, Sizes, WINDOW_FRAMES_MAX};
 pub use chunk::{ChunkInput, ChunkPlan, FRAMES_PER_LATENT, Frames, Timings};
 pub use controls::{Controls, Held};
-pub use init::{Init, Picture};
+pub use init::{CONDITION_FRAMES_MAX, FIRST_FRAME_PIXELS_MAX, Init, PROMPT_BYTES_MAX, Picture};
 
 /// Weights, ready to draw. Lives on the thread that owns the device, and never leaves it.
 pub trait World {

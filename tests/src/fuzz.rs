@@ -9,7 +9,7 @@ mod spoil;
 use crate::chance::Chance;
 use anyhow::{Context, Result, bail, ensure};
 use pipeline::testcard::Testcard;
-use pipeline::world::{Card, ChunkPlan, World};
+use pipeline::world::{Card, ChunkPlan, FIRST_FRAME_PIXELS_MAX, World};
 use rmpv::Value;
 use server::engine::turns::conditions::ConditionQueue;
 use server::media::pictures;
@@ -154,7 +154,7 @@ impl Fuzz {
             Target::Picture => match pictures::decode(input) {
                 Ok(picture) => {
                     assert_eq!(picture.rgb.len() as u64, picture.size.frame_bytes());
-                    assert!(picture.size.pixels() <= pictures::FIRST_FRAME_PIXELS_MAX);
+                    assert!(picture.size.pixels() <= FIRST_FRAME_PIXELS_MAX);
                     true
                 }
                 Err(_) => false,

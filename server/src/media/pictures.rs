@@ -6,10 +6,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use fast_image_resize as resize;
 use image::{DynamicImage, ImageDecoder, ImageReader};
-use pipeline::world::{Frames, Picture, Size};
-
-/// Pixels of a first frame: beyond what cameras take, and 120 MB once decoded.
-pub const FIRST_FRAME_PIXELS_MAX: u64 = 40_000_000;
+use pipeline::world::{FIRST_FRAME_PIXELS_MAX, Frames, Picture, Size};
 
 /// How frames go to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What a client sends while its video runs: `event`. A composite is all or nothing, so an event is a list of parts that
 //! were all checked before the first is used. To pause is no part of it: that steers nothing.
 
-use pipeline::world::{Held, Refusal};
+use pipeline::world::{Held, PROMPT_BYTES_MAX, Refusal};
 use rmpv::Value;
 
 use super::fields::{self, Fields, refuse};
@@ -9,8 +9,6 @@ use crate::engine::turns::event::{Event, EventPart};
 
 /// An event is keys and a prompt; a larger one is something else.
 pub const EVENT_BYTES_MAX: usize = 64 * 1024;
-/// A prompt is read as 512 tokens at most: 8 KiB is more than that in any language.
-pub const PROMPT_BYTES_MAX: usize = 8 * 1024;
 /// Latent frames of a script: 17 minutes at 16 frames per second.
 pub const SCRIPT_ITEMS_MAX: usize = 4096;
 /// Key transitions in one event: nobody types that fast.

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use pipeline::world::{Card, FRAMES_PER_LATENT, Held, Init, Picture, Refusal, Size, WINDOW_FRAMES_MAX};
+use pipeline::world::{
+    CONDITION_FRAMES_MAX, Card, FRAMES_PER_LATENT, Held, Init, Picture, Refusal, Size, WINDOW_FRAMES_MAX,
+};
 use rmpv::Value;
 
 use super::event;
 use super::fields::{Fields, list, refuse, text};
 use crate::media::pictures::{Format, Output};
 
-/// Video frames of image condition: each is encoded before the first chunk, while others wait.
-pub const CONDITION_FRAMES_MAX: usize = 257;
 pub const FPS_MAX: u32 = 240;
 
 /// A checked `init`, but for the picture: decoding that takes time, so it is done elsewhere.
