@@ -119,6 +119,7 @@ impl Rollout for Drawing {
     ) -> Result<Timings, WorldError> {
         let start = Instant::now();
         let plan = self.plan();
+        input.check(&plan)?;
         let mut timings = Timings::default();
         if let Some(prompt) = &input.prompt {
             self.caption = Caption::new(prompt);

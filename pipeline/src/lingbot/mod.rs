@@ -246,12 +246,7 @@ impl Video {
             self.text_time += started.elapsed();
             started = Instant::now();
         }
-        if let Some(controls) = &input.controls
-            && controls.len() != plan.latent_frames
-        {
-            let (given, needed) = (controls.len(), plan.latent_frames);
-            return Err(WorldError::Failed(format!("{given} controls for a chunk of {needed} latent frames")));
-        }
+        input.check(&plan)?;
 
         let controls = input.controls.as_deref();
         let rays = controls.map(|controls| self.camera.advance(controls)).transpose()?;

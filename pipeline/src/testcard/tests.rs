@@ -1,6 +1,7 @@
 //! What the card shows can be read back, by machine, from every size and format.
 
 use super::*;
+use crate::world::Controls;
 
 fn open(width: u32, height: u32, prompt: &str) -> Box<dyn Rollout> {
     let init = Init {
@@ -92,6 +93,18 @@ fn a_prompt_is_broken_between_words() {
     assert_eq!(lines(" a long  road ahead", 6), ["a long", "road", "ahead"]);
     assert_eq!(lines("", 6), [""]);
     assert_eq!(lines("overlong word", 3), ["overlong", "word"]);
+}
+
+#[test]
+fn controls_for_another_number_of_latent_frames_are_an_error() {
+    for count in [0, 1, 2, 4] {
+        let controls = Some(vec![Controls::default(); count]);
+        let ended = open(32, 24, "p").generate(&ChunkInput { prompt: None, controls }, &Cancel::default(), &mut |_| {
+            panic!("drew with {count} controls")
+        });
+        let Err(WorldError::Failed(reason)) = ended else { panic!("{count}: {ended:?}") };
+        assert_eq!(reason, format!("controls for {count} latent frames, in a chunk of 3"));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Controls, Size};
+use super::{Controls, Size, WorldError};
 
 /// The chunk that comes next, in integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,18 @@ impl ChunkPlan {
     /// Video frames that each latent frame gives, in order.
     pub fn frames_of_each(&self) -> impl Iterator<Item = usize> + use<> {
         self.latent_range().map(|frame| if frame == 0 { 1 } else { FRAMES_PER_LATENT })
+    }
+}
+
+impl ChunkInput {
+    /// `Err` unless the controls, where there are any, are as many as the chunk has latent frames.
+    pub fn check(&self, plan: &ChunkPlan) -> Result<(), WorldError> {
+        let given = self.controls.as_ref().map_or(plan.latent_frames, Vec::len);
+        if given == plan.latent_frames {
+            return Ok(());
+        }
+        let needed = plan.latent_frames;
+        Err(WorldError::Failed(format!("controls for {given} latent frames, in a chunk of {needed}")))
     }
 }
 
