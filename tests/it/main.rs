@@ -12,6 +12,7 @@ mod golden;
 mod lifecycle;
 mod memory;
 mod observe;
+mod recording;
 mod resume;
 mod rfc6455;
 mod session_any_order;

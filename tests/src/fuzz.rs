@@ -8,6 +8,7 @@ mod spoil;
 
 use crate::chance::Chance;
 use anyhow::{Context, Result, bail, ensure};
+use pipeline::recording;
 use pipeline::testcard::Testcard;
 use pipeline::world::{Card, ChunkPlan, FIRST_FRAME_PIXELS_MAX, World};
 use rmpv::Value;
@@ -33,17 +34,18 @@ pub enum Target {
     Event,
     Init,
     Resume,
+    Recording,
     Picture,
 }
 
 impl Target {
-    pub const ALL: [Target; 4] = [Target::Event, Target::Init, Target::Resume, Target::Picture];
+    pub const ALL: [Target; 5] = [Target::Event, Target::Init, Target::Resume, Target::Recording, Target::Picture];
 
     /// Resident memory that the worst input may add. A message holds 65 536 values at most; a picture 40 million pixels of
     /// eight bytes, and a turned copy of it.
     pub fn memory_bytes(self) -> u64 {
         match self {
-            Target::Event | Target::Init | Target::Resume => 64 << 20,
+            Target::Event | Target::Init | Target::Resume | Target::Recording => 64 << 20,
             Target::Picture => 1 << 30,
         }
     }
@@ -68,10 +70,12 @@ impl Fuzz {
             Target::Event => seeds::events(),
             Target::Init => seeds::inits(),
             Target::Resume => seeds::resumes(),
+            Target::Recording => seeds::recordings()?,
             Target::Picture => Vec::new(),
         };
         let files = match target {
             Target::Picture => seeds::pictures()?,
+            Target::Recording => values.iter().map(encode_sequence).collect(),
             Target::Event | Target::Init | Target::Resume => values.iter().map(encode).collect(),
         };
         let fuzz = Fuzz { target, card, values, files };
@@ -103,7 +107,7 @@ impl Fuzz {
             for _ in 0..chance.below(4) {
                 spoil::change_value(&mut value, &mut chance);
             }
-            encode(&value)
+            if self.target == Target::Recording { encode_sequence(&value) } else { encode(&value) }
         };
         for _ in 0..chance.below(4) {
             spoil::change_bytes(&mut bytes, &self.files, &mut chance);
@@ -151,6 +155,17 @@ impl Fuzz {
                 assert!(request.token.len() <= input.len());
                 true
             }
+            Target::Recording => {
+                let Ok((init, chunks)) = recording::read(input) else { return false };
+                let Ok(chunks) = chunks.collect::<Result<Vec<_>, _>>() else { return false };
+                let mut bytes = recording::encode_init(&init).expect("what was read can be written");
+                for chunk in &chunks {
+                    bytes.extend(recording::encode_chunk(chunk).expect("what was read can be written"));
+                }
+                let (again, rest) = recording::read(&bytes).expect("what was written can be read");
+                assert!(again == init && rest.map(Result::ok).eq(chunks.into_iter().map(Some)), "another recording");
+                true
+            }
             Target::Picture => match pictures::decode(input) {
                 Ok(picture) => {
                     assert_eq!(picture.rgb.len() as u64, picture.size.frame_bytes());
@@ -189,6 +204,14 @@ fn encode(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     rmpv::encode::write_value(&mut bytes, value).expect("a Vec takes every byte");
     bytes
+}
+
+/// A recording is a list of maps here, and their bytes are without the list's.
+fn encode_sequence(value: &Value) -> Vec<u8> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(encode).collect(),
+        other => encode(other),
+    }
 }
 
 /// All of a small input; of a large one the beginning, for it can be had again by its number.

@@ -1,4 +1,5 @@
-//! Feeds what a client may send first, and what it sends later, to what reads it; for as long as is asked.
+//! Feeds what a client may send, and what may be in a file that says it is a recording, to what reads it; for as long as is
+//! asked.
 //!
 //! `cargo run --release -p tests --bin fuzz -- --seconds 600`. A failure prints the seed and the input's number: with
 //! `--seed` and `--from` it happens again.
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 #[derive(Parser)]
-#[command(about = "Fuzz what reads a client's messages and pictures")]
+#[command(about = "Fuzz what reads a client's messages and pictures, and recordings")]
 struct Args {
     /// For each target
     #[arg(long, default_value_t = 5.0)]
@@ -30,6 +31,7 @@ enum Named {
     Event,
     Init,
     Resume,
+    Recording,
     Picture,
 }
 
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Some(Named::Event) => vec![Target::Event],
         Some(Named::Init) => vec![Target::Init],
         Some(Named::Resume) => vec![Target::Resume],
+        Some(Named::Recording) => vec![Target::Recording],
         Some(Named::Picture) => vec![Target::Picture],
     };
     for target in targets {

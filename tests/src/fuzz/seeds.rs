@@ -1,6 +1,8 @@
 //! Valid inputs, from which all others are made; and families of inputs that are alike but for their length.
 
 use anyhow::Result;
+use pipeline::recording;
+use pipeline::world::{self, ChunkInput, Held, Picture, Size};
 use rmpv::Value;
 use server::media::pictures;
 
@@ -31,6 +33,12 @@ pub(super) fn families(target: Target) -> Vec<Family> {
         Target::Resume => vec![
             ("token", |n| encode(&resume(&"é".repeat(n), Value::Nil))),
             ("keys", |n| encode(&with_strangers(resume("t", 1.into()), n))),
+        ],
+        Target::Recording => vec![
+            ("chunks", |n| [beginning("p"), b"\x80".repeat(n)].concat()),
+            ("steered chunks", |n| [beginning("p"), b"\x81\xa8controls\x91\x81\xa4held\xa1w".repeat(n)].concat()),
+            ("prompt", |n| beginning(&"p".repeat(n))),
+            ("nothing", |n| vec![0x91; n]),
         ],
         Target::Picture => vec![
             ("garbage", |n| vec![0x5a; 100 * n]),
@@ -86,6 +94,42 @@ pub(super) fn resumes() -> Vec<Value> {
     vec![resume(&"0123456789abcdef".repeat(2), 7.into()), resume("é", Value::Nil), resume("", Value::from(-1))]
 }
 
+/// The first map of a recording without a picture.
+fn beginning(prompt: &str) -> Vec<u8> {
+    let init = world::Init {
+        prompt: prompt.to_owned(),
+        first_frame: None,
+        size: Size { width: 64, height: 48 },
+        seed: 1 << 60,
+        sink: 6,
+        window: 18,
+        condition_frames: None,
+    };
+    recording::encode_init(&init).expect("within the bounds")
+}
+
+/// Each a list of maps: the first and those of the chunks.
+pub(super) fn recordings() -> Result<Vec<Value>> {
+    let size = Size { width: 4, height: 3 };
+    let picture = Picture { size, rgb: (0..36).collect() };
+    let (init, _) = recording::read(&beginning("é"))?;
+    let with_picture = world::Init { first_frame: Some(picture), condition_frames: Some(45), ..init };
+    let controls = |keys: [&str; 3]| Some(keys.map(|keys| Held::from_tokens(keys.split(' ')).into()).to_vec());
+    let chunks = [
+        ChunkInput::default(),
+        ChunkInput { prompt: Some("a road at dusk".into()), controls: None },
+        ChunkInput { prompt: None, controls: controls(["w", "w l", ""]) },
+        ChunkInput { prompt: Some("night".into()), controls: controls(["", "w a s d i j k l", "s"]) },
+    ];
+    let chunks: Vec<_> = chunks.iter().map(recording::encode_chunk).collect::<Result<_, _>>()?;
+    let value = |bytes: &Vec<u8>| rmpv::decode::read_value(&mut &bytes[..]);
+    let recordings = [beginning(""), beginning("a meadow"), recording::encode_init(&with_picture)?].map(|first| {
+        let maps: Vec<_> = std::iter::once(&first).chain(&chunks).map(value).collect::<Result<_, _>>()?;
+        Ok(Value::Array(maps))
+    });
+    recordings.into_iter().collect()
+}
+
 /// One red pixel.
 pub(super) const PNG: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde\0\0\0\x0cIDAT\
@@ -111,7 +155,7 @@ pub(super) fn pictures() -> Result<Vec<Vec<u8>>> {
         files.push(file.into_inner());
     }
     let (width, height) = (rgb.width(), rgb.height());
-    let size = pipeline::world::Size { width, height };
+    let size = Size { width, height };
     // The two encoders that the server has itself: a JPEG of another make, and a lossy WebP.
     files.push(pictures::jpeg(rgb.to_rgb8().as_raw(), size, 70)?);
     files.push(pictures::webp(rgb.to_rgb8().as_raw(), size, 40)?);
