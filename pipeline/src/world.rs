@@ -1,10 +1,11 @@
-//! The boundary. Above this line: bytes, integers, clients. Below it: tensors.
+//! The boundary between a server and a model. A server moves bytes and integers; tensors stay below.
 //!
-//! A [`World`] holds weights and opens [`Rollout`]s; a rollout draws one video, chunk by chunk. All that a rollout ever
-//! reads is its [`Init`] and one [`ChunkInput`] a chunk, so those *are* a recording: replaying them gives the same bytes.
+//! A [`World`] holds weights and opens [`Rollout`]s. A rollout draws one video, chunk by chunk. It reads its [`Init`] and
+//! one [`ChunkInput`] a chunk, and nothing else: the same values give the same bytes. So these values are a recording
+//! ([`crate::recording`]).
 //!
-//! Words: a *latent frame* is one step of the video autoencoder (4 video frames; the very first gives 1), a *chunk* is the
-//! few latent frames that are denoised together, and controls are held for whole latent frames.
+//! Words: a *latent frame* is one step of the video autoencoder. It gives 4 video frames, the very first one gives 1. A
+//! *chunk* is the few latent frames that are denoised together. Controls are constant for a whole latent frame.
 
 mod card;
 mod chunk;
@@ -20,30 +21,31 @@ pub use chunk::{ChunkInput, ChunkPlan, FRAMES_PER_LATENT, Frames, Timings};
 pub use controls::{Controls, Held};
 pub use init::{CONDITION_FRAMES_MAX, FIRST_FRAME_PIXELS_MAX, Init, PROMPT_BYTES_MAX, Picture};
 
-/// Weights, ready to draw. Lives on the thread that owns the device, and never leaves it.
+/// Weights, ready to draw. Stays on the thread that owns the device.
 pub trait World {
-    /// What this world offers: plain data, so that a request can be checked far from the device.
+    /// What this world offers. Plain data, so that a request can be checked on any thread, without the device.
     fn card(&self) -> &Arc<Card>;
 
-    /// Bytes a rollout opened with these values will hold at most: known before it is opened, so that it can be refused. Apart
-    /// from the world, so that nobody waits for the device to hear it.
+    /// The most bytes that a rollout will hold, computed from its `Init`. Known before it is opened, so that a session that does
+    /// not fit is refused or waits. A value of its own, so that other threads can ask without waiting for the device.
     fn rollout_bytes(&self) -> RolloutBytes;
 
-    /// Start a video. Does the work of a session's beginning: encodes the prompt and the first frame.
+    /// Start a video: encode the prompt and the first frame. `Err` if `init` asks for what the card does not offer, or the
+    /// model fails.
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError>;
 }
 
-/// What a video that begins like this will hold.
+/// The most bytes that a rollout holds which begins like this.
 pub type RolloutBytes = Arc<dyn Fn(&Init) -> u64 + Send + Sync>;
 
-/// One video in the making. Dropping it gives everything back.
+/// One video being drawn. Dropping it frees all that it holds.
 pub trait Rollout {
-    /// The chunk that the next `generate` will draw.
+    /// The chunk that the next [`Rollout::generate`] will draw.
     fn plan(&self) -> ChunkPlan;
 
-    /// Draw the planned chunk. Each latent frame's pixels go to `sink` as soon as they are decoded, in order.
+    /// Draw the planned chunk. The pixels of each latent frame go to `sink` as soon as they are decoded, in order.
     ///
-    /// After an error the rollout is spent: only drop it.
+    /// After an error the rollout must be dropped: its state may belong to half a chunk.
     fn generate(
         &mut self,
         input: &ChunkInput,
@@ -52,37 +54,41 @@ pub trait Rollout {
     ) -> Result<Timings, WorldError>;
 }
 
-/// Set from anywhere; a rollout looks at it between passes and stops.
+/// A request to stop drawing. Any thread may make it; a rollout looks for it between two passes.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
+/// Why a world did not open a video, or did not draw a chunk.
 #[derive(Debug, thiserror::Error)]
 pub enum WorldError {
-    /// What was asked for is not on the card: the client's doing.
+    /// The client asked for something that the card does not offer.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// [`Cancel::cancel`] was called.
     #[error("cancelled")]
     Cancelled,
-    /// The world could not do what it offers.
+    /// The world could not do what its card offers.
     #[error("{0}")]
     Failed(String),
 }
 
-/// A value that cannot be used: which, what was wrong, what is allowed.
+/// A value that a client sent and that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct Refusal {
     /// The field's name on the wire.
     pub field: &'static str,
+    /// What was wrong and what is allowed.
     pub reason: String,
 }
 
 impl Cancel {
+    /// Ask for the chunk to end.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Wait until `end`, or until cancelled.
+    /// Wait until `end`. `Err` as soon as it is cancelled.
     pub fn sleep_until(&self, end: Instant) -> Result<(), WorldError> {
         loop {
             self.check()?;
@@ -90,12 +96,12 @@ impl Cancel {
             if left.is_zero() {
                 return Ok(());
             }
-            // Long enough to cost nothing, short enough that a cancelled chunk seems to end at once.
+            // 2 ms: long enough to cost no processor time, and a cancelled chunk still seems to end at once.
             std::thread::sleep(left.min(Duration::from_millis(2)));
         }
     }
 
-    /// `Err` once cancelled: what a rollout asks between passes.
+    /// `Err` once it is cancelled. A rollout asks between two passes.
     pub fn check(&self) -> Result<(), WorldError> {
         if self.0.load(Ordering::Relaxed) { Err(WorldError::Cancelled) } else { Ok(()) }
     }

@@ -1,4 +1,5 @@
-//! What a world is and what it lets a client choose: plain data, so that a request is checked far from the device.
+//! A world's card: what it offers and what it lets a client choose. Plain data, so that a request can be checked on any
+//! thread, without the device.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,23 +7,26 @@ use std::sync::Arc;
 
 use super::Refusal;
 
-/// What a world is and what it lets a client choose.
+/// What a world offers and what it lets a client choose.
 #[derive(Debug, Clone)]
 pub struct Card {
-    /// Shown to people and in `/v1/models`.
+    /// The world's name, as people and `/v1/models` see it.
     pub name: String,
+    /// The sizes that a video may have.
     pub sizes: Sizes,
+    /// The size of a video whose client asks for none.
     pub default_size: Size,
-    /// Video frames per second the world was made for.
+    /// Video frames per second that the world was made for.
     pub fps: u32,
     /// Latent frames per chunk.
     pub chunk: usize,
-    /// Latent frames pinned at the start of the history, and latent frames visible in all (the current chunk included).
+    /// Latent frames pinned at the start of the history, unless a client chooses otherwise.
     pub sink: usize,
+    /// Latent frames visible in all (the pinned ones and the current chunk included), unless a client chooses otherwise.
     pub window: usize,
-    /// The model was trained with one window: what a client asks for is noted and not used.
+    /// Whether a client's choice of `sink` and `window` is ignored, because the model was trained with one window.
     pub window_is_fixed: bool,
-    /// Without a picture to start from, this world cannot start.
+    /// Whether a video must start from a picture.
     pub needs_first_frame: bool,
     /// Pictures with prompts that this world is known to start well from.
     pub gallery: Vec<GalleryItem>,
@@ -35,6 +39,7 @@ pub struct Card {
 pub struct GalleryItem {
     /// File name, unique in the gallery: `meadow.png`.
     pub name: String,
+    /// A prompt that describes the picture.
     pub prompt: String,
     /// The encoded picture (PNG or JPEG).
     pub file: Arc<[u8]>,
@@ -43,7 +48,9 @@ pub struct GalleryItem {
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Size {
+    /// Pixels in a row.
     pub width: u32,
+    /// Rows.
     pub height: u32,
 }
 
@@ -52,15 +59,20 @@ pub struct Size {
 pub enum Sizes {
     /// Exactly these.
     Only(Vec<Size>),
-    /// Both sides a multiple of `multiple`, and no more than `pixels_max` pixels.
-    MultiplesOf { multiple: u32, pixels_max: u64 },
+    /// Every size within two limits.
+    MultiplesOf {
+        /// Both sides are a multiple of this.
+        multiple: u32,
+        /// The most pixels of a frame.
+        pixels_max: u64,
+    },
 }
 
-/// A window longer than this is a mistake or an attack: four minutes of a 16 fps world.
+/// The longest window in latent frames: four minutes at 16 frames a second. A longer one is a mistake or an attack.
 pub const WINDOW_FRAMES_MAX: usize = 1024;
 
 impl Card {
-    /// The size to draw: what was asked for if this world draws it, the default where nothing was asked.
+    /// The size to draw: `asked` if this world draws it, the default if nothing was asked. `Err` names the sizes it draws.
     pub fn choose_size(&self, asked: Option<Size>) -> Result<Size, Refusal> {
         let Some(size) = asked else { return Ok(self.default_size) };
         let allowed = match &self.sizes {
@@ -83,13 +95,14 @@ impl Card {
         }
     }
 
-    /// `(sink, window)` in latent frames: what was asked for, unless the world fixes them.
+    /// `(sink, window)` in latent frames: what was asked for, unless the world fixes them. `Err` if a chunk does not fit into
+    /// the window beside the pinned frames, or the window is longer than [`WINDOW_FRAMES_MAX`].
     pub fn choose_window(&self, sink: Option<usize>, window: Option<usize>) -> Result<(usize, usize), Refusal> {
         if self.window_is_fixed {
             return Ok((self.sink, self.window));
         }
         let window = window.unwrap_or(self.window);
-        // A client that asks for a short window only still gets one that works: the default sink yields to it.
+        // The default sink shrinks to fit: a client that asks for a short window and nothing else must get a working one.
         let sink = sink.unwrap_or(self.sink.min(window.saturating_sub(self.chunk)));
         if window < self.chunk {
             return Err(Refusal {
@@ -117,9 +130,11 @@ impl Card {
 }
 
 impl Size {
+    /// Pixels of one frame.
     pub fn pixels(self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
     }
+
     /// Bytes of one RGB8 frame.
     pub fn frame_bytes(self) -> u64 {
         3 * self.pixels()
@@ -135,7 +150,7 @@ impl fmt::Display for Size {
 impl FromStr for Size {
     type Err = String;
 
-    /// `832x480`: any case of `x`, spaces ignored, both sides positive.
+    /// Read `832x480`: `x` in either case, spaces ignored, both sides positive. `Err` is a sentence that says so.
     fn from_str(text: &str) -> Result<Self, String> {
         let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
         compact

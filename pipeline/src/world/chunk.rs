@@ -1,56 +1,60 @@
-//! One chunk: its plan in integers, what steers it, its pixels, and where its time went.
+//! One chunk: its place in the video, what steers it, its pixels, and how long its parts took.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use super::{Controls, Size, WorldError};
 
-/// The chunk that comes next, in integers.
+/// The place of a chunk in its video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkPlan {
     /// 0 for the first chunk of a video.
     pub index: usize,
     /// Absolute position of the chunk's first latent frame in the video.
     pub first_latent_frame: usize,
+    /// Latent frames of the chunk.
     pub latent_frames: usize,
-    /// Video frames the chunk gives: with Wan's autoencoder 4 a latent frame, except 1 for the very first.
+    /// Video frames that the chunk gives: with Wan's autoencoder 4 a latent frame, except 1 for the very first.
     pub pixel_frames: usize,
 }
 
 /// All that steers one chunk.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ChunkInput {
-    /// The prompt, if it changed.
+    /// The prompt from this chunk on. `None`: as before.
     pub prompt: Option<String>,
-    /// What steers each latent frame. `None` if no control was ever used: then the model's camera branch is not
-    /// asked at all, which is not the same as standing still.
+    /// What steers each latent frame, in order. `None`: no control was ever used, and the model's camera branch is left out.
+    /// That draws other pictures than a camera at rest.
     pub controls: Option<Vec<Controls>>,
 }
 
 /// Pixels of one or more consecutive video frames: row-major RGB8, frame after frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frames {
+    /// Width and height of each frame.
     pub size: Size,
+    /// How many frames there are.
     pub count: usize,
+    /// `3·width·height·count` bytes.
     pub rgb: Vec<u8>,
 }
 
-/// Where a chunk's time went.
+/// How long the parts of a chunk took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// Prompt → text states → every block's cross-attention keys and values. Zero where the prompt did not change.
+    /// The prompt: its text states, and every block's cross-attention keys and values. Zero if it did not change.
     pub text: Duration,
-    /// All passes of the transformer, the clean-context pass included.
+    /// The transformer: all of its passes, with the one that remembers the chunk.
     pub dit: Duration,
-    /// Latents → pixels.
+    /// The decoder: latents to pixels.
     pub vae: Duration,
 }
 
-/// Video frames that Wan's autoencoder makes of a latent frame; of a video's very first one it makes a single frame.
+/// Video frames that Wan's autoencoder makes of one latent frame. The very first latent frame of a video gives 1.
 pub const FRAMES_PER_LATENT: usize = 4;
 
 impl ChunkPlan {
-    /// Chunk `index` of a video whose chunks have so many latent frames.
+    /// The plan of chunk `index` in a video whose chunks have `latent_frames` each.
     pub fn new(index: usize, latent_frames: usize) -> ChunkPlan {
         let missing = if index == 0 { FRAMES_PER_LATENT - 1 } else { 0 };
         ChunkPlan {
@@ -85,6 +89,7 @@ impl ChunkInput {
 }
 
 impl Timings {
+    /// The sum of the parts.
     pub fn total(&self) -> Duration {
         self.text + self.dit + self.vae
     }
