@@ -1,4 +1,4 @@
-//! The listener, seen by those who hold a connection and say little, nothing, or too much.
+//! The listener and its bounds: clients that hold a connection and send little, nothing, or too much.
 
 use anyhow::{Context, Result, ensure};
 use server::Limits;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Long enough for a request of an honest client on a busy machine, short enough to wait for.
+/// A header deadline: long enough for an honest request on a busy machine, short enough for a test to wait for.
 const HEADER_TIMEOUT: Duration = Duration::from_millis(500);
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,7 +30,7 @@ async fn silent(address: SocketAddr) -> Result<TcpStream> {
     Ok(TcpStream::connect(address).await?)
 }
 
-/// All that comes until the server hangs up.
+/// Everything that is received until the server ends the connection.
 async fn until_the_end(stream: &mut TcpStream) -> Result<String> {
     let mut heard = Vec::new();
     // A reset is an end too.
@@ -140,7 +140,7 @@ async fn a_connection_counts_on_its_address_before_it_speaks() -> Result<()> {
 }
 
 #[tokio::test]
-async fn those_who_never_speak_leave_sessions_alone_and_their_places_to_others() -> Result<()> {
+async fn silent_connections_disturb_no_session_and_give_their_places_back() -> Result<()> {
     let limits = Limits { connections: 2, header_timeout: Duration::from_secs(2), ..Limits::default() };
     let mut scene = Scene::limited(limits).await?;
     let address = scene.server.address;
@@ -160,7 +160,7 @@ async fn those_who_never_speak_leave_sessions_alone_and_their_places_to_others()
 }
 
 #[tokio::test]
-async fn a_server_whose_sockets_are_all_taken_still_says_how_it_fares() -> Result<()> {
+async fn a_server_whose_sockets_are_all_taken_still_answers_health_and_metrics() -> Result<()> {
     let (server, _strings) = Server::limited(Puppet::default(), Limits { connections: 1, ..Limits::default() })?;
     let mut only = server.session(small()).await?;
     only.chunk().await?;

@@ -1,4 +1,4 @@
-//! Who may enter, seen from the street: keys, tokens, pages from elsewhere, and those who try too often.
+//! Access from outside: keys, tokens, pages of other origins, and clients that try too often.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,7 +59,7 @@ async fn an_init_without_a_good_key_is_told_unauthorized_and_closed_with_1008() 
         let mut client = scene.server.session(init).await?;
         ensure!(turned_away(&mut client).await? == unauthorized());
     }
-    // What is wrong with an init is the business of those who may send one.
+    // Only a client that may send an init is told what is wrong with it.
     let mut client = scene.server.session(small().set("size", "bogus")).await?;
     ensure!(turned_away(&mut client).await? == unauthorized());
     let mut client = scene.server.connect().await?;
@@ -73,7 +73,7 @@ async fn an_init_with_a_good_key_and_a_mistake_may_be_corrected() -> Result<()> 
     let scene = Keyed::new()?;
     let mut client = scene.server.session(small().set("size", "bogus").set("api_key", scene.key.as_str())).await?;
     ensure!(tests::refusal(&mut client).await?.to_string().contains("size"));
-    // Whoever has shown it once need not again.
+    // A key that was shown once need not be shown again.
     client.send(small().max_chunks(1)).await?;
     client.chunk().await?;
     Ok(())
@@ -93,7 +93,7 @@ async fn a_socket_that_never_shows_a_key_is_told_so_and_closed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_concerns_the_operator_needs_a_key_and_what_a_page_needs_to_load_does_not() -> Result<()> {
+async fn pages_for_the_operator_need_a_key_and_what_a_browser_loads_needs_none() -> Result<()> {
     let scene = Keyed::new()?;
     let mut client = scene.connect(&scene.key).await?;
     client.send(small().max_chunks(1)).await?;
@@ -148,7 +148,7 @@ async fn a_token_ends_when_it_was_said_to() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_wish_for_a_token_that_is_not_allowed_is_refused_with_what_is() -> Result<()> {
+async fn a_request_for_a_token_that_is_not_allowed_is_told_what_is() -> Result<()> {
     let scene = Keyed::new()?;
     let check = async |wish: Value, reason: &str| {
         let answer = scene.token(&scene.key, wish.clone()).await?;
@@ -294,7 +294,8 @@ async fn a_page_from_elsewhere_may_not_open_a_socket() -> Result<()> {
     check(&named.server, &shown, "https://evil.example", 403).await
 }
 
-/// The name of a page that was pointed here after it was loaded: to the browser all of this is then one origin.
+/// DNS rebinding: a page's name is pointed at this server after the page was loaded, so the browser takes both for one
+/// origin.
 #[tokio::test]
 async fn a_local_server_answers_to_no_strange_name() -> Result<()> {
     let (server, _strings) = Server::with(Puppet::default())?;
@@ -335,7 +336,7 @@ async fn whoever_shows_ten_wrong_keys_is_told_when_to_try_again() -> Result<()> 
 }
 
 #[tokio::test]
-async fn every_no_is_counted_by_its_reason_and_the_page_has_a_line_for_each() -> Result<()> {
+async fn every_refusal_is_counted_by_its_reason_and_metrics_have_a_line_for_each() -> Result<()> {
     let scene = Keyed::with(KeyLimits { sessions: 1, ..KeyLimits::default() }, Policy::default())?;
     let counts = async || {
         let page = scene.ask("GET /metrics", &bearer(&scene.key), "").await?;
@@ -376,7 +377,7 @@ async fn guessing_that_is_throttled_is_counted_as_that() -> Result<()> {
     let page = ask(server.address, "localhost", "GET /metrics", "", "").await?;
     ensure!(Exposition::parse(&page.body)?.get("causeway_denied_total{reason=\"host\"}")? == 1.0);
 
-    // Of two clients of a proxy one guesses, and the other can still look.
+    // Two clients behind one proxy: one guesses keys, and the other is still served.
     let policy = Policy { proxies: vec!["127.0.0.1".parse()?], ..Policy::default() };
     let scene = Keyed::with(KeyLimits { requests_a_minute: 2, ..KeyLimits::default() }, policy)?;
     for _ in 0..13 {
@@ -391,7 +392,7 @@ async fn guessing_that_is_throttled_is_counted_as_that() -> Result<()> {
 }
 
 #[tokio::test]
-async fn behind_a_proxy_it_is_the_client_who_waits_and_not_all_of_them() -> Result<()> {
+async fn behind_a_proxy_one_client_waits_and_not_all_of_them() -> Result<()> {
     let policy = Policy { proxies: vec!["127.0.0.1".parse()?], ..Policy::default() };
     let scene = Keyed::with(KeyLimits::default(), policy)?;
     let ask = async |shown: &str, client: &str| {

@@ -1,4 +1,4 @@
-//! How sessions end that nobody broke: drained, idle, or over. None is cut inside a chunk; the client checks that.
+//! Orderly ends of sessions: drained, idle, or over. No chunk is cut; the client checks that.
 
 use std::time::{Duration, Instant};
 
@@ -87,7 +87,7 @@ async fn a_session_whose_client_is_away_does_not_hold_up_the_drain() -> Result<(
 }
 
 #[tokio::test]
-async fn who_waits_for_the_world_is_sent_away_when_the_server_drains() -> Result<()> {
+async fn a_client_that_waits_for_the_world_is_sent_away_when_the_server_drains() -> Result<()> {
     let (server, strings) = Server::with(Puppet { loads_on_a_string: true, ..Puppet::default() })?;
     let mut waiting = server.session(small()).await?;
     waiting.ping().await?;

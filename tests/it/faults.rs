@@ -1,4 +1,5 @@
-//! Clients and lines that misbehave in every way we thought of: nobody else notices, and nothing is left of them.
+//! Clients and lines that misbehave in every way we thought of. Other sessions do not notice, and nothing of a fault
+//! remains.
 //!
 //! A few cycles of each, through real sockets; `soak` does a hundred, and times the other session while it does.
 
@@ -14,7 +15,7 @@ use tests::{Server, small};
 
 const CYCLES: u64 = 3;
 
-/// As users get them, but for a deadline that a test can wait for.
+/// The limits of a user's server, but with a write deadline that a test can wait for.
 fn limits() -> Limits {
     Limits { sessions: SEATS, write_deadline: Duration::from_millis(400), ..Limits::default() }
 }
@@ -74,7 +75,7 @@ async fn a_client_may_leave_from_every_state() -> Result<()> {
     survives(Fault::CloseInEveryState).await
 }
 
-/// Some read, one reads nothing, one has only connected: none of them can keep the server.
+/// Some clients read, one reads nothing, one has only connected: none of them can keep the server from stopping.
 #[tokio::test]
 async fn a_server_under_load_stops_when_told_and_says_goodbye_to_who_listens() -> Result<()> {
     for _ in 0..CYCLES {
@@ -126,7 +127,7 @@ async fn a_session_on_a_bad_line_gets_every_chunk() -> Result<()> {
     Ok(())
 }
 
-/// The half of a frame that a shaper let through is nothing.
+/// Half a frame, as a shaper lets it through, is no message.
 #[tokio::test]
 async fn half_an_init_opens_nothing() -> Result<()> {
     let (server, mut strings) = Server::with(Puppet::default())?;

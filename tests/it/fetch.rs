@@ -28,7 +28,7 @@ impl Host {
         Ok(Host { listener, name })
     }
 
-    /// One seat, and pictures from here though this machine is none that is public.
+    /// A server with one seat that may fetch pictures from this host, although its address is not public.
     fn limits(&self) -> Result<Limits> {
         let hosts = vec![self.name.parse().map_err(anyhow::Error::msg)?];
         Ok(Limits { sessions: 1, fetch: Rules { hosts, address: |_| true }, ..Limits::default() })

@@ -1,4 +1,4 @@
-//! A server's own life: it listens while its world loads, says so, fails with words, and keeps its bounds.
+//! A server's own life: it listens while its world loads, reports its state, fails with a message, and keeps its bounds.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;

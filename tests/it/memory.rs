@@ -1,6 +1,6 @@
-//! A session holds what was said before it was opened, and gives it back.
+//! A session holds the memory that was announced before it was opened, and gives it back.
 //!
-//! Counted by the allocator: what a process holds resident says as much of the gaps between blocks as of the blocks.
+//! The allocator counts: resident memory would include the gaps between blocks.
 
 use std::alloc::System;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What can be seen of a server from outside: its metrics, who is there, whether it is ready, and where time goes.
+//! A server seen from outside: its metrics, its sessions, whether it is ready, and where time goes.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -28,7 +28,7 @@ async fn metrics(server: &Server) -> Result<Exposition> {
     Exposition::parse(&body)
 }
 
-/// Until all of this is so: what a client has seen, the server has not always counted yet.
+/// Wait until all these series have these values: the server may count a moment after a client has seen.
 async fn until(server: &Server, expected: &[(&str, f64)]) -> Result<Exposition> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     loop {

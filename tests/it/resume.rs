@@ -43,12 +43,12 @@ async fn back(server: &Server, token: &str, last: Option<u64>) -> Result<Client>
     Ok(client)
 }
 
-/// Without a word: as a cut looks from the other end.
+/// End the connection without a close frame: to the server this is a cut line.
 fn cut(client: Client) {
     drop(client);
 }
 
-/// Everything that happens from now on, for a while.
+/// Everything that happens in the next 300 ms.
 async fn settled(strings: &mut Strings) -> Vec<Seen> {
     tokio::time::sleep(Duration::from_millis(300)).await;
     strings.so_far()
@@ -108,7 +108,7 @@ async fn a_video_that_was_cut_is_the_video_that_was_not() -> Result<()> {
     Ok(())
 }
 
-/// Wherever the line breaks, in a header, a payload or between two chunks.
+/// The line breaks at random places: in a header, in a payload, between two chunks.
 #[tokio::test]
 async fn a_line_that_is_cut_at_any_byte_loses_no_frame() -> Result<()> {
     let (server, _strings) = Server::with(Puppet::default())?;
@@ -199,7 +199,7 @@ async fn a_session_is_given_up_when_nobody_returns_in_time_and_its_token_is_wort
 }
 
 #[tokio::test]
-async fn who_says_goodbye_or_never_asked_ends_the_session_with_the_line() -> Result<()> {
+async fn after_a_goodbye_or_without_the_feature_a_session_ends_with_its_line() -> Result<()> {
     let (server, mut strings) = Server::with(Puppet::default())?;
     let (mut client, _token) = begin(&server, lasting()).await?;
     client.chunk().await?;
@@ -273,7 +273,7 @@ async fn a_video_that_was_complete_while_its_client_was_away_can_be_fetched() ->
     Ok(())
 }
 
-/// All was handed to the system, and none of it arrived.
+/// The server handed everything to the system, and none of it arrived.
 #[tokio::test]
 async fn a_video_whose_end_was_lost_on_the_line_can_be_fetched() -> Result<()> {
     let (server, _strings) = Server::with(Puppet::default())?;
@@ -294,7 +294,7 @@ async fn a_video_whose_end_was_lost_on_the_line_can_be_fetched() -> Result<()> {
     Ok(())
 }
 
-/// It is dropped for not reading, and has lost nothing by it.
+/// A client that was dropped for not reading loses nothing.
 #[tokio::test]
 async fn a_client_that_stopped_reading_can_come_back() -> Result<()> {
     let limits = Limits { write_deadline: Duration::from_millis(300), ..Limits::default() };

@@ -384,7 +384,7 @@ async fn section_10_and_what_is_not_in_the_suite() -> Result<()> {
     echo.check("half a close", &[frame(CLOSE, &[3, 232])], WHOLE, &[], End::Failed(PROTOCOL)).await
 }
 
-/// The realtime route itself, before a session and during one: whoever breaks the rules is told which.
+/// The realtime route itself, before a session and during one: a client that breaks a rule is told which.
 #[tokio::test]
 async fn a_client_of_a_video_that_breaks_the_rules_is_closed_with_the_code_for_it() -> Result<()> {
     let (server, _strings) = tests::Server::with(tests::puppet::Puppet::on_strings())?;

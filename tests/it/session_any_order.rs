@@ -1,7 +1,7 @@
-//! A session hears whatever can happen, in any order, thousands of times: it promises no more than it may, never stands
-//! still, and cuts no chunk.
+//! A session is given everything that can happen, in any order, thousands of times. It grants no more than it may, never
+//! stands still, and cuts no chunk.
 //!
-//! The engine, the line and the clock are played by chance. A failure names its seed, and with it happens again.
+//! Reproducible chance plays the engine, the line and the clock. A failure names its seed, which reproduces it.
 
 use rmpv::Value;
 use server::realtime::session::{CREDIT, Input, Output, Session, Stay};
@@ -14,7 +14,7 @@ use tests::message::Event;
 const WALKS: u64 = 3000;
 const STEPS: usize = 300;
 
-/// What everybody around a session knows of it.
+/// The state around a session: what engine, line and client know.
 struct Scene {
     chance: Chance,
     session: Session,
@@ -43,7 +43,7 @@ impl Scene {
         let mut chance = Chance::new(seed);
         let max_chunks = chance.one_in(2).then(|| 1 + chance.below(12) as u64);
         let terms = Terms { fps: 1 + chance.below(60) as u32, paced: chance.one_in(2), max_chunks };
-        // Nothing ends it but what is told, or the grace: so that whoever stands still is caught.
+        // No idle limit and no lifetime: they would hide a session that stands still.
         let stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30) };
         let now = Instant::now();
         let session = Session::new(terms, true, stay, now);
@@ -212,7 +212,7 @@ fn a_session_keeps_its_promises_whatever_happens_in_whatever_order() {
         *ends.entry(end.map_or("still running", |close| close.reason)).or_default() += 1;
     }
     println!("{ends:?}");
-    // Or the walks would not go where they should.
+    // Otherwise the random walks would not reach the states that matter.
     for reason in [Close::COMPLETE, Close::SHUTDOWN, Close::FAILED, Close::TEXT, Close::NOT_RESUMED, Close::FLOOD] {
         assert!(ends.get(reason.reason).is_some_and(|&times| times >= 5), "{}: {ends:?}", reason.reason);
     }

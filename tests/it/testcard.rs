@@ -1,4 +1,4 @@
-//! The whole way and back: keys go in at a socket, and the pictures that come out of it say which keys were held.
+//! The whole way and back: keys go in at a socket, and the pictures that come out show which keys were held.
 //!
 //! With the test card for a world, which writes into each picture what it was drawn with, legibly for people and, in a strip
 //! that survives an encoder, for [`read`].

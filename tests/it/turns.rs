@@ -1,4 +1,4 @@
-//! How sessions share the device, as their clients see it: nobody starves, and nobody makes a paced one late.
+//! How sessions share the device, as their clients see it: none starves, and none makes a paced session late.
 //!
 //! Chunks take long here against what a busy machine adds to them, and what is late is late by more than that.
 

@@ -84,7 +84,7 @@ async fn a_prompt_that_another_replaced_is_told_superseded() -> Result<()> {
 
 /// The client of these tests fails on any type that it has not asked for.
 #[tokio::test]
-async fn who_asked_for_nothing_hears_nothing_new() -> Result<()> {
+async fn a_client_that_asked_for_nothing_is_sent_nothing_new() -> Result<()> {
     let (_server, strings, mut client) = on_strings(small().max_chunks(2)).await?;
     client.send(Event::prompt("dusk").id(1)).await?;
     client.send(Event::prompt("night").id(2)).await?;

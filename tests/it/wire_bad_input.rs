@@ -1,4 +1,4 @@
-//! Whatever comes, the server lives on and whoever else is there does not notice.
+//! Bad input of every kind: the server lives on, and other sessions do not notice.
 //!
 //! Every test has a bystander whose chunks are counted and checked from before the mischief until after it. Which answer a
 //! wrong field gets is told in `wire_init` and `wire_events`; here it is what is too deep, too long or too many.
@@ -181,7 +181,7 @@ async fn as_many_events_as_may_come_at_once_end_in_the_last() -> Result<()> {
     Ok(())
 }
 
-/// Before the first chunk there is nobody yet who could take them.
+/// Before the first chunk, no session takes events yet.
 #[tokio::test]
 async fn as_many_events_as_may_wait_for_a_session_steer_it_and_one_more_is_told_so_and_closed() -> Result<()> {
     // 64 KiB each, so that four are as many bytes as may wait. A bin16 has three before its own, and its key five.
@@ -222,7 +222,8 @@ fn flips() -> impl Iterator<Item = Event> {
     (1..=EVENTS_BURST).map(move |id| Event::hold(keys(id)).id(id))
 }
 
-/// Good events, but more than anybody can mean: they have a bound, past it each is told so, and past that the connection ends.
+/// Good events, but too many: past their bound each is answered with an error, and past the bound of errors the connection
+/// ends.
 #[tokio::test]
 async fn ten_thousand_events_during_one_chunk_are_a_flood() -> Result<()> {
     let (server, mut strings) = Server::with(Puppet::on_strings())?;
@@ -351,7 +352,7 @@ async fn clients_that_vanish_in_every_state_leave_nothing_behind() -> Result<()>
     scene.ends_well().await
 }
 
-/// A reader of nothing holds its own seat until the write deadline, and no more memory than its two chunks.
+/// A client that reads nothing holds its own seat until the write deadline, and no more memory than its two chunks.
 #[tokio::test]
 async fn while_one_client_reads_nothing_another_keeps_its_rate() -> Result<()> {
     let limits = Limits { write_deadline: Duration::from_secs(2), ..Limits::default() };

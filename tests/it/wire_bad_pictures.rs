@@ -1,4 +1,4 @@
-//! First frames that are none, or would be gigabytes, and sizes that cannot be drawn.
+//! First frames that are no pictures or would be gigabytes, and sizes that cannot be drawn.
 
 use anyhow::{Context, Result, ensure};
 use server::Limits;
@@ -81,7 +81,7 @@ async fn a_size_that_is_not_drawn_is_refused_by_name() -> Result<()> {
     bystander.goes_on().await
 }
 
-/// More memory than the server may use at all is not worth waiting for.
+/// A session that needs more memory than the server may use is refused, and does not wait.
 #[tokio::test]
 async fn a_size_too_large_for_memory_is_refused_by_name_and_not_opened() -> Result<()> {
     let limits = Limits { memory_bytes: 1 << 20, ..Limits::default() };
@@ -166,7 +166,7 @@ fn jpeg_claiming(width: u16, height: u16) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-/// What these helpers make is what it says it is, and not merely broken.
+/// The helpers make what they say, not merely something broken.
 #[test]
 fn the_bombs_of_these_tests_say_what_they_claim() -> Result<()> {
     let claims = |file: &[u8]| -> Result<(u32, u32)> {

@@ -1,4 +1,4 @@
-//! Bounds of what a client may say: what just fits is taken, and one more is refused by the name of its field.
+//! Bounds of a client's messages: what just fits is accepted, and one more is refused by the name of its field.
 //!
 //! Reading a message is a decision without a socket, so most are asked where it is made. Bounds that take a connection, a
 //! wait or a flood to reach stand where those are: `wire_slots`, `wire_pacing`, `wire_keepalive`, `wire_bad_input`,
@@ -29,7 +29,7 @@ fn card() -> Card {
     Card::clone(Testcard::new(Duration::ZERO).card())
 }
 
-/// What is read of the first is good, and of the second it is this field that is not.
+/// The first message is accepted; the second is refused because of this field.
 fn check(what: &str, fits: Result<(), Refusal>, one_more: Result<(), Refusal>, field: &str) {
     assert_eq!(fits, Ok(()), "{what} just fits");
     let refusal = one_more.expect_err(what);

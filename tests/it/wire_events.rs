@@ -1,4 +1,4 @@
-//! Steering: what the world is asked to draw, after what the client said.
+//! Steering: which inputs the world draws with, after which events.
 //!
 //! The world hangs on strings. A chunk begins and its input is noted; while it is drawn, events are sent and known to have
 //! arrived; then it may end, and the next one begins. So every test is exact, and none waits for a clock.

@@ -1,7 +1,7 @@
 //! The reference's own test harness as a client: strict about types, content with little else.
 //!
-//! It is written from what that harness does, not on [`Client`](tests::client::Client), which knows more than it asks for.
-//! So it is a second opinion: raw frames only, every number an integer, any error or unknown message the end.
+//! It does what that harness does and does not use [`Client`](tests::client::Client), which knows more. So it is a second
+//! opinion: raw frames only, every number an integer, and any error or unknown message is the end.
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt, StreamExt};

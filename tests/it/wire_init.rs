@@ -19,7 +19,7 @@ use tests::{Server, refusal, small};
 /// A connection is closed for more bad messages than this at once, so a longer list is said on several.
 const PATIENCE: usize = 40;
 
-/// One who says all these is told each time which field cannot be used, and may then say something good.
+/// A client that sends all these is told each time which field cannot be used, and may then send a good init.
 async fn refuses(inits: impl IntoIterator<Item = (&'static str, Init)>) -> Result<()> {
     let (server, mut strings) = Server::with(Puppet::default())?;
     let mut client = server.connect().await?;
@@ -45,7 +45,7 @@ struct Opened {
     _server: Server,
 }
 
-/// All that is said is accepted: one chunk comes, and this is what the world was asked for.
+/// The init is accepted: one chunk comes. Returns what the world was asked for.
 async fn opens(init: Init) -> Result<(pipeline::world::Init, Opened)> {
     let (server, mut strings) = Server::with(Puppet::default())?;
     let said = format!("{init:?}");

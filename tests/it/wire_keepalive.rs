@@ -1,4 +1,4 @@
-//! Signs of life: who gives none is closed, and who gives nothing else is left alone.
+//! Signs of life: a client that gives none is closed, and a client that gives nothing else is left alone.
 //!
 //! The intervals are a tenth of a second and less than two where users have twenty seconds each. What is proved is an order
 //! of events; times are only compared with others that are many times as long.

@@ -1,7 +1,8 @@
-//! When chunks come: as fast as they are made, as slowly as they are shown, never further ahead than somebody reads.
+//! When chunks come: without pacing as fast as they are made, with pacing as they are shown, and never far ahead of the
+//! reader.
 //!
-//! The only tests here that look at a clock. They allow for a busy machine by what they compare: nothing comes early, and
-//! what is late is late by less than the thing it is told apart from.
+//! These tests look at a clock. They allow for a busy machine by what they compare: nothing comes early, and a delay is
+//! smaller than the difference that a test looks for.
 
 use crate::memory::COUNTED;
 use anyhow::{Result, ensure};

@@ -1,4 +1,4 @@
-//! The queue of those that wait for a place: who hears what, who is next, and what a place takes besides being free.
+//! The queue for a place: who is told what, who is next, and what a place needs besides being free.
 //!
 //! None of it is the reference's, which has one seat and a second of patience; `wire_slots` has the sentences that are.
 
@@ -10,7 +10,7 @@ use tests::message::{Close, Event, Init, Message, Refused};
 use tests::puppet::{Puppet, Strings, held};
 use tests::{Server, opening, small, waiting};
 
-/// One seat. Those who hear of the queue wait for as long as a test takes, others not at all.
+/// One seat. A client that hears of the queue waits for as long as a test takes, any other not at all.
 fn one_seat() -> Limits {
     Limits { sessions: 1, queue_wait: Duration::from_secs(60), busy_wait: Duration::ZERO, ..Limits::default() }
 }
@@ -50,7 +50,7 @@ async fn a_client_that_asked_for_it_hears_its_position_at_once_and_when_it_chang
     let second = waits(&server, queued("second"), 1).await?;
     let mut third = waits(&server, queued("third"), 2).await?;
     let mut fourth = waits(&server, queued("fourth"), 3).await?;
-    // Without a word: whoever is gone is forgotten.
+    // Dropped without a close frame: a client that is gone is forgotten.
     drop(second);
     ensure!(third.standing().await?.position == 1 && fourth.standing().await?.position == 2);
     first.close().await?;

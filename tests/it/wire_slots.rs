@@ -14,7 +14,7 @@ fn one_seat() -> Limits {
     Limits { sessions: 1, ..Limits::default() }
 }
 
-/// One seat, and nobody waits for it longer than this.
+/// One seat, and no client waits for it longer than this.
 fn one_seat_waiting(busy_wait: Duration) -> Limits {
     Limits { busy_wait, ..one_seat() }
 }

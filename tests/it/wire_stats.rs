@@ -1,4 +1,4 @@
-//! What a chunk says about itself when it is done.
+//! `chunk_stats`: what a chunk cost, told when it is done.
 //!
 //! The sums (frames, messages, bytes on the wire) are checked by the client on every chunk of every test: C32, C45, C47.
 

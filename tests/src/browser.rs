@@ -1,7 +1,7 @@
 //! One page in a headless Chromium, driven over the DevTools protocol: enough to press keys and look at the picture.
 //!
-//! Input goes through the browser's own input pipeline, so what is tested is what a hand would do. There is no waiting but
-//! for conditions: [`Browser::until`] looks once per picture that the page draws.
+//! Input goes through the browser's own input pipeline, so a test does what a hand would do. Tests wait for conditions and
+//! never for a time: [`Browser::until`] looks once per picture that the page draws.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -21,13 +21,13 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-/// A cold start on a busy two-core machine takes five.
+/// A cold start on a busy two-core machine takes five seconds.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// For one answer of the browser, and for a condition on the page.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Each takes about a millisecond, and the helpers some tens.
+/// One attempt takes about a millisecond; the browser's helper processes end within some tens of them.
 const REMOVALS: usize = 1000;
 
 pub struct Browser {
@@ -136,7 +136,7 @@ impl Browser {
         Ok(())
     }
 
-    /// Wait until the page's canvas shows a picture of which `seen` makes something.
+    /// Wait until the page's canvas shows a picture for which `seen` returns something, and return that.
     pub async fn until_picture<T>(&mut self, what: &str, seen: impl Fn(&Picture) -> Option<T>) -> anyhow::Result<T> {
         let deadline = Instant::now() + DEADLINE;
         loop {

@@ -1,4 +1,4 @@
-//! Somebody who is there too: a session that only receives, and would notice if it were disturbed.
+//! A bystander: a session that only receives, and notices when it is disturbed.
 
 use crate::client::Client;
 use crate::message::Init;
@@ -14,14 +14,14 @@ use tokio::sync::{oneshot, watch};
 /// On a thread of its own, so that it keeps receiving whatever the test is busy with.
 pub struct Bystander {
     chunks: watch::Receiver<u64>,
-    /// Between the ends of neighbouring chunks.
+    /// Times between the ends of neighbouring chunks.
     gaps: Arc<Mutex<Vec<Duration>>>,
     leave: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl Bystander {
-    /// Once it is known to get chunks.
+    /// Returns once the bystander has received a chunk.
     pub async fn on(server: &Server) -> Result<Bystander> {
         Bystander::at(server.url(), small()).await
     }
@@ -89,12 +89,12 @@ impl Bystander {
 impl Drop for Bystander {
     fn drop(&mut self) {
         drop(self.leave.take());
-        // How it ended is asked by `goes_on`; a test that no longer asks has seen enough.
+        // `goes_on` reports how it ended; a test that no longer asks has seen enough.
         let _ = self.join();
     }
 }
 
-/// A server with somebody on it.
+/// A server with a bystander on it.
 pub struct Scene {
     pub bystander: Bystander,
     pub server: Server,

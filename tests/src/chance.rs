@@ -1,4 +1,4 @@
-//! Chance that can be had again: numbers that look random and are a function of a seed.
+//! Reproducible chance: numbers that look random and are a function of a seed.
 
 /// SplitMix64: one addition and two multiplications a number, and every seed is a good one.
 #[derive(Debug, Clone)]
@@ -9,7 +9,7 @@ impl Chance {
         Chance(seed)
     }
 
-    /// The numbers of one place in something long, whatever was drawn before.
+    /// The generator for one position of a long stream, independent of what was drawn before.
     pub fn at(seed: u64, place: u64) -> Chance {
         Chance(Chance(seed ^ place.wrapping_mul(0xd1b5_4a32_d192_ed03)).next())
     }
@@ -28,7 +28,7 @@ impl Chance {
         ((u128::from(self.next()) * end as u128) >> 64) as usize
     }
 
-    /// Once in `times`.
+    /// True once in `times` calls, on average.
     pub fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

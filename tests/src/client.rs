@@ -1,8 +1,8 @@
 //! A client of the realtime wire: connect, say how the video begins, steer, receive.
 //!
-//! It is also the example for whoever writes one for a game engine. It is stricter than such a client should be: whatever
-//! the protocol promises is checked on every message, and a broken promise is an error. A player would rather go on. And
-//! whatever it waits for has a time: what does not come is an error that says what was expected.
+//! It is also the example for somebody who writes a client for a game engine. It is stricter than such a client should be:
+//! it checks every promise of the protocol on every message, and a broken promise is an error. A player would rather go on.
+//! Each wait has a limit: when nothing comes, the error says what was expected.
 //!
 //! ```no_run
 //! use tests::client::Client;
@@ -45,11 +45,11 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_conf
 pub struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     order: Order,
-    /// Came while a pong was awaited.
+    /// Frames that came while a pong was awaited.
     early: VecDeque<Frame>,
-    /// The types of message that it has asked for, beyond those of the reference.
+    /// Types of message beyond the reference's that this client has asked for.
     asked: BTreeSet<String>,
-    /// How long anything that is waited for may take before that is an error.
+    /// How long one wait may take before it is an error.
     pub patience: Duration,
 }
 
@@ -58,7 +58,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// All of one chunk.
 #[derive(Debug, Clone)]
 pub struct Chunk {
-    /// What came before its frames.
+    /// The acknowledgement that came before its frames.
     pub ack: Option<EventAck>,
     pub batches: Vec<Batch>,
     pub stats: Stats,
@@ -135,7 +135,7 @@ impl Client {
         }
     }
 
-    /// Where this one stands in the queue, as it is told next.
+    /// This client's place in the queue: the next message must say it.
     pub async fn standing(&mut self) -> Result<Standing> {
         match self.next().await? {
             Message::Queue(standing) => Ok(standing),
@@ -160,7 +160,7 @@ impl Client {
         }
     }
 
-    /// The answer to a client that asked how to come back, and to one that does.
+    /// The `session` message: the answer to an init with the feature `session`, and to a resume.
     pub async fn hello(&mut self) -> Result<Hello> {
         match self.next().await? {
             Message::Session(hello) => Ok(hello),
@@ -244,7 +244,7 @@ impl Client {
     }
 
     async fn frame(&mut self) -> Result<Frame> {
-        // Its pings say nothing: without a message in time, nothing came.
+        // A ping is no message: without a message in time, nothing came.
         within(self.patience, "the server said nothing", async {
             loop {
                 let frame = match self.early.pop_front() {
@@ -270,7 +270,8 @@ async fn within<T>(patience: Duration, otherwise: &str, waited_for: impl Future<
     came.with_context(|| format!("{otherwise} for {patience:?}"))
 }
 
-/// All that the reference says. Whoever knows only these takes another for a header, and what follows it for pixels.
+/// The reference's types of message. A client that knows only these takes any other for a header, and the message after it
+/// for pixels.
 const FOUR: [&str; 4] = ["frame_batch", "frame_batch_header", "chunk_stats", "error"];
 
 #[derive(Deserialize)]
@@ -278,7 +279,8 @@ struct Kind {
     r#type: String,
 }
 
-/// Types of message that the reference ignores: by `protocol_features`; and who resumes may have asked for any before.
+/// Types of message beyond the reference's that `message` asks for: by `protocol_features`, or all of them by a resume, whose
+/// init may have asked for any.
 fn asks_for(message: &Value) -> Vec<String> {
     let names = message["protocol_features"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let resumed: &[&str] = if message["type"].as_str() == Some("resume") { &["session", "ack"] } else { &[] };

@@ -1,5 +1,5 @@
-//! Prometheus' text format, read as strictly as `promtool check metrics` does and more: what is loosely allowed there is
-//! an error here.
+//! A parser of Prometheus' text format. It is stricter than `promtool check metrics`: what is loosely allowed there is an
+//! error here.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A page of metrics that keeps every rule.
 #[derive(Debug, Default)]
 pub struct Exposition {
-    /// Family → its type.
+    /// The type of each family.
     pub families: BTreeMap<String, String>,
-    /// `name{labels}`, as written → value.
+    /// The value of each series, by `name{labels}` as it is written.
     series: BTreeMap<String, f64>,
 }
 

@@ -1,7 +1,7 @@
-//! What can go wrong between a client and a server, done on purpose, with somebody else on the server who must not notice.
+//! Faults between a client and a server, made on purpose, while another session on the server must not notice.
 //!
-//! A fault here is the client's or the line's. After each, [`Ground::recovers`] asks what the server owes: the other
-//! session's chunks, a list of sessions without the one that is gone, and its seat for a newcomer.
+//! A fault here is the client's or the line's. After each, [`Ground::recovers`] checks three things: the other session still
+//! gets its chunks, the list of sessions no longer has the one that is gone, and a newcomer gets its seat.
 
 use crate::bystander::Bystander;
 use crate::chance::Chance;
@@ -46,10 +46,10 @@ impl Fault {
 /// Seats of a server that faults are tried on: the bystander's and one more, so that a seat that leaks is missed at once.
 pub const SEATS: usize = 2;
 
-/// A client that is gone is forgotten within this, on a busy machine too. The server's write deadline must be shorter.
+/// Time in which a server forgets a client that is gone, also on a busy machine. Its write deadline must be shorter.
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(20);
 
-/// Whatever a fault waits for has its own time; this is for what the server should have ended and did not.
+/// Limit for something that the server should have ended. What a fault itself waits for has limits of its own.
 const STRUCK_WITHIN: Duration = Duration::from_secs(120);
 
 const FLOOD_MESSAGES: usize = 10_000;
@@ -58,7 +58,7 @@ const FLOOD_MESSAGES: usize = 10_000;
 pub struct Ground {
     pub address: SocketAddr,
     pub bystander: Bystander,
-    /// Of the server's answer to an upgrade: what comes before a session's first byte.
+    /// Bytes of the server's answer to an upgrade: a session's first byte comes after them.
     head_bytes: u64,
 }
 
@@ -70,7 +70,7 @@ impl Ground {
         Ok(Ground { address, bystander, head_bytes: head.len() as u64 })
     }
 
-    /// Do it once; which of its forms, the seed says.
+    /// Make the fault once. The seed chooses which of its forms.
     pub async fn strike(&self, fault: Fault, seed: u64) -> Result<()> {
         let struck = tokio::time::timeout(STRUCK_WITHIN, self.attempt(fault, seed)).await;
         struck.with_context(|| format!("the server let it go on for {STRUCK_WITHIN:?}"))?
@@ -103,7 +103,7 @@ impl Ground {
         }
     }
 
-    /// Nothing of a fault is left: see above.
+    /// Nothing of a fault is left, as the file's head says.
     pub async fn recovers(&mut self) -> Result<()> {
         let deadline = Instant::now() + FORGOTTEN_WITHIN;
         loop {
@@ -137,7 +137,7 @@ impl Ground {
         let line = Shaper::before(self.address, Shape::default(), down, chance.next()).await?;
         let mut client = Client::connect(&line.url()).await?;
         client.send(large()).await?;
-        // Whatever arrived is checked; then the line is gone.
+        // The client checks whatever arrives until the line is gone.
         while client.chunk().await.is_ok() {}
         Ok(())
     }
@@ -159,7 +159,7 @@ impl Ground {
         let line = Shaper::before(self.address, Shape::default(), down, seed).await?;
         let mut raw = Raw::open(line.address).await?;
         raw.send(BINARY, &bytes_of(large())).await?;
-        // Not before it is seated: then the wait would end before it began.
+        // Only once it has a seat: before that, the wait would end at once.
         let deadline = Instant::now() + FORGOTTEN_WITHIN;
         for seated in [true, false] {
             while (self.sessions().await? > 1) != seated {
@@ -215,7 +215,7 @@ impl Ground {
         }
         for _ in 0..10 {
             for stream in &mut streams {
-                // The server may have had enough of it.
+                // The server may have closed it already.
                 let _ = stream.write_all(b"x").await;
             }
             tokio::time::sleep(Duration::from_millis(3)).await;

@@ -1,7 +1,7 @@
-//! Inputs that a parser never expected: valid ones, changed by somebody who knows how they are built.
+//! Inputs that no parser expects: valid ones, changed with knowledge of how they are built.
 //!
-//! An input is a function of the run's seed and of its number, so a failure is named by two integers. Three things are
-//! asked of every input: no panic, an end within a moment, and no memory beyond what its size allows.
+//! An input is a function of the run's seed and of its number, so two integers name a failure. Every input must pass three
+//! checks: no panic, an end in time, and no more memory than its size allows.
 
 mod seeds;
 mod spoil;
@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 const MOMENT: Duration = Duration::from_secs(2);
 const PICTURE_MOMENT: Duration = Duration::from_secs(20);
 
-/// Ten times the input may take ten times as long, and three times that for luck; a parser that looks at everything
-/// once for every thing takes a hundred.
+/// Ten times the input may take ten times as long, and three times that because clocks are noisy. A parser of quadratic
+/// time takes a hundred times as long.
 const LINEAR: f64 = 30.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Fuzz {
         Ok(fuzz)
     }
 
-    /// One input: whether it was taken, or how it failed.
+    /// Feed one input. `Ok` says whether it was accepted, `Err` which check it failed.
     pub fn run(&self, seed: u64, number: u64) -> Result<bool> {
         let input = self.input(seed, number);
         let began = Instant::now();
@@ -119,7 +119,7 @@ impl Fuzz {
         bytes
     }
 
-    /// Whether the server takes it; and what is taken is used as the server would.
+    /// Whether the server accepts it. An accepted input is then used as the server would use it.
     pub fn feed(&self, input: &[u8]) -> bool {
         match self.target {
             Target::Event => {
@@ -214,7 +214,7 @@ fn encode_sequence(value: &Value) -> Vec<u8> {
     }
 }
 
-/// All of a small input; of a large one the beginning, for it can be had again by its number.
+/// All of a small input, and the beginning of a large one: its number reproduces it.
 fn hex(bytes: &[u8]) -> String {
     let digits: String = bytes.iter().take(200).map(|byte| format!("{byte:02x}")).collect();
     format!("{} bytes, {digits}{}", bytes.len(), if bytes.len() > 200 { "…" } else { "" })

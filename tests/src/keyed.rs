@@ -1,4 +1,4 @@
-//! A server that asks for a key, somebody who has one, and what is said to those who have none.
+//! A server that asks for a key, a client that has one, and the refusals of clients that have none.
 
 use crate::Server;
 use crate::client::Client;
@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 pub struct Keyed {
     pub server: Server,
     pub key: String,
-    /// What the server goes by; a test may change it as an operator does.
+    /// The keys that the server knows; a test may change them as an operator does.
     pub ring: KeyRing,
 }
 

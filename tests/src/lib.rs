@@ -77,14 +77,14 @@ impl Server {
         Client::connect(&self.url()).await
     }
 
-    /// A connection that has said this.
+    /// A connection on which this init was sent.
     pub async fn session(&self, init: Init) -> Result<Client> {
         let mut client = self.connect().await?;
         client.send(init).await?;
         Ok(client)
     }
 
-    /// Take nobody new, let who is here finish.
+    /// Let no new session in, and let the running ones finish.
     pub fn drain(&self) {
         self.phase.send_replace(Phase::Draining);
     }
@@ -95,7 +95,7 @@ impl Server {
         self.join()
     }
 
-    /// See how it ends by itself.
+    /// Wait until it ends by itself, and return how.
     pub fn ended(mut self) -> Result<()> {
         self.join()
     }
@@ -121,17 +121,17 @@ impl Drop for Server {
     }
 }
 
-/// The smallest session that is one: 16x16, raw, for ever.
+/// The smallest session: 16x16, raw, endless.
 pub fn small() -> Init {
     Init::new("a meadow").size(16, 16)
 }
 
-/// Until so many sessions wait for a place.
+/// Wait until so many sessions wait for a place.
 pub async fn waiting(server: &Server, sessions: u64) -> Result<()> {
     counted(server, "sessions_waiting", sessions).await
 }
 
-/// Until so many have said how they would like to begin.
+/// Wait until so many clients have sent an init and are not running yet.
 pub async fn opening(server: &Server, sessions: u64) -> Result<()> {
     counted(server, "sessions_opening", sessions).await
 }

@@ -1,4 +1,5 @@
-//! What goes over the wire, as types: what a client may say, and what a server says: four things, and more to who asks for them.
+//! The messages of the wire as types: a client's requests, and a server's answers. A server sends four types of message to
+//! everybody, and more to a client that asks for them.
 //!
 //! Requests are maps under the hood, so that a test can put anything anywhere: `Init::new("a meadow").set("fps", 25.5)`.
 
@@ -18,7 +19,7 @@ impl Init {
     pub fn set(self, field: &str, value: impl Into<Value>) -> Init {
         Init(with(self.0, field, value.into()))
     }
-    /// Not even the fields that `new` gives.
+    /// Without this field, also if `new` set it.
     pub fn without(self, field: &str) -> Init {
         let Value::Map(mut fields) = self.0 else { unreachable!("an init is a map") };
         fields.retain(|(key, _)| key.as_str() != Some(field));
@@ -42,11 +43,11 @@ impl Init {
     pub fn format(self, format: &str) -> Init {
         self.set("realtime_output_format", format)
     }
-    /// What the client knows beyond the reference.
+    /// The features beyond the reference that the client understands.
     pub fn features<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Init {
         self.set("protocol_features", Value::Array(names.into_iter().map(Value::from).collect()))
     }
-    /// Hear the position in the queue, and wait longer in it.
+    /// Name the feature `queue`: hear the position in it, and wait longer.
     pub fn queued(self) -> Init {
         self.features(["queue"])
     }
@@ -64,7 +65,7 @@ impl Event {
     pub fn new(kind: &str, payload: impl Into<Value>) -> Event {
         Event(map([("type", "event".into()), ("kind", kind.into()), ("payload", payload.into())]))
     }
-    /// Draw no more for now: for who asked for the feature `pause`.
+    /// Draw no more for now. Only for a client that named the feature `pause`.
     pub fn pause() -> Event {
         Event::new("pause", Value::Nil)
     }
@@ -156,12 +157,13 @@ pub enum Message {
     Batch(Batch),
     Stats(Stats),
     Error(Refused),
-    /// To who asked for the feature `session`.
+    /// For a client that named the feature `session`.
     Session(Hello),
-    /// While there is no place: only for those who named it among their `protocol_features`.
+    /// While there is no place; for a client that named the feature `queue`.
     Queue(Standing),
-    /// To who asked for the feature `ack`: before the first chunk, and before the frames of each that an event steered.
+    /// For a client that named the feature `ack`, before the first chunk.
     Begun(InitAck),
+    /// For such a client too, before the frames of each chunk that an event steered.
     Ack(EventAck),
     Closed(Close),
 }
@@ -237,7 +239,7 @@ pub struct Header {
     pub width: u32,
     pub height: u32,
     pub channels: u32,
-    /// Of the frame before it was scaled and encoded.
+    /// Bytes of a frame before it was scaled and encoded.
     pub bytes_per_frame: usize,
     /// Raw frames only.
     #[serde(default, deserialize_with = "never_nil")]
@@ -254,7 +256,7 @@ pub struct Header {
     pub preview_height: Option<u32>,
     #[serde(default, deserialize_with = "never_nil")]
     pub payload_lengths: Option<Vec<usize>>,
-    /// These three come to who asked for the feature `timing`.
+    /// These three are sent to a client that named the feature `timing`.
     #[serde(default, deserialize_with = "never_nil")]
     pub first_frame_index: Option<u64>,
     #[serde(default, deserialize_with = "never_nil")]
@@ -288,24 +290,24 @@ pub struct Stats {
     pub content_type: String,
 }
 
-/// Where one stands that waits for a place.
+/// The place of a client in the queue.
 #[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
 pub struct Standing {
-    /// 1: the next.
+    /// 1 is the next to get a place.
     pub position: u64,
-    /// Not there while the server knows too little.
+    /// Absent while the server cannot estimate it.
     #[serde(default, deserialize_with = "never_nil")]
     pub estimated_wait_ms: Option<u64>,
 }
 
-/// The server did not do what was asked. The connection is still good unless a close follows.
+/// A refusal. The connection is still good unless a close follows.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 pub struct Refused {
     pub content: String,
     /// A stable word for programs, and which field was wrong in which way: not in the reference.
     pub code: Option<String>,
     pub details: Option<Details>,
-    /// Of the event that was refused, if it had one.
+    /// The id of the refused event, if it had one.
     #[serde(default, deserialize_with = "never_nil")]
     pub event_id: Option<u64>,
 }

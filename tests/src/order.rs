@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 /// Below this many bytes a payload travels inside its header's map, from it on in a message of its own.
 pub const PAYLOAD_OF_ITS_OWN: usize = 65_536;
 
-/// How far a session has come.
+/// The progress of a session: what has been received so far.
 #[derive(Debug, Default)]
 pub struct Order {
     chunk: u64,

@@ -1,7 +1,7 @@
-//! A world on strings: it says what it was asked to draw, draws a known pattern, and finishes a chunk when it is told to.
+//! A world on strings: it reports what it was asked to draw, draws a known pattern, and ends a chunk when a test says so.
 //!
-//! Held on its strings, nothing in a test depends on how fast anything is: a chunk begins (its inputs are taken, and
-//! reported), the test does what should happen meanwhile, and lets the chunk end.
+//! So no test depends on how fast anything is. A chunk begins (its inputs are taken, and reported), the test does what should
+//! happen meanwhile, and lets the chunk end.
 
 use pipeline::world::{
     Cancel, Card, ChunkInput, ChunkPlan, Frames, Held, Init, Rollout, RolloutBytes, Size, Sizes, Timings, World,
@@ -20,7 +20,7 @@ const NAP: Duration = Duration::from_millis(2);
 /// How long a test waits for something to happen in a world.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a puppet will be. Every field may be changed before it is handed to a server.
+/// The settings of a puppet. Every field may be changed before it is handed to a server.
 pub struct Puppet {
     pub card: Card,
     pub pace: Pace,
@@ -56,7 +56,7 @@ pub enum Seen {
     Dropped { rollout: usize },
 }
 
-/// The test's end.
+/// The test's end of the strings.
 pub struct Strings {
     seen: mpsc::UnboundedReceiver<Seen>,
     gate: Arc<Gate>,
@@ -97,7 +97,7 @@ impl Puppet {
         Puppet { pace: Pace::Takes(chunk_time), ..Puppet::default() }
     }
 
-    /// What a server loads, and what the test holds.
+    /// The world for a server to load, and the strings for the test to hold.
     pub fn rig(self) -> (server::LoadWorld, Strings) {
         let (tell, seen) = mpsc::unbounded_channel();
         let gate = Arc::new(Gate::default());
@@ -217,7 +217,7 @@ struct Inside {
 
 impl Inside {
     fn tell(&self, seen: Seen) {
-        // A test that no longer listens does not mind.
+        // An error means that the test no longer listens.
         let _ = self.tell.send(seen);
     }
 }

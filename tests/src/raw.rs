@@ -1,4 +1,4 @@
-//! A WebSocket client made by hand, one byte at a time: for what a library would never do.
+//! A WebSocket client made by hand, one byte at a time: it does what a library would never do.
 //!
 //! It sends frames that break off, never reads, offers extensions, answers no ping. It masks with zeros, which is legal and
 //! keeps the bytes readable.
@@ -17,7 +17,7 @@ pub const CLOSE: u8 = 0x8;
 pub const PING: u8 = 0x9;
 pub const PONG: u8 = 0xa;
 
-/// A connection whose every byte is ours.
+/// A connection on which the test writes every byte itself.
 pub struct Raw {
     pub stream: TcpStream,
 }
@@ -26,7 +26,7 @@ pub struct Raw {
 #[derive(Debug, PartialEq, Eq)]
 pub struct RawFrame {
     pub opcode: u8,
-    /// Not one of a fragmented message.
+    /// False for a frame of a fragmented message.
     pub whole: bool,
     pub payload: Vec<u8>,
 }
@@ -102,7 +102,7 @@ impl Raw {
     }
 }
 
-/// The same, from whatever a connection is read with.
+/// The next frame, from any reader of a connection.
 pub async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<RawFrame>> {
     timeout(PATIENCE, frame(stream)).await.context("the server said nothing")?
 }

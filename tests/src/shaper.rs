@@ -14,29 +14,29 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-/// What passes together: a packet on an Ethernet.
+/// Bytes that pass together: a packet on an Ethernet.
 const SEGMENT: u64 = 1460;
 
-/// Segments under way in one direction. The line swallows 93 kB and no more, so that whoever is sending soon feels a
-/// reader that does not read.
+/// Segments under way in one direction. The line holds 93 kB and no more, so a sender soon feels that its reader does not
+/// read.
 const UNDER_WAY: usize = 64;
 
-/// The same for the kernel's own buffers at the line's ends.
+/// Bytes of the kernel's own buffers at the line's ends, small for the same reason.
 const KERNEL_BUFFER: u32 = 64 << 10;
 
 /// One direction of a line. The default is a good one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Shape {
     pub delay: Duration,
-    /// Up to this much on top, anew for every segment. Order stays.
+    /// A random delay up to this, drawn anew for every segment. The order of segments stays.
     pub jitter: Duration,
     pub bytes_per_second: Option<u64>,
-    /// After so many bytes nothing for so long, and then the rest.
+    /// After so many bytes nothing passes for so long; then the rest does.
     pub stall: Option<(u64, Duration)>,
     pub cut: Option<Cut>,
 }
 
-/// The line ends after exactly so many bytes of a direction, for both directions.
+/// A cut: the line ends, in both directions, after exactly so many bytes of this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     pub after_bytes: u64,
@@ -176,7 +176,7 @@ async fn direction(
     (from, to)
 }
 
-/// When each byte of a direction departs: given the time, it knows no clock.
+/// Computes when each byte of a direction departs. It is given the time and reads no clock.
 struct Schedule {
     shape: Shape,
     seed: u64,

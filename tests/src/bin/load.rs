@@ -38,16 +38,16 @@ struct Args {
     /// Ask for frames at this rate and no faster
     #[arg(long)]
     paced: Option<u64>,
-    /// What a player has in hand before it begins, with --paced
+    /// How much a player stores before it begins, with --paced
     #[arg(long, default_value_t = 250)]
     buffer_ms: u64,
-    /// Connections beside them that say nothing
+    /// Idle connections beside the clients
     #[arg(long, default_value_t = 0)]
     idle: usize,
     /// Look for the largest number of clients, up to this, that are served on time; with --paced
     #[arg(long, value_name = "MAX", requires = "paced")]
     search: Option<usize>,
-    /// Of all frames, in percent: what counts as served on time
+    /// Percentage of all frames that must be on time for --search
     #[arg(long, default_value_t = 99.9)]
     share: f64,
     /// Keys to hold for the whole session, such as `wl`
@@ -75,7 +75,7 @@ struct Report {
 struct Player {
     frame: Duration,
     buffer: Duration,
-    /// When the next frame is due; nothing came yet without it.
+    /// When the next frame is due; `None` before the first frame.
     due: Option<Instant>,
     late: usize,
 }
@@ -137,7 +137,7 @@ async fn load(args: Args) -> Result<()> {
             bad = clients
         }
         clients = if bad > most { (2 * clients).min(most) } else { (good + bad) / 2 };
-        // The server takes leave of those who left.
+        // The server needs a moment to close the sessions of the last round.
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
     println!("{good} clients get {} % of their frames on time, with {} idle connections", args.share, args.idle);
@@ -160,7 +160,7 @@ async fn idle(url: &str, count: usize) -> Result<tokio::task::JoinSet<()>> {
 
 /// So many clients, all at once.
 async fn together(args: &Args, init: &Init, count: usize) -> Result<Vec<Report>> {
-    // Spread over a chunk of twelve frames: nobody's clients come all in one instant.
+    // Spread over a chunk of twelve frames: real clients do not all come in one instant.
     let spread = Duration::from_secs(12).checked_div(args.paced.unwrap_or(0) as u32).unwrap_or_default();
     let begins = |number: usize| spread * number as u32 / count as u32;
     let clients: Vec<_> = (0..count)

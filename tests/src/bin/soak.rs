@@ -31,7 +31,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Args {
     #[command(subcommand)]
     role: Option<Role>,
-    /// A hundredth of it, and nothing that depends on how fast this machine is
+    /// Run a hundredth of it, without the checks that depend on this machine's speed
     #[arg(long)]
     quick: bool,
     /// Only one part
