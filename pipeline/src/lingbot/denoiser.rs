@@ -1,19 +1,19 @@
-//! Few-step DMD: how a chunk is made out of noise.
+//! Denoising: how a chunk is made out of noise.
 //!
-//! At each of a handful of noise levels the network says where the clean chunk lies; fresh noise is mixed in down to the next
-//! level, and at the end the clean chunk is shown to the network once more, so that the history remembers it and not a
-//! noisy draft. Self-Forcing (<https://arxiv.org/abs/2506.08009>), as LingBot World runs it: every frame of a chunk shares one
-//! noise level.
+//! At each noise level of the schedule the network predicts the flow, and a [`Sampler`] goes from there to the next level. At
+//! the end the clean chunk is shown to the network once more, so that the history remembers it and not a noisy draft. As in
+//! Self-Forcing (<https://arxiv.org/abs/2506.08009>), every frame of a chunk shares one noise level.
 
 use crate::lingbot::dit::{Dit, Memory, TimeEmbedding};
+use crate::lingbot::sampler::Sampler;
 use crate::noise::Noise;
 use crate::world::{Cancel, WorldError};
-use ops::flow::{clean_from_flow, renoise};
 use ops::{Result, Tensor};
 
 /// The noise levels of a chunk, first to last.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
+    /// At least one, `sigma` descending.
     pub levels: Vec<Level>,
 }
 
@@ -27,13 +27,18 @@ pub struct Level {
 }
 
 /// Nominal steps count down from this.
-const TRAIN_STEPS: usize = 1000;
+pub(crate) const TRAIN_STEPS: usize = 1000;
 
 impl Schedule {
     /// `steps`: nominal steps of 1000, descending. `shift` bends the levels towards noise.
     pub fn new(shift: f64, steps: &[u32]) -> Schedule {
         let table = Schedule::table(shift);
         Schedule { levels: steps.iter().map(|&step| table[TRAIN_STEPS - step as usize]).collect() }
+    }
+
+    /// `count` nominal steps, 1 to 1000, evenly spaced from 1000 down, each rounded to a whole one (halves up).
+    pub fn even_steps(count: usize) -> Vec<u32> {
+        (0..count).map(|i| ((TRAIN_STEPS * (count - i) + count / 2) / count) as u32).collect()
     }
 
     /// All 1000 levels, in f32 as the reference tabulates them: `sigma = shift·s / (1 + (shift − 1)·s)`, `s = 1 − i/1000`.
@@ -50,19 +55,23 @@ impl Schedule {
     }
 }
 
-/// The network and the noise levels it is run at.
+/// The network, the noise levels it is run at, and how a chunk goes from one to the next.
 pub struct Denoiser {
     dit: Dit,
-    levels: Vec<(Level, TimeEmbedding)>,
+    sampler: Sampler,
+    levels: Vec<Level>,
+    /// The embedding of each level.
+    times: Vec<TimeEmbedding>,
     /// The embedding of `t = 0`, a clean chunk.
     clean: TimeEmbedding,
 }
 
 impl Denoiser {
     /// Computes every noise level's embedding: they are the same for the life of the process.
-    pub fn new(dit: Dit, schedule: &Schedule) -> Result<Denoiser> {
-        let levels = schedule.levels.iter().map(|&level| Ok((level, dit.time_embedding(f64::from(level.t))?)));
-        Ok(Denoiser { levels: levels.collect::<Result<_>>()?, clean: dit.time_embedding(0.0)?, dit })
+    pub fn new(dit: Dit, sampler: Sampler, schedule: &Schedule) -> Result<Denoiser> {
+        let levels = schedule.levels.clone();
+        let times = levels.iter().map(|level| dit.time_embedding(f64::from(level.t))).collect::<Result<_>>()?;
+        Ok(Denoiser { levels, times, clean: dit.time_embedding(0.0)?, sampler, dit })
     }
 
     pub fn dit(&self) -> &Dit {
@@ -72,7 +81,7 @@ impl Denoiser {
     /// Make one chunk and remember it.
     ///
     /// `shape`: `(C, F, h, w)` of the latent. Noise is drawn in this order: the chunk `(C, F, h, w)`, then one `(F, C, h, w)`
-    /// between every two levels. → the clean latent.
+    /// each time the sampler mixes in fresh noise, frame-major as in the published pipeline. → the clean latent.
     pub fn make_chunk(
         &self,
         shape: [usize; 4],
@@ -81,16 +90,13 @@ impl Denoiser {
         cancel: &Cancel,
     ) -> std::result::Result<Tensor, WorldError> {
         let [channels, frames, height, width] = shape;
-        let mut x = noise.draw(&shape)?;
-        for (i, (level, time)) in self.levels.iter().enumerate() {
+        let x = noise.draw(&shape)?;
+        let flow = |x: &Tensor, level: usize| {
             cancel.check()?;
-            let flow = self.dit.denoise(&x, time, memory)?;
-            x = clean_from_flow(&x, &flow, level.sigma)?;
-            if let Some((next, _)) = self.levels.get(i + 1) {
-                let fresh = noise.draw(&[frames, channels, height, width])?.transpose(0, 1)?;
-                x = renoise(&x, &fresh, next.sigma)?;
-            }
-        }
+            Ok::<_, WorldError>(self.dit.denoise(x, &self.times[level], memory)?)
+        };
+        let fresh = || noise.draw(&[frames, channels, height, width])?.transpose(0, 1);
+        let x = self.sampler.sample(&self.levels, x, flow, fresh)?;
         cancel.check()?;
         self.dit.remember(&x, &self.clean, memory)?;
         memory.history.commit();

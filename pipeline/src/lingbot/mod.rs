@@ -12,6 +12,7 @@ pub mod dit;
 pub mod footprint;
 pub mod motion_window;
 pub mod recipe;
+pub mod sampler;
 pub mod tensors;
 
 use std::sync::Arc;
@@ -88,7 +89,7 @@ impl LingBot {
         })?;
         let schedule = Schedule::new(config.policy.shift, &config.policy.steps);
         let card = Arc::new(card(dir, &config)?);
-        let denoiser = Denoiser::new(dit, &schedule)?;
+        let denoiser = Denoiser::new(dit, config.policy.sampler, &schedule)?;
         Ok(LingBot { nets: Arc::new(Nets { denoiser, vae, text, config }), card })
     }
 

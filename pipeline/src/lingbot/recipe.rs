@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::config::{CHUNK_MAX, TransformerConfig, WINDOW_MAX, check_window};
+use crate::lingbot::denoiser::{Schedule, TRAIN_STEPS};
+use crate::lingbot::sampler::Sampler;
 use crate::load::model_dir::{Component, ModelDir};
 use crate::load::object::Object;
 use crate::load::weights::LoadError;
@@ -28,6 +30,9 @@ pub struct Policy {
     pub window: usize,
     /// The policy file names the window: the model was trained with no other.
     pub window_is_fixed: bool,
+    /// How a chunk goes from one noise level to the next.
+    pub sampler: Sampler,
+    /// Bends the noise levels of `steps` towards noise.
     pub shift: f64,
     /// Nominal steps of 1000, first to last.
     pub steps: Vec<u32>,
@@ -98,12 +103,13 @@ pub enum Translation {
     Fixed,
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "fps",
     "size",
     "chunk",
     "sink",
     "window",
+    "sampler",
     "shift",
     "steps",
     "text_len",
@@ -140,11 +146,7 @@ impl Policy {
         if let Some(&odd) = size.iter().flatten().find(|&&side| side % 16 != 0) {
             return Err(object.refuse("size", odd, "a multiple of 16 on both sides"));
         }
-        let steps = match object.counts("steps", 1..=64, 1..=1000)? {
-            None => lineage.steps().to_vec(),
-            Some(steps) if steps.is_sorted_by(|a, b| a > b) => steps.into_iter().map(|step| step as u32).collect(),
-            Some(_) => return Err(object.wrong("steps", "strictly descending")),
-        };
+        let steps = steps(&object)?.unwrap_or_else(|| lineage.steps().to_vec());
 
         // The first chunk and the one that stands for all later ones each need their own condition latents.
         let needed = (2 * chunk - 1) * 4 + 1;
@@ -160,6 +162,7 @@ impl Policy {
             sink,
             window,
             window_is_fixed: object.has("window"),
+            sampler: object.choice("sampler", &Sampler::NAMES, Sampler::Renoise)?,
             // Below a hundredth every step is nearly clean, above 100 nearly noise: neither is a schedule.
             shift: object.number("shift", 0.01..=100.0, Some(lineage.shift()))?,
             steps,
@@ -190,6 +193,25 @@ impl Policy {
     pub fn stored_frames(&self, sink: usize, window: usize) -> usize {
         self.motion.map_or(window, |motion| window.max(sink + motion.moving.max(motion.still) + self.chunk))
     }
+}
+
+/// `steps`: a list of nominal steps, or how many evenly spaced ones. `None` where the key is absent.
+fn steps(object: &Object) -> Result<Option<Vec<u32>>, LoadError> {
+    if object.is_list("steps") {
+        let listed = object.counts("steps", 1..=TRAIN_STEPS, 1..=TRAIN_STEPS)?.expect("the key holds a list");
+        if !listed.is_sorted_by(|a, b| a > b) {
+            return Err(object.wrong("steps", "strictly descending"));
+        }
+        return Ok(Some(listed.into_iter().map(|step| step as u32).collect()));
+    }
+    if !object.has("steps") {
+        return Ok(None);
+    }
+    let count = object.count("steps", 1..=TRAIN_STEPS, None).map_err(|_| {
+        let list = format!("a list of 1 to {TRAIN_STEPS} whole numbers from 1 to {TRAIN_STEPS}");
+        object.wrong("steps", format!("how many evenly spaced steps, from 1 to {TRAIN_STEPS}, or {list}"))
+    })?;
+    Ok(Some(Schedule::even_steps(count)))
 }
 
 /// The three keys of the motion-dependent window: all or none, as half of it means nothing.
@@ -254,8 +276,13 @@ impl fmt::Display for Policy {
         let eos = if self.append_eos { "with" } else { "without" };
         write!(
             f,
-            "  steps {:?}, shift {}, {} text tokens {eos} </s>, {} condition frames",
-            self.steps, self.shift, self.text_len, self.condition_frames
+            "  sampler {}, {} steps {:?}, shift {}\n  {} text tokens {eos} </s>, {} condition frames",
+            self.sampler,
+            self.steps.len(),
+            self.steps,
+            self.shift,
+            self.text_len,
+            self.condition_frames
         )?;
         if let Some(motion) = self.motion {
             write!(

@@ -51,6 +51,11 @@ impl Object {
         self.get(key).is_some()
     }
 
+    /// Does `key` hold a list?
+    pub(crate) fn is_list(&self, key: &str) -> bool {
+        self.get(key).is_some_and(Value::is_array)
+    }
+
     /// The value at `key`. `null` is as good as nothing.
     fn get(&self, key: &str) -> Option<&Value> {
         self.map.get(key).filter(|value| !value.is_null())

@@ -8,6 +8,7 @@ use pipeline::lingbot::config::{MotionWindowConfig, TransformerConfig};
 use pipeline::lingbot::denoiser::{Denoiser, Level, Schedule};
 use pipeline::lingbot::dit::{ChunkConditions, Dit, Memory, TimeEmbedding};
 use pipeline::lingbot::motion_window::MotionWindow;
+use pipeline::lingbot::sampler::Sampler;
 use pipeline::load::weights::Checkpoint;
 use pipeline::noise::Noise;
 use pipeline::world::{Cancel, Controls, Held};
@@ -224,7 +225,7 @@ impl Rollout {
         let window = Window::new(total, sink, shape[1]).expect("possible");
         let timesteps: Vec<f32> = golden.raw("timesteps").to_vec1().expect("timesteps");
         let levels = timesteps.into_iter().map(|t| Level { t, sigma: t / 1000.0 }).collect();
-        let denoiser = Denoiser::new(dit, &Schedule { levels }).expect("time embeddings");
+        let denoiser = Denoiser::new(dit, Sampler::Renoise, &Schedule { levels }).expect("time embeddings");
         Rollout { chunks: golden.count("c", ".x0"), golden, denoiser, config, shape, window }
     }
 

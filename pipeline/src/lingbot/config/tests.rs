@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::lingbot::sampler::Sampler;
 
 fn transformer() -> Value {
     json!({"num_attention_heads": 2, "attention_head_dim": 8, "ffn_dim": 32, "num_layers": 1, "text_dim": 12})
@@ -144,6 +145,13 @@ fn an_impossible_policy_is_refused_by_key_and_value() {
     refused(json!({"steps": [1000, 500, 500]}), "steps is [1000,500,500]; it must be strictly descending");
     refused(json!({"steps": [1001, 5]}), "whole numbers from 1 to 1000");
     refused(json!({"steps": [5, 0]}), "whole numbers from 1 to 1000");
+    let either = "it must be how many evenly spaced steps, from 1 to 1000, or a list of 1 to 1000 whole numbers";
+    refused(json!({"steps": 0}), &format!("steps is 0; {either}"));
+    refused(json!({"steps": 1001}), &format!("steps is 1001; {either}"));
+    refused(json!({"steps": "many"}), &format!("steps is \"many\"; {either}"));
+    let names = "it must be \"renoise\" or \"euler\" or \"heun\" or \"euler_renoise\"";
+    refused(json!({"sampler": "dpm"}), &format!("sampler is \"dpm\"; {names}"));
+    refused(json!({"sampler": 1}), &format!("sampler is 1; {names}"));
     refused(json!({"text_len": 0}), "text_len is 0");
     refused(json!({"append_eos": 1}), "append_eos is 1; it must be true or false");
     refused(json!({"text_start": "yes"}), "text_start is \"yes\"; it must be true or false");
@@ -158,6 +166,7 @@ fn a_silent_policy_is_lingbots_and_its_lineage_chooses_the_schedule() {
     let v2 = policy(json!({}), Lineage::V2).expect("LingBot's values");
     assert_eq!((v2.chunk, v2.sink, v2.window, v2.fps, v2.text_len), (3, 9, 18, 16, 512));
     assert_eq!((v2.shift, v2.steps.as_slice()), (5.0, &[1000, 750, 500, 250][..]));
+    assert_eq!(v2.sampler, Sampler::Renoise);
     assert_eq!((v2.default_size(), v2.size), (crate::world::Size { width: 832, height: 480 }, None));
     assert_eq!((v2.condition_frames, v2.append_eos, v2.window_is_fixed, v2.motion), (21, true, false, None));
     assert!(!v2.text_start, "LingBot World starts from a picture");
@@ -170,4 +179,23 @@ fn a_silent_policy_is_lingbots_and_its_lineage_chooses_the_schedule() {
     let motion = policy(motion, Lineage::V2).expect("a policy");
     assert_eq!(motion.motion, Some(MotionWindowConfig { moving: 12, still: 3, still_chunks: 2 }));
     assert!(motion.window_is_fixed && motion.stored_frames(9, 18) == 24);
+}
+
+#[test]
+fn a_number_of_steps_means_evenly_spaced_ones() {
+    let steps =
+        |steps: Value| policy(json!({"steps": steps, "sampler": "euler"}), Lineage::V2).expect("a policy").steps;
+    assert_eq!(steps(json!(1)), [1000]);
+    assert_eq!(steps(json!(4)), steps(json!([1000, 750, 500, 250])));
+    assert_eq!(steps(json!(12)), [1000, 917, 833, 750, 667, 583, 500, 417, 333, 250, 167, 83]);
+    assert_eq!(steps(json!(16))[13..], [188, 125, 63], "halves are rounded up");
+    assert_eq!(steps(json!(1000)), (1..=1000).rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_policy_says_in_words_how_a_chunk_is_drawn() {
+    let text = policy(json!({"steps": 3, "sampler": "heun", "shift": 1}), Lineage::V2).expect("a policy").to_string();
+    assert!(text.contains("sampler heun, 3 steps [1000, 667, 333], shift 1\n"), "{text}");
+    let text = policy(json!({}), Lineage::V2).expect("a policy").to_string();
+    assert!(text.contains("sampler renoise, 4 steps [1000, 750, 500, 250], shift 5\n"), "{text}");
 }
