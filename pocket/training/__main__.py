@@ -19,6 +19,7 @@ STAGES = {
     "dit": ("train_dit", "run"),
     "refine": ("refine", "run"),
     "export": ("export", "run"),
+    "record": ("export", "run_record"),
     "evaluate": ("evaluate", "run"),
 }
 

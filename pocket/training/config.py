@@ -96,7 +96,7 @@ class Text:
 @dataclass
 class Dit:
     """`batch` clips of `frames` latent frames and `pictures` single ones make a step. `spliced`: share of clips that go on
-    as another."""
+    as another. `shift` bends the levels of noise that are trained on; `policy.shift` those of drawing."""
 
     width: int
     heads: int
@@ -108,6 +108,7 @@ class Dit:
     frames: int
     pictures: int
     spliced: float
+    shift: float
     learning_rate: float
     matrix_rate: float
     frame0_weight: float
@@ -146,12 +147,14 @@ class Refine:
 
 @dataclass
 class Evaluate:
+    """`draws`: samplers to compare, as changes of the policy's `sampler`, `steps` and `shift`; the first is what ships."""
+
     clips: int
     worlds: int
     classifier_steps: int
     drift_seconds: int
     drift_walks: int
-    steps: list[list[int]]
+    draws: list[dict]
 
 
 @dataclass
@@ -192,6 +195,9 @@ class Config:
             raise ValueError(f"dit.pictures is {config.dit.pictures}, but data.pictures is 0")
         if config.refine.steps and not (config.refine.pictures and config.data.pictures):
             raise ValueError("refine.pictures and data.pictures must be above 0: `refine` needs single pictures")
+        for draw in config.evaluate.draws:
+            if unknown := draw.keys() - {"sampler", "steps", "shift"}:
+                raise ValueError(f"evaluate.draws has an unknown key: {', '.join(sorted(unknown))}")
         if config.data.frames % 4 != 1:
             raise ValueError(f"data.frames is {config.data.frames}, but must be one more than a multiple of 4")
         return config

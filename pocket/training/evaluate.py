@@ -15,7 +15,7 @@ from . import clips, measure
 from .camera import intrinsics, motion, poses_of, rays
 from .checkpoint import Checkpoint
 from .data import HELD, KEYS
-from .sampler import Decoder, SeededNoise, Stream, condition_on, from_bytes, to_bytes
+from .sampler import Decoder, SeededNoise, Stream, condition_on, from_bytes, nominal_steps, to_bytes
 
 AHEAD = (4, 8, 16, 48)
 TURNS = {"j": ("yaw", -1), "l": ("yaw", 1), "i": ("pitch", 1), "k": ("pitch", -1)}
@@ -44,14 +44,14 @@ class Evaluation:
         return torch.cat(list(self.chunks(*args, **named)), 1)
 
     @torch.no_grad()
-    def chunks(self, camera, steps, condition=None, switch=None, scenes=None):
+    def chunks(self, camera, policy, condition=None, switch=None, scenes=None):
         """camera: (F, S, 1536) for all, or (B, F, S, 1536). Gives u8 (B, 1 or 4, H, W, 3) on the CPU, F times."""
         condition = self.condition if condition is None else condition
         contexts = self.model.context([scene["prompt"] for scene in scenes or self.scenes])
         count = len(condition)
         noise = SeededNoise([self.config.seed + row for row in range(count)])
         stream, decoder = (
-            Stream(self.model.dit, self.policy, condition, contexts, noise, steps),
+            Stream(self.model.dit, policy, condition, contexts, noise),
             Decoder(self.model.vae),
         )
         camera = camera.to(self.device).expand(count, -1, -1, -1)
@@ -86,7 +86,7 @@ class Evaluation:
         mean, _ = self.model.vae.encode(from_bytes(clip[None]).to(self.device))
         return to_bytes(self.model.vae.decode(mean)).cpu()
 
-    def rollouts(self, made, steps):
+    def rollouts(self, made, policy):
         """dB at some frames ahead: the model, and what it has to beat."""
         at = [frame for frame in AHEAD if frame < self.truth.shape[1]]
 
@@ -99,7 +99,7 @@ class Evaluation:
             motions[..., :3, 3] *= -1
             return motions
 
-        model = self.walk(self.path(), steps)
+        model = self.walk(self.path(), policy)
         table = {
             "autoencoder": row(made),
             "model": row(model),
@@ -107,12 +107,12 @@ class Evaluation:
             # Apart from what the autoencoder costs: how well the transformer knows where things are.
             "model, to the autoencoder's": row(model, made),
             "first frame, frozen, to the autoencoder's": row(made[:, :1].expand_as(made), made),
-            "camera of another clip": row(self.walk(self.path().roll(1, 0), steps)),
-            "moves reversed": row(self.walk(self.path(reversed_moves), steps)),
+            "camera of another clip": row(self.walk(self.path().roll(1, 0), policy)),
+            "moves reversed": row(self.walk(self.path(reversed_moves), policy)),
         }
         return model, table
 
-    def obedience(self, steps):
+    def obedience(self, policy):
         """Each key held from first frames of worlds of their own, against the renderer's truth for the same key."""
         report = {}
         for key in KEYS:
@@ -122,7 +122,7 @@ class Evaluation:
             condition = condition_on(self.model.vae, pictures, self.policy["condition_frames"])
 
             def held(keys):
-                return self.walk(self.held([keys] * (HELD + 1)), steps, condition, scenes=scenes)
+                return self.walk(self.held([keys] * (HELD + 1)), policy, condition, scenes=scenes)
 
             def likeness(video):
                 return float(measure.psnr(video[:, -1], truth[:, -1]).mean())
@@ -157,8 +157,8 @@ class Evaluation:
             ]
         )
 
-    def text_only(self, steps):
-        return self.walk(self.held([""] * (HELD + 1)), steps, torch.zeros_like(self.condition))
+    def text_only(self, policy):
+        return self.walk(self.held([""] * (HELD + 1)), policy, torch.zeros_like(self.condition))
 
     def edges(self, made, model, text_only):
         """How much of the truth's edges there is: haze has few, a critic's stripes too many."""
@@ -171,19 +171,19 @@ class Evaluation:
         }
         return {name: float(measure.statistics(frames)[:, -1].mean() / true) for name, frames in shown.items()}
 
-    def prompted(self, text_only, steps):
+    def prompted(self, text_only, policy):
         """Whether pictures look like their prompts: drawn from text alone, and two seconds after a change."""
         draw = random.Random(self.config.seed)
         rendered = measure.sample(self.clips, 64, draw)
         others = self.scenes[len(self.scenes) // 2 :] + self.scenes[: len(self.scenes) // 2]
-        switched = self.walk(self.held(["w"] * (SWITCH_AFTER + TWO_SECONDS)), steps, switch=others)
+        switched = self.walk(self.held(["w"] * (SWITCH_AFTER + TWO_SECONDS)), policy, switch=others)
         return {
             "rendered": self.classifier.right(*rendered),
             "text only": self.classifier.right(text_only[:, -1], self.scenes),
             "2 s after a switch": self.classifier.right(switched[:, -1], others),
         }
 
-    def drift(self, steps, seconds):
+    def drift(self, policy, seconds):
         """A long walk: the share of its seconds whose statistics a renderer's picture could have, early and late, and
         whether its landscape and time are still there after a minute and at the end."""
         count = self.config.evaluate.drift_walks
@@ -193,7 +193,7 @@ class Evaluation:
             if draw.random() < 0.2:
                 held = draw.choice(("w", "w", "wj", "wl", "j", "l", "s", ""))
             keys.append(held)
-        chunks = self.chunks(self.held(keys), steps, self.condition[:count], scenes=self.scenes[:count])
+        chunks = self.chunks(self.held(keys), policy, self.condition[:count], scenes=self.scenes[:count])
         # One frame a second: ten minutes of all of them do not fit in memory.
         video = torch.stack([chunk[:, -1] for i, chunk in enumerate(chunks) if i % 4 == 0], 1)
         true = measure.statistics(self.truth.flatten(0, 1))
@@ -214,25 +214,31 @@ class Evaluation:
 def run(config, folder):
     evaluation = Evaluation(config, folder)
     made, likeness = evaluation.autoencoder()
-    report = {"autoencoder": likeness, "steps": {}}
-    for steps in tqdm(config.evaluate.steps, desc="evaluate"):
-        # The whole of a long walk once, with the steps that ship.
-        seconds = config.evaluate.drift_seconds
-        seconds = seconds if steps == config.evaluate.steps[0] else min(seconds, MINUTE)
-        model, rollouts = evaluation.rollouts(made, steps)
-        text_only = evaluation.text_only(steps)
-        report["steps"][len(steps)] = {
+    report = {"autoencoder": likeness, "draws": {}}
+    for i, draw in enumerate(tqdm(config.evaluate.draws, desc="evaluate")):
+        policy = evaluation.policy | draw
+        # The whole of a long walk once, as it ships.
+        seconds = config.evaluate.drift_seconds if i == 0 else min(config.evaluate.drift_seconds, MINUTE)
+        model, rollouts = evaluation.rollouts(made, policy)
+        text_only = evaluation.text_only(policy)
+        report["draws"][named(policy)] = {
             "rollouts": rollouts,
-            "obedience": evaluation.obedience(steps),
+            "obedience": evaluation.obedience(policy),
             "edges": evaluation.edges(made, model, text_only),
-            "prompts": evaluation.prompted(text_only, steps),
-            "drift": evaluation.drift(steps, seconds),
+            "prompts": evaluation.prompted(text_only, policy),
+            "drift": evaluation.drift(policy, seconds),
         }
-        if steps == config.evaluate.steps[0]:
+        if i == 0:
             sheet(evaluation.truth, made, model, folder / "rollouts.png")
     (folder / "evaluation.json").write_text(json.dumps(report, indent=2) + "\n")
     (folder / "evaluation.md").write_text(markdown(report, len(evaluation.clips)))
     print((folder / "evaluation.md").read_text())
+
+
+def named(policy):
+    """How the pictures were drawn, for a heading."""
+    count = len(nominal_steps(policy["steps"]))
+    return f"{policy.get('sampler', 'renoise')}, {count} step{'s' if count > 1 else ''}, shift {policy['shift']:g}"
 
 
 def sheet(truth, made, model, path):
@@ -250,11 +256,11 @@ def markdown(report, count):
         f"{count} held-out clips. Autoencoder: {likeness['mean']:.1f} dB over whole clips, "
         f"{likeness['first']:.1f} at the first frame, {likeness['last']:.1f} at the last."
     ]
-    for steps, found in report["steps"].items():
+    for name, found in report["draws"].items():
         ahead = list(found["rollouts"]["model"])
         lines += [
             "",
-            f"### {steps} step{'s' if steps > 1 else ''}",
+            f"### {name}",
             "",
             row("PSNR to the truth, dB, frames ahead", *ahead),
         ]

@@ -1,7 +1,7 @@
-"""The stage `export`: a folder that Causeway serves, its first frames, and a recorded walk to hold the server to.
+"""The stages `export` and `record`: a folder that Causeway serves with its first frames, and walks to hold the server to.
 
-The recording is made from the f16 files as they were written, with the server's own random numbers. Every tensor on the
-way is in it, so where the two disagree can be seen, not only that they do.
+Recordings are made from the f16 files as they were written, with the server's own random numbers. Every tensor on the
+way is in them, so where the two disagree can be seen, not only that they do.
 """
 
 import json
@@ -36,11 +36,15 @@ def run(config, folder):
         data.Renderer(config).gallery(out / "first_frames")
     else:
         first_frames(clips.folder(folder / "clips/held_out"), out / "first_frames")
-    model = Checkpoint.load(out)
-    record(model, out / "first_frames", folder / "stream.safetensors")
-    record_text_start(model, folder / "text_start.safetensors")
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     print(f"{out}: {size / 1e6:.1f} MB")
+
+
+def run_record(config, folder):
+    """From `weights/` alone, so that it can be done over when only the policy has changed."""
+    model = Checkpoint.load(folder / "weights")
+    record_walk(model, folder / "weights/first_frames", folder / "stream.safetensors")
+    record_text_start(model, folder / "text_start.safetensors")
 
 
 def first_frames(found, out):
@@ -73,7 +77,7 @@ def record_text_start(model, path):
     save_file(tensors, path, metadata={"description": "streaming from text alone", "meta": json.dumps(meta)})
 
 
-def record(model, pictures, path):
+def record_walk(model, pictures, path):
     about = json.loads((pictures / "prompts.json").read_text())
     (name, first), (_, second) = list(about.items())[0], list(about.items())[-1]
     policy, size = model.policy, model.policy["size"]

@@ -12,7 +12,7 @@ from torch import nn
 from . import dit, train_text
 from .sampler import schedule, shifted
 
-# Steps of the longest schedule anybody samples with.
+# Half of the levels that are trained on are these: a model drawn in few steps visits no others.
 VISITED = [1000, 750, 500, 250]
 
 
@@ -21,7 +21,7 @@ class Model(nn.Module):
 
     def __init__(self, config, vocabulary):
         super().__init__()
-        settings, policy = config.dit, config.policy
+        settings, policy = config.dit, trained_policy(config)
         self.policy = policy
         self.text = train_text.encoder(config, vocabulary)
         self.dit = dit.Dit(
@@ -35,6 +35,12 @@ class Model(nn.Module):
                 policy["sink"],
             )
         )
+
+
+def trained_policy(config):
+    """The policy with the sampler that training is for: few steps, fresh noise after each. What ships may be drawn with
+    another sampler, more steps and another shift; the levels that are trained on do not change with it."""
+    return config.policy | {"sampler": "renoise", "steps": VISITED, "shift": config.dit.shift}
 
 
 def noise_levels(policy, shape, device):

@@ -11,10 +11,44 @@ from .noise import Noise
 from .vae import Memory
 
 
+# How a frame goes from one level of noise to the next; `pipeline/src/sampler.rs` says what each does.
+SAMPLERS = ("renoise", "euler", "heun", "euler_renoise")
+
+
+def nominal_steps(steps):
+    """Nominal steps of 1000: as listed, or so many evenly spaced ones, each rounded to a whole one (halves up)."""
+    if isinstance(steps, int):
+        return [(1000 * (steps - i) + steps // 2) // steps for i in range(steps)]
+    return steps
+
+
 def schedule(policy, steps=None):
     """(t, sigma) of each step. In f32, as published."""
     sigma = shifted(policy, torch.linspace(1, 0, 1001))
-    return [(float(1000 * sigma[1000 - n]), float(sigma[1000 - n])) for n in steps or policy["steps"]]
+    steps = nominal_steps(steps or policy["steps"])
+    return [(float(1000 * sigma[1000 - n]), float(sigma[1000 - n])) for n in steps]
+
+
+def sample(sampler, levels, x, flow, fresh):
+    """From noise `x` through `levels` of (t, sigma) to the clean frame.
+
+    `flow(x, t)` predicts noise less clean; `fresh()` draws noise of the shape of x, each time it is mixed in.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"sampler is {sampler!r}; it must be one of {', '.join(SAMPLERS)}")
+    for i, (t, sigma) in enumerate(levels):
+        here = flow(x, t)
+        if i + 1 == len(levels):
+            return x - sigma * here
+        next_t, lower = levels[i + 1]
+        if sampler == "renoise" or sampler == "euler_renoise" and i + 2 == len(levels):
+            x = (1 - lower) * (x - sigma * here) + lower * fresh()
+        elif sampler == "heun":
+            there = flow(x + (lower - sigma) * here, next_t)
+            x = x + (lower - sigma) * (here + there) / 2
+        else:
+            x = x + (lower - sigma) * here
+    raise ValueError("a schedule has at least one level")
 
 
 def shifted(policy, share):
@@ -55,25 +89,25 @@ class Window:
 class Stream:
     """A batch of sessions. `condition` (B, 20, 6, h, w); contexts (B, L, text_dim)."""
 
-    def __init__(self, dit, policy, condition, context, noise, steps=None):
+    def __init__(self, dit, policy, condition, context, noise):
         self.dit, self.condition, self.context, self.noise = dit, condition, context, noise
-        self.steps, self.frame = schedule(policy, steps), 0
+        # LingBot World's sampler where the policy names none.
+        self.sampler, self.levels, self.frame = policy.get("sampler", "renoise"), schedule(policy), 0
         self.window = Window(len(dit.blocks), policy["window"], policy["sink"])
 
     @torch.no_grad()
     def next(self, camera):
-        """camera (B, S, 1536) or None -> latents (B, 16, h, w), and the noise they came from."""
+        """camera (B, S, 1536) or None -> latents (B, 16, h, w), and the noise they came from: first and mixed in."""
         shape = (16, 1, *self.condition.shape[-2:])
         device = self.condition.device
-        x = first = self.noise.draw(shape).to(device)
-        again = []
-        for i, (t, sigma) in enumerate(self.steps):
-            clean = x - sigma * self._flow(x, t, camera)
-            if i + 1 < len(self.steps):
-                level = self.steps[i + 1][1]
-                # Frame-major, as in the published pipeline: (1, 16, h, w) rather than (16, 1, h, w).
-                again.append(self.noise.draw((1, 16, *shape[2:])).to(device))
-                x = (1 - level) * clean + level * again[-1].transpose(1, 2)
+        first, again = self.noise.draw(shape).to(device), []
+
+        def fresh():
+            # Frame-major, as in the published pipeline: (1, 16, h, w) rather than (16, 1, h, w).
+            again.append(self.noise.draw((1, 16, *shape[2:])).to(device))
+            return again[-1].transpose(1, 2)
+
+        clean = sample(self.sampler, self.levels, first, lambda x, t: self._flow(x, t, camera), fresh)
         self.remember(clean, camera)
         return clean[:, :, 0], (first, again)
 

@@ -28,11 +28,11 @@ def run(config, folder):
 
     def losses():
         batch = batches.draw(loop.step, settings.batch)
-        levels = flow.noise_levels(config.policy, (settings.batch, batch.clean.shape[2]), config.device)
+        levels = flow.noise_levels(model.policy, (settings.batch, batch.clean.shape[2]), config.device)
         past = flow.context_noise(batch.clean, settings.context_noise, settings.context_noise_share)
         # Seldom at first: a beginner's guesses teach nothing.
         if torch.rand(()) < settings.own_past * min(1, 2 * loop.progress):
-            past = flow.guesses(model, batch, past, flow.visited_levels(config.policy, levels.shape, levels.device))
+            past = flow.guesses(model, batch, past, flow.visited_levels(model.policy, levels.shape, levels.device))
         past = flow.worn(past, settings.worn_past)
         error, weight = flow.errors(model, batch, past, levels), weights_of(batch, settings)
         values = {"loss": (error * weight).sum() / weight.sum()}
@@ -45,7 +45,7 @@ def run(config, folder):
 
     def picture_loss():
         batch = batches.pictures(loop.step, settings.pictures)
-        levels = flow.noise_levels(config.policy, batch.prompt_of_frame.shape, config.device)
+        levels = flow.noise_levels(model.policy, batch.prompt_of_frame.shape, config.device)
         return flow.errors(model, batch, None, levels).mean()
 
     loop.run(losses, every=50)
