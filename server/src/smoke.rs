@@ -228,9 +228,11 @@ async fn no_key_is_ever_logged() {
 
     let (good, line) = crate::access::rules::keys::new_key("alice").expect("a name");
     let (wrong, _) = crate::access::rules::keys::new_key("alice").expect("a name");
-    let keys = crate::access::rules::keys::Keys::parse(&line, Default::default()).expect("a key");
-    let access =
-        crate::access::policy::Policy { entry: crate::access::policy::Entry::Keys(keys.into()), ..Default::default() };
+    let keys = crate::access::rules::keys::ApiKeys::parse(&line, Default::default()).expect("a key");
+    let access = crate::access::policy::AccessPolicy {
+        entry: crate::access::policy::Entry::Keys(keys.into()),
+        ..Default::default()
+    };
     let server = start(testcard(), Limits { access, ..Limits::default() }).await;
     let ask = async |path: &str, header: &str, then: &[u8]| {
         let mut stream = TcpStream::connect(server.address).await.expect("it listens");

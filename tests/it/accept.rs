@@ -206,7 +206,7 @@ async fn a_head_may_have_a_hundred_lines_and_32_kib_and_not_one_more() -> Result
 
 #[tokio::test]
 async fn behind_a_proxy_the_places_are_those_of_its_clients() -> Result<()> {
-    let access = server::access::policy::Policy { proxies: vec!["127.0.0.1".parse()?], ..Default::default() };
+    let access = server::access::policy::AccessPolicy { proxies: vec!["127.0.0.1".parse()?], ..Default::default() };
     let limits = Limits { connections_per_address: 1, access, ..Limits::default() };
     let (server, _strings) = Server::limited(Puppet::default(), limits)?;
     let ask = async |client: &str| Raw::upgrade(server.address, &[&format!("X-Forwarded-For: {client}")]).await;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use server::Limits;
-use server::access::policy::Policy;
+use server::access::policy::AccessPolicy;
 use server::access::rules::denied::REASONS;
-use server::access::rules::keys::{KeyLimits, Keys, new_key};
+use server::access::rules::keys::{ApiKeys, KeyLimits, new_key};
 use tests::exposition::Exposition;
 use tests::keyed::{Keyed, ask, bearer, turned_away};
 use tests::message::{Close, Message};
@@ -81,7 +81,7 @@ async fn an_init_with_a_good_key_and_a_mistake_may_be_corrected() -> Result<()> 
 
 #[tokio::test]
 async fn a_socket_that_never_shows_a_key_is_told_so_and_closed() -> Result<()> {
-    let policy = Policy { key_within: Duration::from_millis(100), ..Policy::default() };
+    let policy = AccessPolicy { key_within: Duration::from_millis(100), ..AccessPolicy::default() };
     let scene = Keyed::with(KeyLimits::default(), policy)?;
     let mut silent = scene.server.connect().await?;
     let mut shown = scene.connect(&scene.key).await?;
@@ -184,7 +184,7 @@ async fn a_key_taken_out_of_use_opens_nothing_more_and_what_runs_goes_on() -> Re
     waits.ping().await?;
 
     let (bob, line) = new_key("bob")?;
-    scene.ring.replace(Keys::parse(&line, KeyLimits::default())?);
+    scene.ring.replace(ApiKeys::parse(&line, KeyLimits::default())?);
     waits.send(small()).await?;
     ensure!(turned_away(&mut waits).await? == unauthorized());
     let answer = scene.ask("GET /server_info", &bearer(token), "").await?;
@@ -231,7 +231,7 @@ async fn a_server_that_asks_for_no_key_makes_no_tokens() -> Result<()> {
 
 #[tokio::test]
 async fn a_key_runs_only_as_many_sessions_as_it_may_and_gets_them_back() -> Result<()> {
-    let scene = Keyed::with(KeyLimits { sessions: 1, ..KeyLimits::default() }, Policy::default())?;
+    let scene = Keyed::with(KeyLimits { sessions: 1, ..KeyLimits::default() }, AccessPolicy::default())?;
     let init = || small().set("api_key", scene.key.as_str());
     let mut first = scene.server.session(init()).await?;
     first.chunk().await?;
@@ -254,7 +254,7 @@ async fn a_key_runs_only_as_many_sessions_as_it_may_and_gets_them_back() -> Resu
 
 #[tokio::test]
 async fn an_init_that_is_refused_holds_no_session_of_its_key() -> Result<()> {
-    let scene = Keyed::with(KeyLimits { sessions: 1, ..KeyLimits::default() }, Policy::default())?;
+    let scene = Keyed::with(KeyLimits { sessions: 1, ..KeyLimits::default() }, AccessPolicy::default())?;
     let mut wrong = scene.connect(&scene.key).await?;
     for _ in 0..3 {
         wrong.send(small().set("size", "bogus")).await?;
@@ -285,8 +285,10 @@ async fn a_page_from_elsewhere_may_not_open_a_socket() -> Result<()> {
     check(&local, "", "http://localhost:3000", 101).await?;
     check(&keyed.server, &shown, "http://localhost:3000", 403).await?;
 
-    let policy =
-        Policy { origins: vec!["https://game.example".parse().map_err(anyhow::Error::msg)?], ..Policy::default() };
+    let policy = AccessPolicy {
+        origins: vec!["https://game.example".parse().map_err(anyhow::Error::msg)?],
+        ..AccessPolicy::default()
+    };
     let named = Keyed::with(KeyLimits::default(), policy)?;
     let shown = bearer(&named.key);
     check(&named.server, &shown, "https://game.example", 101).await?;
@@ -337,7 +339,7 @@ async fn whoever_shows_ten_wrong_keys_is_told_when_to_try_again() -> Result<()> 
 
 #[tokio::test]
 async fn every_refusal_is_counted_by_its_reason_and_metrics_have_a_line_for_each() -> Result<()> {
-    let scene = Keyed::with(KeyLimits { sessions: 1, ..KeyLimits::default() }, Policy::default())?;
+    let scene = Keyed::with(KeyLimits { sessions: 1, ..KeyLimits::default() }, AccessPolicy::default())?;
     let counts = async || {
         let page = scene.ask("GET /metrics", &bearer(&scene.key), "").await?;
         ensure!(page.status == 200, "{}", page.head);
@@ -378,7 +380,7 @@ async fn guessing_that_is_throttled_is_counted_as_that() -> Result<()> {
     ensure!(Exposition::parse(&page.body)?.get("causeway_denied_total{reason=\"host\"}")? == 1.0);
 
     // Two clients behind one proxy: one guesses keys, and the other is still served.
-    let policy = Policy { proxies: vec!["127.0.0.1".parse()?], ..Policy::default() };
+    let policy = AccessPolicy { proxies: vec!["127.0.0.1".parse()?], ..AccessPolicy::default() };
     let scene = Keyed::with(KeyLimits { requests_a_minute: 2, ..KeyLimits::default() }, policy)?;
     for _ in 0..13 {
         let headers = format!("{}X-Forwarded-For: 198.51.100.1\r\n", bearer("wrong"));
@@ -393,7 +395,7 @@ async fn guessing_that_is_throttled_is_counted_as_that() -> Result<()> {
 
 #[tokio::test]
 async fn behind_a_proxy_one_client_waits_and_not_all_of_them() -> Result<()> {
-    let policy = Policy { proxies: vec!["127.0.0.1".parse()?], ..Policy::default() };
+    let policy = AccessPolicy { proxies: vec!["127.0.0.1".parse()?], ..AccessPolicy::default() };
     let scene = Keyed::with(KeyLimits::default(), policy)?;
     let ask = async |shown: &str, client: &str| {
         let headers = format!("{}X-Forwarded-For: 203.0.113.1, {client}\r\n", bearer(shown));
@@ -421,7 +423,7 @@ async fn without_a_proxy_nobody_chooses_the_address_that_is_counted() -> Result<
 
 #[tokio::test]
 async fn a_key_that_asks_too_often_is_told_when_to_try_again() -> Result<()> {
-    let scene = Keyed::with(KeyLimits { requests_a_minute: 5, ..KeyLimits::default() }, Policy::default())?;
+    let scene = Keyed::with(KeyLimits { requests_a_minute: 5, ..KeyLimits::default() }, AccessPolicy::default())?;
     for _ in 0..5 {
         ensure!(scene.ask("GET /server_info", &bearer(&scene.key), "").await?.status == 200);
     }

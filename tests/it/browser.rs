@@ -8,7 +8,7 @@ use std::time::Duration;
 use pipeline::lingbot::LingBot;
 use pipeline::testcard::{Reading, Testcard, prompt_hash, read};
 use pipeline::world::{Cancel, ChunkInput, Held, Init, Picture, Size, World};
-use server::access::policy::{Entry, Policy};
+use server::access::policy::{AccessPolicy, Entry};
 use server::access::rules::keys::{self, KeyLimits, new_key};
 use server::{Limits, LoadWorld, Phase, serve};
 use tests::browser::Browser;
@@ -370,8 +370,10 @@ async fn stop(server: Running) -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_page_whose_address_ends_in_a_key_shows_it_to_a_server_that_asks_for_one() -> anyhow::Result<()> {
     let (key, line) = new_key("visitor")?;
-    let access =
-        Policy { entry: Entry::Keys(keys::Keys::parse(&line, KeyLimits::default())?.into()), ..Policy::default() };
+    let access = AccessPolicy {
+        entry: Entry::Keys(keys::ApiKeys::parse(&line, KeyLimits::default())?.into()),
+        ..AccessPolicy::default()
+    };
     let load: LoadWorld = Box::new(|| Ok(Box::new(Testcard::new(CHUNK_TIME)) as Box<dyn World>));
     let server = limited(load, Limits { access, ..Limits::default() }).await;
     let mut browser = Browser::launch().await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use server::Limits;
-use server::access::policy::Policy;
+use server::access::policy::AccessPolicy;
 use server::access::rules::keys::KeyLimits;
 use server::realtime::session::{CREDIT, Stay};
 use tests::chance::Chance;
@@ -236,7 +236,7 @@ async fn the_newer_connection_wins_and_the_older_is_told() -> Result<()> {
 async fn a_client_that_missed_more_than_is_kept_is_told_what_there_is() -> Result<()> {
     // A chunk of 12 frames of 16x16 is 9216 bytes and what is said of them.
     let (server, strings) =
-        Server::limited(Puppet::on_strings(), Limits { replay_bytes: 25_000, ..Limits::default() })?;
+        Server::limited(Puppet::on_strings(), Limits { backlog_bytes: 25_000, ..Limits::default() })?;
     let (mut client, token) = begin(&server, lasting()).await?;
     strings.allow(8);
     for _ in 0..8 {
@@ -340,7 +340,7 @@ async fn a_resume_request_that_is_wrong_names_its_field() -> Result<()> {
 /// A token is worth nothing to whoever has no key: on a server that asks for one, both are shown.
 #[tokio::test]
 async fn where_keys_are_asked_for_a_resume_needs_one_too_and_costs_no_second_session() -> Result<()> {
-    let keyed = Keyed::with(KeyLimits { sessions: 1, ..KeyLimits::default() }, Policy::default())?;
+    let keyed = Keyed::with(KeyLimits { sessions: 1, ..KeyLimits::default() }, AccessPolicy::default())?;
     let mut client = keyed.connect(&keyed.key).await?;
     client.send(lasting()).await?;
     let token = client.hello().await?.resume_token;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use pipeline::testcard::Testcard;
 use pipeline::world::{Card, Refusal, World};
 use rmpv::Value;
-use server::access::rules::keys::{KeyLimits, Keys};
+use server::access::rules::keys::{ApiKeys, KeyLimits};
 use server::media::pictures;
 use server::realtime::wire::{event, init};
 use std::io::Cursor;
@@ -136,7 +136,7 @@ fn a_first_frame_has_a_number_of_pixels() -> Result<()> {
 #[test]
 fn a_file_of_keys_has_a_length() {
     let lines = |count: usize| (0..count).map(|n| format!("k{n} sha256:{n:064x}\n")).collect::<String>();
-    let parse = |count: usize| Keys::parse(&lines(count), KeyLimits::default());
+    let parse = |count: usize| ApiKeys::parse(&lines(count), KeyLimits::default());
     assert!(parse(10_000).is_ok());
     assert!(parse(10_001).is_err_and(|error| error.to_string().contains("10000")));
 }

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use server::Limits;
 use server::access::key_ring::KeyRing;
-use server::access::policy::{Entry, Policy};
-use server::access::rules::keys::{KeyLimits, Keys, new_key};
+use server::access::policy::{AccessPolicy, Entry};
+use server::access::rules::keys::{ApiKeys, KeyLimits, new_key};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,13 +25,13 @@ pub struct Keyed {
 
 impl Keyed {
     pub fn new() -> Result<Keyed> {
-        Keyed::with(KeyLimits::default(), Policy::default())
+        Keyed::with(KeyLimits::default(), AccessPolicy::default())
     }
 
-    pub fn with(limits: KeyLimits, policy: Policy) -> Result<Keyed> {
+    pub fn with(limits: KeyLimits, policy: AccessPolicy) -> Result<Keyed> {
         let (key, line) = new_key("alice")?;
-        let ring = KeyRing::from(Keys::parse(&line, limits)?);
-        let access = Policy { entry: Entry::Keys(ring.clone()), ..policy };
+        let ring = KeyRing::from(ApiKeys::parse(&line, limits)?);
+        let access = AccessPolicy { entry: Entry::Keys(ring.clone()), ..policy };
         let (server, _strings) = Server::limited(Puppet::default(), Limits { access, ..Limits::default() })?;
         Ok(Keyed { server, key, ring })
     }

@@ -10,10 +10,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::policy::{Entry, Policy};
+use super::policy::{AccessPolicy, Entry};
 use super::rules::address::{self, Address};
 use super::rules::denied::Denied;
-use super::rules::keys::{KEYS_MAX, Key, Keys};
+use super::rules::keys::{ApiKeys, KEYS_MAX, Key};
 use super::rules::origin;
 use super::rules::throttle::{Rate, Throttle};
 use super::rules::tokens::{BadToken, Signer, TOKEN_PREFIX, Token};
@@ -32,7 +32,7 @@ pub(crate) const TOKEN_LIFE_MAX: Duration = Duration::from_secs(3600);
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(300);
 
 pub(crate) struct Door {
-    policy: Policy,
+    policy: AccessPolicy,
     connections_per_address: usize,
     signer: Signer,
     opened: Instant,
@@ -77,7 +77,7 @@ impl Pass {
 }
 
 impl Door {
-    pub(crate) fn new(policy: Policy, connections_per_address: usize, now: Instant) -> anyhow::Result<Door> {
+    pub(crate) fn new(policy: AccessPolicy, connections_per_address: usize, now: Instant) -> anyhow::Result<Door> {
         let state = State {
             wrong: Throttle::new(ADDRESSES_MAX),
             requests: Throttle::new(KEYS_MAX),
@@ -146,7 +146,7 @@ impl Door {
         pass
     }
 
-    fn recognise(&self, keys: &Keys, presented: &str, now: Instant) -> Result<Pass, Denied> {
+    fn recognise(&self, keys: &ApiKeys, presented: &str, now: Instant) -> Result<Pass, Denied> {
         if presented.len() > PRESENTED_BYTES_MAX {
             return Err(Denied::WrongKey);
         }
@@ -209,7 +209,7 @@ impl Door {
 }
 
 /// The key of this name as it is now, if it is the same one.
-fn in_use(keys: &Keys, name: &str, fingerprint: u64) -> Result<Key, Denied> {
+fn in_use(keys: &ApiKeys, name: &str, fingerprint: u64) -> Result<Key, Denied> {
     let same = |key: &&Key| key.fingerprint() == fingerprint;
     keys.named(name).filter(same).cloned().ok_or(Denied::KeyRemoved)
 }
@@ -273,13 +273,13 @@ mod tests {
 
     fn scene() -> Scene {
         let (key, line) = new_key("alice").expect("a name");
-        let keys = Keys::parse(&line, LIMITS).expect("a key");
+        let keys = ApiKeys::parse(&line, LIMITS).expect("a key");
         Scene { key, ..scene_with(Entry::Keys(keys.into())) }
     }
 
     fn scene_with(entry: Entry) -> Scene {
         let start = Instant::now();
-        let door = Door::new(Policy { entry, ..Policy::default() }, 2, start).expect("a door");
+        let door = Door::new(AccessPolicy { entry, ..AccessPolicy::default() }, 2, start).expect("a door");
         Scene { door: Arc::new(door), key: String::new(), start }
     }
 
@@ -303,7 +303,7 @@ mod tests {
         /// The key file has been changed, and is this.
         fn changed_to(&self, lines: &[&str]) {
             let Entry::Keys(ring) = &self.door.policy.entry else { panic!("no keys") };
-            ring.replace(Keys::parse(&lines.join("\n"), LIMITS).expect("a key file"));
+            ring.replace(ApiKeys::parse(&lines.join("\n"), LIMITS).expect("a key file"));
         }
 
         fn key_of(&self, seconds: u64) -> Key {
@@ -330,7 +330,7 @@ mod tests {
         let shown = |bytes: usize| {
             let key = "k".repeat(bytes);
             let hash: String = Sha256::digest(&key).iter().map(|byte| format!("{byte:02x}")).collect();
-            let keys = Keys::parse(&format!("alice sha256:{hash}"), LIMITS).expect("a key");
+            let keys = ApiKeys::parse(&format!("alice sha256:{hash}"), LIMITS).expect("a key");
             scene_with(Entry::Keys(keys.into())).shows(&key, 0).err()
         };
         assert_eq!((shown(256), shown(257)), (None, Some(Denied::WrongKey)));

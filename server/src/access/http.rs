@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::door::{Connected, Door, Lease, Pass, TOKEN_LIFE, TOKEN_LIFE_MAX};
-use super::listener::Place;
+use super::listener::ConnectionPermit;
 use super::rules::address::Address;
 use super::rules::denied::{Denied, whole_seconds};
 use crate::observe::Observer;
@@ -113,7 +113,7 @@ pub(crate) struct Visitor {
     /// `None`: to be shown in the first message.
     pass: Option<Pass>,
     show_by: Instant,
-    _place: Arc<Place>,
+    _permit: Arc<ConnectionPermit>,
     /// Of somebody behind a proxy, where the place is the proxy's.
     _connected: Option<Connected>,
 }
@@ -123,7 +123,7 @@ impl Visitor {
     pub(crate) fn at_the_door(
         entrance: &Entrance,
         peer: SocketAddr,
-        place: Arc<Place>,
+        permit: Arc<ConnectionPermit>,
         headers: &HeaderMap,
         uri: &Uri,
     ) -> Result<Visitor, Denied> {
@@ -136,9 +136,9 @@ impl Visitor {
                 entered => Some(entered?),
             };
             let show_by = Instant::now() + door.key_within();
-            let connected = (!place.is_counted_by_address()).then(|| door.connect(address)).transpose()?;
+            let connected = (!permit.is_counted_by_address()).then(|| door.connect(address)).transpose()?;
             let entrance = entrance.clone();
-            Ok(Visitor { entrance, address, pass, show_by, _place: place, _connected: connected })
+            Ok(Visitor { entrance, address, pass, show_by, _permit: permit, _connected: connected })
         };
         admitted().map_err(|denied| entrance.refused(address, denied))
     }

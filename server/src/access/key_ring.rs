@@ -2,25 +2,25 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::rules::keys::Keys;
+use super::rules::keys::ApiKeys;
 
 /// The keys that are good now. All who hold it see at once when the operator has changed the file.
 #[derive(Debug, Clone)]
-pub struct KeyRing(Arc<RwLock<Arc<Keys>>>);
+pub struct KeyRing(Arc<RwLock<Arc<ApiKeys>>>);
 
-impl From<Keys> for KeyRing {
-    fn from(keys: Keys) -> KeyRing {
+impl From<ApiKeys> for KeyRing {
+    fn from(keys: ApiKeys) -> KeyRing {
         KeyRing(Arc::new(RwLock::new(Arc::new(keys))))
     }
 }
 
 impl KeyRing {
-    pub fn now(&self) -> Arc<Keys> {
+    pub fn now(&self) -> Arc<ApiKeys> {
         // Only ever replaced as a whole, so a panic elsewhere cannot leave half of it.
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub fn replace(&self, keys: Keys) {
+    pub fn replace(&self, keys: ApiKeys) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     }
 }

@@ -30,7 +30,7 @@ use crate::observe::{Dropped, Observer};
 use crate::phase::Phase;
 
 /// Beside all the WebSockets there may be: for the page, the health check and the metrics of a server that is full.
-const PLACES_BESIDE_SOCKETS: usize = 64;
+const PERMITS_BESIDE_SOCKETS: usize = 64;
 
 /// Of a request's line and headers together; what is longer is answered with 431. Twice what common proxies pass on.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -55,7 +55,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 pub(crate) struct Gate {
     door: Arc<Door>,
     observer: Arc<Observer>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     turned_away: Arc<Semaphore>,
     header_timeout: Duration,
     life: Duration,
@@ -67,32 +67,32 @@ impl Gate {
         Gate {
             door,
             observer,
-            places: Arc::new(Semaphore::new(sockets + PLACES_BESIDE_SOCKETS)),
+            permits: Arc::new(Semaphore::new(sockets + PERMITS_BESIDE_SOCKETS)),
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
             header_timeout,
             life: HTTP_LIFE,
         }
     }
 
-    fn place(&self, peer: SocketAddr) -> Result<Place, Denied> {
-        let permit = self.places.clone().try_acquire_owned().map_err(|_| Denied::Full)?;
+    fn permit(&self, peer: SocketAddr) -> Result<ConnectionPermit, Denied> {
+        let permit = self.permits.clone().try_acquire_owned().map_err(|_| Denied::Full)?;
         // For whom a proxy asks, only its requests say.
         let of_address = match self.door.is_proxy(peer.ip()) {
             true => None,
             false => Some(self.door.connect(peer.ip().into())?),
         };
-        Ok(Place { _permit: permit, of_address })
+        Ok(ConnectionPermit { _permit: permit, of_address })
     }
 }
 
 /// A connection's place: in all, and of its address. Held by every request that comes over it, and by the WebSocket that
 /// one of them asks for.
-pub(crate) struct Place {
+pub(crate) struct ConnectionPermit {
     _permit: OwnedSemaphorePermit,
     of_address: Option<Connected>,
 }
 
-impl Place {
+impl ConnectionPermit {
     pub(crate) fn is_counted_by_address(&self) -> bool {
         self.of_address.is_some()
     }
@@ -121,15 +121,15 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, gate: Gate, mut
                 }
             }
         };
-        match gate.place(peer) {
-            Ok(place) => {
+        match gate.permit(peer) {
+            Ok(permit) => {
                 // A frame must not wait for the next to fill a packet.
                 if let Err(error) = stream.set_nodelay(true) {
                     debug!(%error, "TCP_NODELAY");
                 }
                 let deadlines = Deadlines { header: gate.header_timeout, life: gate.life };
                 let observer = gate.observer.clone();
-                connections.spawn(converse(stream, peer, place, router.clone(), deadlines, observer, told.clone()));
+                connections.spawn(converse(stream, peer, permit, router.clone(), deadlines, observer, told.clone()));
             }
             Err(denied) => {
                 gate.observer.denied(denied.reason());
@@ -164,19 +164,19 @@ struct Deadlines {
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
-    place: Place,
+    permit: ConnectionPermit,
     router: Router,
     deadlines: Deadlines,
     observer: Arc<Observer>,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let place = Arc::new(place);
+    let permit = Arc::new(permit);
     let routes = TowerToHyperService::new(router);
     let asked = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(place.clone());
+        request.extensions_mut().insert(permit.clone());
         routes.call(request)
     });
     let mut http = http1::Builder::new();
@@ -235,7 +235,7 @@ mod tests {
     use axum::routing::{get, post};
 
     use super::*;
-    use crate::access::policy::Policy;
+    use crate::access::policy::AccessPolicy;
 
     const LONG: Duration = Duration::from_secs(20);
 
@@ -246,7 +246,7 @@ mod tests {
     }
 
     async fn scene(header_timeout: Duration, life: Duration) -> Scene {
-        let door = Arc::new(Door::new(Policy::default(), 256, Instant::now()).expect("a door"));
+        let door = Arc::new(Door::new(AccessPolicy::default(), 256, Instant::now()).expect("a door"));
         let gate = Gate { life, ..Gate::new(2048, header_timeout, door, Arc::new(Observer::new(None, &[]))) };
         let slow = || async {
             sleep(Duration::from_millis(200)).await;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::bail;
 
 use super::key_ring::KeyRing;
-use super::rules::keys::Keys;
+use super::rules::keys::ApiKeys;
 use super::rules::origin::Allowed;
 
 /// What the operator decided.
 #[derive(Debug, Clone)]
-pub struct Policy {
+pub struct AccessPolicy {
     pub entry: Entry,
     /// Pages of these origins may open a socket, beside our own.
     pub origins: Vec<Allowed>,
@@ -30,9 +30,9 @@ pub enum Entry {
     Keys(KeyRing),
 }
 
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy { entry: Entry::Local, origins: Vec::new(), proxies: Vec::new(), key_within: KEY_WITHIN }
+impl Default for AccessPolicy {
+    fn default() -> AccessPolicy {
+        AccessPolicy { entry: Entry::Local, origins: Vec::new(), proxies: Vec::new(), key_within: KEY_WITHIN }
     }
 }
 
@@ -41,7 +41,7 @@ const KEY_WITHIN: Duration = Duration::from_secs(10);
 
 impl Entry {
     /// For a server that listens on `host`.
-    pub fn choose(host: IpAddr, keys: Option<Keys>, insecure: bool) -> anyhow::Result<Entry> {
+    pub fn choose(host: IpAddr, keys: Option<ApiKeys>, insecure: bool) -> anyhow::Result<Entry> {
         match keys {
             Some(keys) => Ok(Entry::Keys(keys.into())),
             None if host.to_canonical().is_loopback() => Ok(Entry::Local),
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn a_server_that_others_can_reach_needs_keys_or_a_word_that_it_does_not() {
         let (_, line) = new_key("alice").expect("a name");
-        let keys = || Some(Keys::parse(&line, KeyLimits::default()).expect("a key"));
+        let keys = || Some(ApiKeys::parse(&line, KeyLimits::default()).expect("a key"));
         let choose = |host: &str, keys, insecure| {
             Entry::choose(host.parse().expect("an address"), keys, insecure).map_err(|error| error.to_string())
         };

@@ -54,7 +54,12 @@ impl Queue {
     }
 
     /// A place, or one in the queue, for a session that begins like this and needs a chunk every `period` if it is paced.
-    pub(crate) fn ask(self: &Arc<Self>, id: SeatId, init: &Init, period: Option<Duration>) -> Result<Ticket, Refused> {
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        id: SeatId,
+        init: &Init,
+        period: Option<Duration>,
+    ) -> Result<QueueTicket, Refused> {
         let rollout_bytes = self.rollout_bytes.get().expect("an init is checked against the card of a loaded world");
         let wish = Wish { bytes: rollout_bytes(init), pixels: init.size.pixels(), period };
         let mut state = self.state();
@@ -69,7 +74,7 @@ impl Queue {
             }
         };
         state.tell();
-        Ok(Ticket { place: Place { id, bytes: wish.bytes, queue: Arc::clone(self) }, standing })
+        Ok(QueueTicket { admitted: Admitted { id, bytes: wish.bytes, queue: Arc::clone(self) }, standing })
     }
 
     /// Sessions that wait.
@@ -122,26 +127,26 @@ impl State {
 }
 
 /// A session that may have to wait.
-pub(crate) struct Ticket {
-    place: Place,
+pub(crate) struct QueueTicket {
+    admitted: Admitted,
     pub(crate) standing: watch::Receiver<Standing>,
 }
 
-impl Ticket {
+impl QueueTicket {
     /// Once its standing says so.
-    pub(crate) fn into_place(self) -> Place {
-        self.place
+    pub(crate) fn into_admitted(self) -> Admitted {
+        self.admitted
     }
 }
 
 /// A session's share of the server, or its hope for one: given up when this is dropped.
-pub(crate) struct Place {
+pub(crate) struct Admitted {
     pub(crate) id: SeatId,
     pub(crate) bytes: u64,
     queue: Arc<Queue>,
 }
 
-impl Place {
+impl Admitted {
     /// A chunk was drawn in this time.
     pub(crate) fn drew(&self, took: Duration) {
         let mut state = self.queue.state();
@@ -150,7 +155,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Admitted {
     fn drop(&mut self) {
         let mut state = self.queue.state();
         state.tickets.remove(&self.id);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::access::policy::Policy;
+use crate::access::policy::AccessPolicy;
 use crate::admission::rules::Bounds;
 use crate::fetch::rules::Rules;
 use crate::realtime::link::bounds::LinkBounds;
@@ -40,13 +40,13 @@ pub struct Limits {
     /// How long a session may last, and wait for a client that was lost.
     pub stay: Stay,
     /// What is kept of a session's last chunks for a client that comes back.
-    pub replay_bytes: usize,
+    pub backlog_bytes: usize,
     /// How long sessions may take to finish what they began when the server is to stop.
     pub drain: Duration,
     /// Where to write what every stage did when; it has a bound of its own.
     pub trace_file: Option<PathBuf>,
     /// Who may enter.
-    pub access: Policy,
+    pub access: AccessPolicy,
     /// Where first frames may be fetched from.
     pub fetch: Rules,
 }
@@ -73,10 +73,10 @@ impl Default for Limits {
                 lifetime: Some(Duration::from_secs(24 * 3600)),
                 grace: Duration::from_secs(30),
             },
-            replay_bytes: 64 << 20,
+            backlog_bytes: 64 << 20,
             drain: Duration::from_secs(20),
             trace_file: None,
-            access: Policy::default(),
+            access: AccessPolicy::default(),
             fetch: Rules::default(),
         }
     }
@@ -91,7 +91,7 @@ impl Limits {
             ping_every: self.ping_every,
             pong_within: self.pong_within,
             stay: self.stay,
-            backlog_bytes: self.replay_bytes,
+            backlog_bytes: self.backlog_bytes,
         }
     }
 

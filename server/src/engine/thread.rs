@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use super::turns::acks::Acks;
 use super::turns::conditions::ConditionQueue;
 use super::turns::scheduler::Scheduler;
-use crate::admission::queue::{Place, Queue};
+use crate::admission::queue::{Admitted, Queue};
 use crate::admission::rules::SeatId;
 use crate::observe::Observer;
 
@@ -34,12 +34,12 @@ pub enum Command {
 /// A session that begins.
 pub struct Open {
     /// Given back when the rollout is gone.
-    pub(crate) place: Place,
+    pub(crate) admitted: Admitted,
     pub init: Init,
     pub paced: bool,
     pub conditions: Arc<Mutex<ConditionQueue>>,
     /// Has [`parts_places`].
-    pub parts: mpsc::Sender<Result<Part, String>>,
+    pub parts: mpsc::Sender<Result<ChunkPart, String>>,
     pub cancel: Cancel,
 }
 
@@ -49,7 +49,7 @@ pub enum OpenError {
 }
 
 /// A chunk, piece by piece as it is drawn: a `First`, `More` for each latent frame after it, and an `End`.
-pub enum Part {
+pub enum ChunkPart {
     First(Drawn, Frames),
     More(Frames),
     End { generate: Duration, world: Timings },
@@ -107,7 +107,7 @@ impl Engine {
             info!(world = %name, seconds = began.elapsed().as_secs_f32(), "ready");
             queue.loaded(world.rollout_bytes());
             card_said.send_replace(Some(Arc::clone(world.card())));
-            Room { world, scheduler: Scheduler::default(), seats: HashMap::new(), observer }.run(inbox);
+            Room { world, scheduler: Scheduler::default(), rollouts: HashMap::new(), observer }.run(inbox);
             Ok(())
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(work).context("starting the engine")?;
@@ -135,17 +135,17 @@ impl EngineThread {
 struct Room {
     world: Box<dyn World>,
     scheduler: Scheduler,
-    seats: HashMap<SeatId, Seat>,
+    rollouts: HashMap<SeatId, OpenRollout>,
     observer: Arc<Observer>,
 }
 
-struct Seat {
+struct OpenRollout {
     rollout: Box<dyn Rollout>,
     conditions: Arc<Mutex<ConditionQueue>>,
-    parts: mpsc::Sender<Result<Part, String>>,
+    parts: mpsc::Sender<Result<ChunkPart, String>>,
     cancel: Cancel,
     /// Last: what is given back is free by then.
-    place: Place,
+    admitted: Admitted,
 }
 
 impl Room {
@@ -185,14 +185,14 @@ impl Room {
     }
 
     fn open(&mut self, open: Open) -> Result<(), OpenError> {
-        let Open { place, init, paced, conditions, parts, cancel } = open;
-        let (id, bytes) = (place.id, place.bytes);
+        let Open { admitted, init, paced, conditions, parts, cancel } = open;
+        let (id, bytes) = (admitted.id, admitted.bytes);
         let rollout = self.world.open(init).map_err(|error| match error {
             WorldError::Refused(refusal) => OpenError::Refused(refusal),
             other => OpenError::Failed(other.to_string()),
         })?;
         self.scheduler.open(id, paced);
-        self.seats.insert(id, Seat { rollout, conditions, parts, cancel, place });
+        self.rollouts.insert(id, OpenRollout { rollout, conditions, parts, cancel, admitted });
         self.observer.rollout_opened(id, bytes);
         debug!(seat = id, bytes, "opened");
         Ok(())
@@ -200,23 +200,23 @@ impl Room {
 
     fn close(&mut self, id: SeatId) {
         self.scheduler.close(id);
-        if self.seats.remove(&id).is_some() {
+        if self.rollouts.remove(&id).is_some() {
             self.observer.rollout_closed(id);
             debug!(seat = id, "closed");
         }
     }
 
     fn generate(&mut self, id: SeatId) {
-        let seat = self.seats.get_mut(&id).expect("the scheduler knows only seats that are taken");
+        let open = self.rollouts.get_mut(&id).expect("the scheduler knows only seats that are taken");
         let began = Instant::now();
-        let plan = seat.rollout.plan();
-        let mut conditions = seat.conditions.lock().expect("nothing panics under this lock");
+        let plan = open.rollout.plan();
+        let mut conditions = open.conditions.lock().expect("nothing panics under this lock");
         let (input, event_id) = conditions.sample(&plan);
         let acks = conditions.acks();
         drop(conditions);
         let sampled = Instant::now();
         let mut drawn = Some(Drawn { plan, event_id, acks, began, prepare: sampled - began });
-        let parts = &seat.parts;
+        let parts = &open.parts;
         // Each frame leaves as soon as it is there: the first can be on a screen while the last is being decoded.
         let hand_over = |part| {
             if let Err(mpsc::error::TrySendError::Full(_)) = parts.try_send(part) {
@@ -224,11 +224,11 @@ impl Room {
             }
         };
         let mut counts = Vec::with_capacity(plan.latent_frames);
-        let result = seat.rollout.generate(&input, &seat.cancel, &mut |frames| {
+        let result = open.rollout.generate(&input, &open.cancel, &mut |frames| {
             counts.push(frames.count);
             hand_over(Ok(match drawn.take() {
-                Some(drawn) => Part::First(drawn, frames),
-                None => Part::More(frames),
+                Some(drawn) => ChunkPart::First(drawn, frames),
+                None => ChunkPart::More(frames),
             }));
         });
         let generate = sampled.elapsed();
@@ -239,10 +239,10 @@ impl Room {
                 Err(format!("{counts:?} frames were drawn for {plan:?}"))
             }
             Ok(world) => {
-                seat.place.drew(generate);
+                open.admitted.drew(generate);
                 self.observer.generated(id, &plan, began, sampled, &world);
                 debug!(seat = id, chunk = plan.index, ?event_id, ?input, ?generate, ?world, "chunk");
-                Ok(Part::End { generate, world })
+                Ok(ChunkPart::End { generate, world })
             }
             Err(WorldError::Cancelled) => return self.close(id),
             Err(error) => {

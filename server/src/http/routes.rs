@@ -18,7 +18,7 @@ use super::page::page;
 use super::{not_found, status};
 use crate::access;
 use crate::access::http::Visitor;
-use crate::access::listener::Place;
+use crate::access::listener::ConnectionPermit;
 use crate::access::rules::denied::Denied;
 use crate::phase::Phase;
 use crate::realtime::link::socket::serve_client;
@@ -50,7 +50,7 @@ const TOKEN_WISH_BYTES_MAX: usize = 4096;
 async fn upgrade(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Extension(place): Extension<Arc<Place>>,
+    Extension(permit): Extension<Arc<ConnectionPermit>>,
     uri: Uri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -60,7 +60,7 @@ async fn upgrade(
         // As the reference: to everything but a WebSocket, this is not here.
         Err(_) => return not_found("this is a WebSocket: connect with ws://"),
     };
-    let visitor = match Visitor::at_the_door(&app.entrance, peer, place, &headers, &uri) {
+    let visitor = match Visitor::at_the_door(&app.entrance, peer, permit, &headers, &uri) {
         Ok(visitor) => visitor,
         Err(denied) => return denied.into_response(),
     };

@@ -87,7 +87,7 @@ async fn server_info(State(app): State<App>) -> Json<Value> {
             "idle_timeout_ms": limits.stay.idle.map(|idle| idle.as_millis() as u64),
             "session_lifetime_ms": limits.stay.lifetime.map(|lifetime| lifetime.as_millis() as u64),
             "resume_grace_ms": limits.stay.grace.as_millis() as u64,
-            "resume_bytes": limits.replay_bytes,
+            "resume_bytes": limits.backlog_bytes,
             "ping_every_ms": limits.ping_every.as_millis() as u64,
             "pong_within_ms": limits.pong_within.as_millis() as u64,
             "connections": limits.connections,

@@ -10,7 +10,7 @@ use pipeline::world::{FIRST_FRAME_PIXELS_MAX, Frames, Picture, Size};
 
 /// How frames go to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Output {
+pub struct Encoding {
     format: Format,
     source: Size,
     /// What an encoded frame measures; raw frames are never scaled.
@@ -61,8 +61,8 @@ pub struct Batch {
     pub lengths: Option<Vec<u32>>,
 }
 
-impl Output {
-    pub fn new(format: Format, source: Size, preview_width_max: Option<u32>) -> Output {
+impl Encoding {
+    pub fn new(format: Format, source: Size, preview_width_max: Option<u32>) -> Encoding {
         let sent = match preview_width_max {
             Some(width) if format != Format::Raw && 0 < width && width < source.width => {
                 let height = f64::from(source.height) * f64::from(width) / f64::from(source.width);
@@ -70,7 +70,7 @@ impl Output {
             }
             _ => source,
         };
-        Output { format, source, sent }
+        Encoding { format, source, sent }
     }
 
     pub fn format(&self) -> Format {
@@ -232,10 +232,10 @@ mod tests {
     }
 
     async fn files(format: Format, preview: Option<u32>) -> Vec<Vec<u8>> {
-        let output = Output::new(format, SMALL, preview);
+        let encoding = Encoding::new(format, SMALL, preview);
         let mut batches = Vec::new();
         for frames in chunk(SMALL) {
-            batches.extend(output.batches(frames).await.expect("encodes"));
+            batches.extend(encoding.batches(frames).await.expect("encodes"));
         }
         assert_eq!(batches.iter().map(|batch| batch.frames).collect::<Vec<_>>(), [1, 4, 4]);
         let mut files = Vec::new();
@@ -269,10 +269,10 @@ mod tests {
     async fn raw_frames_are_the_pixels_sixteen_to_a_message() {
         let size = Size { width: 4, height: 2 };
         let pixels: Vec<u8> = (0..17 * 24).map(|i| i as u8).collect();
-        let output = Output::new(Format::Raw, size, Some(1));
-        assert_eq!(output.batches_of([1, 16, 17].into_iter()), 4);
+        let encoding = Encoding::new(Format::Raw, size, Some(1));
+        assert_eq!(encoding.batches_of([1, 16, 17].into_iter()), 4);
         let frames = Frames { size, count: 17, rgb: pixels.clone() };
-        let batches = output.batches(frames).await.expect("nothing can fail");
+        let batches = encoding.batches(frames).await.expect("nothing can fail");
         assert_eq!(batches.iter().map(|batch| batch.frames).collect::<Vec<_>>(), [16, 1]);
         assert_eq!([&batches[0].payload[..], &batches[1].payload[..]].concat(), pixels);
     }
@@ -280,8 +280,8 @@ mod tests {
     #[test]
     fn a_preview_keeps_the_shape_and_never_grows() {
         let check = |width, height, preview, expected: (u32, u32)| {
-            let output = Output::new(Format::Webp { quality: 50 }, Size { width, height }, preview);
-            assert_eq!((output.sent().width, output.sent().height), expected);
+            let encoding = Encoding::new(Format::Webp { quality: 50 }, Size { width, height }, preview);
+            assert_eq!((encoding.sent().width, encoding.sent().height), expected);
         };
         check(101, 51, Some(40), (40, 20));
         check(101, 51, Some(101), (101, 51));
@@ -289,7 +289,7 @@ mod tests {
         check(101, 51, None, (101, 51));
         check(1000, 1, Some(10), (10, 1));
         check(4, 5, Some(2), (2, 2));
-        assert_eq!(Output::new(Format::Raw, SMALL, Some(40)).sent(), SMALL);
+        assert_eq!(Encoding::new(Format::Raw, SMALL, Some(40)).sent(), SMALL);
     }
 
     #[test]

@@ -54,9 +54,9 @@ impl Observer {
     }
 
     /// An init was sent; until what this gives is dropped, its session is about to begin.
-    pub(crate) fn opening(&self) -> Opening<'_> {
+    pub(crate) fn opening(&self) -> OpeningCount<'_> {
         self.opening.fetch_add(1, Ordering::Relaxed);
-        Opening(&self.opening)
+        OpeningCount(&self.opening)
     }
 
     /// A session got its place after so long.
@@ -213,9 +213,9 @@ pub(crate) enum Dropped {
     WriteDeadline,
 }
 
-pub(crate) struct Opening<'a>(&'a AtomicUsize);
+pub(crate) struct OpeningCount<'a>(&'a AtomicUsize);
 
-impl Drop for Opening<'_> {
+impl Drop for OpeningCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -54,11 +54,11 @@ impl fmt::Debug for Key {
 
 /// The keys that are good; at least one.
 #[derive(Debug, Clone)]
-pub struct Keys(Vec<Key>);
+pub struct ApiKeys(Vec<Key>);
 
-impl Keys {
+impl ApiKeys {
     /// A key file: `name sha256:HEX [sessions=N] [requests_a_minute=N]` on each line; `#` begins a comment.
-    pub fn parse(text: &str, otherwise: KeyLimits) -> anyhow::Result<Keys> {
+    pub fn parse(text: &str, otherwise: KeyLimits) -> anyhow::Result<ApiKeys> {
         let mut keys: Vec<Key> = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();
@@ -74,7 +74,7 @@ impl Keys {
             ensure!(keys.len() <= KEYS_MAX, "more than {KEYS_MAX} keys");
         }
         ensure!(!keys.is_empty(), "no key in it: make one with `causeway key NAME`");
-        Ok(Keys(keys))
+        Ok(ApiKeys(keys))
     }
 
     /// Takes as long for a key that is almost right as for one that is not at all.
@@ -155,8 +155,8 @@ fn parse_hash(hexadecimal: &str) -> Option<[u8; 32]> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> anyhow::Result<Keys> {
-        Keys::parse(text, KeyLimits::default())
+    fn parse(text: &str) -> anyhow::Result<ApiKeys> {
+        ApiKeys::parse(text, KeyLimits::default())
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
         let (_, other) = new_key("bob").expect("a name");
         let text = format!("# who\n\n{line} sessions=2 requests_a_minute=7 # a test\n  {other}  \n");
         let otherwise = KeyLimits { sessions: 9, requests_a_minute: 99 };
-        let keys = Keys::parse(&text, otherwise).expect("two keys");
+        let keys = ApiKeys::parse(&text, otherwise).expect("two keys");
         let limits = |name| keys.named(name).map(|key| key.limits);
         assert_eq!(limits("alice"), Some(KeyLimits { sessions: 2, requests_a_minute: 7 }));
         assert_eq!(limits("bob"), Some(otherwise));

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use crate::access::policy::{Entry, Policy};
-use crate::access::rules::keys::{KeyLimits, Keys};
+use crate::access::policy::{AccessPolicy, Entry};
+use crate::access::rules::keys::{ApiKeys, KeyLimits};
 use crate::access::rules::origin::Allowed;
 
 #[derive(Debug, Args)]
@@ -36,20 +36,20 @@ pub struct AccessArgs {
 
 impl AccessArgs {
     /// What the key file says now; `None` where there is none.
-    pub fn read_keys(&self) -> anyhow::Result<Option<Keys>> {
+    pub fn read_keys(&self) -> anyhow::Result<Option<ApiKeys>> {
         let Some(path) = &self.keys else { return Ok(None) };
         let limits = KeyLimits { sessions: self.key_sessions as usize, requests_a_minute: self.key_requests };
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        Keys::parse(&text, limits).with_context(|| path.display().to_string()).map(Some)
+        ApiKeys::parse(&text, limits).with_context(|| path.display().to_string()).map(Some)
     }
 
     /// For a server that listens on `host`. Reads the key file.
-    pub fn policy(&self, host: IpAddr) -> anyhow::Result<Policy> {
-        Ok(Policy {
+    pub fn policy(&self, host: IpAddr) -> anyhow::Result<AccessPolicy> {
+        Ok(AccessPolicy {
             entry: Entry::choose(host, self.read_keys()?, self.insecure)?,
             origins: self.origins.clone(),
             proxies: self.proxies.iter().map(IpAddr::to_canonical).collect(),
-            ..Policy::default()
+            ..AccessPolicy::default()
         })
     }
 }
@@ -110,7 +110,7 @@ mod tests {
         let line = "--sessions 1 --memory 2M --busy-wait 0.5 --write-deadline 4 --header-timeout 3 --connections 5 \
                     --connections-per-address 6 --message-bytes 7K --load 0.5 --queue 0 --queue-wait 8";
         let args = serve(&line.split_whitespace().collect::<Vec<_>>()).expect("all are flags");
-        let limits = args.limits.limits(Policy::default());
+        let limits = args.limits.limits(AccessPolicy::default());
         assert_eq!((limits.sessions, limits.memory_bytes), (1, 2 << 20));
         assert_eq!((limits.busy_wait.as_millis(), limits.write_deadline.as_millis()), (500, 4000));
         assert_eq!((limits.load, limits.queue, limits.queue_wait.as_secs()), (0.5, 0, 8));

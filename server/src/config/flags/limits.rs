@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::access::policy::Policy;
+use crate::access::policy::AccessPolicy;
 use crate::config::limits::Limits;
 use crate::fetch::rules::{AllowedHost, Rules};
 use crate::realtime::session::Stay;
@@ -45,7 +45,7 @@ pub struct LimitArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.grace))]
     pub resume_grace: Seconds,
     /// What is kept of such a session's last chunks.
-    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().replay_bytes as u64))]
+    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().backlog_bytes as u64))]
     pub resume_bytes: ByteSize,
     /// How long sessions may take to finish their chunks when the server is told to stop.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().drain))]
@@ -79,7 +79,7 @@ fn usual() -> Limits {
 }
 
 impl LimitArgs {
-    pub fn limits(&self, access: Policy) -> Limits {
+    pub fn limits(&self, access: AccessPolicy) -> Limits {
         Limits {
             trace_file: None,
             sessions: usize::from(self.sessions),
@@ -94,7 +94,7 @@ impl LimitArgs {
                 lifetime: self.session_lifetime.unless_zero(),
                 grace: self.resume_grace.0,
             },
-            replay_bytes: usize::try_from(self.resume_bytes.0).unwrap_or(usize::MAX),
+            backlog_bytes: usize::try_from(self.resume_bytes.0).unwrap_or(usize::MAX),
             drain: self.drain.0,
             ping_every: self.ping_every.0,
             pong_within: self.pong_within.0,

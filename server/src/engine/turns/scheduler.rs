@@ -15,7 +15,7 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub struct Scheduler {
-    seats: BTreeMap<SeatId, Place>,
+    seats: BTreeMap<SeatId, Turn>,
     turns: u64,
     /// A free session has the turn.
     free_has_it: bool,
@@ -23,7 +23,7 @@ pub struct Scheduler {
     free_until: Option<Instant>,
 }
 
-struct Place {
+struct Turn {
     paced: bool,
     credit: u64,
     /// Of the next chunk; `None` before the first grant.
@@ -35,17 +35,17 @@ struct Place {
 impl Scheduler {
     pub fn open(&mut self, id: SeatId, paced: bool) {
         self.turns += 1;
-        let earlier = self.seats.insert(id, Place { paced, credit: 0, due: None, last_turn: self.turns });
+        let earlier = self.seats.insert(id, Turn { paced, credit: 0, due: None, last_turn: self.turns });
         assert!(earlier.is_none(), "seat {id} is taken");
     }
 
     /// A session that has closed in the meantime gets nothing.
     pub fn grant(&mut self, id: SeatId, chunks: u64, due: Instant) {
-        if let Some(place) = self.seats.get_mut(&id) {
-            if place.credit == 0 {
-                place.due = Some(due);
+        if let Some(turn) = self.seats.get_mut(&id) {
+            if turn.credit == 0 {
+                turn.due = Some(due);
             }
-            place.credit += chunks;
+            turn.credit += chunks;
         }
     }
 
@@ -55,8 +55,8 @@ impl Scheduler {
             self.free_until = Some(now);
         }
         let first = |paced: bool| {
-            let ready = self.seats.iter().filter(|(_, place)| place.credit > 0 && place.paced == paced);
-            ready.min_by_key(|(_, place)| (place.due, place.last_turn)).map(|(&id, place)| (id, place.due))
+            let ready = self.seats.iter().filter(|(_, turn)| turn.credit > 0 && turn.paced == paced);
+            ready.min_by_key(|(_, turn)| (turn.due, turn.last_turn)).map(|(&id, turn)| (id, turn.due))
         };
         let (id, is_free) = match (first(true), first(false)) {
             (Some((paced, _)), Some((free, asked))) => {
@@ -70,10 +70,10 @@ impl Scheduler {
         };
         self.free_has_it = is_free;
         self.turns += 1;
-        let place = self.seats.get_mut(&id).expect("it was just found");
-        place.credit -= 1;
-        place.last_turn = self.turns;
-        place.due = Some(now);
+        let turn = self.seats.get_mut(&id).expect("it was just found");
+        turn.credit -= 1;
+        turn.last_turn = self.turns;
+        turn.due = Some(now);
         Some(id)
     }
 

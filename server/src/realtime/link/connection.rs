@@ -209,21 +209,21 @@ struct Sink {
 }
 
 /// Nothing more can be written.
-struct Over;
+struct SinkClosed;
 
 impl Sink {
-    async fn put(&mut self, message: Message) -> Result<(), Over> {
+    async fn put(&mut self, message: Message) -> Result<(), SinkClosed> {
         match timeout(self.deadline, self.inner.send(message)).await {
-            Ok(sent) => sent.map_err(|_| Over),
+            Ok(sent) => sent.map_err(|_| SinkClosed),
             Err(_elapsed) => {
                 self.observer.dropped(Dropped::WriteDeadline);
                 tracing::info!(deadline = ?self.deadline, "client does not read: dropped");
-                Err(Over)
+                Err(SinkClosed)
             }
         }
     }
 
-    async fn write(&mut self, write: Write) -> Result<(), Over> {
+    async fn write(&mut self, write: Write) -> Result<(), SinkClosed> {
         match write {
             Write::Group(Group { header, payload }, done) => {
                 let began = Instant::now();
@@ -249,7 +249,7 @@ impl Sink {
             Write::Ping => self.put(Message::Ping(Bytes::new())).await,
             Write::Close(Close { code, reason }) => {
                 self.put(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
-                Err(Over)
+                Err(SinkClosed)
             }
         }
     }
@@ -257,7 +257,7 @@ impl Sink {
 
 async fn write_all(mut sink: Sink, mut queue: mpsc::Receiver<Write>) {
     while let Some(write) = queue.recv().await {
-        if let Err(Over) = sink.write(write).await {
+        if let Err(SinkClosed) = sink.write(write).await {
             return;
         }
     }

@@ -9,7 +9,7 @@ use pipeline::world::Refusal;
 use tokio::sync::Notify;
 
 use super::connection::{Took, Writer};
-use crate::realtime::session::backlog::Replay;
+use crate::realtime::session::backlog::Backlog;
 use crate::realtime::wire::frames::Group;
 
 pub(super) struct Outlet {
@@ -20,12 +20,12 @@ pub(super) struct Outlet {
 
 struct Inner {
     writer: Option<Writer>,
-    replay: Option<Replay>,
+    backlog: Option<Backlog>,
 }
 
 impl Outlet {
-    pub(super) fn new(writer: Writer, replay: Option<Replay>) -> Outlet {
-        Outlet { inner: Mutex::new(Inner { writer: Some(writer), replay }), changed: Notify::new() }
+    pub(super) fn new(writer: Writer, backlog: Option<Backlog>) -> Outlet {
+        Outlet { inner: Mutex::new(Inner { writer: Some(writer), backlog }), changed: Notify::new() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -33,8 +33,8 @@ impl Outlet {
     }
 
     pub(super) fn begin(&self, chunk: usize) {
-        if let Some(replay) = &mut self.inner().replay {
-            replay.begin(chunk);
+        if let Some(backlog) = &mut self.inner().backlog {
+            backlog.begin(chunk);
         }
     }
 
@@ -51,14 +51,14 @@ impl Outlet {
 
     fn keep(&self, messages: [Option<&Bytes>; 2]) -> Option<Writer> {
         let mut inner = self.inner();
-        if let Some(replay) = &mut inner.replay {
-            messages.into_iter().flatten().for_each(|message| replay.keep(message));
+        if let Some(backlog) = &mut inner.backlog {
+            messages.into_iter().flatten().for_each(|message| backlog.keep(message));
         }
         inner.writer.clone()
     }
 
     async fn or_kept<T: Default>(&self, sent: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-        if self.inner().replay.is_none() {
+        if self.inner().backlog.is_none() {
             return sent.await;
         }
         tokio::select! {
@@ -69,7 +69,7 @@ impl Outlet {
 
     /// For a client that may come back.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.inner().replay.as_ref().map_or(0, Replay::bytes)
+        self.inner().backlog.as_ref().map_or(0, Backlog::bytes)
     }
 
     /// The line was cut.
@@ -86,8 +86,8 @@ impl Outlet {
         hello: impl FnOnce(usize) -> Vec<Bytes>,
     ) -> Result<(), Refusal> {
         let mut inner = self.inner();
-        let replay = inner.replay.as_ref().expect("only a session that keeps what it sends can be resumed");
-        let (next, missed) = replay.after(last)?;
+        let backlog = inner.backlog.as_ref().expect("only a session that keeps what it sends can be resumed");
+        let (next, missed) = backlog.after(last)?;
         writer.begin_with(hello(next).into_iter().chain(missed).collect());
         inner.writer = Some(writer);
         drop(inner);

@@ -68,20 +68,20 @@ impl Resumable {
 }
 
 /// A session's side of it. Taken off the list when it is dropped.
-pub(super) struct Ticket {
+pub(super) struct ResumeTicket {
     token: String,
     resumable: Arc<Resumable>,
     returns: mpsc::Receiver<Handover>,
 }
 
-impl Ticket {
-    pub(super) fn new(resumable: Arc<Resumable>) -> Ticket {
+impl ResumeTicket {
+    pub(super) fn new(resumable: Arc<Resumable>) -> ResumeTicket {
         // 122 bits that nobody can guess.
         let token = uuid::Uuid::new_v4().simple().to_string();
         // One at a time: the next waits at its own expense.
         let (came, returns) = mpsc::channel(1);
         resumable.0.insert(token.clone(), came);
-        Ticket { token, resumable, returns }
+        ResumeTicket { token, resumable, returns }
     }
 
     pub(super) async fn somebody_returns(&mut self) -> Handover {
@@ -94,7 +94,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for ResumeTicket {
     fn drop(&mut self) {
         self.resumable.0.remove(&self.token);
     }

@@ -16,13 +16,13 @@ use super::connection::Heard;
 use super::delivery::{Parts, deliver, next_part};
 use super::line::{Line, Over};
 use super::outlet::Outlet;
-use super::resume::{Handover, Ticket};
+use super::resume::{Handover, ResumeTicket};
 use super::seat::Seat;
-use crate::engine::thread::{Command, Drawn, Part};
+use crate::engine::thread::{ChunkPart, Command, Drawn};
 use crate::engine::turns::acks::Acks;
 use crate::observe::{Facts, Listed, chunk_span};
 use crate::phase::Phase;
-use crate::realtime::session::backlog::Replay;
+use crate::realtime::session::backlog::Backlog;
 use crate::realtime::session::{Input, Output, Session};
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
@@ -37,7 +37,7 @@ pub(super) struct Running<'a> {
     listed: Listed,
     outlet: Arc<Outlet>,
     /// Of one that can be resumed.
-    ticket: Option<Ticket>,
+    ticket: Option<ResumeTicket>,
     /// `None` while the client is away.
     line: Option<Line>,
     /// A chunk's first frames, until the session releases them.
@@ -52,17 +52,17 @@ type Delivery = Pin<Box<dyn Future<Output = (Parts, anyhow::Result<()>)> + Send>
 impl<'a> Running<'a> {
     /// `early` is what the client said before it had a seat.
     pub(super) fn new(seat: Seat, early: &[Bytes], line: Line, realtime: &'a Realtime, id: &'a str) -> Self {
-        info!(seat = seat.id, size = %seat.output.source(), format = seat.output.format().name(), terms = ?seat.terms, "running");
-        let ticket = seat.features.session.then(|| Ticket::new(realtime.resumable.clone()));
+        info!(seat = seat.id, size = %seat.encoding.source(), format = seat.encoding.format().name(), terms = ?seat.terms, "running");
+        let ticket = seat.features.session.then(|| ResumeTicket::new(realtime.resumable.clone()));
         let greeting = greeting(&seat, ticket.as_ref(), realtime, id, 0);
         if !greeting.is_empty() {
             line.connection.writer().begin_with(greeting);
         }
-        let replay = ticket.as_ref().map(|_| Replay::new(realtime.bounds.backlog_bytes));
-        let outlet = Arc::new(Outlet::new(line.connection.writer(), replay));
+        let backlog = ticket.as_ref().map(|_| Backlog::new(realtime.bounds.backlog_bytes));
+        let outlet = Arc::new(Outlet::new(line.connection.writer(), backlog));
         let facts = Facts {
-            size: seat.output.source(),
-            format: seat.output.format().name(),
+            size: seat.encoding.source(),
+            format: seat.encoding.format().name(),
             fps: seat.terms.fps,
             paced: seat.terms.paced,
         };
@@ -183,10 +183,10 @@ impl<'a> Running<'a> {
             }),
         };
         self.frames += chunk.plan.pixel_frames as u64;
-        let (outlet, output) = (Arc::clone(&self.outlet), self.seat.output);
+        let (outlet, encoding) = (Arc::clone(&self.outlet), self.seat.encoding);
         let span = chunk_span(chunk.plan.index);
         let delivering = async move {
-            let sent = deliver(&outlet, &label, output, (chunk, first), &mut parts, pace_wait, &live).await;
+            let sent = deliver(&outlet, &label, encoding, (chunk, first), &mut parts, pace_wait, &live).await;
             (parts, sent)
         };
         self.delivery = Some(Box::pin(delivering.instrument(span)));
@@ -205,14 +205,14 @@ impl<'a> Running<'a> {
         None
     }
 
-    fn part(&mut self, part: anyhow::Result<Part>) {
+    fn part(&mut self, part: anyhow::Result<ChunkPart>) {
         match part {
-            Ok(Part::First(chunk, frames)) => {
+            Ok(ChunkPart::First(chunk, frames)) => {
                 let input = Input::Chunk { event_id: chunk.event_id, frames: chunk.plan.pixel_frames };
                 self.drawn = Some((chunk, frames));
                 self.session.handle(input, Instant::now());
             }
-            Ok(Part::More(_) | Part::End { .. }) => unreachable!("a delivery reads to the end of its chunk"),
+            Ok(ChunkPart::More(_) | ChunkPart::End { .. }) => unreachable!("a delivery reads to the end of its chunk"),
             Err(error) => self.session.handle(Input::Failed(error.to_string()), Instant::now()),
         }
     }
@@ -272,7 +272,13 @@ impl<'a> Running<'a> {
 }
 
 /// What a line begins with, for a client that asked to hear it.
-fn greeting(seat: &Seat, ticket: Option<&Ticket>, realtime: &Realtime, id: &str, next_chunk: usize) -> Vec<Bytes> {
+fn greeting(
+    seat: &Seat,
+    ticket: Option<&ResumeTicket>,
+    realtime: &Realtime,
+    id: &str,
+    next_chunk: usize,
+) -> Vec<Bytes> {
     let hello = ticket.map(|ticket| ticket.hello(id, realtime.bounds.stay.grace, next_chunk));
     // Of one that comes back without a chunk nobody knows whether it has heard.
     let ack = (seat.features.ack && next_chunk == 0).then(|| seat.ack(id));
@@ -283,7 +289,7 @@ async fn hear(line: &mut Option<Line>) -> Heard {
     line.as_mut().expect("asked only if there is one").connection.hear().await
 }
 
-async fn next_part_of(parts: &mut Option<Parts>) -> anyhow::Result<Part> {
+async fn next_part_of(parts: &mut Option<Parts>) -> anyhow::Result<ChunkPart> {
     next_part(parts.as_mut().expect("asked only if they are here")).await
 }
 
@@ -291,6 +297,6 @@ async fn finished(delivery: &mut Option<Delivery>) -> (Parts, anyhow::Result<()>
     delivery.as_mut().expect("asked only if there is one").await
 }
 
-async fn returned(ticket: &mut Option<Ticket>) -> Handover {
+async fn returned(ticket: &mut Option<ResumeTicket>) -> Handover {
     ticket.as_mut().expect("asked only if there is one").somebody_returns().await
 }

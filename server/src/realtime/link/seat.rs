@@ -13,7 +13,7 @@ use tracing::warn;
 use super::Realtime;
 use super::connection::Writer;
 use super::delivery::Parts;
-use crate::admission::queue::{Place, Standing, Ticket};
+use crate::admission::queue::{Admitted, QueueTicket, Standing};
 use crate::admission::rules::{Obstacle, Refused};
 use crate::engine::thread::{Command, Engine, Open, OpenError, parts_places};
 use crate::engine::turns::conditions::ConditionQueue;
@@ -48,7 +48,7 @@ pub(super) struct Seat {
     pub(super) parts: Option<Parts>,
     pub(super) terms: Terms,
     pub(super) features: Features,
-    pub(super) output: pictures::Output,
+    pub(super) encoding: pictures::Encoding,
     given_up: bool,
 }
 
@@ -62,7 +62,7 @@ impl Seat {
     /// What its client asked to hear of it.
     pub(super) fn ack(&self, session_id: &str) -> Bytes {
         let card = self.engine.card.borrow().clone().expect("a seat is one of a world");
-        let source = self.output.source();
+        let source = self.encoding.source();
         let ack = InitAck {
             session_id,
             world: &card.name,
@@ -118,7 +118,7 @@ pub(super) async fn open(realtime: &Realtime, init: Bytes, writer: Writer) -> Re
         }
     };
 
-    let place = find_place(realtime, &opening, &card, &writer).await?;
+    let admitted = find_place(realtime, &opening, &card, &writer).await?;
     // Only now: a small file can hold a large picture, and no more of those are in memory than there are seats.
     let picture = match file {
         None => None,
@@ -127,12 +127,12 @@ pub(super) async fn open(realtime: &Realtime, init: Bytes, writer: Writer) -> Re
             Some(off_the_loop(decode).await?)
         }
     };
-    let Opening { terms, output, features, .. } = opening;
-    let (id, cancel) = (place.id, Cancel::default());
+    let Opening { terms, encoding, features, .. } = opening;
+    let (id, cancel) = (admitted.id, Cancel::default());
     let conditions = Arc::new(Mutex::new(ConditionQueue::new(opening.script.take())));
     let (parts_drawn, parts) = mpsc::channel(parts_places(&card, CREDIT));
     let open = Open {
-        place,
+        admitted,
         init: opening.init(picture),
         paced: terms.paced,
         conditions: Arc::clone(&conditions),
@@ -149,7 +149,7 @@ pub(super) async fn open(realtime: &Realtime, init: Bytes, writer: Writer) -> Re
         parts: Some(parts),
         terms,
         features,
-        output,
+        encoding,
         given_up: false,
     };
     let (reply, answer) = oneshot::channel();
@@ -166,7 +166,7 @@ async fn find_place(
     opening: &Opening,
     card: &Card,
     writer: &Writer,
-) -> Result<Place, OpenFailure> {
+) -> Result<Admitted, OpenFailure> {
     static NEXT_SEAT: AtomicU64 = AtomicU64::new(0);
     let id = NEXT_SEAT.fetch_add(1, Ordering::Relaxed);
     let (came, init) = (Instant::now(), opening.init(None));
@@ -196,11 +196,11 @@ fn full(realtime: &Realtime, refused: &Refused) -> OpenFailure {
 }
 
 /// Until there is a place; whoever asked for it hears meanwhile how many are ahead.
-async fn wait(mut ticket: Ticket, deadline: Instant, writer: Option<&Writer>) -> Result<Place, Obstacle> {
+async fn wait(mut ticket: QueueTicket, deadline: Instant, writer: Option<&Writer>) -> Result<Admitted, Obstacle> {
     let mut said = None;
     loop {
         let standing = *ticket.standing.borrow_and_update();
-        let Standing::Waits(waiting) = standing else { return Ok(ticket.into_place()) };
+        let Standing::Waits(waiting) = standing else { return Ok(ticket.into_admitted()) };
         let news = (waiting.position, waiting.estimate);
         if let Some(writer) = writer
             && said.replace(news) != Some(news)

@@ -16,7 +16,7 @@ use super::seat::{OpenFailure, Seat, off_the_loop, open};
 use crate::access::http::Visitor;
 use crate::access::rules::denied::Denied;
 use crate::phase::Phase;
-use crate::realtime::session::rate_limit::{Bucket, EVENTS_BURST};
+use crate::realtime::session::rate_limit::{EVENTS_BURST, RateLimit};
 use crate::realtime::session::text_message;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
@@ -35,7 +35,7 @@ pub(crate) async fn serve_client(socket: WebSocket, realtime: &Realtime, visitor
 }
 
 async fn serve_until_over(mut line: Line, realtime: &Realtime, id: &str) -> Over {
-    let mut invalid = Bucket::of_invalid_messages(Instant::now());
+    let mut invalid = RateLimit::of_invalid_messages(Instant::now());
     let mut phase = realtime.phase.clone();
     let close = loop {
         let heard = tokio::select! {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use pipeline::world::Refusal;
 
-pub(crate) struct Replay {
+pub(crate) struct Backlog {
     bytes_max: usize,
     bytes: usize,
     /// Without a gap. The last may still be growing.
@@ -20,9 +20,9 @@ struct Kept {
     messages: Vec<Bytes>,
 }
 
-impl Replay {
-    pub(crate) fn new(bytes_max: usize) -> Replay {
-        Replay { bytes_max, bytes: 0, chunks: VecDeque::new(), next: 0 }
+impl Backlog {
+    pub(crate) fn new(bytes_max: usize) -> Backlog {
+        Backlog { bytes_max, bytes: 0, chunks: VecDeque::new(), next: 0 }
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -68,15 +68,15 @@ mod tests {
     use super::*;
 
     /// Chunks of two messages of ten bytes each.
-    fn sent(bytes_max: usize, chunks: usize) -> Replay {
-        let mut replay = Replay::new(bytes_max);
+    fn sent(bytes_max: usize, chunks: usize) -> Backlog {
+        let mut backlog = Backlog::new(bytes_max);
         for index in 0..chunks {
-            replay.begin(index);
+            backlog.begin(index);
             for _ in 0..2 {
-                replay.keep(&Bytes::from(vec![index as u8; 10]));
+                backlog.keep(&Bytes::from(vec![index as u8; 10]));
             }
         }
-        replay
+        backlog
     }
 
     fn first_bytes(messages: &[Bytes]) -> Vec<u8> {
@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn a_client_gets_what_it_has_not() {
-        let replay = sent(1000, 3);
+        let backlog = sent(1000, 3);
         let after =
-            |last| replay.after(last).map(|(next, messages)| (next, first_bytes(&messages))).expect("it is kept");
+            |last| backlog.after(last).map(|(next, messages)| (next, first_bytes(&messages))).expect("it is kept");
         assert_eq!(after(None), (0, vec![0, 0, 1, 1, 2, 2]));
         assert_eq!(after(Some(1)), (2, vec![2, 2]));
         assert_eq!(after(Some(2)), (3, vec![]));
@@ -95,23 +95,23 @@ mod tests {
 
     #[test]
     fn a_chunk_that_is_still_being_sent_begins_anew() {
-        let mut replay = sent(1000, 1);
-        replay.begin(1);
-        replay.keep(&Bytes::from_static(&[1; 10]));
-        let (next, messages) = replay.after(Some(0)).expect("it is kept");
+        let mut backlog = sent(1000, 1);
+        backlog.begin(1);
+        backlog.keep(&Bytes::from_static(&[1; 10]));
+        let (next, messages) = backlog.after(Some(0)).expect("it is kept");
         assert_eq!((next, first_bytes(&messages)), (1, vec![1]));
     }
 
     #[test]
     fn what_is_too_old_or_has_never_been_is_refused_by_name() {
-        let replay = sent(40, 5);
-        assert_eq!(replay.after(Some(2)).map(|(next, _)| next), Ok(3));
+        let backlog = sent(40, 5);
+        assert_eq!(backlog.after(Some(2)).map(|(next, _)| next), Ok(3));
         for (last, words) in [
             (Some(1), "chunk 2 is no longer kept: the oldest to be had is 3"),
             (None, "chunk 0 is"),
             (Some(5), "chunk 5 has not been sent: the next is 5"),
         ] {
-            let refusal = replay.after(last).map(|_| ()).expect_err("it is not kept");
+            let refusal = backlog.after(last).map(|_| ()).expect_err("it is not kept");
             assert!(refusal.field == "last_chunk" && refusal.reason.starts_with(words), "{refusal}");
         }
         assert!(sent(40, 5).after(Some(usize::MAX)).is_err());
@@ -120,11 +120,11 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_may_be_even_of_one_chunk() {
         for bytes_max in [0, 19, 20, 45] {
-            let replay = sent(bytes_max, 3);
-            let kept: usize = replay.chunks.iter().flat_map(|chunk| &chunk.messages).map(Bytes::len).sum();
-            assert!(kept <= bytes_max && kept == replay.bytes, "{kept} of {bytes_max}");
-            assert_eq!(replay.after(Some(2)).map(|(next, _)| next), Ok(3), "who has all needs nothing");
-            assert_eq!(replay.after(Some(1)).is_ok(), bytes_max >= 20);
+            let backlog = sent(bytes_max, 3);
+            let kept: usize = backlog.chunks.iter().flat_map(|chunk| &chunk.messages).map(Bytes::len).sum();
+            assert!(kept <= bytes_max && kept == backlog.bytes, "{kept} of {bytes_max}");
+            assert_eq!(backlog.after(Some(2)).map(|(next, _)| next), Ok(3), "who has all needs nothing");
+            assert_eq!(backlog.after(Some(1)).is_ok(), bytes_max >= 20);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use self::pace::Pace;
-use self::rate_limit::{Bucket, EVENTS_BURST, EVENTS_EVERY};
+use self::rate_limit::{EVENTS_BURST, EVENTS_EVERY, RateLimit};
 use crate::engine::turns::event::Event;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
@@ -91,8 +91,8 @@ pub struct Session {
     /// Chunks that are granted once it goes on.
     owed: u64,
     ending: Option<Close>,
-    events: Bucket,
-    invalid: Bucket,
+    events: RateLimit,
+    invalid: RateLimit,
     outputs: VecDeque<Output>,
 }
 
@@ -111,8 +111,8 @@ impl Session {
             paused: false,
             owed: 0,
             ending: None,
-            events: Bucket::of_events(now),
-            invalid: Bucket::of_invalid_messages(now),
+            events: RateLimit::of_events(now),
+            invalid: RateLimit::of_invalid_messages(now),
             outputs: VecDeque::new(),
         }
     }

@@ -12,20 +12,20 @@ pub const EVENTS_BURST: u32 = 256;
 pub const EVENTS_EVERY: Duration = Duration::from_millis(5);
 
 /// A bucket that fills with messages and drains with time.
-pub struct Bucket {
+pub struct RateLimit {
     level: u32,
     since: Instant,
     burst: u32,
     every: Duration,
 }
 
-impl Bucket {
-    pub fn of_invalid_messages(now: Instant) -> Bucket {
-        Bucket { level: 0, since: now, burst: INVALID_BURST, every: INVALID_FORGIVEN }
+impl RateLimit {
+    pub fn of_invalid_messages(now: Instant) -> RateLimit {
+        RateLimit { level: 0, since: now, burst: INVALID_BURST, every: INVALID_FORGIVEN }
     }
 
-    pub fn of_events(now: Instant) -> Bucket {
-        Bucket { level: 0, since: now, burst: EVENTS_BURST, every: EVENTS_EVERY }
+    pub fn of_events(now: Instant) -> RateLimit {
+        RateLimit { level: 0, since: now, burst: EVENTS_BURST, every: EVENTS_EVERY }
     }
 
     /// One more; `false` if that is too many. What is too many is not counted.
@@ -52,8 +52,8 @@ mod tests {
     fn a_flood_is_too_many_and_a_trickle_is_not() {
         let now = Instant::now();
         for (bucket, burst, every) in [
-            (Bucket::of_invalid_messages as fn(Instant) -> Bucket, INVALID_BURST, INVALID_FORGIVEN),
-            (Bucket::of_events, EVENTS_BURST, EVENTS_EVERY),
+            (RateLimit::of_invalid_messages as fn(Instant) -> RateLimit, INVALID_BURST, INVALID_FORGIVEN),
+            (RateLimit::of_events, EVENTS_BURST, EVENTS_EVERY),
         ] {
             let mut flood = bucket(now);
             for i in 1..=burst + 1 {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{encode, small, whole_ms};
-use crate::media::pictures::{Batch, Output};
+use crate::media::pictures::{Batch, Encoding};
 use crate::observe::costs::{Costs, Sums};
 
 /// A payload from this size on follows its header as a message of its own, uncopied.
@@ -91,7 +91,7 @@ struct FrameBatch<'a> {
 /// The message, or two, of some of a chunk's frames, after what was sent of it `before`. `of` is how many batches there will be.
 pub fn frame_group(
     label: &ChunkLabel,
-    output: &Output,
+    encoding: &Encoding,
     batch: &Batch,
     before: &Sums,
     of: usize,
@@ -99,27 +99,27 @@ pub fn frame_group(
 ) -> Group {
     let alone = batch.payload.len() >= PAYLOAD_ALONE_BYTES;
     let encoded = batch.lengths.as_deref();
-    let (source, sent) = (output.source(), output.sent());
+    let (source, sent) = (encoding.source(), encoding.sent());
     let when_encoded = |value: u32| encoded.map(|_| value);
     let first_frame = label.timing.map_or(0, |timing| timing.first_frame) + before.frames as u64;
     let header = encode(&FrameBatch {
         r#type: if alone { "frame_batch_header" } else { "frame_batch" },
         request_id: &label.request_id,
         chunk_index: label.chunk_index,
-        content_type: output.format().content_type(),
+        content_type: encoding.format().content_type(),
         num_frames: batch.frames,
         total_size: batch.payload.len(),
         frame_batch_index: before.batches,
         num_frame_batches: of,
         is_final_frame_batch: before.batches + 1 == of,
         event_id: label.event_id,
-        format: if encoded.is_some() { output.format().name() } else { "rgb24" },
+        format: if encoded.is_some() { encoding.format().name() } else { "rgb24" },
         width: sent.width,
         height: sent.height,
         channels: 3,
         bytes_per_frame: source.frame_bytes(),
         raw_size: encoded.is_none().then_some(batch.payload.len()),
-        encoding: output.format().name(),
+        encoding: encoding.format().name(),
         source_width: when_encoded(source.width),
         source_height: when_encoded(source.height),
         preview_width: when_encoded(sent.width),
@@ -159,7 +159,7 @@ struct ChunkStats<'a> {
     vae_ms: u32,
 }
 
-pub fn chunk_stats(label: &ChunkLabel, output: &Output, costs: &Costs, sums: &Sums) -> Bytes {
+pub fn chunk_stats(label: &ChunkLabel, encoding: &Encoding, costs: &Costs, sums: &Sums) -> Bytes {
     encode(&ChunkStats {
         session_id: &label.session_id,
         request_id: &label.request_id,
@@ -177,7 +177,7 @@ pub fn chunk_stats(label: &ChunkLabel, output: &Output, costs: &Costs, sums: &Su
         num_frames: sums.frames,
         raw_bytes: small(sums.raw_bytes),
         ws_payload_bytes: small(sums.socket_bytes),
-        content_type: output.format().content_type(),
+        content_type: encoding.format().content_type(),
         text_ms: whole_ms(costs.world.text),
         dit_ms: whole_ms(costs.world.dit),
         vae_ms: whole_ms(costs.world.vae),
@@ -210,8 +210,8 @@ mod tests {
         Batch { frames, payload: vec![0x2a; bytes].into(), lengths }
     }
 
-    fn output(format: Format) -> Output {
-        Output::new(format, Size { width: 2, height: 2 }, None)
+    fn encoding(format: Format) -> Encoding {
+        Encoding::new(format, Size { width: 2, height: 2 }, None)
     }
 
     fn decoded(bytes: &[u8]) -> Value {
@@ -249,8 +249,14 @@ mod tests {
 
     #[test]
     fn a_small_raw_chunk_begins_as_the_reference_does() {
-        let group =
-            frame_group(&label(None), &output(Format::Raw), &batch(9, 108, false), &Sums::default(), 1, Instant::now());
+        let group = frame_group(
+            &label(None),
+            &encoding(Format::Raw),
+            &batch(9, 108, false),
+            &Sums::default(),
+            1,
+            Instant::now(),
+        );
         let message = &group.header;
         let mut expected = b"\xde\x00\x11\xa4type\xabframe_batch\xaarequest_id\xd9\x41".to_vec();
         expected.extend_from_slice(label(None).request_id.as_bytes());
@@ -267,7 +273,7 @@ mod tests {
             let encoded = format != Format::Raw;
             let group = frame_group(
                 &label(event_id),
-                &output(format),
+                &encoding(format),
                 &batch(2, bytes, encoded),
                 &Sums::default(),
                 1,
@@ -289,7 +295,7 @@ mod tests {
         for (bytes, r#type) in [(65_535, "frame_batch"), (65_536, "frame_batch_header")] {
             let group = frame_group(
                 &label(None),
-                &output(Format::Raw),
+                &encoding(Format::Raw),
                 &batch(1, bytes, false),
                 &Sums::default(),
                 1,
@@ -305,9 +311,9 @@ mod tests {
 
     #[test]
     fn an_encoded_batch_says_how_long_each_frame_is_and_what_it_was() {
-        let output = Output::new(Format::Webp { quality: 50 }, Size { width: 101, height: 51 }, Some(40));
+        let encoding = Encoding::new(Format::Webp { quality: 50 }, Size { width: 101, height: 51 }, Some(40));
         let before = Sums { batches: 1, frames: 6, ..Sums::default() };
-        let group = frame_group(&label(None), &output, &batch(3, 30, true), &before, 2, Instant::now());
+        let group = frame_group(&label(None), &encoding, &batch(3, 30, true), &before, 2, Instant::now());
         let message = decoded(&group.header);
         let number = |name| field(&message, name).and_then(Value::as_u64);
         assert_eq!((number("width"), number("height")), (Some(40), Some(20)));
@@ -330,7 +336,7 @@ mod tests {
             let message = decoded(
                 &frame_group(
                     &label,
-                    &output(Format::Raw),
+                    &encoding(Format::Raw),
                     &batch(2, 24, false),
                     &before,
                     2,
@@ -354,7 +360,7 @@ mod tests {
             ..Costs::default()
         };
         let sums = Sums { batches: 2, frames: 9, raw_bytes: 108, socket_bytes: 1 << 40 };
-        let bytes = chunk_stats(&label(None), &output(Format::Raw), &costs, &sums);
+        let bytes = chunk_stats(&label(None), &encoding(Format::Raw), &costs, &sums);
         let stats = decoded(&bytes);
         let number = |name| field(&stats, name).and_then(Value::as_u64);
         assert_eq!((number("scheduler_forward_ms"), number("pace_wait_ms")), (Some(2), Some(1)));

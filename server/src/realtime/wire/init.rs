@@ -12,7 +12,7 @@ use rmpv::Value;
 
 use super::event;
 use super::fields::{Fields, list, refuse, text};
-use crate::media::pictures::{Format, Output};
+use crate::media::pictures::{Encoding, Format};
 
 pub const FPS_MAX: u32 = 240;
 
@@ -30,7 +30,7 @@ pub struct Opening {
     /// The encoded first frame.
     pub first_frame: Option<FirstFrame>,
     pub script: Option<Vec<Held>>,
-    pub output: Output,
+    pub encoding: Encoding,
     pub terms: Terms,
     pub features: Features,
 }
@@ -135,7 +135,7 @@ impl Opening {
             condition_frames: condition_frames.filter(|&frames| frames > 0),
             first_frame: first_frame(&mut fields)?,
             script: script(&mut fields)?,
-            output: output(&mut fields, size)?,
+            encoding: encoding(&mut fields, size)?,
             terms,
             features: Features::take(&mut fields)?,
         };
@@ -198,7 +198,7 @@ fn script(fields: &mut Fields) -> Result<Option<Vec<Held>>, Refusal> {
     event::script("camera_actions", actions).map(Some)
 }
 
-fn output(fields: &mut Fields, size: Size) -> Result<Output, Refusal> {
+fn encoding(fields: &mut Fields, size: Size) -> Result<Encoding, Refusal> {
     let quality_word = fields.text("output_quality")?;
     let worded = match quality_word.as_deref() {
         Some("maximum") => 100,
@@ -222,14 +222,14 @@ fn output(fields: &mut Fields, size: Size) -> Result<Output, Refusal> {
         Some(_) => return Err(refuse("realtime_output_format", "must be one of raw, webp, jpeg")),
     };
     let preview = fields.integer("realtime_preview_max_width")?;
-    let output = Output::new(format, size, preview.and_then(|width| u32::try_from(width).ok()));
+    let encoding = Encoding::new(format, size, preview.and_then(|width| u32::try_from(width).ok()));
     let side_max = format.side_max();
-    if output.sent().width.max(output.sent().height) > side_max {
+    if encoding.sent().width.max(encoding.sent().height) > side_max {
         let reason =
-            format!("{} cannot be sent as {}: a side is at most {side_max} pixels", output.sent(), format.name());
+            format!("{} cannot be sent as {}: a side is at most {side_max} pixels", encoding.sent(), format.name());
         return Err(refuse("size", reason));
     }
-    Ok(output)
+    Ok(encoding)
 }
 
 /// To ignore these would be to say yes. Other keys that we do not know are ignored, as the reference ignores them.
@@ -276,7 +276,7 @@ mod tests {
     fn what_is_left_out_is_what_the_card_says() {
         let opening = decode("").expect("the least an init can be");
         assert_eq!(opening.terms, Terms { fps: 16, paced: false, max_chunks: None });
-        assert_eq!(opening.output, Output::new(Format::Raw, opening.size, None));
+        assert_eq!(opening.encoding, Encoding::new(Format::Raw, opening.size, None));
         assert!(opening.script.is_none() && opening.first_frame.is_none());
         let init = opening.init(None);
         assert_eq!((init.seed, init.sink, init.window, init.condition_frames), (42, 9, 18, None));
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn quality_is_fifty_unless_a_number_or_a_word_says_otherwise() {
         let check = |fields: &str, expected: Format| {
-            assert_eq!(decode(fields).expect(fields).output.format(), expected, "{fields}");
+            assert_eq!(decode(fields).expect(fields).encoding.format(), expected, "{fields}");
         };
         check(r#""realtime_output_format":"webp""#, Format::Webp { quality: 50 });
         check(r#""realtime_output_format":"jpeg","output_compression":80"#, Format::Jpeg { quality: 80 });
