@@ -10,7 +10,8 @@ use pipeline::world::{Card, Refusal, World};
 use rmpv::Value;
 use server::access::rules::keys::{ApiKeys, KeyLimits};
 use server::media::pictures;
-use server::realtime::wire::{event, init};
+use server::realtime::wire::event;
+use server::realtime::wire::first_message::{self, FirstMessage, WrongFirst};
 use std::io::Cursor;
 use std::time::{Duration, Instant};
 use tests::message::{Event, Init, map, script};
@@ -38,7 +39,11 @@ fn check(what: &str, fits: Result<(), Refusal>, one_more: Result<(), Refusal>, f
 }
 
 fn check_init(what: &str, fits: Init, one_more: Init, field: &str) {
-    let read = |init: Init| init::Opening::decode(&encoded(init), &card()).map(drop);
+    let read = |init: Init| match first_message::decode(&encoded(init).into()).message {
+        Ok(FirstMessage::Init(request)) => request.check(&card()).map(drop),
+        Ok(FirstMessage::Resume(request)) => panic!("{request:?}"),
+        Err(WrongFirst::Init(refusal) | WrongFirst::Resume(refusal)) => Err(refusal),
+    };
     check(what, read(fits), read(one_more), field);
 }
 

@@ -8,16 +8,16 @@ mod spoil;
 
 use crate::chance::Chance;
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use pipeline::recording;
 use pipeline::testcard::Testcard;
 use pipeline::world::{Card, ChunkPlan, FIRST_FRAME_PIXELS_MAX, World};
 use rmpv::Value;
 use server::engine::turns::conditions::ConditionQueue;
 use server::media::pictures;
-use server::realtime::link::resume::Request;
 use server::realtime::wire::acks::event_ack;
 use server::realtime::wire::event::Asked;
-use server::realtime::wire::init::Opening;
+use server::realtime::wire::first_message::{self, FirstMessage};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -144,14 +144,15 @@ impl Fuzz {
                 true
             }
             Target::Init => {
-                let Ok(opening) = Opening::decode(input, &self.card) else { return false };
+                let Some(FirstMessage::Init(request)) = read_first(input) else { return false };
+                let Ok(opening) = request.check(&self.card) else { return false };
                 let init = opening.init(None);
                 let allowed = self.card.choose_size(Some(init.size)).is_ok();
                 assert!(allowed && init.sink < init.window, "more than the card allows: {init:?}");
                 true
             }
             Target::Resume => {
-                let Some(Ok(request)) = Request::decode(input) else { return false };
+                let Some(FirstMessage::Resume(request)) = read_first(input) else { return false };
                 assert!(request.token.len() <= input.len());
                 true
             }
@@ -198,6 +199,11 @@ impl Fuzz {
         }
         Ok(worst)
     }
+}
+
+/// A first message that is well formed.
+fn read_first(input: &[u8]) -> Option<FirstMessage> {
+    first_message::decode(&Bytes::copy_from_slice(input)).message.ok()
 }
 
 fn encode(value: &Value) -> Vec<u8> {

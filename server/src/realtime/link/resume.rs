@@ -7,36 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use pipeline::world::Refusal;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::line::Line;
 use crate::realtime::wire::encode;
-use crate::realtime::wire::event::EVENT_BYTES_MAX;
-use crate::realtime::wire::fields::{Fields, refuse};
-
-/// A client's first message, in place of an init.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Request {
-    pub token: String,
-    /// The last chunk that the client has whole.
-    pub last_chunk: Option<usize>,
-}
-
-impl Request {
-    /// `None` if the message is something else.
-    pub fn decode(bytes: &[u8]) -> Option<Result<Request, Refusal>> {
-        // An init may be long: it is not read here for its type alone.
-        let mut fields = Fields::decode(bytes.get(..bytes.len().min(EVENT_BYTES_MAX + 1))?).ok()?;
-        let is_this = fields.text("type").ok()?.as_deref() == Some("resume");
-        is_this.then(|| {
-            let token = fields.text("token")?.ok_or_else(|| refuse("token", "is missing"))?;
-            let last = fields.integer_in("last_chunk", -1..=i64::from(u32::MAX))?;
-            Ok(Request { token, last_chunk: last.and_then(|last| usize::try_from(last).ok()) })
-        })
-    }
-}
 
 /// To a client that asked for it: how to come back, and which chunk comes next.
 #[derive(Serialize)]
@@ -97,25 +72,5 @@ impl ResumeTicket {
 impl Drop for ResumeTicket {
     fn drop(&mut self) {
         self.resumable.0.remove(&self.token);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::realtime::wire::message;
-
-    #[test]
-    fn a_request_names_a_token_and_may_name_a_chunk() {
-        let read = |json: &str| Request::decode(&message(json)).map(|read| read.map_err(|refusal| refusal.field));
-        let of = |last_chunk| Some(Ok(Request { token: "t".into(), last_chunk }));
-        assert_eq!(read(r#"{"type":"resume","token":"t","last_chunk":7}"#), of(Some(7)));
-        for none in [r#"{"type":"resume","token":"t"}"#, r#"{"type":"resume","token":"t","last_chunk":-1}"#] {
-            assert_eq!(read(none), of(None));
-        }
-        assert_eq!(read(r#"{"type":"resume"}"#), Some(Err("token")));
-        assert_eq!(read(r#"{"type":"resume","token":"t","last_chunk":"x"}"#), Some(Err("last_chunk")));
-        assert_eq!(read(r#"{"type":"init","token":"t"}"#), None);
-        assert_eq!(Request::decode(b""), None);
     }
 }

@@ -21,7 +21,7 @@ use crate::media::pictures;
 use crate::realtime::session::CREDIT;
 use crate::realtime::wire::acks::InitAck;
 use crate::realtime::wire::error::ClientError;
-use crate::realtime::wire::init::{Features, FirstFrame, Opening, Terms};
+use crate::realtime::wire::init::{Features, FirstFrame, InitRequest, Opening, Terms};
 use crate::realtime::wire::queue;
 
 /// Of the name of a model that is not served here.
@@ -93,7 +93,7 @@ impl Seat {
 }
 
 /// Wait for a place, and open what an init asks for. `writer` is for a client that asked to hear where it stands.
-pub(super) async fn open(realtime: &Realtime, init: Bytes, writer: Writer) -> Result<Seat, OpenFailure> {
+pub(super) async fn open(realtime: &Realtime, init: InitRequest, writer: Writer) -> Result<Seat, OpenFailure> {
     let stopped = || OpenFailure::Failed("the server is shutting down".into());
     let mut card = realtime.engine.card.clone();
     let loading = card.borrow().is_none();
@@ -101,8 +101,7 @@ pub(super) async fn open(realtime: &Realtime, init: Bytes, writer: Writer) -> Re
         loading.then(|| realtime.queue.before_the_world()).transpose().map_err(|refused| full(realtime, &refused))?;
     let card = card.wait_for(Option::is_some).await.map_err(|_| stopped())?.clone().expect("waited for it");
     drop(waits);
-    let checked_against = Arc::clone(&card);
-    let mut opening = off_the_loop(move || Opening::decode(&init, &checked_against)).await?;
+    let mut opening = init.check(&card).map_err(OpenFailure::Refused)?;
     if let Some(asked) = opening.model.take().filter(|asked| *asked != card.name) {
         let asked = &asked[..asked.floor_char_boundary(MODEL_BYTES_LOGGED)];
         warn!(asked, served = %card.name, "another model was asked for");
@@ -114,7 +113,8 @@ pub(super) async fn open(realtime: &Realtime, init: Bytes, writer: Writer) -> Re
         Some(FirstFrame::File(file)) => Some(file),
         Some(FirstFrame::At(url)) => {
             let fetched = realtime.fetcher.fetch(&url).await;
-            Some(fetched.map_err(|reason| OpenFailure::Refused(Refusal { field: "first_frame", reason }))?)
+            let file = fetched.map_err(|reason| OpenFailure::Refused(Refusal { field: "first_frame", reason }))?;
+            Some(file.into())
         }
     };
 
@@ -124,7 +124,8 @@ pub(super) async fn open(realtime: &Realtime, init: Bytes, writer: Writer) -> Re
         None => None,
         Some(file) => {
             let decode = move || pictures::decode(&file).map_err(|reason| Refusal { field: "first_frame", reason });
-            Some(off_the_loop(decode).await?)
+            let decoded = off_the_loop(decode).await.map_err(|Panicked| OpenFailure::Failed(Panicked::WORDS.into()))?;
+            Some(decoded.map_err(OpenFailure::Refused)?)
         }
     };
     let Opening { terms, encoding, features, .. } = opening;
@@ -223,15 +224,19 @@ async fn wait(mut ticket: QueueTicket, deadline: Instant, writer: Option<&Writer
     }
 }
 
-/// What takes a moment to check must not hold up other sockets.
-pub(super) async fn off_the_loop<T: Send + 'static>(
-    check: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, OpenFailure> {
-    let checked = tokio::task::spawn_blocking(check).await;
-    let panicked = |panic| {
+/// Work that takes a moment must not hold up other sockets.
+pub(super) async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
+    tokio::task::spawn_blocking(work).await.map_err(|panic| {
         // Its words are for the log: they tell of our insides.
         tracing::error!(error = %panic, "a check panicked");
-        OpenFailure::Failed("this could not be checked".into())
-    };
-    checked.map_err(panicked)?.map_err(OpenFailure::Refused)
+        Panicked
+    })
+}
+
+/// The work came to no result.
+pub(super) struct Panicked;
+
+impl Panicked {
+    /// For the client.
+    pub(super) const WORDS: &str = "this could not be checked";
 }

@@ -10,9 +10,9 @@ use tracing::{debug, info, warn};
 use super::Realtime;
 use super::connection::{Connection, Heard};
 use super::line::{Line, Over};
-use super::resume::{Handover, Request};
+use super::resume::Handover;
 use super::running::Running;
-use super::seat::{OpenFailure, Seat, off_the_loop, open};
+use super::seat::{OpenFailure, Panicked, Seat, off_the_loop, open};
 use crate::access::http::Visitor;
 use crate::access::rules::denied::Denied;
 use crate::phase::Phase;
@@ -22,6 +22,8 @@ use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::EVENT_BYTES_MAX;
 use crate::realtime::wire::fields::refuse;
+use crate::realtime::wire::first_message::{self, Decoded, FirstMessage, ResumeRequest, WrongFirst};
+use crate::realtime::wire::init::InitRequest;
 
 pub(crate) async fn serve_client(socket: WebSocket, realtime: &Realtime, visitor: Visitor) {
     let id = uuid::Uuid::new_v4().simple().to_string();
@@ -34,141 +36,178 @@ pub(crate) async fn serve_client(socket: WebSocket, realtime: &Realtime, visitor
     }
 }
 
+/// First messages, until one of them begins a session that has then ended, or resumes one that goes on elsewhere.
 async fn serve_until_over(mut line: Line, realtime: &Realtime, id: &str) -> Over {
     let mut invalid = RateLimit::of_invalid_messages(Instant::now());
-    let mut phase = realtime.phase.clone();
-    let close = loop {
-        let heard = tokio::select! {
-            heard = line.connection.hear() => heard,
-            denied = line.visitor.said_nothing() => break Some(turn_away(&line, denied)),
-            () = Phase::Draining.reached(&mut phase) => break Some(Close::SHUTDOWN),
-        };
-        let error = match heard {
-            Heard::Text => ClientError::invalid_init(text_message()),
-            Heard::Binary(message) => {
-                if let Err(denied) = enter(&mut line.visitor, &message).await {
-                    break Some(turn_away(&line, denied));
-                }
-                match Request::decode(&message) {
-                    Some(request) => match resume(line, realtime, request).await {
-                        Ok(()) => return Over { line: None, close: None },
-                        Err((back, refusal)) => {
-                            line = back;
-                            ClientError::invalid_resume(refusal)
-                        }
-                    },
-                    None => {
-                        // Held until the session is over.
-                        let _lease = match line.visitor.begin_session() {
-                            Ok(lease) => lease,
-                            Err(denied) => break Some(turn_away(&line, denied)),
-                        };
-                        let begun = tokio::select! {
-                            begun = begin(&mut line.connection, realtime, message) => begun,
-                            () = Phase::Draining.reached(&mut phase) => break Some(Close::SHUTDOWN),
-                        };
-                        match begun {
-                            Begun::Running(seat, early) => {
-                                return Running::new(seat, &early, line, realtime, id).run().await;
-                            }
-                            Begun::End(close) => break close,
-                            Begun::Refused(refusal) => ClientError::invalid_init(refusal),
-                        }
-                    }
-                }
+    loop {
+        let error = match answer(line, realtime, id).await {
+            Answer::Over(over) => return over,
+            Answer::Refused(back, error) => {
+                line = back;
+                error
             }
-            over => break over.last_words(),
         };
         debug!(?error, "refused");
         line.connection.tell(&error);
         if !invalid.takes(Instant::now()) {
-            break Some(Close::FLOOD);
+            return Over { line: Some(line), close: Some(Close::FLOOD) };
         }
-    };
-    Over { line: Some(line), close }
+    }
 }
 
-/// Somebody who showed nothing at the door shows it in the first message, and all else in it is read only after that.
-async fn enter(visitor: &mut Visitor, message: &Bytes) -> Result<(), Denied> {
-    let api_key = match visitor.has_shown_a_key() {
-        true => None,
-        false => {
-            let message = message.clone();
-            // What cannot be read has no key in it.
-            off_the_loop(move || crate::realtime::wire::init::api_key(&message)).await.ok().flatten()
+/// What comes of one first message.
+enum Answer {
+    /// Nothing more happens on this line.
+    Over(Over),
+    /// The client may try again, once it has been told this.
+    Refused(Line, ClientError),
+}
+
+impl Answer {
+    /// Close the line, or leave it if the client did.
+    fn close(line: Line, close: impl Into<Option<Close>>) -> Answer {
+        Answer::Over(Over { line: Some(line), close: close.into() })
+    }
+
+    fn deny(line: Line, denied: Denied) -> Answer {
+        line.connection.tell(&ClientError::denied(denied));
+        Answer::close(line, Close { code: 1008, reason: denied.close_reason() })
+    }
+
+    fn fail(line: Line, message: &str) -> Answer {
+        warn!(error = message, "rollout did not open");
+        line.connection.tell(&ClientError::failed(message));
+        Answer::close(line, Close::FAILED)
+    }
+}
+
+/// Hear one message, read it once, and do what it asks for.
+async fn answer(mut line: Line, realtime: &Realtime, id: &str) -> Answer {
+    let mut phase = realtime.phase.clone();
+    let heard = tokio::select! {
+        heard = line.connection.hear() => heard,
+        denied = line.visitor.said_nothing() => return Answer::deny(line, denied),
+        () = Phase::Draining.reached(&mut phase) => return Answer::close(line, Close::SHUTDOWN),
+    };
+    let message = match heard {
+        Heard::Binary(message) => message,
+        Heard::Text => return Answer::Refused(line, ClientError::invalid_init(text_message())),
+        over => return Answer::close(line, over.last_words()),
+    };
+    let Decoded { api_key, message } = match off_the_loop(move || first_message::decode(&message)).await {
+        Ok(decoded) => decoded,
+        Err(Panicked) => return Answer::fail(line, Panicked::WORDS),
+    };
+    // Before anything else in the message counts.
+    if let Err(denied) = line.visitor.enter(api_key) {
+        return Answer::deny(line, denied);
+    }
+    match message {
+        Ok(FirstMessage::Init(init)) => begin(line, realtime, id, Ok(*init)).await,
+        Err(wrong @ WrongFirst::Init(_)) => begin(line, realtime, id, Err(wrong)).await,
+        Ok(FirstMessage::Resume(request)) => resume(line, realtime, request).await,
+        Err(wrong @ WrongFirst::Resume(_)) => Answer::Refused(line, wrong.error()),
+    }
+}
+
+/// The line goes to where the session is, if there is one.
+async fn resume(line: Line, realtime: &Realtime, request: ResumeRequest) -> Answer {
+    let ResumeRequest { token, last_chunk } = request;
+    match realtime.resumable.hand_over(&token, Handover { line, last_chunk }).await {
+        Ok(()) => Answer::Over(Over { line: None, close: None }),
+        Err(line) => {
+            let reason = "names no session that still waits for its client: begin anew";
+            Answer::Refused(line, ClientError::invalid_resume(refuse("token", reason)))
         }
-    };
-    visitor.enter(api_key)
+    }
 }
 
-fn turn_away(line: &Line, denied: Denied) -> Close {
-    line.connection.tell(&ClientError::denied(denied));
-    Close { code: 1008, reason: denied.close_reason() }
-}
-
-/// Where the session is, the line goes; else it is given back.
-async fn resume(line: Line, realtime: &Realtime, request: Result<Request, Refusal>) -> Result<(), (Line, Refusal)> {
-    let Request { token, last_chunk } = match request {
-        Ok(request) => request,
-        Err(refusal) => return Err((line, refusal)),
+/// A session, from its place to its end. A client without the right to one hears that before it hears of a mistake.
+async fn begin(mut line: Line, realtime: &Realtime, id: &str, init: Result<InitRequest, WrongFirst>) -> Answer {
+    // Held until the session is over.
+    let _lease = match line.visitor.begin_session() {
+        Ok(lease) => lease,
+        Err(denied) => return Answer::deny(line, denied),
     };
-    let handed_over = realtime.resumable.hand_over(&token, Handover { line, last_chunk }).await;
-    handed_over.map_err(|line| (line, refuse("token", "names no session that still waits for its client: begin anew")))
+    let init = match init {
+        Ok(init) => init,
+        Err(wrong) => return Answer::Refused(line, wrong.error()),
+    };
+    let mut phase = realtime.phase.clone();
+    let begun = tokio::select! {
+        begun = open_and_listen(&mut line.connection, realtime, init) => begun,
+        () = Phase::Draining.reached(&mut phase) => return Answer::close(line, Close::SHUTDOWN),
+    };
+    match begun {
+        Begun::Running(seat, early) => Answer::Over(Running::new(seat, &early, line, realtime, id).run().await),
+        Begun::Not(OpenFailure::Refused(refusal)) => Answer::Refused(line, ClientError::invalid_init(refusal)),
+        Begun::Not(OpenFailure::Busy(error)) => {
+            line.connection.tell(&error);
+            Answer::close(line, Close::BUSY)
+        }
+        Begun::Not(OpenFailure::Failed(message)) => Answer::fail(line, &message),
+        Begun::End(close) => Answer::close(line, close),
+    }
 }
 
 /// Of all events before a session begins: many connections may wait for few seats. Keys are some dozens of bytes each, and a
 /// script or a prompt is sent once.
 const EARLY_BYTES_MAX: usize = 4 * EVENT_BYTES_MAX;
 
+/// What came of an init, and of what the client said meanwhile.
 enum Begun {
-    /// With what the client said meanwhile.
+    /// A session, and the events that came before its first chunk.
     Running(Seat, Vec<Bytes>),
-    Refused(Refusal),
+    /// No session.
+    Not(OpenFailure),
+    /// The client left, or must go.
     End(Option<Close>),
 }
 
 /// Open what an init asks for, and listen meanwhile: a client may leave, or steer before the first chunk.
-async fn begin(connection: &mut Connection, realtime: &Realtime, init: Bytes) -> Begun {
+async fn open_and_listen(connection: &mut Connection, realtime: &Realtime, init: InitRequest) -> Begun {
     let _counted = realtime.observer.opening();
     let mut opening = Box::pin(open(realtime, init, connection.writer()));
-    let (mut early, mut early_bytes) = (Vec::new(), 0);
+    let mut early = Early::default();
     loop {
         let heard = tokio::select! {
             opened = &mut opening => {
                 return match opened {
-                    Ok(seat) => Begun::Running(seat, early),
-                    Err(OpenFailure::Refused(refusal)) => Begun::Refused(refusal),
-                    Err(OpenFailure::Busy(error)) => {
-                        connection.tell(&error);
-                        Begun::End(Some(Close::BUSY))
-                    }
-                    Err(OpenFailure::Failed(message)) => {
-                        warn!(error = message, "rollout did not open");
-                        connection.tell(&ClientError::failed(&message));
-                        Begun::End(Some(Close::FAILED))
-                    }
+                    Ok(seat) => Begun::Running(seat, early.events),
+                    Err(failure) => Begun::Not(failure),
                 };
             }
             heard = connection.hear() => heard,
         };
-        match heard {
-            Heard::Text => {
-                connection.tell(&ClientError::invalid_event(text_message().into()));
-                return Begun::End(Some(Close::TEXT));
-            }
-            Heard::Binary(event) => {
-                // Kept small: an event that is too long is refused for its first bytes as well.
-                let event = Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)]);
-                early_bytes += event.len();
-                if early.len() == EVENTS_BURST as usize || early_bytes > EARLY_BYTES_MAX {
-                    let most = format!("{EVENTS_BURST} events, and {EARLY_BYTES_MAX} bytes of them,");
-                    let reason = format!("at most {most} may wait for a session to begin");
-                    connection.tell(&ClientError::invalid_event(Refusal { field: "message", reason }.into()));
-                    return Begun::End(Some(Close::FLOOD));
-                }
-                early.push(event);
-            }
+        let wrong = match heard {
+            Heard::Text => Some((text_message(), Close::TEXT)),
+            Heard::Binary(event) => early.push(&event).err().map(|refusal| (refusal, Close::FLOOD)),
             over => return Begun::End(over.last_words()),
+        };
+        if let Some((refusal, close)) = wrong {
+            connection.tell(&ClientError::invalid_event(refusal.into()));
+            return Begun::End(Some(close));
         }
+    }
+}
+
+/// Events that came before their session began.
+#[derive(Default)]
+struct Early {
+    events: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Early {
+    fn push(&mut self, event: &Bytes) -> Result<(), Refusal> {
+        // Kept small: an event that is too long is refused for its first bytes as well.
+        let event = Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)]);
+        self.bytes += event.len();
+        if self.events.len() == EVENTS_BURST as usize || self.bytes > EARLY_BYTES_MAX {
+            let most = format!("{EVENTS_BURST} events, and {EARLY_BYTES_MAX} bytes of them,");
+            return Err(refuse("message", format!("at most {most} may wait for a session to begin")));
+        }
+        self.events.push(event);
+        Ok(())
     }
 }

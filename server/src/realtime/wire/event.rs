@@ -2,9 +2,9 @@
 //! were all checked before the first is used. To pause is no part of it: that steers nothing.
 
 use pipeline::world::{Held, PROMPT_BYTES_MAX, Refusal};
-use rmpv::Value;
+use rmpv::ValueRef;
 
-use super::fields::{self, Fields, refuse};
+use super::fields::{Fields, as_str, list, refuse, text};
 use crate::engine::turns::event::{Event, EventPart};
 
 /// An event is keys and a prompt; a larger one is something else.
@@ -50,7 +50,7 @@ impl Asked {
             return Err(refuse("message", format!("{} bytes; at most {EVENT_BYTES_MAX}", bytes.len())));
         }
         let mut fields = Fields::decode(bytes)?;
-        match fields.text("type")?.as_deref() {
+        match fields.text("type")? {
             Some("event") => {}
             Some("init") => return Err(refuse("type", "this session has begun: a new one needs a new connection")),
             _ => return Err(refuse("type", "must be \"event\"")),
@@ -58,8 +58,8 @@ impl Asked {
         // A larger id could not be sent back: clients read no more than 32 bits, and no sign.
         *id = fields.integer_in("event_id", 0..=i64::from(u32::MAX))?.map(|id| id as u32);
         let kind = fields.text("kind")?.ok_or_else(|| refuse("kind", KINDS))?;
-        let payload = fields.take("payload").unwrap_or(Value::Nil);
-        let parts = match kind.as_str() {
+        let payload = fields.take("payload").unwrap_or(ValueRef::Nil);
+        let parts = match kind {
             "pause" if pauses => return Ok(Asked::Pause),
             "resume" if pauses => return Ok(Asked::Resume),
             "composite_input" => composite(payload)?,
@@ -73,28 +73,28 @@ const KINDS: &str =
     "must be one of prompt, camera_actions, composite_input; and pause, resume if the init named the feature pause";
 const INPUT_TYPES: &str = "must be prompt or camera_actions";
 
-fn composite(payload: Value) -> Result<Vec<EventPart>, Refusal> {
+fn composite(payload: ValueRef<'_>) -> Result<Vec<EventPart>, Refusal> {
     let mut fields = Fields::from_value("payload", payload)?;
     let types = fields.take("input_types").ok_or_else(|| refuse("input_types", "is missing"))?;
-    let types = fields::list("input_types", types)?;
+    let types = list("input_types", types)?;
     if types.is_empty() || types.len() > PARTS_MAX {
         return Err(refuse("input_types", format!("{} names; 1 to {PARTS_MAX} are allowed", types.len())));
     }
-    let names = types.into_iter().map(|name| fields::text("input_types", name));
+    let names = types.into_iter().map(|name| text("input_types", &name));
     let names = names.collect::<Result<Vec<_>, _>>()?;
     let mut parts: Vec<EventPart> = Vec::with_capacity(names.len());
     for (i, name) in names.iter().enumerate() {
         // A name that stands there twice is applied twice.
         let part = match names[..i].iter().position(|earlier| earlier == name) {
             Some(earlier) => parts[earlier].clone(),
-            None => part("input_types", name, fields.take(name).unwrap_or(Value::Nil))?,
+            None => part("input_types", name, fields.take(name).unwrap_or(ValueRef::Nil))?,
         };
         parts.push(part);
     }
     Ok(parts)
 }
 
-fn part(named_by: &'static str, name: &str, payload: Value) -> Result<EventPart, Refusal> {
+fn part(named_by: &'static str, name: &str, payload: ValueRef<'_>) -> Result<EventPart, Refusal> {
     match name {
         "prompt" => prompt(payload).map(EventPart::Prompt),
         "camera_actions" => camera(payload),
@@ -102,14 +102,14 @@ fn part(named_by: &'static str, name: &str, payload: Value) -> Result<EventPart,
     }
 }
 
-fn prompt(payload: Value) -> Result<String, Refusal> {
-    let Value::String(text) = payload else { return Err(refuse("prompt", "must be text")) };
+fn prompt(payload: ValueRef<'_>) -> Result<String, Refusal> {
+    let ValueRef::String(text) = payload else { return Err(refuse("prompt", "must be text")) };
     let text = text.into_str().ok_or_else(|| refuse("prompt", "is not UTF-8"))?;
     if text.is_empty() {
         return Err(refuse("prompt", "must not be empty"));
     }
-    check_prompt(&text)?;
-    Ok(text)
+    check_prompt(text)?;
+    Ok(text.to_owned())
 }
 
 pub(crate) fn check_prompt(text: &str) -> Result<(), Refusal> {
@@ -119,16 +119,16 @@ pub(crate) fn check_prompt(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn camera(payload: Value) -> Result<EventPart, Refusal> {
-    if !payload.is_map() {
+fn camera(payload: ValueRef<'_>) -> Result<EventPart, Refusal> {
+    if !matches!(payload, ValueRef::Map(_)) {
         return script("camera_actions", payload).map(EventPart::Script);
     }
     let mut fields = Fields::from_value("camera_actions", payload)?;
-    if fields.text("mode")?.as_deref() != Some("state") {
+    if fields.text("mode")? != Some("state") {
         return Err(refuse("mode", "must be \"state\"; a script is a list of lists"));
     }
     let transitions = fields.take("transitions").ok_or_else(|| refuse("transitions", "is missing"))?;
-    let transitions = fields::list("transitions", transitions)?;
+    let transitions = list("transitions", transitions)?;
     if transitions.len() > TRANSITIONS_MAX {
         return Err(refuse("transitions", format!("{} transitions; at most {TRANSITIONS_MAX}", transitions.len())));
     }
@@ -143,8 +143,8 @@ fn camera(payload: Value) -> Result<EventPart, Refusal> {
 }
 
 /// A list of lists of keys, one a latent frame.
-pub(crate) fn script(field: &'static str, value: Value) -> Result<Vec<Held>, Refusal> {
-    let items = fields::list(field, value)?;
+pub(crate) fn script(field: &'static str, value: ValueRef<'_>) -> Result<Vec<Held>, Refusal> {
+    let items = list(field, value)?;
     if items.len() > SCRIPT_ITEMS_MAX {
         return Err(refuse(field, format!("{} latent frames; at most {SCRIPT_ITEMS_MAX}", items.len())));
     }
@@ -152,9 +152,9 @@ pub(crate) fn script(field: &'static str, value: Value) -> Result<Vec<Held>, Ref
 }
 
 /// Tokens that are no key, or no text at all, mean nothing: the reference accepts them too.
-fn keys(field: &'static str, value: Value) -> Result<Held, Refusal> {
-    let tokens = fields::list(field, value)?;
-    Ok(Held::from_tokens(tokens.iter().filter_map(Value::as_str)))
+fn keys(field: &'static str, value: ValueRef<'_>) -> Result<Held, Refusal> {
+    let tokens = list(field, value)?;
+    Ok(Held::from_tokens(tokens.iter().filter_map(as_str)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! MessagePack from a client, read as leniently as the reference reads it: 25.0 and "25" are integers, bytes that hold
 //! UTF-8 are text. What it must never do is believe a length: 5 bytes can claim four thousand million values.
 
+use std::ops::RangeInclusive;
+
 use pipeline::world::Refusal;
-use rmpv::Value;
+use rmpv::ValueRef;
 
 /// Values in one message, however nested. A script of 4096 items of eight keys is 37 000.
 pub const VALUES_MAX: usize = 65_536;
@@ -14,51 +16,51 @@ pub(crate) fn refuse(field: &'static str, reason: impl Into<String>) -> Refusal 
     Refusal { field, reason: reason.into() }
 }
 
-/// One map that a client sent.
-pub(crate) struct Fields(Vec<(Value, Value)>);
+/// One map that a client sent. Its text and bytes are borrowed from the message: a picture of 30 MiB is not copied to read
+/// the fields beside it.
+pub(crate) struct Fields<'a>(Vec<(ValueRef<'a>, ValueRef<'a>)>);
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// A whole message. `Err` is not about a field of it: that is named `message`.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Fields, Refusal> {
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Fields<'a>, Refusal> {
         let length = measure(bytes).map_err(|reason| refuse("message", reason))?;
         if length < bytes.len() {
             return Err(refuse("message", format!("{} bytes follow the MessagePack value", bytes.len() - length)));
         }
         // The decoder has a bound on its depth too, but counts steps of its own in it: a list is two of them, text three.
-        let value = rmpv::decode::read_value(&mut &bytes[..])
+        let value = rmpv::decode::read_value_ref(&mut &bytes[..])
             .map_err(|error| refuse("message", format!("not MessagePack: {error}")))?;
         Fields::from_value("message", value)
     }
 
-    pub(crate) fn from_value(field: &'static str, value: Value) -> Result<Fields, Refusal> {
+    /// The map that stands under `field`.
+    pub(crate) fn from_value(field: &'static str, value: ValueRef<'a>) -> Result<Fields<'a>, Refusal> {
         match value {
-            Value::Map(pairs) => Ok(Fields(pairs)),
+            ValueRef::Map(pairs) => Ok(Fields(pairs)),
             other => Err(refuse(field, format!("must be a map, not {}", kind(&other)))),
         }
     }
 
     /// The value under `key`; a nil counts as absent.
-    pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
+    pub(crate) fn take(&mut self, key: &str) -> Option<ValueRef<'a>> {
         // The last of two equal keys wins, as in every dictionary.
-        let at = self.0.iter().rposition(|(name, _)| name.as_str() == Some(key))?;
-        let value = std::mem::replace(&mut self.0[at].1, Value::Nil);
-        (!value.is_nil()).then_some(value)
+        let at = self.0.iter().rposition(|(name, _)| as_str(name) == Some(key))?;
+        let value = std::mem::replace(&mut self.0[at].1, ValueRef::Nil);
+        (!matches!(value, ValueRef::Nil)).then_some(value)
     }
 
-    pub(crate) fn text(&mut self, key: &'static str) -> Result<Option<String>, Refusal> {
-        self.take(key).map(|value| text(key, value)).transpose()
+    /// Text, as a string or as bytes that hold UTF-8.
+    pub(crate) fn text(&mut self, key: &'static str) -> Result<Option<&'a str>, Refusal> {
+        self.take(key).map(|value| text(key, &value)).transpose()
     }
 
+    /// An integer, in any of the forms that [`integer`] reads.
     pub(crate) fn integer(&mut self, key: &'static str) -> Result<Option<i64>, Refusal> {
         self.take(key).map(|value| integer(key, &value)).transpose()
     }
 
     /// An integer in `range`.
-    pub(crate) fn integer_in(
-        &mut self,
-        key: &'static str,
-        range: std::ops::RangeInclusive<i64>,
-    ) -> Result<Option<i64>, Refusal> {
+    pub(crate) fn integer_in(&mut self, key: &'static str, range: RangeInclusive<i64>) -> Result<Option<i64>, Refusal> {
         let Some(number) = self.integer(key)? else { return Ok(None) };
         if range.contains(&number) {
             return Ok(Some(number));
@@ -70,15 +72,17 @@ impl Fields {
         Err(refuse(key, format!("{number} is not allowed: it must be {allowed}")))
     }
 
+    /// A finite number.
     pub(crate) fn number(&mut self, key: &'static str) -> Result<Option<f64>, Refusal> {
         self.take(key).map(|value| number(key, &value)).transpose()
     }
 
+    /// True or false, in any of the words that stand for them; false if it is absent.
     pub(crate) fn flag(&mut self, key: &'static str) -> Result<bool, Refusal> {
         let Some(value) = self.take(key) else { return Ok(false) };
         let word = match &value {
-            Value::Boolean(flag) => return Ok(*flag),
-            Value::String(text) => text.as_str().unwrap_or_default().to_ascii_lowercase(),
+            ValueRef::Boolean(flag) => return Ok(*flag),
+            ValueRef::String(_) => as_str(&value).unwrap_or_default().to_ascii_lowercase(),
             other => integer(key, other).map(|number| number.to_string()).unwrap_or_default(),
         };
         match word.as_str() {
@@ -89,40 +93,50 @@ impl Fields {
     }
 }
 
-pub(crate) fn text(field: &'static str, value: Value) -> Result<String, Refusal> {
+/// A string that is UTF-8.
+pub(crate) fn as_str<'a>(value: &ValueRef<'a>) -> Option<&'a str> {
+    if let ValueRef::String(text) = value { text.into_str() } else { None }
+}
+
+/// Text, as a string or as bytes that hold UTF-8.
+pub(crate) fn text<'a>(field: &'static str, value: &ValueRef<'a>) -> Result<&'a str, Refusal> {
     let text = match value {
-        Value::String(text) => text.into_str(),
-        Value::Binary(bytes) => String::from_utf8(bytes).ok(),
-        other => return Err(refuse(field, format!("must be text, not {}", kind(&other)))),
+        ValueRef::String(text) => text.into_str(),
+        ValueRef::Binary(bytes) => str::from_utf8(bytes).ok(),
+        other => return Err(refuse(field, format!("must be text, not {}", kind(other)))),
     };
     text.ok_or_else(|| refuse(field, "is not UTF-8"))
 }
 
-pub(crate) fn list(field: &'static str, value: Value) -> Result<Vec<Value>, Refusal> {
+/// The items of a list.
+pub(crate) fn list<'a>(field: &'static str, value: ValueRef<'a>) -> Result<Vec<ValueRef<'a>>, Refusal> {
     match value {
-        Value::Array(items) => Ok(items),
+        ValueRef::Array(items) => Ok(items),
         other => Err(refuse(field, format!("must be a list, not {}", kind(&other)))),
     }
 }
 
-pub(crate) fn number(field: &'static str, value: &Value) -> Result<f64, Refusal> {
+/// A finite number: as one, as a boolean, or as text.
+pub(crate) fn number(field: &'static str, value: &ValueRef<'_>) -> Result<f64, Refusal> {
     let number = match value {
-        Value::Integer(number) => number.as_f64(),
-        Value::F32(number) => Some(f64::from(*number)),
-        Value::F64(number) => Some(*number),
-        Value::Boolean(flag) => Some(f64::from(u8::from(*flag))),
-        Value::String(text) => text.as_str().and_then(|text| text.trim().parse().ok()),
-        _ => None,
+        ValueRef::Integer(number) => number.as_f64(),
+        ValueRef::F32(number) => Some(f64::from(*number)),
+        ValueRef::F64(number) => Some(*number),
+        ValueRef::Boolean(flag) => Some(f64::from(u8::from(*flag))),
+        text => as_str(text).and_then(|text| text.trim().parse().ok()),
     };
     let number = number.ok_or_else(|| refuse(field, format!("must be a number, not {}", kind(value))))?;
     if number.is_finite() { Ok(number) } else { Err(refuse(field, format!("must be finite, not {number}"))) }
 }
 
-pub(crate) fn integer(field: &'static str, value: &Value) -> Result<i64, Refusal> {
-    if let Some(number) = value.as_i64() {
+/// An integer: as one, as a whole float, as a boolean, or as text.
+pub(crate) fn integer(field: &'static str, value: &ValueRef<'_>) -> Result<i64, Refusal> {
+    if let ValueRef::Integer(number) = value
+        && let Some(number) = number.as_i64()
+    {
         return Ok(number);
     }
-    if let Some(number) = value.as_str().and_then(|text| text.trim().parse().ok()) {
+    if let Some(number) = as_str(value).and_then(|text| text.trim().parse().ok()) {
         return Ok(number);
     }
     let number = number(field, value)?;
@@ -135,16 +149,16 @@ pub(crate) fn integer(field: &'static str, value: &Value) -> Result<i64, Refusal
 }
 
 /// What a value is, in a word for an error.
-fn kind(value: &Value) -> &'static str {
+fn kind(value: &ValueRef<'_>) -> &'static str {
     match value {
-        Value::Nil => "nil",
-        Value::Boolean(_) => "a boolean",
-        Value::Integer(_) | Value::F32(_) | Value::F64(_) => "a number",
-        Value::String(_) => "text",
-        Value::Binary(_) => "bytes",
-        Value::Array(_) => "a list",
-        Value::Map(_) => "a map",
-        Value::Ext(..) => "an extension",
+        ValueRef::Nil => "nil",
+        ValueRef::Boolean(_) => "a boolean",
+        ValueRef::Integer(_) | ValueRef::F32(_) | ValueRef::F64(_) => "a number",
+        ValueRef::String(_) => "text",
+        ValueRef::Binary(_) => "bytes",
+        ValueRef::Array(_) => "a list",
+        ValueRef::Map(_) => "a map",
+        ValueRef::Ext(..) => "an extension",
     }
 }
 
@@ -207,6 +221,8 @@ fn measure(bytes: &[u8]) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
+    use rmpv::Value;
+
     use super::*;
 
     fn bytes(value: &Value) -> Vec<u8> {
@@ -286,7 +302,8 @@ mod tests {
 
     #[test]
     fn integers_may_come_as_whole_floats_or_text_or_booleans() {
-        let check = |value: Value, expected: Option<i64>| assert_eq!(integer("n", &value).ok(), expected, "{value}");
+        let check =
+            |value: Value, expected: Option<i64>| assert_eq!(integer("n", &value.as_ref()).ok(), expected, "{value}");
         check(Value::from(25), Some(25));
         check(Value::F64(25.0), Some(25));
         check(Value::F32(-3.0), Some(-3));
@@ -311,14 +328,14 @@ mod tests {
 
     #[test]
     fn flags_and_text_are_lenient_too() {
-        let flag = |value: Value| Fields(vec![(Value::from("f"), value)]).flag("f").ok();
+        let flag = |value: Value| Fields(vec![(ValueRef::from("f"), value.as_ref())]).flag("f").ok();
         assert_eq!(flag(Value::Nil), Some(false));
         assert_eq!(flag(Value::from("True")), Some(true));
         assert_eq!(flag(Value::F64(1.0)), Some(true));
         assert_eq!(flag(Value::from(2)), None);
         assert_eq!(flag(Value::from("maybe")), None);
-        assert_eq!(text("t", Value::Binary(b"ok".to_vec())).as_deref(), Ok("ok"));
-        assert!(text("t", Value::Binary(vec![0xff])).is_err());
-        assert!(text("t", Value::from(1)).is_err());
+        assert_eq!(text("t", &ValueRef::Binary(b"ok")), Ok("ok"));
+        assert!(text("t", &ValueRef::Binary(&[0xff])).is_err());
+        assert!(text("t", &ValueRef::from(1)).is_err());
     }
 }

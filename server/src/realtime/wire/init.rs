@@ -1,20 +1,41 @@
-//! What a client sends first: `init`. All of it is checked here, against the card of the world, before anything is opened:
-//! the reference finds most mistakes only in the first chunk.
+//! A client's `init`. All of it is checked here before anything is opened: the reference finds most mistakes only in the
+//! first chunk. What depends on the world is checked against its card, in a second step: while the world loads there is none.
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use pipeline::world::{
     CONDITION_FRAMES_MAX, Card, FRAMES_PER_LATENT, Held, Init, Picture, Refusal, Size, WINDOW_FRAMES_MAX,
 };
-use rmpv::Value;
+use rmpv::ValueRef;
 
 use super::event;
-use super::fields::{Fields, list, refuse, text};
+use super::fields::{Fields, as_str, list, refuse, text};
 use crate::media::pictures::{Encoding, Format};
 
 pub const FPS_MAX: u32 = 240;
+
+/// An `init` whose fields are all well formed. What depends on the world is not decided yet: it may still be loading.
+#[derive(Debug)]
+pub struct InitRequest {
+    prompt: String,
+    model: Option<String>,
+    size: Option<Size>,
+    seed: u64,
+    sink: Option<usize>,
+    window: Option<usize>,
+    condition_frames: Option<usize>,
+    first_frame: Option<FirstFrame>,
+    script: Option<Vec<Held>>,
+    format: Format,
+    preview_width_max: Option<u32>,
+    fps: Option<u32>,
+    paced: bool,
+    max_chunks: Option<u64>,
+    features: Features,
+}
 
 /// A checked `init`, but for the picture: decoding that takes time, so it is done elsewhere.
 #[derive(Debug)]
@@ -27,11 +48,15 @@ pub struct Opening {
     sink: usize,
     window: usize,
     condition_frames: Option<usize>,
-    /// The encoded first frame.
+    /// The encoded first frame, or where it is.
     pub first_frame: Option<FirstFrame>,
+    /// What is held in the first latent frames, one by one.
     pub script: Option<Vec<Held>>,
+    /// How frames go to the client.
     pub encoding: Encoding,
+    /// How many chunks the session gets, and when.
     pub terms: Terms,
+    /// What the client can hear.
     pub features: Features,
 }
 
@@ -71,11 +96,11 @@ pub struct Features {
 }
 
 impl Features {
-    fn take(fields: &mut Fields) -> Result<Features, Refusal> {
+    fn take(fields: &mut Fields<'_>) -> Result<Features, Refusal> {
         let mut features = Features::default();
         let Some(names) = fields.take("protocol_features") else { return Ok(features) };
         for name in list("protocol_features", names)? {
-            match text("protocol_features", name)?.as_str() {
+            match text("protocol_features", &name)? {
                 "queue" => features.queue = true,
                 "session" => features.session = true,
                 "ack" => features.ack = true,
@@ -97,55 +122,82 @@ impl Features {
 /// Where the first frame is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirstFrame {
-    File(Vec<u8>),
+    /// Its file: the part of the message that holds it, or what base64 stood for.
+    File(Bytes),
     /// Of http or https. Whether it may be fetched is not decided here.
     At(String),
 }
 
-impl Opening {
-    pub fn decode(bytes: &[u8], card: &Card) -> Result<Opening, Refusal> {
-        let mut fields = Fields::decode(bytes)?;
-        if fields.text("type")?.as_deref() != Some("init") {
-            return Err(refuse("type", "must be \"init\": nothing else begins a session"));
-        }
+impl InitRequest {
+    /// All fields but `type` and `api_key`. `fields` are those of `message`, of which a picture keeps its part.
+    pub(crate) fn read(fields: &mut Fields<'_>, message: &Bytes) -> Result<InitRequest, Refusal> {
         let prompt = fields.text("prompt")?.ok_or_else(|| refuse("prompt", "is missing"))?;
-        event::check_prompt(&prompt)?;
+        event::check_prompt(prompt)?;
 
-        let asked_size = fields.text("size")?.map(|text| text.parse().map_err(|reason: String| refuse("size", reason)));
-        let size = card.choose_size(asked_size.transpose()?)?;
+        let size = fields.text("size")?.map(|text| text.parse().map_err(|reason: String| refuse("size", reason)));
         let frames = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
-        let sink = fields.integer_in("realtime_causal_sink_size", 0..=WINDOW_FRAMES_MAX as i64)?.map(frames);
-        let window =
-            fields.integer_in("realtime_causal_kv_cache_num_frames", 1..=WINDOW_FRAMES_MAX as i64)?.map(frames);
-        let (sink, window) = card.choose_window(sink, window)?;
-        // Zero is what clients send who do not mean it.
-        let condition_frames = fields.integer_in("num_frames", 0..=CONDITION_FRAMES_MAX as i64)?.map(frames);
-
-        let fps = fields.integer_in("fps", 1..=i64::from(FPS_MAX))?.map_or(card.fps, |fps| fps as u32);
-        let max_chunks = fields.integer_in("max_chunks", 1..=i64::MAX)?.map(|chunks| chunks as u64);
-        let terms = Terms { fps, paced: fields.flag("realtime_output_pacing")?, max_chunks };
-
-        let opening = Opening {
-            prompt,
-            model: fields.take("model").and_then(|model| model.as_str().map(str::to_owned)),
-            size,
+        let window_frames_max = WINDOW_FRAMES_MAX as i64;
+        let request = InitRequest {
+            prompt: prompt.to_owned(),
+            size: size.transpose()?,
+            sink: fields.integer_in("realtime_causal_sink_size", 0..=window_frames_max)?.map(frames),
+            window: fields.integer_in("realtime_causal_kv_cache_num_frames", 1..=window_frames_max)?.map(frames),
+            // Zero is what clients send who do not mean it.
+            condition_frames: fields
+                .integer_in("num_frames", 0..=CONDITION_FRAMES_MAX as i64)?
+                .map(frames)
+                .filter(|&frames| frames > 0),
+            fps: fields.integer_in("fps", 1..=i64::from(FPS_MAX))?.map(|fps| fps as u32),
+            max_chunks: fields.integer_in("max_chunks", 1..=i64::MAX)?.map(|chunks| chunks as u64),
+            paced: fields.flag("realtime_output_pacing")?,
+            model: fields.take("model").and_then(|model| as_str(&model).map(str::to_owned)),
             seed: fields.integer_in("seed", 0..=i64::MAX)?.unwrap_or(SEED) as u64,
-            sink,
-            window,
-            condition_frames: condition_frames.filter(|&frames| frames > 0),
-            first_frame: first_frame(&mut fields)?,
-            script: script(&mut fields)?,
-            encoding: encoding(&mut fields, size)?,
-            terms,
-            features: Features::take(&mut fields)?,
+            first_frame: first_frame(fields, message)?,
+            script: script(fields)?,
+            format: format(fields)?,
+            preview_width_max: fields
+                .integer("realtime_preview_max_width")?
+                .and_then(|width| u32::try_from(width).ok()),
+            features: Features::take(fields)?,
         };
-        if card.needs_first_frame && opening.first_frame.is_none() {
-            return Err(refuse("first_frame", format!("is missing: {} starts from a picture", card.name)));
-        }
-        refuse_what_is_not_done(&mut fields)?;
-        Ok(opening)
+        refuse_what_is_not_done(fields)?;
+        Ok(request)
     }
 
+    /// For the world of this card.
+    pub fn check(self, card: &Card) -> Result<Opening, Refusal> {
+        let size = card.choose_size(self.size)?;
+        let (sink, window) = card.choose_window(self.sink, self.window)?;
+        let encoding = Encoding::new(self.format, size, self.preview_width_max);
+        let (sent, side_max) = (encoding.sent(), self.format.side_max());
+        if sent.width.max(sent.height) > side_max {
+            let format = self.format.name();
+            return Err(refuse(
+                "size",
+                format!("{sent} cannot be sent as {format}: a side is at most {side_max} pixels"),
+            ));
+        }
+        if card.needs_first_frame && self.first_frame.is_none() {
+            return Err(refuse("first_frame", format!("is missing: {} starts from a picture", card.name)));
+        }
+        Ok(Opening {
+            prompt: self.prompt,
+            model: self.model,
+            size,
+            seed: self.seed,
+            sink,
+            window,
+            condition_frames: self.condition_frames,
+            first_frame: self.first_frame,
+            script: self.script,
+            encoding,
+            terms: Terms { fps: self.fps.unwrap_or(card.fps), paced: self.paced, max_chunks: self.max_chunks },
+            features: self.features,
+        })
+    }
+}
+
+impl Opening {
     /// All that the world is told.
     pub fn init(&self, first_frame: Option<Picture>) -> Init {
         Init {
@@ -164,43 +216,37 @@ impl Opening {
     }
 }
 
-/// The key or token in an init, whatever else stands in it: somebody who may not enter hears of that first.
-pub fn api_key(bytes: &[u8]) -> Result<Option<String>, Refusal> {
-    Fields::decode(bytes)?.text("api_key")
-}
-
 /// As the reference's.
 const SEED: i64 = 42;
 
-fn first_frame(fields: &mut Fields) -> Result<Option<FirstFrame>, Refusal> {
+fn first_frame(fields: &mut Fields<'_>, message: &Bytes) -> Result<Option<FirstFrame>, Refusal> {
     let text = match fields.take("first_frame") {
         None => return Ok(None),
-        Some(Value::Binary(bytes)) => return Ok(Some(FirstFrame::File(bytes))),
-        Some(Value::String(text)) => text.into_str().unwrap_or_default(),
+        Some(ValueRef::Binary(file)) => return Ok(Some(FirstFrame::File(message.slice_ref(file)))),
+        Some(ValueRef::String(text)) => text.into_str().unwrap_or_default(),
         Some(_) => return Err(refuse("first_frame", FIRST_FRAME_FORMS)),
     };
-    let scheme = text.get(..8).unwrap_or(&text).to_ascii_lowercase();
+    let scheme = text.get(..8).unwrap_or(text).to_ascii_lowercase();
     if scheme.starts_with("http://") || scheme.starts_with("https://") {
-        return Ok(Some(FirstFrame::At(text)));
+        return Ok(Some(FirstFrame::At(text.to_owned())));
     }
     let data = text.strip_prefix("data:image").and_then(|rest| rest.split_once(";base64,"));
     let (_, data) = data.ok_or_else(|| refuse("first_frame", FIRST_FRAME_FORMS))?;
     let file = BASE64.decode(data).map_err(|error| refuse("first_frame", format!("is not base64: {error}")))?;
-    Ok(Some(FirstFrame::File(file)))
+    Ok(Some(FirstFrame::File(file.into())))
 }
 
 const FIRST_FRAME_FORMS: &str = "must be the bytes of a picture, or data:image/TYPE;base64,DATA";
 
-fn script(fields: &mut Fields) -> Result<Option<Vec<Held>>, Refusal> {
+fn script(fields: &mut Fields<'_>) -> Result<Option<Vec<Held>>, Refusal> {
     let Some(inputs) = fields.take("condition_inputs") else { return Ok(None) };
     let mut inputs = Fields::from_value("condition_inputs", inputs)?;
     let Some(actions) = inputs.take("camera_actions") else { return Ok(None) };
     event::script("camera_actions", actions).map(Some)
 }
 
-fn encoding(fields: &mut Fields, size: Size) -> Result<Encoding, Refusal> {
-    let quality_word = fields.text("output_quality")?;
-    let worded = match quality_word.as_deref() {
+fn format(fields: &mut Fields<'_>) -> Result<Format, Refusal> {
+    let worded = match fields.text("output_quality")? {
         Some("maximum") => 100,
         Some("high") => 90,
         Some("medium") => 55,
@@ -215,25 +261,16 @@ fn encoding(fields: &mut Fields, size: Size) -> Result<Encoding, Refusal> {
         Some(0) => own,
         Some(asked) => asked,
     };
-    let format = match fields.text("realtime_output_format")?.as_deref() {
-        None | Some("raw") => Format::Raw,
-        Some("webp") => Format::Webp { quality: quality(90) },
-        Some("jpeg") => Format::Jpeg { quality: quality(95) },
-        Some(_) => return Err(refuse("realtime_output_format", "must be one of raw, webp, jpeg")),
-    };
-    let preview = fields.integer("realtime_preview_max_width")?;
-    let encoding = Encoding::new(format, size, preview.and_then(|width| u32::try_from(width).ok()));
-    let side_max = format.side_max();
-    if encoding.sent().width.max(encoding.sent().height) > side_max {
-        let reason =
-            format!("{} cannot be sent as {}: a side is at most {side_max} pixels", encoding.sent(), format.name());
-        return Err(refuse("size", reason));
+    match fields.text("realtime_output_format")? {
+        None | Some("raw") => Ok(Format::Raw),
+        Some("webp") => Ok(Format::Webp { quality: quality(90) }),
+        Some("jpeg") => Ok(Format::Jpeg { quality: quality(95) }),
+        Some(_) => Err(refuse("realtime_output_format", "must be one of raw, webp, jpeg")),
     }
-    Ok(encoding)
 }
 
 /// To ignore these would be to say yes. Other keys that we do not know are ignored, as the reference ignores them.
-fn refuse_what_is_not_done(fields: &mut Fields) -> Result<(), Refusal> {
+fn refuse_what_is_not_done(fields: &mut Fields<'_>) -> Result<(), Refusal> {
     for name in ["enable_upscaling", "enable_frame_interpolation", "enhance_prompt"] {
         if fields.flag(name)? {
             return Err(refuse(name, "is not offered by this server: leave it out, or send false"));
@@ -260,16 +297,25 @@ mod tests {
     use pipeline::testcard::Testcard;
     use pipeline::world::{Sizes, World};
 
+    use super::super::first_message::{self, FirstMessage, WrongFirst};
+    use super::super::message;
     use super::*;
-    use crate::realtime::wire::message;
 
     fn card() -> Card {
         Card::clone(Testcard::new(std::time::Duration::ZERO).card())
     }
 
+    fn read(message: Vec<u8>, card: &Card) -> Result<Opening, Refusal> {
+        match first_message::decode(&message.into()).message {
+            Ok(FirstMessage::Init(request)) => request.check(card),
+            Err(WrongFirst::Init(refusal)) => Err(refusal),
+            other => panic!("no init: {other:?}"),
+        }
+    }
+
     fn decode(fields: &str) -> Result<Opening, Refusal> {
         let comma = if fields.is_empty() { "" } else { "," };
-        Opening::decode(&message(&format!(r#"{{"type":"init","prompt":"p"{comma}{fields}}}"#)), &card())
+        read(message(&format!(r#"{{"type":"init","prompt":"p"{comma}{fields}}}"#)), &card())
     }
 
     #[test]
@@ -294,7 +340,7 @@ mod tests {
         .expect("all of it is allowed");
         assert_eq!(opening.terms, Terms { fps: 25, paced: true, max_chunks: Some(4) });
         assert_eq!(opening.script, Some(vec![Held::default().with('w'), Held::default()]));
-        assert_eq!(opening.first_frame, Some(FirstFrame::File(vec![0, 1, 2])));
+        assert_eq!(opening.first_frame, Some(FirstFrame::File(Bytes::from_static(&[0, 1, 2]))));
         let init = opening.init(None);
         assert_eq!((init.seed, init.sink, init.window, init.condition_frames), (100_000, 6, 12, Some(45)));
         assert_eq!(init.size, Size { width: 64, height: 48 });
@@ -357,7 +403,7 @@ mod tests {
         check(r#""realtime_output_pacing":"perhaps""#, "realtime_output_pacing", "true or false");
         let long = "p".repeat(1 << 20);
         let init = message(&format!(r#"{{"type":"init","prompt":"{long}"}}"#));
-        assert_eq!(Opening::decode(&init, &card()).expect_err("a megabyte of prompt").field, "prompt");
+        assert_eq!(read(init, &card()).expect_err("a megabyte of prompt").field, "prompt");
     }
 
     #[test]
@@ -384,15 +430,15 @@ mod tests {
             (r#"{"type":"init"}"#, "prompt"),
             ("[]", "message"),
         ] {
-            assert_eq!(Opening::decode(&message(json), &card()).expect_err(json).field, field);
+            assert_eq!(read(message(json), &card()).expect_err(json).field, field);
         }
-        assert!(Opening::decode(&message(r#"{"type":"init","prompt":""}"#), &card()).is_ok());
+        assert!(read(message(r#"{"type":"init","prompt":""}"#), &card()).is_ok());
     }
 
     #[test]
     fn a_world_that_starts_from_a_picture_refuses_an_init_without_one() {
         let card = Card { needs_first_frame: true, ..card() };
-        let refusal = Opening::decode(&message(r#"{"type":"init","prompt":"p"}"#), &card).expect_err("no picture");
+        let refusal = read(message(r#"{"type":"init","prompt":"p"}"#), &card).expect_err("no picture");
         assert_eq!(refusal.field, "first_frame");
     }
 
@@ -400,7 +446,7 @@ mod tests {
     fn a_size_that_the_world_does_not_draw_is_refused_with_those_it_does() {
         let size = Size { width: 128, height: 96 };
         let card = Card { sizes: Sizes::Only(vec![size]), default_size: size, ..card() };
-        let decode = |json| Opening::decode(&message(json), &card);
+        let decode = |json| read(message(json), &card);
         assert_eq!(decode(r#"{"type":"init","prompt":"p"}"#).expect("the default").size(), size);
         let refusal = decode(r#"{"type":"init","prompt":"p","size":"832x480"}"#).expect_err("not drawn");
         assert!(refusal.reason.contains("128x96"), "{refusal}");
@@ -409,7 +455,7 @@ mod tests {
     #[test]
     fn the_smallest_init_of_the_reference_is_read() {
         let bytes = b"\x85\xa4type\xa4init\xa6prompt\xa1p\xa4size\xa32x2\xaamax_chunks\x01\xa4seed\x07";
-        let opening = Opening::decode(bytes, &card()).expect("47 bytes");
+        let opening = read(bytes.to_vec(), &card()).expect("47 bytes");
         assert_eq!((opening.size().width, opening.terms.max_chunks, opening.init(None).seed), (2, Some(1), 7));
     }
 }

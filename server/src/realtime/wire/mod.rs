@@ -5,6 +5,7 @@ pub mod close;
 pub mod error;
 pub mod event;
 pub mod fields;
+pub mod first_message;
 pub mod frames;
 pub mod init;
 pub(crate) mod queue;
