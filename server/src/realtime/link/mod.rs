@@ -9,6 +9,7 @@ pub mod resume;
 mod running;
 pub(crate) mod seat;
 pub(crate) mod socket;
+mod state;
 
 use std::sync::Arc;
 

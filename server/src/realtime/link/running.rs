@@ -2,23 +2,23 @@
 //!
 //! It may outlive its connection: one whose client can come back goes on without, and takes the next that brings its token.
 
-use std::pin::Pin;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pipeline::world::Frames;
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
 
 use super::Realtime;
 use super::connection::Heard;
-use super::delivery::{Parts, deliver, next_part};
+use super::delivery::{Parts, deliver};
 use super::line::{Line, Over};
 use super::outlet::Outlet;
 use super::resume::{Handover, ResumeTicket};
 use super::seat::Seat;
-use crate::engine::thread::{ChunkPart, Command, Drawn};
+use super::state::{Chunk, ChunkNews, Client};
+use crate::engine::thread::Command;
 use crate::engine::turns::acks::Acks;
 use crate::observe::{Facts, Listed, chunk_span};
 use crate::phase::Phase;
@@ -36,22 +36,23 @@ pub(super) struct Running<'a> {
     session: Session,
     listed: Listed,
     outlet: Arc<Outlet>,
-    /// Of one that can be resumed.
+    /// The way back, for a client that asked for one.
     ticket: Option<ResumeTicket>,
-    /// `None` while the client is away.
-    line: Option<Line>,
-    /// A chunk's first frames, until the session releases them.
-    drawn: Option<(Drawn, Frames)>,
+    client: Client,
+    chunk: Chunk,
     /// Video frames of the chunks that were delivered, or are.
     frames: u64,
-    delivery: Option<Delivery>,
 }
-
-type Delivery = Pin<Box<dyn Future<Output = (Parts, anyhow::Result<()>)> + Send>>;
 
 impl<'a> Running<'a> {
     /// `early` is what the client said before it had a seat.
-    pub(super) fn new(seat: Seat, early: &[Bytes], line: Line, realtime: &'a Realtime, id: &'a str) -> Self {
+    pub(super) fn new(
+        (seat, parts): (Seat, Parts),
+        early: &[Bytes],
+        line: Line,
+        realtime: &'a Realtime,
+        id: &'a str,
+    ) -> Self {
         info!(seat = seat.id, size = %seat.encoding.source(), format = seat.encoding.format().name(), terms = ?seat.terms, "running");
         let ticket = seat.features.session.then(|| ResumeTicket::new(realtime.resumable.clone()));
         let greeting = greeting(&seat, ticket.as_ref(), realtime, id, 0);
@@ -80,10 +81,9 @@ impl<'a> Running<'a> {
             listed,
             outlet,
             ticket,
-            line: Some(line),
-            drawn: None,
+            client: Client::Here(Box::new(line)),
+            chunk: Chunk::Waiting(parts),
             frames: 0,
-            delivery: None,
         }
     }
 
@@ -95,33 +95,26 @@ impl<'a> Running<'a> {
                 if let Some(close) = self.obey(output)
                     && !self.is_still_awaited(&close).await
                 {
-                    return Over { line: self.line, close: Some(close) };
+                    return self.over(Some(close));
                 }
             }
-            let waits_for_a_chunk = self.drawn.is_none() && self.seat.parts.is_some();
-            let due = self.session.poll_timeout();
             tokio::select! {
-                heard = hear(&mut self.line), if self.line.is_some() => {
-                    if let Some(over) = self.heard(heard) {
-                        return Over { line: self.line, close: over };
+                heard = self.client.hear() => {
+                    if let Some(close) = self.heard(heard) {
+                        return self.over(close);
                     }
                 }
-                part = next_part_of(&mut self.seat.parts), if waits_for_a_chunk => self.part(part),
-                (parts, delivered) = finished(&mut self.delivery), if self.delivery.is_some() => {
-                    self.delivery = None;
-                    self.seat.parts = Some(parts);
-                    if delivered.is_err() && self.ticket.is_none() && self.is_lost() {
-                        return Over { line: self.line, close: None };
+                news = self.chunk.next() => {
+                    if matches!(news, ChunkNews::Delivered(Err(_))) && self.ticket.is_none() && self.is_lost() {
+                        return self.over(None);
                     }
-                    self.delivered(delivered);
+                    self.learn(news);
                 }
-                handover = returned(&mut self.ticket), if self.ticket.is_some() => self.take_over(handover),
-                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
-                    self.session.handle(Input::Tick, Instant::now());
-                }
+                handover = returned(&mut self.ticket) => self.take_over(handover),
+                () = passed(self.session.poll_timeout()) => self.session.handle(Input::Tick, Instant::now()),
                 () = coming.reached(&mut phase) => {
                     if coming == Phase::Stopping {
-                        return Over { line: self.line, close: Some(Close::SHUTDOWN) };
+                        return self.over(Some(Close::SHUTDOWN));
                     }
                     coming = Phase::Stopping;
                     self.session.handle(Input::End(Close::SHUTDOWN), Instant::now());
@@ -130,12 +123,17 @@ impl<'a> Running<'a> {
         }
     }
 
+    fn over(mut self, close: Option<Close>) -> Over {
+        Over { line: self.client.leave(), close }
+    }
+
     /// All is sent, but did it arrive? A client that can come back and does not answer the close may want the end of it.
     async fn is_still_awaited(&mut self, close: &Close) -> bool {
         if self.ticket.is_none() || *close != Close::COMPLETE {
             return false;
         }
-        let Some(line) = self.line.take() else { return false };
+        let Some(line) = self.client.leave() else { return false };
+        self.chunk = Chunk::Over;
         self.seat.give_up();
         if line.finish(self.realtime.observer.clone(), Some(close.clone())).await {
             return false;
@@ -153,7 +151,7 @@ impl<'a> Running<'a> {
             }
             Output::Tell(error) => {
                 debug!(?error, "told");
-                if let Some(line) = &self.line {
+                if let Some(line) = self.client.line() {
                     line.connection.tell(&error);
                 }
             }
@@ -164,32 +162,29 @@ impl<'a> Running<'a> {
     }
 
     fn deliver(&mut self, pace_wait: Duration) {
-        let (mut chunk, first) = self.drawn.take().expect("the session releases what it was given");
-        if !self.seat.features.ack {
-            chunk.acks = Acks::default();
-        }
-        let live = Arc::clone(&self.listed.session);
-        live.sending(chunk.plan.pixel_frames, pace_wait, Instant::now());
-        let mut parts = self.seat.parts.take().expect("one chunk is delivered at a time");
-        let label = ChunkLabel {
-            session_id: self.id.to_owned(),
-            request_id: format!("{}_{}", self.id, uuid::Uuid::new_v4().simple()),
-            chunk_index: chunk.plan.index,
-            event_id: chunk.event_id,
-            timing: self.seat.features.timing.then_some(Timing {
-                first_frame: self.frames,
-                fps: self.seat.terms.fps,
-                sampled: chunk.began,
-            }),
-        };
-        self.frames += chunk.plan.pixel_frames as u64;
-        let (outlet, encoding) = (Arc::clone(&self.outlet), self.seat.encoding);
-        let span = chunk_span(chunk.plan.index);
-        let delivering = async move {
-            let sent = deliver(&outlet, &label, encoding, (chunk, first), &mut parts, pace_wait, &live).await;
-            (parts, sent)
-        };
-        self.delivery = Some(Box::pin(delivering.instrument(span)));
+        let Running { chunk, seat, outlet, listed, frames, id, .. } = self;
+        chunk.send(|mut parts, mut drawn, first| {
+            if !seat.features.ack {
+                drawn.acks = Acks::default();
+            }
+            let live = Arc::clone(&listed.session);
+            live.sending(drawn.plan.pixel_frames, pace_wait, Instant::now());
+            let timing = Timing { first_frame: *frames, fps: seat.terms.fps, sampled: drawn.began };
+            *frames += drawn.plan.pixel_frames as u64;
+            let label = ChunkLabel {
+                session_id: (*id).to_owned(),
+                request_id: format!("{id}_{}", uuid::Uuid::new_v4().simple()),
+                chunk_index: drawn.plan.index,
+                event_id: drawn.event_id,
+                timing: seat.features.timing.then_some(timing),
+            };
+            let (outlet, encoding, span) = (Arc::clone(outlet), seat.encoding, chunk_span(drawn.plan.index));
+            let delivering = async move {
+                let sent = deliver(&outlet, &label, encoding, (drawn, first), &mut parts, pace_wait, &live).await;
+                (parts, sent)
+            };
+            Box::pin(delivering.instrument(span))
+        });
     }
 
     /// `Some` if this is the end, with what to say.
@@ -205,25 +200,15 @@ impl<'a> Running<'a> {
         None
     }
 
-    fn part(&mut self, part: anyhow::Result<ChunkPart>) {
-        match part {
-            Ok(ChunkPart::First(chunk, frames)) => {
-                let input = Input::Chunk { event_id: chunk.event_id, frames: chunk.plan.pixel_frames };
-                self.drawn = Some((chunk, frames));
-                self.session.handle(input, Instant::now());
-            }
-            Ok(ChunkPart::More(_) | ChunkPart::End { .. }) => unreachable!("a delivery reads to the end of its chunk"),
-            Err(error) => self.session.handle(Input::Failed(error.to_string()), Instant::now()),
-        }
-    }
-
-    fn delivered(&mut self, delivered: anyhow::Result<()>) {
-        let input = match delivered {
-            Ok(()) => Input::Written,
-            Err(error) => {
+    fn learn(&mut self, news: ChunkNews) {
+        let input = match news {
+            ChunkNews::Drawn { event_id, frames } => Input::Chunk { event_id, frames },
+            ChunkNews::Delivered(Ok(())) => Input::Written,
+            ChunkNews::Delivered(Err(error)) => {
                 warn!(error = format!("{error:#}"), "chunk not delivered");
                 Input::Failed(error.to_string())
             }
+            ChunkNews::Failed(error) => Input::Failed(error.to_string()),
         };
         self.session.handle(input, Instant::now());
     }
@@ -236,11 +221,10 @@ impl<'a> Running<'a> {
             Ok(()) => {
                 info!(last_chunk, "resumed");
                 self.realtime.observer.metrics.resumes.add(1);
-                if let Some(older) = &self.line {
+                if let Some(older) = self.client.arrive(line) {
                     older.connection.tell(&ClientError::resumed_elsewhere());
-                    self.leave(Some(Close::RESUMED_ELSEWHERE));
+                    tokio::spawn(older.finish(self.realtime.observer.clone(), Some(Close::RESUMED_ELSEWHERE)));
                 }
-                self.line = Some(line);
                 self.listed.session.away(false);
                 self.session.handle(Input::Found, Instant::now());
             }
@@ -256,18 +240,14 @@ impl<'a> Running<'a> {
         info!("client lost, may come back");
         self.outlet.detach();
         self.listed.session.away(true);
-        self.leave(close);
+        if let Some(line) = self.client.leave() {
+            tokio::spawn(line.finish(self.realtime.observer.clone(), close));
+        }
         self.session.handle(Input::Lost, Instant::now());
     }
 
-    fn leave(&mut self, close: Option<Close>) {
-        if let Some(line) = self.line.take() {
-            tokio::spawn(line.finish(self.realtime.observer.clone(), close));
-        }
-    }
-
     fn is_lost(&self) -> bool {
-        self.line.as_ref().is_none_or(|line| line.connection.is_lost())
+        self.client.line().is_none_or(|line| line.connection.is_lost())
     }
 }
 
@@ -285,18 +265,18 @@ fn greeting(
     hello.into_iter().chain(ack).collect()
 }
 
-async fn hear(line: &mut Option<Line>) -> Heard {
-    line.as_mut().expect("asked only if there is one").connection.hear().await
+/// Returns then; never without a time.
+async fn passed(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => pending().await,
+    }
 }
 
-async fn next_part_of(parts: &mut Option<Parts>) -> anyhow::Result<ChunkPart> {
-    next_part(parts.as_mut().expect("asked only if they are here")).await
-}
-
-async fn finished(delivery: &mut Option<Delivery>) -> (Parts, anyhow::Result<()>) {
-    delivery.as_mut().expect("asked only if there is one").await
-}
-
+/// A line on which the client comes back; never for one that cannot.
 async fn returned(ticket: &mut Option<ResumeTicket>) -> Handover {
-    ticket.as_mut().expect("asked only if there is one").somebody_returns().await
+    match ticket {
+        Some(ticket) => ticket.somebody_returns().await,
+        None => pending().await,
+    }
 }

@@ -44,8 +44,6 @@ pub(super) struct Seat {
     cancel: Cancel,
     /// What steers the next chunk: the engine takes it when that begins.
     pub(super) conditions: Arc<Mutex<ConditionQueue>>,
-    /// `None` while a delivery reads from it, and once nothing more comes.
-    pub(super) parts: Option<Parts>,
     pub(super) terms: Terms,
     pub(super) features: Features,
     pub(super) encoding: pictures::Encoding,
@@ -79,7 +77,6 @@ impl Seat {
     /// Nothing more will be drawn: somebody else may sit here.
     pub(super) fn give_up(&mut self) {
         if !std::mem::replace(&mut self.given_up, true) {
-            self.parts = None;
             self.cancel.cancel();
             self.command(Command::Close(self.id));
         }
@@ -92,8 +89,9 @@ impl Seat {
     }
 }
 
-/// Wait for a place, and open what an init asks for. `writer` is for a client that asked to hear where it stands.
-pub(super) async fn open(realtime: &Realtime, init: InitRequest, writer: Writer) -> Result<Seat, OpenFailure> {
+/// Wait for a place, and open what an init asks for: gives the seat, and the channel that its chunks come through. `writer`
+/// is for a client that asked to hear where it stands.
+pub(super) async fn open(realtime: &Realtime, init: InitRequest, writer: Writer) -> Result<(Seat, Parts), OpenFailure> {
     let stopped = || OpenFailure::Failed("the server is shutting down".into());
     let mut card = realtime.engine.card.clone();
     let loading = card.borrow().is_none();
@@ -142,21 +140,12 @@ pub(super) async fn open(realtime: &Realtime, init: InitRequest, writer: Writer)
     };
     // Before the engine is asked: this future may be dropped after the engine's yes and before that is read, and then
     // nothing else would give the place up.
-    let seat = Seat {
-        id,
-        engine: realtime.engine.clone(),
-        cancel,
-        conditions,
-        parts: Some(parts),
-        terms,
-        features,
-        encoding,
-        given_up: false,
-    };
+    let seat =
+        Seat { id, engine: realtime.engine.clone(), cancel, conditions, terms, features, encoding, given_up: false };
     let (reply, answer) = oneshot::channel();
     realtime.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;
     match answer.await.map_err(|_| stopped())? {
-        Ok(()) => Ok(seat),
+        Ok(()) => Ok((seat, parts)),
         Err(OpenError::Refused(refusal)) => Err(OpenFailure::Refused(refusal)),
         Err(OpenError::Failed(message)) => Err(OpenFailure::Failed(message)),
     }

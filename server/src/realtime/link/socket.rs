@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::Realtime;
 use super::connection::{Connection, Heard};
+use super::delivery::Parts;
 use super::line::{Line, Over};
 use super::resume::Handover;
 use super::running::Running;
@@ -139,7 +140,7 @@ async fn begin(mut line: Line, realtime: &Realtime, id: &str, init: Result<InitR
         () = Phase::Draining.reached(&mut phase) => return Answer::close(line, Close::SHUTDOWN),
     };
     match begun {
-        Begun::Running(seat, early) => Answer::Over(Running::new(seat, &early, line, realtime, id).run().await),
+        Begun::Running(opened, early) => Answer::Over(Running::new(opened, &early, line, realtime, id).run().await),
         Begun::Not(OpenFailure::Refused(refusal)) => Answer::Refused(line, ClientError::invalid_init(refusal)),
         Begun::Not(OpenFailure::Busy(error)) => {
             line.connection.tell(&error);
@@ -157,7 +158,7 @@ const EARLY_BYTES_MAX: usize = 4 * EVENT_BYTES_MAX;
 /// What came of an init, and of what the client said meanwhile.
 enum Begun {
     /// A session, and the events that came before its first chunk.
-    Running(Seat, Vec<Bytes>),
+    Running((Seat, Parts), Vec<Bytes>),
     /// No session.
     Not(OpenFailure),
     /// The client left, or must go.
@@ -173,7 +174,7 @@ async fn open_and_listen(connection: &mut Connection, realtime: &Realtime, init:
         let heard = tokio::select! {
             opened = &mut opening => {
                 return match opened {
-                    Ok(seat) => Begun::Running(seat, early.events),
+                    Ok(opened) => Begun::Running(opened, early.events),
                     Err(failure) => Begun::Not(failure),
                 };
             }

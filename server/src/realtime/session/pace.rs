@@ -3,6 +3,15 @@
 //!
 //! A chunk is sent when the one before it has been shown, and begun just early enough to be drawn by then. An event with a
 //! new id is a person who waits to see it: it brings both forward.
+//!
+//! ```text
+//!   Resting ──start────────────────────────► Drawing ──drawn──► Held ──release, when it is due──► Out
+//!      ▲                                     ▲    ▲                                                │
+//!      │ rest        tick, when it must begin│    │                                                │
+//!      └────────────────────────── PutOff ───┘    └──────────written, and an event waits───────────┤
+//!                                     ▲    event with a new id: at once                            │
+//!                                     └───────────written, or go_on after a rest───────────────────┘
+//! ```
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -21,13 +30,9 @@ const MADE_UP_FOR: Duration = Duration::from_millis(100);
 
 pub(crate) struct Pace {
     fps: u32,
-    /// The chunk that is not begun yet: the later it is, the newer the keys it is drawn with.
-    later: Option<Later>,
-    /// When the chunk that is being drawn was asked for, and how long that was put off.
-    asked: Option<(Instant, Duration)>,
+    chunk: Chunk,
+    /// Of the last chunks, at most [`REMEMBERED`].
     drawing_times: VecDeque<Duration>,
-    /// The chunk that is held back.
-    held: Option<Held>,
     /// When the video sent so far will have been shown.
     shown_at: Option<Instant>,
     shown_event: Option<u32>,
@@ -35,17 +40,18 @@ pub(crate) struct Pace {
     newest_event: Option<u32>,
 }
 
-struct Later {
-    since: Instant,
-    start: Instant,
-    due: Instant,
-}
-
-struct Held {
-    put_off: Duration,
-    since: Instant,
-    due: Instant,
-    shown_for: Duration,
+/// Where the one chunk is that a paced session has under way.
+enum Chunk {
+    /// There is none, and none will begin by itself.
+    Resting,
+    /// It is not begun yet: the later it is, the newer the keys it is drawn with.
+    PutOff { since: Instant, begins: Instant, due: Instant },
+    /// The engine was asked for it, after it was put off for so long.
+    Drawing { asked: Instant, put_off: Duration },
+    /// It is drawn, and held back until it is due.
+    Held { since: Instant, put_off: Duration, due: Instant, shown_for: Duration },
+    /// It is on its way to the client.
+    Out,
 }
 
 /// A chunk is to begin now, and due then.
@@ -55,10 +61,8 @@ impl Pace {
     pub(crate) fn new(fps: u32) -> Pace {
         Pace {
             fps,
-            later: None,
-            asked: None,
+            chunk: Chunk::Resting,
             drawing_times: VecDeque::with_capacity(REMEMBERED),
-            held: None,
             shown_at: None,
             shown_event: None,
             newest_event: None,
@@ -79,51 +83,63 @@ impl Pace {
 
     /// Begin no more. Whether a chunk had been put off.
     pub(crate) fn rest(&mut self) -> bool {
-        self.later.take().is_some()
+        let was_put_off = matches!(self.chunk, Chunk::PutOff { .. });
+        if was_put_off {
+            self.chunk = Chunk::Resting;
+        }
+        was_put_off
     }
 
+    /// An event came. One without a new id must not start a chunk early: the finished chunk would only wait until it is due.
     pub(crate) fn event(&mut self, id: Option<u32>, now: Instant) -> Option<Begin> {
-        // For one without a new id early is not sooner: it would be held back.
         self.newest_event = self.newest_event.max(id);
-        if self.newest_event <= self.shown_event {
-            return None;
+        match self.chunk {
+            Chunk::PutOff { since, .. } if self.somebody_waits() => Some(self.begin(now, now, now - since)),
+            _ => None,
         }
-        let later = self.later.take()?;
-        Some(self.begin(now, now, now - later.since))
     }
 
     /// A chunk is out, and so the next may begin: drawn with what is held by then.
     pub(crate) fn written(&mut self, now: Instant) -> Option<Begin> {
-        if self.newest_event > self.shown_event {
+        if self.somebody_waits() {
             return Some(self.begin(now, now, Duration::ZERO));
         }
         let due = self.shown_at.unwrap_or(now);
         let drawing = self.drawing_times.iter().max().copied().unwrap_or_default() + MARGIN;
-        let start = due.checked_sub(drawing).unwrap_or(now);
-        self.later = Some(Later { since: now, start, due });
+        self.chunk = Chunk::PutOff { since: now, begins: due.checked_sub(drawing).unwrap_or(now), due };
         self.tick(now)
     }
 
+    /// Time has passed.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Begin> {
-        let Later { since, due, .. } = self.later.take_if(|later| later.start <= now)?;
-        Some(self.begin(now, due, now - since))
+        match self.chunk {
+            Chunk::PutOff { since, begins, due } if begins <= now => Some(self.begin(now, due, now - since)),
+            _ => None,
+        }
+    }
+
+    fn somebody_waits(&self) -> bool {
+        self.newest_event > self.shown_event
     }
 
     fn begin(&mut self, now: Instant, due: Instant, put_off: Duration) -> Begin {
-        self.asked = Some((now, put_off));
+        self.chunk = Chunk::Drawing { asked: now, put_off };
         due
     }
 
     /// The first frames of a chunk are there.
     pub(crate) fn drawn(&mut self, event_id: Option<u32>, frames: usize, now: Instant) {
-        assert!(self.held.is_none(), "one chunk is sent at a time");
         let mut put_off = Duration::ZERO;
-        if let Some((at, how_long)) = self.asked.take() {
-            put_off = how_long;
-            if self.drawing_times.len() == REMEMBERED {
-                self.drawing_times.pop_front();
+        match self.chunk {
+            Chunk::Held { .. } => panic!("one chunk is sent at a time"),
+            Chunk::Drawing { asked, put_off: how_long } => {
+                put_off = how_long;
+                if self.drawing_times.len() == REMEMBERED {
+                    self.drawing_times.pop_front();
+                }
+                self.drawing_times.push_back(now - asked);
             }
-            self.drawing_times.push_back(now - at);
+            Chunk::Resting | Chunk::PutOff { .. } | Chunk::Out => {}
         }
         let mut due = self.shown_at.unwrap_or(now);
         if event_id.is_some() && event_id != self.shown_event {
@@ -133,20 +149,28 @@ impl Pace {
             self.shown_event = event_id;
         }
         let shown_for = Duration::from_secs_f64(frames as f64 / f64::from(self.fps));
-        self.held = Some(Held { put_off, since: now, due, shown_for });
+        self.chunk = Chunk::Held { since: now, put_off, due, shown_for };
     }
 
     /// Send the chunk that was drawn, if it is time: pace kept it, before it was begun and after it was drawn, for so long.
     pub(crate) fn release(&mut self, now: Instant) -> Option<Duration> {
-        let Held { put_off, since, due, shown_for } = self.held.take_if(|held| held.due <= now)?;
+        let Chunk::Held { since, put_off, due, shown_for } = self.chunk else { return None };
+        if due > now {
+            return None;
+        }
         let since_due = now.saturating_duration_since(due);
         self.shown_at = Some(if since_due < MADE_UP_FOR { due } else { now } + shown_for);
+        self.chunk = Chunk::Out;
         Some(put_off + (now - since))
     }
 
+    /// When to come back with a tick or a release.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let due = self.held.as_ref().map(|held| held.due);
-        due.or(self.later.as_ref().map(|later| later.start))
+        match self.chunk {
+            Chunk::PutOff { begins, .. } => Some(begins),
+            Chunk::Held { due, .. } => Some(due),
+            Chunk::Resting | Chunk::Drawing { .. } | Chunk::Out => None,
+        }
     }
 }
 
@@ -300,7 +324,7 @@ mod tests {
                     free => scheduler.grant(free, 1, now),
                 }
             }
-            let due = pace.held.as_ref().map(|held| held.due);
+            let due = if let Chunk::Held { due, .. } = pace.chunk { Some(due) } else { None };
             let sent = pace.release(now).and(due);
             late.extend(sent.map(|due| now - due));
             if let Some(due) = begin.or_else(|| sent.and_then(|_| pace.written(now))) {
