@@ -15,8 +15,6 @@ pub mod offline;
 mod phase;
 pub mod pocket;
 pub mod realtime;
-#[cfg(test)]
-mod smoke;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -60,6 +60,19 @@ async fn a_running_session_finishes_its_chunks_and_everybody_else_is_sent_away_a
 }
 
 #[tokio::test]
+async fn a_server_that_stops_says_goodbye_to_everybody() -> Result<()> {
+    let (server, mut strings) = Server::with(Puppet::on_strings())?;
+    let mut silent = server.connect().await?;
+    let mut running = server.session(small()).await?;
+    strings.began().await?;
+    let stopped = tokio::task::spawn_blocking(move || server.stop());
+    let shutdown = Close { code: 1012, reason: SHUTDOWN.into() };
+    ensure!(silent.closed().await? == shutdown && running.closed().await? == shutdown);
+    drop((silent, running));
+    stopped.await?
+}
+
+#[tokio::test]
 async fn a_chunk_that_does_not_end_is_cut_short_when_the_time_for_draining_is_over() -> Result<()> {
     let limits = Limits { drain: Duration::from_millis(300), ..Limits::default() };
     let (server, mut strings) = Server::limited(Puppet::on_strings(), limits)?;

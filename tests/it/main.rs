@@ -16,6 +16,7 @@ mod observe;
 mod recording;
 mod resume;
 mod rfc6455;
+mod secrets;
 mod session_any_order;
 mod soak;
 mod testcard;
