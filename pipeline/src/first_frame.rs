@@ -1,23 +1,23 @@
-//! The picture a video starts from, brought to the video's size.
+//! The picture that a video starts from, scaled to the video's size.
 //!
-//! Sides are scaled each by itself, without cropping, as the model's pictures were prepared: by Pillow's bicubic filter
-//! (a = −½), which widens when it shrinks a picture. The result is that of Pillow 12 to the byte, so that a first frame
-//! prepared here and one prepared by the reference are the same input.
+//! Each side is scaled by itself, without cropping, as the model's own pictures were prepared: with Pillow's bicubic
+//! filter (a = −½), which averages over more pixels when it makes a picture smaller. The result equals that of Pillow
+//! 12 to the byte, so a first frame prepared here and one prepared by the reference are the same input.
 
 use rayon::prelude::*;
 
 use crate::world::{Picture, Size};
 
 const CHANNELS: usize = 3;
-/// Weights are whole numbers of 2⁻²², so that eight bits of value, the sign and an overshoot fit into 32.
+/// Weights are multiples of 2⁻²²: a sum has 8 bits of value, the sign and one bit of overshoot beside them, 32 in all.
 const PRECISION_BITS: u32 = 22;
 
-/// `picture` at `size`. Nothing is computed along a side that is right already.
+/// Scale `picture` to `size`. A side that has its length already is not touched, so fitting twice is fitting once.
 pub fn fit(picture: Picture, size: Size) -> Picture {
     assert_eq!(picture.rgb.len() as u64, picture.size.frame_bytes(), "a picture has three bytes a pixel");
     assert!(picture.size.pixels() > 0 && size.pixels() > 0, "a picture has pixels");
     let Picture { size: from, mut rgb } = picture;
-    // Across before down: between the two passes values are rounded, so the order shows.
+    // Width before height, as in Pillow: values are rounded between the two passes, so the order changes the result.
     if from.width != size.width {
         rgb = resize_rows(&rgb, from.width as usize, &taps(from.width as usize, size.width as usize));
     }
@@ -27,13 +27,13 @@ pub fn fit(picture: Picture, size: Size) -> Picture {
     Picture { size, rgb }
 }
 
-/// The places of the source that one place of the result is made of.
+/// The source positions that one position of the result is a weighted sum of.
 struct Taps {
     first: usize,
     weights: Vec<i32>,
 }
 
-/// For each of `to` places, what of `from` places it is made of.
+/// The taps of each of `to` positions, out of `from` positions.
 fn taps(from: usize, to: usize) -> Vec<Taps> {
     let scale = from as f64 / to as f64;
     let widening = scale.max(1.0);
@@ -42,7 +42,7 @@ fn taps(from: usize, to: usize) -> Vec<Taps> {
         let centre = (place as f64 + 0.5) * scale;
         let first = (centre - reach + 0.5).max(0.0) as usize;
         let end = ((centre + reach + 0.5) as usize).min(from);
-        // Multiplied by the inverse, not divided, and in this order: the last bit is Pillow's too.
+        // Pillow multiplies by the inverse and does not divide, in this order: the last bit depends on it.
         let inverse = 1.0 / widening;
         let weights: Vec<f64> = (first..end).map(|x| bicubic((x as f64 - centre + 0.5) * inverse)).collect();
         let total: f64 = weights.iter().sum();
@@ -64,7 +64,7 @@ fn bicubic(x: f64) -> f64 {
     }
 }
 
-/// Weighted sums start from one half.
+/// Weighted sums start from one half, so that cutting them off rounds them.
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
 fn to_byte(sum: i32) -> u8 {
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device};
 
-    /// Every case of a fixture that Pillow made: testdata/README.md says how.
+    /// Checks every case of a fixture that Pillow made (see testdata/README.md).
     fn check(fixture: &[u8]) {
         let tensors = candle_core::safetensors::load_buffer(fixture, &Device::Cpu).expect("a safetensors file");
         let picture = |name: &str| {

@@ -1,17 +1,19 @@
-//! Gaussian noise, the same bytes from a seed on every machine.
+//! Gaussian noise: a seed gives the same bytes on every machine.
 //!
 //! # The generator
 //!
-//! Philox4x32-10 (Salmon et al., SC 2011, <https://doi.org/10.1145/2063384.2063405>), which has no state to carry: value
-//! `i` of draw `n` follows from `(seed, n, i)` alone.
+//! Philox4x32-10 (Salmon et al., SC 2011, <https://doi.org/10.1145/2063384.2063405>). It has no state: value `i` of
+//! draw `n` is a function of `(seed, n, i)`.
 //!
-//! * Key: the seed, low 32 bits first. Counter: the block's number (`i / 4`) in words 0 and 1, the draw's number in words
+//! * Key: the seed, low 32 bits first. Counter: the block's number (`i / 4`) in words 0 and 1, the draw's number in
+//!   words
 //!   2 and 3, low words first. Draws are numbered from 0 for each session.
-//! * A block is four words `x₀…x₃`; each becomes `uₖ = (xₖ + ½) / 2³²`, never 0 and never 1.
-//! * Box–Muller in f64: `r = √(−2 ln u₀)`, `z₀ = r cos 2πu₁`, `z₁ = r sin 2πu₁`; `z₂, z₃` likewise of `u₂, u₃`.
+//! * A block is four words `x₀…x₃`. Each becomes `uₖ = (xₖ + ½) / 2³²`, which is never 0 and never 1.
+//! * Box–Muller in f64: `r = √(−2 ln u₀)`, `z₀ = r cos 2πu₁`, `z₁ = r sin 2πu₁`; `z₂, z₃` come from `u₂, u₃`
+//!   in the same way.
 //! * Values `4b … 4b + 3` of the draw are `z₀…z₃` of block `b`, rounded to f32. A tensor is filled row-major.
 //!
-//! `ln`, `sin` and `cos` are those of the `libm` crate: a system's own may differ in the last bit.
+//! `ln`, `sin` and `cos` come from the `libm` crate, because those of two systems may differ in the last bit.
 
 use std::f64::consts::TAU;
 use std::vec;
@@ -20,25 +22,32 @@ use rayon::prelude::*;
 
 use ops::{Device, Error, Result, Tensor};
 
-/// Where a session's noise comes from.
+/// The source of a video's noise.
 pub enum Noise {
-    /// Drawn from a seed.
-    Seeded { seed: u64, draws: u64 },
-    /// Given: what another implementation drew, to compare with it.
+    /// Computed from a seed.
+    Seeded {
+        /// The key of the generator.
+        seed: u64,
+        /// The number of draws so far.
+        draws: u64,
+    },
+    /// Recorded from another implementation, so that results can be compared with its own.
     Recorded(vec::IntoIter<Tensor>),
 }
 
 impl Noise {
+    /// The noise of a seed, from its first draw.
     pub fn seeded(seed: u64) -> Noise {
         Noise::Seeded { seed, draws: 0 }
     }
 
-    /// Hands out `tensors`, in order.
+    /// Noise that gives these tensors, in order.
     pub fn recorded(tensors: Vec<Tensor>) -> Noise {
         Noise::Recorded(tensors.into_iter())
     }
 
-    /// The next draw: independent standard normals. An error if a recording ends or holds another shape.
+    /// The next draw: independent standard normals of this shape. `Err` if recorded noise is used up or has another
+    /// shape.
     pub fn draw(&mut self, shape: &[usize]) -> Result<Tensor> {
         match self {
             Noise::Seeded { seed, draws } => {
@@ -61,7 +70,7 @@ impl Noise {
 /// The first `count` values of a draw.
 fn normals(seed: u64, draw: u64, count: usize) -> Vec<f32> {
     let mut values = vec![0f32; count];
-    // A few thousand values are worth a thread.
+    // 4096 values: fewer take less time than starting a task.
     values.par_chunks_mut(4).with_min_len(1024).enumerate().for_each(|(block, values)| {
         let words = philox([low(block as u64), high(block as u64), low(draw), high(draw)], [low(seed), high(seed)]);
         let [u0, u1, u2, u3] = words.map(|word| (f64::from(word) + 0.5) / 4_294_967_296.0);
@@ -102,7 +111,7 @@ fn high(x: u64) -> u32 {
 mod tests {
     use super::*;
 
-    // "kat_vectors" of the authors' Random123 library: philox4x32, 10 rounds.
+    /// From "kat_vectors" in the authors' Random123 library: philox4x32, 10 rounds.
     #[test]
     fn philox_gives_the_known_answers() {
         assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
@@ -113,7 +122,7 @@ mod tests {
         );
     }
 
-    // Computed by an implementation in another language, written from the text at the top of this file.
+    /// Expected bits come from an implementation in another language, written from the text at the head of this file.
     #[test]
     fn the_first_values_of_a_seed_are_these_bits() -> Result<()> {
         let bits =
@@ -141,8 +150,8 @@ mod tests {
         let n = 1 << 20;
         let draws = [normals(1, 0, n), normals(1, 1, n), normals(2, 0, n)];
         let mean = |f: &dyn Fn(usize) -> f64| (0..n).map(f).sum::<f64>() / n as f64;
-        // Standard errors are 1/√n ≈ 0.001 for means and products, √2 and √96 of that for squares and fourth powers: five
-        // of them are allowed.
+        // Standard errors are 1/√n ≈ 0.001 for means and products, √2 and √96 of that for squares and fourth powers:
+        // five of them are allowed.
         let close = |name: &str, found: f64, expected: f64, deviation: f64| {
             let allowed = 5.0 * deviation / (n as f64).sqrt();
             assert!((found - expected).abs() < allowed, "{name}: {found}, expected {expected} ± {allowed}");

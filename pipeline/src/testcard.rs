@@ -1,7 +1,8 @@
-//! A [`World`] with no weights: it draws its chunk index, the keys held and the prompt, as fast or as slowly as asked.
+//! The test card: a [`World`] without weights that draws its inputs (chunk, held keys, prompt), as fast or slowly as
+//! asked.
 //!
-//! For tests, demonstrations and load runs. The strip along the bottom says the same as the picture does, in black and
-//! white cells that survive JPEG and WebP and scaling: [`read`] takes it back from the pixels a client received.
+//! It serves tests, demonstrations and load runs. A strip along the bottom repeats the picture's text as black and
+//! white cells that survive JPEG, WebP and scaling. [`read`] reads the strip from the pixels that a client received.
 
 mod font;
 
@@ -14,15 +15,16 @@ use crate::world::{
     Sizes, Timings, World, WorldError,
 };
 
-/// Latent frames a chunk, as LingBot World.
+/// Latent frames of a chunk, as in LingBot World.
 const CHUNK: usize = 3;
 
+/// The world of the test card: every size, no gallery, no weights.
 pub struct Testcard {
     card: Arc<Card>,
     chunk_time: Duration,
 }
 
-/// What the strip of a picture says.
+/// The content of a picture's strip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
     /// Index of the chunk, modulo 2¹⁶.
@@ -31,14 +33,14 @@ pub struct Reading {
     pub latent_frame: usize,
     /// Position of the video frame in the whole video, modulo 2²².
     pub frame: usize,
-    /// The keys held. `None`: no control was given for this chunk, which is not the same as no key held.
+    /// The keys held; empty if there were controls and none was a key. `None`: the chunk had no controls.
     pub held: Option<Held>,
-    /// [`prompt_hash`] of the prompt the chunk was drawn with.
+    /// [`prompt_hash`] of the prompt that the chunk was drawn with.
     pub prompt_hash: u32,
 }
 
 impl Testcard {
-    /// A world whose chunks take `chunk_time` each, or no longer than they must if it is zero.
+    /// A world that takes `chunk_time` for each chunk, or as little as it can if that is zero.
     pub fn new(chunk_time: Duration) -> Testcard {
         let card = Card {
             name: "testcard".into(),
@@ -92,12 +94,13 @@ struct Drawing {
     frame: usize,
 }
 
-/// As much of a prompt as can be seen, and the hash of all of it.
+/// A prompt as it is drawn: its beginning, and the hash of the whole.
 struct Caption {
     text: String,
     hash: u32,
 }
 
+/// More text than a picture of a usual shape has room for.
 const CAPTION_BYTES: usize = 512;
 
 impl Caption {
@@ -154,7 +157,7 @@ const KEY_HELD: [u8; 3] = [255, 190, 40];
 const KEY_UNUSED: [u8; 3] = [30, 32, 40];
 
 impl Drawing {
-    /// `count` frames that differ in the gradient's place and the frame number alone.
+    /// `count` frames, which differ in the gradient's position and in the frame number.
     fn draw(&self, first: Reading, count: usize) -> Frames {
         let frame_bytes = self.size.frame_bytes() as usize;
         let mut rgb = Vec::with_capacity(count * frame_bytes);
@@ -169,7 +172,7 @@ impl Drawing {
         Frames { size: self.size, count, rgb }
     }
 
-    /// Each row is the row above it moved by one: so a frame is one copy a row out of a long line.
+    /// Each row is the row above it, shifted by one pixel: a frame is copied row by row out of one long line.
     fn extend_with_gradient(&self, rgb: &mut Vec<u8>, frame: usize) {
         let row_bytes = 3 * self.size.width as usize;
         let phase = 4 * frame % PERIOD;
@@ -180,7 +183,7 @@ impl Drawing {
     }
 }
 
-/// Pixels after which the gradient repeats.
+/// The gradient repeats after this many pixels.
 const PERIOD: usize = 256;
 
 fn gradient_bytes(size: Size) -> usize {
@@ -188,20 +191,20 @@ fn gradient_bytes(size: Size) -> usize {
 }
 
 fn gradient(size: Size) -> Vec<u8> {
-    // A triangle wave: no step where it repeats, and integers, so the same on every machine.
+    // A triangle wave has no step where it repeats. Integers give the same bytes on every machine.
     let wave = |i: usize| (i % PERIOD).min(PERIOD - i % PERIOD) as u8;
     let pixel = |i: usize| [24 + wave(i), 40 + wave(i + PERIOD / 3) / 2, 150 - wave(i + PERIOD / 2) / 2];
     (0..gradient_bytes(size) / 3).flat_map(pixel).collect()
 }
 
-/// One frame being drawn on. What lies outside is cut off.
+/// One frame to draw on. Parts of a shape outside it are cut off.
 struct Canvas<'a> {
     size: Size,
     rgb: &'a mut [u8],
 }
 
 impl Canvas<'_> {
-    /// What a person reads: chunk and latent frame, the prompt, the keys.
+    /// Draw the part for people: chunk and latent frame, the prompt, the keys.
     fn face(&mut self, reading: &Reading, caption: &str) {
         let Size { width, height } = self.size;
         let dot = (width / 128).min(height / 96).max(1);
@@ -223,7 +226,7 @@ impl Canvas<'_> {
         self.cluster(width.saturating_sub(42 * dot), keys_top, dot, ['i', 'j', 'k', 'l'], reading.held);
     }
 
-    /// Four keys as on a keyboard: one above three.
+    /// Draw four keys as on a keyboard: one above three.
     fn cluster(&mut self, x: u32, y: u32, dot: u32, keys: [char; 4], held: Option<Held>) {
         let (side, step) = (12 * dot, 14 * dot);
         for (key, (column, row)) in keys.into_iter().zip([(1, 0), (0, 1), (1, 1), (2, 1)]) {
@@ -275,7 +278,7 @@ impl Canvas<'_> {
     }
 }
 
-/// Broken between words; a word that is longer than a line runs out of the picture.
+/// `text` broken between words. A word longer than a line is not broken and is cut off by the picture's edge.
 fn lines(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -292,17 +295,17 @@ fn lines(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-// The strip: 3 rows of 32 cells over the whole width and the lowest eighth. Its cells are parts of the picture, not pixels,
-// so a scaled picture reads as well; at 128x96 they are 4x4 pixels, which is what JPEG at quality 50 leaves alone.
+// The strip: 3 rows of 32 cells over the whole width of the lowest eighth. A cell is a fraction of the picture, so a
+// scaled picture can be read too. At 128x96 a cell is 4x4 pixels, which JPEG at quality 50 leaves readable.
 const STRIP_COLUMNS: u32 = 32;
 const STRIP_ROWS: u32 = 3;
 const STRIP_PART: u32 = 8;
-/// Not quite black and white: overshoot then costs no contrast.
+/// Almost black and almost white: a codec's overshoot at an edge is not clipped, so it costs no contrast.
 const BLACK: [u8; 3] = [24; 3];
 const WHITE: [u8; 3] = [232; 3];
 const MAGIC: u128 = 0b1_0110_0101;
 
-/// Where each bit of the strip stands, lowest first; empty ranges where the picture is too small.
+/// The columns and rows of each bit's cell, lowest bit first. Ranges are empty if the picture is too small.
 fn cells(size: Size) -> impl Iterator<Item = (Range<u32>, Range<u32>)> {
     let part = |side: u32, i: u32, of: u32| (u64::from(side) * u64::from(i) / u64::from(of)) as u32;
     let rows = STRIP_ROWS * STRIP_PART;
@@ -334,12 +337,12 @@ fn checksum(said: u128) -> u128 {
     u128::from((hash ^ hash >> 16) & 0xffff)
 }
 
-/// What the strip of this picture says; `None` if it has none that can be read.
+/// Read the strip of a picture. `None` if there is none, or it cannot be read.
 pub fn read(picture: &Picture) -> Option<Reading> {
     let mut word = 0u128;
     for (bit, (x, y)) in cells(picture.size).enumerate() {
         let (mut sum, mut count) = (0u64, 0u64);
-        // Only the middle of a cell: its edges belong half to its neighbours once a codec has been at them.
+        // Only the middle of a cell: a codec mixes its edges with its neighbours.
         let inset = |range: &Range<u32>| range.start + range.len() as u32 / 4..range.end - range.len() as u32 / 4;
         for y in inset(&y) {
             for x in inset(&x) {
@@ -365,13 +368,13 @@ pub fn read(picture: &Picture) -> Option<Reading> {
     })
 }
 
-/// A prompt in 24 bits, as the strip carries it.
+/// The hash of a prompt, 24 bits: the strip has no room for the prompt itself.
 pub fn prompt_hash(prompt: &str) -> u32 {
     let hash = fnv(prompt.as_bytes());
     (hash ^ hash >> 24) & 0xff_ffff
 }
 
-/// FNV-1a: short, and nothing here is secret.
+/// FNV-1a. It protects against misreading, not against an attacker.
 fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -1,8 +1,8 @@
 //! The boundary between a server and a model. A server moves bytes and integers; tensors stay below.
 //!
-//! A [`World`] holds weights and opens [`Rollout`]s. A rollout draws one video, chunk by chunk. It reads its [`Init`] and
-//! one [`ChunkInput`] a chunk, and nothing else: the same values give the same bytes. So these values are a recording
-//! ([`crate::recording`]).
+//! A [`World`] holds weights and opens [`Rollout`]s. A rollout draws one video, chunk by chunk. It reads its [`Init`]
+//! and one [`ChunkInput`] a chunk, and nothing else: the same values give the same bytes. So these values are a
+//! recording ([`crate::recording`]).
 //!
 //! Words: a *latent frame* is one step of the video autoencoder. It gives 4 video frames, the very first one gives 1. A
 //! *chunk* is the few latent frames that are denoised together. Controls are constant for a whole latent frame.
@@ -26,12 +26,13 @@ pub trait World {
     /// What this world offers. Plain data, so that a request can be checked on any thread, without the device.
     fn card(&self) -> &Arc<Card>;
 
-    /// The most bytes that a rollout will hold, computed from its `Init`. Known before it is opened, so that a session that does
-    /// not fit is refused or waits. A value of its own, so that other threads can ask without waiting for the device.
+    /// The most bytes that a rollout will hold, computed from its `Init`. Known before it is opened, so that a session
+    /// that does not fit is refused or waits. A value of its own, so that other threads can ask without waiting for the
+    /// device.
     fn rollout_bytes(&self) -> RolloutBytes;
 
-    /// Start a video: encode the prompt and the first frame. `Err` if `init` asks for what the card does not offer, or the
-    /// model fails.
+    /// Start a video: encode the prompt and the first frame. `Err` if `init` asks for what the card does not offer, or
+    /// the model fails.
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError>;
 }
 

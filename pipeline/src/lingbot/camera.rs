@@ -1,10 +1,10 @@
-//! Held keys become a camera's motion, and the motion the rays that steer the transformer.
+//! The camera: controls become its motion, and the motion becomes the rays that steer the transformer.
 //!
-//! The model only ever sees how the camera moved since the latent frame before, from where it then stood. That motion
-//! depends on the keys and on how far the camera looks up or down, on nothing else: so no pose is carried, a video may go on
-//! for ever without losing precision, and the keys of the very first latent frame, which moved from nowhere, are not seen.
+//! The model is told how the camera moved since the previous latent frame, in the axes that it had then. This motion
+//! depends on the controls and on the camera's pitch, and on nothing else. So no pose is kept, and a video of any
+//! length loses no precision. The very first latent frame counts as at rest: there is no frame before it to move from.
 //!
-//! Axes are OpenCV's: x right, y down, z forward. Computed in f64; rays are rounded to f32 once.
+//! Axes are OpenCV's: x right, y down, z forward. All is computed in f64; rays are rounded to f32 once.
 
 use rayon::prelude::*;
 
@@ -12,42 +12,46 @@ use crate::lingbot::config::{CameraConfig, Rays, Translation};
 use crate::world::{Controls, Size};
 use ops::{Device, Result, Tensor};
 
-/// How the camera of one session has moved so far.
+/// The camera of one video: what its next step depends on.
 pub struct CameraPath {
     config: CameraConfig,
     lens: Lens,
+    /// Positive looks up.
     pitch_deg: f64,
-    /// What translations are divided by: the longest step so far, or a constant.
+    /// The length that translations are divided by: the longest step so far, or a constant.
     unit: f64,
-    /// No latent frame has come before.
+    /// Whether the next latent frame is the first of the video.
     starts: bool,
 }
 
-/// The motion of one latent frame, seen from the camera before it: `x_before = rotation·x_after + translation`.
+/// The motion of one latent frame, in the axes of the camera before it: `x_before = rotation·x_after + translation`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
+    /// Turns a direction in the axes after the step into one in the axes before it.
     pub rotation: Matrix,
+    /// Where the camera is after the step, in the axes before it.
     pub translation: [f64; 3],
 }
 
-/// Row-major.
+/// Three rows of three.
 pub type Matrix = [[f64; 3]; 3];
 
-/// Pixels to rays, in the camera's own axes.
+/// A pinhole camera without distortion: pixels to rays in the camera's own axes.
 struct Lens {
     size: Size,
+    /// In pixels.
     focal: f64,
 }
 
-/// The sky and the ground stay where they are: looking further up or down is not followed.
+/// A step that would look further up or down than this leaves the pitch as it is.
 const PITCH_MAX_DEG: f64 = 85.0;
-/// Rays are folded into channels by the video autoencoder's spatial stride, so that they align with latents.
+/// The video autoencoder's spatial stride. A cell of 8×8 rays is folded into channels, so that rays align with latents.
 const CELL: usize = 8;
-/// Of rays: three for the origin, three for the direction. 384 in all.
+/// Channels of a cell of rays: three of the origin and three of the direction for each pixel, 384 in all.
 const CHANNELS: usize = 6 * CELL * CELL;
 /// The reference adds this to a length before it divides by it.
 const LENGTH_EPS: f64 = 1e-6;
-/// Focal length in pixels where no field of view is given, whatever the size.
+/// Focal length in pixels, for any size, if the configuration gives no field of view.
 const DEFAULT_FOCAL: f64 = 500.0;
 
 impl CameraPath {
@@ -69,14 +73,15 @@ impl CameraPath {
         CameraPath { config: config.clone(), lens: Lens { size, focal }, pitch_deg: 0.0, unit, starts: true }
     }
 
-    /// Move on by a chunk: one value of `controls` a latent frame. Gives what the transformer reads: `(384, F, h, w)`, where
-    /// channel `64c + 8·(y mod 8) + x mod 8` at `(y / 8, x / 8)` is component `c` of pixel `(x, y)`'s ray.
+    /// Move on by a chunk, with one value of `controls` for each latent frame. Gives the rays that the transformer
+    /// reads: `(384, F, h, w)`, where channel `64c + 8·(y mod 8) + x mod 8` at `(y / 8, x / 8)` is component `c` of
+    /// pixel `(x, y)`'s ray.
     pub fn advance(&mut self, controls: &[Controls]) -> Result<Tensor> {
         let steps = self.follow(controls);
         self.rays(&steps)
     }
 
-    /// Move on by a chunk: the steps as the model is told of them.
+    /// Move on by a chunk. Gives the steps as the model is told them: scaled, the first of a video without motion.
     pub fn follow(&mut self, controls: &[Controls]) -> Vec<Step> {
         assert!(!controls.is_empty(), "a chunk has latent frames");
         let mut steps: Vec<_> = controls.iter().map(|controls| self.step(controls)).collect();
@@ -84,7 +89,8 @@ impl CameraPath {
             steps[0] = Step::STILL;
         }
         if self.config.translation == Translation::RunningMax {
-            // The whole chunk counts before any of it is divided, as when a history is normalised at once.
+            // The longest step of the whole chunk counts before any step is divided, as if all were normalised
+            // at once.
             self.unit = steps.iter().map(|step| length(step.translation)).fold(self.unit, f64::max);
         }
         if self.unit > 0.0 {
@@ -95,10 +101,11 @@ impl CameraPath {
         steps
     }
 
-    /// Move on by one latent frame that is steered by `controls`. The motion is in the configuration's own units.
+    /// Move on by one latent frame that is steered by `controls`. The step is in the configuration's units, not scaled.
     ///
-    /// Yaw is about the world's vertical and pitch about the camera's right, so a camera that began level is always
-    /// `Ry(yaw)·Rx(pitch)`. From one to the next that is `Rx(−pitch)·Ry(turn)·Rx(pitch′)`: the yaw itself cancels.
+    /// Yaw turns about the world's vertical and pitch about the camera's right, so a camera that began level always has
+    /// the orientation `Ry(yaw)·Rx(pitch)`. The rotation from one orientation to the next is
+    /// `Rx(−pitch)·Ry(turn)·Rx(pitch′)`: the yaw itself cancels.
     pub fn step(&mut self, controls: &Controls) -> Step {
         let held = controls.held();
         let balance = |plus, minus| f64::from(i8::from(held.has(plus)) - i8::from(held.has(minus)));
@@ -110,12 +117,14 @@ impl CameraPath {
         let pitch = self.pitch_deg;
         let turn = self.config.yaw_deg_per_latent * balance('l', 'j');
 
-        // Level directions of the camera after its turn; both were shortened a little by the reference's division.
+        // Steps along the camera's level directions after its turn. The reference divides each direction by its length
+        // plus a small number, which shortens the steps a little.
         let level = pitch.to_radians().cos();
         let forward = balance('w', 's') * self.config.move_per_latent * level / (level + LENGTH_EPS);
         let right = balance('d', 'a') * self.config.move_per_latent / (1.0 + LENGTH_EPS);
 
-        // Without a turn both pitches are about one axis and are subtracted, so that a camera at rest is exactly so.
+        // Without a turn both pitches are about the same axis, and their difference is exact: a camera at rest gets
+        // exactly the identity, which a product of matrices would not give.
         let rotation = match turn == 0.0 {
             true => about_x(pitch - before),
             false => product(about_x(-before), product(about_y(turn), about_x(pitch))),
@@ -128,7 +137,7 @@ impl CameraPath {
         let Lens { size, focal } = self.lens;
         let (w, h) = (size.width as usize / CELL, size.height as usize / CELL);
         let frame = h * w;
-        // What a pixel's direction is multiplied by, for each latent frame.
+        // The matrix that turns a pixel's direction, for each latent frame.
         let matrices: Vec<Matrix> = steps
             .iter()
             .map(|step| match self.config.rays {
@@ -180,13 +189,13 @@ impl Step {
         Step { rotation: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], translation: [0.0; 3] };
 }
 
-/// Positive looks up.
+/// A rotation about the x axis. Positive looks up.
 fn about_x(degrees: f64) -> Matrix {
     let (sin, cos) = degrees.to_radians().sin_cos();
     [[1.0, 0.0, 0.0], [0.0, cos, -sin], [0.0, sin, cos]]
 }
 
-/// Positive turns right.
+/// A rotation about the y axis. Positive turns right.
 fn about_y(degrees: f64) -> Matrix {
     let (sin, cos) = degrees.to_radians().sin_cos();
     [[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]]
@@ -241,7 +250,8 @@ mod tests {
         }
     }
 
-    /// As the model is told, the whole history being one chunk. Six digits are given.
+    /// Checks the translations that the model is told if the whole history is one chunk. Expected values have six
+    /// digits.
     fn check_translations(history: &str, expected: &[[f64; 3]]) {
         let steps = camera().follow(&keys(history));
         assert_eq!(steps.len(), expected.len());
@@ -279,7 +289,7 @@ mod tests {
         check("w w w", &ahead);
         check("wl wl wl", &[[0.005226, 0.0, 0.049726], [0.015622, 0.0, 0.098633], [0.031073, 0.0, 0.146186]]);
         check("wd wd", &[[0.05, 0.0, 0.05], [0.1, 0.0, 0.1]]);
-        // Walking is level wherever one looks.
+        // Walking stays level whatever the pitch.
         check("iw iw iw", &ahead);
     }
 

@@ -1,25 +1,29 @@
-//! A shorter memory while nothing moves, an option of LingBot World.
+//! A shorter view of the history while the camera rests: an option of LingBot World.
 //!
-//! Off unless a model's policy asks for it. While keys are held attention sees `moving` frames of history between sink and
-//! chunk; after `still_chunks` chunks without a key only `still`. What is hidden is not forgotten.
+//! It is off unless a model's policy turns it on. While the camera is steered, attention sees `moving` latent frames of
+//! history between the sink and the chunk. After `still_chunks` chunks without a control it sees only `still`. Hidden
+//! frames stay stored and are seen again when the camera moves on.
 
 use crate::lingbot::config::MotionWindowConfig;
 use crate::world::Controls;
 
-/// Where one video stands.
+/// How long the camera of one video has rested.
 #[derive(Debug, Clone)]
 pub struct MotionWindow {
     config: MotionWindowConfig,
-    /// Chunks without a key since the last one with.
+    /// Chunks without a control since the last one with a control.
     still_chunks: usize,
 }
 
 impl MotionWindow {
+    /// A video whose first chunk comes next.
     pub fn new(config: MotionWindowConfig) -> MotionWindow {
         MotionWindow { config, still_chunks: 0 }
     }
 
-    /// The limit for a chunk steered by `controls`: see [`kvcache::Window::visible`]. Without controls there is none.
+    /// How many latent frames of history the next chunk sees, if it is steered by `controls`: the limit that
+    /// [`kvcache::Window::visible`] takes. `None`, no limit, for a chunk without controls: it leaves the count as it
+    /// is.
     pub fn recent(&mut self, controls: Option<&[Controls]>) -> Option<usize> {
         let moves = controls?.iter().any(|controls| !controls.is_still());
         self.still_chunks = if moves { 0 } else { self.still_chunks + 1 };

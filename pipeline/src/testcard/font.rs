@@ -1,9 +1,9 @@
-//! Letters of three by five dots. There is no lower case: a small letter is drawn as its capital.
+//! A font of three by five dots. Lower-case letters are drawn as capitals.
 
 /// Width and height of a letter in dots.
 pub(super) const LETTER: (u32, u32) = (3, 5);
 
-/// The dots of a letter, top row first, three bits a row: so one octal digit is one row.
+/// The dots of a letter, top row first. A row is three bits, so each octal digit is one row.
 pub(super) fn dots(letter: char) -> u16 {
     match letter.to_ascii_uppercase() {
         ' ' => 0,
@@ -61,7 +61,7 @@ pub(super) fn dots(letter: char) -> u16 {
         '*' => 0o05250,
         '%' => 0o51245,
         '#' => 0o57575,
-        // A letter we cannot draw still takes its place, so that a person sees there was one.
+        // A box stands for a letter that the font does not have, so that people see that there is one.
         _ => 0o75557,
     }
 }

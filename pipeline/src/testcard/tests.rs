@@ -1,4 +1,4 @@
-//! What the card shows can be read back, by machine, from every size and format.
+//! The strip can be read back at every size.
 
 use super::*;
 use crate::world::Controls;

@@ -22,7 +22,8 @@ pub struct Card {
     pub chunk: usize,
     /// Latent frames pinned at the start of the history, unless a client chooses otherwise.
     pub sink: usize,
-    /// Latent frames visible in all (the pinned ones and the current chunk included), unless a client chooses otherwise.
+    /// Latent frames visible in all (the pinned ones and the current chunk included), unless a client chooses
+    /// otherwise.
     pub window: usize,
     /// Whether a client's choice of `sink` and `window` is ignored, because the model was trained with one window.
     pub window_is_fixed: bool,
@@ -72,7 +73,8 @@ pub enum Sizes {
 pub const WINDOW_FRAMES_MAX: usize = 1024;
 
 impl Card {
-    /// The size to draw: `asked` if this world draws it, the default if nothing was asked. `Err` names the sizes it draws.
+    /// The size to draw: `asked` if this world draws it, the default if nothing was asked. `Err` names the sizes it
+    /// draws.
     pub fn choose_size(&self, asked: Option<Size>) -> Result<Size, Refusal> {
         let Some(size) = asked else { return Ok(self.default_size) };
         let allowed = match &self.sizes {
@@ -95,14 +97,15 @@ impl Card {
         }
     }
 
-    /// `(sink, window)` in latent frames: what was asked for, unless the world fixes them. `Err` if a chunk does not fit into
-    /// the window beside the pinned frames, or the window is longer than [`WINDOW_FRAMES_MAX`].
+    /// `(sink, window)` in latent frames: what was asked for, unless the world fixes them. `Err` if a chunk does not
+    /// fit into the window beside the pinned frames, or the window is longer than [`WINDOW_FRAMES_MAX`].
     pub fn choose_window(&self, sink: Option<usize>, window: Option<usize>) -> Result<(usize, usize), Refusal> {
         if self.window_is_fixed {
             return Ok((self.sink, self.window));
         }
         let window = window.unwrap_or(self.window);
-        // The default sink shrinks to fit: a client that asks for a short window and nothing else must get a working one.
+        // The default sink shrinks to fit: a client that asks for a short window and nothing else must get a working
+        // one.
         let sink = sink.unwrap_or(self.sink.min(window.saturating_sub(self.chunk)));
         if window < self.chunk {
             return Err(Refusal {

@@ -23,8 +23,8 @@ pub struct ChunkPlan {
 pub struct ChunkInput {
     /// The prompt from this chunk on. `None`: as before.
     pub prompt: Option<String>,
-    /// What steers each latent frame, in order. `None`: no control was ever used, and the model's camera branch is left out.
-    /// That draws other pictures than a camera at rest.
+    /// What steers each latent frame, in order. `None`: no control was ever used, and the model's camera branch is left
+    /// out. That draws other pictures than a camera at rest.
     pub controls: Option<Vec<Controls>>,
 }
 
@@ -77,7 +77,7 @@ impl ChunkPlan {
 }
 
 impl ChunkInput {
-    /// `Err` unless the controls, where there are any, are as many as the chunk has latent frames.
+    /// Check that the controls, if there are any, are as many as the latent frames of `plan`. `Err` says both numbers.
     pub fn check(&self, plan: &ChunkPlan) -> Result<(), WorldError> {
         let given = self.controls.as_ref().map_or(plan.latent_frames, Vec::len);
         if given == plan.latent_frames {

@@ -1,8 +1,8 @@
 //! What steers the camera during one latent frame.
 //!
-//! [`Controls`] is what a rollout is given. Today a client steers with keys alone, and [`Held`] is all there is in it; a
-//! further way of steering becomes a further field. Code that works with keys asks for [`Controls::held`] and does not
-//! notice.
+//! [`Controls`] is what a rollout is given. Today a client steers with keys alone, and [`Held`] is all there is in it;
+//! a further way of steering becomes a further field. Code that works with keys asks for [`Controls::held`] and does
+//! not notice.
 
 use std::fmt;
 
@@ -48,8 +48,8 @@ impl Held {
     /// Every key there is: forward, left, back, right; pitch up, yaw left, pitch down, yaw right.
     pub const ALL: [char; 8] = ['w', 'a', 's', 'd', 'i', 'j', 'k', 'l'];
 
-    /// The keys that these tokens name. A token that is not exactly one of [`Held::ALL`], in lower case, is ignored, as in
-    /// the reference.
+    /// The keys that these tokens name. A token that is not exactly one of [`Held::ALL`], in lower case, is ignored, as
+    /// in the reference.
     pub fn from_tokens<'a>(tokens: impl IntoIterator<Item = &'a str>) -> Held {
         let mut held = Held::default();
         for token in tokens {

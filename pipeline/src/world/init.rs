@@ -20,8 +20,8 @@ pub struct Init {
     pub sink: usize,
     /// Latent frames visible in all: the pinned ones, recent ones and the chunk itself. Larger than `sink`.
     pub window: usize,
-    /// Video frames (the picture, then grey) to encode as the image condition, at most [`CONDITION_FRAMES_MAX`]. Absent, or
-    /// fewer than the world needs: as many as it needs.
+    /// Video frames (the picture, then grey) to encode as the image condition, at most [`CONDITION_FRAMES_MAX`].
+    /// Absent, or fewer than the world needs: as many as it needs.
     pub condition_frames: Option<usize>,
 }
 
