@@ -67,7 +67,7 @@ def changed_model(weights, keys, folder):
 
 def generate(binary, model, picture, prompts, script, seed, threads, out):
     """Run `causeway generate`; an error shows what it said. -> what it said."""
-    command = [binary, "generate", "--model", model, "--actions", script, "--seed", seed, "--threads", threads]
+    command = [binary, "generate", "--model", model, f"--actions={script}", "--seed", seed, "--threads", threads]
     command += ["--out", out, *(["--image", picture] if picture else [])]
     command = list(map(str, command)) + [part for prompt in prompts for part in ("--prompt", prompt)]
     done = subprocess.run(command, capture_output=True, text=True)
