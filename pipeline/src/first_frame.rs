@@ -4,7 +4,7 @@
 //! filter (a = −½), which averages over more pixels when it makes a picture smaller. The result equals that of Pillow
 //! 12 to the byte, so a first frame prepared here and one prepared by the reference are the same input.
 
-use rayon::prelude::*;
+use std::collections::VecDeque;
 
 use crate::world::{Picture, Size};
 
@@ -12,19 +12,118 @@ const CHANNELS: usize = 3;
 /// Weights are multiples of 2⁻²²: a sum has 8 bits of value, the sign and one bit of overshoot beside them, 32 in all.
 const PRECISION_BITS: u32 = 22;
 
-/// Scale `picture` to `size`. A side that has its length already is not touched, so fitting twice is fitting once.
+/// Scale `picture` to `size`. A picture that has its size already is given back as it is.
 pub fn fit(picture: Picture, size: Size) -> Picture {
     assert_eq!(picture.rgb.len() as u64, picture.size.frame_bytes(), "a picture has three bytes a pixel");
-    assert!(picture.size.pixels() > 0 && size.pixels() > 0, "a picture has pixels");
-    let Picture { size: from, mut rgb } = picture;
-    // Width before height, as in Pillow: values are rounded between the two passes, so the order changes the result.
-    if from.width != size.width {
-        rgb = resize_rows(&rgb, from.width as usize, &taps(from.width as usize, size.width as usize));
+    if picture.size == size {
+        return picture;
     }
-    if from.height != size.height {
-        rgb = resize_columns(&rgb, size.width as usize, &taps(from.height as usize, size.height as usize));
+    let mut fitter = Fitter::new(picture.size, size);
+    picture.rgb.chunks_exact(picture.size.width as usize * CHANNELS).for_each(|row| fitter.row(row));
+    fitter.finish()
+}
+
+/// Brings a picture to another size while its rows come in, from the top down.
+///
+/// It never holds the picture it is given: beside the result only the sums of the rows that are not complete yet. A photograph
+/// of 40 million pixels would be 120 MB.
+pub struct Fitter {
+    from: Size,
+    to: Size,
+    /// `None`: the width is right already.
+    across: Option<Vec<Taps>>,
+    /// `None`: the height is right already.
+    down: Option<Vec<Taps>>,
+    /// The row of the source that comes next.
+    next: usize,
+    /// `(to.width, 3)`: the row that came, at its new width.
+    row: Vec<u8>,
+    /// Sums of the result's rows that have begun and lack sources, the topmost first.
+    begun: VecDeque<Vec<i32>>,
+    /// Of sums that are complete, to be used again.
+    spare: Vec<Vec<i32>>,
+    /// `(rows that are complete, to.width, 3)`.
+    rgb: Vec<u8>,
+}
+
+impl Fitter {
+    /// For a picture of size `from`, to be brought to size `to`.
+    pub fn new(from: Size, to: Size) -> Fitter {
+        assert!(from.pixels() > 0 && to.pixels() > 0, "a picture has pixels");
+        let along = |from: u32, to: u32| (from != to).then(|| taps(from as usize, to as usize));
+        Fitter {
+            from,
+            to,
+            across: along(from.width, to.width),
+            down: along(from.height, to.height),
+            next: 0,
+            row: vec![0; to.width as usize * CHANNELS],
+            begun: VecDeque::new(),
+            spare: Vec::new(),
+            rgb: Vec::with_capacity(to.frame_bytes() as usize),
+        }
     }
-    Picture { size, rgb }
+
+    /// Bytes that it holds at most, the result among them.
+    pub fn bytes(from: Size, to: Size) -> u64 {
+        let (scale, rows) = (f64::from(to.height) / f64::from(from.height), u64::from(to.height));
+        // A row of the source reaches two rows of itself in both directions, or of the result where that is smaller.
+        let begun = ((4.0 * scale.max(1.0)) as u64 + 2).min(rows);
+        // Two reaches of weights for each place, rounded up, and the list that holds them.
+        let weights = |from: u32, to: u32| 4 * (4 * u64::from(from.max(to)) + 2 * u64::from(to)) + 48 * u64::from(to);
+        let row = u64::from(to.width) * CHANNELS as u64;
+        to.frame_bytes() + row + 4 * row * begun + weights(from.width, to.width) + weights(from.height, to.height)
+    }
+
+    /// `rgb`: `(from.width, 3)`, the next row of the source.
+    pub fn row(&mut self, rgb: &[u8]) {
+        assert_eq!(rgb.len(), self.from.width as usize * CHANNELS, "a row has three bytes a pixel");
+        assert!(self.next < self.from.height as usize, "a picture has as many rows as it said");
+        // Width before height, as in Pillow: values are rounded between the two passes, so the order changes the result.
+        let row = match &self.across {
+            None => rgb,
+            Some(taps) => {
+                resize_row(rgb, taps, &mut self.row);
+                &self.row
+            }
+        };
+        let at = self.next;
+        self.next += 1;
+        let Some(taps) = &self.down else {
+            self.rgb.extend_from_slice(row);
+            return;
+        };
+        let complete = self.rgb.len() / row.len();
+        for (place, taps) in taps[complete..].iter().enumerate() {
+            if taps.first > at {
+                break;
+            }
+            if place == self.begun.len() {
+                let mut sums = self.spare.pop().unwrap_or_default();
+                sums.clear();
+                sums.resize(row.len(), HALF);
+                self.begun.push_back(sums);
+            }
+            // Where the row above ends last, this one has all its sources already.
+            let Some(&weight) = taps.weights.get(at - taps.first) else { continue };
+            for (sum, &value) in self.begun[place].iter_mut().zip(row) {
+                *sum += i32::from(value) * weight;
+            }
+        }
+        while let Some(taps) = taps.get(self.rgb.len() / row.len())
+            && taps.first + taps.weights.len() <= self.next
+        {
+            let sums = self.begun.pop_front().expect("a row with weights has begun");
+            self.rgb.extend(sums.iter().map(|&sum| to_byte(sum)));
+            self.spare.push(sums);
+        }
+    }
+
+    /// The picture, once every row has come.
+    pub fn finish(self) -> Picture {
+        assert_eq!(self.next, self.from.height as usize, "every row has come");
+        Picture { size: self.to, rgb: self.rgb }
+    }
 }
 
 /// The source positions that one position of the result is a weighted sum of.
@@ -71,40 +170,17 @@ fn to_byte(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
-fn resize_rows(rgb: &[u8], width: usize, taps: &[Taps]) -> Vec<u8> {
-    let height = rgb.len() / (CHANNELS * width);
-    let mut resized = vec![0; height * taps.len() * CHANNELS];
-    let rows = resized.par_chunks_exact_mut(taps.len() * CHANNELS).zip(rgb.par_chunks_exact(width * CHANNELS));
-    rows.for_each(|(resized, row)| {
-        for (pixel, taps) in resized.chunks_exact_mut(CHANNELS).zip(taps) {
-            let mut sums = [HALF; CHANNELS];
-            let sources = row[taps.first * CHANNELS..].chunks_exact(CHANNELS);
-            for (source, weight) in sources.zip(&taps.weights) {
-                for (sum, &value) in sums.iter_mut().zip(source) {
-                    *sum += i32::from(value) * weight;
-                }
-            }
-            pixel.copy_from_slice(&sums.map(to_byte));
-        }
-    });
-    resized
-}
-
-fn resize_columns(rgb: &[u8], width: usize, taps: &[Taps]) -> Vec<u8> {
-    let stride = width * CHANNELS;
-    let mut resized = vec![0; taps.len() * stride];
-    resized.par_chunks_exact_mut(stride).zip(taps).for_each(|(resized, taps)| {
-        let mut sums = vec![HALF; stride];
-        for (row, weight) in rgb[taps.first * stride..].chunks_exact(stride).zip(&taps.weights) {
-            for (sum, &value) in sums.iter_mut().zip(row) {
+fn resize_row(row: &[u8], taps: &[Taps], resized: &mut [u8]) {
+    for (pixel, taps) in resized.chunks_exact_mut(CHANNELS).zip(taps) {
+        let mut sums = [HALF; CHANNELS];
+        let sources = row[taps.first * CHANNELS..].chunks_exact(CHANNELS);
+        for (source, weight) in sources.zip(&taps.weights) {
+            for (sum, &value) in sums.iter_mut().zip(source) {
                 *sum += i32::from(value) * weight;
             }
         }
-        for (byte, sum) in resized.iter_mut().zip(sums) {
-            *byte = to_byte(sum);
-        }
-    });
-    resized
+        pixel.copy_from_slice(&sums.map(to_byte));
+    }
 }
 
 #[cfg(test)]
@@ -144,5 +220,25 @@ mod tests {
         let fitted = fit(picture, size);
         assert_eq!(fitted.rgb.as_ptr(), buffer);
         assert_eq!(fitted.rgb, (0..45).collect::<Vec<u8>>());
+    }
+    #[test]
+    fn it_never_holds_more_than_it_said() {
+        let sides = [1, 2, 3, 7, 40, 333];
+        let sizes = || sides.into_iter().flat_map(|width| sides.map(|height| Size { width, height }));
+        for (from, to) in sizes().flat_map(|from| sizes().map(move |to| (from, to))) {
+            let mut fitter = Fitter::new(from, to);
+            let weights = |taps: &Option<Vec<Taps>>| {
+                let bytes = |taps: &Taps| size_of::<Taps>() + 4 * taps.weights.capacity();
+                taps.iter().flatten().map(bytes).sum::<usize>()
+            };
+            let taps = weights(&fitter.across) + weights(&fitter.down);
+            for _ in 0..from.height {
+                fitter.row(&vec![9; 3 * from.width as usize]);
+                let sums: usize = fitter.begun.iter().chain(&fitter.spare).map(|sums| 4 * sums.capacity()).sum();
+                let held = taps + sums + fitter.row.capacity() + fitter.rgb.capacity();
+                assert!(held as u64 <= Fitter::bytes(from, to), "{from} to {to}: {held}");
+            }
+            assert_eq!(fitter.finish(), Picture { size: to, rgb: vec![9; to.frame_bytes() as usize] });
+        }
     }
 }

@@ -37,6 +37,7 @@ use admission::queue::Queue;
 use engine::thread::Engine;
 use fetch::Fetcher;
 use http::app::App;
+use media::first_frame::PictureReader;
 use observe::Observer;
 use observe::trace::Trace;
 use realtime::link::Realtime;
@@ -66,6 +67,7 @@ pub async fn serve(
         engine,
         queue,
         fetcher: Fetcher::new(limits.fetch.clone(), limits.message_bytes)?,
+        pictures: PictureReader::start()?,
         observer: observer.clone(),
         resumable: Arc::default(),
         phase: phase_said.clone(),

@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use pipeline::recording;
 use pipeline::testcard::Testcard;
-use pipeline::world::{Card, ChunkPlan, FIRST_FRAME_PIXELS_MAX, World};
+use pipeline::world::{Card, ChunkPlan, Size, World};
 use rmpv::Value;
 use server::engine::turns::conditions::ConditionQueue;
-use server::media::pictures;
+use server::media::first_frame;
 use server::realtime::wire::acks::event_ack;
 use server::realtime::wire::event::Asked;
 use server::realtime::wire::first_message::{self, FirstMessage};
@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 /// For one message, on a busy machine, in a test build. Pictures are decoded off the loop and may take longer.
 const MOMENT: Duration = Duration::from_secs(2);
 const PICTURE_MOMENT: Duration = Duration::from_secs(20);
+
+/// What pictures are brought to: larger than some of them and smaller than others.
+const FITTED: Size = Size { width: 20, height: 20 };
 
 /// Ten times the input may take ten times as long, and three times that because clocks are noisy. A parser of quadratic
 /// time takes a hundred times as long.
@@ -41,12 +44,11 @@ pub enum Target {
 impl Target {
     pub const ALL: [Target; 5] = [Target::Event, Target::Init, Target::Resume, Target::Recording, Target::Picture];
 
-    /// Resident memory that the worst input may add. A message holds 65 536 values at most; a picture 40 million pixels of
-    /// eight bytes, and a turned copy of it.
+    /// Resident memory that the worst input may add. A message holds 65 536 values at most.
     pub fn memory_bytes(self) -> u64 {
         match self {
             Target::Event | Target::Init | Target::Resume | Target::Recording => 64 << 20,
-            Target::Picture => 1 << 30,
+            Target::Picture => first_frame::DECODING_BYTES_MAX,
         }
     }
 
@@ -167,10 +169,10 @@ impl Fuzz {
                 assert!(again == init && rest.map(Result::ok).eq(chunks.into_iter().map(Some)), "another recording");
                 true
             }
-            Target::Picture => match pictures::decode(input) {
+            Target::Picture => match first_frame::read(input, FITTED) {
                 Ok(picture) => {
                     assert_eq!(picture.rgb.len() as u64, picture.size.frame_bytes());
-                    assert!(picture.size.pixels() <= FIRST_FRAME_PIXELS_MAX);
+                    assert_eq!(picture.size, FITTED);
                     true
                 }
                 Err(_) => false,

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::world::{Cancel, Card, ChunkInput, ChunkPlan, Frames, Held, Init, Size, Timings, World};
 
-use crate::media::pictures;
 use crate::media::webp_animation::Animation;
+use crate::media::{first_frame, pictures};
 
 /// What to draw, and where to.
 #[derive(Debug)]
@@ -137,18 +137,19 @@ fn ms(duration: Duration) -> f64 {
 
 fn init(card: &Card, request: &Request) -> anyhow::Result<Init> {
     let (sink, window) = card.choose_window(None, None)?;
+    let size = card.choose_size(request.size)?;
     let first_frame = match &request.image {
         None if card.needs_first_frame => bail!("--image is missing: {} starts from a picture", card.name),
         None => None,
         Some(path) => {
             let file = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-            let picture = pictures::decode(&file).map_err(anyhow::Error::msg);
-            Some(picture.with_context(|| format!("the picture {}", path.display()))?)
+            // The sentence lacks its subject, which a client reads in a field beside it.
+            let picture = first_frame::read(&file, size);
+            Some(picture.map_err(|reason| anyhow!("the picture {} {reason}", path.display()))?)
         }
     };
     let first = request.prompts.iter().find(|switch| switch.chunk == 0);
     let first = first.context("no --prompt for the first chunk: give one without a number before it")?;
-    let size = card.choose_size(request.size)?;
     Ok(Init { prompt: first.text.clone(), first_frame, size, seed: request.seed, sink, window, condition_frames: None })
 }
 
@@ -218,8 +219,8 @@ impl Film {
                 Film::Webp(animation) => animation.push(rgb)?,
                 Film::Pngs { dir, size, next } => {
                     let path = dir.join(format!("{next:05}.png"));
-                    image::save_buffer(&path, rgb, size.width, size.height, image::ExtendedColorType::Rgb8)
-                        .with_context(|| format!("writing {}", path.display()))?;
+                    let file = pictures::png(rgb, *size)?;
+                    std::fs::write(&path, file).with_context(|| format!("writing {}", path.display()))?;
                     *next += 1;
                 }
             }
@@ -298,7 +299,8 @@ mod tests {
         assert_eq!((report.chunks, report.frames), (3, 33));
         let read = |i| {
             let file = std::fs::read(dir.join(format!("{i:05}.png"))).expect("the file is there");
-            testcard::read(&pictures::decode(&file).expect("a PNG")).expect("the test card")
+            testcard::read(&first_frame::read(&file, Size { width: 128, height: 96 }).expect("a PNG"))
+                .expect("the test card")
         };
         check_walk((0..33).map(read).collect());
     }

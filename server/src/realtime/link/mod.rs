@@ -20,6 +20,7 @@ use self::resume::Resumable;
 use crate::admission::queue::Queue;
 use crate::engine::thread::Engine;
 use crate::fetch::Fetcher;
+use crate::media::first_frame::PictureReader;
 use crate::observe::Observer;
 use crate::phase::Phase;
 
@@ -31,6 +32,8 @@ pub(crate) struct Realtime {
     pub(crate) queue: Arc<Queue>,
     /// Brings first frames that are named by URL.
     pub(crate) fetcher: Fetcher,
+    /// Reads first frames.
+    pub(crate) pictures: PictureReader,
     /// Is told what happens.
     pub(crate) observer: Arc<Observer>,
     /// Finds the session of a client that comes back.

@@ -117,13 +117,12 @@ pub(super) async fn open(realtime: &Realtime, init: InitRequest, writer: Writer)
     };
 
     let admitted = find_place(realtime, &opening, &card, &writer).await?;
-    // Only now: a small file can hold a large picture, and no more of those are in memory than there are seats.
+    // Only now: a session that waits for a place keeps the file, which is smaller.
     let picture = match file {
         None => None,
         Some(file) => {
-            let decode = move || pictures::decode(&file).map_err(|reason| Refusal { field: "first_frame", reason });
-            let decoded = off_the_loop(decode).await.map_err(|Panicked| OpenFailure::Failed(Panicked::WORDS.into()))?;
-            Some(decoded.map_err(OpenFailure::Refused)?)
+            let read = realtime.pictures.read(file, opening.size()).await;
+            Some(read.map_err(|reason| OpenFailure::Refused(Refusal { field: "first_frame", reason }))?)
         }
     };
     let Opening { terms, encoding, features, .. } = opening;
