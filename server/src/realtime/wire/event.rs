@@ -56,7 +56,7 @@ impl Asked {
             _ => return Err(refuse("type", "must be \"event\"")),
         }
         // A larger id could not be sent back: clients read no more than 32 bits, and no sign.
-        *id = fields.integer_in("event_id", 0..=i64::from(u32::MAX))?.map(|id| id as u32);
+        *id = fields.integer_in("event_id", 0..=u32::MAX)?;
         let kind = fields.text("kind")?.ok_or_else(|| refuse("kind", KINDS))?;
         let payload = fields.take("payload").unwrap_or(ValueRef::Nil);
         let parts = match kind {

@@ -54,22 +54,27 @@ impl<'a> Fields<'a> {
         self.take(key).map(|value| text(key, &value)).transpose()
     }
 
-    /// An integer, in any of the forms that [`integer`] reads.
-    pub(crate) fn integer(&mut self, key: &'static str) -> Result<Option<i64>, Refusal> {
+    /// Whatever its size: a field that has a range says so.
+    pub(crate) fn integer(&mut self, key: &'static str) -> Result<Option<i128>, Refusal> {
         self.take(key).map(|value| integer(key, &value)).transpose()
     }
 
-    /// An integer in `range`.
-    pub(crate) fn integer_in(&mut self, key: &'static str, range: RangeInclusive<i64>) -> Result<Option<i64>, Refusal> {
+    /// An integer in `range`, whose ends are of the type that is read.
+    pub(crate) fn integer_in<T: Copy + Into<i128> + TryFrom<i128>>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, Refusal> {
         let Some(number) = self.integer(key)? else { return Ok(None) };
-        if range.contains(&number) {
+        let (low, high) = ((*range.start()).into(), (*range.end()).into());
+        if let Some(number) = T::try_from(number).ok().filter(|_| (low..=high).contains(&number)) {
             return Ok(Some(number));
         }
-        let allowed = match (*range.start(), *range.end()) {
-            (low, i64::MAX) => format!("at least {low}"),
-            (low, high) => format!("{low} to {high}"),
+        let allowed = match number < low && high == i128::from(u64::MAX) {
+            true => format!("at least {low}"),
+            false => format!("{low} to {high}"),
         };
-        Err(refuse(key, format!("{number} is not allowed: it must be {allowed}")))
+        Err(refuse(key, format!("{} is not allowed: it must be {allowed}", shown(number))))
     }
 
     /// A finite number.
@@ -129,22 +134,35 @@ pub(crate) fn number(field: &'static str, value: &ValueRef<'_>) -> Result<f64, R
     if number.is_finite() { Ok(number) } else { Err(refuse(field, format!("must be finite, not {number}"))) }
 }
 
-/// An integer: as one, as a whole float, as a boolean, or as text.
-pub(crate) fn integer(field: &'static str, value: &ValueRef<'_>) -> Result<i64, Refusal> {
-    if let ValueRef::Integer(number) = value
-        && let Some(number) = number.as_i64()
-    {
-        return Ok(number);
+/// An integer of any size, so that one that is too large for a field is called that, and not something else.
+pub(crate) fn integer(field: &'static str, value: &ValueRef<'_>) -> Result<i128, Refusal> {
+    if let ValueRef::Integer(number) = value {
+        let signed = number.as_i64().map(i128::from);
+        return Ok(signed.or(number.as_u64().map(i128::from)).expect("an integer is one with a sign or without"));
     }
-    if let Some(number) = as_str(value).and_then(|text| text.trim().parse().ok()) {
-        return Ok(number);
+    if let Some(text) = as_str(value).map(str::trim) {
+        let digits = text.trim_start_matches(['+', '-']);
+        let most = if text.starts_with('-') { i128::MIN } else { i128::MAX };
+        match text.parse() {
+            Ok(number) => return Ok(number),
+            Err(_) if !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()) => return Ok(most),
+            Err(_) => {}
+        }
     }
     let number = number(field, value)?;
-    // Past 2^53 a float no longer says which integer it means.
-    if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 {
-        Ok(number as i64)
+    // Every float from 2^53 on is a whole number. Those that do not fit become the largest that does: past every range.
+    if number.fract() == 0.0 {
+        Ok(number as i128)
     } else {
         Err(refuse(field, format!("must be an integer, not {number}")))
+    }
+}
+
+/// A number as it was sent, but for one that only says how large it is.
+fn shown(number: i128) -> String {
+    match number {
+        i128::MAX | i128::MIN => "this number".to_owned(),
+        number => number.to_string(),
     }
 }
 
@@ -303,7 +321,7 @@ mod tests {
     #[test]
     fn integers_may_come_as_whole_floats_or_text_or_booleans() {
         let check =
-            |value: Value, expected: Option<i64>| assert_eq!(integer("n", &value.as_ref()).ok(), expected, "{value}");
+            |value: Value, expected: Option<i128>| assert_eq!(integer("n", &value.as_ref()).ok(), expected, "{value}");
         check(Value::from(25), Some(25));
         check(Value::F64(25.0), Some(25));
         check(Value::F32(-3.0), Some(-3));
@@ -315,15 +333,66 @@ mod tests {
         for bad in [
             Value::F64(25.5),
             Value::F64(f64::NAN),
-            Value::F64(1e300),
+            Value::F64(f64::INFINITY),
+            Value::from("inf"),
+            Value::from("-"),
             Value::from("seven"),
             Value::from(""),
-            Value::from(u64::MAX),
             Value::Array(vec![]),
             Value::Nil,
         ] {
             check(bad, None);
         }
+    }
+
+    #[test]
+    fn at_the_borders_of_every_width_a_number_is_taken_or_called_out_of_range() {
+        fn check<T: Copy + Into<i128> + TryFrom<i128>>(value: Value, range: RangeInclusive<T>) -> String {
+            let said = value.to_string();
+            let read = Fields(vec![(ValueRef::from("n"), value.as_ref())]).integer_in("n", range);
+            match read {
+                Ok(number) => number.expect("the field is there").into().to_string(),
+                Err(refusal) => {
+                    assert!(refusal.reason.contains("it must be"), "{said}: {refusal}");
+                    "refused".to_owned()
+                }
+            }
+        }
+        let two_to = |power: i32| 2f64.powi(power);
+        let whole = 0..=u64::MAX;
+        for (value, expected) in [
+            (Value::from(u64::MAX), "18446744073709551615"),
+            (Value::from(i64::MAX), "9223372036854775807"),
+            (Value::from(1u64 << 63), "9223372036854775808"),
+            (Value::from("18446744073709551615"), "18446744073709551615"),
+            (Value::from("18446744073709551616"), "refused"),
+            (Value::F64(two_to(53)), "9007199254740992"),
+            (Value::F64(two_to(60)), "1152921504606846976"),
+            (Value::F64(two_to(63)), "9223372036854775808"),
+            (Value::F64(two_to(64)), "refused"),
+            (Value::F64(1e300), "refused"),
+            (Value::F64(-1e300), "refused"),
+            (Value::F64(-0.0), "0"),
+            (Value::F32(16_777_216.0), "16777216"),
+            (Value::from("1e3"), "1000"),
+            (Value::from(format!("1{}", "0".repeat(400))), "refused"),
+            (Value::from(-1), "refused"),
+            (Value::from(i64::MIN), "refused"),
+        ] {
+            assert_eq!(check(value.clone(), whole.clone()), expected, "{value}");
+        }
+        assert_eq!(check(Value::from(u32::MAX), 0..=u32::MAX), "4294967295");
+        assert_eq!(check(Value::from(u64::from(u32::MAX) + 1), 0..=u32::MAX), "refused");
+        assert_eq!(check(Value::from(u64::MAX), 1..=240u32), "refused");
+        assert_eq!(check(Value::from(-1), -1..=i64::from(u32::MAX)), "-1");
+        let message = |value: Value| {
+            let refused = Fields(vec![(ValueRef::from("n"), value.as_ref())]).integer_in("n", 0..=u64::MAX);
+            refused.expect_err("out of range").reason
+        };
+        assert_eq!(message(Value::from(-1)), "-1 is not allowed: it must be at least 0");
+        let reason = message(Value::F64(two_to(64)));
+        assert_eq!(reason, "18446744073709551616 is not allowed: it must be 0 to 18446744073709551615");
+        assert!(message(Value::F64(1e300)).starts_with("this number is not allowed"));
     }
 
     #[test]

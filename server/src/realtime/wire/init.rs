@@ -3,16 +3,14 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use pipeline::world::{
     CONDITION_FRAMES_MAX, Card, FRAMES_PER_LATENT, Held, Init, Picture, Refusal, Size, WINDOW_FRAMES_MAX,
 };
 use rmpv::ValueRef;
 
-use super::event;
 use super::fields::{Fields, as_str, list, refuse, text};
+use super::{data_url, event};
 use crate::media::pictures::{Encoding, Format};
 
 pub const FPS_MAX: u32 = 240;
@@ -135,8 +133,8 @@ impl InitRequest {
         event::check_prompt(prompt)?;
 
         let size = fields.text("size")?.map(|text| text.parse().map_err(|reason: String| refuse("size", reason)));
-        let frames = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
-        let window_frames_max = WINDOW_FRAMES_MAX as i64;
+        let frames = |number: u32| number as usize;
+        let window_frames_max = WINDOW_FRAMES_MAX as u32;
         let request = InitRequest {
             prompt: prompt.to_owned(),
             size: size.transpose()?,
@@ -144,14 +142,14 @@ impl InitRequest {
             window: fields.integer_in("realtime_causal_kv_cache_num_frames", 1..=window_frames_max)?.map(frames),
             // Zero is what clients send who do not mean it.
             condition_frames: fields
-                .integer_in("num_frames", 0..=CONDITION_FRAMES_MAX as i64)?
+                .integer_in("num_frames", 0..=CONDITION_FRAMES_MAX as u32)?
                 .map(frames)
                 .filter(|&frames| frames > 0),
-            fps: fields.integer_in("fps", 1..=i64::from(FPS_MAX))?.map(|fps| fps as u32),
-            max_chunks: fields.integer_in("max_chunks", 1..=i64::MAX)?.map(|chunks| chunks as u64),
+            fps: fields.integer_in("fps", 1..=FPS_MAX)?,
+            max_chunks: fields.integer_in("max_chunks", 1..=u64::MAX)?,
             paced: fields.flag("realtime_output_pacing")?,
             model: fields.take("model").and_then(|model| as_str(&model).map(str::to_owned)),
-            seed: fields.integer_in("seed", 0..=i64::MAX)?.unwrap_or(SEED) as u64,
+            seed: fields.integer_in("seed", 0..=u64::MAX)?.unwrap_or(SEED),
             first_frame: first_frame(fields, message)?,
             script: script(fields)?,
             format: format(fields)?,
@@ -217,7 +215,7 @@ impl Opening {
 }
 
 /// As the reference's.
-const SEED: i64 = 42;
+const SEED: u64 = 42;
 
 fn first_frame(fields: &mut Fields<'_>, message: &Bytes) -> Result<Option<FirstFrame>, Refusal> {
     let text = match fields.take("first_frame") {
@@ -226,14 +224,12 @@ fn first_frame(fields: &mut Fields<'_>, message: &Bytes) -> Result<Option<FirstF
         Some(ValueRef::String(text)) => text.into_str().unwrap_or_default(),
         Some(_) => return Err(refuse("first_frame", FIRST_FRAME_FORMS)),
     };
-    let scheme = text.get(..8).unwrap_or(text).to_ascii_lowercase();
-    if scheme.starts_with("http://") || scheme.starts_with("https://") {
+    let begins = |with: &str| text.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
+    if begins("http://") || begins("https://") {
         return Ok(Some(FirstFrame::At(text.to_owned())));
     }
-    let data = text.strip_prefix("data:image").and_then(|rest| rest.split_once(";base64,"));
-    let (_, data) = data.ok_or_else(|| refuse("first_frame", FIRST_FRAME_FORMS))?;
-    let file = BASE64.decode(data).map_err(|error| refuse("first_frame", format!("is not base64: {error}")))?;
-    Ok(Some(FirstFrame::File(file.into())))
+    let file = data_url::read(text).ok_or_else(|| refuse("first_frame", FIRST_FRAME_FORMS))?;
+    Ok(Some(FirstFrame::File(file.map_err(|reason| refuse("first_frame", reason))?.into())))
 }
 
 const FIRST_FRAME_FORMS: &str = "must be the bytes of a picture, or data:image/TYPE;base64,DATA";
@@ -254,7 +250,7 @@ fn format(fields: &mut Fields<'_>) -> Result<Format, Refusal> {
         None | Some("default") => 50,
         Some(_) => return Err(refuse("output_quality", "must be one of maximum, high, medium, low, default")),
     };
-    let asked = fields.integer_in("output_compression", 0..=100)?.map(|quality| quality as u8);
+    let asked = fields.integer_in("output_compression", 0..=100u8)?;
     // Zero asks for the encoder's own choice, nothing at all for the word's.
     let quality = |own: u8| match asked {
         None => worded,
@@ -347,6 +343,15 @@ mod tests {
     }
 
     #[test]
+    fn a_seed_is_any_number_of_64_bits() {
+        let seed = |json: &str| decode(&format!(r#""seed":{json}"#)).expect(json).init(None).seed;
+        assert_eq!(seed("9223372036854775808"), 1 << 63);
+        assert_eq!(seed("18446744073709551615"), u64::MAX);
+        assert_eq!(seed(r#""18446744073709551615""#), u64::MAX);
+        assert_eq!(seed("1152921504606846976.0"), 1 << 60);
+    }
+
+    #[test]
     fn quality_is_fifty_unless_a_number_or_a_word_says_otherwise() {
         let check = |fields: &str, expected: Format| {
             assert_eq!(decode(fields).expect(fields).encoding.format(), expected, "{fields}");
@@ -379,7 +384,9 @@ mod tests {
         check(r#""fps":25.5"#, "fps", "integer");
         check(r#""seed":-1"#, "seed", "at least 0");
         check(r#""seed":[1]"#, "seed", "a list");
+        check(r#""seed":18446744073709551616.0"#, "seed", "0 to 18446744073709551615");
         check(r#""max_chunks":0"#, "max_chunks", "at least 1");
+        check(r#""fps":18446744073709551615"#, "fps", "1 to 240");
         check(r#""num_frames":258"#, "num_frames", "0 to 257");
         check(r#""realtime_output_format":"png""#, "realtime_output_format", "raw, webp, jpeg");
         check(r#""output_compression":300"#, "output_compression", "0 to 100");

@@ -2,6 +2,7 @@
 
 pub mod acks;
 pub mod close;
+mod data_url;
 pub mod error;
 pub mod event;
 pub mod fields;
