@@ -12,11 +12,13 @@ use pipeline::world::World;
 use server::access::key_ring::KeyRing;
 use server::access::policy::Entry;
 use server::access::rules::keys::new_key;
+use server::access::secrets::{WithoutSecrets, hide};
 use server::config::flags::{AccessArgs, Cli, Command, GenerateArgs, InspectArgs, ServeArgs, Source, WorldArgs};
 use server::observe::log::without_secrets;
 use server::{Limits, Phase, offline, pocket};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -26,20 +28,34 @@ use tracing_subscriber::{EnvFilter, Layer};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            // It quotes what was typed, and that may be a key.
+            let told = error.render();
+            let told = if std::io::stderr().is_terminal() { told.ansi().to_string() } else { told.to_string() };
+            eprint!("{}", hide(&told));
+            return ExitCode::from(error.exit_code() as u8);
+        }
+        Err(help) => help.exit(),
+    };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", hide(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // `info` where it is not set, or set and empty.
+    let filter =
+        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env().context("RUST_LOG")?;
     // Colours are for a person: in a file they are noise.
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let log = tracing_subscriber::fmt::layer()
+        .with_writer(|| WithoutSecrets(std::io::stderr()))
+        .with_ansi(std::io::stderr().is_terminal());
     let log = log.with_filter(without_secrets(filter));
     let log = tracing_subscriber::registry().with(log);
     #[cfg(feature = "otlp")]

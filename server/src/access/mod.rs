@@ -9,3 +9,4 @@ pub mod key_ring;
 pub(crate) mod listener;
 pub mod policy;
 pub mod rules;
+pub mod secrets;

@@ -12,6 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::tokens::TOKEN_PREFIX;
+
 /// A key names what it is, so that a search for leaked secrets finds it.
 pub const KEY_PREFIX: &str = "cwk_";
 
@@ -58,19 +60,26 @@ pub struct ApiKeys(Vec<Key>);
 
 impl ApiKeys {
     /// A key file: `name sha256:HEX [sessions=N] [requests_a_minute=N]` on each line; `#` begins a comment.
+    ///
+    /// An error names a line by its number and never quotes it: a line that is wrong may be a key, as where
+    /// `causeway key NAME >> FILE` has written both the key and its line.
     pub fn parse(text: &str, otherwise: KeyLimits) -> anyhow::Result<ApiKeys> {
         let mut keys: Vec<Key> = Vec::new();
+        // Of the line on which each stands.
+        let mut numbers: Vec<usize> = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();
             if line.is_empty() {
                 continue;
             }
-            let key = Key::parse(line, otherwise).with_context(|| format!("line {}", index + 1))?;
-            let known = keys.iter().find(|known| known.name == key.name || known.hash == key.hash);
+            let number = index + 1;
+            let key = Key::parse(line, otherwise).with_context(|| format!("line {number}"))?;
+            let known = keys.iter().position(|known| known.name == key.name || known.hash == key.hash);
             if let Some(known) = known {
-                bail!("line {}: {} and {} have the same name or the same key", index + 1, known.name, key.name);
+                bail!("line {number} has the same name or the same key as line {}", numbers[known]);
             }
             keys.push(key);
+            numbers.push(number);
             ensure!(keys.len() <= KEYS_MAX, "more than {KEYS_MAX} keys");
         }
         ensure!(!keys.is_empty(), "no key in it: make one with `causeway key NAME`");
@@ -104,16 +113,21 @@ impl Key {
     fn parse(line: &str, otherwise: KeyLimits) -> anyhow::Result<Key> {
         let mut words = line.split_whitespace();
         let name = words.next().expect("a line that is not empty has a word");
+        if is_secret(name) {
+            bail!("a key stands where its name must: a line is the name and the hash, not the key itself");
+        }
         check_name(name)?;
         let hash = words.next().and_then(|word| parse_hash(word.strip_prefix(HASH_PREFIX)?));
-        let hash = hash.with_context(|| format!("after {name} must come {HASH_PREFIX} and 64 hexadecimal digits"))?;
+        let hash = hash.with_context(|| format!("after the name must come {HASH_PREFIX} and 64 hexadecimal digits"))?;
         let mut limits = otherwise;
         for word in words {
             let number = word.split_once('=').and_then(|(limit, number)| Some((limit, number.parse::<u32>().ok()?)));
             match number.filter(|&(_, number)| number > 0) {
                 Some(("sessions", number)) => limits.sessions = number as usize,
                 Some(("requests_a_minute", number)) => limits.requests_a_minute = number,
-                _ => bail!("{word:?} is none of sessions=N and requests_a_minute=N, with N at least 1"),
+                _ => bail!(
+                    "after the hash may come sessions=N and requests_a_minute=N, with N at least 1, and nothing else"
+                ),
             }
         }
         Ok(Key { name: name.into(), limits, hash })
@@ -130,14 +144,19 @@ pub fn new_key(name: &str) -> anyhow::Result<(String, String)> {
     Ok((key, format!("{name} {HASH_PREFIX}{hexadecimal}")))
 }
 
-/// A name stands in tokens, in URLs and in logs.
+/// A name stands in tokens, in URLs and in logs. The error does not quote it: somebody may have typed a key.
 fn check_name(name: &str) -> anyhow::Result<()> {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     ensure!(
-        plain && (1..=NAME_BYTES_MAX).contains(&name.len()),
-        "{name:?} is no name for a key: it must be 1 to {NAME_BYTES_MAX} letters, digits, - and _"
+        plain && (1..=NAME_BYTES_MAX).contains(&name.len()) && !is_secret(name),
+        "the name of a key must be 1 to {NAME_BYTES_MAX} letters, digits, - and _, and not a key itself"
     );
     Ok(())
+}
+
+/// Begins as keys and tokens do.
+fn is_secret(text: &str) -> bool {
+    [KEY_PREFIX, TOKEN_PREFIX].iter().any(|prefix| text.starts_with(prefix))
 }
 
 fn hash(presented: &str) -> [u8; 32] {
@@ -208,15 +227,44 @@ mod tests {
         check(&format!("alice {hash}0"), "64 hexadecimal digits");
         check(&format!("alice {}é", &hash[..hash.len() - 2]), "64 hexadecimal digits");
         check(&format!("alice {}", hash.replace("sha256:", "md5:")), "sha256:");
-        check(&format!("al.ice {hash}"), "no name for a key");
-        check(&format!("{} {hash}", "a".repeat(65)), "no name for a key");
+        check(&format!("al.ice {hash}"), "the name of a key must be");
+        check(&format!("{} {hash}", "a".repeat(65)), "the name of a key must be");
         check(&format!("{good} sessions=0"), "at least 1");
         check(&format!("{good} sessions=-1"), "at least 1");
-        check(&format!("{good} speed=9"), "none of");
+        check(&format!("{good} speed=9"), "nothing else");
         let twice = |other: &str| format!("{:#}", parse(&format!("{good}\n{other}")).expect_err(other));
-        assert!(twice(&new_key("alice").expect("a name").1).contains("same name"));
-        assert!(twice(&format!("bob {hash}")).contains("same key"));
+        assert!(twice(&new_key("alice").expect("a name").1).contains("line 2 has the same name"));
+        assert!(twice(&format!("\nbob {hash}")).contains("line 3 has the same name or the same key as line 1"));
         assert!(parse("# nobody\n").is_err(), "a file without keys lets nobody in, and is a mistake");
+    }
+
+    #[test]
+    fn no_error_repeats_what_may_be_a_key() {
+        let (key, line) = new_key("alice").expect("a name");
+        let secret = key.strip_prefix(KEY_PREFIX).expect("a key has a prefix");
+        let files = [
+            format!("{key}\n{line}"),
+            format!("alice:{key}"),
+            format!("alice {key}"),
+            format!("{key} {line}"),
+            format!("{key} {}", line.split_once(' ').expect("two words").1),
+            format!("{line} {key}"),
+            format!("{line} sessions={key}"),
+            format!("{line} key={key}"),
+            format!("alice sha256:{key}"),
+            format!("cwt_{secret} sha256:00"),
+            format!("{line}\n{secret} {}", line.split_once(' ').expect("two words").1),
+        ];
+        for file in files {
+            let error = format!("{:#}", parse(&file).expect_err("a malformed file"));
+            assert!(!error.contains(secret) && error.contains("line "), "{error}");
+        }
+        for name in [&key, secret, &format!("{secret}.{secret}")] {
+            if let Err(error) = new_key(name) {
+                assert!(!error.to_string().contains(secret), "{error}");
+            }
+        }
+        assert!(new_key(&key).is_err(), "a key is no name");
     }
 
     #[test]
