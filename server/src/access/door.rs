@@ -96,7 +96,8 @@ impl Door {
         self.policy.key_within
     }
 
-    pub(crate) fn address<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> Address {
+    /// Whose limits count. `forwarded` are the lines of `X-Forwarded-For`.
+    pub(crate) fn address<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a [u8]>) -> Address {
         address::of_client(peer, forwarded, &self.policy.proxies)
     }
 

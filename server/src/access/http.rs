@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -90,8 +90,7 @@ pub(crate) async fn need_key(
 
 /// Who comes, and what they show in the header or the URL.
 fn knock(door: &Door, peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> (Address, Result<Pass, Denied>) {
-    let forwarded = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-    let address = door.address(peer.ip(), forwarded.collect::<Vec<_>>().into_iter());
+    let address = door.address(peer.ip(), headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes));
     let bearer = text(headers, &header::AUTHORIZATION).and_then(|value| {
         let (scheme, credentials) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(credentials.trim())

@@ -26,16 +26,50 @@ impl std::fmt::Display for Address {
 }
 
 /// Where a request comes from. `forwarded` are the values of its `X-Forwarded-For` lines: each proxy adds at the end whom it
-/// was asked by.
-pub fn of_client<'a>(peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>, proxies: &[IpAddr]) -> Address {
+/// was asked by. What is no address ends the search: the proxy that wrote it counts.
+pub fn of_client<'a>(
+    peer: IpAddr,
+    forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
+    proxies: &[IpAddr],
+) -> Address {
     let mut client = peer.to_canonical();
-    let mut earlier = forwarded.rev().flat_map(|line| line.rsplit(',')).map(|one| one.trim().parse::<IpAddr>());
+    // As bytes: a client may send a line that is not text, and a proxy adds to it what is.
+    let elements = forwarded.rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
+    let mut earlier = elements.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty());
     while proxies.contains(&client)
-        && let Some(Ok(asked_by)) = earlier.next()
+        && let Some(asked_by) = earlier.next().and_then(parse)
     {
         client = asked_by.to_canonical();
     }
     client.into()
+}
+
+/// An address as proxies write it: with or without a port, an address of version 6 with or without brackets, all of it with
+/// or without quotes. An address of version 6 without brackets has no port: its last group could not be told from one.
+fn parse(element: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(element).ok()?;
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return is_port.then(|| parse_v6(address)).flatten();
+    }
+    match text.split_once(':') {
+        Some((address, port)) if !port.contains(':') => {
+            is_port(port).then(|| address.parse().ok().map(IpAddr::V4)).flatten()
+        }
+        _ => text.parse().ok().map(IpAddr::V4).or_else(|| parse_v6(text)),
+    }
+}
+
+/// Without the name of a network interface that may follow it: that is the proxy's own.
+fn parse_v6(text: &str) -> Option<IpAddr> {
+    let (address, _interface) = text.split_once('%').unwrap_or((text, ""));
+    address.parse().ok().map(IpAddr::V6)
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 #[cfg(test)]
@@ -50,7 +84,7 @@ mod tests {
     fn only_a_named_proxy_is_believed() {
         let proxies = [ip("127.0.0.1"), ip("10.0.0.2")];
         let check = |peer: &str, forwarded: &[&str], expected: &str| {
-            let found = of_client(ip(peer), forwarded.iter().copied(), &proxies);
+            let found = of_client(ip(peer), forwarded.iter().map(|line| line.as_bytes()), &proxies);
             assert_eq!(found.to_string(), expected, "{peer} {forwarded:?}");
         };
         check("192.0.2.1", &[], "192.0.2.1");
@@ -62,6 +96,60 @@ mod tests {
         check("127.0.0.1", &["10.0.0.2"], "10.0.0.2");
         check("127.0.0.1", &["198.51.100.9, unknown"], "127.0.0.1");
         check("127.0.0.1", &[], "127.0.0.1");
+    }
+
+    #[test]
+    fn an_address_is_the_same_with_a_port_brackets_or_quotes() {
+        let check = |element: &str, expected: Option<&str>| {
+            assert_eq!(parse(element.as_bytes()), expected.map(ip), "{element}");
+        };
+        for v4 in ["203.0.113.1", "203.0.113.1:51000", "203.0.113.1:0", "\"203.0.113.1\"", "\"203.0.113.1:80\""] {
+            check(v4, Some("203.0.113.1"));
+        }
+        for v6 in ["2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:51000", "\"[2001:db8::1]:51000\"", "2001:db8::1%eth0"]
+        {
+            check(v6, Some("2001:db8::1"));
+        }
+        check("::ffff:203.0.113.1", Some("::ffff:203.0.113.1"));
+        check("[::ffff:203.0.113.1]:80", Some("::ffff:203.0.113.1"));
+        for none in [
+            "",
+            "unknown",
+            "_hidden",
+            "203.0.113.1:",
+            "203.0.113.1:x",
+            "203.0.113.1:+80",
+            "203.0.113.1:99999",
+            "203.0.113",
+            "203.0.113.1:1:2",
+            "[203.0.113.1]",
+            "[2001:db8::1",
+            "[2001:db8::1]x",
+            "[2001:db8::1]:",
+            "2001:db8::1]",
+            "[]",
+            "203.0.113.1 203.0.113.2",
+            "example.org",
+            "\"203.0.113.1",
+            "for=203.0.113.1",
+        ] {
+            check(none, None);
+        }
+        assert_eq!(parse(b"\xff"), None);
+    }
+
+    #[test]
+    fn a_line_that_a_client_spoilt_is_believed_where_its_proxy_wrote_it() {
+        let proxies = [ip("127.0.0.1")];
+        let check = |lines: &[&[u8]], expected: &str| {
+            assert_eq!(of_client(ip("127.0.0.1"), lines.iter().copied(), &proxies).to_string(), expected, "{lines:?}");
+        };
+        check(&[b"\xff, 203.0.113.1"], "203.0.113.1");
+        check(&[b"\xff", b"203.0.113.1:4000"], "203.0.113.1");
+        check(&[b"203.0.113.9", b"203.0.113.1"], "203.0.113.1");
+        check(&[b"203.0.113.1,", b"", b" , "], "203.0.113.1");
+        check(&[b"203.0.113.1, 203.0.113.1:1"], "203.0.113.1");
+        check(&[b"203.0.113.1, \xff"], "127.0.0.1");
     }
 
     #[test]

@@ -8,11 +8,14 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use url::Url;
+
 /// One that the operator named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allowed {
     Any,
-    /// As browsers write it: `https://play.example.org`, or `null` for a page without one.
+    /// As browsers write it: `https://play.example.org`, without the port that its scheme has by default; or `null` for a
+    /// page without one.
     Origin(String),
 }
 
@@ -24,10 +27,21 @@ impl FromStr for Allowed {
         match origin.as_str() {
             "*" => Ok(Allowed::Any),
             "null" => Ok(Allowed::Origin(origin)),
-            _ if parse(&origin).is_some() => Ok(Allowed::Origin(origin)),
-            _ => Err("an origin is written https://NAME or https://NAME:PORT, with nothing after it; * is any".into()),
+            _ => as_browsers_write(&origin).map(Allowed::Origin).ok_or_else(|| {
+                "an origin is written https://NAME or https://NAME:PORT, with nothing after it, not even a slash; * is any"
+                    .into()
+            }),
         }
     }
+}
+
+/// Written otherwise an origin would be taken, and match no page: with the usual port, or an address in another form.
+fn as_browsers_write(origin: &str) -> Option<String> {
+    let (scheme, rest) = origin.split_once("://")?;
+    let url = Url::parse(origin).ok().filter(|_| matches!(scheme, "http" | "https"))?;
+    let only_a_host = !rest.contains(['/', '\\', '?', '#', '@', '*', '%']) && !rest.contains(char::is_whitespace);
+    let has_port = url.port() != Some(0) && !rest.ends_with(':');
+    (only_a_host && has_port).then(|| url.origin().ascii_serialization())
 }
 
 /// Where a name in a header points: a host in lower case, and a port.
@@ -172,10 +186,38 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_that_browsers_write_otherwise_matches_what_they_write() {
+        for (written, by_browsers) in [
+            ("https://game.example:443", "https://game.example"),
+            ("http://game.example:80", "http://game.example"),
+            ("HTTPS://GAME.example:8443", "https://game.example:8443"),
+            ("https://b\u{fc}cher.example", "https://xn--bcher-kva.example"),
+            ("http://127.1:8000", "http://127.0.0.1:8000"),
+            ("http://[2001:db8:0::1]", "http://[2001:db8::1]"),
+        ] {
+            assert_eq!(written.parse(), Ok(Allowed::Origin(by_browsers.into())), "{written}");
+            assert!(page_may_enter(Some(by_browsers), Some("gpu.example"), &allow(written), false), "{written}");
+        }
+    }
+
+    #[test]
     fn an_origin_on_the_command_line_is_an_origin() {
         let bad =
             ["example.org", "https://example.org/", "https://example.org/play", "ftp://example.org", "https://:1"];
-        for bad in bad.into_iter().chain(["", "https://example.org:port", "https://a b"]) {
+        for bad in bad.into_iter().chain([
+            "",
+            "https://example.org:port",
+            "https://example.org:",
+            "https://example.org:0",
+            "https://example.org:99999",
+            "https://a b",
+            "https://user@example.org",
+            "https://*.example.org",
+            "https://example.org?",
+            "https://example.org#",
+            "https:example.org",
+            "wss://example.org",
+        ]) {
             assert!(bad.parse::<Allowed>().is_err(), "{bad}");
         }
     }

@@ -18,7 +18,7 @@ pub struct LimitArgs {
     #[arg(long, value_name = "N", default_value_t = usual().sessions as u16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub sessions: u16,
     /// Memory for all sessions together: 512M, 8G.
-    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().memory_bytes))]
+    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().memory_bytes), value_parser = some_bytes)]
     pub memory: ByteSize,
     /// Share of the device's time that paced sessions may need together, as measured; those that run free take what is left.
     #[arg(long, value_name = "SHARE", default_value_t = usual().load, value_parser = share)]
@@ -33,7 +33,7 @@ pub struct LimitArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().busy_wait))]
     pub busy_wait: Seconds,
     /// How long a client may take to take a message before it is dropped.
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().write_deadline))]
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().write_deadline), value_parser = more_than_none)]
     pub write_deadline: Seconds,
     /// End a session that nobody steers for so long; 0: never.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.idle.unwrap_or_default()))]
@@ -66,11 +66,11 @@ pub struct LimitArgs {
     #[arg(long, value_name = "N", default_value_t = usual().connections_per_address as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_per_address: u32,
     /// The longest message a client may send.
-    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().message_bytes as u64))]
+    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().message_bytes as u64), value_parser = room_for_an_init)]
     pub message_bytes: ByteSize,
     /// Fetch a first frame that is given as a URL if it is on this host, or HOST:PORT. Several with commas, or again. Only at
     /// public addresses.
-    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = host_on_the_internet)]
     pub fetch_allow: Vec<AllowedHost>,
 }
 
@@ -112,6 +112,29 @@ impl LimitArgs {
 fn share(text: &str) -> Result<f64, String> {
     let share: Option<f64> = text.parse().ok();
     share.filter(|share| (0.01..=100.0).contains(share)).ok_or_else(|| "0.01 to 100".into())
+}
+
+/// Of a host at another address nothing would ever be fetched.
+fn host_on_the_internet(text: &str) -> Result<AllowedHost, String> {
+    let host: AllowedHost = text.parse()?;
+    match host.can_be_public() {
+        true => Ok(host),
+        false => Err("this host has no public address, and pictures are fetched from no other".into()),
+    }
+}
+
+/// Without memory no session could begin.
+fn some_bytes(text: &str) -> Result<ByteSize, String> {
+    let bytes: ByteSize = text.parse()?;
+    if bytes.0 > 0 { Ok(bytes) } else { Err("at least 1 byte".into()) }
+}
+
+/// The longest prompt and what else stands in an init, without a picture.
+const INIT_BYTES: u64 = 16 << 10;
+
+fn room_for_an_init(text: &str) -> Result<ByteSize, String> {
+    let bytes: ByteSize = text.parse()?;
+    if bytes.0 >= INIT_BYTES { Ok(bytes) } else { Err(format!("at least {}: no init would fit", ByteSize(INIT_BYTES))) }
 }
 
 /// Written as a number and a unit: 512M, 8G.
@@ -197,6 +220,25 @@ mod tests {
         assert_eq!((share("0.9"), share("1"), share("2.5")), (Ok(0.9), Ok(1.0), Ok(2.5)));
         for bad in ["", "0", "-1", "NaN", "inf", "101", "90%"] {
             assert!(share(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_bound_that_lets_nobody_in_is_no_bound() {
+        assert!(some_bytes("0").is_err() && some_bytes("0K").is_err() && some_bytes("1").is_ok());
+        assert!(room_for_an_init("16K").is_ok());
+        assert!(room_for_an_init("0").is_err_and(|reason| reason.contains("16K")));
+    }
+
+    #[test]
+    fn a_host_that_can_have_no_public_address_is_not_taken() {
+        for host in ["pictures.example", "pictures.example:8443", "1.1.1.1", "[2606:4700::1111]:443"] {
+            assert!(host_on_the_internet(host).is_ok(), "{host}");
+        }
+        let mistakes = ["", " ", "localhost", "a.localhost:8080", "localhost.", "127.0.0.1", "10.0.0.7:80", "[::1]", "a:0"];
+        for host in mistakes {
+            let refused = host_on_the_internet(host).expect_err(host);
+            assert!(!refused.is_empty(), "{host}");
         }
     }
 

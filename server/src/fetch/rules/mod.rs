@@ -46,10 +46,28 @@ impl FromStr for AllowedHost {
         let host = url.host().ok_or("a host or HOST:PORT")?.to_owned();
         let port = text.rsplit_once(':').filter(|(before, _)| !before.contains(':') || before.ends_with(']'));
         let port = port.map(|(_, port)| port.parse::<u16>().map_err(|_| "a port is a number")).transpose()?;
+        if port == Some(0) {
+            return Err("no host answers at port 0".into());
+        }
         let allowed = AllowedHost { host, port };
         // A number may be an address written oddly, and is more likely a slip.
         let plain = allowed.to_string().eq_ignore_ascii_case(text) || !text.is_ascii();
         if plain { Ok(allowed) } else { Err(format!("it means {allowed}: write that")) }
+    }
+}
+
+impl AllowedHost {
+    /// Whether its name or address can stand for a public address. What a name stands for is looked up later.
+    pub fn can_be_public(&self) -> bool {
+        match &self.host {
+            Host::Ipv4(address) => is_public((*address).into()),
+            Host::Ipv6(address) => is_public((*address).into()),
+            // RFC 6761: these never leave the machine.
+            Host::Domain(name) => {
+                let name = name.strip_suffix('.').unwrap_or(name);
+                name != "localhost" && !name.ends_with(".localhost")
+            }
+        }
     }
 }
 
