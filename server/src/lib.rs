@@ -14,6 +14,7 @@ pub mod observe;
 pub mod offline;
 mod phase;
 pub mod pocket;
+pub mod rate;
 pub mod realtime;
 
 use std::sync::Arc;

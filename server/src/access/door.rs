@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::policy::{AccessPolicy, Entry};
-use super::rules::address::{self, Address};
+use super::rules::address::Address;
 use super::rules::denied::Denied;
 use super::rules::keys::{ApiKeys, KEYS_MAX, Key};
-use super::rules::origin;
-use super::rules::throttle::{Rate, Throttle};
+use super::rules::throttle::Throttle;
 use super::rules::tokens::{BadToken, Signer, TOKEN_PREFIX, Token};
+use super::rules::{address, origin};
+use crate::rate::Rate;
 
 /// Somebody who pastes the wrong thing tries a few times; whoever tries more is no person.
 const WRONG_KEYS: Rate = Rate { at_once: 10, every: Duration::from_secs(6) };
@@ -96,7 +97,6 @@ impl Door {
         self.policy.key_within
     }
 
-    /// Whose limits count. `forwarded` are the lines of `X-Forwarded-For`.
     pub(crate) fn address<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a [u8]>) -> Address {
         address::of_client(peer, forwarded, &self.policy.proxies)
     }

@@ -17,7 +17,8 @@ use super::seat::{OpenFailure, Panicked, Seat, off_the_loop, open};
 use crate::access::http::Visitor;
 use crate::access::rules::denied::Denied;
 use crate::phase::Phase;
-use crate::realtime::session::rate_limit::{EVENTS_BURST, RateLimit};
+use crate::rate::Bucket;
+use crate::realtime::session::rate_limit::{EVENTS, INVALID_MESSAGES};
 use crate::realtime::session::text_message;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
@@ -39,7 +40,7 @@ pub(crate) async fn serve_client(socket: WebSocket, realtime: &Realtime, visitor
 
 /// First messages, until one of them begins a session that has then ended, or resumes one that goes on elsewhere.
 async fn serve_until_over(mut line: Line, realtime: &Realtime, id: &str) -> Over {
-    let mut invalid = RateLimit::of_invalid_messages(Instant::now());
+    let mut invalid = Bucket::default();
     loop {
         let error = match answer(line, realtime, id).await {
             Answer::Over(over) => return over,
@@ -50,7 +51,7 @@ async fn serve_until_over(mut line: Line, realtime: &Realtime, id: &str) -> Over
         };
         debug!(?error, "refused");
         line.connection.tell(&error);
-        if !invalid.takes(Instant::now()) {
+        if invalid.take(INVALID_MESSAGES, Instant::now()).is_err() {
             return Over { line: Some(line), close: Some(Close::FLOOD) };
         }
     }
@@ -204,8 +205,8 @@ impl Early {
         // Kept small: an event that is too long is refused for its first bytes as well.
         let event = Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)]);
         self.bytes += event.len();
-        if self.events.len() == EVENTS_BURST as usize || self.bytes > EARLY_BYTES_MAX {
-            let most = format!("{EVENTS_BURST} events, and {EARLY_BYTES_MAX} bytes of them,");
+        if self.events.len() == EVENTS.at_once as usize || self.bytes > EARLY_BYTES_MAX {
+            let most = format!("{} events, and {EARLY_BYTES_MAX} bytes of them,", EVENTS.at_once);
             return Err(refuse("message", format!("at most {most} may wait for a session to begin")));
         }
         self.events.push(event);

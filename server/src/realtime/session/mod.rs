@@ -12,8 +12,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use self::pace::Pace;
-use self::rate_limit::{EVENTS_BURST, EVENTS_EVERY, RateLimit};
+use self::rate_limit::{EVENTS, INVALID_MESSAGES};
 use crate::engine::turns::event::Event;
+use crate::rate::Bucket;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::{Asked, Invalid};
@@ -91,8 +92,8 @@ pub struct Session {
     /// Chunks that are granted once it goes on.
     owed: u64,
     ending: Option<Close>,
-    events: RateLimit,
-    invalid: RateLimit,
+    events: Bucket,
+    invalid: Bucket,
     outputs: VecDeque<Output>,
 }
 
@@ -111,8 +112,8 @@ impl Session {
             paused: false,
             owed: 0,
             ending: None,
-            events: RateLimit::of_events(now),
-            invalid: RateLimit::of_invalid_messages(now),
+            events: Bucket::default(),
+            invalid: Bucket::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -124,7 +125,7 @@ impl Session {
                 self.begin(now);
             }
             Input::Binary(bytes) => match Asked::decode(bytes, self.pauses) {
-                Ok(asked) if self.events.takes(now) => self.obey(asked, now),
+                Ok(asked) if self.events.take(EVENTS, now).is_ok() => self.obey(asked, now),
                 Ok(asked) => self.invalid(too_many(&asked), now),
                 Err(invalid) => self.invalid(invalid, now),
             },
@@ -177,7 +178,7 @@ impl Session {
 
     fn invalid(&mut self, invalid: Invalid, now: Instant) {
         self.outputs.push_back(Output::Tell(ClientError::invalid_event(invalid)));
-        if !self.invalid.takes(now) {
+        if self.invalid.take(INVALID_MESSAGES, now).is_err() {
             self.outputs.push_back(Output::Close(Close::FLOOD));
         }
     }
@@ -322,8 +323,8 @@ impl Session {
 
 fn too_many(asked: &Asked) -> Invalid {
     let id = if let Asked::Steer(event) = asked { event.id } else { None };
-    let rate = Duration::from_secs(1).as_millis() / EVENTS_EVERY.as_millis();
-    let reason = format!("too many events: at most {EVENTS_BURST} at once, and {rate} a second");
+    let rate = Duration::from_secs(1).as_millis() / EVENTS.every.as_millis();
+    let reason = format!("too many events: at most {} at once, and {rate} a second", EVENTS.at_once);
     Invalid { id, refusal: Refusal { field: "message", reason } }
 }
 

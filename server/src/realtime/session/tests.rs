@@ -1,6 +1,6 @@
 //! Sessions with a clock of their own: what is granted, told and closed, and when.
 
-use super::rate_limit::{EVENTS_BURST, EVENTS_EVERY, INVALID_BURST};
+use super::rate_limit::{EVENTS, INVALID_MESSAGES};
 use super::*;
 use crate::realtime::wire::message;
 
@@ -107,10 +107,10 @@ fn text_and_failure_are_said_before_the_close() {
 fn bad_events_are_answered_and_a_flood_of_them_is_ended() {
     let now = Instant::now();
     let (mut session, _) = begin(FREE, now);
-    for i in 1..=INVALID_BURST + 1 {
+    for i in 1..=INVALID_MESSAGES.at_once + 1 {
         let told = say(&mut session, Input::Binary(b""), now);
         assert!(matches!(&told[0], Output::Tell(error) if error.content == "invalid event"), "{told:?}");
-        assert_eq!(told.contains(&Output::Close(Close::FLOOD)), i > INVALID_BURST, "message {i}");
+        assert_eq!(told.contains(&Output::Close(Close::FLOOD)), i > INVALID_MESSAGES.at_once, "message {i}");
     }
 }
 
@@ -251,14 +251,14 @@ fn more_events_than_anybody_can_mean_are_refused_by_their_ids() {
         let held = format!(r#"{{"type":"event","kind":"camera_actions","payload":[["w"]],"event_id":{id}}}"#);
         message(&held)
     };
-    for id in 0..EVENTS_BURST {
+    for id in 0..EVENTS.at_once {
         assert!(matches!(say(&mut session, Input::Binary(&key(id)), now)[..], [Output::Steer(_)]), "event {id}");
     }
     let told = say(&mut session, Input::Binary(&key(7000)), now);
     assert!(matches!(&told[..], [Output::Tell(error)] if error.event_id == Some(7000)), "{told:?}");
     let told = say(&mut session, Input::Binary(&pause()), now);
     assert!(matches!(told[..], [Output::Tell(_)]), "a pause is one as well: {told:?}");
-    assert!(matches!(say(&mut session, Input::Binary(&key(8000)), now + EVENTS_EVERY)[..], [Output::Steer(_)]));
+    assert!(matches!(say(&mut session, Input::Binary(&key(8000)), now + EVENTS.every)[..], [Output::Steer(_)]));
 }
 
 #[test]
