@@ -37,3 +37,4 @@ mod wire_queue;
 mod wire_slots;
 mod wire_stats;
 mod wire_transcript;
+mod yielding;

@@ -44,7 +44,7 @@ impl Scene {
         let max_chunks = chance.one_in(2).then(|| 1 + chance.below(12) as u64);
         let terms = Terms { fps: 1 + chance.below(60) as u32, paced: chance.one_in(2), max_chunks };
         // No idle limit and no lifetime: they would hide a session that stands still.
-        let stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30) };
+        let stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30), yield_after: None };
         let now = Instant::now();
         let session = Session::new(terms, true, stay, now);
         let floods = chance.one_in(20);
@@ -92,7 +92,7 @@ impl Scene {
                 self.drawn += 1;
                 self.held = true;
                 let event_id = (self.newest_id > 0 && self.chance.one_in(2)).then_some(self.newest_id);
-                self.say("chunk", Input::Chunk { event_id, frames: 9 })
+                self.say("chunk", Input::Chunk { event_id, frames: 9, moves: false })
             }
             5..=9 if self.sending => {
                 self.sending = false;

@@ -283,7 +283,7 @@ struct Kind {
 /// init may have asked for any.
 fn asks_for(message: &Value) -> Vec<String> {
     let names = message["protocol_features"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let resumed: &[&str] = if message["type"].as_str() == Some("resume") { &["session", "ack"] } else { &[] };
+    let resumed: &[&str] = if message["type"].as_str() == Some("resume") { &["session", "ack", "queue"] } else { &[] };
     let types = names.chain(resumed.iter().copied()).flat_map(|feature| match feature {
         "ack" => vec!["init_ack", "event_ack"],
         same => vec![same],

@@ -4,6 +4,7 @@
 //! is decided here takes microseconds, so it is decided under a lock; nobody is told under it who could be slow to listen.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ struct State {
     admission: Admission,
     /// Of all that wait.
     tickets: HashMap<SeatId, watch::Sender<Standing>>,
+    /// Of all that offer their place, or are parked: whether they must leave.
+    calls: HashMap<SeatId, watch::Sender<bool>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,7 +39,7 @@ pub(crate) enum Standing {
 
 impl Queue {
     pub(crate) fn new(bounds: Bounds) -> Arc<Queue> {
-        let state = State { admission: Admission::new(bounds), tickets: HashMap::new() };
+        let state = State { admission: Admission::new(bounds), tickets: HashMap::new(), calls: HashMap::new() };
         let before_the_world = Semaphore::new(bounds.sessions + bounds.queue);
         Arc::new(Queue { state: Mutex::new(state), rollout_bytes: OnceLock::new(), before_the_world })
     }
@@ -64,17 +67,49 @@ impl Queue {
         let wish = Wish { bytes: rollout_bytes(init), pixels: init.size.pixels(), period };
         let mut state = self.state();
         state.admission.ask(id, wish, Instant::now())?;
-        let waits = state.admission.waiting().find(|(waiter, _)| *waiter == id);
-        let standing = match waits {
-            None => watch::channel(Standing::Placed).1,
-            Some((_, waiting)) => {
-                let (teller, standing) = watch::channel(Standing::Waits(waiting));
-                state.tickets.insert(id, teller);
-                standing
-            }
-        };
-        state.tell();
+        let standing = state.ticket(id);
         Ok(QueueTicket { admitted: Admitted { id, bytes: wish.bytes, queue: Arc::clone(self) }, standing })
+    }
+
+    /// This session would do without its place: its client has rested since then. Until what this gives is dropped.
+    pub(crate) fn offer(self: &Arc<Self>, id: SeatId, since: Instant) -> Call {
+        let mut state = self.state();
+        state.admission.offer(id, since, Instant::now());
+        let told = state.call(id);
+        Call { id, told, queue: Arc::clone(self) }
+    }
+
+    /// This session leaves its place, and its rollout would stay; `None` if it must go.
+    pub(crate) fn park(self: &Arc<Self>, id: SeatId) -> Option<Call> {
+        let mut state = self.state();
+        if !state.admission.park(id, Instant::now()) {
+            return None;
+        }
+        let told = state.call(id);
+        Some(Call { id, told, queue: Arc::clone(self) })
+    }
+
+    /// A place again for a parked session, or one in the queue: where it stands, from now on. `None` if its rollout must go.
+    pub(crate) fn ask_again(&self, id: SeatId) -> Result<Option<watch::Receiver<Standing>>, Refused> {
+        let mut state = self.state();
+        if !state.admission.ask_again(id, Instant::now())? {
+            return Ok(None);
+        }
+        Ok(Some(state.ticket(id)))
+    }
+
+    /// One that has asked again needs no place any more, if it has got one by now or not: it is parked as before. `None` if it
+    /// must go.
+    pub(crate) fn park_again(self: &Arc<Self>, id: SeatId) -> Option<Call> {
+        let mut state = self.state();
+        state.tickets.remove(&id);
+        if state.admission.has_place(id) {
+            drop(state);
+            return self.park(id);
+        }
+        state.admission.stop_waiting(id, Instant::now());
+        let told = state.call(id);
+        Some(Call { id, told, queue: Arc::clone(self) })
     }
 
     /// Sessions that wait.
@@ -106,8 +141,35 @@ impl Queue {
 }
 
 impl State {
+    /// Where one that has asked stands, and will.
+    fn ticket(&mut self, id: SeatId) -> watch::Receiver<Standing> {
+        let waits = self.admission.waiting().find(|(waiter, _)| *waiter == id);
+        let standing = match waits {
+            None => watch::channel(Standing::Placed).1,
+            Some((_, waiting)) => {
+                let (teller, standing) = watch::channel(Standing::Waits(waiting));
+                self.tickets.insert(id, teller);
+                standing
+            }
+        };
+        self.tell();
+        standing
+    }
+
+    /// Whether this one must leave, or once will.
+    fn call(&mut self, id: SeatId) -> watch::Receiver<bool> {
+        let (teller, told) = watch::channel(false);
+        self.calls.insert(id, teller);
+        self.tell();
+        told
+    }
+
     fn tell(&mut self) {
-        let State { admission, tickets } = self;
+        let State { admission, tickets, calls } = self;
+        for (&id, call) in calls {
+            let must_leave = admission.must_leave(id);
+            call.send_if_modified(|told| std::mem::replace(told, must_leave) != must_leave);
+        }
         if tickets.is_empty() {
             return;
         }
@@ -139,6 +201,35 @@ impl QueueTicket {
     }
 }
 
+/// How a session that offers its place, or is parked, hears that it must leave. The offer ends when this is dropped.
+pub(crate) struct Call {
+    id: SeatId,
+    told: watch::Receiver<bool>,
+    queue: Arc<Queue>,
+}
+
+impl Call {
+    /// Returns once it must leave. May be dropped and called again.
+    pub(crate) async fn must_leave(&mut self) {
+        if self.told.wait_for(|&must_leave| must_leave).await.is_err() {
+            // Its rollout is gone already, and the session hears why from the engine.
+            pending().await
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut state = self.queue.state();
+        // Where another has taken its place it is that one's.
+        if state.calls.get(&self.id).is_some_and(|call| call.subscribe().same_channel(&self.told)) {
+            state.calls.remove(&self.id);
+        }
+        state.admission.withdraw(self.id);
+        state.tell();
+    }
+}
+
 /// A session's share of the server, or its hope for one: given up when this is dropped.
 pub(crate) struct Admitted {
     pub(crate) id: SeatId,
@@ -159,6 +250,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut state = self.queue.state();
         state.tickets.remove(&self.id);
+        state.calls.remove(&self.id);
         state.admission.leave(self.id, Instant::now());
         state.tell();
     }

@@ -72,6 +72,8 @@ impl Default for Limits {
                 idle: Some(Duration::from_secs(15 * 60)),
                 lifetime: Some(Duration::from_secs(24 * 3600)),
                 grace: Duration::from_secs(30),
+                // Long enough to look at a picture, short enough for whoever waits: `queue_wait` is as long.
+                yield_after: Some(Duration::from_secs(60)),
             },
             backlog_bytes: 64 << 20,
             drain: Duration::from_secs(20),

@@ -59,6 +59,8 @@ pub enum ChunkPart {
 pub struct Drawn {
     pub plan: ChunkPlan,
     pub event_id: Option<u32>,
+    /// A key is held in it.
+    pub moves: bool,
     pub acks: Acks,
     /// When its controls were sampled, and for how long.
     pub began: Instant,
@@ -85,8 +87,8 @@ pub struct EngineThread {
     alive: oneshot::Receiver<()>,
 }
 
-/// Commands on their way for each place at most: open, two grants, close; and the close of one that was turned away, whose
-/// place another may have taken.
+/// Commands on their way for each session at most: open, two grants, close; and the close of one that was turned away, whose
+/// place another may have taken. There may be as many sessions without a place as there are places.
 const COMMANDS_PER_SESSION: usize = 5;
 
 impl Engine {
@@ -96,7 +98,7 @@ impl Engine {
         sessions: usize,
         observer: Arc<Observer>,
     ) -> anyhow::Result<(Engine, EngineThread)> {
-        let (commands, inbox) = mpsc::channel(COMMANDS_PER_SESSION * sessions.max(1));
+        let (commands, inbox) = mpsc::channel(COMMANDS_PER_SESSION * 2 * sessions.max(1));
         let (card_said, card) = watch::channel(None);
         let (alive_until_dropped, alive) = oneshot::channel();
         let work = move || {
@@ -215,7 +217,8 @@ impl Room {
         let acks = conditions.acks();
         drop(conditions);
         let sampled = Instant::now();
-        let mut drawn = Some(Drawn { plan, event_id, acks, began, prepare: sampled - began });
+        let moves = input.controls.iter().flatten().any(|controls| !controls.is_still());
+        let mut drawn = Some(Drawn { plan, event_id, moves, acks, began, prepare: sampled - began });
         let parts = &open.parts;
         // Each frame leaves as soon as it is there: the first can be on a screen while the last is being decoded.
         let hand_over = |part| {

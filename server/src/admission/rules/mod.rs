@@ -3,6 +3,9 @@
 //! Whoever waits is served in order, with one exception: a session that fits may pass one that does not yet, but nobody is
 //! passed more than [`PASSED_MAX`] times. So a large session cannot wait for ever while small ones come and go, and small
 //! ones do not wait for it longer than it takes for enough of those that run to leave.
+//!
+//! A session whose client rests offers its place. It is asked for it once somebody waits; its rollout may stay, parked, until
+//! a session that waits needs the memory.
 
 pub mod drawing_times;
 mod obstacle;
@@ -53,6 +56,8 @@ pub struct Waiting {
 pub struct Admission {
     bounds: Bounds,
     placed: BTreeMap<SeatId, Placed>,
+    /// Rollouts without a place. There are never more of them than there are places.
+    parked: BTreeMap<SeatId, Parked>,
     queue: VecDeque<Waiter>,
     times: DrawingTimes,
     /// How long sessions stay.
@@ -63,6 +68,24 @@ struct Placed {
     wish: Wish,
     since: Instant,
     drawing: Mean,
+    offer: Offer,
+}
+
+/// Whether a session would do without its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    None,
+    /// Its client has rested since then.
+    Since(Instant),
+    /// It was asked for its place, and will leave it.
+    Asked,
+}
+
+struct Parked {
+    wish: Wish,
+    since: Instant,
+    /// It must go: a session that waits needs its memory.
+    evicted: bool,
 }
 
 struct Waiter {
@@ -77,6 +100,7 @@ impl Admission {
         Admission {
             bounds,
             placed: BTreeMap::new(),
+            parked: BTreeMap::new(),
             queue: VecDeque::new(),
             times: DrawingTimes::default(),
             stay: Mean::default(),
@@ -93,6 +117,10 @@ impl Admission {
         if wish.bytes > budget {
             return Err(Refused::TooLarge { bytes: wish.bytes, budget });
         }
+        self.wait(id, wish, now)
+    }
+
+    fn wait(&mut self, id: SeatId, wish: Wish, now: Instant) -> Result<(), Refused> {
         self.queue.push_back(Waiter { id, wish, passed: 0, obstacle: Obstacle::Order });
         self.admit(now);
         match self.queue.back() {
@@ -105,13 +133,62 @@ impl Admission {
         }
     }
 
-    /// One is gone, from its place or from the queue.
+    /// One is gone, from its place, the queue, or where it was parked.
     pub fn leave(&mut self, id: SeatId, now: Instant) {
-        match self.placed.remove(&id) {
-            Some(placed) => self.stay.add(now.saturating_duration_since(placed.since)),
-            None => self.queue.retain(|waiter| waiter.id != id),
+        self.queue.retain(|waiter| waiter.id != id);
+        self.parked.remove(&id);
+        if let Some(placed) = self.placed.remove(&id) {
+            self.stay.add(now.saturating_duration_since(placed.since));
         }
         self.admit(now);
+    }
+
+    /// A session would do without its place if somebody waits: its client has rested since then.
+    pub fn offer(&mut self, id: SeatId, since: Instant, now: Instant) {
+        if let Some(placed) = self.placed.get_mut(&id) {
+            placed.offer = Offer::Since(since);
+            self.admit(now);
+        }
+    }
+
+    /// Its client rests no more. If it was asked already, another is asked instead.
+    pub fn withdraw(&mut self, id: SeatId) {
+        if let Some(placed) = self.placed.get_mut(&id) {
+            placed.offer = Offer::None;
+            self.make_room();
+        }
+    }
+
+    /// A session has left its place, and its rollout would stay. `false` if it must go: so many are parked already.
+    pub fn park(&mut self, id: SeatId, now: Instant) -> bool {
+        if self.parked.len() >= self.bounds.sessions {
+            return false;
+        }
+        let Some(placed) = self.placed.remove(&id) else { return false };
+        self.stay.add(now.saturating_duration_since(placed.since));
+        self.parked.insert(id, Parked { wish: placed.wish, since: now, evicted: false });
+        self.admit(now);
+        true
+    }
+
+    /// The client of a parked session is back, and needs a place again. `Ok(false)`: the rollout must go, it is too late.
+    pub fn ask_again(&mut self, id: SeatId, now: Instant) -> Result<bool, Refused> {
+        match self.parked.get(&id) {
+            Some(Parked { wish, evicted: false, .. }) => self.wait(id, *wish, now).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// One that had asked again waits no more, and is parked as before.
+    pub fn stop_waiting(&mut self, id: SeatId, now: Instant) {
+        self.queue.retain(|waiter| waiter.id != id);
+        self.admit(now);
+    }
+
+    /// Whether a session must leave: its place, or with its rollout.
+    pub fn must_leave(&self, id: SeatId) -> bool {
+        let asked = self.placed.get(&id).is_some_and(|placed| placed.offer == Offer::Asked);
+        asked || self.parked.get(&id).is_some_and(|parked| parked.evicted)
     }
 
     /// A chunk was drawn in this time.
@@ -154,7 +231,7 @@ impl Admission {
         let mut at = 0;
         let mut in_order = false;
         while let Some(waiter) = self.queue.get(at) {
-            let obstacle = if in_order { Some(Obstacle::Order) } else { self.obstacle(&waiter.wish) };
+            let obstacle = if in_order { Some(Obstacle::Order) } else { self.obstacle(waiter) };
             if let Some(obstacle) = obstacle {
                 let waiter = &mut self.queue[at];
                 waiter.obstacle = obstacle;
@@ -163,22 +240,68 @@ impl Admission {
                 continue;
             }
             let Waiter { id, wish, .. } = self.queue.remove(at).expect("it was just looked at");
+            self.parked.remove(&id);
             for passed in self.queue.range_mut(..at) {
                 passed.passed += 1;
             }
             in_order = self.queue.range(..at).any(|waiter| waiter.passed == PASSED_MAX);
-            let earlier = self.placed.insert(id, Placed { wish, since: now, drawing: Mean::default() });
+            let placed = Placed { wish, since: now, drawing: Mean::default(), offer: Offer::None };
+            let earlier = self.placed.insert(id, placed);
             assert!(earlier.is_none(), "seat {id} is taken");
+        }
+        self.make_room();
+    }
+
+    /// Let those go that would, and whose going helps those that wait: of each the one that has rested longest.
+    fn make_room(&mut self) {
+        let short_of_memory = self.queue.iter().find_map(|waiter| match waiter.obstacle {
+            Obstacle::Memory { bytes, free, .. } => Some(bytes - free),
+            _ => None,
+        });
+        if let Some(missing) = short_of_memory {
+            self.evict(missing);
+        }
+        let asked = self.placed.values().filter(|placed| placed.offer == Offer::Asked).count();
+        for _ in asked..self.queue.len() {
+            let offers = self.placed.values_mut().filter_map(|placed| match placed.offer {
+                Offer::Since(since) => Some((since, &mut placed.offer)),
+                Offer::None | Offer::Asked => None,
+            });
+            let Some((_, longest)) = offers.min_by_key(|(since, _)| *since) else { return };
+            *longest = Offer::Asked;
         }
     }
 
-    fn obstacle(&self, wish: &Wish) -> Option<Obstacle> {
+    /// Parked rollouts go, the one parked first before the others, if that frees so many bytes. One that has asked again stays.
+    fn evict(&mut self, missing: u64) {
+        let queue = &self.queue;
+        let waits = |id: SeatId| queue.iter().any(|waiter| waiter.id == id);
+        let mut can_go: Vec<_> =
+            self.parked.iter_mut().filter(|(id, _)| !waits(**id)).map(|(_, parked)| parked).collect();
+        if can_go.iter().map(|parked| parked.wish.bytes).sum::<u64>() < missing {
+            return;
+        }
+        can_go.sort_by_key(|parked| (!parked.evicted, parked.since));
+        let mut freed = 0;
+        for parked in can_go {
+            if freed >= missing {
+                return;
+            }
+            freed += parked.wish.bytes;
+            parked.evicted = true;
+        }
+    }
+
+    fn obstacle(&self, Waiter { id, wish, .. }: &Waiter) -> Option<Obstacle> {
         let Bounds { sessions, memory_bytes: budget, load: allowed, .. } = self.bounds;
         if self.placed.len() >= sessions {
             return Some(Obstacle::Sessions { max: sessions });
         }
-        let free = budget - self.placed.values().map(|placed| placed.wish.bytes).sum::<u64>();
-        if wish.bytes > free {
+        let placed = self.placed.values().map(|placed| placed.wish.bytes);
+        let parked = self.parked.values().map(|parked| parked.wish.bytes);
+        let free = budget - placed.chain(parked).sum::<u64>();
+        // One that is parked has its memory already.
+        if wish.bytes > free && !self.parked.contains_key(id) {
             return Some(Obstacle::Memory { bytes: wish.bytes, free, budget });
         }
         // One that asks for more than there is gets it all if it is alone: it will be late, but nobody else.
@@ -192,222 +315,4 @@ impl Admission {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROOMY: Bounds = Bounds { sessions: 100, memory_bytes: 1000, load: 0.9, queue: 100 };
-
-    const FREE: Wish = Wish { bytes: 1, pixels: 100, period: None };
-
-    fn paced(period_ms: u64) -> Wish {
-        Wish { period: Some(Duration::from_millis(period_ms)), ..FREE }
-    }
-
-    fn large(bytes: u64) -> Wish {
-        Wish { bytes, ..FREE }
-    }
-
-    /// A made-up clock, and an admission that is asked by ids in order.
-    struct Desk {
-        admission: Admission,
-        now: Instant,
-        asked: SeatId,
-    }
-
-    impl Desk {
-        fn new(bounds: Bounds) -> Desk {
-            Desk { admission: Admission::new(bounds), now: Instant::now(), asked: 0 }
-        }
-
-        fn ask(&mut self, wish: Wish) -> SeatId {
-            self.try_ask(wish).expect("it may at least wait")
-        }
-
-        fn try_ask(&mut self, wish: Wish) -> Result<SeatId, Refused> {
-            self.asked += 1;
-            self.admission.ask(self.asked, wish, self.now).map(|()| self.asked)
-        }
-
-        fn leave(&mut self, id: SeatId) {
-            self.admission.leave(id, self.now);
-        }
-
-        fn drew(&mut self, id: SeatId, ms: u64) {
-            self.admission.drew(id, Duration::from_millis(ms), self.now);
-        }
-
-        fn placed(&self, id: SeatId) -> bool {
-            self.admission.has_place(id)
-        }
-
-        fn queue(&self) -> Vec<SeatId> {
-            self.admission.waiting().map(|(id, _)| id).collect()
-        }
-
-        fn obstacle(&self, id: SeatId) -> &'static str {
-            let found = self.admission.waiting().find(|(waiter, _)| *waiter == id);
-            found.expect("it waits").1.obstacle.name()
-        }
-    }
-
-    #[test]
-    fn the_one_too_many_waits_and_places_are_given_in_order() {
-        let mut desk = Desk::new(Bounds { sessions: 2, ..ROOMY });
-        let [a, b, c, d] = [(); 4].map(|()| desk.ask(FREE));
-        assert!(desk.placed(a) && desk.placed(b));
-        assert_eq!((desk.queue(), desk.obstacle(c)), (vec![c, d], "sessions"));
-        desk.leave(b);
-        assert!(desk.placed(c));
-        assert_eq!(desk.queue(), [d]);
-    }
-
-    #[test]
-    fn one_that_leaves_while_it_waits_is_forgotten_and_those_behind_move_up() {
-        let mut desk = Desk::new(Bounds { sessions: 1, ..ROOMY });
-        let [a, b, c, d] = [(); 4].map(|()| desk.ask(FREE));
-        desk.leave(b);
-        let positions: Vec<_> = desk.admission.waiting().map(|(id, waiting)| (id, waiting.position)).collect();
-        assert_eq!(positions, [(c, 1), (d, 2)]);
-        desk.leave(a);
-        // Twice is once: a socket that is dropped says so, and so does its rollout.
-        desk.leave(a);
-        assert!(desk.placed(c) && !desk.placed(d));
-    }
-
-    #[test]
-    fn a_full_queue_refuses_the_next_and_one_that_fits_needs_no_queue() {
-        let mut desk = Desk::new(Bounds { sessions: 3, queue: 2, ..ROOMY });
-        let a = desk.ask(large(600));
-        for _ in 0..2 {
-            desk.ask(large(600));
-        }
-        let obstacle = Obstacle::Memory { bytes: 600, free: 400, budget: 1000 };
-        assert_eq!(desk.try_ask(large(600)), Err(Refused::QueueFull { waiting: 2, obstacle }));
-        let small = desk.ask(FREE);
-        assert!(desk.placed(small));
-        desk.leave(a);
-        assert_eq!(desk.queue().len(), 1);
-        let mut none_wait = Desk::new(Bounds { sessions: 1, queue: 0, ..ROOMY });
-        none_wait.ask(FREE);
-        assert!(none_wait.try_ask(FREE).is_err());
-    }
-
-    #[test]
-    fn memory_is_shared_out_to_the_last_byte_and_what_can_never_fit_is_refused_at_once() {
-        let mut desk = Desk::new(ROOMY);
-        assert_eq!(desk.try_ask(large(1001)), Err(Refused::TooLarge { bytes: 1001, budget: 1000 }));
-        let a = desk.ask(large(600));
-        let b = desk.ask(large(401));
-        assert!(desk.placed(a) && !desk.placed(b));
-        assert_eq!(desk.obstacle(b), "memory");
-        let c = desk.ask(large(400));
-        assert!(desk.placed(c));
-        desk.leave(a);
-        assert!(desk.placed(b));
-    }
-
-    #[test]
-    fn a_small_session_passes_a_large_one_but_not_for_ever() {
-        let mut desk = Desk::new(ROOMY);
-        let mut small = desk.ask(large(600));
-        let big = desk.ask(large(1000));
-        for turn in 0..PASSED_MAX {
-            let next = desk.ask(large(400));
-            assert!(desk.placed(next), "{turn}");
-            desk.leave(std::mem::replace(&mut small, next));
-        }
-        // Four hundred are taken and six hundred free, and nobody may use them any more.
-        let late = desk.ask(large(400));
-        assert!(!desk.placed(late));
-        assert_eq!((desk.obstacle(big), desk.obstacle(late)), ("memory", "order"));
-        desk.leave(small);
-        assert!(desk.placed(big) && !desk.placed(late));
-        desk.leave(big);
-        assert!(desk.placed(late), "who was held up for the large one goes next");
-    }
-
-    #[test]
-    fn when_one_that_holds_up_the_others_leaves_they_go_on() {
-        let mut desk = Desk::new(ROOMY);
-        let first = desk.ask(large(600));
-        let big = desk.ask(large(1000));
-        for _ in 0..PASSED_MAX {
-            let passing = desk.ask(large(10));
-            desk.leave(passing);
-        }
-        let held_up = [desk.ask(large(200)), desk.ask(large(200))];
-        assert!(held_up.iter().all(|&id| !desk.placed(id)));
-        desk.leave(big);
-        assert!(held_up.iter().all(|&id| desk.placed(id)) && desk.placed(first));
-    }
-
-    #[test]
-    fn paced_sessions_get_as_much_of_the_devices_time_as_is_given_out() {
-        let mut desk = Desk::new(ROOMY);
-        let a = desk.ask(paced(1000));
-        // Nothing is known yet: an unmeasured world turns nobody away.
-        let b = desk.ask(paced(1000));
-        assert!(desk.placed(a) && desk.placed(b));
-        desk.drew(a, 300);
-        let c = desk.ask(paced(1000));
-        assert!(desk.placed(c), "three times 0.3");
-        let d = desk.ask(paced(1000));
-        assert_eq!(desk.obstacle(d), "time");
-        desk.drew(b, 250);
-        assert!(!desk.placed(d), "0.3 + 0.25, and twice the mean of both");
-        for _ in 0..50 {
-            desk.drew(c, 100);
-        }
-        assert!(desk.placed(d), "measured to be faster than it was expected to be");
-    }
-
-    #[test]
-    fn a_free_session_needs_no_time_and_passes_a_paced_one_that_waits_for_it() {
-        let mut desk = Desk::new(ROOMY);
-        let a = desk.ask(paced(1000));
-        desk.drew(a, 800);
-        let b = desk.ask(paced(1000));
-        let c = desk.ask(FREE);
-        assert!(!desk.placed(b) && desk.placed(c));
-        assert!((desk.admission.load() - 0.8).abs() < 1e-9, "{}", desk.admission.load());
-        desk.leave(a);
-        assert!(desk.placed(b));
-    }
-
-    #[test]
-    fn a_paced_session_that_the_device_is_too_slow_for_gets_it_if_no_other_paced_one_is_there() {
-        let mut desk = Desk::new(ROOMY);
-        let free = desk.ask(FREE);
-        desk.drew(free, 2000);
-        let a = desk.ask(paced(1000));
-        assert!(desk.placed(a));
-        let b = desk.ask(paced(1000));
-        assert!(!desk.placed(b));
-        desk.leave(a);
-        assert!(desk.placed(b));
-    }
-
-    #[test]
-    fn a_newcomer_is_expected_to_be_as_slow_as_its_size() {
-        let mut desk = Desk::new(ROOMY);
-        let a = desk.ask(paced(1000));
-        desk.drew(a, 300);
-        let twice = desk.ask(Wish { pixels: 200, ..paced(1000) });
-        assert!(desk.placed(twice), "0.3 + 0.6");
-        let again = desk.ask(Wish { pixels: 10, ..paced(1000) });
-        assert!(!desk.placed(again));
-    }
-
-    #[test]
-    fn a_wait_is_estimated_from_how_long_others_stayed() {
-        let mut desk = Desk::new(Bounds { sessions: 2, ..ROOMY });
-        let [a, b, c, _] = [(); 4].map(|()| desk.ask(FREE));
-        let estimates = |desk: &Desk| -> Vec<_> { desk.admission.waiting().map(|(_, w)| w.estimate).collect() };
-        assert_eq!(estimates(&desk), [None, None]);
-        desk.now += Duration::from_secs(60);
-        desk.leave(a);
-        assert!(desk.placed(b) && desk.placed(c));
-        // Two places, each held for a minute.
-        assert_eq!(estimates(&desk), [Some(Duration::from_secs(30))]);
-    }
-}
+mod tests;

@@ -38,6 +38,10 @@ pub struct LimitArgs {
     /// End a session that nobody steers for so long; 0: never.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.idle.unwrap_or_default()))]
     pub idle_timeout: Seconds,
+    /// Give a session's place to one that waits once its client has paused, or neither steered nor held a key, for so long; 0:
+    /// never.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.yield_after.unwrap_or_default()))]
+    pub yield_after: Seconds,
     /// End a session after so long, whatever it does; 0: never.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.lifetime.unwrap_or_default()))]
     pub session_lifetime: Seconds,
@@ -93,6 +97,7 @@ impl LimitArgs {
                 idle: self.idle_timeout.unless_zero(),
                 lifetime: self.session_lifetime.unless_zero(),
                 grace: self.resume_grace.0,
+                yield_after: self.yield_after.unless_zero(),
             },
             backlog_bytes: usize::try_from(self.resume_bytes.0).unwrap_or(usize::MAX),
             drain: self.drain.0,

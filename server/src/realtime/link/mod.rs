@@ -5,6 +5,7 @@ pub(crate) mod connection;
 mod delivery;
 mod line;
 mod outlet;
+mod place;
 pub mod resume;
 mod running;
 pub(crate) mod seat;

@@ -78,6 +78,16 @@ impl Outlet {
         self.changed.notify_waiters();
     }
 
+    /// Whether all is kept that a client has not which has this as its last chunk.
+    pub(super) fn check(&self, last: Option<usize>) -> Result<(), Refusal> {
+        self.inner()
+            .backlog
+            .as_ref()
+            .expect("only a session that keeps what it sends can be resumed")
+            .after(last)
+            .map(drop)
+    }
+
     /// On with another line: first what `hello` says, then all that its client has not, of which this is the first chunk.
     pub(super) fn attach(
         &self,

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use pipeline::world::Refusal;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::line::Line;
 use crate::realtime::wire::encode;
+use crate::realtime::wire::fields::refuse;
 
 /// To a client that asked for it: how to come back, and which chunk comes next.
 #[derive(Serialize)]
@@ -40,6 +42,11 @@ impl Resumable {
         let Some(to) = to else { return Err(handover.line) };
         to.send(handover).await.map_err(|gone| gone.0.line)
     }
+}
+
+/// To a client whose session is not there, or no more.
+pub(super) fn gone() -> Refusal {
+    refuse("token", "names no session that still waits for its client: begin anew")
 }
 
 /// A session's side of it. Taken off the list when it is dropped.

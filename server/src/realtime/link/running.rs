@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
 
@@ -15,9 +16,13 @@ use super::connection::Heard;
 use super::delivery::{Parts, deliver};
 use super::line::{Line, Over};
 use super::outlet::Outlet;
-use super::resume::{Handover, ResumeTicket};
+use super::place::{Place, PlaceNews, Returning};
+use super::resume::{Handover, ResumeTicket, gone};
 use super::seat::Seat;
+use super::socket::Early;
 use super::state::{Chunk, ChunkNews, Client};
+use crate::access::door::Lease;
+use crate::admission::queue::Standing;
 use crate::engine::thread::Command;
 use crate::engine::turns::acks::Acks;
 use crate::observe::{Facts, Listed, chunk_span};
@@ -42,6 +47,9 @@ pub(super) struct Running<'a> {
     chunk: Chunk,
     /// Video frames of the chunks that were delivered, or are.
     frames: u64,
+    place: Place,
+    /// On its client's account; `None` while it is parked.
+    lease: Option<Lease>,
 }
 
 impl<'a> Running<'a> {
@@ -49,7 +57,7 @@ impl<'a> Running<'a> {
     pub(super) fn new(
         (seat, parts): (Seat, Parts),
         early: &[Bytes],
-        line: Line,
+        (line, lease): (Line, Lease),
         realtime: &'a Realtime,
         id: &'a str,
     ) -> Self {
@@ -84,6 +92,8 @@ impl<'a> Running<'a> {
             client: Client::Here(Box::new(line)),
             chunk: Chunk::Waiting(parts),
             frames: 0,
+            place: Place::Kept,
+            lease: Some(lease),
         }
     }
 
@@ -98,6 +108,9 @@ impl<'a> Running<'a> {
                     return self.over(Some(close));
                 }
             }
+            self.offer_place();
+            let is_back = matches!(self.place, Place::Returning(_));
+            let rests_at = if let Place::Kept = self.place { self.session.yields_at() } else { None };
             tokio::select! {
                 heard = self.client.hear() => {
                     if let Some(close) = self.heard(heard) {
@@ -110,8 +123,15 @@ impl<'a> Running<'a> {
                     }
                     self.learn(news);
                 }
-                handover = returned(&mut self.ticket) => self.take_over(handover),
+                handover = returned(&mut self.ticket, is_back) => self.come_back(handover),
+                news = self.place.next() => {
+                    if self.must_go(news) {
+                        return self.over(None);
+                    }
+                }
                 () = passed(self.session.poll_timeout()) => self.session.handle(Input::Tick, Instant::now()),
+                // Only so that it offers its place.
+                () = passed(rests_at) => {}
                 () = coming.reached(&mut phase) => {
                     if coming == Phase::Stopping {
                         return self.over(Some(Close::SHUTDOWN));
@@ -124,11 +144,19 @@ impl<'a> Running<'a> {
     }
 
     fn over(mut self, close: Option<Close>) -> Over {
-        Over { line: self.client.leave(), close }
+        let line = match self.place {
+            Place::Returning(returning) => Some(returning.handover.line),
+            _ => self.client.leave(),
+        };
+        Over { line, close }
     }
 
-    /// All is sent, but did it arrive? A client that can come back and does not answer the close may want the end of it.
+    /// All is sent, but did it arrive? A client that can come back and does not answer the close may want the end of it. And one
+    /// whose place went to another may want to go on.
     async fn is_still_awaited(&mut self, close: &Close) -> bool {
+        if self.ticket.is_some() && *close == Close::YIELDED {
+            return self.park();
+        }
         if self.ticket.is_none() || *close != Close::COMPLETE {
             return false;
         }
@@ -140,6 +168,112 @@ impl<'a> Running<'a> {
         }
         self.lose(None);
         true
+    }
+
+    /// The place is another's; `false` if the rollout must go too.
+    fn park(&mut self) -> bool {
+        let Some(call) = self.realtime.queue.park(self.seat.id) else { return false };
+        info!("parked");
+        (self.place, self.lease) = (Place::Parked(call), None);
+        self.outlet.detach();
+        self.listed.session.away(true);
+        if let Some(line) = self.client.leave() {
+            tokio::spawn(line.finish(self.realtime.observer.clone(), Some(Close::YIELDED)));
+        }
+        self.session.handle(Input::Parked, Instant::now());
+        true
+    }
+
+    /// As long as its client rests another may have the place.
+    fn offer_place(&mut self) {
+        let rests = self.session.yields_at().is_some_and(|at| at <= Instant::now());
+        match self.place {
+            Place::Kept if rests => {
+                let offer = self.realtime.queue.offer(self.seat.id, self.session.rests_since());
+                self.place = Place::Offered(offer);
+            }
+            Place::Offered(_) if !rests => self.place = Place::Kept,
+            _ => {}
+        }
+    }
+
+    /// What happened to its place; `true` if this is the end.
+    fn must_go(&mut self, news: PlaceNews) -> bool {
+        match (std::mem::replace(&mut self.place, Place::Kept), news) {
+            (Place::Offered(call), PlaceNews::Wanted) => {
+                self.session.handle(Input::Wanted, Instant::now());
+                // Otherwise its client has moved just now, and the offer ends.
+                if self.session.yields_at().is_none() {
+                    self.place = Place::Asked(call);
+                }
+                false
+            }
+            (Place::Parked(_), PlaceNews::Wanted) => {
+                info!("its memory is needed");
+                true
+            }
+            (Place::Returning(returning), PlaceNews::Free) => {
+                let Returning { handover, lease, early, .. } = *returning;
+                self.lease = Some(lease);
+                self.take_over(handover);
+                for event in &early.events {
+                    self.session.handle(Input::Binary(event), Instant::now());
+                }
+                false
+            }
+            (Place::Returning(returning), PlaceNews::Not(error, close)) => {
+                let line = returning.handover.line;
+                self.turn_away(line, error, close);
+                match self.realtime.queue.park_again(self.seat.id) {
+                    Some(call) => self.place = Place::Parked(call),
+                    None => return true,
+                }
+                false
+            }
+            _ => unreachable!("each place has news of its own"),
+        }
+    }
+
+    /// The client is back: to a session with a place at once, to a parked one once there is a place.
+    fn come_back(&mut self, handover: Handover) {
+        let Place::Parked(_) = self.place else { return self.take_over(handover) };
+        let (lease, standing) = match self.ask_again(&handover) {
+            Ok(asked) => asked,
+            Err((error, close)) => return self.turn_away(handover.line, Some(error), Some(close)),
+        };
+        info!(last_chunk = handover.last_chunk, "back, and asks for a place");
+        let (bounds, now) = (&self.realtime.bounds, Instant::now());
+        let (patience, say_at) = match self.seat.features.queue {
+            true => (bounds.queue_wait, Some(now)),
+            false => (bounds.busy_wait, None),
+        };
+        let (early, until) = (Early::default(), now + patience);
+        let returning = Returning { handover, lease, standing, early, until, say_at, said: None };
+        self.place = Place::Returning(Box::new(returning));
+        self.session.handle(Input::Returning, now);
+    }
+
+    /// `Err`: what to say, and how to close.
+    fn ask_again(&self, handover: &Handover) -> Result<(Lease, watch::Receiver<Standing>), (ClientError, Close)> {
+        let not_kept = |refusal| (ClientError::invalid_resume(refusal), Close::NOT_KEPT);
+        self.outlet.check(handover.last_chunk).map_err(not_kept)?;
+        let lease = handover.line.visitor.begin_session().map_err(|denied| {
+            let close = Close { code: 1008, reason: denied.close_reason() };
+            (ClientError::denied(denied), close)
+        })?;
+        match self.realtime.queue.ask_again(self.seat.id) {
+            Ok(Some(standing)) => Ok((lease, standing)),
+            Ok(None) => Err(not_kept(gone())),
+            Err(refused) => Err((ClientError::queue_full(&refused), Close::BUSY)),
+        }
+    }
+
+    fn turn_away(&self, line: Line, error: Option<ClientError>, close: Option<Close>) {
+        if let Some(error) = error {
+            debug!(?error, "not resumed");
+            line.connection.tell(&error);
+        }
+        tokio::spawn(line.finish(self.realtime.observer.clone(), close));
     }
 
     /// Why to end, if this is the end.
@@ -202,7 +336,7 @@ impl<'a> Running<'a> {
 
     fn learn(&mut self, news: ChunkNews) {
         let input = match news {
-            ChunkNews::Drawn { event_id, frames } => Input::Chunk { event_id, frames },
+            ChunkNews::Drawn { event_id, frames, moves } => Input::Chunk { event_id, frames, moves },
             ChunkNews::Delivered(Ok(())) => Input::Written,
             ChunkNews::Delivered(Err(error)) => {
                 warn!(error = format!("{error:#}"), "chunk not delivered");
@@ -228,11 +362,7 @@ impl<'a> Running<'a> {
                 self.listed.session.away(false);
                 self.session.handle(Input::Found, Instant::now());
             }
-            Err(refusal) => {
-                debug!(%refusal, "not resumed");
-                line.connection.tell(&ClientError::invalid_resume(refusal));
-                tokio::spawn(line.finish(self.realtime.observer.clone(), Some(Close::NOT_KEPT)));
-            }
+            Err(refusal) => self.turn_away(line, Some(ClientError::invalid_resume(refusal)), Some(Close::NOT_KEPT)),
         }
     }
 
@@ -273,10 +403,10 @@ async fn passed(time: Option<Instant>) {
     }
 }
 
-/// A line on which the client comes back; never for one that cannot.
-async fn returned(ticket: &mut Option<ResumeTicket>) -> Handover {
+/// A line on which the client comes back; never for one that cannot, and not while it is back and waits.
+async fn returned(ticket: &mut Option<ResumeTicket>, is_back: bool) -> Handover {
     match ticket {
-        Some(ticket) => ticket.somebody_returns().await,
-        None => pending().await,
+        Some(ticket) if !is_back => ticket.somebody_returns().await,
+        _ => pending().await,
     }
 }

@@ -28,7 +28,7 @@ use crate::realtime::wire::queue;
 const MODEL_BYTES_LOGGED: usize = 128;
 
 /// However the queue moves, one that waits hears of it no more often.
-const SAID_EVERY: Duration = Duration::from_millis(250);
+pub(super) const SAID_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) enum OpenFailure {
     Refused(Refusal),

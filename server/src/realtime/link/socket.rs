@@ -11,7 +11,7 @@ use super::Realtime;
 use super::connection::{Connection, Heard};
 use super::delivery::Parts;
 use super::line::{Line, Over};
-use super::resume::Handover;
+use super::resume::{Handover, gone};
 use super::running::Running;
 use super::seat::{OpenFailure, Panicked, Seat, off_the_loop, open};
 use crate::access::http::Visitor;
@@ -117,17 +117,13 @@ async fn resume(line: Line, realtime: &Realtime, request: ResumeRequest) -> Answ
     let ResumeRequest { token, last_chunk } = request;
     match realtime.resumable.hand_over(&token, Handover { line, last_chunk }).await {
         Ok(()) => Answer::Over(Over { line: None, close: None }),
-        Err(line) => {
-            let reason = "names no session that still waits for its client: begin anew";
-            Answer::Refused(line, ClientError::invalid_resume(refuse("token", reason)))
-        }
+        Err(line) => Answer::Refused(line, ClientError::invalid_resume(gone())),
     }
 }
 
 /// A session, from its place to its end. A client without the right to one hears that before it hears of a mistake.
 async fn begin(mut line: Line, realtime: &Realtime, id: &str, init: Result<InitRequest, WrongFirst>) -> Answer {
-    // Held until the session is over.
-    let _lease = match line.visitor.begin_session() {
+    let lease = match line.visitor.begin_session() {
         Ok(lease) => lease,
         Err(denied) => return Answer::deny(line, denied),
     };
@@ -141,7 +137,7 @@ async fn begin(mut line: Line, realtime: &Realtime, id: &str, init: Result<InitR
         () = Phase::Draining.reached(&mut phase) => return Answer::close(line, Close::SHUTDOWN),
     };
     match begun {
-        Begun::Running(opened, early) => Answer::Over(Running::new(opened, &early, line, realtime, id).run().await),
+        Begun::Running(opened, early) => Answer::Over(Running::new(opened, &early, (line, lease), realtime, id).run().await),
         Begun::Not(OpenFailure::Refused(refusal)) => Answer::Refused(line, ClientError::invalid_init(refusal)),
         Begun::Not(OpenFailure::Busy(error)) => {
             line.connection.tell(&error);
@@ -195,13 +191,13 @@ async fn open_and_listen(connection: &mut Connection, realtime: &Realtime, init:
 
 /// Events that came before their session began.
 #[derive(Default)]
-struct Early {
-    events: Vec<Bytes>,
+pub(super) struct Early {
+    pub(super) events: Vec<Bytes>,
     bytes: usize,
 }
 
 impl Early {
-    fn push(&mut self, event: &Bytes) -> Result<(), Refusal> {
+    pub(super) fn push(&mut self, event: &Bytes) -> Result<(), Refusal> {
         // Kept small: an event that is too long is refused for its first bytes as well.
         let event = Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)]);
         self.bytes += event.len();

@@ -82,6 +82,8 @@ pub(super) enum ChunkNews {
         event_id: Option<u32>,
         /// Video frames of the whole chunk.
         frames: usize,
+        /// Whether a key was held in it.
+        moves: bool,
     },
     /// It was sent, or could not be.
     Delivered(anyhow::Result<()>),
@@ -112,7 +114,8 @@ impl Chunk {
         };
         match part {
             Ok(ChunkPart::First(drawn, frames)) => {
-                let news = ChunkNews::Drawn { event_id: drawn.event_id, frames: drawn.plan.pixel_frames };
+                let Drawn { event_id, moves, .. } = drawn;
+                let news = ChunkNews::Drawn { event_id, frames: drawn.plan.pixel_frames, moves };
                 *self = Chunk::Drawn(parts, drawn, frames);
                 news
             }

@@ -32,6 +32,8 @@ pub struct Stay {
     pub lifetime: Option<Duration>,
     /// Without a client, before it is given up.
     pub grace: Duration,
+    /// Paused, or without an event and without a key held, before it leaves its place to one that waits.
+    pub yield_after: Option<Duration>,
 }
 
 pub enum Input<'a> {
@@ -43,6 +45,8 @@ pub enum Input<'a> {
     Chunk {
         event_id: Option<u32>,
         frames: usize,
+        /// A key was held in it.
+        moves: bool,
     },
     /// All of the chunk's messages are on their way, or kept for a client that will come back.
     Written,
@@ -50,6 +54,12 @@ pub enum Input<'a> {
     Lost,
     /// The client is back.
     Found,
+    /// Another waits for the place that this one has.
+    Wanted,
+    /// It has left its place, and waits for its client to come back.
+    Parked,
+    /// The client of a parked session is back, and waits for a place.
+    Returning,
     /// Finish what was begun, and then close like this.
     End(Close),
     /// The world could not go on.
@@ -82,13 +92,17 @@ pub struct Session {
     began: Instant,
     /// When the client last steered.
     steered: Instant,
+    /// When a chunk was last drawn with a key held.
+    moved: Instant,
     granted: u64,
     written: u64,
     /// Until when a client that was lost may come back.
     alone_until: Option<Instant>,
     /// Whether the client may pause, and whether it did.
     pauses: bool,
-    paused: bool,
+    paused: Option<Instant>,
+    /// It has no place.
+    parked: bool,
     /// Chunks that are granted once it goes on.
     owed: u64,
     ending: Option<Close>,
@@ -105,11 +119,13 @@ impl Session {
             stay,
             began: now,
             steered: now,
+            moved: now,
             granted: 0,
             written: 0,
             alone_until: None,
             pauses,
-            paused: false,
+            paused: None,
+            parked: false,
             owed: 0,
             ending: None,
             events: Bucket::default(),
@@ -133,24 +149,38 @@ impl Session {
                 self.outputs.push_back(Output::Tell(ClientError::invalid_event(text_message().into())));
                 self.outputs.push_back(Output::Close(Close::TEXT));
             }
-            Input::Chunk { event_id, frames } => match &mut self.pace {
-                Some(pace) => {
-                    pace.drawn(event_id, frames, now);
-                    self.release(now);
+            Input::Chunk { event_id, frames, moves } => {
+                if moves {
+                    self.moved = now;
                 }
-                None => self.outputs.push_back(Output::Send { pace_wait: Duration::ZERO }),
-            },
+                match &mut self.pace {
+                    Some(pace) => {
+                        pace.drawn(event_id, frames, now);
+                        self.release(now);
+                    }
+                    None => self.outputs.push_back(Output::Send { pace_wait: Duration::ZERO }),
+                }
+            }
             Input::Written => self.next(now),
             Input::Lost => {
                 self.alone_until = Some(now + self.stay.grace);
                 self.rest();
             }
             Input::Found => {
-                self.alone_until = None;
+                (self.alone_until, self.parked) = (None, false);
                 self.steered = now;
                 self.begin(now);
                 self.close_when_done();
             }
+            Input::Wanted => {
+                if self.yields_at().is_some_and(|at| at <= now) {
+                    self.end(Close::YIELDED);
+                }
+            }
+            Input::Parked => {
+                (self.parked, self.ending, self.owed) = (true, None, CREDIT);
+            }
+            Input::Returning => self.steered = now,
             Input::End(close) => self.end(close),
             Input::Failed(message) => {
                 self.outputs.push_back(Output::Tell(ClientError::failed(&message)));
@@ -186,12 +216,12 @@ impl Session {
     fn obey(&mut self, asked: Asked, now: Instant) {
         match asked {
             Asked::Steer(event) => self.steer(event, now),
-            Asked::Pause if !self.paused => {
-                (self.paused, self.steered) = (true, now);
+            Asked::Pause if self.paused.is_none() => {
+                (self.paused, self.steered) = (Some(now), now);
                 self.rest();
             }
-            Asked::Resume if self.paused => {
-                (self.paused, self.steered) = (false, now);
+            Asked::Resume if self.paused.is_some() => {
+                (self.paused, self.steered) = (None, now);
                 self.go_on(now);
             }
             Asked::Pause | Asked::Resume => {}
@@ -207,7 +237,7 @@ impl Session {
     }
 
     fn holds(&self) -> bool {
-        self.paused || self.alone_until.is_some()
+        self.paused.is_some() || self.alone_until.is_some() || self.parked
     }
 
     /// What is drawn already is sent all the same.
@@ -276,6 +306,17 @@ impl Session {
         if let Some(pace_wait) = self.pace.as_mut().and_then(|pace| pace.release(now)) {
             self.outputs.push_back(Output::Send { pace_wait });
         }
+    }
+
+    /// Since when its client has rested.
+    pub fn rests_since(&self) -> Instant {
+        self.paused.unwrap_or(self.steered.max(self.moved))
+    }
+
+    /// From when on it would leave its place to one that waits; `None`: never. Of one without a client the grace says so.
+    pub fn yields_at(&self) -> Option<Instant> {
+        let keeps = self.ending.is_some() || self.alone_until.is_some() || self.parked;
+        self.stay.yield_after.filter(|_| !keeps).map(|after| self.rests_since() + after)
     }
 
     fn idle_at(&self) -> Option<Instant> {

@@ -6,7 +6,7 @@ use crate::realtime::wire::message;
 
 const FREE: Terms = Terms { fps: 10, paced: false, max_chunks: None };
 const PACED: Terms = Terms { paced: true, ..FREE };
-const STAY: Stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30) };
+const STAY: Stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30), yield_after: None };
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -29,7 +29,7 @@ fn say(session: &mut Session, input: Input<'_>, now: Instant) -> Vec<Output> {
 }
 
 fn chunk() -> Input<'static> {
-    Input::Chunk { event_id: None, frames: 9 }
+    Input::Chunk { event_id: None, frames: 9, moves: false }
 }
 
 const SENT: Output = Output::Send { pace_wait: Duration::ZERO };
@@ -228,7 +228,7 @@ fn a_pause_does_not_hurry_the_next_chunk_and_what_is_drawn_is_sent_when_it_is_du
     assert!(matches!(steered[..], [Output::Steer(_)]), "nothing is begun for it: {steered:?}");
     let back = say(&mut session, Input::Binary(&resume()), start + ms(500));
     assert_eq!(back, [Output::Grant { chunks: 1, due: start + ms(500) }], "that prompt is new");
-    let new = Input::Chunk { event_id: Some(3), frames: 9 };
+    let new = Input::Chunk { event_id: Some(3), frames: 9, moves: false };
     assert!(matches!(say(&mut session, new, start + ms(600))[..], [Output::Send { .. }]));
     say(&mut session, Input::Written, start + ms(610));
 
@@ -301,4 +301,102 @@ fn what_is_complete_waits_for_its_client_and_what_must_end_does_not() {
             assert_eq!(say(&mut session, Input::Found, now), closed);
         }
     }
+}
+
+const YIELDS: Stay = Stay { yield_after: Some(Duration::from_secs(60)), ..STAY };
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A free session whose two chunks are drawn and written.
+fn sent_all(terms: Terms, start: Instant) -> Session {
+    let (mut session, _) = begin_with(Terms { max_chunks: None, ..terms }, YIELDS, start);
+    say(&mut session, Input::Binary(&pause()), start);
+    for _ in 0..if terms.paced { 1 } else { 2 } {
+        session.handle(chunk(), start);
+        say(&mut session, Input::Written, start);
+    }
+    session
+}
+
+#[test]
+fn a_paused_session_leaves_its_place_after_a_minute_if_somebody_wants_it() {
+    let start = Instant::now();
+    let mut session = sent_all(FREE, start);
+    assert_eq!(session.yields_at(), Some(start + seconds(60)));
+    assert_eq!(say(&mut session, Input::Wanted, start + seconds(59)), []);
+    assert_eq!(say(&mut session, Input::Tick, start + seconds(61)), [], "not by itself");
+    assert_eq!(say(&mut session, Input::Wanted, start + seconds(61)), [Output::Close(Close::YIELDED)]);
+    assert_eq!(session.yields_at(), None, "it leaves already");
+}
+
+#[test]
+fn a_session_that_is_steered_or_moves_keeps_its_place() {
+    let start = Instant::now();
+    let (mut session, _) = begin_with(FREE, YIELDS, start);
+    let moving = || Input::Chunk { event_id: None, frames: 9, moves: true };
+    say(&mut session, moving(), start + seconds(50));
+    say(&mut session, Input::Written, start + seconds(50));
+    assert_eq!(say(&mut session, Input::Wanted, start + seconds(100)), [], "a key was held fifty seconds ago");
+    let event = message(r#"{"type":"event","kind":"prompt","payload":"rain"}"#);
+    say(&mut session, Input::Binary(&event), start + seconds(100));
+    assert_eq!(session.yields_at(), Some(start + seconds(160)));
+    say(&mut session, chunk(), start + seconds(101));
+    assert_eq!(session.yields_at(), Some(start + seconds(160)), "no key was held in that chunk");
+}
+
+#[test]
+fn what_was_granted_is_sent_before_a_session_leaves_its_place() {
+    let start = Instant::now();
+    let (mut session, _) = begin_with(FREE, YIELDS, start);
+    let late = start + seconds(60);
+    assert_eq!(say(&mut session, Input::Wanted, late), []);
+    for close in [vec![], vec![Output::Close(Close::YIELDED)]] {
+        assert_eq!(say(&mut session, chunk(), late), [SENT]);
+        assert_eq!(say(&mut session, Input::Written, late), close);
+    }
+}
+
+#[test]
+fn a_session_without_its_client_keeps_its_place_for_the_grace() {
+    let start = Instant::now();
+    let mut session = sent_all(FREE, start);
+    say(&mut session, Input::Lost, start + seconds(59));
+    assert_eq!(session.yields_at(), None);
+    assert_eq!(say(&mut session, Input::Wanted, start + seconds(70)), []);
+}
+
+#[test]
+fn a_parked_session_goes_on_when_its_client_is_back() {
+    for terms in [FREE, PACED] {
+        let start = Instant::now();
+        let mut session = sent_all(terms, start);
+        let late = start + seconds(60);
+        assert_eq!(say(&mut session, Input::Wanted, late), [Output::Close(Close::YIELDED)]);
+        assert_eq!(say(&mut session, Input::Parked, late), []);
+        assert_eq!(session.yields_at(), None, "it has no place");
+        say(&mut session, Input::Returning, late + seconds(10));
+        assert_eq!(say(&mut session, Input::Found, late + seconds(20)), [], "its client has paused");
+        let back = late + seconds(30);
+        let granted = say(&mut session, Input::Binary(&message(r#"{"type":"event","kind":"resume"}"#)), back);
+        let chunks = if terms.paced { 1 } else { CREDIT };
+        assert!(matches!(granted[..], [Output::Grant { chunks: granted, .. }] if granted == chunks), "{granted:?}");
+    }
+}
+
+#[test]
+fn a_parked_session_ends_when_it_has_idled_too_long() {
+    let start = Instant::now();
+    let stay = Stay { idle: Some(seconds(900)), ..YIELDS };
+    let (mut session, _) = begin_with(Terms { max_chunks: None, ..FREE }, stay, start);
+    say(&mut session, Input::Binary(&pause()), start);
+    for _ in 0..2 {
+        session.handle(chunk(), start);
+        say(&mut session, Input::Written, start);
+    }
+    say(&mut session, Input::Wanted, start + seconds(60));
+    say(&mut session, Input::Parked, start + seconds(60));
+    assert_eq!(session.poll_timeout(), Some(start + seconds(900)));
+    assert_eq!(say(&mut session, Input::Tick, start + seconds(900)), [Output::Close(Close::IDLE)]);
 }

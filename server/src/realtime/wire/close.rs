@@ -11,6 +11,8 @@ impl Close {
     /// Third-party tools look for these words.
     pub const COMPLETE: Close = Close { code: 1000, reason: "generation complete" };
     pub const IDLE: Close = Close { code: 1000, reason: "session idle timeout" };
+    /// The client rested, and another waited for its place.
+    pub const YIELDED: Close = Close { code: 1000, reason: "session idle: its place went to a client that waited" };
     pub const LIFETIME: Close = Close { code: 1000, reason: "maximum session lifetime reached" };
     pub const PROTOCOL: Close = Close { code: 1002, reason: "not a WebSocket frame" };
     /// Nobody hears this one.
