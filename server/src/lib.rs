@@ -32,6 +32,7 @@ pub use phase::Phase;
 
 use access::door::Door;
 use access::http::Entrance;
+use access::inbound::Inbound;
 use access::listener::{self, Gate};
 use access::rules::denied::REASONS;
 use admission::queue::Queue;
@@ -75,7 +76,7 @@ pub async fn serve(
         bounds: limits.link_bounds(),
     };
     let app = App {
-        entrance: Entrance { door, observer },
+        entrance: Entrance { door, observer, inbound: Inbound::new(limits.inbound_bytes) },
         connections: Arc::new(Semaphore::new(limits.connections)),
         limits: Arc::new(limits),
         present: present.downgrade(),

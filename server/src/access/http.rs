@@ -13,7 +13,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::door::{Connected, Door, Lease, Pass, TOKEN_LIFE, TOKEN_LIFE_MAX};
+use super::inbound::{Account, Inbound};
 use super::listener::ConnectionPermit;
+use super::metered::Meter;
 use super::rules::address::Address;
 use super::rules::denied::{Denied, whole_seconds};
 use crate::observe::Observer;
@@ -53,6 +55,8 @@ pub(crate) struct Entrance {
     pub(crate) door: Arc<Door>,
     /// Counts denials.
     pub(crate) observer: Arc<Observer>,
+    /// What clients have sent and nobody has handled.
+    pub(crate) inbound: Arc<Inbound>,
 }
 
 impl Entrance {
@@ -91,8 +95,9 @@ pub(crate) async fn need_key(
 /// Who comes, and what they show in the header or the URL.
 fn knock(door: &Door, peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> (Address, Result<Pass, Denied>) {
     let address = door.address(peer.ip(), headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes));
-    let bearer = text(headers, &header::AUTHORIZATION).and_then(|value| {
-        let (scheme, credentials) = value.split_once(' ')?;
+    // A proxy may ask for credentials of its own on another line.
+    let bearer = headers.get_all(header::AUTHORIZATION).iter().find_map(|value| {
+        let (scheme, credentials) = value.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(credentials.trim())
     });
     // No byte of a key or a token needs an escape in a URL, so there is none to undo.
@@ -100,9 +105,12 @@ fn knock(door: &Door, peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> (Addr
     (address, door.enter(address, bearer.or_else(query), Instant::now()))
 }
 
+/// The value of a header that has one. A header that is not text, or stands there twice, counts as present, but matches no host
+/// and no origin.
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    // What is not text is nobody's name and no page's origin; but it is there.
-    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?.to_str().ok();
+    Some(first.filter(|_| lines.next().is_none()).unwrap_or("?"))
 }
 
 /// Somebody at the realtime socket.
@@ -112,6 +120,7 @@ pub(crate) struct Visitor {
     /// `None`: to be shown in the first message.
     pass: Option<Pass>,
     show_by: Instant,
+    meter: Arc<Meter>,
     _permit: Arc<ConnectionPermit>,
     /// Of somebody behind a proxy, where the place is the proxy's.
     _connected: Option<Connected>,
@@ -122,7 +131,7 @@ impl Visitor {
     pub(crate) fn at_the_door(
         entrance: &Entrance,
         peer: SocketAddr,
-        permit: Arc<ConnectionPermit>,
+        (permit, meter): (Arc<ConnectionPermit>, Arc<Meter>),
         headers: &HeaderMap,
         uri: &Uri,
     ) -> Result<Visitor, Denied> {
@@ -137,7 +146,8 @@ impl Visitor {
             let show_by = Instant::now() + door.key_within();
             let connected = (!permit.is_counted_by_address()).then(|| door.connect(address)).transpose()?;
             let entrance = entrance.clone();
-            Ok(Visitor { entrance, address, pass, show_by, _permit: permit, _connected: connected })
+            meter.begin(Account::new(entrance.inbound.clone(), address));
+            Ok(Visitor { entrance, address, pass, show_by, meter, _permit: permit, _connected: connected })
         };
         admitted().map_err(|denied| entrance.refused(address, denied))
     }
@@ -156,6 +166,16 @@ impl Visitor {
         let pass = self.pass.as_ref().expect("who has not entered begins nothing");
         let begun = self.entrance.door.begin_session(pass, Instant::now());
         begun.map_err(|denied| self.entrance.refused(self.address, denied))
+    }
+
+    /// What is known of the connection's bytes.
+    pub(crate) fn meter(&self) -> Arc<Meter> {
+        self.meter.clone()
+    }
+
+    /// More bytes have come than there is room for.
+    pub(crate) fn sent_too_much(&self) -> Denied {
+        self.entrance.refused(self.address, Denied::TooManyBytes)
     }
 
     pub(crate) fn has_shown_a_key(&self) -> bool {

@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -25,6 +27,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::access::door::{Connected, Door};
+use crate::access::metered::Metered;
 use crate::access::rules::denied::Denied;
 use crate::observe::{Dropped, Observer};
 use crate::phase::Phase;
@@ -50,6 +53,11 @@ const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(1);
 
 /// After an error that another `accept` would only repeat: most often the process has no file descriptor left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// What the system takes of a connection before it is sent; what is under way is not counted. By default it is megabytes, and
+/// then nobody sees for a long time whether a slow client reads: a write succeeds only once a third of them has gone.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 128 << 10;
 
 /// Who gets a place.
 pub(crate) struct Gate {
@@ -127,6 +135,10 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, gate: Gate, mut
                 if let Err(error) = stream.set_nodelay(true) {
                     debug!(%error, "TCP_NODELAY");
                 }
+                #[cfg(target_os = "linux")]
+                if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES) {
+                    debug!(%error, "TCP_NOTSENT_LOWAT");
+                }
                 let deadlines = Deadlines { header: gate.header_timeout, life: gate.life };
                 let observer = gate.observer.clone();
                 connections.spawn(converse(stream, peer, permit, router.clone(), deadlines, observer, told.clone()));
@@ -171,12 +183,16 @@ async fn converse(
     mut phase: watch::Receiver<Phase>,
 ) {
     let permit = Arc::new(permit);
+    let (stream, meter) = Metered::new(stream);
     let routes = TowerToHyperService::new(router);
     let asked = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(permit.clone());
+        request.extensions_mut().insert(meter.clone());
+        join_lines(request.headers_mut(), header::CONNECTION);
+        join_lines(request.headers_mut(), header::UPGRADE);
         routes.call(request)
     });
     let mut http = http1::Builder::new();
@@ -207,6 +223,16 @@ async fn converse(
         }
         Err(error) => debug!(%peer, %error, "connection"),
         Ok(()) => {}
+    }
+}
+
+/// A list may stand on several lines, and means what it would on one (RFC 9110, section 5.3). What decides on an upgrade looks
+/// at the first line only.
+fn join_lines(headers: &mut HeaderMap, name: HeaderName) {
+    let lines: Vec<_> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
+    if lines.len() > 1 {
+        let joined = HeaderValue::from_bytes(&lines.join(&b", "[..])).expect("lines and commas make a line");
+        headers.insert(name, joined);
     }
 }
 

@@ -5,8 +5,10 @@
 
 pub(crate) mod door;
 pub(crate) mod http;
+pub(crate) mod inbound;
 pub mod key_ring;
 pub(crate) mod listener;
+pub(crate) mod metered;
 pub mod policy;
 pub mod rules;
 pub mod secrets;

@@ -37,6 +37,8 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// The longest message a client may send: a large photograph and a prompt.
     pub message_bytes: usize,
+    /// Bytes of messages that are not handled yet, of all clients together; a quarter of them of one address.
+    pub inbound_bytes: u64,
     /// How long a session may last, and wait for a client that was lost.
     pub stay: Stay,
     /// What is kept of a session's last chunks for a client that comes back.
@@ -68,6 +70,8 @@ impl Default for Limits {
             connections: 2048,
             connections_per_address: 256,
             message_bytes: 32 << 20,
+            // As many messages of that length as wait in the queue, and four of one address.
+            inbound_bytes: 512 << 20,
             stay: Stay {
                 idle: Some(Duration::from_secs(15 * 60)),
                 lifetime: Some(Duration::from_secs(24 * 3600)),

@@ -19,6 +19,7 @@ use super::{not_found, status};
 use crate::access;
 use crate::access::http::Visitor;
 use crate::access::listener::ConnectionPermit;
+use crate::access::metered::Meter;
 use crate::access::rules::denied::Denied;
 use crate::phase::Phase;
 use crate::realtime::link::socket::serve_client;
@@ -51,6 +52,7 @@ async fn upgrade(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Extension(permit): Extension<Arc<ConnectionPermit>>,
+    Extension(meter): Extension<Arc<Meter>>,
     uri: Uri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -60,7 +62,7 @@ async fn upgrade(
         // As the reference: to everything but a WebSocket, this is not here.
         Err(_) => return not_found("this is a WebSocket: connect with ws://"),
     };
-    let visitor = match Visitor::at_the_door(&app.entrance, peer, permit, &headers, &uri) {
+    let visitor = match Visitor::at_the_door(&app.entrance, peer, (permit, meter), &headers, &uri) {
         Ok(visitor) => visitor,
         Err(denied) => return denied.into_response(),
     };

@@ -123,6 +123,7 @@ async fn metrics(State(app): State<App>) -> Response {
         load_max: app.limits.load,
         rollout_bytes: app.observer().rollout_bytes(),
         kept_bytes: app.observer().kept_bytes(),
+        inbound_bytes: app.entrance.inbound.bytes(),
         memory_bytes: app.limits.memory_bytes,
         resident_bytes: resident_bytes(),
         trace_lost: app.observer().trace.as_ref().map(|trace| trace.lost()),

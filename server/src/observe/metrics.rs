@@ -89,6 +89,8 @@ pub struct Levels {
     pub load_max: f64,
     pub rollout_bytes: u64,
     pub kept_bytes: u64,
+    /// Of messages that have come, whole or in part, and are not handled.
+    pub inbound_bytes: u64,
     pub memory_bytes: u64,
     /// `None` where the system does not say.
     pub resident_bytes: Option<u64>,
@@ -254,10 +256,12 @@ impl Metrics {
 
         page.gauge(
             "causeway_memory_bytes",
-            "Memory by kind: what rollouts were admitted with, and what is kept for clients that resume.",
+            "Memory by kind: what rollouts were admitted with, what is kept for clients that resume, and what clients have sent that \
+             is not handled.",
         );
         page.sample(&[("kind", "rollouts")], levels.rollout_bytes);
         page.sample(&[("kind", "replay")], levels.kept_bytes);
+        page.sample(&[("kind", "inbound")], levels.inbound_bytes);
         page.gauge("causeway_memory_budget_bytes", "Memory for all rollouts together.");
         page.sample(&[], levels.memory_bytes);
         if let Some(resident) = levels.resident_bytes {

@@ -29,6 +29,8 @@ pub enum Denied {
     TooManyConnections,
     #[error("{0} sessions run with this already, and no more are allowed")]
     TooManySessions(usize),
+    #[error("messages that wait to be handled hold as much memory as they may, of this address or of all: try again")]
+    TooManyBytes,
 }
 
 impl Denied {
@@ -40,6 +42,7 @@ impl Denied {
             Denied::WrongTooOften(_) | Denied::TooOften(_) => "too_many_requests",
             Denied::Full | Denied::TooManyConnections => "too_many_connections",
             Denied::TooManySessions(_) => "too_many_sessions",
+            Denied::TooManyBytes => "too_many_bytes",
         }
     }
 
@@ -51,6 +54,7 @@ impl Denied {
             Denied::WrongTooOften(_) | Denied::TooOften(_) => "too many requests",
             Denied::Full | Denied::TooManyConnections => "too many connections",
             Denied::TooManySessions(_) => "too many sessions",
+            Denied::TooManyBytes => "too many bytes",
         }
     }
 
@@ -69,6 +73,7 @@ impl Denied {
             Denied::Full => "full",
             Denied::TooManyConnections => "connections",
             Denied::TooManySessions(_) => "sessions",
+            Denied::TooManyBytes => "bytes",
         }
     }
 
@@ -82,7 +87,7 @@ impl Denied {
 }
 
 /// All there are, so that a counter is there before it counts.
-pub const REASONS: [&str; 12] = [
+pub const REASONS: [&str; 13] = [
     "no_key",
     "wrong_key",
     "expired",
@@ -95,6 +100,7 @@ pub const REASONS: [&str; 12] = [
     "full",
     "connections",
     "sessions",
+    "bytes",
 ];
 
 /// Rounded up: whoever waits that long has waited long enough.
@@ -122,6 +128,7 @@ mod tests {
             Denied::Full,
             Denied::TooManyConnections,
             Denied::TooManySessions(1),
+            Denied::TooManyBytes,
         ];
         assert_eq!(all.map(Denied::reason), REASONS);
     }

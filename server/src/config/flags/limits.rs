@@ -72,6 +72,9 @@ pub struct LimitArgs {
     /// The longest message a client may send.
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().message_bytes as u64), value_parser = room_for_an_init)]
     pub message_bytes: ByteSize,
+    /// Bytes of messages that are not handled yet, of all clients together; a quarter of them of one address.
+    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().inbound_bytes), value_parser = some_bytes)]
+    pub inbound_bytes: ByteSize,
     /// Fetch a first frame that is given as a URL if it is on this host, or HOST:PORT. Several with commas, or again. Only at
     /// public addresses.
     #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = host_on_the_internet)]
@@ -107,6 +110,7 @@ impl LimitArgs {
             connections: self.connections as usize,
             connections_per_address: self.connections_per_address as usize,
             message_bytes: usize::try_from(self.message_bytes.0).unwrap_or(usize::MAX),
+            inbound_bytes: self.inbound_bytes.0,
             access,
             fetch: Rules { hosts: self.fetch_allow.clone(), ..Rules::default() },
         }
@@ -240,7 +244,8 @@ mod tests {
         for host in ["pictures.example", "pictures.example:8443", "1.1.1.1", "[2606:4700::1111]:443"] {
             assert!(host_on_the_internet(host).is_ok(), "{host}");
         }
-        let mistakes = ["", " ", "localhost", "a.localhost:8080", "localhost.", "127.0.0.1", "10.0.0.7:80", "[::1]", "a:0"];
+        let mistakes =
+            ["", " ", "localhost", "a.localhost:8080", "localhost.", "127.0.0.1", "10.0.0.7:80", "[::1]", "a:0"];
         for host in mistakes {
             let refused = host_on_the_internet(host).expect_err(host);
             assert!(!refused.is_empty(), "{host}");

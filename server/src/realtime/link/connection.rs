@@ -1,5 +1,6 @@
 //! A WebSocket with manners: keep-alive in both directions, a deadline on every write, an orderly goodbye.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,12 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite;
 
 use super::bounds::LinkBounds;
+use crate::access::inbound::Account;
+use crate::access::metered::Meter;
 use crate::observe::{Dropped, Observer};
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
@@ -34,6 +37,8 @@ pub(super) enum Heard {
     Lost(Option<Close>),
     /// It speaks no WebSocket.
     Wrong(Close),
+    /// It has sent more than there is room for, and is not read any more.
+    TooMuch,
 }
 
 impl Heard {
@@ -41,6 +46,7 @@ impl Heard {
     pub(super) fn last_words(self) -> Option<Close> {
         match self {
             Heard::Wrong(close) | Heard::Lost(Some(close)) => Some(close),
+            Heard::TooMuch => Some(Close::TOO_MUCH),
             _ => None,
         }
     }
@@ -50,6 +56,9 @@ pub(super) struct Connection {
     reader: SplitStream<WebSocket>,
     writes: mpsc::Sender<Write>,
     writer: JoinHandle<()>,
+    meter: Arc<Meter>,
+    /// Of the message that was heard last.
+    held: Option<Account>,
     observer: Arc<Observer>,
     ping_every: Duration,
     pong_within: Duration,
@@ -73,18 +82,26 @@ pub(super) struct Took {
 }
 
 impl Connection {
-    pub(super) fn new(socket: WebSocket, bounds: &LinkBounds, observer: Arc<Observer>) -> Connection {
+    pub(super) fn new(
+        socket: WebSocket,
+        meter: Arc<Meter>,
+        bounds: &LinkBounds,
+        observer: Arc<Observer>,
+    ) -> Connection {
         let (sink, reader) = socket.split();
         let (writes, queue) = mpsc::channel(WRITES_WAITING);
-        let sink = Sink { inner: sink, deadline: bounds.write_deadline, observer: observer.clone() };
+        let (deadline, observed) = (bounds.write_deadline, observer.clone());
+        let sink = Sink { inner: sink, meter: meter.clone(), deadline, observer: observed };
         let writer = tokio::spawn(write_all(sink, queue));
         let (ping_every, pong_within) = (bounds.ping_every, bounds.pong_within);
         let ping_at = Instant::now() + ping_every;
-        Connection { reader, writes, writer, observer, ping_every, pong_within, ping_at, pong_due: None }
+        let held = None;
+        Connection { reader, writes, writer, meter, held, observer, ping_every, pong_within, ping_at, pong_due: None }
     }
 
     /// The next thing that concerns a session. May be dropped and called again: nothing is lost.
     pub(super) async fn hear(&mut self) -> Heard {
+        self.held = None;
         loop {
             let wake = self.pong_due.unwrap_or(self.ping_at);
             tokio::select! {
@@ -99,21 +116,32 @@ impl Connection {
                     let _ = self.writes.try_send(Write::Ping);
                     self.pong_due = Some(Instant::now() + self.pong_within);
                 }
+                () = self.meter.overdrawn() => return Heard::TooMuch,
                 message = self.reader.next() => match message {
-                    Some(Ok(Message::Binary(bytes))) => return Heard::Binary(bytes),
+                    Some(Ok(Message::Binary(bytes))) => {
+                        self.held = self.meter.message();
+                        return Heard::Binary(bytes);
+                    }
                     Some(Ok(Message::Text(_))) => return Heard::Text,
-                    Some(Ok(Message::Pong(_))) => {
+                    Some(Ok(Message::Pong(content))) => {
+                        self.meter.control(content.len());
                         self.pong_due = None;
                         self.ping_at = Instant::now() + self.ping_every;
                     }
                     // Answered by the WebSocket layer.
-                    Some(Ok(Message::Ping(_))) => {}
+                    Some(Ok(Message::Ping(content))) => self.meter.control(content.len()),
                     Some(Err(error)) => return broken_rule(&error).map_or(Heard::Lost(None), Heard::Wrong),
                     Some(Ok(Message::Close(_))) => return Heard::Left,
                     None => return Heard::Lost(None),
                 },
             }
         }
+    }
+
+    /// The account of the message that was heard last: its bytes are held until this is dropped, and otherwise until the next
+    /// is listened for.
+    pub(super) fn take_held(&mut self) -> Option<Account> {
+        self.held.take()
     }
 
     /// Never waits: there are places for as many as a client can provoke, and past them it is not reading anyway.
@@ -133,7 +161,7 @@ impl Connection {
 
     /// Whether the client said goodbye: then all that was sent before has arrived.
     pub(super) async fn finish(mut self, close: Option<Close>) -> bool {
-        let unreadable = matches!(close, Some(Close::PROTOCOL | Close::NOT_UTF8 | Close::TOO_BIG));
+        let unreadable = matches!(close, Some(Close::PROTOCOL | Close::NOT_UTF8 | Close::TOO_BIG | Close::TOO_MUCH));
         let writes = self.writes;
         let close = async move {
             if let Some(close) = close {
@@ -201,9 +229,11 @@ impl Writer {
 
 const GONE: &str = "the client stopped reading";
 
-/// The write half of a WebSocket, with a deadline for each message.
+/// The write half of a WebSocket. A client that takes nothing of a message for as long as the deadline is dropped; one that
+/// takes it slowly is not.
 struct Sink {
     inner: SplitSink<WebSocket, Message>,
+    meter: Arc<Meter>,
     deadline: Duration,
     observer: Arc<Observer>,
 }
@@ -213,14 +243,22 @@ struct SinkClosed;
 
 impl Sink {
     async fn put(&mut self, message: Message) -> Result<(), SinkClosed> {
-        match timeout(self.deadline, self.inner.send(message)).await {
-            Ok(sent) => sent.map_err(|_| SinkClosed),
-            Err(_elapsed) => {
-                self.observer.dropped(Dropped::WriteDeadline);
-                tracing::info!(deadline = ?self.deadline, "client does not read: dropped");
-                Err(SinkClosed)
+        let began = Instant::now();
+        let mut sending = pin!(self.inner.send(message));
+        let mut took_some = began;
+        loop {
+            let sent = timeout_at((took_some + self.deadline).into(), &mut sending).await;
+            if let Ok(sent) = sent {
+                return sent.map_err(|_| SinkClosed);
+            }
+            match self.meter.wrote() {
+                Some(wrote) if wrote > took_some => took_some = wrote,
+                _ => break,
             }
         }
+        self.observer.dropped(Dropped::WriteDeadline);
+        tracing::info!(deadline = ?self.deadline, after = ?began.elapsed(), "client does not read: dropped");
+        Err(SinkClosed)
     }
 
     async fn write(&mut self, write: Write) -> Result<(), SinkClosed> {

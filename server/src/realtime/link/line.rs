@@ -8,6 +8,7 @@ use super::connection::Connection;
 use crate::access::http::Visitor;
 use crate::observe::{Dropped, Observer};
 use crate::realtime::wire::close::Close;
+use crate::realtime::wire::error::ClientError;
 
 /// A client's connection, and on whose account it stands.
 pub(super) struct Line {
@@ -21,6 +22,9 @@ impl Line {
         observer.closed(close.as_ref().map(|close| (close.code, close.reason)));
         if let Some(why) = close.as_ref().and_then(dropped) {
             observer.dropped(why);
+        }
+        if close == Some(Close::TOO_MUCH) {
+            self.connection.tell(&ClientError::denied(self.visitor.sent_too_much()));
         }
         match &close {
             Some(Close { code, reason }) => info!(code, reason, "closing"),

@@ -13,6 +13,8 @@ use tracing::warn;
 use super::Realtime;
 use super::connection::Writer;
 use super::delivery::Parts;
+use crate::access::inbound::{Account, Full};
+use crate::access::rules::denied::Denied;
 use crate::admission::queue::{Admitted, QueueTicket, Standing};
 use crate::admission::rules::{Obstacle, Refused};
 use crate::engine::thread::{Command, Engine, Open, OpenError, parts_places};
@@ -90,8 +92,13 @@ impl Seat {
 }
 
 /// Wait for a place, and open what an init asks for: gives the seat, and the channel that its chunks come through. `writer`
-/// is for a client that asked to hear where it stands.
-pub(super) async fn open(realtime: &Realtime, init: InitRequest, writer: Writer) -> Result<(Seat, Parts), OpenFailure> {
+/// is for a client that asked to hear where it stands. `held` is what the init holds, until all of it is used.
+pub(super) async fn open(
+    realtime: &Realtime,
+    init: InitRequest,
+    writer: Writer,
+    mut held: Option<Account>,
+) -> Result<(Seat, Parts), OpenFailure> {
     let stopped = || OpenFailure::Failed("the server is shutting down".into());
     let mut card = realtime.engine.card.clone();
     let loading = card.borrow().is_none();
@@ -111,7 +118,11 @@ pub(super) async fn open(realtime: &Realtime, init: InitRequest, writer: Writer)
         Some(FirstFrame::File(file)) => Some(file),
         Some(FirstFrame::At(url)) => {
             let fetched = realtime.fetcher.fetch(&url).await;
-            let file = fetched.map_err(|reason| OpenFailure::Refused(Refusal { field: "first_frame", reason }))?;
+            let room = fetched.and_then(|file| match held.as_mut().map(|held| held.hold(file.len() as u64)) {
+                Some(Err(Full)) => Err(Denied::TooManyBytes.to_string()),
+                Some(Ok(())) | None => Ok(file),
+            });
+            let file = room.map_err(|reason| OpenFailure::Refused(Refusal { field: "first_frame", reason }))?;
             Some(file.into())
         }
     };

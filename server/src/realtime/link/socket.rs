@@ -15,6 +15,7 @@ use super::resume::{Handover, gone};
 use super::running::Running;
 use super::seat::{OpenFailure, Panicked, Seat, off_the_loop, open};
 use crate::access::http::Visitor;
+use crate::access::inbound::Account;
 use crate::access::rules::denied::Denied;
 use crate::phase::Phase;
 use crate::rate::Bucket;
@@ -30,7 +31,8 @@ use crate::realtime::wire::init::InitRequest;
 pub(crate) async fn serve_client(socket: WebSocket, realtime: &Realtime, visitor: Visitor) {
     let id = uuid::Uuid::new_v4().simple().to_string();
     tracing::Span::current().record("id", &id);
-    let line = Line { connection: Connection::new(socket, &realtime.bounds, realtime.observer.clone()), visitor };
+    let connection = Connection::new(socket, visitor.meter(), &realtime.bounds, realtime.observer.clone());
+    let line = Line { connection, visitor };
     let Over { line, close } = serve_until_over(line, realtime, &id).await;
     match line {
         Some(line) => drop(line.finish(realtime.observer.clone(), close).await),
@@ -96,6 +98,8 @@ async fn answer(mut line: Line, realtime: &Realtime, id: &str) -> Answer {
         Heard::Text => return Answer::Refused(line, ClientError::invalid_init(text_message())),
         over => return Answer::close(line, over.last_words()),
     };
+    // Until the session has begun: a large message is held by whoever waits for a place.
+    let held = line.connection.take_held();
     let Decoded { api_key, message } = match off_the_loop(move || first_message::decode(&message)).await {
         Ok(decoded) => decoded,
         Err(Panicked) => return Answer::fail(line, Panicked::WORDS),
@@ -105,8 +109,8 @@ async fn answer(mut line: Line, realtime: &Realtime, id: &str) -> Answer {
         return Answer::deny(line, denied);
     }
     match message {
-        Ok(FirstMessage::Init(init)) => begin(line, realtime, id, Ok(*init)).await,
-        Err(wrong @ WrongFirst::Init(_)) => begin(line, realtime, id, Err(wrong)).await,
+        Ok(FirstMessage::Init(init)) => begin(line, realtime, id, Ok(*init), held).await,
+        Err(wrong @ WrongFirst::Init(_)) => begin(line, realtime, id, Err(wrong), held).await,
         Ok(FirstMessage::Resume(request)) => resume(line, realtime, request).await,
         Err(wrong @ WrongFirst::Resume(_)) => Answer::Refused(line, wrong.error()),
     }
@@ -122,7 +126,14 @@ async fn resume(line: Line, realtime: &Realtime, request: ResumeRequest) -> Answ
 }
 
 /// A session, from its place to its end. A client without the right to one hears that before it hears of a mistake.
-async fn begin(mut line: Line, realtime: &Realtime, id: &str, init: Result<InitRequest, WrongFirst>) -> Answer {
+/// `held` is what its message holds.
+async fn begin(
+    mut line: Line,
+    realtime: &Realtime,
+    id: &str,
+    init: Result<InitRequest, WrongFirst>,
+    held: Option<Account>,
+) -> Answer {
     let lease = match line.visitor.begin_session() {
         Ok(lease) => lease,
         Err(denied) => return Answer::deny(line, denied),
@@ -133,11 +144,13 @@ async fn begin(mut line: Line, realtime: &Realtime, id: &str, init: Result<InitR
     };
     let mut phase = realtime.phase.clone();
     let begun = tokio::select! {
-        begun = open_and_listen(&mut line.connection, realtime, init) => begun,
+        begun = open_and_listen(&mut line.connection, realtime, init, held) => begun,
         () = Phase::Draining.reached(&mut phase) => return Answer::close(line, Close::SHUTDOWN),
     };
     match begun {
-        Begun::Running(opened, early) => Answer::Over(Running::new(opened, &early, (line, lease), realtime, id).run().await),
+        Begun::Running(opened, early) => {
+            Answer::Over(Running::new(opened, &early, (line, lease), realtime, id).run().await)
+        }
         Begun::Not(OpenFailure::Refused(refusal)) => Answer::Refused(line, ClientError::invalid_init(refusal)),
         Begun::Not(OpenFailure::Busy(error)) => {
             line.connection.tell(&error);
@@ -163,9 +176,14 @@ enum Begun {
 }
 
 /// Open what an init asks for, and listen meanwhile: a client may leave, or steer before the first chunk.
-async fn open_and_listen(connection: &mut Connection, realtime: &Realtime, init: InitRequest) -> Begun {
+async fn open_and_listen(
+    connection: &mut Connection,
+    realtime: &Realtime,
+    init: InitRequest,
+    held: Option<Account>,
+) -> Begun {
     let _counted = realtime.observer.opening();
-    let mut opening = Box::pin(open(realtime, init, connection.writer()));
+    let mut opening = Box::pin(open(realtime, init, connection.writer(), held));
     let mut early = Early::default();
     loop {
         let heard = tokio::select! {

@@ -23,6 +23,7 @@ impl Close {
     pub const RESUMED_ELSEWHERE: Close = Close { code: 1008, reason: "resumed on another connection" };
     pub const NOT_KEPT: Close = Close { code: 1008, reason: "cannot resume" };
     pub const FLOOD: Close = Close { code: 1008, reason: "too many invalid messages" };
+    pub const TOO_MUCH: Close = Close { code: 1008, reason: "too many bytes" };
     pub const TOO_BIG: Close = Close { code: 1009, reason: "message too big" };
     pub const FAILED: Close = Close { code: 1011, reason: "generation failed" };
     pub const KEEPALIVE: Close = Close { code: 1011, reason: "keepalive ping timeout" };
