@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use url::Url;
 
 use super::app::App;
 use super::not_found;
@@ -38,7 +39,7 @@ pub(crate) async fn gallery(State(app): State<App>) -> Response {
     let items = card
         .gallery
         .iter()
-        .map(|item| json!({ "name": item.name, "prompt": item.prompt, "image": format!("/v1/gallery/{}", item.name) }));
+        .map(|item| json!({ "name": item.name, "prompt": item.prompt, "image": picture_address(&item.name) }));
     Json(items.collect::<Vec<_>>()).into_response()
 }
 
@@ -47,6 +48,30 @@ pub(crate) async fn gallery_picture(State(app): State<App>, Path(name): Path<Str
     let Some(item) = card.gallery.iter().find(|item| item.name == name) else {
         return not_found("no such picture in the gallery");
     };
-    let content_type = if item.file.starts_with(b"\x89PNG") { "image/png" } else { "image/jpeg" };
+    let content_type = match &*item.file {
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        [b'R', b'I', b'F', b'F', ..] => "image/webp",
+        _ => "image/jpeg",
+    };
     ([(header::CONTENT_TYPE, content_type)], item.file.to_vec()).into_response()
+}
+
+/// Where the picture `name` of the gallery is found. A file's name may hold what means something else in an address.
+fn picture_address(name: &str) -> String {
+    let mut address = Url::parse("http://host/v1/gallery").expect("an address");
+    address.path_segments_mut().expect("http has a path").push(name);
+    address.path().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_s_name_is_one_part_of_its_address_whatever_is_in_it() {
+        let check = |name: &str, expected: &str| assert_eq!(picture_address(name), expected);
+        check("meadow.png", "/v1/gallery/meadow.png");
+        check("a b#c?d%20e.png", "/v1/gallery/a%20b%23c%3Fd%2520e.png");
+        check("雪.png", "/v1/gallery/%E9%9B%AA.png");
+    }
 }
