@@ -3,7 +3,7 @@
 //! `stage` as often as a chunk is denoised, `commit` once. Memory is one block per layer and frame slot, taken when the slot
 //! is first written and overwritten in place ever after.
 
-use candle_core::{Result, Tensor};
+use ops::{Result, Tensor};
 
 use crate::Window;
 
@@ -26,7 +26,9 @@ struct Slot {
 /// What one layer's attention sees: one `(S, D)` block of keys and one of values a visible frame.
 #[derive(Debug)]
 pub struct KvView<'a> {
+    /// Keys, a block a frame.
     pub keys: Vec<&'a Tensor>,
+    /// Values, in the order of the keys.
     pub values: Vec<&'a Tensor>,
 }
 
@@ -36,6 +38,7 @@ impl RollingKvCache {
         RollingKvCache { window, tokens, layers: (0..layers).map(|_| Vec::new()).collect() }
     }
 
+    /// Which frames are visible, and which are being made.
     pub fn window(&self) -> &Window {
         &self.window
     }
@@ -47,10 +50,10 @@ impl RollingKvCache {
         for (i, frame) in self.window.current().enumerate() {
             let keys = keys.narrow(0, i * self.tokens, self.tokens)?;
             let values = values.narrow(0, i * self.tokens, self.tokens)?;
-            match slots.get(self.window.slot(frame)) {
+            match slots.get_mut(self.window.slot(frame)) {
                 Some(slot) => {
-                    slot.keys.slice_set(&keys, 0, 0)?;
-                    slot.values.slice_set(&values, 0, 0)?;
+                    slot.keys.overwrite(&keys)?;
+                    slot.values.overwrite(&values)?;
                 }
                 // A new slot is always the next one: frames come in order. `copy`: a view would keep the chunk alive.
                 None => slots.push(Slot { keys: keys.copy()?, values: values.copy()? }),
@@ -77,14 +80,13 @@ impl RollingKvCache {
 
     /// Bytes held now: grows with the window until that is full.
     pub fn bytes(&self) -> u64 {
-        let block = |t: &Tensor| (t.elem_count() * t.dtype().size_in_bytes()) as u64;
-        self.layers.iter().flatten().map(|slot| block(&slot.keys) + block(&slot.values)).sum()
+        self.layers.iter().flatten().map(|slot| slot.keys.bytes() + slot.values.bytes()).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use ops::Device;
 
     use super::*;
 
@@ -93,8 +95,9 @@ mod tests {
     /// Keys that say which frame and pass they come from; values are their negative.
     fn chunk(window: &Window, pass: usize) -> Result<(Tensor, Tensor)> {
         let rows: Vec<f32> = window.current().flat_map(|frame| [(100 * frame + pass) as f32; TOKENS * 3]).collect();
-        let keys = Tensor::from_vec(rows, (window.current().len() * TOKENS, 3), &Device::Cpu)?;
-        Ok((keys.clone(), keys.neg()?))
+        let keys = Tensor::from_vec(rows, [window.current().len() * TOKENS, 3], &Device::cpu())?;
+        let values = keys.to_vec::<f32>()?.into_iter().map(|key| -key).collect();
+        Ok((keys.clone(), Tensor::from_vec(values, keys.dims(), &Device::cpu())?))
     }
 
     fn firsts(view: &KvView<'_>) -> Result<Vec<usize>> {
@@ -102,10 +105,10 @@ mod tests {
             .iter()
             .zip(&view.values)
             .map(|(keys, values)| {
-                let (keys, values) = (keys.to_vec2::<f32>()?, values.to_vec2::<f32>()?);
-                assert!(keys.iter().flatten().all(|k| *k == keys[0][0]), "a block is one frame");
-                assert_eq!(values[0][0], -keys[0][0]);
-                Ok(keys[0][0] as usize)
+                let (keys, values) = (keys.to_vec::<f32>()?, values.to_vec::<f32>()?);
+                assert!(keys.iter().all(|key| *key == keys[0]), "a block is one frame");
+                assert_eq!(values[0], -keys[0]);
+                Ok(keys[0] as usize)
             })
             .collect()
     }

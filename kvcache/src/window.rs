@@ -17,15 +17,26 @@ pub struct Window {
     start: usize,
 }
 
+/// A window that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
+    /// Chunks of nothing.
     #[error("a chunk needs at least one latent frame")]
     EmptyChunk,
+    /// The pinned frames leave less than a chunk. All in latent frames.
     #[error("a window of {total} latent frames with {sink} pinned has no room for a chunk of {chunk}")]
-    TooSmall { total: usize, sink: usize, chunk: usize },
+    TooSmall {
+        /// Kept in all.
+        total: usize,
+        /// Pinned.
+        sink: usize,
+        /// Made together.
+        chunk: usize,
+    },
 }
 
 impl Window {
+    /// A window before its first chunk. `total`, `sink` and `chunk` are latent frames: kept in all, pinned, made together.
     pub fn new(total: usize, sink: usize, chunk: usize) -> Result<Window, WindowError> {
         if chunk == 0 {
             return Err(WindowError::EmptyChunk);

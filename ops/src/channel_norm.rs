@@ -2,14 +2,13 @@
 //!
 //! `x / max(‖x‖₂, 1e-12) · √C · γ`: a root-mean-square norm, but with the epsilon as a floor of the norm.
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 
 use crate::cpu::simd::{dispatched, exp};
-use crate::video::{Shape, Video};
-use crate::{Result, Tensor};
+use crate::frame_stack::{FrameShape, FrameStack};
+use crate::{Result, Stored};
 
+/// A norm over the channels of each pixel, ready to apply.
 #[derive(Debug, Clone)]
 pub struct ChannelNorm {
     /// `√C · γ`
@@ -18,37 +17,38 @@ pub struct ChannelNorm {
 
 impl ChannelNorm {
     /// `gamma`: any shape with one value a channel.
-    pub fn new(gamma: &Tensor) -> Result<ChannelNorm> {
-        let mut gain = gamma.flatten_all()?.to_vec1::<f32>()?;
+    pub fn new(gamma: &Stored) -> Result<ChannelNorm> {
+        let mut gain = gamma.to_vec()?;
         let root = (gain.len() as f32).sqrt();
         gain.iter_mut().for_each(|g| *g *= root);
         Ok(ChannelNorm { gain })
     }
 
     /// Norm, then SiLU, with a border: ready for a 3×3 convolution.
-    pub fn silu(&self, x: &Video) -> Video {
+    pub fn silu(&self, x: &FrameStack) -> FrameStack {
         self.map_rows(x, 1, norm_silu)
     }
 
     /// The norm alone, without a border.
-    pub fn apply(&self, x: &Video) -> Video {
+    pub fn apply(&self, x: &FrameStack) -> FrameStack {
         self.map_rows(x, 0, norm)
     }
 
-    fn map_rows(&self, x: &Video, border: usize, row: fn(&[f32], &[f32], &mut [f32])) -> Video {
-        assert_eq!(x.shape.channels, self.gain.len(), "a norm fits its channels");
-        let shape = Shape { border, ..x.shape };
-        let frames = x.frames.iter().map(|frame| {
+    fn map_rows(&self, x: &FrameStack, border: usize, row: fn(&[f32], &[f32], &mut [f32])) -> FrameStack {
+        assert_eq!(x.shape().channels, self.gain.len(), "a norm fits its channels");
+        let bare = x.shape();
+        let shape = FrameShape { border, ..bare };
+        let frames = x.frames().iter().map(|frame| {
             let mut out = vec![0.0; shape.values()];
             let rows = &mut out[border * shape.row()..][..shape.height * shape.row()];
             rows.par_chunks_mut(shape.row()).with_min_len(8).enumerate().for_each(|(y, out)| {
                 let inner = border * shape.channels;
                 let out = &mut out[inner..inner + shape.width * shape.channels];
-                row(&frame[x.shape.row_range(y)], &self.gain, out);
+                row(&frame[bare.row_range(y)], &self.gain, out);
             });
-            Arc::new(out)
+            out
         });
-        Video { shape, frames: frames.collect() }
+        FrameStack::of(shape, x.device(), frames.collect())
     }
 }
 
@@ -104,6 +104,7 @@ fn sum_of_squares(xs: &[[f32; 16]], last: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Plain, PlainResult, Weight, ours};
     use candle_core::Device;
 
     #[test]
@@ -113,21 +114,21 @@ mod tests {
                 (0..channels * 2 * height * width).map(|i| ((i * 37 % 101) as f32 - 50.0) / 9.0).collect();
             // One pixel of one frame is all zero: its norm is the floor, not a division by zero.
             (0..channels).for_each(|c| values[c * 2 * height * width] = 0.0);
-            let x = Tensor::from_vec(values, (channels, 2, height, width), &Device::Cpu).expect("sizes fit");
-            let gamma = Tensor::arange(1f32, channels as f32 + 1.0, &Device::Cpu).expect("a range");
-            let plain = || -> Result<(Tensor, Tensor)> {
+            let x = Plain::from_vec(values, (channels, 2, height, width), &Device::Cpu).expect("sizes fit");
+            let gamma = Plain::arange(1f32, channels as f32 + 1.0, &Device::Cpu).expect("a range");
+            let plain = || -> PlainResult<(Plain, Plain)> {
                 let norm = x.sqr()?.sum_keepdim(0)?.sqrt()?.maximum(1e-12)?;
                 let y = x.broadcast_div(&norm)?.affine((channels as f64).sqrt(), 0.0)?;
                 let y = y.broadcast_mul(&gamma.reshape((channels, 1, 1, 1))?)?;
                 Ok((y.clone(), (&y / (y.neg()?.exp()? + 1.0)?)?))
             };
             let (normed, silu) = plain().expect("plain");
-            let op = ChannelNorm::new(&gamma).expect("a vector");
-            let video = Video::from_tensor(&x).expect("four dimensions");
-            let check = |ours: Video, plain: Tensor| {
-                let ours = ours.to_tensor().expect("back");
+            let op = ChannelNorm::new(&Weight::of(&gamma).stored()).expect("a vector");
+            let video = FrameStack::from_tensor(&ours(&x)).expect("four dimensions");
+            let check = |found: FrameStack, plain: Plain| {
+                let found = found.to_tensor().expect("back");
                 let scale = plain.abs().expect("abs").max_all().expect("max").to_scalar::<f32>().expect("one").max(1.0);
-                let off = (ours - plain).expect("same shape").abs().expect("abs").max_all().expect("max");
+                let off = (found.inner() - plain).expect("same shape").abs().expect("abs").max_all().expect("max");
                 assert!(off.to_scalar::<f32>().expect("one") < 1e-6 * scale, "{channels}x{height}x{width}: {off}");
             };
             check(op.apply(&video), normed);

@@ -6,18 +6,20 @@
 //! four different inputs, so each of the four output phases is a 2×2 convolution of the small picture (4/9 of the
 //! work, and the doubled picture is never made).
 
-use std::sync::Arc;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use crate::cpu::panels::{PANEL, Row, panels_max};
 use crate::cpu::simd::Isa;
-use crate::video::{Frame, Shape, Video};
-use crate::{Result, Tensor};
+use crate::error::bail;
+use crate::frame_stack::{Frame, FrameShape, FrameStack};
+use crate::{Device, Result, Stored};
 
 /// Weights of one convolution, packed once.
 #[derive(Debug, Clone)]
 pub struct Conv {
+    device: Device,
     inputs: usize,
     outputs: usize,
     /// Frames of a full window.
@@ -51,45 +53,50 @@ const TAPS_MAX: usize = 27;
 
 impl Conv {
     /// `weight`: `(out, in, kt, k, k)` or `(out, in, k, k)`, `k` 1 or 3; 3 wants a border. `bias`: `(out)`.
-    pub fn new(weight: &Tensor, bias: &Tensor) -> Result<Conv> {
-        Conv::pack(weight, bias, 1, 1, |_, k| k)
+    pub fn new(weight: &Stored, bias: &Stored, device: &Device) -> Result<Conv> {
+        Conv::pack((weight, bias, device), 1, 1, |_, k| k)
     }
 
     /// A 3×3 convolution at every second pixel of a picture padded on the right and below.
-    pub fn downsampling(weight: &Tensor, bias: &Tensor) -> Result<Conv> {
+    pub fn downsampling(weight: &Stored, bias: &Stored, device: &Device) -> Result<Conv> {
         // The border has a zero row above, too: begin after it.
-        Conv::pack(weight, bias, 2, 1, |_, k| k + 1)
+        Conv::pack((weight, bias, device), 2, 1, |_, k| k + 1)
     }
 
     /// A 3×3 convolution of the picture with every pixel doubled each way.
-    pub fn upsampling(weight: &Tensor, bias: &Tensor) -> Result<Conv> {
+    pub fn upsampling(weight: &Stored, bias: &Stored, device: &Device) -> Result<Conv> {
         // Row 2y+p of the doubled picture, seen through kernel row k, is row y + ⌈(p+k)/2⌉ of the picture's border.
-        Conv::pack(weight, bias, 1, 2, |p, k| (p + k).div_ceil(2))
+        Conv::pack((weight, bias, device), 1, 2, |p, k| (p + k).div_ceil(2))
     }
 
     /// `offset(p, k)`: the bordered input row that kernel row `k` reads for output phase `p`. Columns are the same.
     fn pack(
-        weight: &Tensor,
-        bias: &Tensor,
+        (weight, bias, device): (&Stored, &Stored, &Device),
         stride: usize,
         scale: usize,
         offset: impl Fn(usize, usize) -> usize,
     ) -> Result<Conv> {
-        let (outputs, inputs, frames, side) = match *weight.dims() {
+        let (outputs, inputs, frames, side) = match *weight.shape() {
             [outputs, inputs, side, _] => (outputs, inputs, 1, side),
             [outputs, inputs, frames, side, _] => (outputs, inputs, frames, side),
-            _ => candle_core::bail!("a kernel has 4 or 5 dimensions, not {:?}", weight.dims()),
+            _ => bail!("a kernel has 4 or 5 dimensions, not {:?}", weight.shape()),
         };
-        let weight = weight.flatten_all()?.to_vec1::<f32>()?;
+        if bias.shape() != [outputs] {
+            bail!("a convolution of {outputs} outputs was given a bias of {:?}", bias.shape());
+        }
+        let run_len = inputs * frames * side * side;
+        let mut run = vec![0.0; run_len];
         let panels = outputs.div_ceil(PANEL);
-        let phases = (0..scale * scale).map(|phase| {
+        let phases = (0..scale * scale).map(|phase| -> Result<Phase> {
             let at = |ky, kx| (offset(phase / scale, ky), offset(phase % scale, kx));
             let kernel = || (0..side).flat_map(|ky| (0..side).map(move |kx| (ky, kx)));
             let mut offsets: Vec<_> = kernel().map(|(ky, kx)| at(ky, kx)).collect();
             offsets.sort_unstable();
             offsets.dedup();
             let mut weights = vec![0f32; panels * frames * offsets.len() * inputs * PANEL];
-            for (output, run) in weight.chunks_exact(inputs * frames * side * side).enumerate() {
+            for output in 0..outputs {
+                // An output at a time: the weight is nowhere in memory both as it is stored and as it is packed.
+                weight.read(output * run_len, &mut run)?;
                 for (input, run) in run.chunks_exact(frames * side * side).enumerate() {
                     for (frame, run) in run.chunks_exact(side * side).enumerate() {
                         for (value, (ky, kx)) in run.iter().zip(kernel()) {
@@ -101,10 +108,11 @@ impl Conv {
                     }
                 }
             }
-            Phase { offsets, weights }
+            Ok(Phase { offsets, weights })
         });
-        let phases = phases.collect();
-        Ok(Conv { inputs, outputs, frames, border: side / 2, stride, scale, phases, bias: bias.to_vec1()? })
+        let phases = phases.collect::<Result<_>>()?;
+        let (border, bias, device) = (side / 2, bias.to_vec()?, device.clone());
+        Ok(Conv { device, inputs, outputs, frames, border, stride, scale, phases, bias })
     }
 
     /// Frames of a full window: 3, or 1 if this convolution looks at one frame.
@@ -118,25 +126,25 @@ impl Conv {
     }
 
     /// Every frame on its own. `add`, if given, is added to the result.
-    pub fn apply(&self, x: &Video, add: Option<&Video>) -> Video {
-        let windows: Vec<_> = x.frames.chunks(1).collect();
-        self.apply_windows(x.shape, &windows, add)
+    pub fn apply(&self, x: &FrameStack, add: Option<&FrameStack>) -> FrameStack {
+        let windows: Vec<_> = (0..x.len()).map(|t| t..t + 1).collect();
+        self.apply_windows(x, &windows, add)
     }
 
-    /// One frame a window. A window shorter than the kernel lacks its oldest frames: they count as zero.
-    pub fn apply_windows(&self, input: Shape, windows: &[&[Frame]], add: Option<&Video>) -> Video {
-        self.apply_with(Isa::best(), input, windows, add)
+    /// One frame a window of `x`. A window shorter than the kernel lacks its oldest frames: they count as zero.
+    pub fn apply_windows(&self, x: &FrameStack, windows: &[Range<usize>], add: Option<&FrameStack>) -> FrameStack {
+        self.apply_with(Isa::best(), x, windows, add)
     }
 
-    fn apply_with(&self, isa: Isa, input: Shape, windows: &[&[Frame]], add: Option<&Video>) -> Video {
+    fn apply_with(&self, isa: Isa, x: &FrameStack, windows: &[Range<usize>], add: Option<&FrameStack>) -> FrameStack {
+        let input = x.shape();
         assert_eq!((input.channels, input.border), (self.inputs, self.border), "a convolution fits its input");
-        assert!(
-            windows.iter().all(|w| (1..=self.frames).contains(&w.len()) && w.iter().all(|f| f.len() == input.values()))
-        );
+        assert!(windows.iter().all(|window| (1..=self.frames).contains(&window.len())), "a window fits the kernel");
         let (rows, columns) = (input.height / self.stride, input.width / self.stride);
-        let shape = Shape { height: rows * self.scale, width: columns * self.scale, channels: self.outputs, border: 0 };
+        let shape =
+            FrameShape { height: rows * self.scale, width: columns * self.scale, channels: self.outputs, border: 0 };
         if let Some(add) = add {
-            assert!(add.shape == shape && add.frames.len() == windows.len(), "what is added fits the result");
+            assert!(add.shape() == shape && add.len() == windows.len(), "what is added fits the result");
         }
         // At least two tasks a thread, so that a thread that starts late does not hold up the rest.
         let pixels = (rows * columns * windows.len()).div_ceil(2 * rayon::current_num_threads());
@@ -148,16 +156,16 @@ impl Conv {
             .flat_map(|(t, (frame, window))| {
                 frame.chunks_mut(strip_len).enumerate().map(move |(i, out)| Strip {
                     input,
-                    window,
+                    window: &x.frames()[window.clone()],
                     first_row: i * strip_rows,
                     columns,
-                    add: add.map(|video| &video.frames[t][i * strip_len..][..out.len()]),
+                    add: add.map(|add| &add.frames()[t][i * strip_len..][..out.len()]),
                     out,
                 })
             })
             .collect();
         strips.into_par_iter().for_each_init(Vec::new, |sums, strip| self.strip(isa, strip, sums));
-        Video { shape, frames: frames.into_iter().map(Arc::new).collect() }
+        FrameStack::of(shape, &self.device, frames)
     }
 
     /// `sums`: scratch, kept from strip to strip.
@@ -230,7 +238,7 @@ impl Conv {
 
 /// Some rows of one output frame.
 struct Strip<'a> {
-    input: Shape,
+    input: FrameShape,
     window: &'a [Frame],
     /// Rows and columns are steps of the grid: `scale` output pixels each.
     first_row: usize,
@@ -242,25 +250,26 @@ struct Strip<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use crate::testing::{Plain, PlainResult, Weight, ours};
+    use candle_core::Device as PlainDevice;
 
     /// Numbers without a pattern that a wrong stride could hide in.
-    fn noise(shape: &[usize], seed: u64) -> Tensor {
+    fn noise(shape: &[usize], seed: u64) -> Plain {
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let values = (0..shape.iter().product::<usize>()).map(|_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
         });
-        Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu).expect("as many as the shape has")
+        Plain::from_vec(values.collect::<Vec<_>>(), shape, &PlainDevice::Cpu).expect("as many as the shape has")
     }
 
     /// candle's convolution, frame by frame: the sum over the window's frames of 2-D convolutions.
-    fn plain(x: &Tensor, weight: &Tensor, bias: &Tensor, frames_out: &[Vec<usize>], stride: usize) -> Result<Tensor> {
+    fn plain(x: &Plain, weight: &Plain, bias: &Plain, frames_out: &[Vec<usize>], stride: usize) -> PlainResult<Plain> {
         let weight = if weight.rank() == 4 { weight.unsqueeze(2)? } else { weight.clone() };
         let (_, _, kt, side, _) = weight.dims5()?;
         let mut out = Vec::new();
         for window in frames_out {
-            let mut sum: Option<Tensor> = None;
+            let mut sum: Option<Plain> = None;
             for (i, &t) in window.iter().enumerate() {
                 let tap = weight.narrow(2, kt - window.len() + i, 1)?.squeeze(2)?.contiguous()?;
                 let mut frame = x.narrow(1, t, 1)?.squeeze(1)?.unsqueeze(0)?.contiguous()?;
@@ -275,13 +284,13 @@ mod tests {
             }
             out.push(sum.expect("a window has a frame").broadcast_add(&bias.reshape((1, (), 1, 1))?)?.squeeze(0)?);
         }
-        Tensor::stack(&out, 1)
+        Plain::stack(&out, 1)
     }
 
-    fn assert_close(ours: &Video, plain: &Tensor, depth: usize, what: &str) {
-        let ours = ours.to_tensor().expect("a tensor");
-        assert_eq!(ours.dims(), plain.dims(), "{what}");
-        let off = (ours - plain).expect("same shape").abs().expect("abs").max_all().expect("max");
+    fn assert_close(found: &FrameStack, plain: &Plain, depth: usize, what: &str) {
+        let found = found.to_tensor().expect("a tensor");
+        assert_eq!(found.dims(), plain.dims(), "{what}");
+        let off = (found.inner() - plain).expect("same shape").abs().expect("abs").max_all().expect("max");
         let off = off.to_scalar::<f32>().expect("one");
         // Two orders of summing `depth` products of numbers below one; a wrong tap would be off by a thousand times that.
         assert!(off < 1e-7 * depth as f32 + 1e-6, "{what}: off by {off:e}");
@@ -304,17 +313,18 @@ mod tests {
                 let windows: Vec<Vec<usize>> =
                     (0..count).map(|t| ((t + 1).saturating_sub(kt)..t + 1).collect()).collect();
                 let expected = plain(&x, &weight, &bias, &windows, 1).expect("candle");
-                let conv = Conv::new(&weight, &bias).expect("a kernel");
-                let mut video = Video::from_tensor(&x).expect("a video");
+                let (weight, bias) = (Weight::of(&weight), Weight::of(&bias));
+                let conv = Conv::new(&weight.stored(), &bias.stored(), &Device::cpu()).expect("a kernel");
+                let mut video = FrameStack::from_tensor(&ours(&x)).expect("a video");
                 if conv.border() == 1 {
                     video = video.bordered();
                 }
-                let slices: Vec<&[Frame]> = windows.iter().map(|w| &video.frames[w[0]..w[0] + w.len()]).collect();
+                let slices: Vec<_> = windows.iter().map(|w| w[0]..w[0] + w.len()).collect();
                 for isa in Isa::available() {
                     let what = format!("{isa:?} {inputs}->{outputs} {kt}x{k}x{k} at {height}x{width}");
-                    let ours = conv.apply_with(isa, video.shape, &slices, None);
-                    assert_close(&ours, &expected, inputs * kt * k * k, &what);
-                    let twice = conv.apply_with(isa, video.shape, &slices, Some(&ours));
+                    let once = conv.apply_with(isa, &video, &slices, None);
+                    assert_close(&once, &expected, inputs * kt * k * k, &what);
+                    let twice = conv.apply_with(isa, &video, &slices, Some(&once));
                     assert_close(&twice, &(&expected * 2.0).expect("doubled"), 4 * inputs * kt * k * k, &what);
                 }
             }
@@ -327,17 +337,18 @@ mod tests {
             let x = noise(&[inputs, count, height, width], 4);
             let (weight, bias) = (noise(&[outputs, inputs, 3, 3], 5), noise(&[outputs], 6));
             let windows: Vec<_> = (0..count).map(|t| vec![t]).collect();
-            let video = Video::from_tensor(&x).expect("a video").bordered();
-            let slices: Vec<_> = video.frames.chunks(1).collect();
+            let video = FrameStack::from_tensor(&ours(&x)).expect("a video").bordered();
+            let slices: Vec<_> = (0..count).map(|t| t..t + 1).collect();
+            let (stored, stored_bias, device) = (Weight::of(&weight), Weight::of(&bias), Device::cpu());
             for isa in Isa::available() {
                 let what = format!("{isa:?} {inputs}->{outputs} at {height}x{width}");
-                let down = Conv::downsampling(&weight, &bias).expect("a kernel");
+                let down = Conv::downsampling(&stored.stored(), &stored_bias.stored(), &device).expect("a kernel");
                 let expected = plain(&x, &weight, &bias, &windows, 2).expect("candle");
-                assert_close(&down.apply_with(isa, video.shape, &slices, None), &expected, 9 * inputs, &what);
-                let up = Conv::upsampling(&weight, &bias).expect("a kernel");
+                assert_close(&down.apply_with(isa, &video, &slices, None), &expected, 9 * inputs, &what);
+                let up = Conv::upsampling(&stored.stored(), &stored_bias.stored(), &device).expect("a kernel");
                 let doubled = x.upsample_nearest2d(2 * height, 2 * width).expect("doubled");
                 let expected = plain(&doubled, &weight, &bias, &windows, 1).expect("candle");
-                assert_close(&up.apply_with(isa, video.shape, &slices, None), &expected, 18 * inputs, &what);
+                assert_close(&up.apply_with(isa, &video, &slices, None), &expected, 18 * inputs, &what);
             }
         }
     }

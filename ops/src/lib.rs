@@ -1,18 +1,28 @@
-//! The only room that knows what a tensor is made of.
+//! What networks are computed with: tensors, and the coarse operations that models call.
 //!
-//! Models are written in the coarse operations exported here and in nothing else, so that a model file reads the same
-//! whatever computes it. Every operation has a plain version on candle that is obviously right; where that is too slow a
-//! kernel of ours stands beside it, in the same file, with a test that the two agree.
+//! Models are written in these operations and in nothing else, so that a model file reads the same whatever computes it.
+//! Every operation has a plain version on candle that is obviously right; where that is too slow a kernel of ours stands
+//! beside it, in the same file, with a test that the two agree. What a [`Tensor`] is made of is known in this crate alone.
 //!
-//! Tensors are f32 and contiguous. There is no batch dimension: a rollout is one video.
+//! Tensors that operations take are f32. There is no batch dimension: a rollout is one video. The letters for shapes are:
+//! `F` latent frames of a chunk, `h×w` latent height and width, `N` tokens of a chunk, `D` model width, `C` channels, `T`
+//! video frames.
+
+#![warn(missing_docs)]
 
 pub mod activation;
 pub mod attention;
 pub mod channel_norm;
+pub mod channels;
 pub mod conv;
 mod cpu;
+mod device;
+mod dtype;
+mod embedding;
+mod error;
 pub mod flow;
-pub mod linear;
+mod frame_stack;
+mod linear;
 pub mod norm;
 pub mod patch;
 pub mod pixels;
@@ -20,9 +30,17 @@ pub mod relative_attention;
 pub mod residual;
 pub mod rope;
 pub mod spatial_attention;
+mod stored;
+mod tensor;
 #[cfg(test)]
 mod testing;
-pub mod video;
+pub mod threads;
 
-pub use candle_core::{Device, Error, Result, Tensor};
+pub use device::Device;
+pub use dtype::DType;
+pub use embedding::Embedding;
+pub use error::{Error, Result};
+pub use frame_stack::{FrameShape, FrameStack};
 pub use linear::Linear;
+pub use stored::Stored;
+pub use tensor::{Element, Tensor};

@@ -1,15 +1,19 @@
 //! Dense layers.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::cpu::panels::{PANEL, Row, panels_max};
 use crate::cpu::simd::Isa;
-use crate::cpu::storage::{pays_to_share, read, tensor};
-use crate::{Result, Tensor};
+use crate::cpu::storage::{pays_to_share, read};
+use crate::error::bail;
+use crate::{Device, Result, Stored, Tensor};
 
 /// `y = x·Wᵀ + b`.
 #[derive(Debug, Clone)]
 pub struct Linear {
+    device: Device,
     inputs: usize,
     outputs: usize,
     /// `(panel, in, PANEL)`, packed once: zero beyond the last output.
@@ -23,20 +27,44 @@ const ROWS: usize = 48;
 const DEPTH: usize = 1024;
 
 impl Linear {
-    /// `weight`: `(out, in)`, as checkpoints store it; `bias`: `(out)`.
-    pub fn new(weight: &Tensor, bias: Option<&Tensor>) -> Result<Linear> {
-        let (outputs, inputs) = weight.dims2()?;
-        let mut packed = vec![0.0; outputs.div_ceil(PANEL) * inputs * PANEL];
-        read(weight, |weight| {
-            for (output, row) in weight.chunks_exact(inputs).enumerate() {
-                let panel = &mut packed[output / PANEL * inputs * PANEL..];
-                for (input, value) in row.iter().enumerate() {
-                    panel[input * PANEL + output % PANEL] = *value;
+    /// `weight`: `(out, in)`, as checkpoints store it; sides after the first count as one. `bias`: `(out)`.
+    pub fn new(weight: &Stored, bias: Option<&Stored>, device: &Device) -> Result<Linear> {
+        Linear::of_inputs(weight, 0..weight.shape().iter().skip(1).product(), bias, device)
+    }
+
+    /// The layer that sees only some of the inputs `weight` is made for.
+    pub fn of_inputs(weight: &Stored, inputs: Range<usize>, bias: Option<&Stored>, device: &Device) -> Result<Linear> {
+        let Some((&outputs, rest)) = weight.shape().split_first() else {
+            bail!("a layer's weight is no single number")
+        };
+        let stored_inputs: usize = rest.iter().product();
+        if inputs.is_empty() || inputs.end > stored_inputs {
+            bail!("a weight of {stored_inputs} inputs has no inputs {inputs:?}");
+        }
+        if let Some(bias) = bias.filter(|bias| bias.shape() != [outputs]) {
+            bail!("a layer of {outputs} outputs was given a bias of {:?}", bias.shape());
+        }
+        let mut packed = vec![0.0; outputs.div_ceil(PANEL) * inputs.len() * PANEL];
+        // One panel a task: whoever packs it also casts it, a row at a time, so that the weight is nowhere in memory twice.
+        let pack = |row: &mut Vec<f32>, (first, panel): (usize, &mut [f32])| -> Result<()> {
+            row.resize(inputs.len(), 0.0);
+            for lane in 0..PANEL.min(outputs - first * PANEL) {
+                weight.read((first * PANEL + lane) * stored_inputs + inputs.start, row)?;
+                for (place, value) in panel.chunks_exact_mut(PANEL).zip(&*row) {
+                    place[lane] = *value;
                 }
             }
-        })?;
-        let bias = bias.map(|bias| bias.to_vec1()).transpose()?;
-        Ok(Linear { inputs, outputs, weights: packed, bias })
+            Ok(())
+        };
+        let panel_len = inputs.len() * PANEL;
+        if pays_to_share(packed.len()) {
+            packed.par_chunks_mut(panel_len).enumerate().try_for_each_init(Vec::new, pack)?;
+        } else {
+            let mut row = Vec::new();
+            packed.chunks_mut(panel_len).enumerate().try_for_each(|panel| pack(&mut row, panel))?;
+        }
+        let bias = bias.map(Stored::to_vec).transpose()?;
+        Ok(Linear { device: device.clone(), inputs: inputs.len(), outputs, weights: packed, bias })
     }
 
     /// `x`: `(N, in)` → `(N, out)`.
@@ -47,7 +75,7 @@ impl Linear {
     fn apply_with(&self, isa: Isa, x: &Tensor) -> Result<Tensor> {
         let (rows, inputs) = x.dims2()?;
         if inputs != self.inputs {
-            candle_core::bail!("a layer of {} inputs was given {inputs}", self.inputs);
+            bail!("a layer of {} inputs was given {inputs}", self.inputs);
         }
         let mut out = vec![0.0; rows * self.outputs];
         read(x, |x| {
@@ -67,11 +95,11 @@ impl Linear {
                 .zip(x.par_chunks(share * inputs))
                 .for_each_init(Vec::new, |sums, (out, x)| block(sums, out, x));
         })?;
-        tensor(out, (rows, self.outputs))
+        Tensor::from_vec(out, [rows, self.outputs], &self.device)
     }
 
     /// Some panels of some rows. `sums`: scratch, kept from call to call.
-    fn panels(&self, isa: Isa, panels: std::ops::Range<usize>, x: &[f32], sums: &mut Vec<f32>, out: &mut [f32]) {
+    fn panels(&self, isa: Isa, panels: Range<usize>, x: &[f32], sums: &mut Vec<f32>, out: &mut [f32]) {
         let width = panels.len() * PANEL;
         let panel_len = self.inputs * PANEL;
         sums.resize(x.len() / self.inputs * width, 0.0);
@@ -105,23 +133,52 @@ impl Linear {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, noise};
+    use crate::testing::{PlainResult, Weight, assert_close, noise, ours};
 
     #[test]
-    fn it_agrees_with_a_matrix_product_on_every_instruction_set() -> Result<()> {
+    fn it_agrees_with_a_matrix_product_on_every_instruction_set() -> PlainResult<()> {
         for (rows, inputs, outputs) in
             [(1, 1, 1), (5, 3, 16), (24, 192, 192), (7, 1030, 50), (100, 64, 130), (13, 20, 65)]
         {
             let (x, weight, bias) = (noise((rows, inputs), 1)?, noise((outputs, inputs), 2)?, noise(outputs, 3)?);
             let product = x.matmul(&weight.t()?)?;
             let with_bias = product.broadcast_add(&bias)?;
+            let (stored, bias, device) = (Weight::of(&weight), Weight::of(&bias), Device::cpu());
             for isa in Isa::available() {
                 // Two orders of summing `inputs` products of numbers below one.
                 let tolerance = 1e-6 + 1e-7 * inputs as f32;
-                assert_close(&Linear::new(&weight, None)?.apply_with(isa, &x)?, &product, tolerance);
-                assert_close(&Linear::new(&weight, Some(&bias))?.apply_with(isa, &x)?, &with_bias, tolerance);
+                let apply = |bias: Option<&Stored>| {
+                    let layer = Linear::new(&stored.stored(), bias, &device).expect("a layer");
+                    layer.apply_with(isa, &ours(&x)).expect("rows of inputs")
+                };
+                assert_close(&apply(None), &product, tolerance);
+                assert_close(&apply(Some(&bias.stored())), &with_bias, tolerance);
+            }
+            // Cut in two, the halves add up.
+            if inputs > 1 {
+                let half = |range: Range<usize>| -> PlainResult<Tensor> {
+                    let x = ours(&x.narrow(1, range.start, range.len())?.contiguous()?);
+                    let half = Linear::of_inputs(&stored.stored(), range, None, &device).expect("a layer");
+                    Ok(half.apply(&x).expect("rows of inputs"))
+                };
+                let sum = (half(0..inputs / 2)? + half(inputs / 2..inputs)?).expect("one shape");
+                assert_close(&sum, &product, 1e-6 + 1e-7 * inputs as f32);
             }
         }
         Ok(())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error_that_says_so() {
+        let (weight, bias, device) = (Weight::new(&[0.0; 6], &[2, 3]), Weight::new(&[0.0; 3], &[3]), Device::cpu());
+        let check = |result: Result<Linear>, said: &str| {
+            let error = result.expect_err(said).to_string();
+            assert!(error.contains(said), "{error:?} does not say {said:?}");
+        };
+        check(Linear::new(&weight.stored(), Some(&bias.stored()), &device), "2 outputs was given a bias of [3]");
+        check(Linear::of_inputs(&weight.stored(), 1..4, None, &device), "3 inputs has no inputs 1..4");
+        let layer = Linear::new(&weight.stored(), None, &device).expect("a layer");
+        let wide = Tensor::zeros([1, 4], &device).expect("zeros");
+        assert!(layer.apply(&wide).expect_err("four inputs").to_string().contains("3 inputs was given 4"));
     }
 }

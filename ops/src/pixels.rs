@@ -2,33 +2,33 @@
 //!
 //! Bytes are made by truncation, not by rounding: that is what the reference does, and it shows in every second byte.
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 
 use crate::cpu::simd::dispatched;
-use crate::video::{Shape, Video};
-use crate::{Device, Result, Tensor};
+use crate::error::bail;
+use crate::frame_stack::{FrameShape, FrameStack};
+use crate::{Device, Result};
 
-/// Row-major RGB8 → `(H, W, 3)` in [-1, 1].
-pub fn from_rgb8(rgb: &[u8], height: usize, width: usize) -> Result<Tensor> {
+/// Row-major RGB8 → one frame of three channels in [-1, 1].
+pub fn from_rgb8(rgb: &[u8], height: usize, width: usize, device: &Device) -> Result<FrameStack> {
     if rgb.len() != 3 * height * width {
-        candle_core::bail!("a {width}x{height} picture has {} bytes, not {}", 3 * height * width, rgb.len());
+        bail!("a {width}x{height} picture has {} bytes, not {}", 3 * height * width, rgb.len());
     }
-    let values = rgb.iter().map(|&byte| 2.0 * (f32::from(byte) / 255.0) - 1.0).collect::<Vec<_>>();
-    Tensor::from_vec(values, (height, width, 3), &Device::Cpu)
+    let values = rgb.iter().map(|&byte| 2.0 * (f32::from(byte) / 255.0) - 1.0).collect();
+    Ok(FrameStack::of(FrameShape { height, width, channels: 3, border: 0 }, device, vec![values]))
 }
 
-/// `(T, H, W, 3)` → row-major RGB8, frame after frame: `[-1, 1]` clamped, then truncated.
-pub fn to_rgb8(video: &Tensor) -> Result<Vec<u8>> {
-    let (_, _, _, channels) = video.dims4()?;
-    if channels != 3 {
-        candle_core::bail!("a picture has 3 channels, not {channels}");
+/// Frames of three channels → row-major RGB8, frame after frame: `[-1, 1]` clamped, then truncated.
+pub fn to_rgb8(video: &FrameStack) -> Result<Vec<u8>> {
+    let shape = video.shape();
+    if shape.channels != 3 || shape.border != 0 {
+        bail!("a picture has 3 channels and no border, not {} and {}", shape.channels, shape.border);
     }
-    let values = video.flatten_all()?.to_vec1::<f32>()?;
-    let mut bytes = vec![0; values.len()];
+    let mut bytes = vec![0; video.len() * shape.values()];
     const BLOCK: usize = 1 << 14;
-    bytes.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK)).for_each(|(bytes, values)| truncate(values, bytes));
+    for (bytes, frame) in bytes.chunks_mut(shape.values()).zip(video.frames()) {
+        bytes.par_chunks_mut(BLOCK).zip(frame.par_chunks(BLOCK)).for_each(|(bytes, values)| truncate(values, bytes));
+    }
     Ok(bytes)
 }
 
@@ -42,41 +42,48 @@ fn truncate_body<const FMA: bool>(values: &[f32], bytes: &mut [u8]) {
     }
 }
 
-/// `(H, W, 3)` → one frame of `(H/side, W/side, 3·side²)`: a square of pixels becomes channels.
+/// Every frame of `(H, W, C)` → `(H/side, W/side, C·side²)`: a square of pixels becomes channels.
 ///
-/// Column before row inside a square: channel `(c·side + x)·side + y`.
-pub fn fold(picture: &Tensor, side: usize) -> Result<Video> {
-    let (height, width, colours) = picture.dims3()?;
-    let shape = Shape { height: height / side, width: width / side, channels: colours * side * side, border: 0 };
-    let pixels = picture.flatten_all()?.to_vec1::<f32>()?;
-    let mut frame = vec![0.0; shape.values()];
-    for (folded, pixel) in folding(shape, side) {
-        frame[folded] = pixels[pixel];
+/// Column before row inside a square: channel `(c·side + x)·side + y`. With `side` 1 the frames stay as they are.
+pub fn fold(video: FrameStack, side: usize) -> FrameStack {
+    if side == 1 {
+        return video;
     }
-    Ok(Video { shape, frames: vec![Arc::new(frame)] })
+    let FrameShape { height, width, channels, border } = video.shape();
+    assert!(border == 0 && height % side == 0 && width % side == 0, "bare frames of whole squares");
+    let shape = FrameShape { height: height / side, width: width / side, channels: channels * side * side, border };
+    let frames = video.frames().par_iter().map(|pixels| {
+        let mut frame = vec![0.0; shape.values()];
+        for (folded, pixel) in folding(shape, side) {
+            frame[folded] = pixels[pixel];
+        }
+        frame
+    });
+    FrameStack::of(shape, video.device(), frames.collect())
 }
 
-/// The opposite of [`fold`], for every frame: `(T, H, W, C)`.
-pub fn unfold(video: &Video, side: usize) -> Result<Tensor> {
-    let shape = video.shape;
-    let pixels = if side == 1 {
-        video.values()
-    } else {
-        let mut pixels = vec![0.0; video.frames.len() * shape.values()];
-        pixels.par_chunks_mut(shape.values()).zip(&video.frames).for_each(|(pixels, frame)| {
-            for (folded, pixel) in folding(shape, side) {
-                pixels[pixel] = frame[folded];
-            }
-        });
+/// The opposite of [`fold`].
+pub fn unfold(video: FrameStack, side: usize) -> FrameStack {
+    if side == 1 {
+        return video;
+    }
+    let folded = video.shape();
+    assert!(folded.border == 0 && folded.channels.is_multiple_of(side * side), "bare frames of folded squares");
+    let (height, width) = (side * folded.height, side * folded.width);
+    let shape = FrameShape { height, width, channels: folded.channels / (side * side), border: 0 };
+    let frames = video.frames().par_iter().map(|frame| {
+        let mut pixels = vec![0.0; shape.values()];
+        for (folded, pixel) in folding(folded, side) {
+            pixels[pixel] = frame[folded];
+        }
         pixels
-    };
-    let colours = shape.channels / (side * side);
-    Tensor::from_vec(pixels, (video.frames.len(), side * shape.height, side * shape.width, colours), &Device::Cpu)
+    });
+    FrameStack::of(shape, video.device(), frames.collect())
 }
 
 /// Pairs of places: in the folded frame, and in the picture.
-fn folding(folded: Shape, side: usize) -> impl Iterator<Item = (usize, usize)> {
-    let Shape { height, width, channels, .. } = folded;
+fn folding(folded: FrameShape, side: usize) -> impl Iterator<Item = (usize, usize)> {
+    let FrameShape { height, width, channels, .. } = folded;
     let colours = channels / (side * side);
     (0..height * width).flat_map(move |at| {
         let corner = (at / width * side) * (width * side) + at % width * side;
@@ -94,17 +101,19 @@ mod tests {
     #[test]
     fn bytes_survive_the_way_to_numbers_and_back_but_for_truncation() {
         let bytes: Vec<u8> = (0..=255).flat_map(|b| [b, b, b]).collect();
-        let picture = from_rgb8(&bytes, 16, 16).expect("a picture");
-        let back = to_rgb8(&picture.unsqueeze(0).expect("one frame")).expect("three channels");
+        let picture = from_rgb8(&bytes, 16, 16, &Device::cpu()).expect("a picture");
+        let back = to_rgb8(&picture).expect("three channels");
         assert!(bytes.iter().zip(&back).all(|(before, after)| before - after <= 1));
-        assert!(from_rgb8(&bytes, 16, 17).is_err());
+        assert!(from_rgb8(&bytes, 16, 17, &Device::cpu()).is_err());
+        assert!(to_rgb8(&picture.bordered()).is_err());
     }
 
     /// C36: 0 in [-1, 1] is 0.5 in [0, 1].
     #[test]
     fn a_value_becomes_a_byte_by_clamping_and_truncation() {
         let check = |value: f32, expected: u8| {
-            let one = Tensor::full(value, (1, 1, 1, 3), &Device::Cpu).expect("full");
+            let shape = FrameShape { height: 1, width: 1, channels: 3, border: 0 };
+            let one = FrameStack::of(shape, &Device::cpu(), vec![vec![value; 3]]);
             assert_eq!(to_rgb8(&one).expect("three channels"), [expected; 3], "{value}");
         };
         check(-7.0, 0);
@@ -118,12 +127,13 @@ mod tests {
 
     #[test]
     fn folding_takes_columns_before_rows_and_unfolding_undoes_it() {
-        let picture =
-            Tensor::arange(0f32, 4.0 * 6.0 * 3.0, &Device::Cpu).and_then(|t| t.reshape((4, 6, 3))).expect("a picture");
-        let folded = fold(&picture, 2).expect("even sides");
+        let shape = FrameShape { height: 4, width: 6, channels: 3, border: 0 };
+        let values: Vec<f32> = (0..4 * 6 * 3u8).map(f32::from).collect();
+        let picture = FrameStack::of(shape, &Device::cpu(), vec![values.clone()]);
+        let folded = fold(picture, 2);
         // The first square: red of (0,0), (1,0) below it, then the column to the right; then green.
-        assert_eq!(folded.frames[0][..5], [0.0, 18.0, 3.0, 21.0, 1.0]);
-        let back = unfold(&folded, 2).and_then(|t| t.squeeze(0)).expect("one frame");
-        assert_eq!(back.to_vec3::<f32>().expect("values"), picture.to_vec3::<f32>().expect("values"));
+        assert_eq!(folded.values()[..5], [0.0, 18.0, 3.0, 21.0, 1.0]);
+        let back = unfold(folded, 2);
+        assert_eq!((back.shape(), back.values()), (shape, values));
     }
 }

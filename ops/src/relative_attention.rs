@@ -1,6 +1,17 @@
 //! Attention with a learnt bias for each distance, as in T5. Scores are not divided by √d: the training absorbed it.
 
-use crate::{Device, Result, Tensor};
+use candle_core as candle;
+
+use crate::error::bail;
+use crate::{Error, Result, Stored, Tensor};
+
+/// The table of biases of one layer, one row a bucket of distances.
+#[derive(Debug, Clone)]
+pub struct DistanceTable {
+    heads: usize,
+    /// `(buckets, heads)`, row-major.
+    biases: Vec<f32>,
+}
 
 /// A bias for every head and every distance `key − query`, for a text of one length.
 pub struct DistanceBias {
@@ -10,19 +21,28 @@ pub struct DistanceBias {
     by_distance: Vec<f32>,
 }
 
-impl DistanceBias {
-    /// `table`: `(buckets, heads)`. `bucket_of(distance)` is a row of it.
-    pub fn new(table: &Tensor, rows: usize, bucket_of: impl Fn(isize) -> usize) -> Result<DistanceBias> {
-        let (_, heads) = table.dims2()?;
-        let table = table.to_vec2::<f32>()?;
-        let reach = rows as isize - 1;
-        let buckets: Vec<_> = (-reach..=reach).map(bucket_of).collect();
-        let by_distance = (0..heads).flat_map(|head| buckets.iter().map(move |&bucket| (head, bucket)));
-        Ok(DistanceBias { heads, rows, by_distance: by_distance.map(|(head, bucket)| table[bucket][head]).collect() })
+impl DistanceTable {
+    /// `table`: `(buckets, heads)`.
+    pub fn new(table: &Stored) -> Result<DistanceTable> {
+        match *table.shape() {
+            [_, heads] if heads > 0 => Ok(DistanceTable { heads, biases: table.to_vec()? }),
+            _ => bail!("a table of biases has buckets and heads, not {:?}", table.shape()),
+        }
     }
 
+    /// The biases for a text of `rows` tokens. `bucket_of(distance)` is a row of the table.
+    pub fn for_rows(&self, rows: usize, bucket_of: impl Fn(isize) -> usize) -> DistanceBias {
+        let reach = rows as isize - 1;
+        let buckets: Vec<_> = (-reach..=reach).map(bucket_of).collect();
+        let heads = self.heads;
+        let by_distance = (0..heads).flat_map(|head| buckets.iter().map(move |bucket| bucket * heads + head));
+        DistanceBias { heads, rows, by_distance: by_distance.map(|at| self.biases[at]).collect() }
+    }
+}
+
+impl DistanceBias {
     /// `(heads, N, N)`: query, then key.
-    fn dense(&self) -> Result<Tensor> {
+    fn dense(&self, device: &candle::Device) -> candle::Result<candle::Tensor> {
         let n = self.rows;
         let mut dense = Vec::with_capacity(self.heads * n * n);
         for head in self.by_distance.chunks_exact(2 * n - 1) {
@@ -32,7 +52,7 @@ impl DistanceBias {
                 dense.extend_from_slice(&head[first..first + n]);
             }
         }
-        Tensor::from_vec(dense, (self.heads, n, n), &Device::Cpu)
+        candle::Tensor::from_vec(dense, (self.heads, n, n), device)
     }
 }
 
@@ -42,16 +62,22 @@ impl DistanceBias {
 pub fn relative_attention(q: &Tensor, k: &Tensor, v: &Tensor, bias: &DistanceBias) -> Result<Tensor> {
     let (n, width) = q.dims2()?;
     assert_eq!(n, bias.rows, "a bias is made for one length of text");
-    let by_head = |x: &Tensor| x.reshape((n, bias.heads, width / bias.heads))?.transpose(0, 1)?.contiguous();
-    let scores = (by_head(q)?.matmul(&by_head(k)?.transpose(1, 2)?)? + bias.dense()?)?;
-    let weights = scores.broadcast_sub(&scores.max_keepdim(2)?)?.exp()?;
-    let weights = weights.broadcast_div(&weights.sum_keepdim(2)?)?;
-    weights.matmul(&by_head(v)?)?.transpose(0, 1)?.reshape((n, width))
+    let attend = || -> candle::Result<candle::Tensor> {
+        let by_head =
+            |x: &Tensor| x.inner().reshape((n, bias.heads, width / bias.heads))?.transpose(0, 1)?.contiguous();
+        let scores = (by_head(q)?.matmul(&by_head(k)?.transpose(1, 2)?)? + bias.dense(q.inner().device())?)?;
+        let weights = scores.broadcast_sub(&scores.max_keepdim(2)?)?.exp()?;
+        let weights = weights.broadcast_div(&weights.sum_keepdim(2)?)?;
+        weights.matmul(&by_head(v)?)?.transpose(0, 1)?.reshape((n, width))
+    };
+    attend().map(Tensor::of).map_err(Error::of_storage)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
+    use crate::testing::Weight;
 
     #[test]
     fn it_equals_attention_written_as_loops() -> Result<()> {
@@ -61,10 +87,9 @@ mod tests {
         let table = wave(0.9, 2 * n * heads);
         let bucket_of = |distance: isize| (distance + n as isize) as usize;
 
-        let tensor = |x: &[f32]| Tensor::from_slice(x, (n, heads * d), &Device::Cpu);
-        let table_tensor = Tensor::from_slice(&table, (2 * n, heads), &Device::Cpu)?;
-        let bias = DistanceBias::new(&table_tensor, n, bucket_of)?;
-        let found = relative_attention(&tensor(&q)?, &tensor(&k)?, &tensor(&v)?, &bias)?.to_vec2::<f32>()?;
+        let tensor = |x: &[f32]| Tensor::from_vec(x.to_vec(), [n, heads * d], &Device::cpu());
+        let bias = DistanceTable::new(&Weight::new(&table, &[2 * n, heads]).stored())?.for_rows(n, bucket_of);
+        let found = relative_attention(&tensor(&q)?, &tensor(&k)?, &tensor(&v)?, &bias)?.to_vec::<f32>()?;
 
         for head in 0..heads {
             let at = |x: &[f32], row: usize, i: usize| f64::from(x[(row * heads + head) * d + i]);
@@ -77,7 +102,7 @@ mod tests {
                 let total: f64 = (0..n).map(score).sum();
                 for i in 0..d {
                     let expected: f64 = (0..n).map(|key| score(key) * at(&v, key, i)).sum::<f64>() / total;
-                    let found = f64::from(found[query][head * d + i]);
+                    let found = f64::from(found[(query * heads + head) * d + i]);
                     assert!((found - expected).abs() < 1e-5, "head {head} query {query}: {found} is not {expected}");
                 }
             }

@@ -3,8 +3,8 @@
 //! Wan's split: of a head's `d` channels, height and width get `2·⌊d/6⌋` each and time the rest; pairs are interleaved
 //! (channels `2i` and `2i+1`). <https://github.com/Wan-Video/Wan2.1/blob/main/wan/modules/model.py>, `rope_apply`.
 
-use crate::cpu::storage::{map_rows, read, tensor};
-use crate::{Result, Tensor};
+use crate::cpu::storage::{map_rows, read};
+use crate::{Device, Result, Tensor};
 
 /// Cosines and sines for every token of a chunk: `(N, d/2)` each.
 #[derive(Debug, Clone)]
@@ -16,15 +16,18 @@ pub struct Rotary {
 /// Where a chunk's tokens stand in the video.
 #[derive(Debug, Clone, Copy)]
 pub struct Grid {
-    /// Absolute number of the chunk's first latent frame, and how many follow.
-    pub first_frame: usize,
+    /// Absolute number of the chunk's first latent frame.
+    pub first_latent_frame: usize,
+    /// Latent frames from there on.
     pub frames: usize,
-    /// Tokens down and across.
+    /// Tokens down.
     pub rows: usize,
+    /// Tokens across.
     pub columns: usize,
 }
 
 impl Grid {
+    /// Tokens of the chunk.
     pub fn tokens(&self) -> usize {
         self.frames * self.rows * self.columns
     }
@@ -32,7 +35,7 @@ impl Grid {
 
 impl Rotary {
     /// Angles are computed in f64: the frame number grows without bound.
-    pub fn new(grid: Grid, head_dim: usize) -> Result<Rotary> {
+    pub fn new(grid: Grid, head_dim: usize, device: &Device) -> Result<Rotary> {
         let side = head_dim / 6;
         let time = head_dim / 2 - 2 * side;
         let frequencies =
@@ -40,7 +43,7 @@ impl Rotary {
         let (time, side) = (frequencies(time), frequencies(side));
         let half = head_dim / 2;
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for frame in grid.first_frame..grid.first_frame + grid.frames {
+        for frame in grid.first_latent_frame..grid.first_latent_frame + grid.frames {
             for row in 0..grid.rows {
                 for column in 0..grid.columns {
                     let axes = [(frame, &time), (row, &side), (column, &side)];
@@ -54,7 +57,8 @@ impl Rotary {
                 }
             }
         }
-        Ok(Rotary { cos: tensor(cos, (grid.tokens(), half))?, sin: tensor(sin, (grid.tokens(), half))? })
+        let table = |values| Tensor::from_vec(values, [grid.tokens(), half], device);
+        Ok(Rotary { cos: table(cos)?, sin: table(sin)? })
     }
 
     /// Rotate every head of queries or keys by their position: `(a, b) → (a·cos − b·sin, b·cos + a·sin)`.
@@ -82,18 +86,17 @@ impl Rotary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, noise};
+    use crate::testing::{noise, ours};
 
     #[test]
     fn a_head_of_128_gives_time_22_pairs_and_each_side_21() -> Result<()> {
-        let grid = Grid { first_frame: 7, frames: 2, rows: 2, columns: 3 };
-        let rotary = Rotary::new(grid, 128)?;
+        let grid = Grid { first_latent_frame: 7, frames: 2, rows: 2, columns: 3 };
+        let rotary = Rotary::new(grid, 128, &Device::cpu())?;
         assert_eq!(rotary.cos.dims(), [12, 64]);
         // Token (frame 8, row 1, column 2) is the last one.
         let angle = |pair: usize| -> Result<f64> {
-            let (c, s): (f32, f32) =
-                (rotary.cos.get(11)?.get(pair)?.to_scalar()?, rotary.sin.get(11)?.get(pair)?.to_scalar()?);
-            Ok(f64::from(s).atan2(f64::from(c)))
+            let (cos, sin) = (rotary.cos.get(11)?.to_vec::<f32>()?, rotary.sin.get(11)?.to_vec::<f32>()?);
+            Ok(f64::from(sin[pair]).atan2(f64::from(cos[pair])))
         };
         let wrapped = |x: f64| x.sin().atan2(x.cos());
         // Inverse frequencies from the model's own tables: 44 channels 1, 0.657933 …; 42 channels 1, 0.644947 ….
@@ -107,15 +110,17 @@ mod tests {
 
     #[test]
     fn rotation_keeps_lengths_and_depends_only_on_distance() -> Result<()> {
-        let (q, k) = (noise((1, 24), 1)?, noise((1, 24), 2)?);
-        let score = |at_q: usize, at_k: usize| -> Result<f32> {
-            let one = |first_frame| Rotary::new(Grid { first_frame, frames: 1, rows: 1, columns: 1 }, 12);
-            (one(at_q)?.apply(&q)? * one(at_k)?.apply(&k)?)?.sum_all()?.to_scalar()
+        let row = |seed| ours(&noise((1, 24), seed).expect("noise"));
+        let (q, k) = (row(1), row(2));
+        let sum = |x: Tensor| -> Result<f32> { Ok(x.to_vec::<f32>()?.iter().sum()) };
+        let at = |first_latent_frame| {
+            Rotary::new(Grid { first_latent_frame, frames: 1, rows: 1, columns: 1 }, 12, &Device::cpu())
         };
+        let score = |at_q: usize, at_k: usize| sum((at(at_q)?.apply(&q)? * at(at_k)?.apply(&k)?)?);
         assert!((score(3, 1)? - score(1002, 1000)?).abs() < 1e-4);
         assert!((score(3, 1)? - score(3, 2)?).abs() > 1e-3);
-        let turned = Rotary::new(Grid { first_frame: 5, frames: 1, rows: 1, columns: 1 }, 12)?.apply(&q)?;
-        assert_close(&turned.sqr()?.sum_all()?, &q.sqr()?.sum_all()?, 1e-4);
+        let turned = at(5)?.apply(&q)?;
+        assert!((sum((&turned * &turned)?)? - sum((&q * &q)?)?).abs() < 1e-4);
         Ok(())
     }
 }

@@ -2,25 +2,23 @@
 //!
 //! The scores of all pixels with all pixels would be 156 MB at 832×480; they are made for a few queries at a time.
 
-use std::sync::Arc;
-
 use gemm::Parallelism;
 use rayon::prelude::*;
 
 use crate::cpu::softmax::softmax;
-use crate::video::{Shape, Video};
+use crate::frame_stack::{FrameShape, FrameStack};
 
 /// Scores that one task holds: 1 MiB.
 const SCORES: usize = 1 << 18;
 
 /// `qkv`: 3·C channels, queries then keys then values → C channels.
-pub fn spatial_attention(qkv: &Video) -> Video {
-    let Shape { height, width, channels: triple, border } = qkv.shape;
+pub fn spatial_attention(qkv: &FrameStack) -> FrameStack {
+    let FrameShape { height, width, channels: triple, border } = qkv.shape();
     assert!(border == 0 && triple % 3 == 0, "queries, keys and values side by side");
     let (channels, positions) = (triple / 3, height * width);
     // Few enough for the bound, enough tasks for all threads, and no fewer than a matrix product is good at.
     let queries = (SCORES / positions).min(positions.div_ceil(2 * rayon::current_num_threads())).clamp(8, 256);
-    let frames = qkv.frames.iter().map(|frame| {
+    let frames = qkv.frames().iter().map(|frame| {
         let mut out = vec![0f32; positions * channels];
         out.par_chunks_mut(queries * channels).enumerate().for_each_init(Vec::new, |scores, (i, out)| {
             let count = out.len() / channels;
@@ -43,9 +41,9 @@ pub fn spatial_attention(qkv: &Video) -> Video {
                 1.0,
             );
         });
-        Arc::new(out)
+        out
     });
-    Video { shape: Shape { channels, ..qkv.shape }, frames: frames.collect() }
+    FrameStack::of(FrameShape { channels, ..qkv.shape() }, qkv.device(), frames.collect())
 }
 
 /// A matrix inside a slice: how far its rows and its columns lie apart.
@@ -95,7 +93,7 @@ fn product((m, n, k): (usize, usize, usize), out: &mut [f32], a: Matrix, b: Matr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Result, Tensor};
+    use crate::testing::{Plain, PlainResult, ours};
     use candle_core::Device;
 
     #[test]
@@ -104,19 +102,19 @@ mod tests {
             let positions = height * width;
             let values = (0..3 * channels * count * positions).map(|i| ((i * 7919 % 1009) as f32 - 504.0) / 150.0);
             let shape = (3 * channels, count, height, width);
-            let x = Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu).expect("sizes fit");
-            let plain = |t: usize| -> Result<Tensor> {
+            let x = Plain::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu).expect("sizes fit");
+            let plain = |t: usize| -> PlainResult<Plain> {
                 let frame = x.narrow(1, t, 1)?.reshape((3, channels, positions))?;
                 let scores = (frame.get(0)?.t()?.matmul(&frame.get(1)?)? / (channels as f64).sqrt())?;
                 let e = scores.broadcast_sub(&scores.max_keepdim(1)?)?.exp()?;
                 let weights = e.broadcast_div(&e.sum_keepdim(1)?)?;
                 weights.matmul(&frame.get(2)?.t()?.contiguous()?)?.t()?.reshape((channels, 1, height, width))
             };
-            let expected = (0..count).map(plain).collect::<Result<Vec<_>>>().expect("plain");
-            let expected = Tensor::cat(&expected, 1).expect("frames");
-            let video = Video::from_tensor(&x).expect("a video");
-            let ours = spatial_attention(&video).to_tensor().expect("back");
-            let off = (ours - expected).expect("same shape").abs().expect("abs").max_all().expect("max");
+            let expected = (0..count).map(plain).collect::<PlainResult<Vec<_>>>().expect("plain");
+            let expected = Plain::cat(&expected, 1).expect("frames");
+            let video = FrameStack::from_tensor(&ours(&x)).expect("a video");
+            let found = spatial_attention(&video).to_tensor().expect("back");
+            let off = (found.inner() - expected).expect("same shape").abs().expect("abs").max_all().expect("max");
             assert!(off.to_scalar::<f32>().expect("one") < 1e-5, "{channels} channels, {height}x{width}: {off}");
         }
     }

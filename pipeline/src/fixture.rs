@@ -8,8 +8,8 @@ use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
 use serde_json::Value;
 
-use crate::lingbot::tensors::Tensors;
 use crate::load::model_dir::ModelDir;
+use crate::load::tensor_list::TensorList;
 
 pub(crate) struct TempDir(PathBuf);
 
@@ -52,7 +52,7 @@ pub(crate) fn value(name: &str, position: usize) -> f32 {
 }
 
 /// A safetensors file of these tensors. `value_of` names the tensor whose values stand there.
-pub(crate) fn file_as(tensors: &Tensors, dtype: Dtype, value_of: impl Fn(&str) -> String) -> Vec<u8> {
+pub(crate) fn file_as(tensors: &TensorList, dtype: Dtype, value_of: impl Fn(&str) -> String) -> Vec<u8> {
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
         .map(|(name, shape)| {
@@ -68,20 +68,20 @@ pub(crate) fn file_as(tensors: &Tensors, dtype: Dtype, value_of: impl Fn(&str) -
         })
         .collect();
     let views = tensors.iter().zip(&bytes).map(|((name, shape), bytes)| {
-        (name.clone(), TensorView::new(dtype, shape.clone(), bytes).expect("as many numbers as the shape says"))
+        (name.to_owned(), TensorView::new(dtype, shape.to_vec(), bytes).expect("as many numbers as the shape says"))
     });
     serialize(views, None).expect("tensors of distinct names")
 }
 
-pub(crate) fn file(tensors: &Tensors, dtype: Dtype) -> Vec<u8> {
+pub(crate) fn file(tensors: &TensorList, dtype: Dtype) -> Vec<u8> {
     file_as(tensors, dtype, str::to_owned)
 }
 
 /// `{"weight_map": …}` for tensors dealt out to shards.
-pub(crate) fn index(shards: &[(&str, &Tensors)]) -> String {
+pub(crate) fn index(shards: &[(&str, &TensorList)]) -> String {
     let map: serde_json::Map<String, Value> = shards
         .iter()
-        .flat_map(|(file, tensors)| tensors.iter().map(|(name, _)| (name.clone(), (*file).into())))
+        .flat_map(|(file, tensors)| tensors.iter().map(|(name, _)| (name.to_owned(), (*file).into())))
         .collect();
     serde_json::json!({ "weight_map": map }).to_string()
 }

@@ -1,28 +1,42 @@
-//! What a model directory holds, in words and numbers. Reads configurations and headers; loads nothing.
+//! What a model directory holds, in words and numbers, and whether it will load: it is complete if and only if it does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::lingbot;
 use crate::lingbot::card;
-use crate::lingbot::config::{Lineage, ModelConfig, TextConfig, TransformerConfig};
-use crate::lingbot::footprint::{Human, RolloutBytes, RolloutShape, rollout_bytes};
-use crate::lingbot::tensors::{self, Tensors};
+use crate::lingbot::config::ModelConfig;
+use crate::lingbot::config::transformer::TransformerConfig;
+use crate::lingbot::footprint::{Footprint, Human, RolloutShape};
+use crate::lingbot::recipe::Lineage;
+use crate::load::error::LoadError;
+use crate::load::family::Family;
 use crate::load::model_dir::{Component, Layout, ModelDir};
-use crate::load::weights::{Checkpoint, LoadError};
+use crate::load::tensor_list::TensorList;
+use crate::load::weights::Checkpoint;
+use crate::wan;
+use crate::wan::text::PromptTokens;
+use crate::wan::umt5::config::TextConfig;
 use crate::wan::vae::config::VaeConfig;
 use crate::world::{Card, Refusal, Size};
 
+/// What a model directory holds.
 #[derive(Debug)]
 pub struct Report {
+    /// The path it was opened with.
     pub name: String,
+    /// How its files are laid out.
     pub layout: Layout,
+    /// Which generation it descends from.
     pub lineage: Lineage,
     /// One a [`Component`]. `Err`: it is not there, or cannot be read.
     pub networks: Vec<(Component, Result<Network, String>)>,
     /// `Err`: the networks do not make a model, and why.
     pub config: Result<ModelConfig, String>,
+    /// `Err`: what is wrong with the tokenizer, the gallery or the suggested prompts.
+    pub beside: Result<(), String>,
     /// What a session of the size and window that were asked about would hold, or why there can be none. `None`: not a model.
-    pub session: Option<Result<(RolloutShape, RolloutBytes), Refusal>>,
+    pub session: Option<Result<(RolloutShape, Footprint), Refusal>>,
 }
 
 /// One network as its files describe it.
@@ -30,42 +44,59 @@ pub struct Report {
 pub struct Network {
     /// The configuration in one line.
     pub summary: String,
+    /// How many files hold it.
     pub files: usize,
+    /// How many tensors it has.
     pub tensors: usize,
+    /// Numbers in all of them.
     pub parameters: u64,
     /// Tensors of each type.
     pub types: BTreeMap<String, usize>,
+    /// Bytes of its files.
     pub disk_bytes: u64,
     /// In memory, as f32.
     pub load_bytes: u64,
-    /// What keeps it from loading: every tensor that is missing, of another shape, or not part of it.
+    /// What keeps it from loading: every tensor that is missing, of another shape or type, or not part of it; if there is none
+    /// of these, every tensor that holds numbers which are not finite.
     pub faults: Vec<String>,
 }
 
 /// Look at a model directory, and at a session of this size and window: by default the model's own.
+///
+/// Checks all that loading checks. That includes the numbers, so every weight is read once, but none is kept.
 pub fn inspect(dir: &ModelDir, size: Option<Size>, window: Option<usize>) -> Result<Report, LoadError> {
+    Family::of(dir)?.check_built(dir)?;
     let network = |component| {
         let expected = match component {
-            Component::Transformer => TransformerConfig::read(dir).map(|c| (summary(&c), tensors::transformer(&c))),
-            Component::Vae => VaeConfig::read(dir).map(|c| (vae_summary(&c), tensors::vae(&c))),
-            Component::TextEncoder => TextConfig::read(dir).map(|c| (text_summary(&c), tensors::text_encoder(&c))),
+            Component::Transformer => {
+                TransformerConfig::read(dir).map(|c| (summary(&c), lingbot::tensors::transformer(&c)))
+            }
+            Component::Vae => VaeConfig::read(dir).map(|c| (vae_summary(&c), wan::tensors::vae(&c))),
+            Component::TextEncoder => TextConfig::read(dir).map(|c| (text_summary(&c), wan::tensors::text_encoder(&c))),
         };
         let found = expected
             .and_then(|(summary, tensors)| Ok(Network::new(summary, &tensors, &Checkpoint::open(dir, component)?)));
         (component, found.map_err(|error| error.to_string()))
     };
     let config = ModelConfig::read(dir);
-    let session = match &config {
-        Ok(config) => Some(session(&card(dir, config)?, config, size, window)),
-        Err(_) => None,
-    };
+    let (mut beside, mut asked) = (Ok(()), None);
+    if let Ok(config) = &config {
+        match card(dir, config) {
+            Ok(card) => asked = Some(session(&card, config, size, window)),
+            Err(error) => beside = Err(error.to_string()),
+        }
+        let recipe = &config.recipe;
+        let tokens = PromptTokens::read(dir, &config.text, recipe.text_len, recipe.append_eos);
+        beside = beside.and(tokens.map(|_| ()).map_err(|error| error.to_string()));
+    }
     Ok(Report {
         name: dir.name().to_owned(),
         layout: dir.layout()?,
         lineage: Lineage::of(dir)?,
         networks: Component::ALL.map(network).into(),
         config: config.map_err(|error| error.to_string()),
-        session,
+        beside,
+        session: asked,
     })
 }
 
@@ -74,42 +105,32 @@ fn session(
     config: &ModelConfig,
     size: Option<Size>,
     window: Option<usize>,
-) -> Result<(RolloutShape, RolloutBytes), Refusal> {
+) -> Result<(RolloutShape, Footprint), Refusal> {
     let size = card.choose_size(size)?;
     let (sink, window) = card.choose_window(None, window)?;
-    let shape = RolloutShape { size, sink, window, condition_frames: config.policy.condition_frames };
-    Ok((shape, rollout_bytes(config, &shape)))
+    let shape = RolloutShape { size, sink, window, condition_frames: config.recipe.condition_frames };
+    Ok((shape, Footprint::of(config, &shape)))
 }
 
 impl Report {
     /// Nothing is missing or wrong: it will load.
     pub fn is_complete(&self) -> bool {
         let whole = |network: &Result<Network, String>| network.as_ref().is_ok_and(|network| network.faults.is_empty());
-        self.config.is_ok() && self.networks.iter().all(|(_, network)| whole(network))
+        self.config.is_ok() && self.beside.is_ok() && self.networks.iter().all(|(_, network)| whole(network))
     }
 }
 
 impl Network {
-    fn new(summary: String, expected: &Tensors, checkpoint: &Checkpoint) -> Network {
-        let mut faults = Vec::new();
-        let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-        for (name, shape) in expected {
-            match checkpoint.shape(name) {
-                None => faults.push(format!("{name} {shape:?} is missing")),
-                Some(found) if found != shape => faults.push(format!("{name} is {found:?}, expected {shape:?}")),
-                Some(_) => {}
-            }
+    fn new(summary: String, expected: &TensorList, checkpoint: &Checkpoint) -> Network {
+        let mut faults: Vec<String> = checkpoint.faults(expected).map(in_short).collect();
+        if faults.is_empty() {
+            let check = |(name, _)| checkpoint.stored(name).and_then(|stored| Ok(stored.check()?)).err();
+            faults = expected.iter().filter_map(check).map(in_short).collect();
         }
         let (mut types, mut parameters) = (BTreeMap::new(), 0);
-        for (name, stored) in checkpoint.tensors() {
-            *types.entry(stored.dtype.to_string()).or_default() += 1;
-            parameters += stored.elements();
-            if !known.contains(name) {
-                faults.push(format!("{name} {:?} is not part of it", stored.shape));
-            }
-        }
-        for other in types.keys().filter(|name| !["F32", "F16", "BF16"].contains(&name.as_str())) {
-            faults.push(format!("tensors of type {other}; it must be F32, F16 or BF16"));
+        for (_, entry) in checkpoint.tensors() {
+            *types.entry(entry.dtype.to_string()).or_default() += 1;
+            parameters += entry.elements();
         }
         Network {
             summary,
@@ -121,6 +142,19 @@ impl Network {
             load_bytes: 4 * parameters,
             faults,
         }
+    }
+}
+
+/// What is wrong with a tensor, below the name of its network.
+fn in_short(fault: LoadError) -> String {
+    match fault {
+        LoadError::Missing { tensor, expected, .. } => format!("{tensor} {expected:?} is missing"),
+        LoadError::Shape { tensor, expected, found, .. } => format!("{tensor} is {found:?}, expected {expected:?}"),
+        LoadError::Type { tensor, found, .. } => {
+            format!("{tensor} is stored as {found}; it must be F32, F16 or BF16")
+        }
+        LoadError::Extra { tensor, found, .. } => format!("{tensor} {found:?} is not part of it"),
+        other => other.to_string(),
     }
 }
 
@@ -178,8 +212,11 @@ impl fmt::Display for Report {
         }
         writeln!(f, "\n{} parameters, {} to load", Grouped(parameters), Human(bytes))?;
         match &self.config {
-            Ok(config) => writeln!(f, "\n{}", config.policy)?,
+            Ok(config) => writeln!(f, "\n{}", config.recipe)?,
             Err(reason) => writeln!(f, "\nnot a whole model: {reason}")?,
+        }
+        if let Err(reason) = &self.beside {
+            writeln!(f, "\nbeside the networks: {reason}")?;
         }
         match &self.session {
             Some(Ok((shape, bytes))) => {

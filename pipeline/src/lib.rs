@@ -6,6 +6,8 @@
 //! Letters for shapes: `F` latent frames of a chunk, `h×w` latent height and width, `S` tokens (patches) of a latent
 //! frame, `N = F·S` tokens of a chunk, `D` model width, `C` channels, `T` video frames.
 
+#![warn(missing_docs)]
+
 pub mod first_frame;
 #[cfg(test)]
 mod fixture;
@@ -17,3 +19,22 @@ pub mod recording;
 pub mod testcard;
 pub mod wan;
 pub mod world;
+
+pub use ops::Device;
+pub use ops::threads::set_count as set_threads;
+
+use crate::lingbot::LingBot;
+use crate::load::error::LoadError;
+use crate::load::family::Family;
+use crate::load::model_dir::ModelDir;
+use crate::world::World;
+
+/// The world that `dir` holds, whatever its family, to be computed with on `device`.
+pub fn load_world(dir: &ModelDir, device: &Device) -> Result<Box<dyn World>, LoadError> {
+    let family = Family::of(dir)?;
+    family.check_built(dir)?;
+    match family {
+        Family::LingBotWorld => Ok(Box::new(LingBot::load(dir, device)?)),
+        Family::Cosmos3 => unreachable!("refused above"),
+    }
+}

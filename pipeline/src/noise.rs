@@ -18,48 +18,49 @@
 use std::f64::consts::TAU;
 use std::vec;
 
-use rayon::prelude::*;
-
-use ops::{Device, Error, Result, Tensor};
+use ops::{Device, Error, Result, Tensor, threads};
 
 /// The source of a video's noise.
-pub enum Noise {
+pub struct Noise(Source);
+
+enum Source {
     /// Computed from a seed.
     Seeded {
         /// The key of the generator.
         seed: u64,
         /// The number of draws so far.
         draws: u64,
+        device: Device,
     },
     /// Recorded from another implementation, so that results can be compared with its own.
     Recorded(vec::IntoIter<Tensor>),
 }
 
 impl Noise {
-    /// The noise of a seed, from its first draw.
-    pub fn seeded(seed: u64) -> Noise {
-        Noise::Seeded { seed, draws: 0 }
+    /// The noise of a seed, from its first draw, onto `device`.
+    pub fn seeded(seed: u64, device: &Device) -> Noise {
+        Noise(Source::Seeded { seed, draws: 0, device: device.clone() })
     }
 
     /// Noise that gives these tensors, in order.
     pub fn recorded(tensors: Vec<Tensor>) -> Noise {
-        Noise::Recorded(tensors.into_iter())
+        Noise(Source::Recorded(tensors.into_iter()))
     }
 
     /// The next draw: independent standard normals of this shape. `Err` if recorded noise is used up or has another
     /// shape.
     pub fn draw(&mut self, shape: &[usize]) -> Result<Tensor> {
-        match self {
-            Noise::Seeded { seed, draws } => {
+        match &mut self.0 {
+            Source::Seeded { seed, draws, device } => {
                 let values = normals(*seed, *draws, shape.iter().product());
                 *draws += 1;
-                Tensor::from_vec(values, shape, &Device::Cpu)
+                Tensor::from_vec(values, shape, device)
             }
-            Noise::Recorded(tensors) => {
-                let tensor = tensors.next().ok_or_else(|| Error::msg("the recorded noise is used up"))?;
+            Source::Recorded(tensors) => {
+                let tensor = tensors.next().ok_or_else(|| Error::new("the recorded noise is used up"))?;
                 if tensor.dims() != shape {
                     let found = tensor.dims();
-                    return Err(Error::msg(format!("the recorded noise has shape {found:?}, expected {shape:?}")));
+                    return Err(Error::new(format_args!("the recorded noise has shape {found:?}, expected {shape:?}")));
                 }
                 Ok(tensor)
             }
@@ -71,7 +72,7 @@ impl Noise {
 fn normals(seed: u64, draw: u64, count: usize) -> Vec<f32> {
     let mut values = vec![0f32; count];
     // 4096 values: fewer take less time than starting a task.
-    values.par_chunks_mut(4).with_min_len(1024).enumerate().for_each(|(block, values)| {
+    threads::for_each_chunk(&mut values, 4, 1024, |block, values| {
         let words = philox([low(block as u64), high(block as u64), low(draw), high(draw)], [low(seed), high(seed)]);
         let [u0, u1, u2, u3] = words.map(|word| (f64::from(word) + 0.5) / 4_294_967_296.0);
         let normals = [box_muller(u0, u1), box_muller(u2, u3)];
@@ -126,14 +127,14 @@ mod tests {
     #[test]
     fn the_first_values_of_a_seed_are_these_bits() -> Result<()> {
         let bits =
-            |tensor: Tensor| Result::Ok(tensor.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect::<Vec<_>>());
-        let mut noise = Noise::seeded(42);
+            |tensor: Tensor| Result::Ok(tensor.to_vec::<f32>()?.into_iter().map(f32::to_bits).collect::<Vec<_>>());
+        let mut noise = Noise::seeded(42, &Device::cpu());
         assert_eq!(
             bits(noise.draw(&[6])?)?,
             [0xbf78_5e5c, 0x3e46_ace8, 0xbf9e_28d2, 0x3ff6_433b, 0xbd95_e030, 0x3e0e_7a0f]
         );
         assert_eq!(bits(noise.draw(&[4])?)?, [0x4008_2c17, 0x400a_53f3, 0xbed1_08e0, 0xbfd4_72ca]);
-        assert_eq!(bits(Noise::seeded(u64::MAX).draw(&[2])?)?, [0x3f8c_9ec9, 0x3f21_de8f]);
+        assert_eq!(bits(Noise::seeded(u64::MAX, &Device::cpu()).draw(&[2])?)?, [0x3f8c_9ec9, 0x3f21_de8f]);
         Ok(())
     }
 
@@ -172,10 +173,10 @@ mod tests {
 
     #[test]
     fn a_recording_is_handed_out_in_order_and_checked() -> Result<()> {
-        let tensor = |value: f32| Tensor::full(value, (2, 3), &Device::Cpu);
+        let tensor = |value: f32| Tensor::full(value, [2, 3], &Device::cpu());
         let mut noise = Noise::recorded(vec![tensor(1.0)?, tensor(2.0)?, tensor(3.0)?]);
-        assert_eq!(noise.draw(&[2, 3])?.to_vec2::<f32>()?[0][0], 1.0);
-        assert_eq!(noise.draw(&[2, 3])?.to_vec2::<f32>()?[0][0], 2.0);
+        assert_eq!(noise.draw(&[2, 3])?.to_vec::<f32>()?[0], 1.0);
+        assert_eq!(noise.draw(&[2, 3])?.to_vec::<f32>()?[0], 2.0);
         let error = noise.draw(&[3, 2]).expect_err("another shape").to_string();
         assert!(error.contains("[2, 3]") && error.contains("[3, 2]"), "{error}");
         assert!(noise.draw(&[2, 3]).expect_err("the end").to_string().contains("used up"));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use pipeline::lingbot::LingBot;
+use pipeline::Device;
 use pipeline::load::model_dir::ModelDir;
 use pipeline::testcard::Testcard;
 use pipeline::world::World;
@@ -162,23 +162,26 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         Some(dir) => ModelDir::open(dir)?,
         None => pocket::dir(),
     };
-    println!("{}", pipeline::inspect::inspect(&dir, args.size, args.window)?);
+    let report = pipeline::inspect::inspect(&dir, args.size, args.window)?;
+    println!("{report}");
+    // For scripts: the exit status says it, too.
+    anyhow::ensure!(report.is_complete(), "{} is incomplete: it will not load", report.name);
     Ok(())
 }
 
 fn compute_on(args: &WorldArgs) -> anyhow::Result<()> {
     if let Some(threads) = args.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads));
-        pool.build_global().context("setting the number of threads")?;
+        pipeline::set_threads(usize::from(threads)).context("setting the number of threads")?;
     }
     Ok(())
 }
 
 /// On the thread that will own it.
 fn load(source: &Source) -> anyhow::Result<Box<dyn World>> {
+    let device = Device::cpu();
     match source {
         Source::Testcard { chunk_time } => Ok(Box::new(Testcard::new(*chunk_time))),
-        Source::Directory(dir) => Ok(Box::new(LingBot::load(&ModelDir::open(dir)?)?)),
-        Source::Embedded => Ok(Box::new(LingBot::load(&pocket::dir())?)),
+        Source::Directory(dir) => Ok(pipeline::load_world(&ModelDir::open(dir)?, &device)?),
+        Source::Embedded => Ok(pipeline::load_world(&pocket::dir(), &device)?),
     }
 }

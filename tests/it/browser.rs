@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use pipeline::lingbot::LingBot;
 use pipeline::testcard::{Reading, Testcard, prompt_hash, read};
 use pipeline::world::{Cancel, ChunkInput, Held, Init, Picture, Size, World};
 use server::access::policy::{AccessPolicy, Entry};
@@ -31,7 +30,7 @@ async fn testcard_server() -> Running {
 }
 
 async fn pocket_server() -> Running {
-    server_of(Box::new(|| Ok(Box::new(LingBot::load(&server::pocket::dir())?) as Box<dyn World>))).await
+    server_of(Box::new(|| Ok(pipeline::load_world(&server::pocket::dir(), &pipeline::Device::cpu())?))).await
 }
 
 async fn server_of(load: LoadWorld) -> Running {

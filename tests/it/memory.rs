@@ -5,6 +5,7 @@
 use std::alloc::System;
 use std::path::Path;
 
+use pipeline::Device;
 use pipeline::lingbot::LingBot;
 use pipeline::load::model_dir::ModelDir;
 use pipeline::world::{Cancel, ChunkInput, Held, Init, Picture, Rollout, World};
@@ -18,7 +19,7 @@ const VIDEOS: usize = 3;
 #[test]
 fn a_session_holds_what_it_was_admitted_with_and_closing_it_gives_that_back() {
     let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pocket/weights");
-    let world = LingBot::load(&ModelDir::open(weights).expect("weights")).expect("weights");
+    let world = LingBot::load(&ModelDir::open(weights).expect("weights"), &Device::cpu()).expect("weights");
     // The first ones warm up what belongs to the process: threads, their scratch memory.
     drop(walk(&world, 2));
     let region = Region::new(COUNTED);

@@ -60,7 +60,7 @@ fn record(init: &Init, inputs: &[ChunkInput]) -> Vec<u8> {
 #[test]
 fn a_recording_draws_the_same_bytes_again_and_so_does_one_whose_picture_was_fitted() {
     let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pocket/weights");
-    let world = LingBot::load(&ModelDir::open(weights).expect("weights")).expect("weights");
+    let world = LingBot::load(&ModelDir::open(weights).expect("weights"), &pipeline::Device::cpu()).expect("weights");
     let (init, inputs) = (init(&world), inputs(&world));
     assert_eq!(inputs.len(), CHUNKS);
     let drawn = draw(&world, init.clone(), inputs.clone());

@@ -81,7 +81,7 @@ async fn a_client_that_was_cut_gets_what_it_missed_and_what_comes_next_from_the_
 #[tokio::test]
 async fn a_video_that_was_cut_is_the_video_that_was_not() -> Result<()> {
     let load = || -> server::LoadWorld {
-        Box::new(|| Ok(Box::new(pipeline::lingbot::LingBot::load(&server::pocket::dir())?)))
+        Box::new(|| Ok(pipeline::load_world(&server::pocket::dir(), &pipeline::Device::cpu())?))
     };
     let picture = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../pocket/weights/first_frames/desert.png"))?;
     let script = || tests::message::script(["", "w", "w", "wl", "l", "j", "s", "w", "w", "i"]);

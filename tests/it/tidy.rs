@@ -22,7 +22,7 @@ const SANS_IO: [&str; 6] = [
 ];
 
 /// Where a device, or a file mapped into memory, is touched.
-const UNSAFE_ROOMS: [&str; 2] = ["ops/src/", "pipeline/src/load/weights.rs"];
+const UNSAFE_ROOMS: [&str; 2] = ["ops/src/", "pipeline/src/load/mapping.rs"];
 
 struct Source {
     /// From the repository's root, with slashes.
@@ -109,9 +109,49 @@ fn the_crates_depend_on_each_other_in_one_direction() {
         assert!(wrong.is_empty(), "{member} depends on {wrong:?}");
     };
     let transport = ["tokio", "axum", "tokio-tungstenite", "futures-util"];
-    check("server", &["candle-core", "kvcache", "cudarc", "safetensors", "tests"]);
-    check("pipeline", &[&transport[..], &["server", "tests"]].concat());
-    check("kvcache", &[&transport[..], &["pipeline", "server", "tests"]].concat());
+    // What tensors are made of: asked for by `ops`, and by nobody else.
+    let storage = ["candle-core", "gemm", "cudarc"];
+    let model = ["kvcache", "ops", "safetensors", "tests"];
+    check("server", &[&storage[..], &model].concat());
+    check("tests", &storage);
+    check("pipeline", &[&storage[..], &transport, &["server", "tests"]].concat());
+    check("kvcache", &[&storage[..], &transport, &["pipeline", "server", "tests"]].concat());
+    check("ops", &[&transport[..], &["kvcache", "pipeline", "safetensors", "server", "tests"]].concat());
+}
+
+#[test]
+fn only_ops_knows_what_a_tensor_is_made_of() {
+    // Put together here, so that this file is not found by its own search.
+    let words = ["candle_", "gemm::", "cudarc::"].map(|word| word.replace('_', "_core"));
+    let mut offences = Vec::new();
+    for source in sources().iter().filter(|source| !source.path.starts_with("ops/src/")) {
+        for (line, text) in source.code().filter(|(_, text)| text.starts_with("use ") || text.contains("::")) {
+            if words.iter().any(|word| text.contains(word.as_str())) && !text.contains('"') {
+                offences.push(format!("{}:{line}: {text}", source.path));
+            }
+        }
+    }
+    none("tensors are those of ops", offences);
+}
+
+#[test]
+fn a_device_is_chosen_where_a_model_is_loaded() {
+    // Put together here, so that this file is not found by its own search.
+    let word = ["Device::", "cpu()"].concat();
+    let chosen_in = ["server/src/main.rs"];
+    let mut offences = Vec::new();
+    for source in sources().iter().filter(|source| {
+        let path = source.path.as_str();
+        !path.starts_with("ops/")
+            && !path.starts_with("tests/")
+            && !path.ends_with("tests.rs")
+            && !chosen_in.contains(&path)
+    }) {
+        let lines =
+            source.without_tests().lines().filter(|line| line.contains(&word) && !line.trim().starts_with("//"));
+        offences.extend(lines.map(|line| format!("{}: {}", source.path, line.trim())));
+    }
+    none("it is handed down from there", offences);
 }
 
 #[test]
@@ -146,7 +186,7 @@ fn devices_and_unsafe_code_stay_in_their_rooms() {
             }
         }
     }
-    none("ops/src and pipeline/src/load/weights.rs are the only rooms for these", offences);
+    none("ops/src and pipeline/src/load/mapping.rs are the only rooms for these", offences);
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 use std::ops::{Deref, Range};
 
-use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, Storage};
 use rayon::prelude::*;
+
+use crate::error::bail;
+use crate::{Error, Result, Tensor};
 
 /// A hold on one tensor's numbers.
 pub(crate) struct Numbers<'a> {
@@ -14,15 +17,14 @@ pub(crate) struct Numbers<'a> {
 impl<'a> Numbers<'a> {
     /// The numbers of a contiguous f32 tensor in main memory, row-major.
     pub(crate) fn of(tensor: &'a Tensor) -> Result<Numbers<'a>> {
-        let (storage, layout) = tensor.storage_and_layout();
+        let (storage, layout) = tensor.inner().storage_and_layout();
         match (storage.deref(), layout.contiguous_offsets()) {
             (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => {
                 Ok(Numbers { storage: Box::new(storage), range: start..end })
             }
-            _ => candle_core::bail!(
-                "a kernel takes contiguous f32 in main memory; it was given {:?} {:?} on {:?}",
+            _ => bail!(
+                "a kernel takes contiguous f32 in main memory; it was given {} {layout:?} on {}",
                 tensor.dtype(),
-                layout,
                 tensor.device()
             ),
         }
@@ -42,14 +44,9 @@ impl<'a> Numbers<'a> {
 
 /// Run `kernel` on the tensor's numbers, row-major. A view that is not contiguous is copied first.
 pub(crate) fn read<R>(tensor: &Tensor, kernel: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    let tensor = tensor.contiguous()?;
+    let tensor = Tensor::of(tensor.inner().contiguous().map_err(Error::of_storage)?);
     let numbers = Numbers::of(&tensor)?;
     Ok(kernel(numbers.as_slice()))
-}
-
-/// A new tensor of these numbers.
-pub(crate) fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
-    Tensor::from_vec(numbers, shape.into(), &Device::Cpu)
 }
 
 /// Is there so much to do, in numbers touched, that a second thread brings more than it costs?
@@ -78,5 +75,5 @@ pub(crate) fn map_rows(x: &Tensor, fill: impl Fn(usize, &[f32], &mut [f32]) + Sy
         }
         out
     })?;
-    tensor(out, x.shape().clone())
+    Tensor::from_vec(out, x.dims(), &x.device())
 }

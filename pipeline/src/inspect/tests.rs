@@ -12,12 +12,22 @@ fn small_transformer() -> serde_json::Value {
     json!({"num_attention_heads": 1, "attention_head_dim": 128, "ffn_dim": 8, "num_layers": 2, "text_dim": 4, "freq_dim": 4})
 }
 
-fn tensors() -> Tensors {
-    tensors::transformer(&serde_json::from_value(small_transformer()).expect("a configuration"))
+fn tensors() -> TensorList {
+    lingbot::tensors::transformer(&serde_json::from_value(small_transformer()).expect("a configuration"))
+}
+
+/// A tokenizer that a text encoder of seven tokens can use.
+fn tokenizer(vocab: &serde_json::Value) -> String {
+    let model = json!({"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"});
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null, "model": model
+    })
+    .to_string()
 }
 
 /// A whole model with the transformer of `transformer` in diffusers layout.
-fn model(transformer: &Tensors) -> TempDir {
+fn model(transformer: &TensorList) -> TempDir {
     let vae = json!({"base_dim": 2});
     let text = json!({"vocab_size": 7, "d_model": 4, "d_kv": 2, "d_ff": 6, "num_layers": 1, "num_heads": 2});
     let dir = TempDir::new();
@@ -25,10 +35,11 @@ fn model(transformer: &Tensors) -> TempDir {
         .write(TRANSFORMER, file(transformer, Dtype::BF16));
     dir.write("vae/config.json", vae.to_string());
     dir.write("text_encoder/config.json", text.to_string());
-    let vae = tensors::vae(&serde_json::from_value(vae).expect("a configuration"));
-    let text = tensors::text_encoder(&serde_json::from_value(text).expect("a configuration"));
+    let vae = wan::tensors::vae(&serde_json::from_value(vae).expect("a configuration"));
+    let text = wan::tensors::text_encoder(&serde_json::from_value(text).expect("a configuration"));
     dir.write("vae/diffusion_pytorch_model.safetensors", file(&vae, Dtype::F32));
     dir.write("text_encoder/model.safetensors", file(&text, Dtype::F16));
+    dir.write("tokenizer/tokenizer.json", tokenizer(&json!({"<unk>": 0, "</s>": 1, "hill": 6})));
     dir
 }
 
@@ -40,7 +51,7 @@ fn a_whole_model_is_complete_and_its_numbers_are_those_of_its_files() {
     assert_eq!((report.layout, report.lineage), (Layout::Diffusers, Lineage::V2));
     let (_, network) = &report.networks[0];
     let network = network.as_ref().expect("a transformer");
-    let parameters = tensors::parameters(&tensors());
+    let parameters = tensors().parameters();
     assert_eq!((network.parameters, network.load_bytes, network.tensors), (parameters, 4 * parameters, 21 + 35 * 2));
     assert_eq!(network.disk_bytes, std::fs::metadata(dir.path().join(TRANSFORMER)).expect("a file").len());
     assert_eq!(network.types, BTreeMap::from([("BF16".to_owned(), 91)]));
@@ -55,11 +66,11 @@ fn a_whole_model_is_complete_and_its_numbers_are_those_of_its_files() {
 
 #[test]
 fn every_fault_of_a_network_is_listed() {
-    let mut wrong = tensors();
+    let mut wrong: Vec<_> = tensors().iter().map(|(name, shape)| (name.to_owned(), shape.to_vec())).collect();
     let (missing, shape) = wrong.remove(3);
     wrong[0].1 = vec![9];
     wrong.push(("stranger".to_owned(), vec![2]));
-    let report = inspect(&model(&wrong).open(), None, None).expect("a report");
+    let report = inspect(&model(&wrong.iter().cloned().collect()).open(), None, None).expect("a report");
     assert!(!report.is_complete());
     let network = report.networks[0].1.as_ref().expect("a transformer");
     assert_eq!(
@@ -104,7 +115,8 @@ fn a_transformer_alone_is_described_by_its_tensors() {
     assert!(reason.contains("holds no vae") && other.contains("holds no text_encoder"), "{report}");
     let read = TransformerConfig::read(&dir.open()).expect("told from the tensors");
     assert_eq!(read, serde_json::from_value(small_transformer()).expect("a configuration"));
-    dir.write("model.safetensors", file(&tensors()[..4].to_vec(), Dtype::F32));
+    let half = tensors().iter().take(4).map(|(name, shape)| (name.to_owned(), shape.to_vec())).collect();
+    dir.write("model.safetensors", file(&half, Dtype::F32));
     let error = TransformerConfig::read(&dir.open()).expect_err("half a transformer").to_string();
     assert!(error.contains("no config.json, and no tensor"), "{error}");
 }
@@ -123,4 +135,97 @@ fn the_first_generation_is_told_by_its_name() {
     check("lingbot_world_fast", "{}", Lineage::V1Fast);
     check("transformer", r#"{"_name_or_path": "robbyant/LingBot-World-Fast-diffusers"}"#, Lineage::V1Fast);
     check("transformer", r#"{"_name_or_path": "robbyant/lingbot-world-v2-14b-causal-fast-diffusers"}"#, Lineage::V2);
+}
+
+/// `inspect` says complete, `load_world` loads: one must not go without the other.
+#[track_caller]
+fn assert_told(dir: &TempDir, complete: bool, said: &str) {
+    let report = inspect(&dir.open(), None, None);
+    let says = report.as_ref().is_ok_and(Report::is_complete);
+    let text = report.map_or_else(|error| error.to_string(), |report| report.to_string());
+    let loads = crate::load_world(&dir.open(), &crate::Device::cpu());
+    let error = loads.as_ref().err().map(ToString::to_string);
+    assert_eq!((says, loads.is_ok()), (complete, complete), "{text}\n{error:?}");
+    assert!(text.contains(said), "{text:?} does not say {said:?}");
+    assert!(complete || error.as_ref().is_some_and(|error| error.contains(said)), "{error:?} does not say {said:?}");
+}
+
+#[test]
+fn it_says_complete_exactly_of_what_loads() {
+    let whole = || model(&tensors());
+    assert_told(&whole(), true, "complete");
+    let changed = |path: &str, content: &[u8], said: &str| {
+        let dir = whole();
+        dir.write(path, content);
+        assert_told(&dir, false, said);
+    };
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n";
+    for path in [
+        TRANSFORMER,
+        "transformer/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "text_encoder/model.safetensors",
+        "text_encoder/config.json",
+        "tokenizer/tokenizer.json",
+        "causeway.json",
+        "model_index.json",
+        "presets.json",
+        "first_frames/prompts.json",
+    ] {
+        changed(path, pointer, &format!("{path}: "));
+        changed(path, pointer, "git-lfs pointer");
+        changed(path, b"<!DOCTYPE html><html>", "web page");
+        changed(path, b"", "empty");
+    }
+    changed("tokenizer/tokenizer.json", b"not JSON", "tokenizer/tokenizer.json: ");
+    let large = tokenizer(&json!({"<unk>": 0, "</s>": 1, "hill": 7}));
+    changed("tokenizer/tokenizer.json", large.as_bytes(), "\"hill\" is number 7; the text encoder knows 7");
+    changed("first_frames/prompts.json", br#"{"gone.png": {"prompt": "a hill"}}"#, "first_frames/gone.png");
+    changed("causeway.json", br#"{"fps": 0}"#, "fps is 0");
+    let bytes = std::fs::read(whole().path().join(TRANSFORMER)).expect("a file");
+    changed(TRANSFORMER, &bytes[..bytes.len() / 2], "truncated");
+    let dir = whole();
+    std::fs::remove_dir_all(dir.path().join("tokenizer")).expect("a folder");
+    assert_told(&dir, false, "holds no tokenizer");
+}
+
+#[test]
+fn a_byte_order_mark_in_any_text_is_read_over() {
+    let dir = model(&tensors());
+    dir.write("causeway.json", "{}").write("presets.json", "[]").write("model_index.json", "{}");
+    for path in [
+        "transformer/config.json",
+        "vae/config.json",
+        "text_encoder/config.json",
+        "tokenizer/tokenizer.json",
+        "causeway.json",
+        "presets.json",
+        "model_index.json",
+    ] {
+        let text = std::fs::read(dir.path().join(path)).expect("a file");
+        dir.write(path, [b"\xef\xbb\xbf", text.as_slice()].concat());
+    }
+    assert_told(&dir, true, "complete");
+}
+
+#[test]
+fn weights_that_are_not_finite_are_found_in_every_network_and_type() {
+    // How a file of each network ends: bf16, f32, f16.
+    for (path, not_finite) in [
+        (TRANSFORMER, &[0xc0, 0x7f][..]),
+        (TRANSFORMER, &[0x80, 0xff]),
+        ("vae/diffusion_pytorch_model.safetensors", &[0, 0, 0xc0, 0x7f]),
+        ("vae/diffusion_pytorch_model.safetensors", &[0, 0, 0x80, 0x7f]),
+        ("text_encoder/model.safetensors", &[0, 0x7e]),
+        ("text_encoder/model.safetensors", &[0, 0xfc]),
+    ] {
+        let dir = model(&tensors());
+        let mut bytes = std::fs::read(dir.path().join(path)).expect("a file");
+        let end = bytes.len() - not_finite.len();
+        bytes[end..].copy_from_slice(not_finite);
+        dir.write(path, bytes);
+        assert_told(&dir, false, &format!("{path}: tensor "));
+        assert_told(&dir, false, "a weight is a finite number");
+    }
 }

@@ -4,16 +4,18 @@
 //! injection of LingBot World. What the camera does to a block depends on the chunk alone, so it is computed once a chunk
 //! ([`Block::camera_modulation`]) and used by every pass.
 
-use crate::lingbot::config::TransformerConfig;
-use crate::load::weights::{LoadError, Weights};
 use ops::activation::{gelu_tanh, silu};
 use ops::attention::attention;
 use ops::norm::{layer_norm, layer_norm_modulate, rms_norm};
 use ops::residual::{add_gated, scale_shift};
 use ops::{Linear, Result, Tensor};
 
-use super::dit::Memory;
+use super::config::transformer::TransformerConfig;
+use super::context::{CameraModulation, PassContext};
+use crate::load::error::LoadError;
+use crate::load::weights::Weights;
 
+/// The weights of one block.
 pub struct Block {
     /// Which of the caches' layers is this block's.
     layer: usize,
@@ -55,57 +57,50 @@ struct ShiftScaleGate {
     gate: Tensor,
 }
 
-/// What one chunk's camera does to one block: `h·gain + shift`, `(N, D)` each.
-pub struct CameraModulation {
-    gain: Tensor,
-    shift: Tensor,
-}
-
 impl Block {
+    /// `weights` holds block number `layer`, counted from 0.
     pub fn load(config: &TransformerConfig, weights: &Weights, layer: usize) -> std::result::Result<Block, LoadError> {
-        let width = config.width();
-        let square = |name: &str| weights.at(name).linear(width, width);
-        let norm3 = weights.at("norm3");
-        let ffn = weights.at("ffn");
+        let linear = |name: &str| weights.at(name).linear();
         Ok(Block {
             layer,
             heads: config.num_attention_heads,
             eps: config.eps,
-            modulation: weights.get("modulation", (1, 6, width))?.squeeze(0)?,
-            self_attn: Attention::load(&weights.at("self_attn"), width)?,
-            norm3: (norm3.get("weight", width)?, norm3.get("bias", width)?),
-            cross_attn: Attention::load(&weights.at("cross_attn"), width)?,
-            ffn: (ffn.at(0).linear(width, config.ffn_dim)?, ffn.at(2).linear(config.ffn_dim, width)?),
+            modulation: weights.tensor("modulation")?.squeeze(0)?,
+            self_attn: Attention::load(&weights.at("self_attn"))?,
+            norm3: (weights.tensor("norm3.weight")?, weights.tensor("norm3.bias")?),
+            cross_attn: Attention::load(&weights.at("cross_attn"))?,
+            ffn: (linear("ffn.0")?, linear("ffn.2")?),
             camera: Camera {
-                injector: (square("cam_injector_layer1")?, square("cam_injector_layer2")?),
-                scale: square("cam_scale_layer")?,
-                shift: square("cam_shift_layer")?,
+                injector: (linear("cam_injector_layer1")?, linear("cam_injector_layer2")?),
+                scale: linear("cam_scale_layer")?,
+                shift: linear("cam_shift_layer")?,
             },
         })
     }
 
     /// The whole block. `h`: `(N, D)`; `time`: `(6, D)`, the same for every block of a pass.
-    pub fn forward(&self, h: &Tensor, time: &Tensor, memory: &mut Memory) -> Result<Tensor> {
+    pub fn forward(&self, h: &Tensor, time: &Tensor, context: &mut PassContext) -> Result<Tensor> {
         let modulation = self.modulate(time)?;
-        let heads = self.look_back(h, &modulation, memory)?;
+        let heads = self.look_back(h, &modulation, context)?;
         let h = add_gated(h, &self.self_attn.o.apply(&heads)?, &modulation.attention.gate)?;
-        let h = match &memory.condition.camera {
+        let h = match &context.condition.camera {
             Some(blocks) => scale_shift(&h, &blocks[self.layer].gain, &blocks[self.layer].shift)?,
             None => h,
         };
-        let h = (&h + self.read_prompt(&h, memory)?)?;
+        let h = (&h + self.read_prompt(&h, context)?)?;
         add_gated(&h, &self.feed_forward(&h, &modulation)?, &modulation.feed_forward.gate)
     }
 
     /// Only store the chunk's keys and values: all that the last block of a clean-context pass is for.
-    pub fn remember(&self, h: &Tensor, time: &Tensor, memory: &mut Memory) -> Result<()> {
+    pub fn remember(&self, h: &Tensor, time: &Tensor, context: &mut PassContext) -> Result<()> {
         let y = self.before_attention(h, &self.modulate(time)?)?;
         let (keys, values) = self.self_attn.keys_values(&y, self.eps)?;
-        let keys = memory.condition.rotary.apply(&keys)?;
-        memory.history.stage(self.layer, &keys, &values, memory.condition.recent)?;
+        let keys = context.condition.rotary.apply(&keys)?;
+        context.history.stage(self.layer, &keys, &values, context.condition.recent)?;
         Ok(())
     }
 
+    /// What the time says to this block. `time`: `(6, D)`.
     pub fn modulate(&self, time: &Tensor) -> Result<Modulation> {
         let all = (&self.modulation + time)?;
         let three = |first: usize| -> Result<ShiftScaleGate> {
@@ -115,20 +110,20 @@ impl Block {
     }
 
     /// Attention to the chunk itself and the history, before its output layer: `(N, D)`. Stores the chunk's keys and values.
-    pub fn look_back(&self, h: &Tensor, modulation: &Modulation, memory: &mut Memory) -> Result<Tensor> {
-        let rotary = &memory.condition.rotary;
+    pub fn look_back(&self, h: &Tensor, modulation: &Modulation, context: &mut PassContext) -> Result<Tensor> {
+        let rotary = &context.condition.rotary;
         let y = self.before_attention(h, modulation)?;
         let q = rotary.apply(&self.self_attn.queries(&y, self.eps)?)?;
         let (keys, values) = self.self_attn.keys_values(&y, self.eps)?;
-        let view = memory.history.stage(self.layer, &rotary.apply(&keys)?, &values, memory.condition.recent)?;
+        let view = context.history.stage(self.layer, &rotary.apply(&keys)?, &values, context.condition.recent)?;
         attention(&q, &view.keys, &view.values, self.heads)
     }
 
     /// Attention to the prompt: `(N, D)`, to be added.
-    pub fn read_prompt(&self, h: &Tensor, memory: &Memory) -> Result<Tensor> {
+    pub fn read_prompt(&self, h: &Tensor, context: &PassContext) -> Result<Tensor> {
         let y = layer_norm(h, &self.norm3.0, &self.norm3.1, self.eps)?;
         let q = self.cross_attn.queries(&y, self.eps)?;
-        let (keys, values) = (memory.prompt.keys(self.layer), memory.prompt.values(self.layer));
+        let (keys, values) = (context.prompt.keys(self.layer), context.prompt.values(self.layer));
         self.cross_attn.o.apply(&attention(&q, &[keys], &[values], self.heads)?)
     }
 
@@ -148,7 +143,7 @@ impl Block {
     pub fn camera_modulation(&self, camera: &Tensor) -> Result<CameraModulation> {
         let Camera { injector, scale, shift } = &self.camera;
         let injected = (injector.1.apply(&silu(&injector.0.apply(camera)?)?)? + camera)?;
-        Ok(CameraModulation { gain: (scale.apply(&injected)? + 1.0)?, shift: shift.apply(&injected)? })
+        Ok(CameraModulation { gain: scale.apply(&injected)?.plus(1.0)?, shift: shift.apply(&injected)? })
     }
 
     fn before_attention(&self, h: &Tensor, modulation: &Modulation) -> Result<Tensor> {
@@ -158,15 +153,15 @@ impl Block {
 }
 
 impl Attention {
-    fn load(weights: &Weights, width: usize) -> std::result::Result<Attention, LoadError> {
-        let square = |name: &str| weights.at(name).linear(width, width);
+    fn load(weights: &Weights) -> std::result::Result<Attention, LoadError> {
+        let linear = |name: &str| weights.at(name).linear();
         Ok(Attention {
-            q: square("q")?,
-            k: square("k")?,
-            v: square("v")?,
-            o: square("o")?,
-            norm_q: weights.at("norm_q").get("weight", width)?,
-            norm_k: weights.at("norm_k").get("weight", width)?,
+            q: linear("q")?,
+            k: linear("k")?,
+            v: linear("v")?,
+            o: linear("o")?,
+            norm_q: weights.tensor("norm_q.weight")?,
+            norm_k: weights.tensor("norm_k.weight")?,
         })
     }
 

@@ -1,25 +1,29 @@
 //! The causal diffusion transformer of LingBot World: a noisy chunk and what surrounds it in, a flow out.
 //!
-//! Two passes, two verbs: [`Dit::denoise`] predicts, [`Dit::remember`] stores a finished chunk's keys and values and predicts
+//! Two passes, two verbs: [`Dit::predict_flow`] predicts, [`Dit::remember`] stores a finished chunk's keys and values and predicts
 //! nothing. Both write the chunk's keys and values into the history; only `remember`'s stay.
 //!
 //! Everything that does not change from pass to pass is a value computed earlier: [`TimeEmbedding`] once per process,
-//! the prompt's [`CrossKvCache`] once per prompt, [`Condition`] once per chunk.
+//! the prompt's [`PromptKvCache`] once per prompt, [`Condition`] once per chunk.
 
-use kvcache::{CrossKvCache, RollingKvCache};
-
-use crate::lingbot::config::TransformerConfig;
-use crate::load::weights::{LoadError, Weights};
+use kvcache::PromptKvCache;
 use ops::activation::{gelu_tanh, silu};
 use ops::norm::layer_norm_modulate;
 use ops::patch::{patchify, unpatchify};
 use ops::rope::{Grid, Rotary};
 use ops::{Device, Linear, Result, Tensor};
 
-use super::block::{Block, CameraModulation};
+use super::block::Block;
+use super::config::transformer::TransformerConfig;
+use super::context::{Condition, PassContext};
+use super::tensors::PATCH;
+use crate::load::error::LoadError;
+use crate::load::weights::Weights;
 
+/// The weights of the transformer.
 pub struct Dit {
     config: TransformerConfig,
+    device: Device,
     /// The patch embedding, cut in two: the noisy channels change every pass, mask and condition do not.
     patch_noisy: Linear,
     patch_fixed: Linear,
@@ -41,97 +45,75 @@ pub struct TimeEmbedding {
     pub projection: Tensor,
 }
 
-/// What is the same for every pass over one chunk.
-pub struct Condition {
-    pub(super) rotary: Rotary,
-    /// `(N, D)`: the tokens' part that comes from mask and condition latents, bias included.
-    fixed_tokens: Tensor,
-    /// One entry a block; `None` if no control was ever used.
-    pub(super) camera: Option<Vec<CameraModulation>>,
-    /// A limit on the history between sink and chunk, in latent frames.
-    pub(super) recent: Option<usize>,
-}
-
-/// All that a pass may look at besides the chunk.
-pub struct Memory<'a> {
-    pub condition: &'a Condition,
-    pub prompt: &'a CrossKvCache,
-    pub history: &'a mut RollingKvCache,
-}
-
 /// What a chunk's [`Condition`] is made of.
 pub struct ChunkConditions<'a> {
     /// Absolute number of the chunk's first latent frame.
-    pub first_frame: usize,
+    pub first_latent_frame: usize,
     /// Mask and condition latents: `(20, F, h, w)`.
     pub fixed: &'a Tensor,
     /// Rays: `(384, F, h, w)`.
     pub camera: Option<&'a Tensor>,
+    /// A limit on the history between sink and chunk, in latent frames.
     pub recent: Option<usize>,
 }
 
-/// Channels of the folded rays: 6 numbers for each of 8×8 pixels.
-const CAMERA_CHANNELS: usize = 6 * 8 * 8;
-/// A patch is 2×2 latent pixels.
-const PATCH: usize = 4;
-
 impl Dit {
+    /// `weights` holds the tensors that [`tensors::transformer`](super::tensors::transformer) lists.
     pub fn load(config: &TransformerConfig, weights: &Weights) -> std::result::Result<Dit, LoadError> {
-        let width = config.width();
-        let linear = |name: &str, inputs, outputs| weights.at(name).linear(inputs, outputs);
+        let linear = |name: &str| weights.at(name).linear();
+        let device = weights.device().clone();
 
         let patch = weights.at("patch_embedding");
-        let all = patch.get("weight", (width, config.in_channels, 1, 2, 2))?.flatten_from(1)?;
+        let (all, bias) = (patch.stored("weight")?, patch.stored("bias")?);
         let noisy = config.out_channels * PATCH;
-        let fixed = config.in_channels * PATCH - noisy;
         Ok(Dit {
-            patch_noisy: Linear::new(&all.narrow(1, 0, noisy)?, None)?,
-            patch_fixed: Linear::new(&all.narrow(1, noisy, fixed)?, Some(&patch.get("bias", width)?))?,
-            camera_patch: linear("patch_embedding_wancamctrl", CAMERA_CHANNELS * PATCH, width)?,
-            camera_mlp: (
-                linear("c2ws_hidden_states_layer1", width, width)?,
-                linear("c2ws_hidden_states_layer2", width, width)?,
-            ),
-            text_mlp: (linear("text_embedding.0", config.text_dim, width)?, linear("text_embedding.2", width, width)?),
-            time_mlp: (linear("time_embedding.0", config.freq_dim, width)?, linear("time_embedding.2", width, width)?),
-            time_projection: linear("time_projection.1", width, 6 * width)?,
+            patch_noisy: Linear::of_inputs(&all, 0..noisy, None, &device)?,
+            patch_fixed: Linear::of_inputs(&all, noisy..config.in_channels * PATCH, Some(&bias), &device)?,
+            camera_patch: linear("patch_embedding_wancamctrl")?,
+            camera_mlp: (linear("c2ws_hidden_states_layer1")?, linear("c2ws_hidden_states_layer2")?),
+            text_mlp: (linear("text_embedding.0")?, linear("text_embedding.2")?),
+            time_mlp: (linear("time_embedding.0")?, linear("time_embedding.2")?),
+            time_projection: linear("time_projection.1")?,
             blocks: (0..config.num_layers)
                 .map(|layer| Block::load(config, &weights.at("blocks").at(layer), layer))
                 .collect::<std::result::Result<_, _>>()?,
-            head_modulation: weights.get("head.modulation", (1, 2, width))?.squeeze(0)?,
-            head: linear("head.head", width, config.out_channels * PATCH)?,
+            head_modulation: weights.tensor("head.modulation")?.squeeze(0)?,
+            head: linear("head.head")?,
+            device,
             config: config.clone(),
         })
     }
 
+    /// The configuration it was loaded with.
     pub fn config(&self) -> &TransformerConfig {
         &self.config
     }
 
+    /// Its blocks, first to last.
     pub fn blocks(&self) -> &[Block] {
         &self.blocks
     }
 
     /// The flow at this noise level. `x`: `(C, F, h, w)`, the noisy chunk → the same shape.
-    pub fn denoise(&self, x: &Tensor, time: &TimeEmbedding, memory: &mut Memory) -> Result<Tensor> {
-        let mut h = self.tokens(x, memory.condition)?;
+    pub fn predict_flow(&self, x: &Tensor, time: &TimeEmbedding, context: &mut PassContext) -> Result<Tensor> {
+        let mut h = self.tokens(x, context.condition)?;
         for block in &self.blocks {
-            h = block.forward(&h, &time.projection, memory)?;
+            h = block.forward(&h, &time.projection, context)?;
         }
-        let modulation = self.head_modulation.broadcast_add(&time.embedding)?;
-        let h = layer_norm_modulate(&h, &modulation.get(1)?, &modulation.get(0)?, self.config.eps)?;
+        let modulation = |row| self.head_modulation.get(row)? + &time.embedding;
+        let h = layer_norm_modulate(&h, &modulation(1)?, &modulation(0)?, self.config.eps)?;
         let (_, _, height, width) = x.dims4()?;
         unpatchify(&self.head.apply(&h)?, height, width)
     }
 
     /// Store what a finished chunk leaves behind. `clean`: `(C, F, h, w)`; `time` is the one of a clean chunk.
-    pub fn remember(&self, clean: &Tensor, time: &TimeEmbedding, memory: &mut Memory) -> Result<()> {
+    pub fn remember(&self, clean: &Tensor, time: &TimeEmbedding, context: &mut PassContext) -> Result<()> {
         let (last, others) = self.blocks.split_last().expect("a transformer has a block");
-        let mut h = self.tokens(clean, memory.condition)?;
+        let mut h = self.tokens(clean, context.condition)?;
         for block in others {
-            h = block.forward(&h, &time.projection, memory)?;
+            h = block.forward(&h, &time.projection, context)?;
         }
-        last.remember(&h, &time.projection, memory)
+        last.remember(&h, &time.projection, context)
     }
 
     /// What enters the first block: `(N, D)`.
@@ -144,17 +126,20 @@ impl Dit {
         let half = self.config.freq_dim / 2;
         let angles = (0..half).map(|j| t * (-(10_000f64.ln()) * j as f64 / half as f64).exp());
         let (cos, sin): (Vec<_>, Vec<_>) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
-        let sinusoid = Tensor::from_vec([cos, sin].concat(), (1, 2 * half), &Device::Cpu)?;
+        let sinusoid = Tensor::from_vec([cos, sin].concat(), [1, 2 * half], &self.device)?;
         let embedding = mlp(&self.time_mlp, &sinusoid, silu)?;
         let projection = self.time_projection.apply(&silu(&embedding)?)?;
-        Ok(TimeEmbedding { embedding: embedding.squeeze(0)?, projection: projection.reshape((6, ()))? })
+        Ok(TimeEmbedding {
+            embedding: embedding.squeeze(0)?,
+            projection: projection.reshape([6, self.config.width()])?,
+        })
     }
 
     /// Once per prompt. `context`: `(text length, text width)`; rows past the prompt are zero, and take part all the same.
-    pub fn read_prompt(&self, context: &Tensor) -> Result<CrossKvCache> {
+    pub fn read_prompt(&self, context: &Tensor) -> Result<PromptKvCache> {
         let text = self.embed_text(context)?;
         let layers = self.blocks.iter().map(|block| block.prompt_keys_values(&text));
-        Ok(CrossKvCache::new(layers.collect::<Result<_>>()?))
+        Ok(PromptKvCache::new(layers.collect::<Result<_>>()?))
     }
 
     /// `(text length, text width)` → `(text length, D)`.
@@ -165,7 +150,8 @@ impl Dit {
     /// Once per chunk.
     pub fn condition(&self, chunk: ChunkConditions<'_>) -> Result<Condition> {
         let (_, frames, height, width) = chunk.fixed.dims4()?;
-        let grid = Grid { first_frame: chunk.first_frame, frames, rows: height / 2, columns: width / 2 };
+        let first_latent_frame = chunk.first_latent_frame;
+        let grid = Grid { first_latent_frame, frames, rows: height / 2, columns: width / 2 };
         let camera = match chunk.camera {
             Some(rays) => {
                 let camera = self.embed_camera(rays)?;
@@ -174,7 +160,7 @@ impl Dit {
             None => None,
         };
         Ok(Condition {
-            rotary: Rotary::new(grid, self.config.attention_head_dim)?,
+            rotary: Rotary::new(grid, self.config.attention_head_dim, &self.device)?,
             fixed_tokens: self.patch_fixed.apply(&patchify(chunk.fixed)?)?,
             camera,
             recent: chunk.recent,

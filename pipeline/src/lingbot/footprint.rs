@@ -5,9 +5,8 @@
 
 use std::fmt;
 
-use crate::lingbot::config::{ModelConfig, Policy};
-use crate::lingbot::tensors::{Upsample, decoder_levels};
-use crate::wan::vae::config::VaeConfig;
+use super::config::ModelConfig;
+use super::recipe::Recipe;
 use crate::world::Size;
 
 const F32: u64 = 4;
@@ -15,9 +14,11 @@ const F32: u64 = 4;
 /// What a client chooses that costs memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RolloutShape {
+    /// Of the video.
     pub size: Size,
-    /// Latent frames pinned, and visible in all.
+    /// Latent frames pinned.
     pub sink: usize,
+    /// Latent frames visible in all.
     pub window: usize,
     /// Video frames encoded for the image condition.
     pub condition_frames: usize,
@@ -25,19 +26,19 @@ pub struct RolloutShape {
 
 impl RolloutShape {
     /// Where nothing is asked for.
-    pub fn of(policy: &Policy) -> RolloutShape {
+    pub fn of(recipe: &Recipe) -> RolloutShape {
         RolloutShape {
-            size: policy.default_size(),
-            sink: policy.sink,
-            window: policy.window,
-            condition_frames: policy.condition_frames,
+            size: recipe.default_size(),
+            sink: recipe.sink,
+            window: recipe.window,
+            condition_frames: recipe.condition_frames,
         }
     }
 }
 
 /// Where a rollout's bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RolloutBytes {
+pub struct Footprint {
     /// Keys and values of the window, all blocks, once the window is full.
     pub self_attention: u64,
     /// Keys and values of one prompt, all blocks.
@@ -51,7 +52,30 @@ pub struct RolloutBytes {
     pub chunk: u64,
 }
 
-impl RolloutBytes {
+impl Footprint {
+    /// What a rollout of this shape holds at most.
+    pub fn of(config: &ModelConfig, shape: &RolloutShape) -> Footprint {
+        let size = shape.size;
+        let (transformer, recipe) = (&config.transformer, &config.recipe);
+        let side = config.vae.spatial_factor() as u64;
+        let (rows, columns) = (u64::from(size.height) / side, u64::from(size.width) / side);
+        let latent_pixels = rows * columns;
+        let tokens_a_frame = latent_pixels / 4;
+        let chunk_tokens = tokens_a_frame * recipe.chunk as u64;
+        let (width, layers) = (transformer.width() as u64, transformer.num_layers as u64);
+        let condition_frames =
+            (shape.condition_frames as u64).saturating_sub(1) / config.vae.temporal_factor() as u64 + 1;
+        // Keys and values, or scale and shift: two rows of the model's width in every block.
+        let two_rows = 2 * layers * width * F32;
+        Footprint {
+            self_attention: two_rows * tokens_a_frame * recipe.stored_frames(shape.sink, shape.window) as u64,
+            cross_attention: two_rows * recipe.text_len as u64,
+            decoder: config.vae.decoder_state_bytes(rows as usize, columns as usize),
+            condition: condition_frames * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
+            chunk: (two_rows + (width + transformer.attention_head_dim as u64) * F32) * chunk_tokens,
+        }
+    }
+
     /// A rollout in the middle of a chunk, its window full.
     pub fn total(&self) -> u64 {
         self.between_chunks() + self.chunk
@@ -61,53 +85,6 @@ impl RolloutBytes {
     pub fn between_chunks(&self) -> u64 {
         self.self_attention + self.cross_attention + self.decoder + self.condition
     }
-}
-
-pub fn rollout_bytes(config: &ModelConfig, shape: &RolloutShape) -> RolloutBytes {
-    let size = shape.size;
-    let (transformer, policy) = (&config.transformer, &config.policy);
-    let side = config.vae.spatial_factor() as u64;
-    let latent_pixels = (u64::from(size.width) / side) * (u64::from(size.height) / side);
-    let tokens_a_frame = latent_pixels / 4;
-    let chunk_tokens = tokens_a_frame * policy.chunk as u64;
-    let (width, layers) = (transformer.width() as u64, transformer.num_layers as u64);
-    let condition_frames = (shape.condition_frames as u64).saturating_sub(1) / config.vae.temporal_factor() as u64 + 1;
-    // Keys and values, or scale and shift: two rows of the model's width in every block.
-    let two_rows = 2 * layers * width * F32;
-    RolloutBytes {
-        self_attention: two_rows * tokens_a_frame * policy.stored_frames(shape.sink, shape.window) as u64,
-        cross_attention: two_rows * policy.text_len as u64,
-        decoder: decoder_state_bytes(&config.vae, size),
-        condition: condition_frames * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
-        chunk: (two_rows + (width + transformer.attention_head_dim as u64) * F32) * chunk_tokens,
-    }
-}
-
-/// The last two input frames of every causal convolution of the decoder, with the border that a 3×3 reads around them.
-fn decoder_state_bytes(vae: &VaeConfig, size: Size) -> u64 {
-    let side = vae.spatial_factor() as u64;
-    let levels = decoder_levels(vae);
-    let (mut width, mut height) = (u64::from(size.width) / side, u64::from(size.height) / side);
-    let bordered = |width: u64, height: u64| (width + 2) * (height + 2);
-    // The first convolution, and the two of each of the two middle resnets.
-    let mut values = (vae.z_dim + 4 * levels[0].channels_in) as u64 * bordered(width, height);
-    let mut last_channels = 0;
-    for level in levels {
-        // Every resnet has two convolutions over `channels`, but the very first sees what the level before left.
-        let convolutions = 2 * (vae.num_res_blocks + 1);
-        let channels = level.channels_in + (convolutions - 1) * level.channels;
-        values += channels as u64 * bordered(width, height);
-        if level.upsample == Some(Upsample::SpaceAndTime) {
-            // Over time alone: it has no border.
-            values += level.channels as u64 * width * height;
-        }
-        if level.upsample.is_some() {
-            (width, height) = (2 * width, 2 * height);
-        }
-        last_channels = level.channels;
-    }
-    values += last_channels as u64 * bordered(width, height);
-    2 * values * F32
 }
 
 /// Bytes for people: `21.4 GiB`.
@@ -129,7 +106,7 @@ impl fmt::Display for Human {
     }
 }
 
-impl fmt::Display for RolloutBytes {
+impl fmt::Display for Footprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (bytes, what) in [
             (self.self_attention, "self-attention keys and values"),
@@ -146,14 +123,18 @@ impl fmt::Display for RolloutBytes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::recipe::Lineage;
     use super::*;
-    use crate::lingbot::config::{Lineage, TextConfig};
+    use crate::load::file::File;
+    use crate::wan::umt5::config::TextConfig;
+    use crate::wan::vae::config::VaeConfig;
 
-    fn lingbot(policy: &str) -> ModelConfig {
+    fn lingbot(recipe: &'static str) -> ModelConfig {
         let json = r#"{"num_attention_heads": 40, "attention_head_dim": 128, "num_layers": 40, "ffn_dim": 13824}"#;
         let transformer = serde_json::from_str(json).expect("the published configuration");
         ModelConfig {
-            policy: Policy::from_json("causeway.json", policy.as_bytes(), &transformer, Lineage::V2).expect("a policy"),
+            recipe: Recipe::from_file(&File::new("causeway.json", recipe.as_bytes()), &transformer, Lineage::V2)
+                .expect("a recipe"),
             transformer,
             vae: VaeConfig::default(),
             text: TextConfig::umt5_xxl(),
@@ -163,7 +144,7 @@ mod tests {
     #[test]
     fn a_rollout_of_the_14b_holds_what_the_model_says() {
         let config = lingbot("{}");
-        let bytes = rollout_bytes(&config, &RolloutShape::of(&config.policy));
+        let bytes = Footprint::of(&config, &RolloutShape::of(&config.recipe));
         // 819 200 bytes a token in bf16, 1560 tokens a latent frame, 18 latent frames.
         assert_eq!(bytes.self_attention, 2 * 819_200 * 1560 * 18);
         assert_eq!(bytes.cross_attention, 2 * 819_200 * 512);
@@ -182,8 +163,8 @@ mod tests {
             (lingbot("{}"), lingbot(r#"{"moving_window": 12, "still_window": 3, "still_chunks": 2}"#));
         let check = |sink, window, frames| {
             let held = |config: &ModelConfig, window| {
-                let shape = RolloutShape { sink, window, ..RolloutShape::of(&config.policy) };
-                rollout_bytes(config, &shape).self_attention
+                let shape = RolloutShape { sink, window, ..RolloutShape::of(&config.recipe) };
+                Footprint::of(config, &shape).self_attention
             };
             assert_eq!(held(&motion, window), held(&plain, frames));
         };

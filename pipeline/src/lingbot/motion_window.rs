@@ -1,10 +1,10 @@
 //! A shorter view of the history while the camera rests: an option of LingBot World.
 //!
-//! It is off unless a model's policy turns it on. While the camera is steered, attention sees `moving` latent frames of
+//! It is off unless a model's recipe turns it on. While the camera is steered, attention sees `moving` latent frames of
 //! history between the sink and the chunk. After `still_chunks` chunks without a control it sees only `still`. Hidden
 //! frames stay stored and are seen again when the camera moves on.
 
-use crate::lingbot::config::MotionWindowConfig;
+use super::recipe::MotionWindowConfig;
 use crate::world::Controls;
 
 /// How long the camera of one video has rested.

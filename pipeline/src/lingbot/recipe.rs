@@ -9,26 +9,32 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::config::{CHUNK_MAX, TransformerConfig, WINDOW_MAX, check_window};
-use crate::lingbot::denoiser::{Schedule, TRAIN_STEPS};
-use crate::lingbot::sampler::Sampler;
+use super::config::transformer::{CHUNK_MAX, TransformerConfig, WINDOW_MAX, check_window};
+use super::sampler::Sampler;
+use super::schedule::{Schedule, TRAIN_STEPS};
+use crate::load::error::LoadError;
+use crate::load::file::File;
 use crate::load::model_dir::{Component, ModelDir};
 use crate::load::object::Object;
-use crate::load::weights::LoadError;
 use crate::world::Size;
 
 /// The file beside the networks' folders.
 const FILE: &str = "causeway.json";
 
+/// How the networks are run.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Policy {
+pub struct Recipe {
+    /// Video frames a second.
     pub fps: u32,
     /// `None`: any multiple of 16 that fits.
     pub size: Option<[u32; 2]>,
+    /// Latent frames denoised together.
     pub chunk: usize,
+    /// Latent frames pinned at the start of the history.
     pub sink: usize,
+    /// Latent frames visible in all.
     pub window: usize,
-    /// The policy file names the window: the model was trained with no other.
+    /// The recipe file names the window: the model was trained with no other.
     pub window_is_fixed: bool,
     /// How a chunk goes from one noise level to the next.
     pub sampler: Sampler,
@@ -36,16 +42,19 @@ pub struct Policy {
     pub shift: f64,
     /// Nominal steps of 1000, first to last.
     pub steps: Vec<u32>,
+    /// Rows of a prompt's context.
     pub text_len: usize,
+    /// Does every prompt end with `</s>`?
     pub append_eos: bool,
     /// Video frames encoded for the image condition: the picture, then grey.
     pub condition_frames: usize,
-    /// The policy file names them: the model was trained with no others.
+    /// The recipe file names them: the model was trained with no others.
     pub condition_is_fixed: bool,
     /// The model was also trained to start from its prompt alone, with no picture.
     pub text_start: bool,
     /// Look back further while moving than while standing still. `None`: always over the whole window.
     pub motion: Option<MotionWindowConfig>,
+    /// How keys become rays.
     pub camera: CameraConfig,
 }
 
@@ -56,6 +65,7 @@ pub struct MotionWindowConfig {
     pub moving: usize,
     /// After `still_chunks` chunks without a key.
     pub still: usize,
+    /// Chunks without a key until then.
     pub still_chunks: usize,
 }
 
@@ -72,16 +82,21 @@ pub enum Lineage {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Value")]
 pub struct CameraConfig {
+    /// What the direction channels hold.
     pub rays: Rays,
     /// Directions are multiplied by this when `rays` is `delta`.
     pub ray_scale: f64,
     /// Horizontal field of view; `None`: 500 pixels of focal length at every size, as LingBot World.
     pub fov_x_deg: Option<f64>,
+    /// What steps are divided by.
     pub translation: Translation,
     /// With `translation: fixed`: metres to one unit of ray origin.
     pub translation_scale: f64,
+    /// Forward, back or aside in a latent frame, in the configuration's own units.
     pub move_per_latent: f64,
+    /// Turn of a latent frame.
     pub yaw_deg_per_latent: f64,
+    /// Look up or down of a latent frame.
     pub pitch_deg_per_latent: f64,
 }
 
@@ -122,19 +137,16 @@ const KEYS: [&str; 16] = [
     "camera",
 ];
 
-impl Policy {
-    pub fn read(dir: &ModelDir, transformer: &TransformerConfig) -> Result<Policy, LoadError> {
-        let json = if dir.has(FILE) { dir.read(FILE)? } else { b"{}".as_slice().into() };
-        Policy::from_json(&dir.show(FILE), &json, transformer, Lineage::of(dir)?)
+impl Recipe {
+    /// From `causeway.json` of a directory; it need not have one.
+    pub fn read(dir: &ModelDir, transformer: &TransformerConfig) -> Result<Recipe, LoadError> {
+        let file = if dir.has(FILE) { dir.read(FILE)? } else { File::new(dir.show(FILE), b"{}".as_slice()) };
+        Recipe::from_file(&file, transformer, Lineage::of(dir)?)
     }
 
-    pub fn from_json(
-        file: &str,
-        json: &[u8],
-        transformer: &TransformerConfig,
-        lineage: Lineage,
-    ) -> Result<Policy, LoadError> {
-        let object = Object::parse(file, json)?;
+    /// From `causeway.json`: keys that are not there have the values of the transformer's configuration or of its lineage.
+    pub fn from_file(file: &File, transformer: &TransformerConfig, lineage: Lineage) -> Result<Recipe, LoadError> {
+        let object = Object::of(file)?;
         object.known(&KEYS)?;
 
         let chunk = object.count("chunk", 1..=CHUNK_MAX, Some(transformer.num_frames_per_block))?;
@@ -155,7 +167,7 @@ impl Policy {
             return Err(object.wrong("condition_frames", "a multiple of 4, and 1: whole latent frames"));
         }
 
-        Ok(Policy {
+        Ok(Recipe {
             fps: object.count("fps", 1..=240, Some(16))? as u32,
             size: size.map(|sides| [sides[0] as u32, sides[1] as u32]),
             chunk,
@@ -237,8 +249,7 @@ impl Lineage {
         let mut named = files.folder == "lingbot_world_fast" || dir.full_name().to_lowercase().contains(V1);
         for path in files.config.into_iter().chain(["model_index.json".to_owned()]) {
             if dir.has(&path) {
-                let json: Value = serde_json::from_slice(&dir.read(&path)?)
-                    .map_err(|error| LoadError::file(dir.show(&path), error))?;
+                let json: Value = dir.read(&path)?.json()?;
                 named |= json["_name_or_path"].as_str().is_some_and(|name| name.to_lowercase().contains(V1));
             }
         }
@@ -260,13 +271,13 @@ impl Lineage {
     }
 }
 
-impl fmt::Display for Policy {
+impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fixed = if self.window_is_fixed { " (fixed)" } else { "" };
         let size = if self.size.is_some() { "" } else { " or any multiples of 16" };
         writeln!(
             f,
-            "policy: {}{size}, {} fps, chunk {}, sink {}, window {}{fixed}",
+            "recipe: {}{size}, {} fps, chunk {}, sink {}, window {}{fixed}",
             self.default_size(),
             self.fps,
             self.chunk,

@@ -9,7 +9,7 @@ use std::fmt;
 use ops::flow::{along_flow, clean_from_flow, renoise};
 use ops::{Result, Tensor};
 
-use crate::lingbot::denoiser::Level;
+use super::schedule::Level;
 
 /// How a chunk goes from one noise level to the next. After the last level each ends at the clean chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,14 +81,14 @@ mod tests {
     use ops::Device;
 
     use super::*;
-    use crate::lingbot::denoiser::Schedule;
+    use crate::lingbot::schedule::Schedule;
 
     fn number(value: f32) -> Tensor {
-        Tensor::from_vec(vec![value], (1, 1), &Device::Cpu).expect("one number")
+        Tensor::from_vec(vec![value], [1, 1], &Device::cpu()).expect("one number")
     }
 
     fn value(tensor: &Tensor) -> f32 {
-        tensor.flatten_all().and_then(|t| t.get(0)?.to_scalar()).expect("one number")
+        tensor.to_vec::<f32>().expect("one number")[0]
     }
 
     /// Levels that are evenly spaced, from 1 down.

@@ -8,18 +8,20 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::load::weights::{Bytes, LoadError};
+use super::error::LoadError;
+use super::file::File;
+use super::mapping::Bytes;
 use crate::world::GalleryItem;
 
 /// All that is read whole is JSON, a tokenizer (17 MB for UMT5-XXL) or a picture.
 const READ_BYTES_MAX: u64 = 64 << 20;
 
+/// The files of one model.
 #[derive(Clone)]
 pub struct ModelDir {
     name: String,
@@ -38,14 +40,18 @@ pub type ReadEmbedded = fn(&str) -> Option<Cow<'static, [u8]>>;
 /// The networks of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Component {
+    /// The diffusion transformer.
     Transformer,
+    /// The video autoencoder.
     Vae,
+    /// What reads the prompt.
     TextEncoder,
 }
 
 /// How a directory is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
+    /// A folder a network, as the diffusers library writes them.
     Diffusers,
     /// As LingBot and Wan were first published.
     Original,
@@ -58,13 +64,16 @@ pub enum Layout {
 pub struct NetworkFiles {
     /// `""` is the root.
     pub folder: String,
+    /// Its `config.json`, where it has one.
     pub config: Option<String>,
     /// Says which shards there are; then `shards` is empty.
     pub index: Option<String>,
+    /// Its safetensors files.
     pub shards: Vec<String>,
 }
 
 impl Component {
+    /// All of them, in the order they are loaded.
     pub const ALL: [Component; 3] = [Component::Transformer, Component::Vae, Component::TextEncoder];
 
     /// Folders it may stand in, the published one first.
@@ -124,6 +133,7 @@ impl ModelDir {
         join(&self.name, path)
     }
 
+    /// Is there a file of this path?
     pub fn has(&self, path: &str) -> bool {
         match &self.source {
             Source::Disk(root) => root.join(path).is_file(),
@@ -132,26 +142,28 @@ impl ModelDir {
     }
 
     /// A small file, whole.
-    pub fn read(&self, path: &str) -> Result<Cow<'static, [u8]>, LoadError> {
-        match &self.source {
-            Source::Embedded(read) => read(path).ok_or_else(|| self.absent(path)),
+    pub fn read(&self, path: &str) -> Result<File, LoadError> {
+        let name = self.show(path);
+        let bytes = match &self.source {
+            Source::Embedded(read) => read(path).ok_or_else(|| self.absent(path))?,
             Source::Disk(root) => {
                 let full = root.join(path);
-                let metadata = std::fs::metadata(&full).map_err(|error| LoadError::file(self.show(path), error))?;
+                let metadata = std::fs::metadata(&full).map_err(|error| LoadError::file(&name, error))?;
                 if metadata.len() > READ_BYTES_MAX {
                     let reason = format!("{} bytes; at most {READ_BYTES_MAX} are read", metadata.len());
-                    return Err(LoadError::file(self.show(path), reason));
+                    return Err(LoadError::file(name, reason));
                 }
-                Ok(Cow::Owned(std::fs::read(full).map_err(|error| LoadError::file(self.show(path), error))?))
+                std::fs::read(full).map_err(|error| LoadError::file(&name, error))?.into()
             }
-        }
+        };
+        Ok(File::new(name, bytes))
     }
 
     /// A file that may be larger than memory.
     pub(crate) fn map(&self, path: &str) -> Result<Bytes, LoadError> {
         match &self.source {
             Source::Embedded(read) => Ok(Bytes::Embedded(read(path).ok_or_else(|| self.absent(path))?)),
-            Source::Disk(root) => File::open(root.join(path))
+            Source::Disk(root) => std::fs::File::open(root.join(path))
                 .and_then(|file| Bytes::map(&file))
                 .map_err(|error| LoadError::file(self.show(path), error)),
         }
@@ -235,6 +247,7 @@ impl ModelDir {
         Ok(shards)
     }
 
+    /// Told by where its transformer is.
     pub fn layout(&self) -> Result<Layout, LoadError> {
         Ok(match self.network(Component::Transformer)?.folder.as_str() {
             "transformer" => Layout::Diffusers,
@@ -244,7 +257,7 @@ impl ModelDir {
     }
 
     /// The tokenizer's own `tokenizer.json`.
-    pub fn tokenizer(&self) -> Result<Cow<'static, [u8]>, LoadError> {
+    pub fn tokenizer(&self) -> Result<File, LoadError> {
         let paths = ["tokenizer/tokenizer.json", "google/umt5-xxl/tokenizer.json"];
         match paths.into_iter().find(|path| self.has(path)) {
             Some(path) => self.read(path),
@@ -262,13 +275,12 @@ impl ModelDir {
         struct Entry {
             prompt: String,
         }
-        let entries: BTreeMap<String, Entry> =
-            serde_json::from_slice(&self.read(LIST)?).map_err(|error| LoadError::file(self.show(LIST), error))?;
+        let entries: BTreeMap<String, Entry> = self.read(LIST)?.json()?;
         let item = |(name, Entry { prompt }): (String, Entry)| {
-            if name.contains(['/', '\\']) {
-                return Err(LoadError::file(self.show(LIST), format!("{name:?} is not a file beside it")));
+            if !is_file_name(&name) {
+                return Err(LoadError::file(self.show(LIST), format!("{name:?} is not the name of a file beside it")));
             }
-            let file = Arc::from(self.read(&join("first_frames", &name))?.into_owned());
+            let file = Arc::from(self.read(&join("first_frames", &name))?.picture()?);
             Ok(GalleryItem { name, prompt, file })
         };
         entries.into_iter().map(item).collect()
@@ -282,8 +294,7 @@ impl ModelDir {
         if !self.has(FILE) {
             return Ok(Vec::new());
         }
-        let presets: Vec<String> =
-            serde_json::from_slice(&self.read(FILE)?).map_err(|error| LoadError::file(self.show(FILE), error))?;
+        let presets: Vec<String> = self.read(FILE)?.json()?;
         if presets.len() > MOST || presets.iter().any(|prompt| prompt.trim().is_empty()) {
             return Err(LoadError::file(
                 self.show(FILE),
@@ -296,6 +307,11 @@ impl ModelDir {
     fn absent(&self, path: &str) -> LoadError {
         LoadError::file(self.show(path), "not there")
     }
+}
+
+/// Does this name a file in the folder at hand, on every system, and nothing else?
+pub(crate) fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(|c: char| "/\\:".contains(c) || c.is_control())
 }
 
 /// `folder/name`, or `name` at the root.
@@ -330,53 +346,4 @@ impl fmt::Display for Layout {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::fixture::TempDir;
-
-    #[test]
-    fn the_gallery_is_what_the_list_names() {
-        let dir = TempDir::new();
-        assert!(dir.open().gallery().expect("no list is no gallery").is_empty());
-        dir.write("first_frames/meadow.png", "picture");
-        dir.write("first_frames/prompts.json", r#"{"meadow.png": {"prompt": "a meadow", "time": "noon"}}"#);
-        let gallery = dir.open().gallery().expect("a gallery");
-        let items: Vec<_> =
-            gallery.iter().map(|item| (item.name.as_str(), item.prompt.as_str(), &*item.file)).collect();
-        assert_eq!(items, [("meadow.png", "a meadow", b"picture".as_slice())]);
-
-        let check = |list: &str, part: &str| {
-            dir.write("first_frames/prompts.json", list);
-            let error = dir.open().gallery().expect_err(part).to_string();
-            assert!(error.contains(part), "{error:?} does not say {part:?}");
-        };
-        check(r#"{"desert.png": {"prompt": ""}}"#, "first_frames/desert.png");
-        check(r#"{"../meadow.png": {"prompt": ""}}"#, "not a file beside it");
-        check(r#"{"meadow.png": {}}"#, "missing field `prompt`");
-    }
-
-    #[test]
-    fn presets_are_a_short_list_of_prompts() {
-        let dir = TempDir::new();
-        assert!(dir.open().presets().expect("no list is no presets").is_empty());
-        dir.write("presets.json", r#"["a desert at night", "a snowy valley"]"#);
-        assert_eq!(dir.open().presets().expect("presets"), ["a desert at night", "a snowy valley"]);
-        let check = |list: &str, part: &str| {
-            dir.write("presets.json", list);
-            let error = dir.open().presets().expect_err(part).to_string();
-            assert!(error.contains("presets.json") && error.contains(part), "{error:?} does not say {part:?}");
-        };
-        check(r#"{"a": 1}"#, "expected a sequence");
-        check(r#"["a", " "]"#, "none of them empty");
-        check(&format!("[{}\"b\"]", "\"a\",".repeat(64)), "at most 64");
-    }
-
-    #[test]
-    fn the_tokenizer_is_found_in_either_layout() {
-        for path in ["tokenizer/tokenizer.json", "google/umt5-xxl/tokenizer.json"] {
-            let dir = TempDir::new();
-            assert!(dir.open().tokenizer().expect_err("nothing there").to_string().contains(path));
-            dir.write(path, "{}");
-            assert_eq!(&*dir.open().tokenizer().expect("a tokenizer"), b"{}");
-        }
-    }
-}
+mod tests;

@@ -6,8 +6,15 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use crate::load::weights::LoadError;
+use super::error::LoadError;
+use super::file::File;
 
+/// No network of these families comes near; and the product of any four of these fits 64 bits.
+pub(crate) const WIDTH_MAX: usize = 1 << 15;
+pub(crate) const HEADS_MAX: usize = 512;
+pub(crate) const LAYERS_MAX: usize = 512;
+
+/// A JSON object and where it came from.
 pub(crate) struct Object {
     file: String,
     /// `camera.`, say: where in the file this object stands.
@@ -16,9 +23,8 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    pub(crate) fn parse(file: &str, json: &[u8]) -> Result<Object, LoadError> {
-        let value = serde_json::from_slice(json).map_err(|error| LoadError::file(file, error))?;
-        Object::new(file, value)
+    pub(crate) fn of(file: &File) -> Result<Object, LoadError> {
+        Object::new(file.name(), file.json()?)
     }
 
     pub(crate) fn new(file: &str, value: Value) -> Result<Object, LoadError> {

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use super::weights::{Bytes, LoadError};
-use crate::load::model_dir::ModelDir;
+use super::error::LoadError;
+use super::mapping::Bytes;
+use super::stand_in::stand_in;
 
 /// The published 14B header is 160 kB.
 const HEADER_BYTES_MAX: u64 = 64 << 20;
@@ -18,89 +17,54 @@ pub(super) struct Shard {
     /// For errors.
     pub(super) file: String,
     bytes: Bytes,
-    tensors: BTreeMap<String, Stored>,
+    tensors: BTreeMap<String, Entry>,
 }
 
-/// A tensor as it lies in its file.
+/// What a header says of a tensor.
 #[derive(Debug, Clone)]
-pub struct Stored {
-    pub dtype: Dtype,
-    pub shape: Vec<usize>,
+pub(crate) struct Entry {
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
     range: Range<usize>,
 }
 
-impl Stored {
-    pub fn elements(&self) -> u64 {
+impl Entry {
+    /// How many numbers it has.
+    pub(crate) fn elements(&self) -> u64 {
         self.shape.iter().map(|&side| side as u64).product()
-    }
-
-    /// Bytes in the file.
-    pub fn bytes(&self) -> u64 {
-        self.range.len() as u64
     }
 }
 
 impl Shard {
-    pub(super) fn open(dir: &ModelDir, path: &str) -> Result<Shard, LoadError> {
-        Shard::read(dir.show(path), dir.map(path)?)
-    }
-
+    /// `file`: what errors call it.
     pub(super) fn read(file: String, bytes: Bytes) -> Result<Shard, LoadError> {
-        let tensors = header(&bytes).map_err(|reason| LoadError::file(&file, reason))?;
+        let tensors = header(&bytes).map_err(|reason| match stand_in(&bytes) {
+            Some(what) => LoadError::file(&file, format!("this is {what} ({reason})")),
+            None => LoadError::file(&file, reason),
+        })?;
         Ok(Shard { file, bytes, tensors })
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&Stored> {
+    pub(super) fn get(&self, name: &str) -> Option<&Entry> {
         self.tensors.get(name)
     }
 
-    pub(super) fn tensors(&self) -> impl Iterator<Item = (&str, &Stored)> {
-        self.tensors.iter().map(|(name, stored)| (name.as_str(), stored))
+    /// The bytes of a tensor that is here.
+    pub(super) fn bytes_of(&self, entry: &Entry) -> &[u8] {
+        &self.bytes[entry.range.clone()]
+    }
+
+    pub(super) fn tensors(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.tensors.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
     pub(super) fn file_bytes(&self) -> u64 {
         self.bytes.len() as u64
     }
-
-    /// The numbers of a tensor that is here.
-    pub(super) fn to_f32(&self, name: &str) -> Result<Vec<f32>, LoadError> {
-        let stored = self.get(name).expect("asked for only after it was found");
-        let bytes = &self.bytes[stored.range.clone()];
-        match stored.dtype {
-            Dtype::F32 => Ok(bytes.as_chunks().0.iter().map(|&four| f32::from_le_bytes(four)).collect()),
-            Dtype::BF16 => Ok(bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|&two| f32::from_bits(u32::from(u16::from_le_bytes(two)) << 16))
-                .collect()),
-            Dtype::F16 => Ok(f16_to_f32(bytes)),
-            other => Err(LoadError::file(
-                &self.file,
-                format!("tensor {name} is stored as {other}; it must be F32, F16 or BF16"),
-            )),
-        }
-    }
-}
-
-/// Through a small aligned buffer, because `half` converts whole slices with one instruction a lane and single numbers with
-/// a look at the CPU's features each.
-fn f16_to_f32(bytes: &[u8]) -> Vec<f32> {
-    const LANE: usize = 1024;
-    let mut out = vec![0f32; bytes.len() / 2];
-    let mut lane = [f16::ZERO; LANE];
-    for (out, bytes) in out.chunks_mut(LANE).zip(bytes.chunks(2 * LANE)) {
-        let lane = &mut lane[..out.len()];
-        for (number, &two) in lane.iter_mut().zip(bytes.as_chunks().0) {
-            *number = f16::from_le_bytes(two);
-        }
-        lane.convert_to_f32_slice(out);
-    }
-    out
 }
 
 /// Every tensor of the file, or why it is not a safetensors file that can be used.
-fn header(bytes: &[u8]) -> Result<BTreeMap<String, Stored>, String> {
+fn header(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
     let total = bytes.len() as u64;
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
         return Err(format!("not a safetensors file: {total} bytes, and the length of the header alone takes 8"));
@@ -127,7 +91,7 @@ fn header(bytes: &[u8]) -> Result<BTreeMap<String, Stored>, String> {
         .tensors()
         .into_iter()
         .map(|(name, info)| {
-            (name, Stored { dtype: info.dtype, shape: info.shape.clone(), range: place(info.data_offsets) })
+            (name, Entry { dtype: info.dtype, shape: info.shape.clone(), range: place(info.data_offsets) })
         })
         .collect())
 }

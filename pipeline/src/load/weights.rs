@@ -1,96 +1,48 @@
-//! Checkpoints: safetensors files seen as one set of named tensors, cast to f32 one at a time.
+//! Checkpoints: safetensors files seen as one set of named tensors, handed out as they are stored.
 //!
-//! Files on disk are memory-mapped, so opening a checkpoint reads its headers only, and loading one never holds the stored
-//! bytes and the tensors both: a mapped page is clean, the kernel takes it back. Whatever names a file uses, a network asks
-//! for the published ones: see [`crate::wan::names`].
+//! Files on disk are memory-mapped, so opening a checkpoint reads its headers only. An operation packs the stored bytes in the
+//! type it computes in, so loading never holds a weight twice: a mapped page is clean, the kernel takes it back. Whatever
+//! names a file uses, a network asks for the published ones: see `names.rs`.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::fs::File;
 
-use candle_core::{Device, Shape, Tensor};
-use memmap2::Mmap;
-use ops::Linear;
+use ops::conv::Conv;
+use ops::{DType, Device, Linear, Stored, Tensor};
 use serde::Deserialize;
 
-use super::shard::Shard;
-pub use super::shard::Stored;
-use crate::load::model_dir::{Component, ModelDir};
-use crate::wan::names::Naming;
+use super::error::LoadError;
+use super::mapping::Bytes;
+use super::model_dir::{Component, ModelDir, is_file_name, join};
+use super::names::Naming;
+use super::shard::{Entry, Shard};
+use super::tensor_list::TensorList;
 
 /// All tensors of one network under their published names.
 pub struct Checkpoint {
     /// What an error about no file in particular names: the index, or the only file.
     file: String,
     shards: Vec<Shard>,
-    places: BTreeMap<String, Place>,
-    /// Names that were asked for: what is left over at the end does not belong.
+    locations: BTreeMap<String, Location>,
+    /// Names that were asked for.
     taken: RefCell<BTreeSet<String>>,
 }
 
 /// Where a tensor is.
-struct Place {
+struct Location {
     shard: usize,
     /// Its name in the file.
     stored: String,
 }
 
-/// One place in a checkpoint: `blocks.0.self_attn`, say.
+/// The part of a checkpoint whose names begin alike: `blocks.0.self_attn`, say.
 #[derive(Clone)]
 pub struct Weights<'a> {
     checkpoint: &'a Checkpoint,
+    device: Device,
     prefix: String,
-}
-
-/// What is wrong with a model directory, and where.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error("{file}: {reason}")]
-    File { file: String, reason: String },
-    #[error("{file}: {key} is {value}; it must be {allowed}")]
-    Config { file: String, key: String, value: String, allowed: String },
-    #[error("{file}: tensor {tensor} is missing; expected shape {expected:?}")]
-    Missing { file: String, tensor: String, expected: Vec<usize> },
-    #[error("{file}: tensor {tensor} has shape {found:?}; expected {expected:?}")]
-    Shape { file: String, tensor: String, expected: Vec<usize>, found: Vec<usize> },
-    #[error("{file}: tensor {tensor} (shape {found:?}) is not part of this model")]
-    Extra { file: String, tensor: String, found: Vec<usize> },
-    #[error(transparent)]
-    Tensor(#[from] candle_core::Error),
-}
-
-impl LoadError {
-    pub(crate) fn file(file: impl Into<String>, reason: impl Display) -> LoadError {
-        LoadError::File { file: file.into(), reason: reason.to_string() }
-    }
-}
-
-/// The bytes of a file that is too large to read whole.
-pub(crate) enum Bytes {
-    Mapped(Mmap),
-    Embedded(Cow<'static, [u8]>),
-}
-
-impl Bytes {
-    pub(crate) fn map(file: &File) -> std::io::Result<Bytes> {
-        // SAFETY: the mapping is read-only and private to this process. If somebody else truncates or rewrites the file
-        // while it is mapped, reads fault or see other numbers; that is the contract of every program that maps its model,
-        // and no length or offset is ever read from the mapping a second time after it was checked.
-        let map = unsafe { Mmap::map(file)? };
-        Ok(Bytes::Mapped(map))
-    }
-}
-
-impl std::ops::Deref for Bytes {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Embedded(bytes) => bytes,
-        }
-    }
 }
 
 /// `*.safetensors.index.json`: which shard holds which tensor.
@@ -104,7 +56,7 @@ impl Checkpoint {
     pub fn open(dir: &ModelDir, component: Component) -> Result<Checkpoint, LoadError> {
         let files = dir.network(component)?;
         let Some(index_path) = files.index else {
-            let shards = files.shards.iter().map(|path| Shard::open(dir, path)).collect::<Result<Vec<_>, _>>()?;
+            let shards = files.shards.iter().map(|path| open_shard(dir, path)).collect::<Result<Vec<_>, _>>()?;
             let file = match &shards[..] {
                 [only] => only.file.clone(),
                 _ => dir.show(&files.folder),
@@ -113,25 +65,24 @@ impl Checkpoint {
         };
 
         let file = dir.show(&index_path);
-        let index: Index =
-            serde_json::from_slice(&dir.read(&index_path)?).map_err(|error| LoadError::file(&file, error))?;
+        let index: Index = dir.read(&index_path)?.json()?;
         let names: BTreeSet<&String> = index.weight_map.values().collect();
         let mut shards = Vec::new();
         let mut shard_of = BTreeMap::new();
         for name in names {
             // An index may come from anywhere: it names files beside itself and no others.
-            if name.contains(['/', '\\']) || !name.ends_with(".safetensors") {
+            if !is_file_name(name) || !name.ends_with(".safetensors") {
                 return Err(LoadError::file(
                     file,
                     format!("names {name:?}, which is not a safetensors file beside it"),
                 ));
             }
-            let path = crate::load::model_dir::join(&files.folder, name);
+            let path = join(&files.folder, name);
             if !dir.has(&path) {
                 return Err(LoadError::file(file, format!("names the file {name}, which is not there")));
             }
             shard_of.insert(name.clone(), shards.len());
-            shards.push(Shard::open(dir, &path)?);
+            shards.push(open_shard(dir, &path)?);
         }
         for (tensor, name) in &index.weight_map {
             if shards[shard_of[name]].get(tensor).is_none() {
@@ -153,11 +104,11 @@ impl Checkpoint {
 
     fn new(file: String, shards: Vec<Shard>) -> Result<Checkpoint, LoadError> {
         let naming = Naming::detect(|name| shards.iter().any(|shard| shard.get(name).is_some()));
-        let mut places: BTreeMap<String, Place> = BTreeMap::new();
+        let mut locations: BTreeMap<String, Location> = BTreeMap::new();
         for (number, shard) in shards.iter().enumerate() {
             for (stored, _) in shard.tensors() {
-                let place = Place { shard: number, stored: stored.to_owned() };
-                if let Some(first) = places.insert(naming.published(stored), place) {
+                let location = Location { shard: number, stored: stored.to_owned() };
+                if let Some(first) = locations.insert(naming.published(stored), location) {
                     let (here, there) = (&shard.file, &shards[first.shard].file);
                     let reason = if first.stored == stored {
                         format!("tensor {stored} stands in {there} as well")
@@ -168,41 +119,83 @@ impl Checkpoint {
                 }
             }
         }
-        drop_embedding_alias(&shards, &mut places)?;
-        Ok(Checkpoint { file, shards, places, taken: RefCell::default() })
+        drop_embedding_alias(&shards, &mut locations)?;
+        Ok(Checkpoint { file, shards, locations, taken: RefCell::default() })
     }
 
-    pub fn root(&self) -> Weights<'_> {
-        Weights { checkpoint: self, prefix: String::new() }
+    /// All tensors, to be computed with on `device`. An error if one of `tensors` is missing, or is not what they say.
+    pub fn weights(&self, tensors: &TensorList, device: &Device) -> Result<Weights<'_>, LoadError> {
+        match self.faults(tensors).find(|fault| !matches!(fault, LoadError::Extra { .. })) {
+            Some(fault) => Err(fault),
+            None => Ok(Weights { checkpoint: self, device: device.clone(), prefix: String::new() }),
+        }
     }
 
-    /// An error if a tensor was never asked for.
-    pub fn finish(&self) -> Result<(), LoadError> {
+    /// After a network was loaded: an error if the checkpoint holds a tensor that is none of `tensors`.
+    pub fn finish(&self, tensors: &TensorList) -> Result<(), LoadError> {
         let taken = self.taken.borrow();
-        match self.tensors().find(|(name, _)| !taken.contains(*name)) {
-            Some((name, stored)) => Err(LoadError::Extra {
-                file: self.shards[self.places[name].shard].file.clone(),
-                tensor: self.describe(name),
-                found: stored.shape.clone(),
-            }),
+        let forgotten: Vec<_> = tensors.iter().map(|(name, _)| name).filter(|name| !taken.contains(*name)).collect();
+        assert!(forgotten.is_empty(), "a network reads every tensor that it lists, and not {forgotten:?}");
+        match self.faults(tensors).find(|fault| matches!(fault, LoadError::Extra { .. })) {
+            Some(fault) => Err(fault),
             None => Ok(()),
         }
     }
 
-    /// Every tensor by its published name, as it is stored.
-    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Stored)> {
-        self.places.iter().map(|(name, place)| {
-            (
-                name.as_str(),
-                self.shards[place.shard].get(&place.stored).expect("places point at tensors that are there"),
-            )
-        })
+    /// Everything that keeps this checkpoint from being a network of `tensors`, as far as headers tell.
+    pub fn faults(&self, tensors: &TensorList) -> impl Iterator<Item = LoadError> {
+        let listed: BTreeSet<&str> = tensors.iter().map(|(name, _)| name).collect();
+        let wrong = tensors.iter().filter_map(|(name, shape)| self.fault(name, shape));
+        let extra =
+            self.tensors().filter(move |(name, _)| !listed.contains(name)).map(|(name, entry)| LoadError::Extra {
+                file: self.shards[self.locations[name].shard].file.clone(),
+                tensor: self.describe(name),
+                found: entry.shape.clone(),
+            });
+        wrong.chain(extra)
+    }
+
+    fn fault(&self, name: &str, shape: &[usize]) -> Option<LoadError> {
+        let Some((shard, entry)) = self.find(name) else {
+            let (file, tensor) = (self.file.clone(), name.to_owned());
+            return Some(LoadError::Missing { file, tensor, expected: shape.to_vec() });
+        };
+        let (file, tensor) = (shard.file.clone(), self.describe(name));
+        if entry.shape != shape {
+            return Some(LoadError::Shape { file, tensor, expected: shape.to_vec(), found: entry.shape.clone() });
+        }
+        match DType::named(&entry.dtype.to_string()) {
+            Some(dtype) if dtype.is_weight() => None,
+            _ => Some(LoadError::Type { file, tensor, found: entry.dtype.to_string() }),
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<(&Shard, &Entry)> {
+        let location = self.locations.get(name)?;
+        let shard = &self.shards[location.shard];
+        Some((shard, shard.get(&location.stored).expect("locations point at tensors that are there")))
+    }
+
+    /// The tensor of this published name as it is stored.
+    pub fn stored(&self, name: &str) -> Result<Stored<'_>, LoadError> {
+        let (shard, entry) =
+            self.find(name).ok_or_else(|| LoadError::file(&self.file, format!("tensor {name} is missing")))?;
+        let tensor = self.describe(name);
+        let Some(dtype) = DType::named(&entry.dtype.to_string()) else {
+            return Err(LoadError::Type { file: shard.file.clone(), tensor, found: entry.dtype.to_string() });
+        };
+        let called = format!("{}: tensor {tensor}", shard.file);
+        Ok(Stored::new(called, dtype, &entry.shape, shard.bytes_of(entry))?)
+    }
+
+    /// Every tensor by its published name.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.locations.keys().map(|name| (name.as_str(), self.find(name).expect("a key is there").1))
     }
 
     /// The shape of a tensor under its published name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        let place = self.places.get(name)?;
-        Some(&self.shards[place.shard].get(&place.stored)?.shape)
+        self.find(name).map(|(_, entry)| entry.shape.as_slice())
     }
 
     /// Bytes of all files together, headers included.
@@ -210,26 +203,27 @@ impl Checkpoint {
         self.shards.iter().map(Shard::file_bytes).sum()
     }
 
+    /// How many files there are.
     pub fn file_count(&self) -> usize {
         self.shards.len()
     }
 
     /// A tensor's name for an error: the published one, and the stored one where that differs.
     fn describe(&self, name: &str) -> String {
-        match self.places.get(name) {
-            Some(place) if place.stored != name => format!("{name} (stored as {})", place.stored),
+        match self.locations.get(name) {
+            Some(location) if location.stored != name => format!("{name} (stored as {})", location.stored),
             _ => name.to_owned(),
         }
     }
 }
 
 /// UMT5 files may hold the embedding twice, or under its alias only. One is enough.
-fn drop_embedding_alias(shards: &[Shard], places: &mut BTreeMap<String, Place>) -> Result<(), LoadError> {
+fn drop_embedding_alias(shards: &[Shard], locations: &mut BTreeMap<String, Location>) -> Result<(), LoadError> {
     const SHARED: &str = "shared.weight";
-    let Some(alias) = places.remove("encoder.embed_tokens.weight") else { return Ok(()) };
-    let shape = |place: &Place| shards[place.shard].get(&place.stored).map(|stored| stored.shape.clone());
-    match places.get(SHARED) {
-        None => _ = places.insert(SHARED.to_owned(), alias),
+    let Some(alias) = locations.remove("encoder.embed_tokens.weight") else { return Ok(()) };
+    let shape = |location: &Location| shards[location.shard].get(&location.stored).map(|stored| stored.shape.clone());
+    match locations.get(SHARED) {
+        None => _ = locations.insert(SHARED.to_owned(), alias),
         Some(shared) if shape(shared) == shape(&alias) => {}
         Some(shared) => {
             return Err(LoadError::Shape {
@@ -243,55 +237,63 @@ fn drop_embedding_alias(shards: &[Shard], places: &mut BTreeMap<String, Place>) 
     Ok(())
 }
 
+/// One file of a directory.
+fn open_shard(dir: &ModelDir, path: &str) -> Result<Shard, LoadError> {
+    Shard::read(dir.show(path), dir.map(path)?)
+}
+
 impl<'a> Weights<'a> {
-    /// The place `name` below this one. `name` may hold dots or be a number.
+    /// The part below this one that `name` begins. `name` may hold dots or be a number.
     pub fn at(&self, name: impl Display) -> Weights<'a> {
-        Weights { checkpoint: self.checkpoint, prefix: self.path(name) }
+        Weights { prefix: self.path(name), ..self.clone() }
     }
 
-    /// The tensor `name` here, as f32. Its shape must be exactly `shape`.
-    pub fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor, LoadError> {
-        let (name, shape) = (self.path(name), shape.into());
-        let checkpoint = self.checkpoint;
-        let place = checkpoint.places.get(&name).ok_or_else(|| LoadError::Missing {
-            file: checkpoint.file.clone(),
-            tensor: name.clone(),
-            expected: shape.dims().to_vec(),
-        })?;
-        let shard = &checkpoint.shards[place.shard];
-        let found = &shard.get(&place.stored).expect("places point at tensors that are there").shape;
-        if found != shape.dims() {
-            return Err(LoadError::Shape {
-                file: shard.file.clone(),
-                tensor: checkpoint.describe(&name),
-                expected: shape.dims().to_vec(),
-                found: found.clone(),
-            });
-        }
-        let tensor = Tensor::from_vec(shard.to_f32(&place.stored)?, shape, &Device::Cpu)?;
-        checkpoint.taken.borrow_mut().insert(name);
-        Ok(tensor)
+    /// What computes with whatever is made of these.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The tensor `name` here, as it is stored.
+    pub fn stored(&self, name: &str) -> Result<Stored<'a>, LoadError> {
+        let path = self.path(name);
+        let stored = self.checkpoint.stored(&path)?;
+        self.checkpoint.taken.borrow_mut().insert(path);
+        Ok(stored)
+    }
+
+    /// The small tensor `name` here, such as a norm's weight.
+    pub fn tensor(&self, name: &str) -> Result<Tensor, LoadError> {
+        Ok(self.stored(name)?.to_f32(&self.device)?)
     }
 
     /// The dense layer here, of `weight` and `bias`.
-    pub fn linear(&self, inputs: usize, outputs: usize) -> Result<Linear, LoadError> {
-        let bias = self.get("bias", outputs)?;
-        Ok(Linear::new(&self.get("weight", (outputs, inputs))?, Some(&bias))?)
+    pub fn linear(&self) -> Result<Linear, LoadError> {
+        Ok(Linear::new(&self.stored("weight")?, Some(&self.stored("bias")?), &self.device)?)
     }
 
     /// The dense layer here, of `weight` alone.
-    pub fn linear_without_bias(&self, inputs: usize, outputs: usize) -> Result<Linear, LoadError> {
-        Ok(Linear::new(&self.get("weight", (outputs, inputs))?, None)?)
+    pub fn linear_without_bias(&self) -> Result<Linear, LoadError> {
+        Ok(Linear::new(&self.stored("weight")?, None, &self.device)?)
     }
 
-    /// Leave the tensor `name` unread, if it is here: it says again what another one said.
-    pub fn skip(&self, name: &str) {
-        self.checkpoint.taken.borrow_mut().insert(self.path(name));
+    /// The convolution here, of `weight` and `bias`.
+    pub fn conv(&self) -> Result<Conv, LoadError> {
+        Ok(Conv::new(&self.stored("weight")?, &self.stored("bias")?, &self.device)?)
+    }
+
+    /// The convolution here, which halves a picture.
+    pub fn downsampling_conv(&self) -> Result<Conv, LoadError> {
+        Ok(Conv::downsampling(&self.stored("weight")?, &self.stored("bias")?, &self.device)?)
+    }
+
+    /// The convolution here, which first doubles a picture.
+    pub fn upsampling_conv(&self) -> Result<Conv, LoadError> {
+        Ok(Conv::upsampling(&self.stored("weight")?, &self.stored("bias")?, &self.device)?)
     }
 
     /// Is there a tensor of this name here?
     pub fn has(&self, name: &str) -> bool {
-        self.checkpoint.places.contains_key(&self.path(name))
+        self.checkpoint.locations.contains_key(&self.path(name))
     }
 
     fn path(&self, name: impl Display) -> String {

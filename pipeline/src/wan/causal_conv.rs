@@ -3,12 +3,13 @@
 //! What a convolution needs of the past is the last two frames it was given. It does not keep them itself: they belong to
 //! a stream, and weights serve many.
 
-use std::mem::size_of;
+use std::ops::Range;
 
-use crate::load::weights::{LoadError, Weights};
 use ops::conv::Conv;
-use ops::video::{Frame, Shape, Video};
-use ops::{Result, Tensor};
+use ops::{FrameStack, Result, Tensor};
+
+use crate::load::error::LoadError;
+use crate::load::weights::Weights;
 
 /// A convolution over three frames of which at most the newest is new.
 pub(super) struct CausalConv {
@@ -19,101 +20,72 @@ pub(super) struct CausalConv {
 /// The past frames that one stream carries for every causal convolution, in call order.
 #[derive(Default)]
 pub(super) struct Carried {
-    slots: Vec<Option<Past>>,
+    /// The last frames that each convolution was given: at most two.
+    slots: Vec<Option<FrameStack>>,
 }
 
-/// The last frames that one convolution was given: at most two, oldest first.
-struct Past {
-    shape: Shape,
-    frames: Vec<Frame>,
-}
-
-/// Hands out slots while a network is loaded, and knows what each will hold.
+/// Hands out slots while a network is loaded, in call order.
 #[derive(Default)]
 pub(super) struct Slots {
-    frame_shapes: Vec<Shape>,
-}
-
-/// Where a convolution stands: its input channels, and how many of its pixels one latent pixel is, each way.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    pub channels: usize,
-    pub scale: usize,
+    taken: usize,
 }
 
 impl Slots {
-    pub(super) fn take(&mut self, place: Place, border: usize) -> usize {
-        self.frame_shapes.push(Shape { height: place.scale, width: place.scale, channels: place.channels, border });
-        self.frame_shapes.len() - 1
-    }
-
-    /// Bytes carried for a stream of `height × width` latents once every slot is full.
-    pub(super) fn bytes(&self, height: usize, width: usize) -> u64 {
-        let frame = |unit: &Shape| Shape { height: unit.height * height, width: unit.width * width, ..*unit }.values();
-        self.frame_shapes.iter().map(|unit| (2 * frame(unit) * size_of::<f32>()) as u64).sum()
+    pub(super) fn take(&mut self) -> usize {
+        self.taken += 1;
+        self.taken - 1
     }
 }
 
 impl CausalConv {
-    /// `weights` holds `weight (outputs, in, 3, side, side)` and `bias`.
-    pub(super) fn load(
-        weights: &Weights,
-        place: Place,
-        outputs: usize,
-        side: usize,
-        slots: &mut Slots,
-    ) -> std::result::Result<CausalConv, LoadError> {
-        let weight = weights.get("weight", (outputs, place.channels, 3, side, side))?;
-        let conv = Conv::new(&weight, &weights.get("bias", outputs)?)?;
-        let slot = slots.take(place, conv.border());
-        Ok(CausalConv { conv, slot })
+    /// `weights` holds `weight (outputs, inputs, 3, side, side)` and `bias`.
+    pub(super) fn load(weights: &Weights, slots: &mut Slots) -> std::result::Result<CausalConv, LoadError> {
+        Ok(CausalConv { conv: weights.conv()?, slot: slots.take() })
     }
 
     /// As many frames as `x` has. `x` carries the border the convolution wants. `add` is added to the result.
-    pub(super) fn apply(&self, x: Video, carried: &mut Carried, add: Option<&Video>) -> Video {
-        let shape = x.shape;
+    pub(super) fn apply(&self, x: FrameStack, carried: &mut Carried, add: Option<&FrameStack>) -> FrameStack {
         let (frames, old) = carried.join(self.slot, x);
-        let windows: Vec<_> = (old..frames.len()).map(|t| &frames[(t + 1).saturating_sub(3)..=t]).collect();
-        let y = self.conv.apply_windows(shape, &windows, add);
-        carried.keep(self.slot, shape, frames, 2);
+        let y = self.conv.apply_windows(&frames, &windows_of_three(old..frames.len()), add);
+        carried.keep(self.slot, frames, 2);
         y
     }
 }
 
+/// For each of these frames, itself and the two before it, as far as there are so many.
+pub(super) fn windows_of_three(frames: Range<usize>) -> Vec<Range<usize>> {
+    frames.map(|t| (t + 1).saturating_sub(3)..t + 1).collect()
+}
+
 impl Carried {
     /// The past of `slot` followed by `new`, and how many frames are past.
-    pub(super) fn join(&mut self, slot: usize, new: Video) -> (Vec<Frame>, usize) {
+    pub(super) fn join(&mut self, slot: usize, new: FrameStack) -> (FrameStack, usize) {
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, || None);
         }
-        let mut frames = match self.slots[slot].take() {
-            Some(past) => {
-                assert_eq!(past.shape, new.shape, "a stream keeps its size");
-                past.frames
+        match self.slots[slot].take() {
+            Some(mut frames) => {
+                let old = frames.len();
+                frames.append(new);
+                (frames, old)
             }
-            None => Vec::new(),
-        };
-        let old = frames.len();
-        frames.extend(new.frames);
-        (frames, old)
+            None => (new, 0),
+        }
     }
 
     /// Remember the last `count` of `frames`.
-    pub(super) fn keep(&mut self, slot: usize, shape: Shape, mut frames: Vec<Frame>, count: usize) {
-        frames.drain(..frames.len().saturating_sub(count));
-        self.slots[slot] = Some(Past { shape, frames });
+    pub(super) fn keep(&mut self, slot: usize, mut frames: FrameStack, count: usize) {
+        frames.keep_last(count);
+        self.slots[slot] = Some(frames);
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        let frames = self.slots.iter().flatten().flat_map(|past| &past.frames);
-        frames.map(|frame| (frame.len() * size_of::<f32>()) as u64).sum()
+        self.slots.iter().flatten().map(FrameStack::bytes).sum()
     }
 
     /// `(C, 1 or 2, H, W)` for every convolution that has been given a frame, by slot.
     pub(super) fn to_tensors(&self) -> Result<Vec<(usize, Tensor)>> {
-        (self.slots.iter().enumerate())
-            .filter_map(|(slot, past)| past.as_ref().map(|past| (slot, past)))
-            .map(|(slot, past)| Ok((slot, Video { shape: past.shape, frames: past.frames.clone() }.to_tensor()?)))
-            .collect()
+        let past = self.slots.iter().enumerate().filter_map(|(slot, past)| Some((slot, past.as_ref()?)));
+        past.map(|(slot, past)| Ok((slot, past.to_tensor()?))).collect()
     }
 }

@@ -2,8 +2,8 @@
 //! named as in the published checkpoints.
 
 mod causal_conv;
-pub(crate) mod names;
 pub mod prompt;
+pub mod tensors;
 pub mod text;
 pub mod umt5;
 pub mod vae;

@@ -3,33 +3,55 @@
 //! The context always has `text_len` rows. Rows past the prompt are zero, and the transformer attends to them like to any
 //! other: it was trained that way.
 
+use ops::{Device, Error, Result, Tensor};
 use tokenizers::Tokenizer;
 
 use super::umt5::Umt5;
-use crate::lingbot::config::TextConfig;
-use crate::load::weights::{LoadError, Weights};
-use ops::{Device, Error, Result, Tensor};
+use super::umt5::config::TextConfig;
+use crate::load::error::LoadError;
+use crate::load::file::File;
+use crate::load::model_dir::ModelDir;
+use crate::load::weights::Weights;
 
+/// Prompts in, contexts out.
 pub struct TextEncoder {
-    tokenizer: Tokenizer,
+    tokens: PromptTokens,
     encoder: Umt5,
+    device: Device,
     width: usize,
+}
+
+/// Prompts in, token numbers out: the half of a [`TextEncoder`] that has no weights.
+pub struct PromptTokens {
+    tokenizer: Tokenizer,
     text_len: usize,
     /// The token that ends every prompt, where the model was trained with one.
     eos: Option<u32>,
 }
 
-impl TextEncoder {
-    /// `tokenizer_json`: `tokenizer/tokenizer.json`. Its padding and truncation are not used; `text_len` is.
-    pub fn load(
+impl PromptTokens {
+    /// The tokenizer of a model directory, for prompts of `text_len` tokens. An error if it cannot be used with a text encoder
+    /// of this configuration.
+    pub fn read(
+        dir: &ModelDir,
         config: &TextConfig,
-        weights: &Weights,
-        tokenizer_json: &[u8],
         text_len: usize,
         append_eos: bool,
-    ) -> std::result::Result<TextEncoder, LoadError> {
-        let refuse = |reason: String| LoadError::File { file: "tokenizer.json".to_owned(), reason };
-        let mut tokenizer = Tokenizer::from_bytes(tokenizer_json).map_err(|error| refuse(error.to_string()))?;
+    ) -> std::result::Result<PromptTokens, LoadError> {
+        PromptTokens::new(&dir.tokenizer()?, config, text_len, append_eos)
+    }
+
+    /// From `tokenizer.json`. Its padding and truncation are not used; `text_len` is.
+    pub fn new(
+        file: &File,
+        config: &TextConfig,
+        text_len: usize,
+        append_eos: bool,
+    ) -> std::result::Result<PromptTokens, LoadError> {
+        let refuse = |reason: String| LoadError::file(file.name(), reason);
+        // Parsed as any JSON first: that error says more than the tokenizer's own, which knows only that no kind fits.
+        file.json::<serde::de::IgnoredAny>()?;
+        let mut tokenizer = Tokenizer::from_bytes(file.text()?).map_err(|error| refuse(error.to_string()))?;
         tokenizer.with_padding(None).with_truncation(None).map_err(|error| refuse(error.to_string()))?;
         // A token without a row in the table would be an error in the middle of a session.
         if let Some((token, id)) = tokenizer.get_vocab(true).into_iter().max_by_key(|&(_, id)| id)
@@ -49,36 +71,54 @@ impl TextEncoder {
             false => None,
         };
         assert!(text_len > 0, "a context has rows");
-        Ok(TextEncoder { tokenizer, encoder: Umt5::load(config, weights)?, width: config.d_model, text_len, eos })
+        Ok(PromptTokens { tokenizer, text_len, eos })
     }
 
     /// The prompt's own tokens, at most `text_len`: what is too long loses its end, but keeps its `</s>`.
-    pub fn tokens(&self, prompt: &str) -> Result<Vec<u32>> {
-        let encoding = self.tokenizer.encode_fast(prompt, false).map_err(Error::wrap)?;
+    pub fn of(&self, prompt: &str) -> Result<Vec<u32>> {
+        let encoding = self.tokenizer.encode_fast(prompt, false).map_err(Error::new)?;
         let room = self.text_len - usize::from(self.eos.is_some());
         let mut tokens: Vec<u32> = encoding.get_ids().iter().copied().take(room).collect();
         tokens.extend(self.eos);
         Ok(tokens)
     }
+}
+
+impl TextEncoder {
+    /// `weights` holds the tensors that [`tensors::text_encoder`](crate::wan::tensors::text_encoder) lists.
+    pub fn load(
+        config: &TextConfig,
+        weights: &Weights,
+        tokens: PromptTokens,
+    ) -> std::result::Result<TextEncoder, LoadError> {
+        let device = weights.device().clone();
+        Ok(TextEncoder { tokens, encoder: Umt5::load(config, weights)?, device, width: config.d_model })
+    }
+
+    /// How prompts become token numbers.
+    pub fn tokens(&self) -> &PromptTokens {
+        &self.tokens
+    }
 
     /// The context of a prompt: `(text_len, d_model)`.
     pub fn encode(&self, prompt: &str) -> Result<Tensor> {
-        let tokens = self.tokens(prompt)?;
+        let (tokens, rows) = (self.tokens.of(prompt)?, self.tokens.text_len);
         if tokens.is_empty() {
-            return Tensor::from_vec(vec![0f32; self.text_len * self.width], (self.text_len, self.width), &Device::Cpu);
+            return Tensor::zeros([rows, self.width], &self.device);
         }
-        self.encoder.encode(&tokens)?.pad_with_zeros(0, 0, self.text_len - tokens.len())
+        self.encoder.encode(&tokens)?.pad_with_zeros(0, 0, rows - tokens.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
+    use safetensors::Dtype;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::fixture::file_as;
     use crate::load::weights::Checkpoint;
+    use crate::wan::tensors;
 
     const CONFIG: TextConfig = TextConfig {
         vocab_size: 5,
@@ -112,48 +152,16 @@ mod tests {
         json!({"<pad>": 0, "</s>": 1, "<unk>": 2, "red": 3, "hill": 4})
     }
 
-    fn checkpoint() -> Result<Checkpoint> {
-        let block = "encoder.block.0.layer";
-        let names: [(&str, Vec<usize>); 12] = [
-            ("shared.weight", vec![5, 4]),
-            ("encoder.embed_tokens.weight", vec![5, 4]),
-            (&format!("{block}.0.SelfAttention.q.weight"), vec![4, 4]),
-            (&format!("{block}.0.SelfAttention.k.weight"), vec![4, 4]),
-            (&format!("{block}.0.SelfAttention.v.weight"), vec![4, 4]),
-            (&format!("{block}.0.SelfAttention.o.weight"), vec![4, 4]),
-            (&format!("{block}.0.SelfAttention.relative_attention_bias.weight"), vec![8, 2]),
-            (&format!("{block}.0.layer_norm.weight"), vec![4]),
-            (&format!("{block}.1.DenseReluDense.wi_0.weight"), vec![6, 4]),
-            (&format!("{block}.1.DenseReluDense.wi_1.weight"), vec![6, 4]),
-            (&format!("{block}.1.DenseReluDense.wo.weight"), vec![4, 6]),
-            (&format!("{block}.1.layer_norm.weight"), vec![4]),
-        ];
-        let mut tensors = HashMap::from([("encoder.final_layer_norm.weight".to_owned(), tensor(&[4])?)]);
-        for (name, shape) in names {
-            tensors.insert(name.to_owned(), tensor(&shape)?);
-        }
-        let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name.clone(), tensor)), None);
-        Ok(Checkpoint::from_bytes(&bytes.map_err(Error::wrap)?).expect("a safetensors file"))
-    }
-
-    fn tensor(shape: &[usize]) -> Result<Tensor> {
-        let values = (0..shape.iter().product()).map(|i: usize| (i as f32 * 0.7).cos()).collect::<Vec<_>>();
-        Tensor::from_vec(values, shape, &Device::Cpu)
-    }
-
-    fn load(vocab: Value, text_len: usize, append_eos: bool) -> std::result::Result<TextEncoder, LoadError> {
-        let checkpoint = checkpoint().expect("weights");
-        let json = tokenizer(vocab).to_string();
-        let encoder = TextEncoder::load(&CONFIG, &checkpoint.root(), json.as_bytes(), text_len, append_eos)?;
-        checkpoint.finish().expect("every tensor is read, or known to be one that need not be");
-        Ok(encoder)
+    fn prompt_tokens(vocab: Value, text_len: usize, append_eos: bool) -> std::result::Result<PromptTokens, LoadError> {
+        let file = File::new("model/tokenizer.json", tokenizer(vocab).to_string().into_bytes());
+        PromptTokens::new(&file, &CONFIG, text_len, append_eos)
     }
 
     #[test]
-    fn a_prompt_is_cut_to_the_context_and_keeps_its_end_mark() -> Result<()> {
+    fn a_prompt_is_cut_to_the_context_and_keeps_its_end_mark() {
         let check = |append_eos, prompt: &str, expected: &[u32]| {
-            let encoder = load(vocab(), 4, append_eos).expect("a text encoder");
-            assert_eq!(encoder.tokens(prompt).expect("tokens"), expected, "{prompt:?}");
+            let tokens = prompt_tokens(vocab(), 4, append_eos).expect("a tokenizer");
+            assert_eq!(tokens.of(prompt).expect("tokens"), expected, "{prompt:?}");
         };
         check(true, "", &[1]);
         check(true, "red hill", &[3, 4, 1]);
@@ -161,19 +169,24 @@ mod tests {
         check(true, "red red red hill hill", &[3, 3, 3, 1]);
         check(false, "", &[]);
         check(false, "red red red hill hill", &[3, 3, 3, 4]);
-        Ok(())
     }
 
     #[test]
     fn rows_past_the_prompt_are_zero_and_an_empty_prompt_is_all_zero() -> Result<()> {
-        let encoder = load(vocab(), 4, false).expect("a text encoder");
-        let is_zero = |row: &Vec<f32>| row.iter().all(|&x| x == 0.0);
+        let tensors = tensors::text_encoder(&CONFIG);
+        let checkpoint = Checkpoint::from_bytes(&file_as(&tensors, Dtype::F32, str::to_owned)).expect("a file");
+        let weights = checkpoint.weights(&tensors, &Device::cpu()).expect("every tensor");
+        let tokens = prompt_tokens(vocab(), 4, false).expect("a tokenizer");
+        let encoder = TextEncoder::load(&CONFIG, &weights, tokens).expect("a text encoder");
+        checkpoint.finish(&tensors).expect("every tensor is read");
         for (prompt, len) in [("", 0), ("hill", 1), ("red hill", 2), ("red hill red hill red", 4)] {
-            let context = encoder.encode(prompt)?.to_vec2::<f32>()?;
-            assert_eq!((context.len(), context[0].len()), (4, 4));
+            let context = encoder.encode(prompt)?;
+            assert_eq!(context.dims(), [4, 4]);
+            let rows = context.to_vec::<f32>()?;
+            let is_zero = |row: &[f32]| row.iter().all(|&x| x == 0.0);
             assert!(
-                !context[..len].iter().any(is_zero) && context[len..].iter().all(is_zero),
-                "{prompt:?}: {context:?}"
+                !rows[..len * 4].chunks(4).any(is_zero) && rows[len * 4..].chunks(4).all(is_zero),
+                "{prompt:?}: {rows:?}"
             );
         }
         Ok(())
@@ -182,25 +195,11 @@ mod tests {
     #[test]
     fn a_tokenizer_that_does_not_fit_is_refused() {
         let check = |vocab: Value, reason: &str| {
-            let error = load(vocab, 4, true).err().expect("a refusal").to_string();
-            assert!(error.contains("tokenizer.json") && error.contains(reason), "{error}");
+            let error = prompt_tokens(vocab, 4, true).err().expect("a refusal").to_string();
+            assert!(error.contains("model/tokenizer.json") && error.contains(reason), "{error}");
         };
         check(json!({"<unk>": 0, "red": 5, "</s>": 1}), "\"red\" is number 5; the text encoder knows 5");
         check(json!({"<unk>": 0, "red": 3}), "no </s>");
         check(json!({"<unk>": "zero"}), "");
-    }
-
-    #[test]
-    fn impossible_buckets_are_refused() {
-        for (buckets, max_distance) in [(0, 16), (6, 16), (8, 2)] {
-            let config = TextConfig {
-                relative_attention_num_buckets: buckets,
-                relative_attention_max_distance: max_distance,
-                ..CONFIG
-            };
-            let checkpoint = checkpoint().expect("weights");
-            let error = Umt5::load(&config, &checkpoint.root()).err().expect("a refusal").to_string();
-            assert!(error.contains("relative_attention_num_buckets"), "{error}");
-        }
     }
 }

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use ops::{Device, Tensor};
 use pipeline::lingbot::camera::{CameraPath, Matrix, Step};
-use pipeline::lingbot::config::CameraConfig;
+use pipeline::lingbot::recipe::CameraConfig;
 use pipeline::world::{Controls, Held, Size};
 
 use super::{Golden, assert_close};
@@ -42,7 +42,7 @@ fn check_camera(dir: &Path) {
         let size = Size { width: (w * CELL) as u32, height: (h * CELL) as u32 };
 
         // Poses: the start, then one after each item. They are not part of what we compute, so they are put together here.
-        let mut camera = CameraPath::new(&CameraConfig::default(), size);
+        let mut camera = CameraPath::new(&CameraConfig::default(), size, &Device::cpu());
         let mut pose = Step::STILL;
         let mut poses = vec![pose];
         for controls in &history {
@@ -52,7 +52,7 @@ fn check_camera(dir: &Path) {
         assert_close(&format!("{name}.c2ws_f64"), &tensor(&poses), &file[&format!("{name}.c2ws_f64")], 1e-9);
 
         // Steps: divided by the longest of the history, in f64.
-        let steps = CameraPath::new(&CameraConfig::default(), size).follow(&history);
+        let steps = CameraPath::new(&CameraConfig::default(), size, &Device::cpu()).follow(&history);
         assert_close(&format!("{name}.rel_f64"), &tensor(&steps), &file[&format!("{name}.rel_f64")], 1e-9);
 
         // In f32 the reference subtracts two positions that are far from the start by then, and divides by the length of a
@@ -70,10 +70,10 @@ fn check_camera(dir: &Path) {
         let frames = rays.dim(1).expect("frames");
         // Only the last chunk's rays were recorded. Fed in one piece and in chunks it is the same: the longest step is known
         // by then either way.
-        let all = CameraPath::new(&CameraConfig::default(), size).advance(&history).expect("rays");
+        let all = CameraPath::new(&CameraConfig::default(), size, &Device::cpu()).advance(&history).expect("rays");
         let last = all.narrow(1, history.len() - frames, frames).expect("the last chunk");
         assert_close(rays_name, &last, &rays, tolerance);
-        let mut camera = CameraPath::new(&CameraConfig::default(), size);
+        let mut camera = CameraPath::new(&CameraConfig::default(), size, &Device::cpu());
         let chunks = history.rchunks(frames).rev().map(|chunk| camera.advance(chunk).expect("rays"));
         assert_close(&format!("{rays_name}, in chunks"), &chunks.last().expect("a chunk"), &rays, tolerance);
     }
@@ -85,9 +85,9 @@ fn check_pocket_camera(dir: &Path) {
     let meta: serde_json::Value = stream.json("meta");
     let config: CameraConfig = serde_json::from_value(meta["policy"]["camera"].clone()).expect("a camera");
     let actions: Vec<Vec<String>> = serde_json::from_value(meta["actions"].clone()).expect("keys");
-    let (_, _, frames, h, w) = stream["00.cam"].dims5().expect("(1, 384, F, h, w)");
+    let &[1, 384, frames, h, w] = stream["00.cam"].dims() else { panic!("(1, 384, F, h, w)") };
     let size = Size { width: (w * CELL) as u32, height: (h * CELL) as u32 };
-    let mut camera = CameraPath::new(&config, size);
+    let mut camera = CameraPath::new(&config, size, &Device::cpu());
     let mut actions = actions.iter().map(|held| keys(held)).peekable();
     for chunk in 0.. {
         if actions.peek().is_none() {
@@ -129,5 +129,5 @@ fn tensor(steps: &[Step]) -> Tensor {
         values
     };
     let values: Vec<f64> = steps.iter().flat_map(matrix).collect();
-    Tensor::from_vec(values, (steps.len(), 4, 4), &Device::Cpu).expect("sixteen values a step")
+    Tensor::from_vec(values, [steps.len(), 4, 4], &Device::cpu()).expect("sixteen values a step")
 }

@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
-use kvcache::{CrossKvCache, RollingKvCache, Window};
-use pipeline::lingbot::config::{MotionWindowConfig, TransformerConfig};
-use pipeline::lingbot::denoiser::{Denoiser, Level, Schedule};
-use pipeline::lingbot::dit::{ChunkConditions, Dit, Memory, TimeEmbedding};
+use kvcache::{PromptKvCache, RollingKvCache, Window};
+use ops::{Device, Tensor};
+use pipeline::lingbot::config::transformer::TransformerConfig;
+use pipeline::lingbot::context::PassContext;
+use pipeline::lingbot::denoiser::Denoiser;
+use pipeline::lingbot::dit::{ChunkConditions, Dit, TimeEmbedding};
 use pipeline::lingbot::motion_window::MotionWindow;
+use pipeline::lingbot::recipe::MotionWindowConfig;
 use pipeline::lingbot::sampler::Sampler;
+use pipeline::lingbot::schedule::{Level, Schedule};
+use pipeline::lingbot::tensors;
 use pipeline::load::weights::Checkpoint;
 use pipeline::noise::Noise;
 use pipeline::world::{Cancel, Controls, Held};
@@ -65,8 +69,9 @@ fn open(dir: &Path, weights: &str) -> (Dit, TransformerConfig) {
     let path = dir.join(format!("{weights}.safetensors"));
     let config: TransformerConfig = Golden::open(&path).json("config");
     let checkpoint = Checkpoint::from_bytes(&std::fs::read(&path).expect("weights")).expect("weights");
-    let dit = Dit::load(&config, &checkpoint.root()).expect("every tensor");
-    checkpoint.finish().expect("nothing else");
+    let list = tensors::transformer(&config);
+    let dit = Dit::load(&config, &checkpoint.weights(&list, &Device::cpu()).expect("every tensor")).expect("weights");
+    checkpoint.finish(&list).expect("nothing else");
     (dit, config)
 }
 
@@ -79,12 +84,12 @@ fn check_single_forward(dir: &Path) {
         x.narrow(0, 0, channels).expect("noisy"),
         x.narrow(0, channels, config.in_channels - channels).expect("fixed"),
     );
-    let t: f64 = golden.raw("t").flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("t")[0].into();
+    let t: f64 = golden.raw("t").to_vec::<f32>().expect("t")[0].into();
     let cam = golden.get("cam");
 
     let time = dit.time_embedding(t).expect("time");
     assert_close("temb", &time.embedding.unsqueeze(0).expect("row"), &golden.raw("temb"), TOLERANCE);
-    let projection = time.projection.flatten_all().and_then(|p| p.unsqueeze(0)).expect("row");
+    let projection = time.projection.reshape([1, time.projection.elements()]).expect("row");
     assert_close("timestep_proj", &projection, &golden.raw("timestep_proj"), TOLERANCE);
     assert_close(
         "text_emb",
@@ -108,33 +113,33 @@ fn check_single_forward(dir: &Path) {
         let window = Window::new(config.sliding_window_num_frames, config.sink_size, frames).expect("possible");
         RollingKvCache::new(window, config.num_layers, tokens / frames)
     };
-    let chunk = ChunkConditions { first_frame: 0, fixed: &fixed, camera: Some(&cam), recent: None };
+    let chunk = ChunkConditions { first_latent_frame: 0, fixed: &fixed, camera: Some(&cam), recent: None };
     let with_camera = dit.condition(chunk).expect("condition");
     let embedded = dit.tokens(&noisy, &with_camera).expect("tokens");
-    let expected = golden.get("patch_embedding_bcfhw").flatten_from(1).and_then(|t| t.t()).expect("tokens");
+    let expected = flat(&golden.get("patch_embedding_bcfhw")).permute(&[1, 0]).expect("tokens");
     assert_close("patch_embedding", &embedded, &expected, TOLERANCE);
 
     let mut cache = history();
-    let mut memory = Memory { condition: &with_camera, prompt: &prompt, history: &mut cache };
+    let mut context = PassContext { condition: &with_camera, prompt: &prompt, history: &mut cache };
     let mut h = embedded;
     for (i, block) in dit.blocks().iter().enumerate() {
         let modulation = block.modulate(&time.projection).expect("modulation");
-        let heads = block.look_back(&h, &modulation, &mut memory).expect("attention");
+        let heads = block.look_back(&h, &modulation, &mut context).expect("attention");
         assert_close(
             &format!("block{i}_selfattn_out_heads"),
             &heads,
             &rows(&golden, &format!("block{i}_selfattn_out_heads")),
             TOLERANCE,
         );
-        h = block.forward(&h, &time.projection, &mut memory).expect("block");
+        h = block.forward(&h, &time.projection, &mut context).expect("block");
         assert_close(&format!("block{i}_out"), &h, &golden.get(&format!("block{i}_out")), TOLERANCE);
     }
     cache.commit();
     check_history(&golden, "", &cache);
 
     let mut cache = history();
-    let mut memory = Memory { condition: &with_camera, prompt: &prompt, history: &mut cache };
-    let y = dit.denoise(&noisy, &time, &mut memory).expect("forward");
+    let mut context = PassContext { condition: &with_camera, prompt: &prompt, history: &mut cache };
+    let y = dit.predict_flow(&noisy, &time, &mut context).expect("forward");
     assert_close("y", &y, &golden.get("y"), TOLERANCE);
 
     check_start_in_the_middle(&dit, &golden, &noisy, &fixed, &time, &prompt);
@@ -148,7 +153,7 @@ fn check_start_in_the_middle(
     noisy: &Tensor,
     fixed: &Tensor,
     time: &TimeEmbedding,
-    prompt: &CrossKvCache,
+    prompt: &PromptKvCache,
 ) {
     const FIRST_FRAME: usize = 5;
     let config = dit.config();
@@ -157,23 +162,29 @@ fn check_start_in_the_middle(
     let missing = FIRST_FRAME.min(config.sliding_window_num_frames - frames);
     let window = Window::new(missing + frames, 0, frames).expect("possible");
     let mut history = RollingKvCache::new(window, config.num_layers, tokens);
-    let zeros = Tensor::zeros((frames * tokens, config.width()), DType::F32, &Device::Cpu).expect("zeros");
+    let zeros = Tensor::zeros([frames * tokens, config.width()], &Device::cpu()).expect("zeros");
     for _ in 0..missing.div_ceil(frames) {
         for layer in 0..config.num_layers {
             history.stage(layer, &zeros, &zeros, None).expect("zeros");
         }
         history.commit();
     }
-    let chunk = ChunkConditions { first_frame: FIRST_FRAME, fixed, camera: None, recent: None };
+    let chunk = ChunkConditions { first_latent_frame: FIRST_FRAME, fixed, camera: None, recent: None };
     let condition = dit.condition(chunk).expect("condition");
-    let mut memory = Memory { condition: &condition, prompt, history: &mut history };
-    let y = dit.denoise(noisy, time, &mut memory).expect("forward");
+    let mut context = PassContext { condition: &condition, prompt, history: &mut history };
+    let y = dit.predict_flow(noisy, time, &mut context).expect("forward");
     assert_close("y_nocam_startframe5", &y, &golden.get("y_nocam_startframe5"), TOLERANCE);
 }
 
 /// `(1, rows, heads, d)` as `(rows, D)`.
 fn rows(golden: &Golden, name: &str) -> Tensor {
-    golden.get(name).flatten_from(1).expect("rows of heads")
+    flat(&golden.get(name))
+}
+
+/// All sides but the first as one.
+fn flat(tensor: &Tensor) -> Tensor {
+    let rows = tensor.dim(0).expect("rows");
+    tensor.reshape([rows, tensor.elements() / rows]).expect("as many numbers")
 }
 
 /// Compare what every layer holds: the reference keeps rows oldest first, and zeros behind them.
@@ -223,7 +234,7 @@ impl Rollout {
             (total, sink) = (frames("cache_size"), frames("sink"));
         }
         let window = Window::new(total, sink, shape[1]).expect("possible");
-        let timesteps: Vec<f32> = golden.raw("timesteps").to_vec1().expect("timesteps");
+        let timesteps: Vec<f32> = golden.raw("timesteps").to_vec().expect("timesteps");
         let levels = timesteps.into_iter().map(|t| Level { t, sigma: t / 1000.0 }).collect();
         let denoiser = Denoiser::new(dit, Sampler::Renoise, &Schedule { levels }).expect("time embeddings");
         Rollout { chunks: golden.count("c", ".x0"), golden, denoiser, config, shape, window }
@@ -247,16 +258,16 @@ impl Rollout {
             noise.extend((0..steps).map(|i| get(&format!("step_noise{i}_btchw"))));
             let fixed = condition.narrow(1, chunk.min(pieces - 1) * frames, frames).expect("a piece");
             let condition = denoiser.dit().condition(ChunkConditions {
-                first_frame: history.window().current().start,
+                first_latent_frame: history.window().current().start,
                 fixed: &fixed,
                 camera: Some(&get("cam")),
                 recent: motion.as_mut().and_then(|motion| motion.recent(Some(&self.controls(chunk)))),
             });
             let condition = condition.expect("a condition");
             let prompt = &prompts[usize::from(chunk >= choices.switch).min(prompts.len() - 1)];
-            let mut memory = Memory { condition: &condition, prompt, history: &mut history };
+            let mut context = PassContext { condition: &condition, prompt, history: &mut history };
             let x0 = denoiser
-                .make_chunk(self.shape, &mut Noise::recorded(noise), &mut memory, &Cancel::default())
+                .sample(self.shape, &mut Noise::recorded(noise), &mut context, &Cancel::default())
                 .expect("a chunk");
             look(chunk, &x0, &history);
         }
@@ -331,7 +342,7 @@ fn check_bf16_rollout(dir: &Path) {
     let choices = Choices { switch: rollout.chunks, motion: None };
     rollout.run(choices, |chunk, x0, _| {
         let dot = |a: &Tensor, b: &Tensor| {
-            (a * b).and_then(|p| p.sum_all()).and_then(|s| s.to_scalar::<f32>()).expect("a sum")
+            (a * b).and_then(|products| products.to_vec::<f32>()).expect("products").into_iter().sum::<f32>()
         };
         let theirs = rollout.x0(chunk);
         let cosine = dot(x0, &theirs) / (dot(x0, x0) * dot(&theirs, &theirs)).sqrt();

@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::ops::Index;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use ops::{DType, Device, Stored, Tensor};
+use safetensors::SafeTensors;
 use serde::de::DeserializeOwned;
 
 /// Run `check` on every folder of this name.
@@ -43,11 +44,17 @@ struct Golden {
 impl Golden {
     fn open(path: &Path) -> Golden {
         let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("a safetensors file");
+        let (_, header) = SafeTensors::read_metadata(&bytes).expect("a safetensors file");
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).expect("a safetensors file");
+        let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        let tensors = tensors.iter().map(|(name, view)| {
+            let dtype = DType::named(&view.dtype().to_string()).expect("a type of number that tensors hold");
+            let stored = Stored::new(name, dtype, view.shape(), view.data()).expect("as many as the shape has");
+            (name.to_owned(), stored.to_tensor(&Device::cpu()).expect("a tensor"))
+        });
+        let tensors = tensors.collect();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Golden { name, tensors: tensors.into_iter().collect(), metadata, file: bytes }
+        Golden { name, tensors, metadata, file: bytes }
     }
 
     fn has(&self, tensor: &str) -> bool {
@@ -56,7 +63,7 @@ impl Golden {
 
     /// A tensor as f32, as it is stored.
     fn raw(&self, tensor: &str) -> Tensor {
-        self[tensor].to_dtype(DType::F32).expect("a cast")
+        self[tensor].to_f32().expect("a cast")
     }
 
     /// A tensor as f32 without its batch dimension of one.
@@ -78,7 +85,7 @@ impl Golden {
 
     /// A tensor of bytes.
     fn bytes(&self, tensor: &str) -> Vec<u8> {
-        self[tensor].flatten_all().and_then(|t| t.to_vec1()).unwrap_or_else(|error| panic!("{tensor}: {error}"))
+        self[tensor].to_vec().unwrap_or_else(|error| panic!("{tensor}: {error}"))
     }
 
     /// How many tensors are called `prefix{0..}suffix`.
@@ -126,9 +133,7 @@ fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
 #[track_caller]
 fn largest_difference(what: &str, found: &Tensor, expected: &Tensor) -> (f64, Vec<usize>) {
     assert_eq!(found.dims(), expected.dims(), "{what}");
-    let numbers = |t: &Tensor| {
-        t.to_dtype(DType::F64).and_then(|t| t.flatten_all()).and_then(|t| t.to_vec1::<f64>()).expect("numbers")
-    };
+    let numbers = |t: &Tensor| t.to_f64().expect("numbers");
     let (mut largest, mut at) = (0.0, 0);
     for (i, (found, expected)) in numbers(found).into_iter().zip(numbers(expected)).enumerate() {
         // A NaN is larger than anything.

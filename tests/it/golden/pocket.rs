@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use pipeline::Device;
 use pipeline::lingbot::LingBot;
 use pipeline::load::model_dir::ModelDir;
 use pipeline::noise::Noise;
@@ -39,7 +40,7 @@ fn check_stream(dir: &Path) {
             controls: Some(vec![controls(&meta, chunk)]),
         };
         let plan = video.plan();
-        let (latent, _) = video.make_chunk(&input, &Cancel::default()).expect("a chunk");
+        let (latent, _) = video.chunk_latents(&input, &Cancel::default()).expect("a chunk");
         assert_close(&format!("{chunk:02}.x0"), &latent, &golden.get(&format!("{chunk:02}.x0")), TOLERANCE);
         let frames = video.decode(&latent).expect("frames");
         assert_eq!(frames.count, plan.pixel_frames, "the plan said so");
@@ -51,7 +52,8 @@ fn check_stream(dir: &Path) {
 fn a_world_that_was_trained_to_starts_from_its_prompt_alone_as_recorded() {
     let golden = Golden::open(&recordings().join("text_start.safetensors"));
     let meta: Value = golden.json("meta");
-    let world = LingBot::load(&ModelDir::embedded("pocket", started_by_text)).expect("the shipped weights");
+    let world =
+        LingBot::load(&ModelDir::embedded("pocket", started_by_text), &Device::cpu()).expect("the shipped weights");
     let card = world.card();
     assert!(!card.needs_first_frame);
     let chunks = (0..).take_while(|i| golden.has(&format!("{i:02}.x0"))).count();
@@ -68,7 +70,7 @@ fn a_world_that_was_trained_to_starts_from_its_prompt_alone_as_recorded() {
     let mut video = world.open_with_noise(opening, recorded_noise(&golden, chunks)).expect("a video");
     for chunk in 0..chunks {
         let input = ChunkInput { prompt: None, controls: Some(vec![controls(&meta, chunk)]) };
-        let (latent, _) = video.make_chunk(&input, &Cancel::default()).expect("a chunk");
+        let (latent, _) = video.chunk_latents(&input, &Cancel::default()).expect("a chunk");
         assert_close(&format!("{chunk:02}.x0"), &latent, &golden.get(&format!("{chunk:02}.x0")), TOLERANCE);
     }
 }
@@ -96,7 +98,8 @@ fn shipped(path: &str, text_start: bool) -> Option<Cow<'static, [u8]>> {
 fn a_world_that_was_not_trained_to_refuses_to_start_without_a_picture() {
     let mut golden_init = init(&Golden::open(&recordings().join("stream.safetensors")), shipped_world().card());
     golden_init.first_frame = None;
-    let picture_only = LingBot::load(&ModelDir::embedded("pocket", started_by_picture)).expect("the shipped weights");
+    let picture_only =
+        LingBot::load(&ModelDir::embedded("pocket", started_by_picture), &Device::cpu()).expect("the shipped weights");
     assert!(picture_only.card().needs_first_frame);
     let Err(WorldError::Refused(refusal)) = picture_only.open(golden_init) else { panic!("it opened") };
     assert_eq!(refusal.field, "first_frame");
@@ -124,7 +127,7 @@ fn recordings() -> PathBuf {
 
 fn shipped_world() -> LingBot {
     let dir = ModelDir::open(super::pocket_weights()).expect("the shipped weights");
-    LingBot::load(&dir).expect("the shipped weights")
+    LingBot::load(&dir, &Device::cpu()).expect("the shipped weights")
 }
 
 fn init(golden: &Golden, card: &Card) -> Init {

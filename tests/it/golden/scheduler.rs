@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
 use ops::flow::{clean_from_flow, renoise};
-use pipeline::lingbot::denoiser::Schedule;
+use ops::{Device, Tensor};
+use pipeline::lingbot::schedule::Schedule;
 
 use super::{Golden, assert_close};
 
@@ -19,11 +19,11 @@ fn check_scheduler(path: &Path) {
     for version in versions {
         let sigmas = golden.raw(&format!("{version}.sigmas"));
         // sigma(s = 1/2) = shift / (1 + shift)
-        let middle: f32 = sigmas.get(500).and_then(|s| s.to_scalar()).expect("a level");
+        let middle = sigmas.to_vec::<f32>().expect("levels")[500];
         let shift = f64::from(middle / (1.0 - middle)).round();
         let table = Schedule::table(shift);
-        let column = |f: fn(&pipeline::lingbot::denoiser::Level) -> f32| {
-            Tensor::from_iter(table.iter().map(f), &Device::Cpu).expect("a column")
+        let column = |f: fn(&pipeline::lingbot::schedule::Level) -> f32| {
+            Tensor::from_vec(table.iter().map(f).collect(), [table.len()], &Device::cpu()).expect("a column")
         };
         assert_close(&format!("{version}.sigmas (shift {shift})"), &column(|l| l.sigma), &sigmas, 1e-6);
         // One part in a million of 1000.
@@ -35,7 +35,7 @@ fn check_scheduler(path: &Path) {
         );
 
         // The file does not say which nominal steps were taken: they are found in the table, and must be there exactly.
-        let t: Vec<f32> = golden.raw(&format!("{version}.timesteps")).to_vec1().expect("steps");
+        let t: Vec<f32> = golden.raw(&format!("{version}.timesteps")).to_vec().expect("steps");
         let steps: Vec<u32> = t
             .iter()
             .map(|t| 1000 - table.iter().position(|l| (l.t - t).abs() <= 1e-4).expect("a step of the table") as u32)

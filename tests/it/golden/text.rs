@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use candle_core::{D, Device, Tensor};
-use pipeline::lingbot::config::TextConfig;
+use ops::{Device, Tensor};
+use pipeline::load::file::File;
 use pipeline::load::weights::Checkpoint;
 use pipeline::wan::prompt::clean;
-use pipeline::wan::text::TextEncoder;
+use pipeline::wan::tensors;
+use pipeline::wan::text::{PromptTokens, TextEncoder};
 use pipeline::wan::umt5::Umt5;
+use pipeline::wan::umt5::config::TextConfig;
 
 use super::{Golden, assert_close};
 
@@ -47,11 +49,13 @@ fn check_umt5(dir: &Path) {
     let config: TextConfig = tiny.json("config");
     // The file holds inputs and outputs beside the weights, so `Checkpoint::finish` does not apply.
     let checkpoint = Checkpoint::from_bytes(&tiny.file).expect("weights");
-    let encoder = Umt5::load(&config, &checkpoint.root()).expect("the tiny UMT5");
+    let weights = checkpoint.weights(&tensors::text_encoder(&config), &Device::cpu()).expect("every tensor");
+    let encoder = Umt5::load(&config, &weights).expect("the tiny UMT5");
 
     // Rows of padding hold what nobody reads: only as many as the prompt has are compared.
-    let masks: Vec<Vec<i64>> = tiny["attention_mask"].to_vec2().expect("masks");
-    for (i, mask) in masks.iter().enumerate() {
+    let masks: Vec<i64> = tiny["attention_mask"].to_vec().expect("masks");
+    let (_, columns) = tiny["attention_mask"].dims2().expect("(batch, tokens)");
+    for (i, mask) in masks.chunks(columns).enumerate() {
         let len = mask.iter().filter(|&&seen| seen != 0).count();
         let states = check_one(&encoder, "umt5_tiny out_raw", &tiny["input_ids"], &tiny["out_raw"], i, len);
         let padded = states.pad_with_zeros(0, 0, mask.len() - len).expect("padding");
@@ -67,7 +71,7 @@ fn check_umt5(dir: &Path) {
 }
 
 fn check_one(encoder: &Umt5, what: &str, ids: &Tensor, expected: &Tensor, i: usize, len: usize) -> Tensor {
-    let ids: Vec<i64> = ids.get(i).and_then(|ids| ids.to_vec1()).expect("token numbers");
+    let ids: Vec<i64> = ids.get(i).and_then(|ids| ids.to_vec()).expect("token numbers");
     let ids: Vec<u32> = ids[..len].iter().map(|&id| u32::try_from(id).expect("a token number")).collect();
     let states = encoder.encode(&ids).expect("states");
     let expected = expected.get(i).and_then(|rows| rows.narrow(0, 0, len)).expect("as many rows as tokens");
@@ -84,17 +88,24 @@ fn check_pocket_text(dir: &Path, model: &Path) {
     let checkpoint = Checkpoint::from_bytes(&read("text_encoder/model.safetensors")).expect("weights");
     let text_len = meta["policy"]["text_len"].as_u64().expect("a length") as usize;
     let append_eos = meta["policy"]["append_eos"].as_bool().expect("yes or no");
-    let encoder =
-        TextEncoder::load(&config, &checkpoint.root(), &read("tokenizer/tokenizer.json"), text_len, append_eos)
-            .expect("a text encoder");
-    checkpoint.finish().expect("every tensor is read");
+    let file = File::new("tokenizer.json", read("tokenizer/tokenizer.json"));
+    let tokens = PromptTokens::new(&file, &config, text_len, append_eos).expect("a tokenizer");
+    let list = tensors::text_encoder(&config);
+    let weights = checkpoint.weights(&list, &Device::cpu()).expect("every tensor");
+    let encoder = TextEncoder::load(&config, &weights, tokens).expect("a text encoder");
+    checkpoint.finish(&list).expect("no other tensor");
 
     let check = |prompt: &serde_json::Value, ids: &str, context: &str| {
         let prompt = clean(prompt.as_str().expect("a prompt"));
-        let mut tokens: Vec<i32> =
-            encoder.tokens(&prompt).expect("tokens").into_iter().map(|id| i32::try_from(id).expect("small")).collect();
+        let mut tokens: Vec<i32> = encoder
+            .tokens()
+            .of(&prompt)
+            .expect("tokens")
+            .into_iter()
+            .map(|id| i32::try_from(id).expect("small"))
+            .collect();
         tokens.resize(text_len, 0);
-        let expected: Vec<i32> = stream[ids].get(0).and_then(|ids| ids.to_vec1()).expect("token numbers");
+        let expected: Vec<i32> = stream[ids].get(0).and_then(|ids| ids.to_vec()).expect("token numbers");
         assert_eq!(tokens, expected, "{ids} of {prompt:?}");
         let expected = stream[context].get(0).expect("one prompt");
         assert_close(context, &encoder.encode(&prompt).expect("a context"), &expected, TOLERANCE);
@@ -103,11 +114,6 @@ fn check_pocket_text(dir: &Path, model: &Path) {
     check(&meta["switch"]["prompt"], "token_ids_after_switch", "context_after_switch");
 
     let empty = encoder.encode("").expect("a context");
-    let width = stream["context"].dim(D::Minus1).expect("a width");
-    assert_close(
-        "no prompt",
-        &empty,
-        &Tensor::zeros((text_len, width), empty.dtype(), &Device::Cpu).expect("zeros"),
-        0.0,
-    );
+    let width = *stream["context"].dims().last().expect("a width");
+    assert_close("no prompt", &empty, &Tensor::zeros([text_len, width], &Device::cpu()).expect("zeros"), 0.0);
 }

@@ -11,7 +11,6 @@ use ::tests::message::{Init, Message};
 use ::tests::small;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use pipeline::lingbot::LingBot;
 use pipeline::testcard::Testcard;
 use pipeline::world::World;
 use server::Limits;
@@ -107,7 +106,7 @@ async fn main() -> ExitCode {
 fn serve(world: Named, seats: usize) -> Result<()> {
     let load: server::LoadWorld = Box::new(move || match world {
         Named::Testcard => Ok(Box::new(Testcard::new(Duration::from_millis(2))) as Box<dyn World>),
-        Named::Pocket => Ok(Box::new(LingBot::load(&server::pocket::dir())?)),
+        Named::Pocket => Ok(pipeline::load_world(&server::pocket::dir(), &pipeline::Device::cpu())?),
     });
     let limits = Limits { sessions: seats, write_deadline: WRITE_DEADLINE, ..Limits::default() };
     let server = Server::start(load, limits)?;

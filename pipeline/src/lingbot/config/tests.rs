@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::lingbot::recipe::{CameraConfig, Lineage, MotionWindowConfig};
 use crate::lingbot::sampler::Sampler;
+use crate::load::file::File;
 
 fn transformer() -> Value {
     json!({"num_attention_heads": 2, "attention_head_dim": 8, "ffn_dim": 32, "num_layers": 1, "text_dim": 12})
@@ -14,10 +16,14 @@ fn text() -> Value {
 }
 
 /// `base` with some keys put in.
-fn with(mut base: Value, keys: Value) -> Vec<u8> {
+fn with(mut base: Value, keys: Value) -> File {
     let more = keys.as_object().expect("keys").clone();
     base.as_object_mut().expect("a configuration").extend(more);
-    base.to_string().into_bytes()
+    file(base.to_string())
+}
+
+fn file(json: impl Into<String>) -> File {
+    File::new("x.json", json.into().into_bytes())
 }
 
 fn check<T: std::fmt::Debug>(result: Result<T, LoadError>, part: &str) {
@@ -27,8 +33,7 @@ fn check<T: std::fmt::Debug>(result: Result<T, LoadError>, part: &str) {
 
 #[test]
 fn an_impossible_transformer_is_refused_by_key_and_value() {
-    let refused =
-        |keys: Value, part: &str| check(TransformerConfig::from_json("x.json", &with(transformer(), keys)), part);
+    let refused = |keys: Value, part: &str| check(TransformerConfig::from_file(&with(transformer(), keys)), part);
     refused(json!({"num_layers": 0}), "num_layers is 0; it must be a whole number from 1 to 512");
     refused(json!({"num_layers": "one"}), "num_layers is \"one\"; it must be a whole number");
     refused(json!({"num_layers": 1.5}), "num_layers is 1.5");
@@ -55,31 +60,31 @@ fn an_impossible_transformer_is_refused_by_key_and_value() {
     refused(json!({"num_frames_per_block": 10}), "num_frames_per_block is 10; it must be at most 9");
     refused(json!({"sliding_window_num_frames": 0}), "sliding_window_num_frames is 0");
     refused(json!({"local_attn_size": 5}), "sink_size is 9; it must be less than local_attn_size, 5");
-    check(TransformerConfig::from_json("x.json", b"[1]"), "must hold a JSON object; it holds [1]");
-    check(TransformerConfig::from_json("x.json", b"{"), "EOF");
-    check(TransformerConfig::from_json("x.json", b"{}"), "num_attention_heads is missing");
+    check(TransformerConfig::from_file(&file("[1]")), "must hold a JSON object; it holds [1]");
+    check(TransformerConfig::from_file(&file("{")), "EOF");
+    check(TransformerConfig::from_file(&file("{}")), "num_attention_heads is missing");
 }
 
 #[test]
 fn both_sets_of_keys_describe_the_same_transformer() {
-    let published = TransformerConfig::from_json("x.json", &with(transformer(), json!({}))).expect("a configuration");
+    let published = TransformerConfig::from_file(&with(transformer(), json!({}))).expect("a configuration");
     let original = json!({
         "dim": 16, "num_heads": 2, "ffn_dim": 32, "num_layers": 1, "text_dim": 12, "in_dim": 36, "out_dim": 16,
         "freq_dim": 256, "eps": 1e-6, "patch_size": [1, 2, 2], "qk_norm": true, "cross_attn_norm": true
     });
-    let read = |keys| TransformerConfig::from_json("x.json", &with(original.clone(), keys));
+    let read = |keys| TransformerConfig::from_file(&with(original.clone(), keys));
     assert_eq!(read(json!({})).expect("a configuration"), published);
     assert_eq!((published.width(), published.in_channels, published.sliding_window_num_frames), (16, 36, 18));
     check(read(json!({"num_heads": 3})), "dim is 16; it must be a multiple of the 3 heads");
     check(read(json!({"num_heads": 4})), "dim / num_heads is 4; it must be even and at least 6");
     check(read(json!({"in_dim": 16})), "in_dim is 16; it must be 36");
-    let local = TransformerConfig::from_json("x.json", &with(transformer(), json!({"local_attn_size": 21})));
+    let local = TransformerConfig::from_file(&with(transformer(), json!({"local_attn_size": 21})));
     assert_eq!(local.expect("a configuration").sliding_window_num_frames, 21);
 }
 
 #[test]
 fn an_impossible_autoencoder_is_refused_by_key_and_value() {
-    let refused = |keys: Value, part: &str| check(VaeConfig::from_json("x.json", &with(json!({}), keys)), part);
+    let refused = |keys: Value, part: &str| check(VaeConfig::from_file(&with(json!({}), keys)), part);
     refused(json!({"base_dim": 0}), "base_dim is 0");
     refused(json!({"decoder_base_dim": 100_000}), "decoder_base_dim is 100000");
     refused(json!({"base_dim": 3, "dim_mult": [1, 1, 1, 1]}), "dim_mult times base_dim is 3; it must be even");
@@ -95,14 +100,14 @@ fn an_impossible_autoencoder_is_refused_by_key_and_value() {
     refused(json!({"z_dim": 8}), "latents_mean is missing; it must be a list of 8");
     refused(json!({"latents_mean": [0.5]}), "latents_mean is [0.5]; it must be a list of 16");
     refused(json!({"latents_std": vec![0.0; 16]}), "numbers (one a channel of z_dim) above 0.0");
-    assert_eq!(VaeConfig::from_json("x.json", b"{}").expect("Wan's values"), VaeConfig::default());
+    assert_eq!(VaeConfig::from_file(&file("{}")).expect("Wan's values"), VaeConfig::default());
     let wan = VaeConfig::default();
     assert_eq!((wan.spatial_factor(), wan.temporal_factor()), (8, 4));
 }
 
 #[test]
 fn an_impossible_text_encoder_is_refused_by_key_and_value() {
-    let refused = |keys: Value, part: &str| check(TextConfig::from_json("x.json", &with(text(), keys)), part);
+    let refused = |keys: Value, part: &str| check(TextConfig::from_file(&with(text(), keys)), part);
     refused(json!({"vocab_size": 0}), "vocab_size is 0");
     refused(json!({"num_heads": 10_000}), "num_heads is 10000");
     refused(json!({"model_type": "t5"}), "model_type is \"t5\"; it must be \"umt5\"");
@@ -112,18 +117,18 @@ fn an_impossible_text_encoder_is_refused_by_key_and_value() {
         "relative_attention_num_buckets is 6; it must be a multiple of 4",
     );
     refused(json!({"relative_attention_max_distance": 8}), "relative_attention_max_distance is 8");
-    check(TextConfig::from_json("x.json", b"{}"), "vocab_size is missing");
-    assert!(TextConfig::from_json("x.json", &with(text(), json!({}))).is_ok());
+    check(TextConfig::from_file(&file("{}")), "vocab_size is missing");
+    assert!(TextConfig::from_file(&with(text(), json!({}))).is_ok());
 }
 
-fn policy(keys: Value, lineage: Lineage) -> Result<Policy, LoadError> {
-    let transformer = TransformerConfig::from_json("x.json", &with(transformer(), json!({}))).expect("a configuration");
-    Policy::from_json("x.json", &with(json!({}), keys), &transformer, lineage)
+fn recipe(keys: Value, lineage: Lineage) -> Result<Recipe, LoadError> {
+    let transformer = TransformerConfig::from_file(&with(transformer(), json!({}))).expect("a configuration");
+    Recipe::from_file(&with(json!({}), keys), &transformer, lineage)
 }
 
 #[test]
-fn an_impossible_policy_is_refused_by_key_and_value() {
-    let refused = |keys: Value, part: &str| check(policy(keys, Lineage::V2), part);
+fn an_impossible_recipe_is_refused_by_key_and_value() {
+    let refused = |keys: Value, part: &str| check(recipe(keys, Lineage::V2), part);
     refused(json!({"chunks": 3}), "unknown key chunks; known are fps, size, chunk");
     refused(json!({"camera": {"fov": 75}}), "unknown key camera.fov; known are rays");
     refused(json!({"camera": 75}), "camera is 75; it must be an object");
@@ -162,8 +167,8 @@ fn an_impossible_policy_is_refused_by_key_and_value() {
 }
 
 #[test]
-fn a_silent_policy_is_lingbots_and_its_lineage_chooses_the_schedule() {
-    let v2 = policy(json!({}), Lineage::V2).expect("LingBot's values");
+fn a_silent_recipe_is_lingbots_and_its_lineage_chooses_the_schedule() {
+    let v2 = recipe(json!({}), Lineage::V2).expect("LingBot's values");
     assert_eq!((v2.chunk, v2.sink, v2.window, v2.fps, v2.text_len), (3, 9, 18, 16, 512));
     assert_eq!((v2.shift, v2.steps.as_slice()), (5.0, &[1000, 750, 500, 250][..]));
     assert_eq!(v2.sampler, Sampler::Renoise);
@@ -171,12 +176,12 @@ fn a_silent_policy_is_lingbots_and_its_lineage_chooses_the_schedule() {
     assert_eq!((v2.condition_frames, v2.append_eos, v2.window_is_fixed, v2.motion), (21, true, false, None));
     assert!(!v2.text_start, "LingBot World starts from a picture");
     assert_eq!(v2.camera, CameraConfig::default());
-    let v1 = policy(json!({}), Lineage::V1Fast).expect("LingBot's values");
+    let v1 = recipe(json!({}), Lineage::V1Fast).expect("LingBot's values");
     assert_eq!((v1.shift, v1.steps), (10.0, vec![1000, 821, 642, 321]));
-    assert_eq!(policy(json!({"shift": 5}), Lineage::V1Fast).expect("a policy").shift, 5.0);
-    assert_eq!(policy(json!({"chunk": 4}), Lineage::V2).expect("a policy").condition_frames, 29);
+    assert_eq!(recipe(json!({"shift": 5}), Lineage::V1Fast).expect("a recipe").shift, 5.0);
+    assert_eq!(recipe(json!({"chunk": 4}), Lineage::V2).expect("a recipe").condition_frames, 29);
     let motion = json!({"moving_window": 12, "still_window": 3, "still_chunks": 2, "window": 18});
-    let motion = policy(motion, Lineage::V2).expect("a policy");
+    let motion = recipe(motion, Lineage::V2).expect("a recipe");
     assert_eq!(motion.motion, Some(MotionWindowConfig { moving: 12, still: 3, still_chunks: 2 }));
     assert!(motion.window_is_fixed && motion.stored_frames(9, 18) == 24);
 }
@@ -184,7 +189,7 @@ fn a_silent_policy_is_lingbots_and_its_lineage_chooses_the_schedule() {
 #[test]
 fn a_number_of_steps_means_evenly_spaced_ones() {
     let steps =
-        |steps: Value| policy(json!({"steps": steps, "sampler": "euler"}), Lineage::V2).expect("a policy").steps;
+        |steps: Value| recipe(json!({"steps": steps, "sampler": "euler"}), Lineage::V2).expect("a recipe").steps;
     assert_eq!(steps(json!(1)), [1000]);
     assert_eq!(steps(json!(4)), steps(json!([1000, 750, 500, 250])));
     assert_eq!(steps(json!(12)), [1000, 917, 833, 750, 667, 583, 500, 417, 333, 250, 167, 83]);
@@ -193,9 +198,9 @@ fn a_number_of_steps_means_evenly_spaced_ones() {
 }
 
 #[test]
-fn a_policy_says_in_words_how_a_chunk_is_drawn() {
-    let text = policy(json!({"steps": 3, "sampler": "heun", "shift": 1}), Lineage::V2).expect("a policy").to_string();
+fn a_recipe_says_in_words_how_a_chunk_is_drawn() {
+    let text = recipe(json!({"steps": 3, "sampler": "heun", "shift": 1}), Lineage::V2).expect("a recipe").to_string();
     assert!(text.contains("sampler heun, 3 steps [1000, 667, 333], shift 1\n"), "{text}");
-    let text = policy(json!({}), Lineage::V2).expect("a policy").to_string();
+    let text = recipe(json!({}), Lineage::V2).expect("a recipe").to_string();
     assert!(text.contains("sampler renoise, 4 steps [1000, 750, 500, 250], shift 5\n"), "{text}");
 }

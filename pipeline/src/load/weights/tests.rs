@@ -7,16 +7,26 @@ use safetensors::Dtype;
 
 use super::*;
 use crate::fixture::{TempDir, file, file_as, index, value};
-use crate::lingbot::config::TextConfig;
-use crate::lingbot::tensors::{self, Tensors};
+use crate::load::file::File;
+use crate::load::tensor_list::TensorList;
+use crate::wan::tensors;
+use crate::wan::umt5::config::TextConfig;
 use crate::wan::vae::config::VaeConfig;
 
 const FILE: &str = "transformer/diffusion_pytorch_model.safetensors";
 
-fn some() -> Tensors {
+fn some() -> TensorList {
     [("a.weight", vec![3, 5]), ("a.bias", vec![3]), ("b.0.weight", vec![2, 1, 700]), ("scalar", vec![])]
         .map(|(name, shape)| (name.to_owned(), shape))
-        .to_vec()
+        .into_iter()
+        .collect()
+}
+
+/// The first tensor alone, and all others.
+fn dealt_out() -> (TensorList, TensorList) {
+    let tensors: Vec<_> = some().iter().map(|(name, shape)| (name.to_owned(), shape.to_vec())).collect();
+    let (first, others) = tensors.split_at(1);
+    (first.iter().cloned().collect(), others.iter().cloned().collect())
 }
 
 fn open(dir: &TempDir) -> Result<Checkpoint, LoadError> {
@@ -24,16 +34,16 @@ fn open(dir: &TempDir) -> Result<Checkpoint, LoadError> {
 }
 
 /// Every tensor is there with the values of `value`, as far as its type can hold them.
-fn check_values(checkpoint: &Checkpoint, tensors: &Tensors, tolerance: f32) {
-    for (name, shape) in tensors {
-        let tensor = checkpoint.root().get(name, shape.clone()).expect("a tensor that was written");
-        let numbers: Vec<f32> = tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("f32 numbers");
+fn check_values(checkpoint: &Checkpoint, tensors: &TensorList, tolerance: f32) {
+    let weights = checkpoint.weights(tensors, &Device::cpu()).expect("every tensor");
+    for (name, _) in tensors.iter() {
+        let numbers: Vec<f32> = weights.tensor(name).and_then(|t| Ok(t.to_vec()?)).expect("a tensor that was written");
         for (position, number) in numbers.into_iter().enumerate() {
             let expected = value(name, position);
             assert!((number - expected).abs() <= tolerance * expected.abs(), "{name}[{position}]: {number} {expected}");
         }
     }
-    checkpoint.finish().expect("nothing but these tensors");
+    checkpoint.finish(tensors).expect("nothing but these tensors");
 }
 
 fn check_refused(result: Result<impl Sized, LoadError>, parts: &[&str]) {
@@ -56,7 +66,7 @@ fn f32_f16_and_bf16_files_give_the_same_numbers_within_their_rounding() {
 
 #[test]
 fn shards_with_and_without_an_index_give_the_tensors_of_a_single_file() {
-    let (first, second) = (some()[..1].to_vec(), some()[1..].to_vec());
+    let (first, second) = dealt_out();
     let names =
         ["diffusion_pytorch_model-00001-of-00002.safetensors", "diffusion_pytorch_model-00002-of-00002.safetensors"];
     let dir = TempDir::new();
@@ -84,20 +94,21 @@ fn a_tensor_that_is_missing_misshapen_or_left_over_is_named_with_its_file() {
     let dir = TempDir::new();
     dir.write(FILE, file(&some(), Dtype::F32));
     let checkpoint = open(&dir).expect("a good file");
-    let root = checkpoint.root();
+    let cpu = Device::cpu();
+    let root = checkpoint.weights(&some(), &cpu).expect("every tensor");
     let at = root.at("a");
     assert!(at.has("weight") && !at.has("width") && root.at("b").at(0).has("weight"));
-    check_refused(at.get("width", 7), &[FILE, "a.width is missing", "expected shape [7]"]);
-    check_refused(at.get("weight", (5, 3)), &[FILE, "a.weight has shape [3, 5]", "expected [5, 3]"]);
-    // A tensor that was refused was not taken.
-    check_refused(checkpoint.finish(), &[FILE, "a.bias (shape [3]) is not part of this model"]);
-    for (name, shape) in some() {
-        root.get(&name, shape).expect("a tensor that was written");
-    }
-    checkpoint.finish().expect("everything was taken");
+    let one = |name: &str, shape: &[usize]| TensorList::from_iter([(name.to_owned(), shape.to_vec())]);
+    let refused = |list: &TensorList, parts: &[&str]| check_refused(checkpoint.weights(list, &cpu), parts);
+    refused(&one("a.width", &[7]), &[FILE, "a.width is missing", "expected shape [7]"]);
+    refused(&one("a.weight", &[5, 3]), &[FILE, "a.weight has shape [3, 5]", "expected [5, 3]"]);
+    check_refused(at.tensor("width"), &[FILE, "a.width is missing"]);
+    let bias = one("a.bias", &[3]);
+    checkpoint.weights(&bias, &cpu).and_then(|weights| weights.tensor("a.bias")).expect("it is there");
+    check_refused(checkpoint.finish(&bias), &[FILE, "a.weight (shape [3, 5]) is not part of this model"]);
 
     let bytes = Checkpoint::from_bytes(&file(&some(), Dtype::U8)).expect("a good header");
-    check_refused(bytes.root().get("a.bias", 3), &["a.bias is stored as U8; it must be F32, F16 or BF16"]);
+    check_refused(bytes.weights(&bias, &cpu), &["a.bias is stored as U8; it must be F32, F16 or BF16"]);
 }
 
 #[test]
@@ -135,7 +146,7 @@ fn a_file_whose_header_cannot_be_true_is_refused() {
 
 #[test]
 fn an_index_that_does_not_fit_its_files_is_refused() {
-    let (first, second) = (some()[..1].to_vec(), some()[1..].to_vec());
+    let (first, second) = dealt_out();
     let check = |index: &str, reason: &str| {
         let dir = TempDir::new();
         dir.write("transformer/one.safetensors", file(&first, Dtype::F32));
@@ -216,7 +227,7 @@ fn original_text_name(published: &str) -> String {
 #[test]
 fn original_names_give_the_tensors_of_the_published_ones() {
     let tiny_vae = r#"{"base_dim": 2, "z_dim": 16}"#;
-    let vae = tensors::vae(&VaeConfig::from_json("vae", tiny_vae.as_bytes()).expect("a small autoencoder"));
+    let vae = tensors::vae(&VaeConfig::from_file(&File::new("vae", tiny_vae.as_bytes())).expect("a small autoencoder"));
     let text = tensors::text_encoder(&TextConfig {
         vocab_size: 11,
         d_model: 4,
@@ -226,18 +237,21 @@ fn original_names_give_the_tensors_of_the_published_ones() {
         num_heads: 2,
         ..TextConfig::umt5_xxl()
     });
-    let check = |component, path: &str, published: &Tensors, rename: fn(&str) -> String| {
-        let stored: Tensors = published.iter().map(|(name, shape)| (rename(name), shape.clone())).collect();
-        let unlike = stored.iter().zip(published).filter(|(old, new)| old.0 != new.0).count();
-        assert_eq!(stored.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(), published.len());
+    let check = |component, path: &str, published: &TensorList, rename: fn(&str) -> String| {
+        let names: Vec<_> =
+            published.iter().map(|(name, shape)| (rename(name), name.to_owned(), shape.to_vec())).collect();
+        let stored: TensorList = names.iter().map(|(old, _, shape)| (old.clone(), shape.clone())).collect();
+        let unlike = names.iter().filter(|(old, new, _)| old != new).count();
+        assert_eq!(names.iter().map(|(old, ..)| old).collect::<BTreeSet<_>>().len(), published.len());
         assert!(unlike > published.len() / 2, "{unlike} names differ");
-        let back = |old: &str| published[stored.iter().position(|(name, _)| name == old).expect("stored")].0.clone();
+        let back = |stored: &str| names.iter().find(|(old, ..)| old == stored).expect("stored").1.clone();
         let dir = TempDir::new();
         dir.write(path, file_as(&stored, Dtype::F32, back));
         let checkpoint = Checkpoint::open(&dir.open(), component).expect("original names");
         check_values(&checkpoint, published, 0.0);
-        let (name, old) = (&published[0].0, &stored[0].0);
-        check_refused(checkpoint.root().get(name, 99), &[&format!("{name} (stored as {old}) has shape")]);
+        let (old, new, _) = &names[0];
+        let wrong = TensorList::from_iter([(new.clone(), vec![99])]);
+        check_refused(checkpoint.weights(&wrong, &Device::cpu()), &[&format!("{new} (stored as {old}) has shape")]);
     };
     check(Component::Vae, "Wan2.1_VAE.safetensors", &vae, original_vae_name);
     check(Component::Vae, "vae/Wan2.1_VAE.safetensors", &vae, original_vae_name);
@@ -252,14 +266,16 @@ fn original_names_give_the_tensors_of_the_published_ones() {
 
 #[test]
 fn the_embedding_of_a_text_encoder_may_stand_there_under_its_alias_or_twice() {
-    let tensors = |names: &[(&str, usize)]| -> Tensors {
+    let tensors = |names: &[(&str, usize)]| -> TensorList {
         names.iter().map(|&(name, rows)| (name.to_owned(), vec![rows, 2])).collect()
     };
     let (shared, alias) = ("shared.weight", "encoder.embed_tokens.weight");
     for names in [&[(alias, 3)][..], &[(shared, 3), (alias, 3)][..]] {
         let checkpoint = Checkpoint::from_bytes(&file(&tensors(names), Dtype::F32)).expect("a good file");
-        checkpoint.root().get(shared, (3, 2)).expect("the embedding");
-        checkpoint.finish().expect("the alias is not one too many");
+        let embedding = tensors(&[(shared, 3)]);
+        let weights = checkpoint.weights(&embedding, &Device::cpu()).expect("the embedding");
+        weights.tensor(shared).expect("the embedding");
+        checkpoint.finish(&embedding).expect("the alias is not one too many");
     }
     let unlike = Checkpoint::from_bytes(&file(&tensors(&[(shared, 3), (alias, 4)]), Dtype::F32));
     check_refused(unlike, &["encoder.embed_tokens.weight has shape [4, 2]; expected [3, 2]"]);

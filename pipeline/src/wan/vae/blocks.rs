@@ -1,11 +1,13 @@
 //! What encoder and decoder are made of: residual blocks, and the attention between two of them.
 
-use super::super::causal_conv::{Carried, CausalConv, Place, Slots};
-use crate::load::weights::{LoadError, Weights};
+use ops::FrameStack;
 use ops::channel_norm::ChannelNorm;
 use ops::conv::Conv;
 use ops::spatial_attention::spatial_attention;
-use ops::video::Video;
+
+use super::super::causal_conv::{Carried, CausalConv, Slots};
+use crate::load::error::LoadError;
+use crate::load::weights::Weights;
 
 /// Norm, SiLU, convolution, twice, beside a shortcut.
 pub(super) struct Residual {
@@ -38,26 +40,18 @@ pub(super) struct Head {
 }
 
 impl Residual {
-    pub(super) fn load(
-        weights: &Weights,
-        place: Place,
-        outputs: usize,
-        slots: &mut Slots,
-    ) -> Result<Residual, LoadError> {
-        let inside = Place { channels: outputs, ..place };
+    pub(super) fn load(weights: &Weights, slots: &mut Slots) -> Result<Residual, LoadError> {
+        let shortcut = weights.at("conv_shortcut");
         Ok(Residual {
-            norm1: norm(&weights.at("norm1"), &[place.channels, 1, 1, 1])?,
-            conv1: CausalConv::load(&weights.at("conv1"), place, outputs, 3, slots)?,
-            norm2: norm(&weights.at("norm2"), &[outputs, 1, 1, 1])?,
-            conv2: CausalConv::load(&weights.at("conv2"), inside, outputs, 3, slots)?,
-            conv_shortcut: match place.channels == outputs {
-                true => None,
-                false => Some(pointwise(&weights.at("conv_shortcut"), &[outputs, place.channels, 1, 1, 1])?),
-            },
+            norm1: norm(&weights.at("norm1"))?,
+            conv1: CausalConv::load(&weights.at("conv1"), slots)?,
+            norm2: norm(&weights.at("norm2"))?,
+            conv2: CausalConv::load(&weights.at("conv2"), slots)?,
+            conv_shortcut: if shortcut.has("weight") { Some(shortcut.conv()?) } else { None },
         })
     }
 
-    pub(super) fn apply(&self, x: &Video, carried: &mut Carried) -> Video {
+    pub(super) fn apply(&self, x: &FrameStack, carried: &mut Carried) -> FrameStack {
         // One expression, so that what the convolution gives is dropped as soon as it is normed.
         let inside = self.norm2.silu(&self.conv1.apply(self.norm1.silu(x), carried, None));
         match &self.conv_shortcut {
@@ -68,30 +62,30 @@ impl Residual {
 }
 
 impl Attention {
-    fn load(weights: &Weights, channels: usize) -> Result<Attention, LoadError> {
+    fn load(weights: &Weights) -> Result<Attention, LoadError> {
         Ok(Attention {
-            norm: norm(&weights.at("norm"), &[channels, 1, 1])?,
-            to_qkv: pointwise(&weights.at("to_qkv"), &[3 * channels, channels, 1, 1])?,
-            proj: pointwise(&weights.at("proj"), &[channels, channels, 1, 1])?,
+            norm: norm(&weights.at("norm"))?,
+            to_qkv: weights.at("to_qkv").conv()?,
+            proj: weights.at("proj").conv()?,
         })
     }
 
-    fn apply(&self, x: &Video) -> Video {
+    fn apply(&self, x: &FrameStack) -> FrameStack {
         let qkv = self.to_qkv.apply(&self.norm.apply(x), None);
         self.proj.apply(&spatial_attention(&qkv), Some(x))
     }
 }
 
 impl Middle {
-    pub(super) fn load(weights: &Weights, place: Place, slots: &mut Slots) -> Result<Middle, LoadError> {
+    pub(super) fn load(weights: &Weights, slots: &mut Slots) -> Result<Middle, LoadError> {
         Ok(Middle {
-            first: Residual::load(&weights.at("resnets.0"), place, place.channels, slots)?,
-            attention: Attention::load(&weights.at("attentions.0"), place.channels)?,
-            second: Residual::load(&weights.at("resnets.1"), place, place.channels, slots)?,
+            first: Residual::load(&weights.at("resnets.0"), slots)?,
+            attention: Attention::load(&weights.at("attentions.0"))?,
+            second: Residual::load(&weights.at("resnets.1"), slots)?,
         })
     }
 
-    pub(super) fn apply(&self, x: &Video, carried: &mut Carried) -> Video {
+    pub(super) fn apply(&self, x: &FrameStack, carried: &mut Carried) -> FrameStack {
         let x = self.first.apply(x, carried);
         let x = self.attention.apply(&x);
         self.second.apply(&x, carried)
@@ -100,23 +94,15 @@ impl Middle {
 
 impl Head {
     /// `weights` holds `norm_out` and `conv_out`.
-    pub(super) fn load(weights: &Weights, place: Place, outputs: usize, slots: &mut Slots) -> Result<Head, LoadError> {
-        Ok(Head {
-            norm: norm(&weights.at("norm_out"), &[place.channels, 1, 1, 1])?,
-            conv: CausalConv::load(&weights.at("conv_out"), place, outputs, 3, slots)?,
-        })
+    pub(super) fn load(weights: &Weights, slots: &mut Slots) -> Result<Head, LoadError> {
+        Ok(Head { norm: norm(&weights.at("norm_out"))?, conv: CausalConv::load(&weights.at("conv_out"), slots)? })
     }
 
-    pub(super) fn apply(&self, x: &Video, carried: &mut Carried) -> Video {
+    pub(super) fn apply(&self, x: &FrameStack, carried: &mut Carried) -> FrameStack {
         self.conv.apply(self.norm.silu(x), carried, None)
     }
 }
 
-fn norm(weights: &Weights, shape: &[usize]) -> Result<ChannelNorm, LoadError> {
-    Ok(ChannelNorm::new(&weights.get("gamma", shape)?)?)
-}
-
-/// A 1×1 convolution: `weight` of this shape, and `bias`.
-pub(super) fn pointwise(weights: &Weights, shape: &[usize]) -> Result<Conv, LoadError> {
-    Ok(Conv::new(&weights.get("weight", shape)?, &weights.get("bias", shape[0])?)?)
+fn norm(weights: &Weights) -> Result<ChannelNorm, LoadError> {
+    Ok(ChannelNorm::new(&weights.stored("gamma")?)?)
 }

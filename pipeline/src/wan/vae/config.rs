@@ -3,24 +3,32 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::load::error::LoadError;
+use crate::load::file::File;
 use crate::load::model_dir::{Component, ModelDir};
 use crate::load::object::Object;
-use crate::load::weights::LoadError;
 
 /// `vae/config.json`: Wan's causal video autoencoder.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Value")]
 pub struct VaeConfig {
+    /// Channels of the encoder's first level.
     pub base_dim: usize,
+    /// Of the decoder's last level; `None`: as the encoder.
     pub decoder_base_dim: Option<usize>,
+    /// Channels of a latent.
     pub z_dim: usize,
+    /// What a level's channels are a multiple of, finest level first.
     pub dim_mult: Vec<usize>,
+    /// Residual blocks of a level; the decoder has one more.
     pub num_res_blocks: usize,
-    /// `temperal_downsample` in the file.
+    /// Does the step down to the next level halve the frames, too? `temperal_downsample` in the file.
     pub temporal_downsample: Vec<bool>,
     /// Pixels folded into channels on both sides before the first and after the last convolution: 1 or 2.
     pub patch_size: Option<usize>,
+    /// Of each latent channel, over the training data.
     pub latents_mean: Vec<f32>,
+    /// As `latents_mean`: the standard deviation.
     pub latents_std: Vec<f32>,
 }
 
@@ -28,13 +36,14 @@ impl VaeConfig {
     /// From `config.json`; Wan 2.1 where there is none, as in the original layout.
     pub fn read(dir: &ModelDir) -> Result<VaeConfig, LoadError> {
         match dir.network(Component::Vae)?.config {
-            Some(path) => VaeConfig::from_json(&dir.show(&path), &dir.read(&path)?),
+            Some(path) => VaeConfig::from_file(&dir.read(&path)?),
             None => Ok(VaeConfig::default()),
         }
     }
 
-    pub fn from_json(file: &str, json: &[u8]) -> Result<VaeConfig, LoadError> {
-        VaeConfig::from_object(&Object::parse(file, json)?)
+    /// From `vae/config.json`.
+    pub fn from_file(file: &File) -> Result<VaeConfig, LoadError> {
+        VaeConfig::from_object(&Object::of(file)?)
     }
 
     fn from_object(object: &Object) -> Result<VaeConfig, LoadError> {
@@ -113,6 +122,66 @@ impl VaeConfig {
     pub fn temporal_factor(&self) -> usize {
         1 << self.temporal_downsample.iter().filter(|&&halves| halves).count()
     }
+
+    /// The decoder's levels, coarsest first. An upsampler halves the channels, so a level starts with half of what the one
+    /// before it worked on.
+    pub(crate) fn decoder_levels(&self) -> Vec<DecoderLevel> {
+        let base = self.decoder_base_dim.unwrap_or(self.base_dim);
+        let mut doublings = self.temporal_downsample.iter().rev();
+        let mut channels_in = base * self.dim_mult.last().expect("an autoencoder has a level");
+        let mut levels = Vec::new();
+        for mult in self.dim_mult.iter().rev() {
+            let doubling = doublings.next();
+            levels.push(DecoderLevel {
+                channels_in,
+                channels: base * mult,
+                doubles_size: doubling.is_some(),
+                doubles_time: doubling == Some(&true),
+            });
+            channels_in = base * mult / 2;
+        }
+        levels
+    }
+
+    /// What decoding `height × width` latents carries from frame to frame, in bytes, from the third latent frame on at the
+    /// latest: the last two input frames of every causal convolution, with the border that a 3×3 reads around them.
+    pub fn decoder_state_bytes(&self, height: usize, width: usize) -> u64 {
+        let levels = self.decoder_levels();
+        let (mut height, mut width) = (height as u64, width as u64);
+        let bordered = |height: u64, width: u64| (height + 2) * (width + 2);
+        // The first convolution, and the two of each of the two middle resnets.
+        let mut values = (self.z_dim + 4 * levels[0].channels_in) as u64 * bordered(height, width);
+        let mut last_channels = 0;
+        for level in levels {
+            // Every resnet has two convolutions over `channels`, but the very first sees what the level before left.
+            let convolutions = 2 * (self.num_res_blocks + 1);
+            let channels = level.channels_in + (convolutions - 1) * level.channels;
+            values += channels as u64 * bordered(height, width);
+            if level.doubles_time {
+                // Over time alone: it has no border.
+                values += level.channels as u64 * height * width;
+            }
+            if level.doubles_size {
+                (height, width) = (2 * height, 2 * width);
+            }
+            last_channels = level.channels;
+        }
+        values += last_channels as u64 * bordered(height, width);
+        2 * values * size_of::<f32>() as u64
+    }
+}
+
+/// One resolution of the decoder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DecoderLevel {
+    /// Channels that its first residual block is given.
+    pub(crate) channels_in: usize,
+    /// Channels after that.
+    pub(crate) channels: usize,
+    /// Twice the height and width behind it: at every level but the last.
+    pub(crate) doubles_size: bool,
+    /// Twice the frames behind it.
+    pub(crate) doubles_time: bool,
 }
 
 impl TryFrom<Value> for VaeConfig {

@@ -3,12 +3,14 @@
 //! The first latent frame of a stream is one video frame and is not doubled in time; every later one is, at each level that
 //! doubles. So the doubling convolutions begin their history at the second latent frame.
 
-use super::super::causal_conv::{Carried, CausalConv, Place, Slots};
+use ops::FrameStack;
+use ops::conv::Conv;
+
+use super::super::causal_conv::{Carried, CausalConv, Slots, windows_of_three};
 use super::blocks::{Head, Middle, Residual};
 use super::config::VaeConfig;
-use crate::load::weights::{LoadError, Weights};
-use ops::conv::Conv;
-use ops::video::Video;
+use crate::load::error::LoadError;
+use crate::load::weights::Weights;
 
 /// Frames beyond this many values do not stay in a cache anyway, and four of the widest at 832×480 would be 600 MB each time
 /// they are all held. All else being causal, one by one is the same.
@@ -38,60 +40,62 @@ struct DoubleTime {
 
 impl Decoder {
     pub(super) fn load(config: &VaeConfig, weights: &Weights, slots: &mut Slots) -> Result<Decoder, LoadError> {
-        let base = config.decoder_base_dim.unwrap_or(config.base_dim);
-        let widths: Vec<usize> = config.dim_mult.iter().rev().map(|multiple| base * multiple).collect();
-        let latent = Place { channels: config.z_dim, scale: 1 };
-        let mut place = Place { channels: widths[0], scale: 1 };
-
-        let conv_in = CausalConv::load(&weights.at("conv_in"), latent, place.channels, 3, slots)?;
-        let middle = Middle::load(&weights.at("mid_block"), place, slots)?;
+        let conv_in = CausalConv::load(&weights.at("conv_in"), slots)?;
+        let middle = Middle::load(&weights.at("mid_block"), slots)?;
         let mut levels = Vec::new();
-        for (i, &width) in widths.iter().enumerate() {
-            let weights = weights.at("up_blocks").at(i);
-            let mut residuals = Vec::new();
-            for j in 0..=config.num_res_blocks {
-                residuals.push(Residual::load(&weights.at("resnets").at(j), place, width, slots)?);
-                place.channels = width;
-            }
-            let (mut double_time, mut double_size) = (None, None);
-            // The last level has nothing to double. Levels go up here, and the configuration names them going down.
-            if let Some(doubles_time) = config.temporal_downsample.iter().rev().nth(i) {
-                let weights = weights.at("upsamplers.0");
-                if *doubles_time {
-                    double_time = Some(DoubleTime::load(&weights.at("time_conv"), place, slots)?);
-                }
-                let weights = weights.at("resample.1");
-                let weight = weights.get("weight", (width / 2, width, 3, 3))?;
-                double_size = Some(Conv::upsampling(&weight, &weights.get("bias", width / 2)?)?);
-                place = Place { channels: width / 2, scale: 2 * place.scale };
-            }
-            levels.push(Level { residuals, double_time, double_size });
+        for (number, level) in config.decoder_levels().iter().enumerate() {
+            let weights = weights.at("up_blocks").at(number);
+            let residuals = (0..=config.num_res_blocks)
+                .map(|residual| Residual::load(&weights.at("resnets").at(residual), slots))
+                .collect::<Result<_, _>>()?;
+            let upsampler = weights.at("upsamplers.0");
+            levels.push(Level {
+                residuals,
+                double_time: match level.doubles_time {
+                    true => Some(DoubleTime::load(&upsampler.at("time_conv"), slots)?),
+                    false => None,
+                },
+                double_size: match level.doubles_size {
+                    true => Some(upsampler.at("resample.1").upsampling_conv()?),
+                    false => None,
+                },
+            });
         }
-        let head = Head::load(weights, place, config.picture_channels(), slots)?;
+        let head = Head::load(weights, slots)?;
         Ok(Decoder { conv_in, middle, levels, head })
     }
 
     /// `latent`: one frame. `first`: no frame came before it.
-    pub(super) fn decode(&self, latent: &Video, first: bool, carried: &mut Carried) -> Video {
+    pub(super) fn decode(&self, latent: &FrameStack, first: bool, carried: &mut Carried) -> FrameStack {
         self.decode_within(TOGETHER, latent, first, carried)
     }
 
     /// Frames of more than `together` values are taken through the rest of the network one by one.
-    pub(super) fn decode_within(&self, together: usize, latent: &Video, first: bool, carried: &mut Carried) -> Video {
+    pub(super) fn decode_within(
+        &self,
+        together: usize,
+        latent: &FrameStack,
+        first: bool,
+        carried: &mut Carried,
+    ) -> FrameStack {
         let x = self.conv_in.apply(latent.bordered(), carried, None);
         let x = self.middle.apply(&x, carried);
         self.rise(&self.levels, x, first, together, carried)
     }
 
     /// Through `levels` and the head.
-    fn rise(&self, levels: &[Level], mut x: Video, first: bool, together: usize, carried: &mut Carried) -> Video {
-        if x.frames.len() > 1 && x.shape.values() > together {
-            let mut frames = x.frames.into_iter().map(|frame| {
-                let x = Video { shape: x.shape, frames: vec![frame] };
-                self.rise(levels, x, first, together, carried)
-            });
+    fn rise(
+        &self,
+        levels: &[Level],
+        mut x: FrameStack,
+        first: bool,
+        together: usize,
+        carried: &mut Carried,
+    ) -> FrameStack {
+        if x.len() > 1 && x.shape().values() > together {
+            let mut frames = x.into_frames().map(|frame| self.rise(levels, frame, first, together, carried));
             let mut video = frames.next().expect("more than one");
-            frames.for_each(|next| video.frames.extend(next.frames));
+            frames.for_each(|next| video.append(next));
             return video;
         }
         let Some((level, above)) = levels.split_first() else {
@@ -111,24 +115,22 @@ impl Decoder {
 }
 
 impl DoubleTime {
-    fn load(weights: &Weights, place: Place, slots: &mut Slots) -> Result<DoubleTime, LoadError> {
-        let channels = place.channels;
-        let weight = weights.get("weight", (2 * channels, channels, 3, 1, 1))?;
-        let bias = weights.get("bias", 2 * channels)?;
+    fn load(weights: &Weights, slots: &mut Slots) -> Result<DoubleTime, LoadError> {
+        let (weight, bias) = (weights.stored("weight")?, weights.stored("bias")?);
+        let channels = bias.elements() / 2;
         let half = |i: usize| -> ops::Result<Conv> {
-            Conv::new(&weight.narrow(0, i * channels, channels)?, &bias.narrow(0, i * channels, channels)?)
+            let (weight, bias) = (weight.narrow(i * channels, channels)?, bias.narrow(i * channels, channels)?);
+            Conv::new(&weight, &bias, weights.device())
         };
-        Ok(DoubleTime { even: half(0)?, odd: half(1)?, slot: slots.take(place, 0) })
+        Ok(DoubleTime { even: half(0)?, odd: half(1)?, slot: slots.take() })
     }
 
-    fn apply(&self, x: Video, carried: &mut Carried) -> Video {
-        let shape = x.shape;
+    fn apply(&self, x: FrameStack, carried: &mut Carried) -> FrameStack {
         let (frames, old) = carried.join(self.slot, x);
-        let windows: Vec<_> = (old..frames.len()).map(|t| &frames[(t + 1).saturating_sub(3)..=t]).collect();
-        let even = self.even.apply_windows(shape, &windows, None);
-        let odd = self.odd.apply_windows(shape, &windows, None);
-        carried.keep(self.slot, shape, frames, 2);
-        let frames = even.frames.into_iter().zip(odd.frames).flat_map(|(even, odd)| [even, odd]);
-        Video { shape: even.shape, frames: frames.collect() }
+        let windows = windows_of_three(old..frames.len());
+        let even = self.even.apply_windows(&frames, &windows, None);
+        let odd = self.odd.apply_windows(&frames, &windows, None);
+        carried.keep(self.slot, frames, 2);
+        even.interleave(odd)
     }
 }

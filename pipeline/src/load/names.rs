@@ -4,7 +4,7 @@
 
 /// Which names a file uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Naming {
+pub(super) enum Naming {
     /// The names that networks ask for.
     Published,
     /// `Wan2.1_VAE`
@@ -14,7 +14,7 @@ pub(crate) enum Naming {
 }
 
 impl Naming {
-    pub(crate) fn detect(has: impl Fn(&str) -> bool) -> Naming {
+    pub(super) fn detect(has: impl Fn(&str) -> bool) -> Naming {
         if has("token_embedding.weight") && !has("shared.weight") {
             Naming::OriginalText
         } else if has("conv1.weight") && !has("quant_conv.weight") {
@@ -25,7 +25,7 @@ impl Naming {
     }
 
     /// The published name of a stored tensor. A name that follows no rule stays as it is, and is then one too many.
-    pub(crate) fn published(self, stored: &str) -> String {
+    pub(super) fn published(self, stored: &str) -> String {
         let published = match self {
             Naming::Published => None,
             Naming::OriginalVae => vae(stored),

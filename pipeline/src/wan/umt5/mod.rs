@@ -3,16 +3,20 @@
 //! Unlike T5, every layer has its own table of distance biases. Only the prompt's own tokens are run: padding is masked out
 //! in the reference, so leaving it out gives the same states for less work.
 
-use crate::lingbot::config::TextConfig;
-use crate::load::weights::{LoadError, Weights};
+pub mod config;
+
 use ops::activation::gelu_tanh;
 use ops::norm::rms_norm;
-use ops::relative_attention::{DistanceBias, relative_attention};
-use ops::{Device, Linear, Result, Tensor};
+use ops::relative_attention::{DistanceBias, DistanceTable, relative_attention};
+use ops::{Embedding, Linear, Result, Tensor};
 
+use self::config::TextConfig;
+use crate::load::error::LoadError;
+use crate::load::weights::Weights;
+
+/// The weights of the encoder.
 pub struct Umt5 {
-    /// `(vocabulary, D)`. Rows are looked up, so the gigabytes of it are never computed with.
-    shared: Tensor,
+    shared: Embedding,
     blocks: Vec<Block>,
     final_layer_norm: Tensor,
     buckets: Buckets,
@@ -25,8 +29,7 @@ struct Block {
     k: Linear,
     v: Linear,
     o: Linear,
-    /// `(buckets, heads)`
-    relative_attention_bias: Tensor,
+    relative_attention_bias: DistanceTable,
     feed_forward_norm: Tensor,
     wi_0: Linear,
     wi_1: Linear,
@@ -34,32 +37,24 @@ struct Block {
 }
 
 impl Umt5 {
+    /// `weights` holds the tensors that [`tensors::text_encoder`](crate::wan::tensors::text_encoder) lists.
     pub fn load(config: &TextConfig, weights: &Weights) -> std::result::Result<Umt5, LoadError> {
-        let (buckets, max_distance) = (config.relative_attention_num_buckets, config.relative_attention_max_distance);
-        if buckets < 4 || buckets % 4 != 0 || max_distance <= buckets / 4 {
-            let reason = format!(
-                "relative_attention_num_buckets {buckets}, relative_attention_max_distance {max_distance}: \
-                 the first must be a positive multiple of 4, the second more than a quarter of it"
-            );
-            return Err(LoadError::File { file: "text_encoder/config.json".to_owned(), reason });
-        }
         let encoder = weights.at("encoder");
-        encoder.skip("embed_tokens.weight");
-        let block = |index| Block::load(config, &encoder.at("block").at(index));
+        let block = |index| Block::load(&encoder.at("block").at(index));
         Ok(Umt5 {
-            shared: weights.get("shared.weight", (config.vocab_size, config.d_model))?,
+            shared: Embedding::new(&weights.stored("shared.weight")?, weights.device())?,
             blocks: (0..config.num_layers).map(block).collect::<std::result::Result<_, _>>()?,
-            final_layer_norm: encoder.get("final_layer_norm.weight", config.d_model)?,
-            buckets: Buckets::new(buckets, max_distance),
+            final_layer_norm: encoder.tensor("final_layer_norm.weight")?,
+            buckets: Buckets::new(config.relative_attention_num_buckets, config.relative_attention_max_distance),
             eps: config.layer_norm_epsilon,
         })
     }
 
     /// One state for each of `tokens`: `(tokens, D)`. At least one token, all of them in the vocabulary.
     pub fn encode(&self, tokens: &[u32]) -> Result<Tensor> {
-        let mut x = self.shared.index_select(&Tensor::new(tokens, &Device::Cpu)?, 0)?;
+        let mut x = self.shared.look_up(tokens)?;
         for block in &self.blocks {
-            let bias = DistanceBias::new(&block.relative_attention_bias, tokens.len(), |d| self.buckets.of(d))?;
+            let bias = block.relative_attention_bias.for_rows(tokens.len(), |distance| self.buckets.of(distance));
             x = block.apply(&x, &bias, self.eps)?;
         }
         rms_norm(&x, &self.final_layer_norm, self.eps)
@@ -67,22 +62,20 @@ impl Umt5 {
 }
 
 impl Block {
-    fn load(config: &TextConfig, weights: &Weights) -> std::result::Result<Block, LoadError> {
-        let (width, inner) = (config.d_model, config.num_heads * config.d_kv);
+    fn load(weights: &Weights) -> std::result::Result<Block, LoadError> {
         let attention = weights.at("layer.0.SelfAttention");
         let feed_forward = weights.at("layer.1.DenseReluDense");
         Ok(Block {
-            attention_norm: weights.get("layer.0.layer_norm.weight", width)?,
-            q: attention.at("q").linear_without_bias(width, inner)?,
-            k: attention.at("k").linear_without_bias(width, inner)?,
-            v: attention.at("v").linear_without_bias(width, inner)?,
-            o: attention.at("o").linear_without_bias(inner, width)?,
-            relative_attention_bias: attention
-                .get("relative_attention_bias.weight", (config.relative_attention_num_buckets, config.num_heads))?,
-            feed_forward_norm: weights.get("layer.1.layer_norm.weight", width)?,
-            wi_0: feed_forward.at("wi_0").linear_without_bias(width, config.d_ff)?,
-            wi_1: feed_forward.at("wi_1").linear_without_bias(width, config.d_ff)?,
-            wo: feed_forward.at("wo").linear_without_bias(config.d_ff, width)?,
+            attention_norm: weights.tensor("layer.0.layer_norm.weight")?,
+            q: attention.at("q").linear_without_bias()?,
+            k: attention.at("k").linear_without_bias()?,
+            v: attention.at("v").linear_without_bias()?,
+            o: attention.at("o").linear_without_bias()?,
+            relative_attention_bias: DistanceTable::new(&attention.stored("relative_attention_bias.weight")?)?,
+            feed_forward_norm: weights.tensor("layer.1.layer_norm.weight")?,
+            wi_0: feed_forward.at("wi_0").linear_without_bias()?,
+            wi_1: feed_forward.at("wi_1").linear_without_bias()?,
+            wo: feed_forward.at("wo").linear_without_bias()?,
         })
     }
 

@@ -1,110 +1,55 @@
-//! What a model directory says about its networks and how they are run. An impossible configuration is refused here.
+//! The transformer's configuration.
 //!
-//! Two sets of keys are read for the transformer: diffusers' and Wan's own. A model without a configuration is described by
-//! its tensors.
+//! Two sets of keys are read: diffusers' and Wan's own. A transformer without a configuration is described by its tensors.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-pub use super::recipe::{CameraConfig, Lineage, MotionWindowConfig, Policy, Rays, Translation};
+use crate::load::error::LoadError;
+use crate::load::file::File;
 use crate::load::model_dir::{Component, ModelDir};
-use crate::load::object::Object;
-use crate::load::weights::{Checkpoint, LoadError};
-use crate::wan::vae::config::VaeConfig;
-
-/// Everything a model directory says besides its tensors.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModelConfig {
-    pub transformer: TransformerConfig,
-    pub vae: VaeConfig,
-    pub text: TextConfig,
-    pub policy: Policy,
-}
+use crate::load::object::{HEADS_MAX, LAYERS_MAX, Object, WIDTH_MAX};
+use crate::load::weights::Checkpoint;
 
 /// `transformer/config.json`: the causal diffusion transformer.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Value")]
 pub struct TransformerConfig {
+    /// Heads of attention.
     pub num_attention_heads: usize,
+    /// Width of a head: even, and at least 6.
     pub attention_head_dim: usize,
+    /// Width inside the feed-forward.
     pub ffn_dim: usize,
+    /// Blocks.
     pub num_layers: usize,
+    /// Width of the text encoder's states.
     pub text_dim: usize,
+    /// Cosines and sines that the time is told as: even.
     pub freq_dim: usize,
+    /// Latent channels that go in: noisy, 4 of mask, condition.
     pub in_channels: usize,
+    /// Latent channels that come out.
     pub out_channels: usize,
+    /// Added to a variance or mean square before its root is taken.
     pub eps: f64,
-    /// Latent frames pinned, visible in all, and denoised together.
+    /// Latent frames pinned.
     pub sink_size: usize,
+    /// Latent frames visible in all.
     pub sliding_window_num_frames: usize,
+    /// Latent frames denoised together.
     pub num_frames_per_block: usize,
 }
 
-/// `text_encoder/config.json`: UMT5.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "Value")]
-pub struct TextConfig {
-    pub vocab_size: usize,
-    pub d_model: usize,
-    pub d_kv: usize,
-    pub d_ff: usize,
-    pub num_layers: usize,
-    pub num_heads: usize,
-    pub relative_attention_num_buckets: usize,
-    pub relative_attention_max_distance: usize,
-    pub layer_norm_epsilon: f64,
-}
-
-/// No network of this family comes near; and the product of any four fits 64 bits.
-pub(super) const WIDTH_MAX: usize = 1 << 15;
-pub(super) const HEADS_MAX: usize = 512;
-pub(super) const LAYERS_MAX: usize = 512;
-pub(super) const CHUNK_MAX: usize = 64;
-pub(super) const WINDOW_MAX: usize = crate::world::WINDOW_FRAMES_MAX;
-
-/// Pixels to one latent value on a side, and video frames to one latent frame after the first: what the camera condition
-/// and the frame arithmetic are made for.
-const SPATIAL_FACTOR: usize = 8;
-const TEMPORAL_FACTOR: usize = 4;
-
-impl ModelConfig {
-    pub fn read(dir: &ModelDir) -> Result<ModelConfig, LoadError> {
-        let transformer = TransformerConfig::read(dir)?;
-        let vae = VaeConfig::read(dir)?;
-        let text = TextConfig::read(dir)?;
-        let policy = Policy::read(dir, &transformer)?;
-        let agree = |component: &str, key: &str, value: usize, other: &str, needed: usize| {
-            if value == needed {
-                return Ok(());
-            }
-            Err(LoadError::Config {
-                file: dir.show(component),
-                key: key.to_owned(),
-                value: value.to_string(),
-                allowed: format!("{needed}, which is {other}"),
-            })
-        };
-        agree("vae", "z_dim", vae.z_dim, "the transformer's out_channels", transformer.out_channels)?;
-        agree("text_encoder", "d_model", text.d_model, "the transformer's text_dim", transformer.text_dim)?;
-        agree(
-            "vae",
-            "the side of a latent value in pixels",
-            vae.spatial_factor(),
-            "the camera's grid",
-            SPATIAL_FACTOR,
-        )?;
-        let frames = "what the chunk arithmetic is made for";
-        agree("vae", "the video frames of a latent frame", vae.temporal_factor(), frames, TEMPORAL_FACTOR)?;
-        Ok(ModelConfig { transformer, vae, text, policy })
-    }
-}
+pub(in crate::lingbot) const CHUNK_MAX: usize = 64;
+pub(in crate::lingbot) const WINDOW_MAX: usize = crate::world::WINDOW_FRAMES_MAX;
 
 impl TransformerConfig {
     /// From `config.json`, or where there is none from the shapes of the tensors.
     pub fn read(dir: &ModelDir) -> Result<TransformerConfig, LoadError> {
         let files = dir.network(Component::Transformer)?;
         match &files.config {
-            Some(path) => TransformerConfig::from_json(&dir.show(path), &dir.read(path)?),
+            Some(path) => TransformerConfig::from_file(&dir.read(path)?),
             None => {
                 let checkpoint = Checkpoint::open(dir, Component::Transformer)?;
                 let file = dir.show(&files.folder);
@@ -113,8 +58,9 @@ impl TransformerConfig {
         }
     }
 
-    pub fn from_json(file: &str, json: &[u8]) -> Result<TransformerConfig, LoadError> {
-        TransformerConfig::from_object(&Object::parse(file, json)?)
+    /// From `transformer/config.json`.
+    pub fn from_file(file: &File) -> Result<TransformerConfig, LoadError> {
+        TransformerConfig::from_object(&Object::of(file)?)
     }
 
     fn from_object(object: &Object) -> Result<TransformerConfig, LoadError> {
@@ -203,7 +149,7 @@ impl TryFrom<Value> for TransformerConfig {
 }
 
 /// A chunk and the pinned frames fit into the window side by side.
-pub(super) fn check_window(
+pub(in crate::lingbot) fn check_window(
     object: &Object,
     [chunk_key, sink_key, window_key]: [&str; 3],
     chunk: usize,
@@ -249,67 +195,3 @@ fn described_by_tensors(file: &str, checkpoint: &Checkpoint) -> Result<Value, Lo
         "freq_dim": shape("time_embedding.0.weight")?.1,
     }))
 }
-
-impl TextConfig {
-    /// From `config.json`; UMT5-XXL where there is none, as in the original layout.
-    pub fn read(dir: &ModelDir) -> Result<TextConfig, LoadError> {
-        match dir.network(Component::TextEncoder)?.config {
-            Some(path) => TextConfig::from_json(&dir.show(&path), &dir.read(&path)?),
-            None => Ok(TextConfig::umt5_xxl()),
-        }
-    }
-
-    pub fn umt5_xxl() -> TextConfig {
-        TextConfig {
-            vocab_size: 256_384,
-            d_model: 4096,
-            d_kv: 64,
-            d_ff: 10_240,
-            num_layers: 24,
-            num_heads: 64,
-            relative_attention_num_buckets: 32,
-            relative_attention_max_distance: 128,
-            layer_norm_epsilon: 1e-6,
-        }
-    }
-
-    pub fn from_json(file: &str, json: &[u8]) -> Result<TextConfig, LoadError> {
-        TextConfig::from_object(&Object::parse(file, json)?)
-    }
-
-    fn from_object(object: &Object) -> Result<TextConfig, LoadError> {
-        object.only("model_type", &[json!("umt5")])?;
-        object.only("feed_forward_proj", &[json!("gated-gelu")])?;
-        let buckets = object.count("relative_attention_num_buckets", 4..=4096, Some(32))?;
-        if buckets % 4 != 0 {
-            let why = "a multiple of 4: half look back, and half of those are exact";
-            return Err(object.wrong("relative_attention_num_buckets", why));
-        }
-        Ok(TextConfig {
-            vocab_size: object.count("vocab_size", 1..=1 << 22, None)?,
-            d_model: object.count("d_model", 1..=WIDTH_MAX, None)?,
-            d_kv: object.count("d_kv", 1..=1024, None)?,
-            d_ff: object.count("d_ff", 1..=1 << 18, None)?,
-            num_layers: object.count("num_layers", 1..=LAYERS_MAX, None)?,
-            num_heads: object.count("num_heads", 1..=HEADS_MAX, None)?,
-            relative_attention_num_buckets: buckets,
-            // Past the buckets that are exact, or there is nothing to space out.
-            relative_attention_max_distance: object.count(
-                "relative_attention_max_distance",
-                buckets / 4 + 1..=1 << 20,
-                Some(128),
-            )?,
-            layer_norm_epsilon: object.number("layer_norm_epsilon", 1e-12..=1e-2, Some(1e-6))?,
-        })
-    }
-}
-
-impl TryFrom<Value> for TextConfig {
-    type Error = LoadError;
-    fn try_from(value: Value) -> Result<TextConfig, LoadError> {
-        TextConfig::from_object(&Object::new("text_encoder/config.json", value)?)
-    }
-}
-
-#[cfg(test)]
-mod tests;

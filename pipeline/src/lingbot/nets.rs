@@ -1,0 +1,54 @@
+//! The networks of one model: what all its rollouts share.
+
+use kvcache::PromptKvCache;
+use ops::{Device, Tensor, pixels};
+
+use super::config::ModelConfig;
+use super::denoiser::Denoiser;
+use crate::wan::prompt;
+use crate::wan::text::TextEncoder;
+use crate::wan::vae::Vae;
+use crate::world::{Picture, Size};
+
+/// All weights, and what a model directory says about running them.
+pub(super) struct Nets {
+    pub(super) device: Device,
+    pub(super) denoiser: Denoiser,
+    pub(super) vae: Vae,
+    pub(super) text: TextEncoder,
+    pub(super) config: ModelConfig,
+}
+
+/// Planes of the mask that marks the given picture.
+const MASK_PLANES: usize = 4;
+
+impl Nets {
+    /// Text → every block's keys and values. Once per prompt.
+    pub(super) fn read_prompt(&self, prompt: &str) -> ops::Result<PromptKvCache> {
+        self.denoiser.dit().read_prompt(&self.text.encode(&prompt::clean(prompt))?)
+    }
+
+    /// Mask and condition latents of a video that starts from `picture`: `(20, pieces·F, h, w)`. Once per video.
+    ///
+    /// The encoder sees the picture and then grey; `frames` is how many frames of that in all.
+    pub(super) fn condition_on(&self, picture: &Picture, frames: usize) -> ops::Result<Tensor> {
+        let chunk = self.config.recipe.chunk;
+        let Picture { size, rgb } = picture;
+        let picture = pixels::from_rgb8(rgb, size.height as usize, size.width as usize, &self.device)?;
+        let latents = self.vae.encode(picture, frames)?;
+        let (_, encoded, height, width) = latents.dims4()?;
+        let latents = latents.narrow(1, 0, encoded - encoded % chunk)?;
+        let kept = latents.dim(1)?;
+        let given = Tensor::full(1.0, [MASK_PLANES, 1, height, width], &self.device)?;
+        let made = Tensor::zeros([MASK_PLANES, kept - 1, height, width], &self.device)?;
+        Tensor::cat(&[Tensor::cat(&[given, made], 1)?, latents], 0)
+    }
+
+    /// As [`Nets::condition_on`] for a video that starts from text alone: zeros, mask and latents both, as trained.
+    pub(super) fn condition_on_nothing(&self, size: Size) -> ops::Result<Tensor> {
+        let vae = &self.config.vae;
+        let side = |pixels: u32| pixels as usize / vae.spatial_factor();
+        let shape = [MASK_PLANES + vae.z_dim, self.config.recipe.chunk, side(size.height), side(size.width)];
+        Tensor::zeros(shape, &self.device)
+    }
+}
