@@ -39,7 +39,7 @@ use admission::queue::Queue;
 use engine::thread::Engine;
 use fetch::Fetcher;
 use http::app::App;
-use media::first_frame::PictureReader;
+use media::picture_reader::PictureReader;
 use observe::Observer;
 use observe::trace::Trace;
 use realtime::link::Realtime;

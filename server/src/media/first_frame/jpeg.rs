@@ -6,8 +6,9 @@
 use pipeline::world::{Picture, Size};
 use turbojpeg::{Decompressor, Image, PixelFormat};
 
+use super::bounds::{check, cut_short};
 use super::exif::Orientation;
-use super::{Layout, check, cut_short, fit};
+use super::pixels::{Layout, fit};
 
 /// Scans of one picture. Encoders write about ten; each costs a pass over the whole picture, whatever it holds.
 const SCANS_MAX: u32 = 64;

@@ -7,8 +7,9 @@ use pipeline::first_frame::Fitter;
 use pipeline::world::{Picture, Size};
 use png::{BitDepth, ColorType, Decoder, DecodingError, InterlaceInfo, Transformations, expand_interlaced_row};
 
+use super::bounds::{check, cut_short};
 use super::exif::Orientation;
-use super::{Layout, check, cut_short, fit};
+use super::pixels::{Layout, fit};
 
 /// What a file may make the decoder hold beside rows: one chunk that is no picture.
 const CHUNK_BYTES_MAX: usize = 1 << 20;

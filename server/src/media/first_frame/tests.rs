@@ -5,6 +5,8 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 
+use super::bounds::check;
+use super::exif::Orientation;
 use super::exif::tests::exif;
 use super::*;
 use crate::media::pictures;

@@ -3,8 +3,9 @@
 use pipeline::world::{Picture, Size};
 use webp::{BitstreamFeatures, BitstreamFormat, Decoder};
 
+use super::bounds::{check, cut_short};
 use super::exif::Orientation;
-use super::{Layout, check, cut_short, fit};
+use super::pixels::{Layout, fit};
 
 pub(super) fn read(file: &[u8], to: Size) -> Result<Picture, String> {
     let Container { animation, orientation } = Container::read(file)?;

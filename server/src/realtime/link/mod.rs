@@ -3,6 +3,7 @@
 pub(crate) mod bounds;
 pub(crate) mod connection;
 mod delivery;
+mod early;
 mod line;
 mod outlet;
 mod place;
@@ -21,7 +22,7 @@ use self::resume::Resumable;
 use crate::admission::queue::Queue;
 use crate::engine::thread::Engine;
 use crate::fetch::Fetcher;
-use crate::media::first_frame::PictureReader;
+use crate::media::picture_reader::PictureReader;
 use crate::observe::Observer;
 use crate::phase::Phase;
 

@@ -16,9 +16,9 @@ use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use super::connection::Heard;
+use super::early::Early;
 use super::resume::Handover;
 use super::seat::SAID_EVERY;
-use super::socket::Early;
 use crate::access::door::Lease;
 use crate::admission::queue::{Call, Standing};
 use crate::admission::rules::{Obstacle, Waiting};

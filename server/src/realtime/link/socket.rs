@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use axum::extract::ws::WebSocket;
 use bytes::Bytes;
-use pipeline::world::Refusal;
 use tracing::{debug, info, warn};
 
 use super::Realtime;
 use super::connection::{Connection, Heard};
 use super::delivery::Parts;
+use super::early::Early;
 use super::line::{Line, Over};
 use super::resume::{Handover, gone};
 use super::running::Running;
@@ -19,12 +19,10 @@ use crate::access::inbound::Account;
 use crate::access::rules::denied::Denied;
 use crate::phase::Phase;
 use crate::rate::Bucket;
-use crate::realtime::session::rate_limit::{EVENTS, INVALID_MESSAGES};
+use crate::realtime::session::rate_limit::INVALID_MESSAGES;
 use crate::realtime::session::text_message;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
-use crate::realtime::wire::event::EVENT_BYTES_MAX;
-use crate::realtime::wire::fields::refuse;
 use crate::realtime::wire::first_message::{self, Decoded, FirstMessage, ResumeRequest, WrongFirst};
 use crate::realtime::wire::init::InitRequest;
 
@@ -161,10 +159,6 @@ async fn begin(
     }
 }
 
-/// Of all events before a session begins: many connections may wait for few seats. Keys are some dozens of bytes each, and a
-/// script or a prompt is sent once.
-const EARLY_BYTES_MAX: usize = 4 * EVENT_BYTES_MAX;
-
 /// What came of an init, and of what the client said meanwhile.
 enum Begun {
     /// A session, and the events that came before its first chunk.
@@ -204,26 +198,5 @@ async fn open_and_listen(
             connection.tell(&ClientError::invalid_event(refusal.into()));
             return Begun::End(Some(close));
         }
-    }
-}
-
-/// Events that came before their session began.
-#[derive(Default)]
-pub(super) struct Early {
-    pub(super) events: Vec<Bytes>,
-    bytes: usize,
-}
-
-impl Early {
-    pub(super) fn push(&mut self, event: &Bytes) -> Result<(), Refusal> {
-        // Kept small: an event that is too long is refused for its first bytes as well.
-        let event = Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)]);
-        self.bytes += event.len();
-        if self.events.len() == EVENTS.at_once as usize || self.bytes > EARLY_BYTES_MAX {
-            let most = format!("{} events, and {EARLY_BYTES_MAX} bytes of them,", EVENTS.at_once);
-            return Err(refuse("message", format!("at most {most} may wait for a session to begin")));
-        }
-        self.events.push(event);
-        Ok(())
     }
 }

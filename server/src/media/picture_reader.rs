@@ -8,6 +8,8 @@ use bytes::Bytes;
 use pipeline::world::{Picture, Size};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::media::first_frame;
+
 /// How far it stands back in Linux's scheduler: it gets a tenth of a processor that the engine wants whole, and all of one that
 /// idles. At 19 it would get an eightieth, and a photograph would take a minute beside sessions that draw as fast as they can.
 const NICENESS: i32 = 10;
@@ -32,7 +34,7 @@ impl PictureReader {
             while let Some(Job { file, to, reply }) = queue.blocking_recv() {
                 // Its client may have left while it waited.
                 if !reply.is_closed() {
-                    let _ = reply.send(super::read(&file, to));
+                    let _ = reply.send(first_frame::read(&file, to));
                 }
             }
         };
@@ -43,7 +45,7 @@ impl PictureReader {
         Ok(PictureReader { jobs })
     }
 
-    /// The picture in `file`, at size `to`. `Err` is for the client, as of [`super::read`].
+    /// The picture in `file`, at size `to`. `Err` is for the client, as of [`first_frame::read`].
     pub(crate) async fn read(&self, file: Bytes, to: Size) -> Result<Picture, String> {
         let (reply, answer) = oneshot::channel();
         self.jobs.send(Job { file, to, reply }).await.expect("the thread ends only when this is dropped");
