@@ -9,6 +9,7 @@
 
 mod card;
 mod chunk;
+mod clip;
 mod controls;
 mod init;
 
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 pub use card::{Card, GalleryItem, Size, Sizes, WINDOW_FRAMES_MAX};
 pub use chunk::{ChunkInput, ChunkPlan, FRAMES_PER_LATENT, Frames, Timings};
+pub use clip::{Clip, ClipAsk, ClipBytes, Progress, Script, Step};
 pub use controls::{Controls, Held};
 pub use init::{CONDITION_FRAMES_MAX, FIRST_FRAME_PIXELS_MAX, Init, PROMPT_BYTES_MAX, Picture};
 
@@ -34,6 +36,17 @@ pub trait World {
     /// Start a video: encode the prompt and the first frame. `Err` if `init` asks for what the card does not offer, or
     /// the model fails.
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError>;
+
+    /// The most bytes that a clip will hold, as [`World::rollout_bytes`].
+    fn clip_bytes(&self) -> ClipBytes {
+        let rollout_bytes = self.rollout_bytes();
+        Arc::new(move |ask| Script::bytes(ask, &*rollout_bytes))
+    }
+
+    /// Start a clip: encode the prompt and the first frame, as [`World::open`].
+    fn clip(&self, ask: ClipAsk) -> Result<Box<dyn Clip>, WorldError> {
+        Ok(Box::new(Script::open(self, ask)?))
+    }
 }
 
 /// The most bytes that a rollout holds which begins like this.

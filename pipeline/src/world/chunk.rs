@@ -1,6 +1,6 @@
 //! One chunk: its place in the video, what steers it, its pixels, and how long its parts took.
 
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 use std::time::Duration;
 
 use super::{Controls, Size, WorldError};
@@ -39,7 +39,7 @@ pub struct Frames {
     pub rgb: Vec<u8>,
 }
 
-/// How long the parts of a chunk took.
+/// How long the parts of a chunk, or of a clip's piece, took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
     /// The prompt: its text states, and every block's cross-attention keys and values. Zero if it did not change.
@@ -63,6 +63,12 @@ impl ChunkPlan {
             latent_frames,
             pixel_frames: latent_frames * FRAMES_PER_LATENT - missing,
         }
+    }
+
+    /// Chunks of `latent_frames` each that a video of `frames` video frames needs.
+    pub fn count_for(frames: usize, latent_frames: usize) -> usize {
+        let [first, second] = [0, 1].map(|index| ChunkPlan::new(index, latent_frames).pixel_frames);
+        frames.min(1) + frames.saturating_sub(first).div_ceil(second)
     }
 
     /// The chunk's positions in the video, in latent frames.
@@ -92,6 +98,14 @@ impl Timings {
     /// The sum of the parts.
     pub fn total(&self) -> Duration {
         self.text + self.dit + self.vae
+    }
+}
+
+impl AddAssign for Timings {
+    fn add_assign(&mut self, Timings { text, dit, vae }: Timings) {
+        self.text += text;
+        self.dit += dit;
+        self.vae += vae;
     }
 }
 

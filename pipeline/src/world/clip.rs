@@ -1,0 +1,151 @@
+//! A clip: a video of a known length that is drawn from start to end, with nobody steering it.
+//!
+//! A clip advances one piece of work at a time, so that the owner of the device can serve others between two pieces. Every
+//! world that has rollouts draws clips through [`Script`], where a piece is a chunk. A world without rollouts brings its own
+//! [`Clip`], whose pieces are smaller than a video: a denoising step, or a decoded latent frame.
+
+use std::sync::Arc;
+use std::vec;
+
+use super::{Cancel, ChunkInput, ChunkPlan, Frames, Init, Refusal, Rollout, Timings, World, WorldError};
+
+/// A video that is drawn piece by piece, without a client. Dropping it gives everything back.
+pub trait Clip {
+    /// Do the next piece of work. Frames go to `sink` in order, as soon as they are decoded; a piece may give none.
+    ///
+    /// After an error, and after [`Step::Done`], the clip is spent: only drop it.
+    fn step(&mut self, cancel: &Cancel, sink: &mut dyn FnMut(Frames)) -> Result<Step, WorldError>;
+
+    /// Pieces done, and pieces in all.
+    fn progress(&self) -> Progress;
+}
+
+/// What one piece of work came to, and where the time of this piece went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// More pieces follow.
+    More(Timings),
+    /// This was the last piece: every frame has been given.
+    Done(Timings),
+}
+
+impl Step {
+    /// Where the time of this piece went.
+    pub fn timings(self) -> Timings {
+        let (Step::More(timings) | Step::Done(timings)) = self;
+        timings
+    }
+}
+
+/// How far a clip is, in pieces of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Pieces done.
+    pub done: usize,
+    /// Pieces in all; at least 1.
+    pub of: usize,
+}
+
+/// What a clip is asked with. Everything in it has been checked against the card.
+///
+/// It is made with [`ClipAsk::new`] and grows by fields that have a usual value, so that a new one changes no caller.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ClipAsk {
+    /// How the video begins.
+    pub init: Init,
+    /// Video frames to give; at least 1. A world that draws whole chunks cuts the last one.
+    pub frames: usize,
+    /// What steers each chunk: one input for each of [`ChunkPlan::count_for`] chunks.
+    pub inputs: Vec<ChunkInput>,
+}
+
+impl ClipAsk {
+    /// A clip of `frames` video frames whose chunks are steered by `inputs`, one each.
+    pub fn new(init: Init, frames: usize, inputs: Vec<ChunkInput>) -> ClipAsk {
+        ClipAsk { init, frames, inputs }
+    }
+
+    /// Bytes that the inputs hold until their chunks are drawn.
+    fn inputs_bytes(&self) -> u64 {
+        let bytes = |input: &ChunkInput| {
+            let controls = input.controls.as_ref().map_or(0, |controls| size_of_val(controls.as_slice()));
+            size_of::<ChunkInput>() + input.prompt.as_ref().map_or(0, String::len) + controls
+        };
+        self.inputs.iter().map(bytes).sum::<usize>() as u64
+    }
+}
+
+/// Bytes that a clip asked with these values will hold at most. Apart from the world, so that nobody waits for the device
+/// to hear it.
+pub type ClipBytes = Arc<dyn Fn(&ClipAsk) -> u64 + Send + Sync>;
+
+/// The clip of a world with rollouts: a rollout, the inputs of the chunks to come, and the frames still to give.
+///
+/// It draws what a session would have drawn whose chunks were steered by these inputs, byte for byte.
+pub struct Script {
+    rollout: Box<dyn Rollout>,
+    inputs: vec::IntoIter<ChunkInput>,
+    /// Chunks in all.
+    chunks: usize,
+    /// Video frames still to give.
+    frames: usize,
+}
+
+impl Script {
+    /// Open the rollout that will draw the clip.
+    pub fn open(world: &(impl World + ?Sized), ask: ClipAsk) -> Result<Script, WorldError> {
+        let ClipAsk { init, frames, inputs } = ask;
+        if frames == 0 {
+            let reason = "0 frames; a clip has at least 1".to_owned();
+            return Err(WorldError::Refused(Refusal { field: "num_frames", reason }));
+        }
+        let chunks = ChunkPlan::count_for(frames, world.card().chunk);
+        if inputs.len() != chunks {
+            let reason = format!("{} inputs for a clip of {frames} frames, which are {chunks} chunks", inputs.len());
+            return Err(WorldError::Failed(reason));
+        }
+        Ok(Script { rollout: world.open(init)?, inputs: inputs.into_iter(), chunks, frames })
+    }
+
+    /// Bytes that the clip holds: its rollout's, and the inputs still to come.
+    pub fn bytes(ask: &ClipAsk, rollout_bytes: impl Fn(&Init) -> u64) -> u64 {
+        rollout_bytes(&ask.init) + ask.inputs_bytes()
+    }
+}
+
+impl Clip for Script {
+    fn step(&mut self, cancel: &Cancel, sink: &mut dyn FnMut(Frames)) -> Result<Step, WorldError> {
+        cancel.check()?;
+        let input = self.inputs.next().expect("a clip that is done is only dropped");
+        let plan = self.rollout.plan();
+        let (mut drawn, left) = (0, &mut self.frames);
+        let timings = self.rollout.generate(&input, cancel, &mut |mut frames| {
+            drawn += frames.count;
+            cut(&mut frames, *left);
+            *left -= frames.count;
+            if frames.count > 0 {
+                sink(frames);
+            }
+        })?;
+        if drawn != plan.pixel_frames {
+            return Err(WorldError::Failed(format!("{drawn} frames were drawn for {plan:?}")));
+        }
+        Ok(if self.inputs.len() == 0 { Step::Done(timings) } else { Step::More(timings) })
+    }
+
+    fn progress(&self) -> Progress {
+        Progress { done: self.chunks - self.inputs.len(), of: self.chunks }
+    }
+}
+
+/// Keep the first `count` of these frames.
+fn cut(frames: &mut Frames, count: usize) {
+    if count < frames.count {
+        frames.rgb.truncate(count * frames.size.frame_bytes() as usize);
+        frames.count = count;
+    }
+}
+
+#[cfg(test)]
+mod tests;
