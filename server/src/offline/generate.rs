@@ -1,12 +1,12 @@
-//! `causeway generate`: the same rollout as a session's, without a client. All that steers it is known beforehand, so the
-//! command line is a recording and drawing it again gives the same bytes.
+//! `causeway generate`: a clip, drawn without a server. All that steers it is known beforehand, so the command line is a
+//! recording and drawing it again gives the same bytes.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use pipeline::world::{Cancel, Card, ChunkInput, ChunkPlan, Frames, Held, Init, Size, Timings, World};
+use pipeline::world::{Cancel, Card, ChunkInput, ChunkPlan, ClipAsk, Frames, Held, Init, Size, Step, Timings, World};
 
 use crate::media::webp_animation::Animation;
 use crate::media::{first_frame, pictures};
@@ -57,25 +57,27 @@ const CHUNKS: usize = 4;
 pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> {
     let card = world.card();
     let init = init(card, request)?;
-    let mut steps = Steps::new(card, request)?;
+    let inputs = inputs(card, request)?;
+    let chunks = inputs.len();
+    let frames = (0..chunks).map(|index| ChunkPlan::new(index, card.chunk).pixel_frames).sum();
     let mut film = Film::create(&request.out, init.size, card.fps)?;
-    let bar = ProgressBar::new(steps.chunks as u64);
+    let bar = ProgressBar::new(chunks as u64);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} chunks  {msg}").expect("a template we wrote"));
 
     let opening = Instant::now();
-    let mut rollout = world.open(init).context("opening the rollout")?;
+    let mut clip = world.clip(ClipAsk::new(init, frames, inputs)).context("opening the clip")?;
     // Not `println`, which is silent where there is no terminal.
     bar.suspend(|| eprintln!("opened in {:.0} ms", ms(opening.elapsed())));
     let mut report = Report::default();
-    for _ in 0..steps.chunks {
-        let plan = rollout.plan();
-        let input = steps.take(&plan);
+    loop {
+        let piece = clip.progress().done;
         let mut frames: Vec<Frames> = Vec::new();
         let began = Instant::now();
-        let timings = rollout
-            .generate(&input, &Cancel::default(), &mut |batch| frames.push(batch))
-            .with_context(|| format!("drawing chunk {}", plan.index))?;
+        let step = clip
+            .step(&Cancel::default(), &mut |batch| frames.push(batch))
+            .with_context(|| format!("drawing chunk {piece}"))?;
         let generate = began.elapsed();
+        let timings = step.timings();
         let encoding = Instant::now();
         for batch in &frames {
             film.push(batch)?;
@@ -85,13 +87,10 @@ pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> 
         report.frames += frames.iter().map(|batch| batch.count).sum::<usize>();
         report.generate += generate;
         report.encode += encode;
-        report.world.text += timings.text;
-        report.world.dit += timings.dit;
-        report.world.vae += timings.vae;
+        report.world += timings;
         bar.suspend(|| {
             eprintln!(
-                "chunk {:3}  {:7.1} ms  text {:.1}  DiT {:.1}  VAE {:.1}  encode {:.1}",
-                plan.index,
+                "chunk {piece:3}  {:7.1} ms  text {:.1}  DiT {:.1}  VAE {:.1}  encode {:.1}",
                 ms(generate),
                 ms(timings.text),
                 ms(timings.dit),
@@ -101,6 +100,9 @@ pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> 
         });
         bar.set_message(format!("{:.1} frames per second", report.frames as f64 / report.generate.as_secs_f64()));
         bar.inc(1);
+        if let Step::Done(_) = step {
+            break;
+        }
     }
     film.finish()?;
     bar.finish();
@@ -154,42 +156,31 @@ fn init(card: &Card, request: &Request) -> anyhow::Result<Init> {
 }
 
 /// What steers each chunk.
-struct Steps {
-    chunks: usize,
-    switches: Vec<Switch>,
-    actions: Option<Vec<Held>>,
-}
-
-impl Steps {
-    fn new(card: &Card, request: &Request) -> anyhow::Result<Steps> {
-        let mut switches = request.prompts.clone();
-        switches.sort_by_key(|switch| switch.chunk);
-        for pair in switches.windows(2) {
-            ensure!(pair[0].chunk != pair[1].chunk, "two prompts for chunk {}", pair[0].chunk);
-        }
-        let actions = request.actions.clone();
-        let last_switch = switches.last().map_or(0, |switch| switch.chunk);
-        let needed = match &actions {
-            Some(actions) => actions.len().div_ceil(card.chunk),
-            None => CHUNKS,
-        };
-        let chunks = request.chunks.map_or(needed.max(last_switch + 1), |chunks| chunks as usize);
-        ensure!(
-            last_switch < chunks,
-            "a prompt begins with chunk {last_switch}, and the last of {chunks} is {}",
-            chunks - 1
-        );
-        Ok(Steps { chunks, switches, actions })
+fn inputs(card: &Card, request: &Request) -> anyhow::Result<Vec<ChunkInput>> {
+    let mut switches: Vec<_> = request.prompts.iter().collect();
+    switches.sort_by_key(|switch| switch.chunk);
+    for pair in switches.windows(2) {
+        ensure!(pair[0].chunk != pair[1].chunk, "two prompts for chunk {}", pair[0].chunk);
     }
-
-    fn take(&mut self, plan: &ChunkPlan) -> ChunkInput {
+    let actions = request.actions.as_ref();
+    let last_switch = switches.last().map_or(0, |switch| switch.chunk);
+    let needed = actions.map_or(CHUNKS, |actions| actions.len().div_ceil(card.chunk));
+    let chunks = request.chunks.map_or(needed.max(last_switch + 1), |chunks| chunks as usize);
+    ensure!(
+        last_switch < chunks,
+        "a prompt begins with chunk {last_switch}, and the last of {chunks} is {}",
+        chunks - 1
+    );
+    let input = |index| {
         // The first chunk has its prompt from the init.
-        let switch = self.switches.iter().find(|switch| switch.chunk == plan.index && plan.index > 0);
+        let switch = switches.iter().find(|switch| switch.chunk == index && index > 0);
         let held = |actions: &Vec<Held>| {
-            plan.latent_range().map(|at| actions.get(at).copied().unwrap_or_default().into()).collect()
+            let latent_frames = ChunkPlan::new(index, card.chunk).latent_range();
+            latent_frames.map(|at| actions.get(at).copied().unwrap_or_default().into()).collect()
         };
-        ChunkInput { prompt: switch.map(|switch| switch.text.clone()), controls: self.actions.as_ref().map(held) }
-    }
+        ChunkInput { prompt: switch.map(|switch| switch.text.clone()), controls: actions.map(held) }
+    };
+    Ok((0..chunks).map(input).collect())
 }
 
 /// Where the frames go.
