@@ -52,13 +52,26 @@ pub async fn serve(
     listener: TcpListener,
     load: LoadWorld,
     limits: Limits,
+    phase: watch::Receiver<Phase>,
+) -> anyhow::Result<()> {
+    serve_telling(listener, load, limits, phase, |_engine| ()).await
+}
+
+/// As [`serve`], for a program that asks the engine for clips itself. What it is told with `tell` must be dropped before the
+/// server can stop.
+pub async fn serve_telling(
+    listener: TcpListener,
+    load: LoadWorld,
+    limits: Limits,
     mut phase: watch::Receiver<Phase>,
+    tell: impl FnOnce(Engine),
 ) -> anyhow::Result<()> {
     // Dropped last, and with it ends the file.
     let (trace, _trace_writer) = limits.trace_file.as_deref().map(Trace::create).transpose()?.unzip();
     let observer = Arc::new(Observer::new(trace, &REASONS));
     let queue = Queue::new(limits.bounds());
     let (engine, mut thread) = Engine::start(load, Arc::clone(&queue), limits.sessions, Arc::clone(&observer))?;
+    tell(engine.clone());
     let loaded = engine.card.clone();
     let (say, phase_said) = watch::channel(Phase::Serving);
     let (present, mut all_left) = mpsc::channel(1);

@@ -158,6 +158,11 @@ impl Scene {
                 Output::Close(why) => {
                     close.get_or_insert(why);
                 }
+                Output::ExpectGrant { at } => {
+                    self.check("a free session expects nothing", self.terms.paced && self.held);
+                    let more = !self.told_to_end && self.terms.max_chunks.is_none_or(|max| self.granted < max);
+                    self.check("a chunk is expected after the last", at.is_none() || more);
+                }
                 Output::Tell(_) | Output::Steer(_) => {}
             }
         }

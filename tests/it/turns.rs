@@ -2,8 +2,11 @@
 //!
 //! Chunks take long here against what a busy machine adds to them, and what is late is late by more than that.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use pipeline::testcard::Testcard;
+use pipeline::world::{ChunkInput, ChunkPlan, ClipAsk, Init, Size, World};
 use server::Limits;
+use server::engine::clip::ClipPart;
 use std::time::{Duration, Instant};
 use tests::client::Client;
 use tests::puppet::{Pace, Puppet};
@@ -114,5 +117,75 @@ async fn a_free_session_gets_chunks_of_a_device_that_paced_ones_would_use_up() -
     }
     ensure!(!busy.is_finished(), "a paced session was disturbed");
     busy.abort();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_clip_of_200_pieces_moves_no_gap_of_four_paced_sessions_by_more_than_a_piece() -> Result<()> {
+    const PIECES: usize = 200;
+    let chunk_time = Duration::from_millis(20);
+    let load = Box::new(move || Ok(Box::new(Testcard::new(chunk_time)) as Box<dyn World>));
+    let (server, mut engine) = Server::with_engine(load, Limits::default())?;
+    let period = Duration::from_millis(600);
+    let mut watching = Vec::new();
+    for _ in 0..4 {
+        let mut client = server.session(small().paced(20)).await?;
+        // The pace begins with the second, once it is known how long one takes.
+        for _ in 0..2 {
+            client.chunk().await?;
+        }
+        watching.push(tokio::spawn(async move {
+            let mut sent = vec![Instant::now()];
+            while let Ok(chunk) = client.chunk().await {
+                ensure!(chunk.stats.num_frames == 12, "a chunk of {} frames", chunk.stats.num_frames);
+                sent.push(Instant::now());
+            }
+            anyhow::Ok(sent)
+        }));
+    }
+    // What the gaps are without a clip, on this machine and now.
+    tokio::time::sleep(4 * period).await;
+    let began = Instant::now();
+    engine.card.wait_for(Option::is_some).await?;
+    let card = engine.card.borrow().clone().context("it draws")?;
+    let frames = (0..PIECES).map(|index| ChunkPlan::new(index, card.chunk).pixel_frames).sum();
+    let init = Init {
+        prompt: "a meadow".into(),
+        first_frame: None,
+        size: Size { width: 16, height: 16 },
+        seed: 1,
+        sink: card.sink,
+        window: card.window,
+        condition_frames: None,
+    };
+    let ask = ClipAsk::new(init, frames, vec![ChunkInput::default(); PIECES]);
+    let mut clip = engine.ask_clip(ask).map_err(|refused| anyhow::anyhow!("{refused}"))?.begin().await?;
+    let (mut pieces, mut longest) = (0, Duration::ZERO);
+    while let Some(part) = clip.next().await? {
+        if let ClipPart::Piece { took, .. } = part {
+            pieces += 1;
+            longest = longest.max(took);
+        }
+    }
+    let took = began.elapsed();
+    ensure!(pieces == PIECES, "{pieces} pieces");
+    drop((clip, engine));
+    server.stop()?;
+    let (mut quiet, mut beside) = (Duration::ZERO, Duration::ZERO);
+    for client in watching {
+        let sent = client.await??;
+        let gaps = || sent.windows(2).map(|pair| (pair[0], pair[1] - pair[0]));
+        ensure!(gaps().filter(|(at, _)| *at >= began).count() >= (took.as_millis() / period.as_millis()) as usize - 1);
+        for (at, gap) in gaps() {
+            let longest = if at + gap < began { &mut quiet } else { &mut beside };
+            *longest = gap.max(*longest);
+        }
+    }
+    println!("{PIECES} pieces in {took:?}, the longest {longest:?}; gaps without {quiet:?} and with it {beside:?}");
+    // A machine that is busy with other things is late by itself: by a quarter of a period at most, as above.
+    ensure!(
+        beside <= quiet.max(period) + longest + period / 4,
+        "{beside:?}, without it {quiet:?}, a piece {longest:?}"
+    );
     Ok(())
 }

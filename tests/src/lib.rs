@@ -22,6 +22,7 @@ use anyhow::{Result, ensure};
 use client::Client;
 use message::{Init, Message, Refused};
 use puppet::{Puppet, Strings};
+use server::engine::thread::Engine;
 use server::{Limits, Phase};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -49,6 +50,25 @@ impl Server {
     }
 
     pub fn start(load: server::LoadWorld, limits: Limits) -> Result<Server> {
+        Server::start_telling(load, limits, |_engine| ())
+    }
+
+    /// With its engine, to be asked for clips. The engine must be dropped before the server.
+    pub fn with_engine(load: server::LoadWorld, limits: Limits) -> Result<(Server, Engine)> {
+        let (tell, told) = std::sync::mpsc::channel();
+        let server = Server::start_telling(load, limits, move |engine| {
+            // Nobody listens to a server that was given up already.
+            let _ = tell.send(engine);
+        })?;
+        let engine = told.recv_timeout(STOPPED_WITHIN).map_err(|_| anyhow::anyhow!("the engine did not start"))?;
+        Ok((server, engine))
+    }
+
+    fn start_telling(
+        load: server::LoadWorld,
+        limits: Limits,
+        tell: impl FnOnce(Engine) + Send + 'static,
+    ) -> Result<Server> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -62,7 +82,7 @@ impl Server {
         let run = move || {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                server::serve(listener, load, limits, phase_said).await
+                server::serve_telling(listener, load, limits, phase_said, tell).await
             })
         };
         let thread = std::thread::Builder::new().name("server under test".into()).spawn(run)?;

@@ -5,26 +5,35 @@
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use pipeline::world::{Init, RolloutBytes};
+use pipeline::world::{ClipAsk, ClipBytes, Init, RolloutBytes, World};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use super::rules::{Admission, Bounds, Obstacle, Refused, SeatId, Waiting, Wish};
+use super::rules::{Admission, Bounds, Kind, Obstacle, Refused, SeatId, Waiting, Wish};
 
 pub(crate) struct Queue {
     state: Mutex<State>,
     /// Known once the world is loaded.
-    rollout_bytes: OnceLock<RolloutBytes>,
+    footprints: OnceLock<Footprints>,
+    /// The number of the next session or clip that asks.
+    next: AtomicU64,
     /// Until then as many wait as may afterwards: what they said is kept, and may be large.
     before_the_world: Semaphore,
 }
 
+/// What a world's rollouts and clips will hold.
+struct Footprints {
+    rollout: RolloutBytes,
+    clip: ClipBytes,
+}
+
 struct State {
     admission: Admission,
-    /// Of all that wait.
+    /// Of all that wait, clips too.
     tickets: HashMap<SeatId, watch::Sender<Standing>>,
     /// Of all that offer their place, or are parked: whether they must leave.
     calls: HashMap<SeatId, watch::Sender<bool>>,
@@ -41,7 +50,12 @@ impl Queue {
     pub(crate) fn new(bounds: Bounds) -> Arc<Queue> {
         let state = State { admission: Admission::new(bounds), tickets: HashMap::new(), calls: HashMap::new() };
         let before_the_world = Semaphore::new(bounds.sessions + bounds.queue);
-        Arc::new(Queue { state: Mutex::new(state), rollout_bytes: OnceLock::new(), before_the_world })
+        Arc::new(Queue {
+            state: Mutex::new(state),
+            footprints: OnceLock::new(),
+            next: AtomicU64::new(0),
+            before_the_world,
+        })
     }
 
     /// Wait for the world, if there is room; until this is dropped.
@@ -51,24 +65,35 @@ impl Queue {
         self.before_the_world.try_acquire().map_err(|_| full)
     }
 
-    /// The world is there, and this is what its rollouts will hold.
-    pub(crate) fn loaded(&self, rollout_bytes: RolloutBytes) {
-        assert!(self.rollout_bytes.set(rollout_bytes).is_ok(), "a world is loaded once");
+    /// The world is there.
+    pub(crate) fn loaded(&self, world: &dyn World) {
+        let footprints = Footprints { rollout: world.rollout_bytes(), clip: world.clip_bytes() };
+        assert!(self.footprints.set(footprints).is_ok(), "a world is loaded once");
     }
 
     /// A place, or one in the queue, for a session that begins like this and needs a chunk every `period` if it is paced.
-    pub(crate) fn ask(
-        self: &Arc<Self>,
-        id: SeatId,
-        init: &Init,
-        period: Option<Duration>,
-    ) -> Result<QueueTicket, Refused> {
-        let rollout_bytes = self.rollout_bytes.get().expect("an init is checked against the card of a loaded world");
-        let wish = Wish { bytes: rollout_bytes(init), pixels: init.size.pixels(), period };
+    pub(crate) fn ask(self: &Arc<Self>, init: &Init, period: Option<Duration>) -> Result<QueueTicket, Refused> {
+        let kind = period.map_or(Kind::Free, |period| Kind::Paced { period });
+        self.wait(Wish { bytes: (self.footprints().rollout)(init), pixels: init.size.pixels(), kind })
+    }
+
+    /// A place, or one in the queue, for a clip that is asked like this. `frames` of its video may wait to be taken.
+    pub(crate) fn ask_clip(self: &Arc<Self>, ask: &ClipAsk, frames: usize) -> Result<QueueTicket, Refused> {
+        let size = ask.init.size;
+        let bytes = (self.footprints().clip)(ask) + frames as u64 * size.frame_bytes();
+        self.wait(Wish { bytes, pixels: size.pixels(), kind: Kind::Clip })
+    }
+
+    fn wait(self: &Arc<Self>, wish: Wish) -> Result<QueueTicket, Refused> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
         state.admission.ask(id, wish, Instant::now())?;
         let standing = state.ticket(id);
         Ok(QueueTicket { admitted: Admitted { id, bytes: wish.bytes, queue: Arc::clone(self) }, standing })
+    }
+
+    fn footprints(&self) -> &Footprints {
+        self.footprints.get().expect("what is asked for is checked against the card of a loaded world")
     }
 
     /// This session would do without its place: its client has rested since then. Until what this gives is dropped.
@@ -114,10 +139,10 @@ impl Queue {
 
     /// Sessions that wait.
     pub(crate) fn length(&self) -> usize {
-        self.state().tickets.len()
+        self.state().admission.sessions_waiting().count()
     }
 
-    /// All of them, the next one first.
+    /// The sessions that wait, the next one first.
     pub(crate) fn directory(&self) -> Vec<Value> {
         let line = |(seat, waiting): (SeatId, Waiting)| {
             json!({
@@ -127,7 +152,7 @@ impl Queue {
                 "reason": waiting.obstacle.name(),
             })
         };
-        self.state().admission.waiting().map(line).collect()
+        self.state().admission.sessions_waiting().map(line).collect()
     }
 
     /// Share of the device's time that paced sessions need.
@@ -188,7 +213,7 @@ impl State {
     }
 }
 
-/// A session that may have to wait.
+/// A session or a clip that may have to wait.
 pub(crate) struct QueueTicket {
     admitted: Admitted,
     pub(crate) standing: watch::Receiver<Standing>,
@@ -197,6 +222,13 @@ pub(crate) struct QueueTicket {
 impl QueueTicket {
     /// Once its standing says so.
     pub(crate) fn into_admitted(self) -> Admitted {
+        self.admitted
+    }
+
+    /// Wait until there is a place, however long.
+    pub(crate) async fn placed(mut self) -> Admitted {
+        let placed = self.standing.wait_for(|standing| *standing == Standing::Placed).await;
+        placed.expect("a ticket is told as long as it is held");
         self.admitted
     }
 }
@@ -230,7 +262,7 @@ impl Drop for Call {
     }
 }
 
-/// A session's share of the server, or its hope for one: given up when this is dropped.
+/// A session's or a clip's share of the server, or its hope for one: given up when this is dropped.
 pub(crate) struct Admitted {
     pub(crate) id: SeatId,
     pub(crate) bytes: u64,

@@ -20,6 +20,8 @@ pub struct Limits {
     pub load: f64,
     /// Sessions that wait for a place.
     pub queue: usize,
+    /// Clips that wait for their turn.
+    pub clips: usize,
     /// How long one of them waits before it is told that there is none: a client that hears of its position, and one that
     /// does not know that there is a queue.
     pub queue_wait: Duration,
@@ -60,6 +62,7 @@ impl Default for Limits {
             memory_bytes: 8 << 30,
             load: 0.9,
             queue: 16,
+            clips: 16,
             queue_wait: Duration::from_secs(60),
             busy_wait: Duration::from_secs(1),
             write_deadline: Duration::from_secs(10),
@@ -102,6 +105,12 @@ impl Limits {
     }
 
     pub(crate) fn bounds(&self) -> Bounds {
-        Bounds { sessions: self.sessions, memory_bytes: self.memory_bytes, load: self.load, queue: self.queue }
+        Bounds {
+            sessions: self.sessions,
+            memory_bytes: self.memory_bytes,
+            load: self.load,
+            queue: self.queue,
+            clips: self.clips,
+        }
     }
 }

@@ -1,4 +1,8 @@
 //! The engine: the thread that owns the device, and whose turn it is.
 
+pub mod clip;
 pub mod thread;
 pub mod turns;
+
+#[cfg(test)]
+mod tests;

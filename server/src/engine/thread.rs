@@ -14,9 +14,11 @@ use pipeline::world::{Cancel, Card, ChunkPlan, Frames, Init, Refusal, Rollout, T
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use super::clip::{Drawing, OpenClip, Stepped};
 use super::turns::acks::Acks;
+use super::turns::clips::NextGrant;
 use super::turns::conditions::ConditionQueue;
-use super::turns::scheduler::Scheduler;
+use super::turns::scheduler::{Next, Scheduler};
 use crate::admission::queue::{Admitted, Queue};
 use crate::admission::rules::SeatId;
 use crate::observe::Observer;
@@ -24,10 +26,19 @@ use crate::observe::Observer;
 /// Called on the engine's thread.
 pub type LoadWorld = Box<dyn FnOnce() -> anyhow::Result<Box<dyn World>> + Send>;
 
+/// What the engine is told.
 pub enum Command {
+    /// A session begins. The answer says whether its rollout is open.
     Open(Open, oneshot::Sender<Result<(), OpenError>>),
     /// So many more chunks, due then.
     Grant(SeatId, u64, Instant),
+    /// When a paced session without credit will grant its next chunk.
+    ExpectGrant(SeatId, NextGrant),
+    /// A clip begins.
+    OpenClip(OpenClip),
+    /// All that a clip's last piece gave was taken.
+    Taken(SeatId),
+    /// A session or a clip is given up.
     Close(SeatId),
 }
 
@@ -79,6 +90,8 @@ pub struct Engine {
     pub commands: mpsc::Sender<Command>,
     /// `None` while the world loads.
     pub card: watch::Receiver<Option<Arc<Card>>>,
+    /// Where clips wait for their turn.
+    pub(super) queue: Arc<Queue>,
 }
 
 /// The thread, to be waited for.
@@ -87,9 +100,13 @@ pub struct EngineThread {
     alive: oneshot::Receiver<()>,
 }
 
-/// Commands on their way for each session at most: open, two grants, close; and the close of one that was turned away, whose
-/// place another may have taken. There may be as many sessions without a place as there are places.
+/// Commands on their way for each session at most: open, two grants or one and when the next is expected, close; and the
+/// close of one that was turned away, whose place another may have taken. There may be as many sessions without a place as
+/// there are places.
 const COMMANDS_PER_SESSION: usize = 5;
+
+/// Commands on their way for clips at most: open, taken, close; and the close of the clip before, which had ended.
+const COMMANDS_OF_CLIPS: usize = 4;
 
 impl Engine {
     pub(crate) fn start(
@@ -98,22 +115,24 @@ impl Engine {
         sessions: usize,
         observer: Arc<Observer>,
     ) -> anyhow::Result<(Engine, EngineThread)> {
-        let (commands, inbox) = mpsc::channel(COMMANDS_PER_SESSION * 2 * sessions.max(1));
+        let (commands, inbox) = mpsc::channel(COMMANDS_PER_SESSION * 2 * sessions.max(1) + COMMANDS_OF_CLIPS);
         let (card_said, card) = watch::channel(None);
         let (alive_until_dropped, alive) = oneshot::channel();
+        let loads = Arc::clone(&queue);
         let work = move || {
             let _alive: oneshot::Sender<()> = alive_until_dropped;
             let began = Instant::now();
             let world = load().context("loading the world")?;
             let name = &world.card().name;
             info!(world = %name, seconds = began.elapsed().as_secs_f32(), "ready");
-            queue.loaded(world.rollout_bytes());
+            loads.loaded(&*world);
             card_said.send_replace(Some(Arc::clone(world.card())));
-            Room { world, scheduler: Scheduler::default(), rollouts: HashMap::new(), observer }.run(inbox);
+            let scheduler = Scheduler::default();
+            Room { world, scheduler, rollouts: HashMap::new(), clip: None, observer }.run(Inbox::new(inbox)?);
             Ok(())
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(work).context("starting the engine")?;
-        Ok((Engine { commands, card }, EngineThread { thread, alive }))
+        Ok((Engine { commands, card, queue }, EngineThread { thread, alive }))
     }
 }
 
@@ -133,11 +152,48 @@ impl EngineThread {
     }
 }
 
+/// Commands, and a clock to wait for them with: a channel alone waits without end.
+struct Inbox {
+    commands: mpsc::Receiver<Command>,
+    clock: tokio::runtime::Runtime,
+}
+
+enum Waited {
+    Command(Command),
+    /// None came in time.
+    Enough,
+    /// Nobody is left who could send one.
+    Over,
+}
+
+impl Inbox {
+    fn new(commands: mpsc::Receiver<Command>) -> anyhow::Result<Inbox> {
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        Ok(Inbox { commands, clock: clock.context("starting the engine's clock")? })
+    }
+
+    /// The next command, waiting for it until `until` at most.
+    fn wait(&mut self, until: Option<Instant>) -> Waited {
+        let command = match until {
+            None => self.commands.blocking_recv(),
+            Some(until) => {
+                let in_time = async { tokio::time::timeout_at(until.into(), self.commands.recv()).await };
+                match self.clock.block_on(in_time) {
+                    Ok(command) => command,
+                    Err(_elapsed) => return Waited::Enough,
+                }
+            }
+        };
+        command.map_or(Waited::Over, Waited::Command)
+    }
+}
+
 /// What the thread owns.
 struct Room {
     world: Box<dyn World>,
     scheduler: Scheduler,
     rollouts: HashMap<SeatId, OpenRollout>,
+    clip: Option<Drawing>,
     observer: Arc<Observer>,
 }
 
@@ -152,22 +208,25 @@ struct OpenRollout {
 
 impl Room {
     /// Until nobody is left who could command.
-    fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+    fn run(mut self, mut inbox: Inbox) {
         loop {
-            // Everything that came, then one chunk: a close takes effect before time is spent on it.
+            // Everything that came, then one chunk or piece: a close takes effect before time is spent on it.
             loop {
-                match inbox.try_recv() {
+                match inbox.commands.try_recv() {
                     Ok(command) => self.obey(command),
                     Err(mpsc::error::TryRecvError::Empty) => break,
                     Err(mpsc::error::TryRecvError::Disconnected) => return,
                 }
             }
-            if let Some(id) = self.scheduler.take_turn(Instant::now()) {
-                self.generate(id);
-            } else if let Some(command) = inbox.blocking_recv() {
-                self.obey(command);
-            } else {
-                return;
+            let now = Instant::now();
+            match self.scheduler.take_turn(now) {
+                Some(Next::Chunk(id)) => self.generate(id),
+                Some(Next::Piece(id)) => self.draw_piece(id),
+                None => match inbox.wait(self.scheduler.look_again_at(now)) {
+                    Waited::Command(command) => self.obey(command),
+                    Waited::Enough => {}
+                    Waited::Over => return,
+                },
             }
         }
     }
@@ -182,6 +241,13 @@ impl Room {
                 }
             }
             Command::Grant(id, chunks, due) => self.scheduler.grant(id, chunks, due),
+            Command::ExpectGrant(id, next_grant) => self.scheduler.expect_grant(id, next_grant),
+            Command::OpenClip(open) => {
+                let clip = Drawing::new(open);
+                self.scheduler.clips.begin(clip.admitted.id, clip.pixels, Instant::now());
+                self.clip = Some(clip);
+            }
+            Command::Taken(id) => self.scheduler.clips.taken(id, Instant::now()),
             Command::Close(id) => self.close(id),
         }
     }
@@ -202,9 +268,38 @@ impl Room {
 
     fn close(&mut self, id: SeatId) {
         self.scheduler.close(id);
-        if self.rollouts.remove(&id).is_some() {
+        let clip = self.clip.take_if(|clip| clip.admitted.id == id);
+        if self.rollouts.remove(&id).is_some() || clip.is_some() {
+            drop(clip);
             self.observer.rollout_closed(id);
             debug!(seat = id, "closed");
+        }
+    }
+
+    fn draw_piece(&mut self, id: SeatId) {
+        let clip = self.clip.take().expect("the scheduler knows only the clip that is there");
+        let (pixels, bytes) = (clip.pixels, clip.admitted.bytes);
+        let clips = &mut self.scheduler.clips;
+        match clip.step(&*self.world) {
+            Stepped::Opened(clip, took) => {
+                clips.opened(pixels, took);
+                self.observer.rollout_opened(id, bytes);
+                debug!(clip = id, bytes, "opened");
+                self.clip = Some(clip);
+            }
+            Stepped::Drew(clip, took) => {
+                clips.drew(pixels, took);
+                self.clip = Some(clip);
+            }
+            Stepped::Ended(took) => {
+                clips.drew(pixels, took);
+                clips.end(id);
+                self.observer.rollout_closed(id);
+            }
+            Stepped::Broke => {
+                clips.end(id);
+                self.observer.rollout_closed(id);
+            }
         }
     }
 

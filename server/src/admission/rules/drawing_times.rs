@@ -31,30 +31,51 @@ impl Mean {
     }
 }
 
-/// Chunks' drawing times by pixels of a frame.
+/// Drawing times by pixels of a frame: of chunks, or of a clip's pieces.
 #[derive(Default)]
 pub struct DrawingTimes {
-    /// The one drawn last at the end.
-    sizes: Vec<(u64, Mean)>,
+    /// The size drawn last at the end.
+    sizes: Vec<OfSize>,
+}
+
+/// What is known of one size.
+#[derive(Default)]
+struct OfSize {
+    pixels: u64,
+    mean: Mean,
+    slowest: Duration,
 }
 
 impl DrawingTimes {
+    /// A frame size was drawn in this time.
     pub fn add(&mut self, pixels: u64, took: Duration) {
-        let known = self.sizes.iter().position(|&(size, _)| size == pixels);
-        let (_, mut mean) = known.map_or((pixels, Mean::default()), |at| self.sizes.remove(at));
-        mean.add(took);
+        let known = self.sizes.iter().position(|size| size.pixels == pixels);
+        let mut size = known.map_or(OfSize { pixels, ..OfSize::default() }, |at| self.sizes.remove(at));
+        size.mean.add(took);
+        size.slowest = size.slowest.max(took);
         if self.sizes.len() == SIZES_MAX {
             self.sizes.remove(0);
         }
-        self.sizes.push((pixels, mean));
+        self.sizes.push(size);
     }
 
-    /// What a chunk of this size will take; `None` if nothing was ever drawn.
+    /// How long the next one of this size will take; `None` if nothing was ever drawn.
     pub fn expected(&self, pixels: u64) -> Option<Duration> {
-        let ratio = |size: u64| pixels.max(1) as f64 / size.max(1) as f64;
-        let distance = |size: u64| ratio(size).ln().abs();
-        let (size, mean) = self.sizes.iter().min_by(|a, b| distance(a.0).total_cmp(&distance(b.0)))?;
-        mean.get().map(|took| took.mul_f64(ratio(*size)))
+        let (size, ratio) = self.nearest(pixels)?;
+        size.mean.get().map(|took| took.mul_f64(ratio))
+    }
+
+    /// How long the slowest of this size took; `None` if nothing was ever drawn.
+    pub fn slowest(&self, pixels: u64) -> Option<Duration> {
+        self.nearest(pixels).map(|(size, ratio)| size.slowest.mul_f64(ratio))
+    }
+
+    /// The size nearest to this one, and how many times as many pixels this one has.
+    fn nearest(&self, pixels: u64) -> Option<(&OfSize, f64)> {
+        let ratio = |size: &OfSize| pixels.max(1) as f64 / size.pixels.max(1) as f64;
+        let distance = |size: &OfSize| ratio(size).ln().abs();
+        let nearest = self.sizes.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+        Some((nearest, ratio(nearest)))
     }
 }
 
@@ -90,6 +111,17 @@ mod tests {
     }
 
     #[test]
+    fn the_slowest_of_a_size_is_kept_however_many_were_faster() {
+        let mut times = DrawingTimes::default();
+        assert_eq!(times.slowest(100), None);
+        for took in [30, 70, 10, 10, 10] {
+            times.add(100, ms(took));
+        }
+        times.add(1000, ms(50));
+        assert_eq!([100, 200, 1000].map(|pixels| times.slowest(pixels)), [70, 140, 50].map(|took| Some(ms(took))));
+    }
+
+    #[test]
     fn only_so_many_sizes_are_remembered() {
         let mut times = DrawingTimes::default();
         times.add(1, ms(1));
@@ -101,7 +133,7 @@ mod tests {
         assert_eq!(times.sizes.len(), SIZES_MAX);
         times.add(5000, ms(7));
         assert_eq!(times.sizes.len(), SIZES_MAX);
-        let remembered = |size| times.sizes.iter().any(|&(known, _)| known == size);
+        let remembered = |pixels| times.sizes.iter().any(|size| size.pixels == pixels);
         assert!(remembered(1) && !remembered(2), "the one longest not drawn is forgotten");
     }
 }

@@ -1,5 +1,7 @@
 //! Who gets a place, and who waits for one: by number of sessions, by memory, and by the device's time.
 //!
+//! Clips share the sessions' memory and wait in the same queue. They take no session's place, and one is drawn at a time.
+//!
 //! Whoever waits is served in order, with one exception: a session that fits may pass one that does not yet, but nobody is
 //! passed more than [`PASSED_MAX`] times. So a large session cannot wait for ever while small ones come and go, and small
 //! ones do not wait for it longer than it takes for enough of those that run to leave.
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 use drawing_times::{DrawingTimes, Mean};
 pub use obstacle::{Obstacle, Refused};
 
-/// A session, as the engine knows it.
+/// A session or a clip, as the engine knows it.
 pub type SeatId = u64;
 
 /// How often one that does not fit yet is passed by others: they fill what it cannot use, and do not keep it out.
@@ -31,24 +33,38 @@ pub struct Bounds {
     pub load: f64,
     /// Sessions that wait.
     pub queue: usize,
+    /// Clips that wait.
+    pub clips: usize,
 }
 
-/// What a session will take.
+/// What a session or a clip will take.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish {
+    /// Memory, while it has its place.
     pub bytes: u64,
     /// Of one frame: a newcomer is expected to be as slow as others of its size.
     pub pixels: u64,
-    /// A paced session needs a chunk this often. `None`: it takes what the others leave.
-    pub period: Option<Duration>,
+    /// How it takes the device's time.
+    pub kind: Kind,
+}
+
+/// How something takes the device's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A session that takes what the others leave.
+    Free,
+    /// A session that needs a chunk this often.
+    Paced { period: Duration },
+    /// A clip: drawn in time that no session needs, and never beside another clip.
+    Clip,
 }
 
 /// One that waits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Waiting {
-    /// 1: nobody is ahead.
+    /// 1: nobody of its kind, session or clip, is ahead.
     pub position: usize,
-    /// `None` while nobody has left yet: then nothing is known.
+    /// `None` while nobody has left yet: then nothing is known. Also `None` for a clip.
     pub estimate: Option<Duration>,
     pub obstacle: Obstacle,
 }
@@ -95,6 +111,24 @@ struct Waiter {
     obstacle: Obstacle,
 }
 
+impl Wish {
+    fn is_clip(&self) -> bool {
+        self.kind == Kind::Clip
+    }
+}
+
+impl Waiter {
+    /// Whether this one is kept from its place longer when `other` takes one: a clip takes memory and nothing else, and a
+    /// clip behind another clip waits for the end of that.
+    fn is_passed_by(&self, other: &Wish) -> bool {
+        match self.obstacle {
+            Obstacle::Clip => false,
+            Obstacle::Memory { .. } => true,
+            _ => !other.is_clip(),
+        }
+    }
+}
+
 impl Admission {
     pub fn new(bounds: Bounds) -> Admission {
         Admission {
@@ -123,11 +157,17 @@ impl Admission {
     fn wait(&mut self, id: SeatId, wish: Wish, now: Instant) -> Result<(), Refused> {
         self.queue.push_back(Waiter { id, wish, passed: 0, obstacle: Obstacle::Order });
         self.admit(now);
+        let bound = if wish.is_clip() { self.bounds.clips } else { self.bounds.queue };
+        let waiting = self.queue.iter().filter(|waiter| waiter.wish.is_clip() == wish.is_clip()).count();
         match self.queue.back() {
-            Some(last) if last.id == id && self.queue.len() > self.bounds.queue => {
-                let obstacle = last.obstacle;
+            Some(last) if last.id == id && waiting > bound => {
+                let (waiting, obstacle) = (waiting - 1, last.obstacle);
                 self.queue.pop_back();
-                Err(Refused::QueueFull { waiting: self.queue.len(), obstacle })
+                Err(if wish.is_clip() {
+                    Refused::ClipsFull { waiting }
+                } else {
+                    Refused::QueueFull { waiting, obstacle }
+                })
             }
             _ => Ok(()),
         }
@@ -137,7 +177,7 @@ impl Admission {
     pub fn leave(&mut self, id: SeatId, now: Instant) {
         self.queue.retain(|waiter| waiter.id != id);
         self.parked.remove(&id);
-        if let Some(placed) = self.placed.remove(&id) {
+        if let Some(placed) = self.placed.remove(&id).filter(|placed| !placed.wish.is_clip()) {
             self.stay.add(now.saturating_duration_since(placed.since));
         }
         self.admit(now);
@@ -205,14 +245,27 @@ impl Admission {
 
     /// All that wait, the next one first.
     pub fn waiting(&self) -> impl Iterator<Item = (SeatId, Waiting)> {
-        let places = self.placed.len().max(1) as u32;
         // One of them leaves every so often.
-        let interval = self.stay.get().map(|stay| stay / places);
-        self.queue.iter().enumerate().map(move |(ahead, waiter)| {
-            let position = ahead + 1;
-            let estimate = interval.map(|interval| interval * position as u32);
-            (waiter.id, Waiting { position, estimate, obstacle: waiter.obstacle })
+        let interval = self.stay.get().map(|stay| stay / self.sessions().max(1) as u32);
+        let mut ahead = [0; 2];
+        self.queue.iter().map(move |waiter| {
+            let is_clip = waiter.wish.is_clip();
+            let position = &mut ahead[usize::from(is_clip)];
+            *position += 1;
+            let estimate = interval.filter(|_| !is_clip).map(|interval| interval * *position as u32);
+            (waiter.id, Waiting { position: *position, estimate, obstacle: waiter.obstacle })
         })
+    }
+
+    /// The sessions that wait, the next one first.
+    pub fn sessions_waiting(&self) -> impl Iterator<Item = (SeatId, Waiting)> {
+        let is_session = self.queue.iter().map(|waiter| !waiter.wish.is_clip());
+        self.waiting().zip(is_session).filter_map(|(waiting, is_session)| is_session.then_some(waiting))
+    }
+
+    /// Sessions that have a place.
+    fn sessions(&self) -> usize {
+        self.placed.values().filter(|placed| !placed.wish.is_clip()).count()
     }
 
     /// Share of the device's time that the paced sessions need.
@@ -222,29 +275,24 @@ impl Admission {
 
     /// Nothing is known before the first chunk: then it counts as nothing.
     fn share(&self, wish: &Wish, drawing: Option<Duration>) -> f64 {
-        let Some(period) = wish.period else { return 0.0 };
+        let Kind::Paced { period } = wish.kind else { return 0.0 };
         let drawing = drawing.or_else(|| self.times.expected(wish.pixels)).unwrap_or_default();
         drawing.as_secs_f64() / period.as_secs_f64()
     }
 
     fn admit(&mut self, now: Instant) {
         let mut at = 0;
-        let mut in_order = false;
         while let Some(waiter) = self.queue.get(at) {
-            let obstacle = if in_order { Some(Obstacle::Order) } else { self.obstacle(waiter) };
-            if let Some(obstacle) = obstacle {
-                let waiter = &mut self.queue[at];
-                waiter.obstacle = obstacle;
-                in_order |= waiter.passed == PASSED_MAX;
+            if let Some(obstacle) = self.obstacle(at, waiter) {
+                self.queue[at].obstacle = obstacle;
                 at += 1;
                 continue;
             }
             let Waiter { id, wish, .. } = self.queue.remove(at).expect("it was just looked at");
             self.parked.remove(&id);
-            for passed in self.queue.range_mut(..at) {
-                passed.passed += 1;
+            for waiter in self.queue.range_mut(..at).filter(|waiter| waiter.is_passed_by(&wish)) {
+                waiter.passed += 1;
             }
-            in_order = self.queue.range(..at).any(|waiter| waiter.passed == PASSED_MAX);
             let placed = Placed { wish, since: now, drawing: Mean::default(), offer: Offer::None };
             let earlier = self.placed.insert(id, placed);
             assert!(earlier.is_none(), "seat {id} is taken");
@@ -262,7 +310,7 @@ impl Admission {
             self.evict(missing);
         }
         let asked = self.placed.values().filter(|placed| placed.offer == Offer::Asked).count();
-        for _ in asked..self.queue.len() {
+        for _ in asked..self.sessions_waiting().count() {
             let offers = self.placed.values_mut().filter_map(|placed| match placed.offer {
                 Offer::Since(since) => Some((since, &mut placed.offer)),
                 Offer::None | Offer::Asked => None,
@@ -292,9 +340,18 @@ impl Admission {
         }
     }
 
-    fn obstacle(&self, Waiter { id, wish, .. }: &Waiter) -> Option<Obstacle> {
+    /// What keeps the one at this place of the queue from being admitted.
+    fn obstacle(&self, at: usize, Waiter { id, wish, .. }: &Waiter) -> Option<Obstacle> {
         let Bounds { sessions, memory_bytes: budget, load: allowed, .. } = self.bounds;
-        if self.placed.len() >= sessions {
+        let ahead = || self.queue.range(..at);
+        let clips_drawn = || self.placed.values().any(|placed| placed.wish.is_clip());
+        if wish.is_clip() && (clips_drawn() || ahead().any(|waiter| waiter.wish.is_clip())) {
+            return Some(Obstacle::Clip);
+        }
+        if ahead().any(|waiter| waiter.passed == PASSED_MAX && waiter.is_passed_by(wish)) {
+            return Some(Obstacle::Order);
+        }
+        if !wish.is_clip() && self.sessions() >= sessions {
             return Some(Obstacle::Sessions { max: sessions });
         }
         let placed = self.placed.values().map(|placed| placed.wish.bytes);
@@ -305,9 +362,10 @@ impl Admission {
             return Some(Obstacle::Memory { bytes: wish.bytes, free, budget });
         }
         // One that asks for more than there is gets it all if it is alone: it will be late, but nobody else.
-        let beside_paced = self.placed.values().any(|placed| placed.wish.period.is_some());
+        let is_paced = |wish: &Wish| matches!(wish.kind, Kind::Paced { .. });
+        let beside_paced = self.placed.values().any(|placed| is_paced(&placed.wish));
         let (needed, taken) = (self.share(wish, None), self.load());
-        if wish.period.is_some() && beside_paced && taken + needed > allowed {
+        if is_paced(wish) && beside_paced && taken + needed > allowed {
             return Some(Obstacle::Time { needed, taken, allowed });
         }
         None

@@ -20,6 +20,8 @@ pub enum Obstacle {
     },
     /// Somebody ahead has been passed often enough.
     Order,
+    /// A clip, behind another that is drawn or came before.
+    Clip,
     /// There is no world yet.
     Loading,
 }
@@ -32,6 +34,7 @@ impl Obstacle {
             Obstacle::Memory { .. } => "memory",
             Obstacle::Time { .. } => "time",
             Obstacle::Order => "order",
+            Obstacle::Clip => "clip",
             Obstacle::Loading => "loading",
         }
     }
@@ -53,6 +56,7 @@ impl fmt::Display for Obstacle {
                 percent(allowed)
             ),
             Obstacle::Order => f.write_str("others wait that came before"),
+            Obstacle::Clip => f.write_str("one clip is drawn at a time"),
             Obstacle::Loading => f.write_str("the world is still being loaded"),
         }
     }
@@ -64,6 +68,8 @@ pub enum Refused {
     TooLarge { bytes: u64, budget: u64 },
     /// As many wait as may.
     QueueFull { waiting: usize, obstacle: Obstacle },
+    /// As many clips wait as may.
+    ClipsFull { waiting: usize },
 }
 
 impl Refused {
@@ -71,7 +77,7 @@ impl Refused {
     pub fn name(&self) -> &'static str {
         match self {
             Refused::TooLarge { .. } => "too_large",
-            Refused::QueueFull { .. } => "queue_full",
+            Refused::QueueFull { .. } | Refused::ClipsFull { .. } => "queue_full",
         }
     }
 }
@@ -82,6 +88,7 @@ impl fmt::Display for Refused {
             Refused::TooLarge { bytes, budget } => {
                 write!(f, "a session like this takes {bytes} bytes, and {budget} are there for all")
             }
+            Refused::ClipsFull { waiting } => write!(f, "{waiting} clips wait already"),
             Refused::QueueFull { waiting, obstacle } => write!(f, "{obstacle}, and {waiting} sessions wait already"),
         }
     }

@@ -2,12 +2,12 @@
 
 use super::*;
 
-const ROOMY: Bounds = Bounds { sessions: 100, memory_bytes: 1000, load: 0.9, queue: 100 };
+const ROOMY: Bounds = Bounds { sessions: 100, memory_bytes: 1000, load: 0.9, queue: 100, clips: 100 };
 
-const FREE: Wish = Wish { bytes: 1, pixels: 100, period: None };
+const FREE: Wish = Wish { bytes: 1, pixels: 100, kind: Kind::Free };
 
 fn paced(period_ms: u64) -> Wish {
-    Wish { period: Some(Duration::from_millis(period_ms)), ..FREE }
+    Wish { kind: Kind::Paced { period: Duration::from_millis(period_ms) }, ..FREE }
 }
 
 fn large(bytes: u64) -> Wish {
@@ -47,6 +47,7 @@ impl Desk {
         self.admission.has_place(id)
     }
 
+    /// Sessions and clips that wait.
     fn queue(&self) -> Vec<SeatId> {
         self.admission.waiting().map(|(id, _)| id).collect()
     }
@@ -344,4 +345,113 @@ fn no_more_are_parked_than_there_are_places() {
     let second = rested(&mut desk, FREE);
     assert!(!desk.admission.park(second, desk.now));
     assert!(desk.placed(second), "it leaves its place when its rollout is gone");
+}
+
+fn clip(bytes: u64) -> Wish {
+    Wish { kind: Kind::Clip, ..large(bytes) }
+}
+
+#[test]
+fn one_clip_is_drawn_at_a_time_and_the_others_wait_in_order() {
+    let mut desk = Desk::new(Bounds { sessions: 1, ..ROOMY });
+    let [a, b, c] = [(); 3].map(|()| desk.ask(clip(1)));
+    assert!(desk.placed(a) && !desk.placed(b));
+    assert_eq!((desk.obstacle(b), desk.obstacle(c)), ("clip", "clip"));
+    desk.leave(a);
+    assert!(desk.placed(b) && !desk.placed(c));
+    desk.leave(c);
+    desk.leave(b);
+    assert!(desk.queue().is_empty());
+}
+
+#[test]
+fn a_clip_takes_no_sessions_place_and_no_session_takes_a_clips() {
+    let mut desk = Desk::new(Bounds { sessions: 1, ..ROOMY });
+    let a_clip = desk.ask(clip(1));
+    let session = desk.ask(FREE);
+    let (waits, next_clip) = (desk.ask(FREE), desk.ask(clip(1)));
+    assert!(desk.placed(a_clip) && desk.placed(session) && !desk.placed(waits) && !desk.placed(next_clip));
+    let positions: Vec<_> = desk.admission.waiting().map(|(id, waiting)| (id, waiting.position)).collect();
+    assert_eq!(positions, [(waits, 1), (next_clip, 1)], "each is the next of its kind");
+    let sessions: Vec<_> = desk.admission.sessions_waiting().map(|(id, _)| id).collect();
+    assert_eq!(sessions, [waits]);
+    desk.leave(a_clip);
+    assert!(desk.placed(next_clip) && !desk.placed(waits));
+}
+
+#[test]
+fn clips_that_wait_have_a_bound_of_their_own() {
+    let mut desk = Desk::new(Bounds { sessions: 1, queue: 1, clips: 2, ..ROOMY });
+    let _drawn = desk.ask(clip(1));
+    let [_, _] = [(); 2].map(|()| desk.ask(clip(1)));
+    assert_eq!(desk.try_ask(clip(1)), Err(Refused::ClipsFull { waiting: 2 }));
+    let [_, _] = [(); 2].map(|()| desk.ask(FREE));
+    assert!(matches!(desk.try_ask(FREE), Err(Refused::QueueFull { waiting: 1, .. })));
+    assert_eq!(desk.try_ask(clip(1001)), Err(Refused::TooLarge { bytes: 1001, budget: 1000 }));
+}
+
+#[test]
+fn a_clip_that_does_not_fit_waits_and_sessions_pass_it_but_not_for_ever() {
+    let mut desk = Desk::new(ROOMY);
+    let mut small = desk.ask(large(600));
+    let big = desk.ask(clip(500));
+    assert_eq!(desk.obstacle(big), "memory");
+    for turn in 0..PASSED_MAX {
+        let next = desk.ask(large(400));
+        assert!(desk.placed(next), "{turn}");
+        desk.leave(next);
+    }
+    let late = desk.ask(large(400));
+    assert_eq!((desk.placed(late), desk.obstacle(late)), (false, "order"));
+    desk.leave(std::mem::replace(&mut small, late));
+    assert!(desk.placed(big) && desk.placed(late));
+}
+
+#[test]
+fn a_clip_behind_another_is_not_passed_however_many_sessions_come_and_go() {
+    let mut desk = Desk::new(ROOMY);
+    let (drawn, waits) = (desk.ask(clip(1)), desk.ask(clip(1)));
+    for _ in 0..3 * PASSED_MAX {
+        let session = desk.ask(FREE);
+        assert!(desk.placed(session));
+        desk.leave(session);
+    }
+    desk.leave(drawn);
+    assert!(desk.placed(waits));
+}
+
+#[test]
+fn a_clip_passes_a_session_that_waits_for_memory_at_most_so_often_and_any_other_freely() {
+    let mut desk = Desk::new(Bounds { sessions: 2, ..ROOMY });
+    let first = desk.ask(large(600));
+    let big = desk.ask(large(1000));
+    let draw = |desk: &mut Desk| {
+        let id = desk.ask(clip(10));
+        let placed = desk.placed(id);
+        desk.leave(id);
+        placed
+    };
+    for turn in 0..PASSED_MAX {
+        assert!(draw(&mut desk), "{turn}");
+    }
+    assert!(!draw(&mut desk), "the session has been passed often enough");
+    desk.leave(big);
+    // One that waits for a place loses nothing to a clip.
+    let (_second, waits) = (desk.ask(large(10)), desk.ask(large(10)));
+    assert_eq!(desk.obstacle(waits), "sessions");
+    for turn in 0..3 * PASSED_MAX {
+        assert!(draw(&mut desk), "{turn}");
+    }
+    desk.leave(first);
+    assert!(desk.placed(waits));
+}
+
+#[test]
+fn how_long_a_clip_was_drawn_says_nothing_of_how_long_sessions_stay() {
+    let mut desk = Desk::new(Bounds { sessions: 1, ..ROOMY });
+    let (a_clip, _session, waits) = (desk.ask(clip(1)), desk.ask(FREE), desk.ask(FREE));
+    desk.now += Duration::from_secs(60);
+    desk.leave(a_clip);
+    let estimate = |desk: &Desk| desk.admission.waiting().find(|(id, _)| *id == waits).expect("it waits").1.estimate;
+    assert_eq!(estimate(&desk), None);
 }

@@ -93,6 +93,7 @@ impl LimitArgs {
             memory_bytes: self.memory.0,
             load: self.load,
             queue: usize::from(self.queue),
+            clips: usual().clips,
             queue_wait: self.queue_wait.0,
             busy_wait: self.busy_wait.0,
             write_deadline: self.write_deadline.0,

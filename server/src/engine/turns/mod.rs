@@ -1,6 +1,7 @@
 //! Whose turn it is, and what it is drawn with: decisions, given values and the time.
 
 pub mod acks;
+pub mod clips;
 pub mod conditions;
 pub mod event;
 pub mod scheduler;

@@ -3,16 +3,19 @@
 //! A paced chunk is due when it is to be shown; of those that have credit the one due first is next. What paced sessions
 //! leave, the free ones share: a chunk for each in turn, in the order in which they asked, a second credit counting only from
 //! the turn of the first. They yield to every paced chunk, but if none of theirs was drawn for [`PATIENCE`] the next one is.
+//! A clip is drawn beside them, a piece at a time, as [`Clips`] says.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::clips::{Against, Clips, NextGrant};
 use crate::admission::rules::SeatId;
 
 /// Free sessions starve no longer than this, and a chunk beside them is late no more often: admission leaves them a share of
 /// the device, so it takes an overloaded one to get here.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Decides what the device does next.
 #[derive(Default)]
 pub struct Scheduler {
     seats: BTreeMap<SeatId, Turn>,
@@ -21,8 +24,20 @@ pub struct Scheduler {
     free_has_it: bool,
     /// When a free session's last turn ended.
     free_until: Option<Instant>,
+    /// The clip that is drawn beside the sessions.
+    pub clips: Clips,
 }
 
+/// What the device does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// A chunk for this session.
+    Chunk(SeatId),
+    /// A piece of this clip.
+    Piece(SeatId),
+}
+
+/// A session's place in the order of turns.
 struct Turn {
     paced: bool,
     credit: u64,
@@ -30,12 +45,15 @@ struct Turn {
     due: Option<Instant>,
     /// Decides between those that are due at the same time. When it last had a turn; before its first, when it came.
     last_turn: u64,
+    /// Of a paced session without credit.
+    next_grant: NextGrant,
 }
 
 impl Scheduler {
     pub fn open(&mut self, id: SeatId, paced: bool) {
         self.turns += 1;
-        let earlier = self.seats.insert(id, Turn { paced, credit: 0, due: None, last_turn: self.turns });
+        let turn = Turn { paced, credit: 0, due: None, last_turn: self.turns, next_grant: NextGrant::Soon };
+        let earlier = self.seats.insert(id, turn);
         assert!(earlier.is_none(), "seat {id} is taken");
     }
 
@@ -49,8 +67,15 @@ impl Scheduler {
         }
     }
 
-    /// The session to draw a chunk for: takes one of its credits. The chunk before it has ended.
-    pub fn take_turn(&mut self, now: Instant) -> Option<SeatId> {
+    /// A paced session says when it will grant its next chunk, unless its client brings that forward.
+    pub fn expect_grant(&mut self, id: SeatId, next_grant: NextGrant) {
+        if let Some(turn) = self.seats.get_mut(&id) {
+            turn.next_grant = next_grant;
+        }
+    }
+
+    /// What to draw: takes a credit of it. What was drawn before it has ended.
+    pub fn take_turn(&mut self, now: Instant) -> Option<Next> {
         if std::mem::take(&mut self.free_has_it) {
             self.free_until = Some(now);
         }
@@ -58,7 +83,12 @@ impl Scheduler {
             let ready = self.seats.iter().filter(|(_, turn)| turn.credit > 0 && turn.paced == paced);
             ready.min_by_key(|(_, turn)| (turn.due, turn.last_turn)).map(|(&id, turn)| (id, turn.due))
         };
-        let (id, is_free) = match (first(true), first(false)) {
+        let (paced, free) = (first(true), first(false));
+        let against = Against { paced: paced.is_some(), free: free.is_some(), next_grant: self.next_grant(now) };
+        if let Some(clip) = self.clips.take_turn(against, now) {
+            return Some(Next::Piece(clip));
+        }
+        let (id, is_free) = match (paced, free) {
             (Some((paced, _)), Some((free, asked))) => {
                 let waits_since = asked.max(self.free_until);
                 let starves = waits_since.is_some_and(|since| now.saturating_duration_since(since) >= PATIENCE);
@@ -74,11 +104,25 @@ impl Scheduler {
         turn.credit -= 1;
         turn.last_turn = self.turns;
         turn.due = Some(now);
-        Some(id)
+        turn.next_grant = NextGrant::Soon;
+        Some(Next::Chunk(id))
     }
 
+    /// When to ask again, if nobody has a turn now and nothing happens until then.
+    pub fn look_again_at(&self, now: Instant) -> Option<Instant> {
+        self.clips.look_again_at(self.next_grant(now))
+    }
+
+    /// When a paced session without credit will grant first.
+    fn next_grant(&self, now: Instant) -> NextGrant {
+        let without_credit = self.seats.values().filter(|turn| turn.paced && turn.credit == 0);
+        without_credit.map(|turn| turn.next_grant.still_expected(now)).min().unwrap_or(NextGrant::Never)
+    }
+
+    /// The session, or the clip, is gone.
     pub fn close(&mut self, id: SeatId) {
         self.seats.remove(&id);
+        self.clips.end(id);
     }
 }
 
@@ -101,9 +145,17 @@ mod tests {
         scheduler
     }
 
+    /// The session that has the turn: there is no clip here.
+    fn chunk(scheduler: &mut Scheduler, now: Instant) -> Option<SeatId> {
+        scheduler.take_turn(now).map(|next| match next {
+            Next::Chunk(id) => id,
+            Next::Piece(id) => panic!("a piece of clip {id}"),
+        })
+    }
+
     fn turns(scheduler: &mut Scheduler) -> Vec<SeatId> {
         let now = Instant::now();
-        std::iter::from_fn(|| scheduler.take_turn(now)).collect()
+        std::iter::from_fn(|| chunk(scheduler, now)).collect()
     }
 
     #[test]
@@ -126,12 +178,12 @@ mod tests {
         let start = Instant::now();
         scheduler.grant(1, 1000, start);
         for turn in 0..50 {
-            assert_eq!(scheduler.take_turn(start + ms(10 * turn)), Some(1));
+            assert_eq!(chunk(&mut scheduler, start + ms(10 * turn)), Some(1));
         }
         scheduler.grant(2, 1, start + ms(495));
         // What the first has left is due since its last turn began, at 490.
-        assert_eq!(scheduler.take_turn(start + ms(500)), Some(1));
-        assert_eq!(scheduler.take_turn(start + ms(510)), Some(2));
+        assert_eq!(chunk(&mut scheduler, start + ms(500)), Some(1));
+        assert_eq!(chunk(&mut scheduler, start + ms(510)), Some(2));
     }
 
     #[test]
@@ -151,7 +203,7 @@ mod tests {
         scheduler.grant(1, 1, now);
         scheduler.grant(3, 1, now + ms(100));
         scheduler.grant(2, 1, now + ms(900));
-        let order = [500, 600, 700, 800].map(|at| scheduler.take_turn(now + ms(at)));
+        let order = [500, 600, 700, 800].map(|at| chunk(&mut scheduler, now + ms(at)));
         assert_eq!(order, [Some(2), Some(1), Some(3), None]);
     }
 
@@ -165,7 +217,7 @@ mod tests {
         for turn in 0..35 {
             let now = start + ms(100 * turn);
             scheduler.grant(1, 1, now);
-            drawn.extend(scheduler.take_turn(now));
+            drawn.extend(chunk(&mut scheduler, now));
         }
         let free: Vec<_> = drawn.iter().enumerate().filter(|(_, id)| **id != 1).collect();
         // The second begins with the end of a free turn.
@@ -183,7 +235,7 @@ mod tests {
             scheduler.grant(id, 2, now + ms(7 * id));
         }
         for _ in 0..turns {
-            let id = scheduler.take_turn(now).expect("all have credit");
+            let id = chunk(&mut scheduler, now).expect("all have credit");
             now += ms(chunk_ms[id as usize]);
             chunks[id as usize] += 1.0;
             scheduler.grant(id, 1, now);

@@ -25,6 +25,7 @@ use crate::access::door::Lease;
 use crate::admission::queue::Standing;
 use crate::engine::thread::Command;
 use crate::engine::turns::acks::Acks;
+use crate::engine::turns::clips::NextGrant;
 use crate::observe::{Facts, Listed, chunk_span};
 use crate::phase::Phase;
 use crate::realtime::session::backlog::Backlog;
@@ -279,6 +280,10 @@ impl<'a> Running<'a> {
     /// Why to end, if this is the end.
     fn obey(&mut self, output: Output) -> Option<Close> {
         match output {
+            Output::ExpectGrant { at } => {
+                let next_grant = at.map_or(NextGrant::Never, NextGrant::At);
+                self.seat.command(Command::ExpectGrant(self.seat.id, next_grant));
+            }
             Output::Grant { chunks, due } => self.seat.command(Command::Grant(self.seat.id, chunks, due)),
             Output::Steer(event) => {
                 self.seat.conditions.lock().expect("nothing panics under this lock").push(event);

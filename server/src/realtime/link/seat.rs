@@ -1,6 +1,5 @@
 //! A place in the engine, from the init that asks for it to the chunk that is stopped when nobody wants it any more.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -167,11 +166,9 @@ async fn find_place(
     card: &Card,
     writer: &Writer,
 ) -> Result<Admitted, OpenFailure> {
-    static NEXT_SEAT: AtomicU64 = AtomicU64::new(0);
-    let id = NEXT_SEAT.fetch_add(1, Ordering::Relaxed);
     let (came, init) = (Instant::now(), opening.init(None));
-    let ticket = realtime.queue.ask(id, &init, opening.terms.chunk_period(card)).map_err(|refused| match refused {
-        Refused::QueueFull { .. } => full(realtime, &refused),
+    let ticket = realtime.queue.ask(&init, opening.terms.chunk_period(card)).map_err(|refused| match refused {
+        Refused::QueueFull { .. } | Refused::ClipsFull { .. } => full(realtime, &refused),
         Refused::TooLarge { .. } => {
             realtime.observer.refused(refused.name());
             let reason = format!("{} with a window of {}: {refused}", init.size, init.window);

@@ -75,6 +75,11 @@ pub enum Output {
         chunks: u64,
         due: Instant,
     },
+    /// Let the engine know when the next grant of a paced session will come, if no event brings it forward and no pause puts
+    /// it off. `None`: there will be none. Said once for each chunk that was drawn.
+    ExpectGrant {
+        at: Option<Instant>,
+    },
     Steer(Event),
     Tell(ClientError),
     /// Send the chunk that was drawn: pace kept it, before it was begun and after it was drawn, for so long.
@@ -156,6 +161,9 @@ impl Session {
                 match &mut self.pace {
                     Some(pace) => {
                         pace.drawn(event_id, frames, now);
+                        let more = self.ending.is_none() && self.max_chunks.is_none_or(|max| self.granted < max);
+                        let at = pace.begins_next(now).filter(|_| more);
+                        self.outputs.push_back(Output::ExpectGrant { at });
                         self.release(now);
                     }
                     None => self.outputs.push_back(Output::Send { pace_wait: Duration::ZERO }),

@@ -54,6 +54,12 @@ enum Chunk {
     Out,
 }
 
+/// When a chunk will have been shown that is sent now or, should that be later, when it is due.
+fn shown_until(due: Instant, shown_for: Duration, now: Instant) -> Instant {
+    let late = now.saturating_duration_since(due);
+    if late < MADE_UP_FOR { due + shown_for } else { now + shown_for }
+}
+
 /// A chunk is to begin now, and due then.
 pub(crate) type Begin = Instant;
 
@@ -105,8 +111,7 @@ impl Pace {
             return Some(self.begin(now, now, Duration::ZERO));
         }
         let due = self.shown_at.unwrap_or(now);
-        let drawing = self.drawing_times.iter().max().copied().unwrap_or_default() + MARGIN;
-        self.chunk = Chunk::PutOff { since: now, begins: due.checked_sub(drawing).unwrap_or(now), due };
+        self.chunk = Chunk::PutOff { since: now, begins: self.begin_for(due, now), due };
         self.tick(now)
     }
 
@@ -120,6 +125,12 @@ impl Pace {
 
     fn somebody_waits(&self) -> bool {
         self.newest_event > self.shown_event
+    }
+
+    /// When a chunk must begin to be drawn by then.
+    fn begin_for(&self, due: Instant, now: Instant) -> Instant {
+        let drawing = self.drawing_times.iter().max().copied().unwrap_or_default() + MARGIN;
+        due.checked_sub(drawing).unwrap_or(now)
     }
 
     fn begin(&mut self, now: Instant, due: Instant, put_off: Duration) -> Begin {
@@ -152,14 +163,22 @@ impl Pace {
         self.chunk = Chunk::Held { since: now, put_off, due, shown_for };
     }
 
+    /// When the chunk after the one that was just drawn will begin, unless an event brings it forward.
+    pub(crate) fn begins_next(&self, now: Instant) -> Option<Instant> {
+        let Chunk::Held { due, shown_for, .. } = self.chunk else { return None };
+        if self.somebody_waits() {
+            return Some(due.max(now));
+        }
+        Some(self.begin_for(shown_until(due, shown_for, now), now))
+    }
+
     /// Send the chunk that was drawn, if it is time: pace kept it, before it was begun and after it was drawn, for so long.
     pub(crate) fn release(&mut self, now: Instant) -> Option<Duration> {
         let Chunk::Held { since, put_off, due, shown_for } = self.chunk else { return None };
         if due > now {
             return None;
         }
-        let since_due = now.saturating_duration_since(due);
-        self.shown_at = Some(if since_due < MADE_UP_FOR { due } else { now } + shown_for);
+        self.shown_at = Some(shown_until(due, shown_for, now));
         self.chunk = Chunk::Out;
         Some(put_off + (now - since))
     }
@@ -298,7 +317,7 @@ mod tests {
 
     /// A device that three free sessions keep busy, on a made-up clock: how late each of a thousand paced chunks is sent.
     fn beside_three_free_ones(chunk_ms: u64) -> Vec<Duration> {
-        use crate::engine::turns::scheduler::Scheduler;
+        use crate::engine::turns::scheduler::{Next, Scheduler};
         const PACED: u64 = 0;
         let mut scheduler = Scheduler::default();
         let mut now = Instant::now();
@@ -313,7 +332,9 @@ mod tests {
                 // No chunk takes exactly as long as another, so that they begin anywhere in each other.
                 dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let took = Duration::from_micros(940 * chunk_ms + (dice >> 33) % (120 * chunk_ms));
-                running = scheduler.take_turn(now).map(|id| (now + took, id));
+                if let Some(Next::Chunk(id)) = scheduler.take_turn(now) {
+                    running = Some((now + took, id));
+                }
             }
             let ends = running.map(|(ends, _)| ends);
             now = ends.into_iter().chain(pace.poll_timeout()).min().expect("somebody is busy").max(now);

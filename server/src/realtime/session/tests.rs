@@ -1,5 +1,7 @@
 //! Sessions with a clock of their own: what is granted, told and closed, and when.
 
+mod beside_clips;
+
 use super::rate_limit::{EVENTS, INVALID_MESSAGES};
 use super::*;
 use crate::realtime::wire::message;
@@ -22,10 +24,50 @@ fn begin(terms: Terms, start: Instant) -> (Session, Vec<Output>) {
     begin_with(terms, STAY, start)
 }
 
-/// What it says to this.
+/// What it says to this, but for when it expects to grant next.
 fn say(session: &mut Session, input: Input<'_>, now: Instant) -> Vec<Output> {
     session.handle(input, now);
-    std::iter::from_fn(|| session.poll_output()).collect()
+    let outputs = std::iter::from_fn(|| session.poll_output());
+    outputs.filter(|output| !matches!(output, Output::ExpectGrant { .. })).collect()
+}
+
+/// What the engine hears, once a chunk was drawn, of when the next will be granted.
+fn expected(session: &mut Session, event_id: Option<u32>, now: Instant) -> Vec<Option<Instant>> {
+    session.handle(Input::Chunk { event_id, frames: 9, moves: false }, now);
+    let outputs = std::iter::from_fn(|| session.poll_output());
+    outputs.filter_map(|output| if let Output::ExpectGrant { at } = output { Some(at) } else { None }).collect()
+}
+
+#[test]
+fn the_engine_hears_with_each_paced_chunk_when_the_next_will_be_granted() {
+    let start = Instant::now();
+    let (mut session, _) = begin(PACED, start);
+    // Nine frames at ten a second are shown until 1000, and a chunk takes 100 ms to draw.
+    let told = expected(&mut session, None, start + ms(100));
+    assert_eq!(say(&mut session, Input::Written, start + ms(101)), []);
+    let begins = session.poll_timeout().expect("the next is put off");
+    assert_eq!(told, [Some(begins)], "as the session itself will do");
+    assert_eq!(begins, start + ms(1000 - 100 - 10));
+    // An event that came while a chunk was drawn without it: the next follows as soon as that is sent.
+    assert!(matches!(say(&mut session, Input::Tick, begins)[..], [Output::Grant { .. }]));
+    say(
+        &mut session,
+        Input::Binary(&message(r#"{"type":"event","kind":"prompt","payload":"p","event_id":3}"#)),
+        begins + ms(10),
+    );
+    assert_eq!(expected(&mut session, None, start + ms(990)), [Some(start + ms(1000))]);
+    let (mut free, _) = begin(FREE, start);
+    assert_eq!(expected(&mut free, None, start), [], "a free session has no such time");
+}
+
+#[test]
+fn nothing_is_expected_of_a_session_whose_last_chunk_is_drawn_or_that_ends() {
+    let start = Instant::now();
+    let (mut session, _) = begin(Terms { max_chunks: Some(1), ..PACED }, start);
+    assert_eq!(expected(&mut session, None, start + ms(100)), [None]);
+    let (mut session, _) = begin(PACED, start);
+    session.handle(Input::End(Close::SHUTDOWN), start);
+    assert_eq!(expected(&mut session, None, start + ms(100)), [None]);
 }
 
 fn chunk() -> Input<'static> {

@@ -64,7 +64,7 @@ impl ClientError {
     pub fn busy(obstacle: &Obstacle) -> ClientError {
         let because = |field| Some(Details { field, reason: obstacle.to_string() });
         let (code, details) = match obstacle {
-            Obstacle::Sessions { .. } | Obstacle::Order | Obstacle::Loading => ("session_busy", None),
+            Obstacle::Sessions { .. } | Obstacle::Order | Obstacle::Clip | Obstacle::Loading => ("session_busy", None),
             Obstacle::Memory { .. } => ("memory_busy", because("size")),
             Obstacle::Time { .. } => ("device_busy", because("realtime_output_pacing")),
         };
