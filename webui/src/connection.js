@@ -1,9 +1,9 @@
-// One WebSocket: objects out, whole things in. It is used once; starting again is a new one.
+// One WebSocket: objects go out, whole messages come in. It is used once; a new start takes a new one.
 
 import { encode } from "./msgpack.js";
 import { closeSentence, Incoming } from "./protocol.js";
 
-/** Our own close code (4000–4999 are free): what came could not be understood, so nothing after it can be. */
+/** Our own close code (4000–4999 are free): a message could not be read, so nothing after it can be. */
 const UNREADABLE = 4002;
 
 export class Connection {

@@ -1,4 +1,4 @@
-// Which keys are held, and what of that still has to be said.
+// Which keys are held, and which changes still have to be sent.
 //
 // An action can be held twice, by a finger and by a key: it ends when the last of them lets go.
 
@@ -7,7 +7,7 @@
  */
 
 /**
- * What each physical key does. By place on the keyboard, not by letter: WASD is a shape, also on AZERTY.
+ * The action of each physical key, by its place on the keyboard and not by its letter: WASD is a shape, also on AZERTY.
  * @type {Readonly<Record<string, string>>}
  */
 export const ACTION_BY_CODE = Object.freeze({
@@ -19,7 +19,7 @@ export const ACTION_BY_CODE = Object.freeze({
 /** The socket has this much unsent: its reader is behind, and more messages would only queue. */
 const BACKED_UP_BYTES = 64 * 1024;
 
-/** Unsaid transitions worth keeping while backed up; a tap must survive, its history need not. */
+/** Transitions that are kept while the socket is backed up: a tap must survive, the history before it need not. */
 const PENDING_MAX = 8;
 
 export class Controls {
@@ -28,7 +28,7 @@ export class Controls {
   /** @type {Transition[]} */
   #pending = [];
 
-  /** The actions held, in a fixed order. Opposites are both there: the world cancels them. */
+  /** The actions held, in a fixed order. Opposite ones are both in it: the world cancels them. */
   get held() {
     return [...this.#holders.keys()].sort();
   }
@@ -63,7 +63,7 @@ export class Controls {
   }
 
   /**
-   * Everything is let go: the page cannot see the keys any more.
+   * Release everything: the page cannot see the keys any more.
    * @param {number} now
    */
   releaseAll(now) {
@@ -73,7 +73,7 @@ export class Controls {
   }
 
   /**
-   * A new session knows nothing: what is held now is news to it, what was before is not.
+   * A new session knows nothing: it is sent what is held now, and nothing from before.
    * @param {number} now
    */
   begin(now) {

@@ -1,13 +1,13 @@
-// Whether the world should rest, and what of that still has to be said to the server.
+// Whether the session should pause, and what still has to be sent to the server for that.
 //
-// A pause outlasts a cut of the line, but its message may have been lost with it: after a cut nothing is known, so what
-// holds is said again.
+// A pause outlasts a cut line, but its message may have been lost with the line. So after a cut the current state is sent
+// again.
 
 /** One for each session. */
 export class Pause {
-  /** The visitor wants it; the tab coming back does not end that. */
+  /** The visitor paused: a tab that becomes visible does not end that. */
   byHand = false;
-  /** The server has said hello on this connection. Only one that takes pauses does; another would answer with an error. */
+  /** The server sent `session` on this connection, so it takes pauses. Another server would answer one with an error. */
   #heard = false;
   /** What the server was told last; null: nobody knows. @type {boolean | null} */
   #told = false;
@@ -29,7 +29,7 @@ export class Pause {
   }
 
   /**
-   * What to say now, taken as said. Nobody looks at a hidden tab, except later at its recording.
+   * What to send now; it counts as sent. A hidden tab pauses unless it records: the recording will be looked at later.
    * @param {boolean} hidden @param {boolean} recording
    * @returns {"pause" | "resume" | null}
    */

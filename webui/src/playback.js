@@ -1,13 +1,13 @@
 // When to show which picture. Frames come in bursts, a chunk at a time; they are shown evenly, and soon.
 //
-// Two numbers are measured, the rest follows: the `pace` (milliseconds a frame, as the server really delivers) and the
-// `jitter` (how much later than that a chunk came). Whatever is queued is spread so that it lasts until the next chunk is
+// Two numbers are measured, and the rest follows from them: the `pace` (milliseconds a frame, as the server delivers) and
+// the `jitter` (how much later than that a chunk came). Whatever is queued is spread so that it lasts until the next chunk is
 // expected, plus a small lead for the jitter. So a slow server gives slow motion, not stop and go; there is no buffering
 // phase, and the first picture is shown when it comes.
 
 /** Half a screen refresh and a worker's hiccup: the lead where the network adds nothing. */
 const LEAD_MIN_MS = 30;
-/** More lead than this is a lag that a hand feels: rather wait for a late chunk. */
+/** More lead than this is a lag that a hand feels: then it is better to wait for a late chunk. */
 const LEAD_MAX_MS = 400;
 /** A queue this much too long is cut; a shorter surplus is played off a little faster. */
 const SURPLUS_MAX_MS = 250;
@@ -63,7 +63,7 @@ export class Playback {
       this.#chunk = { index, began: now, frames: 0 };
     }
     this.#chunk.frames += frames.length;
-    // Run dry: the new frame is due now, not when it would have been.
+    // The queue ran dry: the new frame is due now, not at the time at which it would have been.
     if (this.#queue.length === 0) this.#nextAt = Math.max(this.#nextAt, now);
     this.#queue.push(...frames);
 
@@ -79,7 +79,7 @@ export class Playback {
   }
 
   /**
-   * The frames whose time has come. Only the last is worth drawing; the others are already over.
+   * The frames that are due. Only the last one need be drawn: the others are already over.
    * @param {number} now
    * @returns {Frame[]}
    */

@@ -1,4 +1,4 @@
-// What is said over the socket, as plain objects: messages to send, and `Incoming`, which puts what arrives together.
+// The messages of the socket as plain objects: those to send, and `Incoming`, which puts those that arrive together.
 //
 // The one surprise of this wire: a picture's header and its pixels may be two messages, and the second is not MessagePack.
 // Only `frame_batch_header` announces such a second message, so a type from the future cannot break the framing.
@@ -89,7 +89,7 @@ export function pauseEvent(kind) {
 /** @param {Size} size */
 export const sizeText = ({ width, height }) => `${width}x${height}`;
 
-/** Messages in the order of the socket go in, whole things come out. One for each connection. */
+/** Takes messages in the order of the socket, gives whole ones back. One for each connection. */
 export class Incoming {
   /** @type {Record<string, any> | null} a header whose pixels have not come yet */
   #header = null;
@@ -207,7 +207,7 @@ export function errorSentence({ content, details }) {
 }
 
 /**
- * Where one stands that waits for a place, for a person: in a few words, and in a sentence.
+ * The position in the queue, for a person: in a few words, and in a sentence.
  * @param {Standing} standing
  */
 export function standingText({ position, waitMs }) {

@@ -1,13 +1,13 @@
 // The canvas: as many pixels as the world draws, scaled to the stage by the browser.
 //
-// A film has a canvas of its own, which nobody sees: enlarged, as what is on the screen is.
+// A film has a hidden canvas of its own, enlarged as the picture on the screen is.
 
 import { filmScale } from "./film.js";
 
 export class Screen {
   #canvas;
   #context;
-  /** Where what is shown is filmed. @type {CanvasRenderingContext2D | null} */
+  /** The hidden canvas that is filmed. @type {CanvasRenderingContext2D | null} */
   #film = null;
 
   /** @param {HTMLCanvasElement} canvas */
@@ -29,7 +29,7 @@ export class Screen {
     this.#expose();
   }
 
-  /** What is shown from now on, as a video: a frame for each picture, whenever it is shown. @returns {MediaStream} */
+  /** A video of everything shown from now on: a frame for each picture, at the time it is shown. @returns {MediaStream} */
   roll() {
     const { width, height } = this.#canvas;
     const scale = filmScale(this.#canvas);

@@ -3,7 +3,7 @@
 /** @type {ReturnType<typeof setInterval> | undefined} */
 let timer;
 
-/** How many milliseconds from tick to tick; null: none any more. */
+/** Milliseconds between ticks; null stops them. */
 self.onmessage = (/** @type {MessageEvent<number | null>} */ { data: everyMs }) => {
   clearInterval(timer);
   if (everyMs !== null) timer = setInterval(() => self.postMessage(null), everyMs);
