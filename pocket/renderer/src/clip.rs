@@ -20,7 +20,7 @@ use crate::region::Region;
 use crate::walk::{FRAMES_PER_LATENT, Motion, Step, begin, cleared, poses, stretches};
 use crate::world::World;
 
-/// What clips are made to.
+/// The settings of a set of clips.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
     pub lens: Intrinsics,

@@ -14,7 +14,7 @@ use crate::trace::{Hit, Surface};
 use crate::vector::{V3, decay, smooth, squared, v3};
 use crate::world::World;
 
-/// How far a shadow is looked for, and a reflection, in metres.
+/// Longest distance of shadow rays and of reflection rays, in metres.
 const SHADOW_M: f32 = 55.0;
 const MIRROR_M: f32 = 120.0;
 /// Floors and windows of a building, in metres.
@@ -87,7 +87,7 @@ impl<'a> Renderer<'a> {
         let (seen, t) = match self.region.trace(o, d, reach.min(water)) {
             Some(hit) => (self.shade(o + d * hit.t, d, &hit, true), hit.t),
             None if water < reach => (self.water(o + d * water, d), water),
-            // Below the horizon there is no sky: the ground goes on in the haze.
+            // There is no sky below the horizon: draw ground in haze.
             None if d.z < 0.0 => return sky.haze(light, d),
             None => return sky.colour(light, d),
         };
@@ -105,7 +105,7 @@ impl<'a> Renderer<'a> {
         if sun > 0.0 && shadows && !light.foggy && self.region.blocked(p + n * 0.04, light.sun, SHADOW_M) {
             sun = 0.0;
         }
-        // From above the sky, from below a little of what the ground throws back.
+        // Sky light from above, and a little light reflected by the ground from below.
         let fill = light.ambient * (0.62 + 0.38 * n.z) + light.sun_colour * (0.05 * (1.0 - n.z) * light.sun.z);
         colour.tint(light.sun_colour * sun + fill) + glow
     }

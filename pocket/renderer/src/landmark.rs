@@ -1,4 +1,4 @@
-//! Landmarks: one large thing every hundred metres or so, that makes a place a place and gives a prompt its noun.
+//! Landmarks: one large thing every hundred metres or so, so that places differ and a prompt has a noun.
 
 use crate::look::Biome;
 use crate::palette::Material::*;

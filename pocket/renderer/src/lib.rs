@@ -1,4 +1,4 @@
-//! Procedural low-poly worlds: what the pocket model learns from, and the truth its pictures are measured against.
+//! Procedural low-poly worlds: the pocket model's training data, and the truth that its pictures are compared with.
 //!
 //! A [`World`] is a seed and a [`Look`] (biome, time of day, weather). It has no edge and no state: the same seed gives
 //! the same bytes on every run, thread count and machine.

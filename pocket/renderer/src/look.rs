@@ -1,4 +1,4 @@
-//! What a world looks like from its three independent choices: where, when, and in what weather.
+//! A look: the three independent choices of biome, time of day and weather.
 
 use anyhow::{Result, bail};
 

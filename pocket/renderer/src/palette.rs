@@ -1,4 +1,4 @@
-//! The colours of a look: what things are made of, and the light they stand in.
+//! The colours of a look: materials and light.
 //!
 //! Colours are written as they appear on a screen and kept linear. They were tuned by looking at the contact sheet;
 //! the horizon's colour matters most, because fog fades everything into it.
@@ -119,7 +119,7 @@ pub(crate) struct Light {
     pub(crate) sun_colour: V3,
     pub(crate) zenith: V3,
     pub(crate) horizon: V3,
-    /// What a surface gets from all of the sky.
+    /// Light that a surface receives from the whole sky.
     pub(crate) ambient: V3,
     /// Distance at which the air hides 63 %, in metres.
     pub(crate) haze_m: f32,
@@ -193,7 +193,7 @@ impl Light {
         decay(if self.foggy { x } else { x * x * (0.6 + 0.4 * x) })
     }
 
-    /// Beyond this nothing is left to see.
+    /// Distance beyond which everything is hidden, in metres.
     pub(crate) fn reach_m(&self) -> f32 {
         self.haze_m * if self.foggy { 4.6 } else { 1.85 }
     }

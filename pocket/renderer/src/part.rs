@@ -1,4 +1,4 @@
-//! The three solids everything that stands in a world is built of, and where a ray meets them.
+//! The three solids that all things are built of, and the intersection of a ray with each.
 //!
 //! They are exact, so there is no mesh; `sides` only bends normals into facets, which is what makes them look
 //! low-poly, while silhouettes stay smooth.

@@ -1,7 +1,7 @@
 //! Sentences that describe a world: a small grammar with many words for each thing, so that ordinary sentences work.
 //!
 //! Biome and time are always said; weather when it is fog, a landmark when one is in view, the rest by chance. Some
-//! phrases mean nothing at all ("cinematic"): people write them, and they must do no harm.
+//! phrases carry no meaning ("cinematic"). People write them, so they must change nothing.
 
 use crate::landmark::Landmark;
 use crate::look::{Biome, Look, Time, Weather};

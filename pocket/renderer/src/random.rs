@@ -1,8 +1,8 @@
-//! Random numbers that are a function of where you ask: the same place gives the same number, whatever was asked before.
+//! Random numbers as a function of a place: the same place always gives the same number, in any order of calls.
 //!
 //! There is no state to share or to advance, so cells, clips and threads can be computed in any order.
 
-/// Well-mixed bits of a seed and a place. `salt` tells apart the questions asked about one place.
+/// Well-mixed bits of a seed and a place. `salt` separates different uses at one place.
 pub(crate) fn bits(seed: u64, i: i32, j: i32, salt: u32) -> u64 {
     let place = ((i as u32 as u64) << 32) | j as u32 as u64;
     let mut x = seed.wrapping_add(u64::from(salt).wrapping_mul(0x9e37_79b9_7f4a_7c15))

@@ -1,6 +1,6 @@
-//! The piece of an endless world a camera path can see, computed once so that rays only read arrays.
+//! A region: the part of an endless world that a camera path can see. It is computed once, so that rays only read arrays.
 //!
-//! Everything is a pure function of cell numbers, so where one region ends and another begins cannot be seen.
+//! Everything is a pure function of cell numbers, so the border between two regions is invisible.
 
 use crate::camera::Pose;
 use crate::landmark::{Landmark, SPAN};
@@ -23,12 +23,12 @@ pub struct Sight {
 }
 
 pub struct Region {
-    /// Cell number of the corner everything below is measured from.
+    /// Cell number of the region's corner. All coordinates below are relative to it.
     pub(crate) corner: [i32; 2],
     pub(crate) cells: [usize; 2],
     /// Heights at the `(cells + 1)²` corners, rows of constant `j`.
     pub(crate) heights: Vec<f32>,
-    /// The highest point over each cell, and of all.
+    /// The highest point over each cell, and over all cells.
     pub(crate) tops: Vec<f32>,
     pub(crate) top: f32,
     /// Colour of a cell's two triangles, as square roots of linear light in 0..255.
@@ -42,7 +42,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// What can be seen from anywhere between two corners, in metres of the world.
+    /// The region that can be seen from any place between two corners, in metres of the world.
     pub(crate) fn new(world: &World, low: [f64; 2], high: [f64; 2]) -> Region {
         let margin = f64::from(world.light.reach_m()) + 2.0 * f64::from(CELL_M);
         let mut region = Region::empty([low[0] - margin, low[1] - margin], [high[0] + margin, high[1] + margin]);
@@ -93,7 +93,7 @@ impl Region {
         })
     }
 
-    /// Take away whatever comes within `margin` metres of these places; how many things stood in the way.
+    /// Remove all things within `margin` metres of these places. Returns how many were removed.
     pub fn clear(&mut self, places: &[[f64; 3]], margin: f32) -> usize {
         let hit = self.obstacles(places, margin);
         self.parts.retain(|part| !hit.contains(&part.owner));
@@ -108,7 +108,7 @@ impl Region {
         for &place in places {
             let p = self.local(place);
             for part in self.around(p, margin) {
-                // A body has a height: what hangs just below the eye is in the way as well.
+                // The walker's body has a height, so a thing just below the eye is in the way too.
                 let low = v3(p.x, p.y, p.z - 1.0);
                 if !hit.contains(&part.owner) && (part.holds(p, margin) || part.holds(low, margin)) {
                     hit.push(part.owner);

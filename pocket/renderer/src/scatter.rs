@@ -1,4 +1,4 @@
-//! What grows and stands in ordinary cells: trees, rocks, cacti, crystals, and the blocks of a city.
+//! Things in ordinary cells: trees, rocks, cacti, crystals, and the blocks of a city.
 
 use crate::look::Biome;
 use crate::palette::Material::{self, *};
@@ -56,7 +56,7 @@ impl Builder<'_> {
     }
 }
 
-/// Where in the world a cell's thing would stand, if it bears one, and the draws that say what it is.
+/// The position of a cell's thing, if the cell has one, and the random numbers that decide what it is.
 pub(crate) fn thing(seed: u64, biome: Biome, i: i32, j: i32) -> Option<([f64; 2], Draws)> {
     if unit(seed, i, j, 51) >= density(seed, biome, i, j) {
         return None;
@@ -66,7 +66,7 @@ pub(crate) fn thing(seed: u64, biome: Biome, i: i32, j: i32) -> Option<([f64; 2]
     Some((place, draws))
 }
 
-/// How likely a cell bears something, 0..1: groves and clearings.
+/// Probability that a cell has a thing, 0..1: high in groves, low in clearings.
 fn density(seed: u64, biome: Biome, i: i32, j: i32) -> f32 {
     let grove = noise(seed, i as f32 / 9.0, j as f32 / 9.0, 50);
     let most = match biome {
@@ -82,7 +82,7 @@ fn density(seed: u64, biome: Biome, i: i32, j: i32) -> f32 {
     most * (0.12 + 1.6 * (grove - 0.35).max(0.0) / 0.65)
 }
 
-/// The thing of a cell that bears one; the builder stands at its foot.
+/// Build the thing of a cell that has one. The builder's origin is the thing's foot.
 pub(crate) fn grow(b: &mut Builder, biome: Biome, draws: &mut Draws) {
     let kind = draws.unit();
     let size = draws.between(0.75, 1.3);

@@ -63,7 +63,7 @@ impl Sky {
         }
     }
 
-    /// What the fog fades into when looking along `d`: the sky at the horizon, warmer towards the sun.
+    /// Colour of dense fog in the direction `d`: the sky at the horizon, warmer towards the sun.
     pub(crate) fn haze(&self, light: &Light, d: V3) -> V3 {
         let k = 1.0 / (d.x * d.x + d.y * d.y).sqrt().max(1e-6);
         let s = ((d.x * light.sun.x + d.y * light.sun.y) * k).max(0.0);

@@ -1,7 +1,7 @@
 //! The ground: heights at the corners of 4 m cells, a pure function of the corner's number, so it never ends.
 //!
 //! A cell is two triangles, split along its (0,0)-(1,1) diagonal. The walker does not follow the triangles but a
-//! smooth surface over them, which depends on the place alone: who returns to a place is at the same height again.
+//! smooth surface over them, which depends on the place alone: a walker who returns to a place has the same height again.
 
 use crate::look::Biome;
 use crate::random::fractal;
@@ -9,7 +9,7 @@ use crate::vector::smooth;
 
 /// Side of a cell in metres.
 pub(crate) const CELL_M: f32 = 4.0;
-/// Where a world without water has its surface: far below anything.
+/// Height of the water in a world without water: far below everything.
 pub(crate) const DRY: f32 = -1000.0;
 
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl Terrain {
         }
     }
 
-    /// What a walker stands on: a cubic B-spline through the corners or the water between them, raised where the
+    /// The surface under a walker: a cubic B-spline through the corners or the water between them, raised where the
     /// triangles rise above it.
     pub(crate) fn footing(&self, x: f64, y: f64) -> f64 {
         let (u, v) = (x / f64::from(CELL_M), y / f64::from(CELL_M));

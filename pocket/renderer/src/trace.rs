@@ -1,10 +1,10 @@
-//! Where a ray meets the world: a walk through the cells of a region, two triangles and a few parts in each.
+//! Where a ray meets the world: the ray steps through the cells of a region and tests two triangles and a few parts in each.
 
 use crate::region::Region;
 use crate::terrain::CELL_M;
 use crate::vector::{V3, v3};
 
-/// A part begins to count this far from a ray's origin: a shadow ray must not meet the facet it left.
+/// Hits nearer than this to a ray's origin are ignored: a shadow ray must not hit the facet that it starts from.
 const NEAR_M: f32 = 1e-3;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +30,7 @@ impl Region {
         self.walk::<false>(o, d, far)
     }
 
-    /// Whether anything stands in the way; cheaper than asking what.
+    /// Whether anything blocks the ray. Cheaper than finding the first surface.
     pub(crate) fn blocked(&self, o: V3, d: V3, far: f32) -> bool {
         self.walk::<true>(o, d, far).is_some()
     }

@@ -16,10 +16,10 @@ pub const FRAMES_PER_LATENT: usize = 4;
 pub const KEYS: [char; 8] = ['w', 'a', 's', 'd', 'i', 'j', 'k', 'l'];
 /// Latent frames in one walk: ten minutes and more.
 const MAX_LATENTS: usize = 4096;
-/// How near things may come to the eye, in metres.
+/// Least distance between the eye and a thing, in metres.
 pub const BODY_M: f32 = 1.1;
 
-/// What one latent frame does.
+/// The motion of one latent frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Motion {
     /// Held keys in the order of [`KEYS`]; none when the motion came from elsewhere.
@@ -115,7 +115,7 @@ impl Step {
                     }
                     Motion { forward: rate[0], right: rate[1], yaw: rate[2], pitch: rate[3], ..Motion::default() }
                 };
-                // Nobody looks at their feet for long: what would leave ±30° stays level.
+                // A pitch that would leave ±30° is replaced by none: people rarely look at their feet.
                 if (pitch + motion.pitch).abs() > 0.52 {
                     motion.pitch = 0.0;
                     motion.keys[4] = false;

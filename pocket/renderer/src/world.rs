@@ -1,4 +1,4 @@
-//! A world: a seed and a look, and everything that follows from them.
+//! A world: a seed and a look determine everything in it.
 
 use crate::camera::Pose;
 use crate::look::{Biome, Look};
@@ -82,8 +82,8 @@ impl World {
         start
     }
 
-    /// How good the walk's first view promises to be: open ground ahead, something to see in it but not in
-    /// the way, no steep climbs.
+    /// A score for the first view of a walk: open ground ahead, something to see that does not block
+    /// the way, no steep climbs. Larger is better.
     pub(crate) fn view_score(&self, poses: &[Pose]) -> f64 {
         let first = poses[0];
         let ([x, y, z], [fx, fy, _]) = (first.position(), first.forward());
@@ -96,7 +96,7 @@ impl World {
         let far = [-40.0, 0.0, 40.0].iter().map(|&side| rise(80.0, side)).fold(0.0, f64::max);
         let steps = poses.windows(2).map(|w| (w[1].position()[2] - w[0].position()[2]).abs());
         let climb = steps.fold(0.0, f64::max);
-        // What stands this close fills the picture; from further off it furnishes it.
+        // A thing this close fills the picture; further away it makes the view better.
         let (crowding, far_enough) = ((3.0, 13.0), (14.0, 70.0));
         let ahead = |[px, py]: [f64; 2]| {
             let (dx, dy) = (px - x, py - y);
@@ -127,7 +127,7 @@ impl World {
         view - 1.2 * f64::min(crowd, 2.0) - 3.0 * near - 2.5 * climb
     }
 
-    /// Where ordinary things stand within some metres, water and slopes not looked at.
+    /// Positions of ordinary things within some metres. Water and slopes are not considered.
     fn things_near(&self, [x, y]: [f64; 2], metres: f64) -> impl Iterator<Item = [f64; 2]> {
         let cells = |at: f64| {
             let cell = |metres: f64| (metres / f64::from(CELL_M)).floor() as i32;
