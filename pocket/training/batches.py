@@ -42,7 +42,7 @@ class Batches:
         start = 0 if starts else draw.randrange(1, max(2, total - frames + 1))
         offset = 0 if starts else draw.randrange(settings.rope_offset + 1)
         rows, frames = [draw.randrange(clips) for _ in range(count)], min(frames, total - start)
-        # What a picture's latents are does not hang on the ones before it: any clip can go on as any other.
+        # The latents of a picture do not depend on earlier pictures, so any clip can continue as any other.
         splices = {
             row: (draw.randrange(clips), draw.randrange(1, frames)) for row in range(count) if draw.random() < settings.spliced
         }

@@ -107,7 +107,7 @@ def weights(path):
 
 
 def halved(module):
-    """Weights in f16. One that f16 cannot hold is an error, not an infinity in the file."""
+    """Weights in f16. A value outside f16's range is an error, not an infinity in the file."""
     tensors = {name: tensor.detach().half().cpu().contiguous() for name, tensor in module.state_dict().items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():

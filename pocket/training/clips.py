@@ -46,7 +46,7 @@ class Clip:
         return cls(path, shape, named["poses"], named["intrinsics"], named["keys"], scene, scenes)
 
     def frames(self, start=0, stop=None, top=0, left=0, size=None):
-        """u8 (T, H, W, 3), or a window of `size` (width, height) of it. Only what is asked for is read."""
+        """u8 (T, H, W, 3), or a window of `size` (width, height) of it. Reads only these frames."""
         width, height = size or (self.shape[2], self.shape[1])
         with safe_open(self.path, "pt") as file:
             return file.get_slice("frames")[start:stop, top : top + height, left : left + width]
@@ -63,7 +63,7 @@ class Clip:
 
 
 def write(path, seed, frames, poses, intrinsics, keys, scenes):
-    """`keys`: a string for each latent frame. Whole or not at all: a stopped run leaves no half clip behind."""
+    """`keys`: a string for each latent frame. The file appears when it is complete: a stopped run leaves no half clip."""
     path = Path(path)
     starts = [scene["from_latent"] for scene in scenes]
     tensors = {

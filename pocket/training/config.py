@@ -51,7 +51,7 @@ class Phase:
 
 @dataclass
 class Vae:
-    """`forget_time`: begin as an autoencoder of pictures, whatever `start_from` knows of video."""
+    """`forget_time`: begin as an autoencoder of pictures: discard what `start_from` learned of video."""
 
     forget_time: bool
     base: int
@@ -79,7 +79,7 @@ class Decoder:
 
 @dataclass
 class Text:
-    """`forget`: begin with an encoder that has read nothing, whatever `start_from` knows."""
+    """`forget`: begin with an untrained encoder: discard that of `start_from`."""
 
     forget: bool
     width: int

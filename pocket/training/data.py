@@ -30,7 +30,7 @@ def run(config, folder):
         raise ValueError(f"data.source is {config.data.source!r}, but must be `synthetic` or `renderer`")
     source = make(config)
     for name, first, count in (("train", 0, config.data.clips), ("held_out", HELD_OUT, config.data.held_out)):
-        # What is measured against the truth has one world, and the field of view that the server has.
+        # Clips that are compared with the truth show one world, with the server's field of view.
         source.clips(prepared(folder / "clips" / name), first, count, training=name == "train")
         found = clips.folder(folder / "clips" / name)
         print(f"{name}: {len(found)} clips of {found[0].shape}")
@@ -73,7 +73,7 @@ def invent_one(task):
 
 
 class Renderer:
-    """The renderer's command line. It has threads, a progress bar and a memory of what is finished, all its own."""
+    """The renderer's command line. It has its own threads and progress bar, and skips clips that are finished."""
 
     def __init__(self, config):
         self.config = config
@@ -101,7 +101,7 @@ class Renderer:
             out = made / clips.name(HELD_OUT + i)
             if not out.exists():
                 look = [f"--biome={BIOMES[i % 8]}", f"--time={TIMES[(i + i // 8) % 4]}", f"--weather={WEATHER}"]
-                # Under another name until it is whole.
+                # Written under another name until it is complete.
                 part = out.with_name(f"part-{out.name}")
                 path = f"--path={keys}*{HELD}"
                 self._call(*look, f"--seed={HELD_OUT + i}", path, f"--out={part}", *self.step, *self.picture)

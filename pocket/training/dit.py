@@ -114,7 +114,7 @@ class Dit(nn.Module):
         self._begin()
 
     def _begin(self):
-        """Weights to start training from: the camera and the output begin as no effect at all, or nearly."""
+        """Weights to start training from: camera and output start at zero effect, or nearly."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -144,7 +144,7 @@ class Dit(nn.Module):
         for layer, block in enumerate(self.blocks):
             x = block(x, levels, rotation, text, camera, lambda q, k, v, layer=layer: attend(layer, q, k, v))
         x = self.head(x, level).float()
-        # Out, channels come last within a patch; in, they came first.
+        # Channels come last within a patch of the output, first within one of the input.
         x = x.view(*x.shape[:2], h, w, 2, 2, self.outputs).permute(0, 6, 1, 2, 4, 3, 5)
         return x.reshape(x.shape[0], self.outputs, -1, 2 * h, 2 * w)
 
@@ -158,7 +158,7 @@ def sinusoid(times, width):
 
 
 def rotations(positions, h, w, head_dim):
-    """cos and sin of every pair of a head: (F, S, 1, head_dim / 2). Time takes what height and width leave over."""
+    """cos and sin of every pair of a head: (F, S, 1, head_dim / 2). Time gets the pairs that height and width do not use."""
     pairs = head_dim // 2
     sides = pairs // 3
     device = positions.device

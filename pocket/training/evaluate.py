@@ -87,7 +87,7 @@ class Evaluation:
         return to_bytes(self.model.vae.decode(mean)).cpu()
 
     def rollouts(self, made, policy):
-        """dB at some frames ahead: the model, and what it has to beat."""
+        """dB at some frames ahead: the model, and the baselines that it must beat."""
         at = [frame for frame in AHEAD if frame < self.truth.shape[1]]
 
         def row(frames, true=self.truth):
@@ -104,7 +104,7 @@ class Evaluation:
             "autoencoder": row(made),
             "model": row(model),
             "first frame, frozen": row(self.truth[:, :1].expand_as(self.truth)),
-            # Apart from what the autoencoder costs: how well the transformer knows where things are.
+            # Compared with the autoencoder's output, so that only the transformer's error counts.
             "model, to the autoencoder's": row(model, made),
             "first frame, frozen, to the autoencoder's": row(made[:, :1].expand_as(made), made),
             "camera of another clip": row(self.walk(self.path().roll(1, 0), policy)),
@@ -161,7 +161,7 @@ class Evaluation:
         return self.walk(self.held([""] * (HELD + 1)), policy, torch.zeros_like(self.condition))
 
     def edges(self, made, model, text_only):
-        """How much of the truth's edges there is: haze has few, a critic's stripes too many."""
+        """Edges as a share of the truth's: haze has few, stripes have too many."""
         true, last = measure.statistics(self.truth.flatten(0, 1))[:, -1].mean(), model.shape[1] - 1
         shown = {
             "autoencoder": made[:, last],

@@ -101,7 +101,7 @@ def record_walk(model, pictures, path):
         tensors[f"{i:02}.step_noise"] = torch.stack(again) if again else torch.zeros(0)
         tensors[f"{i:02}.x0"] = latents.unsqueeze(2)
         tensors[f"{i:02}.frames"] = decoder.next(latents)[0]
-        # Half the size of the file, and follows from the keys: recorded twice, to tell a camera that is wrong.
+        # Half the size of the file. It follows from the keys; it is recorded so that a wrong camera shows.
         if i in (0, 5):
             tensors[f"{i:02}.cam"] = unfold(camera[i : i + 1], size)[None]
     meta = {

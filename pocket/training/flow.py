@@ -17,7 +17,7 @@ VISITED = [1000, 750, 500, 250]
 
 
 class Model(nn.Module):
-    """What is trained together: the transformer and its text encoder."""
+    """The modules that are trained together: the transformer and its text encoder."""
 
     def __init__(self, config, vocabulary):
         super().__init__()
@@ -96,7 +96,7 @@ def blend(clean, levels, noise):
 
 
 def finished(noisy, levels, flow):
-    """Where the flow leads to."""
+    """The clean latents that the flow points to."""
     return noisy - levels[:, None, :, None, None] * flow
 
 

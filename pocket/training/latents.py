@@ -47,7 +47,7 @@ def run(config, folder):
     deviation = every.std(1)
     if (deviation < 1e-3).any():
         raise RuntimeError(f"latent channels have collapsed: deviations {deviation.tolist()}")
-    # A channel that says next to nothing must not be as loud to the transformer as one that does.
+    # A nearly constant channel must not be scaled up to the size of an informative one.
     deviation = deviation.clamp_min(0.25 * float(deviation.median()))
     write_json(folder / "statistics.json", {"mean": every.mean(1).tolist(), "std": deviation.tolist()})
 

@@ -1,4 +1,4 @@
-"""What every training stage shares: the step, the average of weights, the log, the plot, going on where it stopped.
+"""Parts shared by all training stages: the step, the average of weights, the log, the plot, resuming.
 
 A checkpoint holds weights and their average but no optimiser state, to stay small: after a restart the learning rate
 warms up again. What a step draws at random depends on the seed and the step's number only, so a restart draws the same.
@@ -18,12 +18,12 @@ from tqdm import tqdm
 from .muon import optimizers
 
 WARM_UP = 40
-# Some hundreds of steps: what is remembered of a high learning rate is gone before it has fallen.
+# Averages over about 200 steps, so early weights are forgotten before the learning rate has decayed.
 EMA = 0.995
 
 
 class Loop:
-    """One stage. `budget` has learning_rate, steps, minutes; what ends first ends it (0 minutes: steps alone)."""
+    """One stage. `budget` has learning_rate, steps, minutes; the first limit reached ends the stage (0 minutes: steps alone)."""
 
     def __init__(self, folder, stage, model, budget, config):
         self.folder, self.stage, self.model, self.budget, self.config = Path(folder), stage, model, budget, config
@@ -101,7 +101,7 @@ class Loop:
                 parameter.copy_(self.average[name])
 
     def _log(self, recent):
-        # Some values are not of every step: what is averaged is the steps that have them.
+        # Some values are not computed at every step: average over the steps that have them.
         mean = {}
         for name in {name: None for row in recent for name in row}:
             values = [row[name] for row in recent if name in row]

@@ -1,4 +1,4 @@
-"""The instruments of the evaluation: likeness, turns seen in pictures, a classifier of places and times, statistics.
+"""Measures used by the evaluation: likeness, turns seen in pictures, a classifier of places and times, statistics.
 
 A turn is measured without the renderer: two frames are compared under every rotation of a lens, and the best one wins.
 That sees far things only and reads a little low on pictures of near ones, so the same is measured on true clips too.

@@ -25,7 +25,7 @@ def optimizers(parameters, budget):
 
 
 def is_matrix(name, parameter):
-    """A table of words, or of shifts and scales, has the shape of a matrix and is none: nothing multiplies by it."""
+    """A table of words, or of shifts and scales, has the shape of a matrix, but nothing is multiplied by it."""
     table = name.endswith(("shared.weight", "modulation", "relative_attention_bias.weight"))
     return not table and parameter.dim() >= 2 and min(parameter.flatten(1).shape) > 1
 

@@ -19,7 +19,7 @@ from .train_text import tokenizer
 
 
 class Models(nn.Module):
-    """Who is trained. Prompts are read as the teacher reads them."""
+    """Student, critic and teacher. Prompts are encoded by the teacher's text encoder."""
 
     def __init__(self, config, words, folder):
         super().__init__()
@@ -63,7 +63,7 @@ def run(config, folder):
             past = flow.context_noise(clips.clean, config.dit.context_noise, config.dit.context_noise_share)
         past = flow.worn(past, settings.worn_past)
         pictures = batches.pictures(loop.step, settings.pictures)
-        # The critic has to keep up: it learns every time, the student now and then.
+        # The critic must follow the student: it learns at every step, the student at some.
         with torch.set_grad_enabled(loop.step % settings.critic_steps == 0):
             walked, single = drawn(models.student, clips, past), drawn(models.student, pictures, None)
         # In the middle of a session the first frame has no past to be drawn from.

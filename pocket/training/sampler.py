@@ -145,7 +145,7 @@ def condition_on(vae, pictures, frames):
 
 
 class Decoder:
-    """Latent frames in, video frames out, for as long as one likes."""
+    """Decodes latent frames into video frames, for a video of any length."""
 
     def __init__(self, vae):
         self.vae, self.memory = vae, Memory()

@@ -65,7 +65,7 @@ def picture(seed, world, poses, lens, size):
     tile = torch.sin(torch.floor(x / TILE) * 12.9898 + torch.floor(z / TILE) * 78.233 + seed) * 43758.5453
     shade = 0.5 + 0.5 * (tile - torch.floor(tile))
     haze = torch.exp(-distance / 40).unsqueeze(-1)
-    # Hills all around, too far off to come nearer: a turn is seen against them.
+    # Distant hills on all sides that never come nearer: they make a turn visible.
     azimuth = torch.atan2(rays[..., 0], rays[..., 2])
     ridge = 0.12 + 0.05 * torch.sin(5 * azimuth + seed) + 0.06 * torch.sin(11 * azimuth + 2 * seed)
     hill = (-rays[..., 1] < ridge).unsqueeze(-1)

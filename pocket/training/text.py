@@ -144,7 +144,7 @@ def config(vocabulary, width, layers, heads):
 
 
 def tokenizer(prompts, limit):
-    """Whole words, the most frequent `limit` of them. Word pieces come out as crumbs from a vocabulary this small."""
+    """Whole words, the most frequent `limit` of them. In a vocabulary this small, word pieces would be fragments of one or two letters."""
     counts = {}
     for prompt in prompts:
         for word in re.findall("[a-z0-9]+", prompt.lower()):

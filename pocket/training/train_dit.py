@@ -30,7 +30,7 @@ def run(config, folder):
         batch = batches.draw(loop.step, settings.batch)
         levels = flow.noise_levels(model.policy, (settings.batch, batch.clean.shape[2]), config.device)
         past = flow.context_noise(batch.clean, settings.context_noise, settings.context_noise_share)
-        # Seldom at first: a beginner's guesses teach nothing.
+        # Rare at first: guesses of an untrained model teach nothing.
         if torch.rand(()) < settings.own_past * min(1, 2 * loop.progress):
             past = flow.guesses(model, batch, past, flow.visited_levels(model.policy, levels.shape, levels.device))
         past = flow.worn(past, settings.worn_past)

@@ -49,7 +49,7 @@ def run(config, folder):
 
 
 def same_words(start_from, words):
-    """A word is a number, and what an encoder knows of a number is of use only where it is still the same word."""
+    """An encoder's knowledge of a number is useful only while the number stands for the same word."""
     if start_from:
         earlier = Tokenizer.from_file(str(Path(start_from) / "tokenizer/tokenizer.json"))
         if earlier.get_vocab() != words.get_vocab():
@@ -57,7 +57,7 @@ def same_words(start_from, words):
 
 
 class Reader(nn.Module):
-    """The encoder, and the questions that are put to it."""
+    """The encoder, and the classifiers that it is trained with."""
 
     def __init__(self, config, vocabulary, names):
         super().__init__()
@@ -92,6 +92,6 @@ def tokenizer(folder):
 
 
 def trained(config, folder, words):
-    """The encoder as this stage has left it."""
+    """The encoder that this stage trained."""
     reader = nn.ModuleDict({"encoder": encoder(config, words.get_vocab_size())})
     return load_average(folder / "text.safetensors", reader).encoder

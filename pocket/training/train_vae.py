@@ -48,7 +48,7 @@ def run_decoder(config, folder):
 
 
 def decoder_of(model):
-    """What turns latents into pictures, under the names it has in the whole."""
+    """The parameters that turn latents into pictures, under their names in the whole autoencoder."""
     return nn.ModuleDict({"post_quant_conv": model.post_quant_conv, "decoder": model.decoder})
 
 
@@ -57,7 +57,7 @@ def reconstruct(loop, found, model, phase_now, config):
         phase = phase_now()
         return phase, batch(found, phase, config.seed * 1_000_003 + step)
 
-    # The next batch is read while this one is learned from.
+    # Reads the next batch while the current one trains.
     with ThreadPoolExecutor(1) as reader:
         ahead = [reader.submit(load, loop.step)]
 
@@ -97,7 +97,7 @@ def reconstruction(model, video, unscored, budget):
     mean, log_variance = model.encode_pictures(video)
     mean, log_variance = mean.float(), log_variance.float().clamp(-12, 4)
     latents = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-    # The transformer's latents are never quite right: the decoder learns to bear that.
+    # The transformer's latents contain errors: the decoder is trained to tolerate them.
     amount = torch.rand(len(mean), 1, 1, 1, 1, device=mean.device) * budget.latent_noise
     latents = latents + amount * mean.detach().std((0, 2, 3, 4), keepdim=True) * torch.randn_like(mean)
 
@@ -107,7 +107,7 @@ def reconstruction(model, video, unscored, budget):
     pixel = (made - true).abs().mean()
     edges = sum((made.diff(dim=d) - true.diff(dim=d)).abs().mean() for d in (-1, -2))
     coarse = (F.avg_pool3d(made, (1, 4, 4)) - F.avg_pool3d(true, (1, 4, 4))).abs().mean()
-    # In decibels at last, each picture by itself: a dark one's errors are small and as easily seen.
+    # The final loss is in decibels for each picture, since small errors in a dark picture are as visible.
     error = ((made - true) / 2).pow(2).mean((1, 3, 4)).clamp_min(1e-9)
     kl = 0.5 * (mean.pow(2) + log_variance.exp() - 1 - log_variance).mean()
     loss = pixel + 0.5 * edges + 0.5 * coarse + 0.05 * error.log().mean() + budget.kl * kl
