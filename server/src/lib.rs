@@ -3,6 +3,8 @@
 //! [`serve`] is the whole server: it listens at once, says that it is loading until the world is there, and returns when it
 //! is told to stop, when the world cannot be loaded, or when the engine has come to an end it should not have.
 
+#![warn(missing_docs)]
+
 pub mod access;
 pub mod admission;
 pub mod config;

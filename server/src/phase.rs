@@ -5,6 +5,7 @@ use tokio::sync::watch;
 /// A server's life. It only goes forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
+    /// Sessions are taken.
     Serving,
     /// Nobody new; who is here finishes the chunks that were begun.
     Draining,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+/// How often a thing may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Times in a row, after a rest.
@@ -11,6 +12,7 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// So many times a minute, and as many at once.
     pub fn a_minute(times: u32) -> Rate {
         Rate { at_once: times, every: Duration::from_secs(60) / times.max(1) }
     }

@@ -15,11 +15,13 @@ impl From<ApiKeys> for KeyRing {
 }
 
 impl KeyRing {
+    /// The keys as they are now.
     pub fn now(&self) -> Arc<ApiKeys> {
         // Only ever replaced as a whole, so a panic elsewhere cannot leave half of it.
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// From now on these keys are good, and no others.
     pub fn replace(&self, keys: ApiKeys) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     }

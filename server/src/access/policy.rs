@@ -12,6 +12,7 @@ use super::rules::origin::Allowed;
 /// What the operator decided.
 #[derive(Debug, Clone)]
 pub struct AccessPolicy {
+    /// Who may enter at all.
     pub entry: Entry,
     /// Pages of these origins may open a socket, beside our own.
     pub origins: Vec<Allowed>,
@@ -21,12 +22,14 @@ pub struct AccessPolicy {
     pub key_within: Duration,
 }
 
+/// Who may enter.
 #[derive(Debug, Clone)]
 pub enum Entry {
     /// Only this machine can knock: nobody is asked for anything.
     Local,
     /// Everybody who can reach it.
     Everybody,
+    /// Clients with one of these keys, or a token made with one.
     Keys(KeyRing),
 }
 

@@ -25,11 +25,13 @@ pub struct Limits {
     /// How long one of them waits before it is told that there is none: a client that hears of its position, and one that
     /// does not know that there is a queue.
     pub queue_wait: Duration,
+    /// How long a session waits for a place whose client knows of no queue.
     pub busy_wait: Duration,
     /// A client that has not taken a message after this long is dropped.
     pub write_deadline: Duration,
     /// How often a client is asked for a sign of life, and how long it may take to give one.
     pub ping_every: Duration,
+    /// How long a client may take to give a sign of life.
     pub pong_within: Duration,
     /// How long a connection may take to send a request's line and headers, and may idle between two requests.
     pub header_timeout: Duration,

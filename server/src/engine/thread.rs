@@ -46,35 +46,54 @@ pub enum Command {
 pub struct Open {
     /// Given back when the rollout is gone.
     pub(crate) admitted: Admitted,
+    /// What its world is told.
     pub init: Init,
+    /// Its chunks are due at known times, and go before those of free sessions.
     pub paced: bool,
+    /// What steers its chunks: sampled when a chunk begins.
     pub conditions: Arc<Mutex<ConditionQueue>>,
     /// Has [`parts_places`].
     pub parts: mpsc::Sender<Result<ChunkPart, String>>,
+    /// Stops its chunk between two passes.
     pub cancel: Cancel,
 }
 
+/// Why a session could not begin.
 pub enum OpenError {
+    /// Its init asks for what the world does not do.
     Refused(Refusal),
+    /// The world failed, in these words.
     Failed(String),
 }
 
 /// A chunk, piece by piece as it is drawn: a `First`, `More` for each latent frame after it, and an `End`.
 pub enum ChunkPart {
+    /// What is known of the chunk, and its first frames.
     First(Drawn, Frames),
+    /// The frames of its next latent frame.
     More(Frames),
-    End { generate: Duration, world: Timings },
+    /// All is drawn.
+    End {
+        /// The time it took.
+        generate: Duration,
+        /// How the world spent that.
+        world: Timings,
+    },
 }
 
 /// What is known of a chunk once its controls are sampled.
 pub struct Drawn {
+    /// Which frames it has.
     pub plan: ChunkPlan,
+    /// The largest id of the events that it is drawn with.
     pub event_id: Option<u32>,
     /// A key is held in it.
     pub moves: bool,
+    /// Which events it shows first, and which were replaced.
     pub acks: Acks,
     /// When its controls were sampled, and for how long.
     pub began: Instant,
+    /// How long that took.
     pub prepare: Duration,
 }
 
@@ -87,6 +106,7 @@ pub fn parts_places(card: &Card, credit: u64) -> usize {
 /// How others reach the engine.
 #[derive(Clone)]
 pub struct Engine {
+    /// Has a place for all that may be on its way.
     pub commands: mpsc::Sender<Command>,
     /// `None` while the world loads.
     pub card: watch::Receiver<Option<Arc<Card>>>,
@@ -143,6 +163,7 @@ impl EngineThread {
         let _ = (&mut self.alive).await;
     }
 
+    /// Waits for the thread's end. `Err`: why the world could not be loaded, or the words of a panic.
     pub fn join(self) -> anyhow::Result<()> {
         self.thread.join().unwrap_or_else(|panic| {
             let message = panic.downcast_ref::<String>().map(String::as_str);

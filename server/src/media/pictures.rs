@@ -14,11 +14,21 @@ pub struct Encoding {
     sent: Size,
 }
 
+/// What a frame is sent as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// RGB, 8 bits each, row by row.
     Raw,
-    Webp { quality: u8 },
-    Jpeg { quality: u8 },
+    /// Lossy WebP.
+    Webp {
+        /// 0 to 100.
+        quality: u8,
+    },
+    /// Baseline JPEG.
+    Jpeg {
+        /// 0 to 100.
+        quality: u8,
+    },
 }
 
 impl Format {
@@ -31,6 +41,7 @@ impl Format {
         }
     }
 
+    /// The media type.
     pub fn content_type(self) -> &'static str {
         match self {
             Format::Raw => "application/x-raw-rgb",
@@ -52,13 +63,16 @@ impl Format {
 /// The payload of one message.
 #[derive(Debug)]
 pub struct Batch {
+    /// Frames in it.
     pub frames: usize,
+    /// All of their bytes, one frame after the other.
     pub payload: Bytes,
     /// Bytes of each frame; `None` where all are alike.
     pub lengths: Option<Vec<u32>>,
 }
 
 impl Encoding {
+    /// For frames of `source` size; encoded ones are scaled down to at most `preview_width_max`.
     pub fn new(format: Format, source: Size, preview_width_max: Option<u32>) -> Encoding {
         let sent = match preview_width_max {
             Some(width) if format != Format::Raw && 0 < width && width < source.width => {
@@ -70,14 +84,17 @@ impl Encoding {
         Encoding { format, source, sent }
     }
 
+    /// What a frame is sent as.
     pub fn format(&self) -> Format {
         self.format
     }
 
+    /// The size that is drawn.
     pub fn source(&self) -> Size {
         self.source
     }
 
+    /// The size that is sent.
     pub fn sent(&self) -> Size {
         self.sent
     }

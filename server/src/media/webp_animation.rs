@@ -11,6 +11,7 @@ use pipeline::world::Size;
 
 use crate::media::pictures;
 
+/// An animation that is being written.
 pub struct Animation {
     file: BufWriter<File>,
     size: Size,
@@ -24,6 +25,7 @@ const QUALITY: u8 = 85;
 const RIFF_HEAD_BYTES: usize = 12;
 
 impl Animation {
+    /// Creates the file, or empties it. `Err`: the size is too large for WebP, or the file cannot be written.
     pub fn create(path: &Path, size: Size, fps: u32) -> anyhow::Result<Animation> {
         let side_max = pictures::Format::Webp { quality: QUALITY }.side_max();
         ensure!(
@@ -43,6 +45,7 @@ impl Animation {
         Ok(animation)
     }
 
+    /// One more frame: RGB, 8 bits each, of the animation's size.
     pub fn push(&mut self, rgb: &[u8]) -> anyhow::Result<()> {
         let file = pictures::webp(rgb, self.size, QUALITY)?;
         // Rounded from the start of the video, so that errors do not add up.
@@ -61,6 +64,7 @@ impl Animation {
         Ok(())
     }
 
+    /// Writes what is only known at the end.
     pub fn finish(mut self) -> anyhow::Result<()> {
         let length = self.file.stream_position()? - 8;
         self.file.seek(SeekFrom::Start(4))?;

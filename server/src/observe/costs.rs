@@ -6,27 +6,34 @@ use pipeline::world::Timings;
 
 /// What a chunk cost. Durations are exact here and whole milliseconds on the wire.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Costs {
+pub(crate) struct Costs {
     /// Sampling the controls.
-    pub prepare: Duration,
+    pub(crate) prepare: Duration,
     /// All of the world's work.
-    pub generate: Duration,
-    pub world: Timings,
-    pub pace_wait: Duration,
-    pub encode: Duration,
-    pub header_write: Duration,
-    pub payload_write: Duration,
+    pub(crate) generate: Duration,
+    /// How the world spent that.
+    pub(crate) world: Timings,
+    /// Held back for the pace, before it was begun and after it was drawn.
+    pub(crate) pace_wait: Duration,
+    /// Encoding its frames.
+    pub(crate) encode: Duration,
+    /// Handing its headers to the socket.
+    pub(crate) header_write: Duration,
+    /// Handing its frames to the socket.
+    pub(crate) payload_write: Duration,
     /// From the sampling to the last byte written.
-    pub total: Duration,
+    pub(crate) total: Duration,
 }
 
 /// What a chunk came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sums {
-    pub batches: usize,
-    pub frames: usize,
+pub(crate) struct Sums {
+    /// Messages, or pairs of a header and its payload.
+    pub(crate) batches: usize,
+    /// Video frames.
+    pub(crate) frames: usize,
     /// Pixels, unencoded.
-    pub raw_bytes: u64,
+    pub(crate) raw_bytes: u64,
     /// All that was handed to the socket for the chunk's frames.
-    pub socket_bytes: u64,
+    pub(crate) socket_bytes: u64,
 }

@@ -10,42 +10,56 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The media type of the text.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All that happened since the start.
 #[derive(Default)]
-pub struct Metrics {
-    pub sessions: Counter,
+pub(crate) struct Metrics {
+    /// Sessions that began to run.
+    pub(crate) sessions: Counter,
     /// From the init to the place.
-    pub queue_wait: Histogram,
+    pub(crate) queue_wait: Histogram,
     /// Sessions that got no place, by what kept them from it.
-    pub refused: Tally<&'static str>,
-    pub stages: Stages,
+    pub(crate) refused: Tally<&'static str>,
+    /// A chunk's time by stage.
+    pub(crate) stages: Stages,
     /// From the sampling of the controls to the last byte written.
-    pub chunk: Histogram,
-    pub sent: [Sent; FORMATS.len()],
-    pub deadline_misses: Counter,
-    pub underruns: Counter,
+    pub(crate) chunk: Histogram,
+    /// What went out, in the order of the formats.
+    pub(crate) sent: [Sent; FORMATS.len()],
+    /// Chunks of paced sessions that were drawn after they were due.
+    pub(crate) deadline_misses: Counter,
+    /// Chunks that were sent after all before them had been shown.
+    pub(crate) underruns: Counter,
     /// Sessions that a client came back to.
-    pub resumes: Counter,
-    pub drops: Drops,
-    pub errors: Tally<&'static str>,
+    pub(crate) resumes: Counter,
+    /// Clients that were sent away.
+    pub(crate) drops: Drops,
+    /// Errors that clients were told, by code.
+    pub(crate) errors: Tally<&'static str>,
     /// By the reasons below.
-    pub denied: Tally<&'static str>,
+    pub(crate) denied: Tally<&'static str>,
     /// All reasons there are, so that a counter is there before it counts.
     denials: &'static [&'static str],
-    pub closes: Tally<(u16, &'static str)>,
+    /// WebSockets that ended, by close code and reason.
+    pub(crate) closes: Tally<(u16, &'static str)>,
 }
 
 /// Where a chunk's time goes.
 #[derive(Default)]
-pub struct Stages {
-    pub sample: Histogram,
-    pub text: Histogram,
-    pub dit: Histogram,
-    pub vae: Histogram,
-    pub encode: Histogram,
-    pub write: Histogram,
+pub(crate) struct Stages {
+    /// Sampling the controls.
+    pub(crate) sample: Histogram,
+    /// Encoding a new prompt.
+    pub(crate) text: Histogram,
+    /// Denoising.
+    pub(crate) dit: Histogram,
+    /// Decoding latent frames.
+    pub(crate) vae: Histogram,
+    /// Encoding the pictures.
+    pub(crate) encode: Histogram,
+    /// Handing them to the socket.
+    pub(crate) write: Histogram,
 }
 
 /// As the wire calls them, under `encoding`.
@@ -53,70 +67,93 @@ const FORMATS: [&str; 3] = ["raw", "webp", "jpeg"];
 
 /// What went out in one format.
 #[derive(Default)]
-pub struct Sent {
-    pub frames: Counter,
-    pub bytes: Counter,
+pub(crate) struct Sent {
+    /// Video frames.
+    pub(crate) frames: Counter,
+    /// Bytes of frames and their headers.
+    pub(crate) bytes: Counter,
 }
 
 /// Clients that were sent away for what they did, or did not do.
 #[derive(Default)]
-pub struct Drops {
-    pub write_deadline: Counter,
-    pub flood: Counter,
-    pub keepalive: Counter,
-    pub header_deadline: Counter,
-    pub too_big: Counter,
+pub(crate) struct Drops {
+    /// Did not take a message in time.
+    pub(crate) write_deadline: Counter,
+    /// Sent too many invalid messages.
+    pub(crate) flood: Counter,
+    /// Did not answer a ping in time.
+    pub(crate) keepalive: Counter,
+    /// Did not send a request in time.
+    pub(crate) header_deadline: Counter,
+    /// Sent a message that was too long.
+    pub(crate) too_big: Counter,
 }
 
 /// What is so at the moment.
-pub struct Levels {
-    pub version: &'static str,
+pub(crate) struct Levels {
+    /// The version that runs.
+    pub(crate) version: &'static str,
     /// `None` while it loads.
-    pub world: Option<String>,
-    pub started_unix: Duration,
-    pub accepting: bool,
-    pub connections: usize,
-    pub connections_max: usize,
+    pub(crate) world: Option<String>,
+    /// When the server started, since 1970.
+    pub(crate) started_unix: Duration,
+    /// Whether new sessions are taken.
+    pub(crate) accepting: bool,
+    /// WebSockets that are open.
+    pub(crate) connections: usize,
+    /// WebSockets that may be open.
+    pub(crate) connections_max: usize,
     /// In the queue.
-    pub waiting: usize,
-    pub queue_max: usize,
+    pub(crate) waiting: usize,
+    /// Sessions that may wait.
+    pub(crate) queue_max: usize,
     /// For a place or not.
-    pub opening: usize,
-    pub running: usize,
-    pub sessions_max: usize,
+    pub(crate) opening: usize,
+    /// Sessions that run.
+    pub(crate) running: usize,
+    /// Sessions that may run.
+    pub(crate) sessions_max: usize,
     /// Shares of the device's time.
-    pub load: f64,
-    pub load_max: f64,
-    pub rollout_bytes: u64,
-    pub kept_bytes: u64,
+    pub(crate) load: f64,
+    /// The share that paced sessions may need.
+    pub(crate) load_max: f64,
+    /// Memory that open rollouts were admitted with.
+    pub(crate) rollout_bytes: u64,
+    /// Bytes that are kept for clients that resume.
+    pub(crate) kept_bytes: u64,
     /// Of messages that have come, whole or in part, and are not handled.
-    pub inbound_bytes: u64,
-    pub memory_bytes: u64,
+    pub(crate) inbound_bytes: u64,
+    /// Memory that all rollouts may hold.
+    pub(crate) memory_bytes: u64,
     /// `None` where the system does not say.
-    pub resident_bytes: Option<u64>,
+    pub(crate) resident_bytes: Option<u64>,
     /// Slices that a trace has no room for; `None` where nothing is traced.
-    pub trace_lost: Option<u64>,
+    pub(crate) trace_lost: Option<u64>,
 }
 
+/// A number that only grows.
 #[derive(Default)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub fn add(&self, more: u64) {
+    /// So many more.
+    pub(crate) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    pub fn get(&self) -> u64 {
+    /// What it has come to.
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// Counts by labels that are constants of the program, so there are only so many. For what is rare: it has a lock.
 #[derive(Default)]
-pub struct Tally<K>(Mutex<BTreeMap<K, u64>>);
+pub(crate) struct Tally<K>(Mutex<BTreeMap<K, u64>>);
 
 impl<K: Ord + Copy> Tally<K> {
-    pub fn add(&self, key: K) {
+    /// One more of this.
+    pub(crate) fn add(&self, key: K) {
         *self.0.lock().expect("nothing panics under this lock").entry(key).or_default() += 1;
     }
 
@@ -133,15 +170,17 @@ impl<K: Ord + Copy> Tally<K> {
 /// queue.
 const BOUNDS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
+/// Durations, sorted into buckets.
 #[derive(Default)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     /// Not cumulative; the last is for what is longer than every bound.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
 }
 
 impl Histogram {
-    pub fn observe(&self, took: Duration) {
+    /// One more duration.
+    pub(crate) fn observe(&self, took: Duration) {
         let bucket = BOUNDS.partition_point(|&bound| bound < took.as_secs_f64());
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.nanoseconds.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
@@ -150,17 +189,18 @@ impl Histogram {
 
 impl Metrics {
     /// All zero. `denials` are the reasons for which clients may be denied.
-    pub fn new(denials: &'static [&'static str]) -> Metrics {
+    pub(crate) fn new(denials: &'static [&'static str]) -> Metrics {
         Metrics { denials, ..Metrics::default() }
     }
 
-    pub fn sent(&self, format: &str) -> &Sent {
+    /// What went out in this format of the wire.
+    pub(crate) fn sent(&self, format: &str) -> &Sent {
         let place = FORMATS.iter().position(|&name| name == format).expect("a format of the wire");
         &self.sent[place]
     }
 
     /// The text that Prometheus scrapes.
-    pub fn page(&self, levels: &Levels) -> String {
+    pub(crate) fn page(&self, levels: &Levels) -> String {
         let mut page = Page::default();
         page.gauge("causeway_build_info", "The version that runs; always 1.");
         page.sample(&[("version", levels.version)], 1);

@@ -3,12 +3,12 @@
 //! The calls on a chunk's way are a few atomic additions; locks are taken only where a session begins or ends, or an error
 //! is told.
 
-pub mod costs;
+pub(crate) mod costs;
 pub mod log;
-pub mod metrics;
+pub(crate) mod metrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;
-pub mod trace;
+pub(crate) mod trace;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -18,34 +18,43 @@ use serde_json::json;
 use tracing::warn;
 
 /// About a million slices: an hour of eight sessions, and what the viewers still open.
-pub const TRACE_BYTES_MAX: u64 = 128 << 20;
+pub(crate) const TRACE_BYTES_MAX: u64 = 128 << 20;
 
 /// Slices that wait for the disk: some seconds of many sessions. What comes past them is lost, and counted.
 const ENTRIES_WAITING: usize = 16_384;
 
 /// Where slices go. Never waits.
 #[derive(Clone)]
-pub struct Trace {
+pub(crate) struct Trace {
     entries: SyncSender<Entry>,
     lost: Arc<AtomicU64>,
 }
 
 /// A row of the viewer. Slices of one row nest or follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Track {
+pub(crate) enum Track {
+    /// The engine's thread.
     Engine,
+    /// The encoding of one session's frames.
     Encode { seat: u64 },
+    /// The writing of one session's frames.
     Write { seat: u64 },
 }
 
 /// Something that took time.
-pub struct Slice {
-    pub track: Track,
-    pub name: &'static str,
-    pub began: Instant,
-    pub took: Duration,
-    pub seat: u64,
-    pub chunk: usize,
+pub(crate) struct Slice {
+    /// Where it happened.
+    pub(crate) track: Track,
+    /// What happened.
+    pub(crate) name: &'static str,
+    /// When it began.
+    pub(crate) began: Instant,
+    /// How long it took.
+    pub(crate) took: Duration,
+    /// Whose chunk it was.
+    pub(crate) seat: u64,
+    /// Which chunk it was.
+    pub(crate) chunk: usize,
 }
 
 enum Entry {
@@ -55,13 +64,14 @@ enum Entry {
 }
 
 /// Ends the file when it is dropped.
-pub struct TraceWriter {
+pub(crate) struct TraceWriter {
     entries: SyncSender<Entry>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Trace {
-    pub fn create(path: &Path) -> anyhow::Result<(Trace, TraceWriter)> {
+    /// Creates the file. What the second gives is dropped last: it ends the file.
+    pub(crate) fn create(path: &Path) -> anyhow::Result<(Trace, TraceWriter)> {
         let file = File::create(path).with_context(|| format!("the trace file {}", path.display()))?;
         let (entries, queue) = sync_channel(ENTRIES_WAITING);
         let write = move || {
@@ -75,15 +85,18 @@ impl Trace {
         Ok((trace, TraceWriter { entries, thread: Some(thread) }))
     }
 
-    pub fn name(&self, track: Track, name: String) {
+    /// What a track is called in the viewer.
+    pub(crate) fn name(&self, track: Track, name: String) {
         self.put(Entry::Name(track, name));
     }
 
-    pub fn slice(&self, slice: Slice) {
+    /// One more slice; if none fits any more, it is counted as lost.
+    pub(crate) fn slice(&self, slice: Slice) {
         self.put(Entry::Slice(slice));
     }
 
-    pub fn lost(&self) -> u64 {
+    /// Slices that did not fit.
+    pub(crate) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 

@@ -42,11 +42,15 @@ pub struct Switch {
 /// Where time went, over all chunks.
 #[derive(Debug, Default)]
 pub struct Report {
+    /// Chunks that were drawn.
     pub chunks: usize,
+    /// Video frames of them.
     pub frames: usize,
+    /// The world's time, by stage.
     pub world: Timings,
     /// Drawing: the world's time, and what it does not name.
     pub generate: Duration,
+    /// Encoding and writing the pictures.
     pub encode: Duration,
 }
 

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 /// All that one household has: an address of version 4, or a network of 2⁶⁴ addresses of version 6, of which a host may use
 /// any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Address(IpAddr);
+pub(crate) struct Address(IpAddr);
 
 impl From<IpAddr> for Address {
     fn from(ip: IpAddr) -> Address {
@@ -27,7 +27,7 @@ impl std::fmt::Display for Address {
 
 /// Where a request comes from. `forwarded` are the values of its `X-Forwarded-For` lines: each proxy adds at the end whom it
 /// was asked by. What is no address ends the search: the proxy that wrote it counts.
-pub fn of_client<'a>(
+pub(crate) fn of_client<'a>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
     proxies: &[IpAddr],

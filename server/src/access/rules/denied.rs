@@ -5,30 +5,43 @@ use std::time::Duration;
 /// Why somebody may not. The text is for them, and says nothing that they do not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
+    /// No key or token was shown where one is needed.
     #[error("a key is needed: as `Authorization: Bearer KEY`, `?key=KEY` in the URL, or `api_key` in init")]
     NoKey,
+    /// The key is unknown, or the token was not made here.
     #[error("this key is not known here")]
     WrongKey,
+    /// The token's time is over.
     #[error("this token has expired: make a new one")]
     Expired,
+    /// The operator has taken the key out of the key file.
     #[error("this key, or the one this token was made with, has been taken out of use")]
     KeyRemoved,
+    /// A token was shown where only a key will do.
     #[error("tokens are made with a key, not with a token")]
     NotAKey,
+    /// A web page of an origin that is not allowed.
     #[error("pages of this origin may not use this server: its operator can allow it with --origin")]
     Origin,
+    /// The request names a host that is not this server.
     #[error("this server does not answer to that name in Host: its operator can allow it with --origin")]
     Host,
+    /// Too many wrong keys came from the address; after this time it may try again.
     #[error("too many wrong keys from this address: try again in {} s", whole_seconds(*.0))]
     WrongTooOften(Duration),
+    /// Too many requests came with the key; after this time there may be another.
     #[error("too many requests with this key: try again in {} s", whole_seconds(*.0))]
     TooOften(Duration),
+    /// As many connections are open as may be.
     #[error("too many connections")]
     Full,
+    /// As many connections are open from the address as may be.
     #[error("too many connections from this address")]
     TooManyConnections,
+    /// As many sessions run with the key or token as may, which is so many.
     #[error("{0} sessions run with this already, and no more are allowed")]
     TooManySessions(usize),
+    /// What clients have sent and the server has not handled yet is as much as may be.
     #[error("messages that wait to be handled hold as much memory as they may, of this address or of all: try again")]
     TooManyBytes,
 }

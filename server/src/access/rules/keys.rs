@@ -29,6 +29,7 @@ const NAME_BYTES_MAX: usize = 64;
 pub struct KeyLimits {
     /// Sessions at once.
     pub sessions: usize,
+    /// Requests a minute; as many at once.
     pub requests_a_minute: u32,
 }
 
@@ -42,7 +43,9 @@ impl Default for KeyLimits {
 /// What is known of a key: not the key.
 #[derive(Clone)]
 pub struct Key {
+    /// Its name in the key file, for logs.
     pub name: Arc<str>,
+    /// What it allows.
     pub limits: KeyLimits,
     hash: [u8; 32],
 }
@@ -93,6 +96,7 @@ impl ApiKeys {
         self.0.iter().fold(None, |found, key| if bool::from(key.hash.ct_eq(&hash)) { Some(key) } else { found })
     }
 
+    /// The key of this name.
     pub fn named(&self, name: &str) -> Option<&Key> {
         self.0.iter().find(|key| &*key.name == name)
     }

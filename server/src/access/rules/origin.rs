@@ -13,6 +13,7 @@ use url::Url;
 /// One that the operator named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allowed {
+    /// Every origin.
     Any,
     /// As browsers write it: `https://play.example.org`, without the port that its scheme has by default; or `null` for a
     /// page without one.

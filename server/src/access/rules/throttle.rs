@@ -7,23 +7,25 @@ use std::time::{Duration, Instant};
 
 use crate::rate::{Bucket, Rate};
 
-pub struct Throttle<Who> {
+/// Who did a thing how often of late.
+pub(crate) struct Throttle<Who> {
     buckets: HashMap<Who, Bucket>,
     places: usize,
 }
 
 impl<Who: Hash + Eq + Clone> Throttle<Who> {
-    pub fn new(places: usize) -> Throttle<Who> {
+    /// Nobody has done anything yet. At most `places` are remembered.
+    pub(crate) fn new(places: usize) -> Throttle<Who> {
         Throttle { buckets: HashMap::new(), places }
     }
 
     /// How long until one more is allowed; `None`: it is now.
-    pub fn wait(&self, who: &Who, rate: Rate, now: Instant) -> Option<Duration> {
+    pub(crate) fn wait(&self, who: &Who, rate: Rate, now: Instant) -> Option<Duration> {
         self.buckets.get(who)?.wait(rate, now)
     }
 
     /// Whether it is allowed or not.
-    pub fn count(&mut self, who: &Who, rate: Rate, now: Instant) {
+    pub(crate) fn count(&mut self, who: &Who, rate: Rate, now: Instant) {
         if self.buckets.len() >= self.places && !self.buckets.contains_key(who) {
             self.make_room(now);
         }
@@ -31,7 +33,7 @@ impl<Who: Hash + Eq + Clone> Throttle<Who> {
     }
 
     /// Counted only if it is allowed; otherwise how long to wait.
-    pub fn take(&mut self, who: &Who, rate: Rate, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, who: &Who, rate: Rate, now: Instant) -> Result<(), Duration> {
         if let Some(wait) = self.wait(who, rate, now) {
             return Err(wait);
         }

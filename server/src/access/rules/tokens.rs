@@ -13,31 +13,35 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-pub const TOKEN_PREFIX: &str = "cwt_";
+/// A token names what it is, as a key does.
+pub(crate) const TOKEN_PREFIX: &str = "cwt_";
 
 /// What a token says: `cwt_KEY.FINGERPRINT.EXPIRES.SESSIONS.ID.SIGNATURE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
+pub(crate) struct Token {
     /// The name of the key it was made with.
-    pub key: String,
+    pub(crate) key: String,
     /// And which key of that name: it may be exchanged while the token is good.
-    pub fingerprint: u64,
+    pub(crate) fingerprint: u64,
     /// Since the server's start; in milliseconds where it is written.
-    pub expires: Duration,
+    pub(crate) expires: Duration,
     /// At once.
-    pub sessions: usize,
+    pub(crate) sessions: usize,
     /// Tells tokens apart that say the same.
-    pub id: u64,
+    pub(crate) id: u64,
 }
 
+/// Why a token is not good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BadToken {
+pub(crate) enum BadToken {
     /// Not made here, or changed since.
     NotOurs,
+    /// Its time is over.
     Expired,
 }
 
-pub struct Signer(Hmac<Sha256>);
+/// Makes tokens, and knows its own again.
+pub(crate) struct Signer(Hmac<Sha256>);
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,17 +50,20 @@ impl fmt::Debug for Signer {
 }
 
 impl Signer {
-    pub fn random() -> anyhow::Result<Signer> {
+    /// With a secret of its own. `Err`: the system has no random numbers.
+    pub(crate) fn random() -> anyhow::Result<Signer> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).context("the system has no random numbers")?;
         Ok(Signer::new(&secret))
     }
 
-    pub fn new(secret: &[u8; 32]) -> Signer {
+    /// With this secret.
+    pub(crate) fn new(secret: &[u8; 32]) -> Signer {
         Signer(Hmac::new_from_slice(secret).expect("HMAC takes keys of any length"))
     }
 
-    pub fn sign(&self, token: &Token) -> String {
+    /// The token as it is handed out.
+    pub(crate) fn sign(&self, token: &Token) -> String {
         let Token { key, fingerprint, expires, sessions, id } = token;
         let said = format!("{TOKEN_PREFIX}{key}.{fingerprint:016x}.{}.{sessions}.{id:016x}", expires.as_millis());
         let signature = self.0.clone().chain_update(said.as_bytes()).finalize().into_bytes();
@@ -64,7 +71,7 @@ impl Signer {
     }
 
     /// `now` is since the server's start.
-    pub fn verify(&self, presented: &str, now: Duration) -> Result<Token, BadToken> {
+    pub(crate) fn verify(&self, presented: &str, now: Duration) -> Result<Token, BadToken> {
         let (said, signature) = presented.rsplit_once('.').ok_or(BadToken::NotOurs)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| BadToken::NotOurs)?;
         // In constant time; and before anything of it is believed.

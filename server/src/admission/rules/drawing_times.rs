@@ -20,6 +20,7 @@ pub struct Mean {
 const MEAN_OF: u32 = 8;
 
 impl Mean {
+    /// One more value.
     pub fn add(&mut self, value: Duration) {
         self.count = (self.count + 1).min(MEAN_OF);
         self.mean += (value.as_secs_f64() - self.mean) / f64::from(self.count);

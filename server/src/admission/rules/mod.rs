@@ -24,8 +24,10 @@ pub type SeatId = u64;
 /// How often one that does not fit yet is passed by others: they fill what it cannot use, and do not keep it out.
 pub const PASSED_MAX: u32 = 8;
 
+/// What the operator allows all sessions together.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
+    /// Sessions that run at once.
     pub sessions: usize,
     /// For all rollouts together.
     pub memory_bytes: u64,
@@ -53,8 +55,11 @@ pub struct Wish {
 pub enum Kind {
     /// A session that takes what the others leave.
     Free,
-    /// A session that needs a chunk this often.
-    Paced { period: Duration },
+    /// A session that needs chunks on time.
+    Paced {
+        /// How often it needs one.
+        period: Duration,
+    },
     /// A clip: drawn in time that no session needs, and never beside another clip.
     Clip,
 }
@@ -66,9 +71,11 @@ pub struct Waiting {
     pub position: usize,
     /// `None` while nobody has left yet: then nothing is known. Also `None` for a clip.
     pub estimate: Option<Duration>,
+    /// What keeps it from a place.
     pub obstacle: Obstacle,
 }
 
+/// Who has a place and who waits for one.
 pub struct Admission {
     bounds: Bounds,
     placed: BTreeMap<SeatId, Placed>,
@@ -130,6 +137,7 @@ impl Waiter {
 }
 
 impl Admission {
+    /// Nobody is there yet.
     pub fn new(bounds: Bounds) -> Admission {
         Admission {
             bounds,
@@ -141,6 +149,7 @@ impl Admission {
         }
     }
 
+    /// What the operator allows.
     pub fn bounds(&self) -> &Bounds {
         &self.bounds
     }
@@ -239,6 +248,7 @@ impl Admission {
         self.admit(now);
     }
 
+    /// Whether this session has a place: it does not wait, and has not left.
     pub fn has_place(&self, id: SeatId) -> bool {
         self.placed.contains_key(&id)
     }

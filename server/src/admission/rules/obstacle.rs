@@ -5,17 +5,27 @@ use std::fmt;
 /// What keeps a session from getting a place now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Obstacle {
+    /// As many sessions run as may.
     Sessions {
+        /// How many that is.
         max: usize,
     },
+    /// Its rollout does not fit into what memory is left.
     Memory {
+        /// What it would hold.
         bytes: u64,
+        /// What is left.
         free: u64,
+        /// What all rollouts may hold together.
         budget: u64,
     },
+    /// Paced sessions would need more of the device's time than they may.
     Time {
+        /// The share that it would need.
         needed: f64,
+        /// The share that those that run need.
         taken: f64,
+        /// The share that all may need together.
         allowed: f64,
     },
     /// Somebody ahead has been passed often enough.
@@ -62,14 +72,28 @@ impl fmt::Display for Obstacle {
     }
 }
 
+/// Why a session does not even wait.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Refused {
     /// It would not fit if it were alone.
-    TooLarge { bytes: u64, budget: u64 },
+    TooLarge {
+        /// What it would hold.
+        bytes: u64,
+        /// What all rollouts may hold together.
+        budget: u64,
+    },
     /// As many wait as may.
-    QueueFull { waiting: usize, obstacle: Obstacle },
+    QueueFull {
+        /// How many wait.
+        waiting: usize,
+        /// What keeps it from a place without a wait.
+        obstacle: Obstacle,
+    },
     /// As many clips wait as may.
-    ClipsFull { waiting: usize },
+    ClipsFull {
+        /// How many wait.
+        waiting: usize,
+    },
 }
 
 impl Refused {

@@ -12,6 +12,7 @@ use crate::access::rules::origin::Allowed;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Who may enter")]
+#[expect(missing_docs, reason = "clap would print it as the command's help")]
 pub struct AccessArgs {
     /// Ask for a key: a file with a line for each that is good, read again at SIGHUP. `causeway key NAME` makes one and its
     /// line.

@@ -86,6 +86,7 @@ fn usual() -> Limits {
 }
 
 impl LimitArgs {
+    /// The limits that these flags set, for a server with this access policy.
     pub fn limits(&self, access: AccessPolicy) -> Limits {
         Limits {
             trace_file: None,

@@ -19,11 +19,13 @@ use crate::offline::generate::{Request, Switch};
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub struct Cli {
+    #[expect(missing_docs, reason = "clap would print it as the help")]
     #[command(subcommand)]
     pub command: Command,
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "clap would print it as the command's help")]
 pub enum Command {
     /// Serve the page and the realtime WebSocket.
     Serve(Box<ServeArgs>),
@@ -39,6 +41,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Clone, Args)]
+#[expect(missing_docs, reason = "clap would print it as the command's help")]
 pub struct WorldArgs {
     /// A model directory; without one, the small model that is embedded.
     #[arg(long, value_name = "DIR")]
@@ -65,12 +68,19 @@ enum Named {
 /// Where a world comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    Testcard { chunk_time: Duration },
+    /// The test card.
+    Testcard {
+        /// How long it takes for a chunk.
+        chunk_time: Duration,
+    },
+    /// A model directory.
     Directory(PathBuf),
+    /// The model in the binary.
     Embedded,
 }
 
 impl WorldArgs {
+    /// The world that is meant.
     pub fn source(&self) -> Source {
         match (&self.model, self.world) {
             (Some(dir), _) => Source::Directory(dir.clone()),
@@ -81,6 +91,7 @@ impl WorldArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(missing_docs, reason = "clap would print it as the command's help")]
 pub struct ServeArgs {
     #[command(flatten)]
     pub world: WorldArgs,
@@ -104,6 +115,7 @@ pub struct ServeArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(missing_docs, reason = "clap would print it as the command's help")]
 pub struct InspectArgs {
     /// A model directory; without one, the small model that is embedded.
     pub dir: Option<PathBuf>,
@@ -116,6 +128,7 @@ pub struct InspectArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(missing_docs, reason = "clap would print it as the command's help")]
 pub struct GenerateArgs {
     #[command(flatten)]
     pub world: WorldArgs,
@@ -131,6 +144,7 @@ pub struct GenerateArgs {
     /// Chunks to draw; by default as many as the action script needs.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub chunks: Option<u32>,
+    /// The same seed draws the same video.
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
     /// Width and height in pixels; by default the world's own.

@@ -13,10 +13,12 @@ pub struct Acks {
 }
 
 impl Acks {
+    /// The next chunk is the first to show these.
     pub fn applied(&mut self, ids: impl IntoIterator<Item = u32>) {
         note(&mut self.applied, ids);
     }
 
+    /// No chunk will show these.
     pub fn superseded(&mut self, ids: impl IntoIterator<Item = u32>) {
         note(&mut self.superseded, ids);
     }

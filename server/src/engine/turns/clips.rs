@@ -56,6 +56,7 @@ pub struct Against {
 pub enum NextGrant {
     /// Its session has not said yet, but is about to.
     Soon,
+    /// It is expected then.
     At(Instant),
     /// None is: no session is paced, or their clients hold them up.
     Never,

@@ -13,6 +13,7 @@ use super::event::{Event, EventPart};
 /// Latent frames that a key shows for which was pressed and released between two chunks.
 const PULSE_LATENT_FRAMES: usize = 1;
 
+/// What a session's events ask of its next chunk.
 #[derive(Debug, Default)]
 pub struct ConditionQueue {
     camera: Camera,
@@ -60,6 +61,7 @@ impl ConditionQueue {
         ConditionQueue { camera, ..ConditionQueue::default() }
     }
 
+    /// One more event: it takes effect with the next chunk.
     pub fn push(&mut self, event: Event) {
         for part in event.parts {
             match part {

@@ -2,15 +2,19 @@
 
 use pipeline::world::Held;
 
+/// What a client wants changed, all of it at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Chosen by the client; comes back on the chunks that were drawn with the event.
     pub id: Option<u32>,
+    /// In the order in which they take effect.
     pub parts: Vec<EventPart>,
 }
 
+/// One thing that an event changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventPart {
+    /// The prompt from the next chunk on.
     Prompt(String),
     /// Keys for the latent frames to come, one by one.
     Script(Vec<Held>),

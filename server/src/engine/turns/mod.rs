@@ -4,4 +4,4 @@ pub mod acks;
 pub mod clips;
 pub mod conditions;
 pub mod event;
-pub mod scheduler;
+pub(crate) mod scheduler;

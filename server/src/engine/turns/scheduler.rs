@@ -13,11 +13,11 @@ use crate::admission::rules::SeatId;
 
 /// Free sessions starve no longer than this, and a chunk beside them is late no more often: admission leaves them a share of
 /// the device, so it takes an overloaded one to get here.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Decides what the device does next.
 #[derive(Default)]
-pub struct Scheduler {
+pub(crate) struct Scheduler {
     seats: BTreeMap<SeatId, Turn>,
     turns: u64,
     /// A free session has the turn.
@@ -25,12 +25,12 @@ pub struct Scheduler {
     /// When a free session's last turn ended.
     free_until: Option<Instant>,
     /// The clip that is drawn beside the sessions.
-    pub clips: Clips,
+    pub(crate) clips: Clips,
 }
 
 /// What the device does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// A chunk for this session.
     Chunk(SeatId),
     /// A piece of this clip.
@@ -50,7 +50,8 @@ struct Turn {
 }
 
 impl Scheduler {
-    pub fn open(&mut self, id: SeatId, paced: bool) {
+    /// A session begins, without credit.
+    pub(crate) fn open(&mut self, id: SeatId, paced: bool) {
         self.turns += 1;
         let turn = Turn { paced, credit: 0, due: None, last_turn: self.turns, next_grant: NextGrant::Soon };
         let earlier = self.seats.insert(id, turn);
@@ -58,7 +59,7 @@ impl Scheduler {
     }
 
     /// A session that has closed in the meantime gets nothing.
-    pub fn grant(&mut self, id: SeatId, chunks: u64, due: Instant) {
+    pub(crate) fn grant(&mut self, id: SeatId, chunks: u64, due: Instant) {
         if let Some(turn) = self.seats.get_mut(&id) {
             if turn.credit == 0 {
                 turn.due = Some(due);
@@ -68,14 +69,14 @@ impl Scheduler {
     }
 
     /// A paced session says when it will grant its next chunk, unless its client brings that forward.
-    pub fn expect_grant(&mut self, id: SeatId, next_grant: NextGrant) {
+    pub(crate) fn expect_grant(&mut self, id: SeatId, next_grant: NextGrant) {
         if let Some(turn) = self.seats.get_mut(&id) {
             turn.next_grant = next_grant;
         }
     }
 
     /// What to draw: takes a credit of it. What was drawn before it has ended.
-    pub fn take_turn(&mut self, now: Instant) -> Option<Next> {
+    pub(crate) fn take_turn(&mut self, now: Instant) -> Option<Next> {
         if std::mem::take(&mut self.free_has_it) {
             self.free_until = Some(now);
         }
@@ -109,7 +110,7 @@ impl Scheduler {
     }
 
     /// When to ask again, if nobody has a turn now and nothing happens until then.
-    pub fn look_again_at(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn look_again_at(&self, now: Instant) -> Option<Instant> {
         self.clips.look_again_at(self.next_grant(now))
     }
 
@@ -120,7 +121,7 @@ impl Scheduler {
     }
 
     /// The session, or the clip, is gone.
-    pub fn close(&mut self, id: SeatId) {
+    pub(crate) fn close(&mut self, id: SeatId) {
         self.seats.remove(&id);
         self.clips.end(id);
     }

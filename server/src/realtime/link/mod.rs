@@ -7,7 +7,7 @@ mod early;
 mod line;
 mod outlet;
 mod place;
-pub mod resume;
+pub(crate) mod resume;
 mod running;
 pub(crate) mod seat;
 pub(crate) mod socket;

@@ -6,7 +6,7 @@
 
 pub(crate) mod backlog;
 mod pace;
-pub mod rate_limit;
+pub(crate) mod rate_limit;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ pub const CREDIT: u64 = 2;
 pub struct Stay {
     /// Without an event. `None` and below: for ever.
     pub idle: Option<Duration>,
+    /// From its first chunk on, whatever it does.
     pub lifetime: Option<Duration>,
     /// Without a client, before it is given up.
     pub grace: Duration,
@@ -36,14 +37,19 @@ pub struct Stay {
     pub yield_after: Option<Duration>,
 }
 
+/// What happens to a session.
 pub enum Input<'a> {
     /// The world has opened the rollout.
     Opened,
+    /// The client sent a binary message.
     Binary(&'a [u8]),
+    /// The client sent text, which says nothing here.
     Text,
     /// The engine has drawn the first frames of a chunk.
     Chunk {
+        /// The largest id of the events that it shows.
         event_id: Option<u32>,
+        /// Video frames of the whole chunk.
         frames: usize,
         /// A key was held in it.
         moves: bool,
@@ -68,27 +74,36 @@ pub enum Input<'a> {
     Tick,
 }
 
+/// What a session wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Let the engine draw this many more chunks, and first for whom they are due first.
     Grant {
+        /// How many more.
         chunks: u64,
+        /// When the first of them is to be shown.
         due: Instant,
     },
     /// Let the engine know when the next grant of a paced session will come, if no event brings it forward and no pause puts
     /// it off. `None`: there will be none. Said once for each chunk that was drawn.
     ExpectGrant {
+        /// When that is.
         at: Option<Instant>,
     },
+    /// Let this event steer the next chunk.
     Steer(Event),
+    /// Tell the client what was wrong.
     Tell(ClientError),
     /// Send the chunk that was drawn: pace kept it, before it was begun and after it was drawn, for so long.
     Send {
+        /// How long pace kept it.
         pace_wait: Duration,
     },
+    /// End the connection, for this reason.
     Close(Close),
 }
 
+/// What is known of a running session.
 pub struct Session {
     max_chunks: Option<u64>,
     /// `None`: it runs free.
@@ -117,6 +132,7 @@ pub struct Session {
 }
 
 impl Session {
+    /// A session whose rollout is not opened yet. `pauses`: its client may pause.
     pub fn new(terms: Terms, pauses: bool, stay: Stay, now: Instant) -> Session {
         Session {
             max_chunks: terms.max_chunks,
@@ -139,6 +155,7 @@ impl Session {
         }
     }
 
+    /// Something happened; what follows from it is fetched with [`Session::poll_output`].
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         match input {
             Input::Opened => {
@@ -203,6 +220,7 @@ impl Session {
         }
     }
 
+    /// The next thing that is to be done.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::rate::Rate;
 
 /// Invalid messages.
-pub const INVALID_MESSAGES: Rate = Rate { at_once: 64, every: Duration::from_millis(100) };
+pub(crate) const INVALID_MESSAGES: Rate = Rate { at_once: 64, every: Duration::from_millis(100) };
 
 /// Events: a game that reports 60 changes a second has room three times over.
-pub const EVENTS: Rate = Rate { at_once: 256, every: Duration::from_millis(5) };
+pub(crate) const EVENTS: Rate = Rate { at_once: 256, every: Duration::from_millis(5) };

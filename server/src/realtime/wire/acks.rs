@@ -27,13 +27,17 @@ struct EventAck<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "init_ack")]
 pub struct InitAck<'a> {
+    /// The session, as logs and `/v1/realtime_video/sessions` name it.
     pub session_id: &'a str,
     /// Whatever `model` the init asked for.
     pub world: &'a str,
     /// Of the video as it is drawn.
     pub width: u32,
+    /// Pixels of a column of the video as it is drawn.
     pub height: u32,
+    /// Video frames a second.
     pub fps: u32,
+    /// Whether chunks are held back until they are due.
     pub paced: bool,
     /// Video frames; the first chunk may have fewer.
     pub chunk_frames: usize,
@@ -42,6 +46,7 @@ pub struct InitAck<'a> {
 }
 
 impl InitAck<'_> {
+    /// In MessagePack.
     pub fn message(&self) -> Bytes {
         encode(self)
     }

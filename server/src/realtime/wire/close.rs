@@ -3,29 +3,45 @@
 /// Why a connection ends, in the words and numbers of RFC 6455.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Close {
+    /// As RFC 6455 numbers them.
     pub code: u16,
+    /// For people, and for tools that look for these words.
     pub reason: &'static str,
 }
 
 impl Close {
     /// Third-party tools look for these words.
     pub const COMPLETE: Close = Close { code: 1000, reason: "generation complete" };
+    /// Nobody steered the session for too long.
     pub const IDLE: Close = Close { code: 1000, reason: "session idle timeout" };
     /// The client rested, and another waited for its place.
     pub const YIELDED: Close = Close { code: 1000, reason: "session idle: its place went to a client that waited" };
+    /// The session has run as long as one may.
     pub const LIFETIME: Close = Close { code: 1000, reason: "maximum session lifetime reached" };
+    /// The client broke a rule of the WebSocket.
     pub const PROTOCOL: Close = Close { code: 1002, reason: "not a WebSocket frame" };
     /// Nobody hears this one.
     pub const NOT_RESUMED: Close = Close { code: 1006, reason: "client did not come back" };
+    /// The client sent text where all is binary.
     pub const TEXT: Close = Close { code: 1003, reason: "text message" };
+    /// The client sent text that is none.
     pub const NOT_UTF8: Close = Close { code: 1007, reason: "text that is not UTF-8" };
+    /// There was no place in time.
     pub const BUSY: Close = Close { code: 1008, reason: "busy" };
+    /// The client has come back on another connection.
     pub const RESUMED_ELSEWHERE: Close = Close { code: 1008, reason: "resumed on another connection" };
+    /// What the client has missed is no longer kept.
     pub const NOT_KEPT: Close = Close { code: 1008, reason: "cannot resume" };
+    /// The client sent too much that cannot be obeyed.
     pub const FLOOD: Close = Close { code: 1008, reason: "too many invalid messages" };
+    /// The client has sent more than the server holds for clients without a session.
     pub const TOO_MUCH: Close = Close { code: 1008, reason: "too many bytes" };
+    /// The client sent a message longer than the server takes.
     pub const TOO_BIG: Close = Close { code: 1009, reason: "message too big" };
+    /// The world could not go on.
     pub const FAILED: Close = Close { code: 1011, reason: "generation failed" };
+    /// The client did not answer a ping.
     pub const KEEPALIVE: Close = Close { code: 1011, reason: "keepalive ping timeout" };
+    /// The server drains or stops.
     pub const SHUTDOWN: Close = Close { code: 1012, reason: "server is shutting down" };
 }

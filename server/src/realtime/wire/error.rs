@@ -14,8 +14,11 @@ use crate::admission::rules::{Obstacle, Refused};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename = "error")]
 pub struct ClientError {
+    /// In the words of the reference.
     pub content: String,
+    /// For programs.
     pub code: &'static str,
+    /// What exactly was wrong, if a field was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Details>,
     /// Of the event that was wrong, if it could be read.
@@ -23,26 +26,33 @@ pub struct ClientError {
     pub event_id: Option<u32>,
 }
 
+/// The field that was wrong, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Details {
+    /// Its name on the wire.
     pub field: &'static str,
+    /// What was wrong, and what is allowed.
     pub reason: String,
 }
 
 impl ClientError {
+    /// An init with a mistake.
     pub fn invalid_init(refusal: Refusal) -> ClientError {
         ClientError::refused("invalid generate request", "invalid_generate_request", refusal)
     }
 
+    /// An event with a mistake.
     pub fn invalid_event(invalid: Invalid) -> ClientError {
         let error = ClientError::refused("invalid event", "invalid_event", invalid.refusal);
         ClientError { event_id: invalid.id, ..error }
     }
 
+    /// A resume request with a mistake.
     pub fn invalid_resume(refusal: Refusal) -> ClientError {
         ClientError::refused("invalid resume request", "invalid_resume_request", refusal)
     }
 
+    /// The session has moved to a newer connection.
     pub fn resumed_elsewhere() -> ClientError {
         let content = "this session goes on on another connection".to_owned();
         ClientError { content, code: "resumed_elsewhere", details: None, event_id: None }
@@ -71,16 +81,19 @@ impl ClientError {
         ClientError { content: BUSY.to_owned(), code, details, event_id: None }
     }
 
+    /// As many wait as may.
     pub fn queue_full(refused: &Refused) -> ClientError {
         let reason = refused.to_string();
         let details = Some(Details { field: "queue", reason });
         ClientError { content: BUSY.to_owned(), code: "queue_full", details, event_id: None }
     }
 
+    /// The client may not enter.
     pub fn denied(denied: Denied) -> ClientError {
         ClientError { content: denied.to_string(), code: denied.code(), details: None, event_id: None }
     }
 
+    /// The world could not go on; of `message` the first line is told.
     pub fn failed(message: &str) -> ClientError {
         let line = message.lines().next().unwrap_or_default();
         let line = &line[..line.floor_char_boundary(REASON_BYTES_MAX)];
@@ -88,6 +101,7 @@ impl ClientError {
         ClientError { content, code: "generation_error", details: None, event_id: None }
     }
 
+    /// In MessagePack.
     pub fn encode(&self) -> Bytes {
         encode(self)
     }

@@ -19,16 +19,20 @@ const PARTS_MAX: usize = 16;
 /// What one message asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
+    /// Let this steer the next chunk.
     Steer(Event),
     /// Draw no more, until asked to resume.
     Pause,
+    /// Go on after a pause.
     Resume,
 }
 
 /// A message that cannot be obeyed, and its event id if it could be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
+    /// The event's own id.
     pub id: Option<u32>,
+    /// What was wrong.
     pub refusal: Refusal,
 }
 

@@ -7,10 +7,10 @@ use pipeline::world::Refusal;
 use rmpv::ValueRef;
 
 /// Values in one message, however nested. A script of 4096 items of eight keys is 37 000.
-pub const VALUES_MAX: usize = 65_536;
+pub(crate) const VALUES_MAX: usize = 65_536;
 
 /// Lists and maps around one value. Nothing that means something has more than six.
-pub const DEPTH_MAX: usize = 16;
+pub(crate) const DEPTH_MAX: usize = 16;
 
 pub(crate) fn refuse(field: &'static str, reason: impl Into<String>) -> Refusal {
     Refusal { field, reason: reason.into() }

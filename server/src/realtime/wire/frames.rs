@@ -13,34 +13,40 @@ use crate::media::pictures::{Batch, Encoding};
 use crate::observe::costs::{Costs, Sums};
 
 /// A payload from this size on follows its header as a message of its own, uncopied.
-pub const PAYLOAD_ALONE_BYTES: usize = 65_536;
+pub(crate) const PAYLOAD_ALONE_BYTES: usize = 65_536;
 
 /// The messages of one batch of frames, to be sent with nothing between them.
-pub struct Group {
-    pub header: Bytes,
+pub(crate) struct Group {
+    /// Says what the frames are.
+    pub(crate) header: Bytes,
     /// `None`: the payload stands in the header message.
-    pub payload: Option<Bytes>,
+    pub(crate) payload: Option<Bytes>,
 }
 
 /// A chunk that is being sent: what all its messages share.
 #[derive(Debug, Clone)]
-pub struct ChunkLabel {
-    pub session_id: String,
-    pub request_id: String,
-    pub chunk_index: usize,
-    pub event_id: Option<u32>,
+pub(crate) struct ChunkLabel {
+    /// The session's id.
+    pub(crate) session_id: String,
+    /// The chunk's own id: the session's and a random one.
+    pub(crate) request_id: String,
+    /// Counted from 0.
+    pub(crate) chunk_index: usize,
+    /// The largest id of the events that it shows.
+    pub(crate) event_id: Option<u32>,
     /// For a client that asked for it.
-    pub timing: Option<Timing>,
+    pub(crate) timing: Option<Timing>,
 }
 
 /// Where a chunk stands in time.
 #[derive(Debug, Clone, Copy)]
-pub struct Timing {
+pub(crate) struct Timing {
     /// Video frames before it.
-    pub first_frame: u64,
-    pub fps: u32,
+    pub(crate) first_frame: u64,
+    /// Video frames a second.
+    pub(crate) fps: u32,
     /// When its controls were sampled.
-    pub sampled: Instant,
+    pub(crate) sampled: Instant,
 }
 
 #[derive(Serialize)]
@@ -89,7 +95,7 @@ struct FrameBatch<'a> {
 }
 
 /// The message, or two, of some of a chunk's frames, after what was sent of it `before`. `of` is how many batches there will be.
-pub fn frame_group(
+pub(crate) fn frame_group(
     label: &ChunkLabel,
     encoding: &Encoding,
     batch: &Batch,
@@ -159,7 +165,8 @@ struct ChunkStats<'a> {
     vae_ms: u32,
 }
 
-pub fn chunk_stats(label: &ChunkLabel, encoding: &Encoding, costs: &Costs, sums: &Sums) -> Bytes {
+/// The message after a chunk's frames: what it cost and what it came to.
+pub(crate) fn chunk_stats(label: &ChunkLabel, encoding: &Encoding, costs: &Costs, sums: &Sums) -> Bytes {
     encode(&ChunkStats {
         session_id: &label.session_id,
         request_id: &label.request_id,

@@ -13,6 +13,7 @@ use super::fields::{Fields, as_str, list, refuse, text};
 use super::{data_url, event};
 use crate::media::pictures::{Encoding, Format};
 
+/// Video frames a second that a client may ask for.
 pub const FPS_MAX: u32 = 240;
 
 /// An `init` whose fields are all well formed. What depends on the world is not decided yet: it may still be loading.
@@ -110,6 +111,7 @@ impl Features {
         Ok(features)
     }
 
+    /// As the wire calls them.
     pub fn names(&self) -> Vec<&'static str> {
         let Features { queue, session, ack, timing, pause } = *self;
         let named = [(queue, "queue"), (session, "session"), (ack, "ack"), (timing, "timing"), (pause, "pause")];
@@ -209,6 +211,7 @@ impl Opening {
         }
     }
 
+    /// Width and height of the video as it is drawn.
     pub fn size(&self) -> Size {
         self.size
     }

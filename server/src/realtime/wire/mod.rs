@@ -5,9 +5,9 @@ pub mod close;
 mod data_url;
 pub mod error;
 pub mod event;
-pub mod fields;
+pub(crate) mod fields;
 pub mod first_message;
-pub mod frames;
+pub(crate) mod frames;
 pub mod init;
 pub(crate) mod queue;
 
