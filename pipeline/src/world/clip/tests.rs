@@ -1,3 +1,5 @@
+//! A clip gives exactly the frames it was asked for, as a session with the same inputs would, and can be cancelled.
+
 use std::time::Duration;
 
 use super::*;

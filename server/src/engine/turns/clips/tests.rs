@@ -1,3 +1,5 @@
+//! Turns of clips on a made-up clock: beside free sessions, beside paced ones, and when nobody else draws.
+
 use super::*;
 
 const CLIP: SeatId = 7;
