@@ -1,6 +1,7 @@
 //! The engine: the thread that owns the device, and whose turn it is.
 
 pub mod clip;
+pub mod clip_seat;
 pub mod thread;
 pub mod turns;
 

@@ -7,7 +7,8 @@ use pipeline::testcard::Testcard;
 use pipeline::world::{Cancel, ChunkInput, ChunkPlan, ClipAsk, Frames, Init, Size, World};
 use tokio::sync::{mpsc, oneshot};
 
-use super::clip::{ClipError, ClipPart, ClipSeat};
+use super::clip::{ClipError, ClipPart};
+use super::clip_seat::ClipSeat;
 use super::thread::{ChunkPart, Command, Engine, EngineThread, Open, parts_places};
 use super::turns::conditions::ConditionQueue;
 use crate::admission::queue::Queue;

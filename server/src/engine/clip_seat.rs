@@ -1,0 +1,95 @@
+//! A clip as its client sees it: the wait for its turn, and then what the engine draws of it.
+
+use pipeline::world::{Cancel, ClipAsk, FRAMES_PER_LATENT};
+use tokio::sync::mpsc;
+
+use super::clip::{ClipError, ClipPart, OpenClip, clip_parts_places};
+use super::thread::{Command, Engine};
+use crate::admission::queue::{Admitted, QueueTicket, Standing};
+use crate::admission::rules::{Refused, SeatId};
+
+/// A clip that waits for its turn, behind those that came before it. It gives its place in the order up when dropped.
+pub struct ClipTicket {
+    engine: Engine,
+    ticket: QueueTicket,
+    ask: ClipAsk,
+}
+
+impl Engine {
+    /// A clip is to be drawn. It waits until those before it are done and its memory is free.
+    pub fn ask_clip(&self, ask: ClipAsk) -> Result<ClipTicket, Refused> {
+        let card = self.card.borrow().clone().expect("a clip is checked against the card of a loaded world");
+        // What its channel holds counts, too.
+        let ticket = self.queue.ask_clip(&ask, card.chunk * FRAMES_PER_LATENT)?;
+        Ok(ClipTicket { engine: self.clone(), ticket, ask })
+    }
+}
+
+impl ClipTicket {
+    /// Clips that come before this one, and itself; `None` once its turn has come.
+    pub fn position(&self) -> Option<usize> {
+        match *self.ticket.standing.borrow() {
+            Standing::Waits(waiting) => Some(waiting.position),
+            Standing::Placed => None,
+        }
+    }
+
+    /// Wait for its turn, and hand the clip to the engine.
+    pub async fn begin(self) -> Result<ClipSeat, ClipError> {
+        let ClipTicket { engine, ticket, ask } = self;
+        let admitted = ticket.placed().await;
+        ClipSeat::open(engine, admitted, ask).await
+    }
+}
+
+/// A clip that the engine draws. When this is dropped its work ends between two passes, and its memory is free.
+pub struct ClipSeat {
+    id: SeatId,
+    engine: Engine,
+    cancel: Cancel,
+    parts: mpsc::Receiver<Result<ClipPart, ClipError>>,
+    /// Nothing more comes.
+    ended: bool,
+}
+
+impl ClipSeat {
+    async fn open(engine: Engine, admitted: Admitted, ask: ClipAsk) -> Result<ClipSeat, ClipError> {
+        let card = engine.card.borrow().clone().expect("a clip is checked against the card of a loaded world");
+        let (cancel, (parts_drawn, parts)) = (Cancel::default(), mpsc::channel(clip_parts_places(&card)));
+        // Before the engine is told: this future may be dropped once it is, and then nothing else would end the clip.
+        let seat = ClipSeat { id: admitted.id, engine, cancel: cancel.clone(), parts, ended: false };
+        let open = Command::OpenClip(OpenClip { admitted, ask, parts: parts_drawn, cancel });
+        seat.engine.commands.send(open).await.map_err(|_| ClipError::Stopped)?;
+        Ok(seat)
+    }
+
+    /// The next part; `None` after the end of the last piece. Taking the end of a piece lets the next one be drawn.
+    pub async fn next(&mut self) -> Result<Option<ClipPart>, ClipError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let part = self.parts.recv().await.unwrap_or(Err(ClipError::Stopped));
+        match &part {
+            Ok(ClipPart::Frames(_)) => {}
+            Ok(ClipPart::Piece { progress, .. }) if progress.done == progress.of => self.ended = true,
+            Ok(ClipPart::Opened { .. } | ClipPart::Piece { .. }) => self.command(Command::Taken(self.id)),
+            Err(_) => self.ended = true,
+        }
+        part.map(Some)
+    }
+
+    fn command(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.engine.commands.try_send(command) {
+            unreachable!("the channel has a place for all that a clip can have on its way");
+        }
+    }
+}
+
+impl Drop for ClipSeat {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.cancel.cancel();
+            self.command(Command::Close(self.id));
+        }
+    }
+}
