@@ -19,13 +19,13 @@ use tokio::task::JoinHandle;
 
 const CHUNK_TIME: Duration = Duration::from_millis(200);
 
-struct Running {
-    url: String,
+pub(crate) struct Running {
+    pub(crate) url: String,
     phase: watch::Sender<Phase>,
     ended: JoinHandle<anyhow::Result<()>>,
 }
 
-async fn testcard_server() -> Running {
+pub(crate) async fn testcard_server() -> Running {
     server_of(Box::new(|| Ok(Box::new(Testcard::new(CHUNK_TIME)) as Box<dyn World>))).await
 }
 
@@ -46,7 +46,7 @@ async fn limited(load: LoadWorld, limits: Limits) -> Running {
 }
 
 /// What a visitor would fill in, without the typing.
-async fn fill(browser: &mut Browser, id: &str, value: &str) {
+pub(crate) async fn fill(browser: &mut Browser, id: &str, value: &str) {
     let set = format!(
         "(() => {{ const e = document.getElementById('{id}'); e.value = '{value}';
           for (const type of ['input', 'change']) e.dispatchEvent(new Event(type, {{ bubbles: true }})); }})()"
@@ -54,7 +54,7 @@ async fn fill(browser: &mut Browser, id: &str, value: &str) {
     browser.evaluate(&set).await.expect("a field of the page");
 }
 
-fn held(keys: &str) -> impl Fn(&Picture) -> Option<Reading> {
+pub(crate) fn held(keys: &str) -> impl Fn(&Picture) -> Option<Reading> {
     let expected = keys.chars().fold(Held::default(), Held::with);
     move |picture| read(picture).filter(|reading| reading.held == Some(expected))
 }
@@ -65,11 +65,11 @@ fn drawn_from(prompt: &str) -> impl Fn(&Picture) -> Option<Reading> {
 }
 
 /// The console's errors, but for the one that says that the world was still loading when the page first asked.
-fn problems(browser: &Browser) -> Vec<&String> {
+pub(crate) fn problems(browser: &Browser) -> Vec<&String> {
     browser.problems().iter().filter(|problem| !(problem.contains("503") && problem.contains("/health"))).collect()
 }
 
-async fn open_and_start(browser: &mut Browser, url: &str, format: &str) -> anyhow::Result<()> {
+pub(crate) async fn open_and_start(browser: &mut Browser, url: &str, format: &str) -> anyhow::Result<()> {
     browser.navigate(url).await?;
     browser.until("window.causeway?.phase === 'ready'").await?;
     fill(browser, "size", "320x192").await;
@@ -361,7 +361,7 @@ fn drawn_by_the_world(size: Size, reading: Reading) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The server ends when it is told to, browser or not.
-async fn stop(server: Running) -> anyhow::Result<()> {
+pub(crate) async fn stop(server: Running) -> anyhow::Result<()> {
     server.phase.send_replace(Phase::Stopping);
     tokio::time::timeout(Duration::from_secs(20), server.ended).await??
 }

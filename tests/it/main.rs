@@ -5,6 +5,7 @@
 mod accept;
 mod access;
 mod browser;
+mod browser_edges;
 mod endings;
 mod faults;
 mod fetch;

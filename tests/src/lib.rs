@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod keyed;
 pub mod message;
 pub mod order;
+pub mod path_proxy;
 pub mod puppet;
 pub mod raw;
 pub mod shaper;

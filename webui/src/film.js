@@ -1,6 +1,7 @@
 // A film of the walk, for the visitor to keep: parts of a video file come in, one file goes out.
 //
-// Until it is saved all of it is in memory: so it ends by itself when it is long or large, and what there is is kept.
+// Until it is saved all of it is in memory: so it ends by itself when it is long or large, and what there is is kept. Each
+// part also goes to the browser's database as it comes, for a tab that closes before.
 
 /**
  * @typedef {"asked" | "session over" | "too long" | "too large" | "failed"} Ending
@@ -35,15 +36,17 @@ export class Film {
    * Begins at once.
    * @param {MediaRecorder} recorder a new one
    * @param {number} now
+   * @param {(part: Blob) => void} came called for each part, in order; all of them make the file
    * @param {(file: Blob, ending: Ending) => void} ended called once; the file is empty if nothing came
    * @throws if the recorder does not start
    */
-  constructor(recorder, now, ended) {
+  constructor(recorder, now, came, ended) {
     this.#recorder = recorder;
     this.#began = now;
     recorder.ondataavailable = ({ data }) => {
       this.#parts.push(data);
       this.#bytes += data.size;
+      came(data);
       if (this.#bytes > FILM_BYTES_MAX - LAST_PART_BYTES) this.end("too large");
     };
     // A recorder that fails stops by itself, and hands over what it has before it says so.

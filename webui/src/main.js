@@ -1,8 +1,10 @@
 // The page: what leads to what. Decisions are in the modules it joins; this file has the phases of a visit.
 
+import { socketBelow } from "./address.js";
 import { Connection } from "./connection.js";
 import { Controls } from "./controls.js";
 import { endingSentence, fileName, Film, filmType, timeText } from "./film.js";
+import { FilmStore, isLeft, LEFT_AFTER_MS } from "./film_store.js";
 import * as firstFrames from "./first_frame.js";
 import { Latency } from "./latency.js";
 import { Panel } from "./panel.js";
@@ -22,7 +24,9 @@ const TICK_MS = 1000 / 60;
 /** Pictures that wait for the decoder. More than this, and newer ones are not even decoded. */
 const DECODING_MAX = 64;
 
-const URL_OF_VIDEO = `${location.protocol.replace("http", "ws")}//${location.host}/v1/realtime_video`;
+/** The page's own address, which may be one below a path of a proxy. */
+const PAGE = location.href;
+const URL_OF_VIDEO = socketBelow("/v1/realtime_video", PAGE);
 
 /** For a server that asks for one: what stands in the address after `#key=`, which a browser sends to nobody. */
 const KEY = new URLSearchParams(location.hash.slice(1)).get("key");
@@ -49,6 +53,10 @@ let starts = 0;
 let metersAt = 0;
 /** What is being recorded. @type {Film | null} */
 let film = null;
+/** Null where the browser has no database for this page. @type {FilmStore | null} */
+let films = null;
+/** What keeps the film for a tab that closes. @type {ReturnType<FilmStore["begin"]> | null} */
+let keeper = null;
 
 const controls = new Controls();
 const latency = new Latency();
@@ -100,6 +108,18 @@ const panel = new Panel({
     sayPause();
   },
   record,
+  wouldLose: () => film !== null && !keeper?.keeps,
+  saveLeft: async (left) => {
+    try {
+      if (films) panel.save(await films.read(left), left.name);
+    } catch (error) {
+      panel.alert(`The recording could not be read: ${sentence(error)}`);
+    }
+  },
+  removeLeft: async ({ id }) => {
+    await films?.forget(id);
+    offerLeft();
+  },
 });
 
 const FILM_TYPE = "captureStream" in HTMLCanvasElement.prototype ? filmType(globalThis.MediaRecorder) : null;
@@ -117,16 +137,22 @@ function walk({ pause }) {
   else enter("running", "");
 }
 
+const UNREADY = {
+  unreachable: "The server does not answer. Trying again…",
+  closing: "The server is closing down. Trying again…",
+  strange: "Something else than Causeway answers at this address. Trying again…",
+};
+
 /** Wait until the server is there and its model loaded, then offer the world. */
 async function findWorld() {
   for (;;) {
-    const state = await health();
+    const state = await health(PAGE);
     if (state === "ready") break;
     if (state === "loading") enter("loading", "The server is loading its world…");
-    else enter("unreachable", "The server does not answer. Trying again…");
+    else enter("unreachable", UNREADY[state]);
     await new Promise((resolve) => setTimeout(resolve, HEALTH_EVERY_MS));
   }
-  const found = await world();
+  const found = await world(PAGE);
   // The same world is back: what the visitor has chosen still holds.
   if (card && JSON.stringify(found.card) === JSON.stringify(card)) return enter("ready", "The server is back. Press Start.");
   card = found.card;
@@ -167,7 +193,7 @@ async function start() {
   panel.alert(null);
   let values, picture;
   try {
-    if (phase === "lost" && (await health()) !== "ready") {
+    if (phase === "lost" && (await health(PAGE)) !== "ready") {
       // Whoever comes back may be another world.
       return id === starts ? await findWorld() : undefined;
     }
@@ -303,27 +329,43 @@ function sayPause() {
 function record() {
   if (film) return film.end("asked");
   if (!FILM_TYPE) return;
+  const name = fileName(card.name, new Date(), FILM_TYPE);
   try {
-    film = new Film(new MediaRecorder(screen.roll(), { mimeType: FILM_TYPE }), performance.now(), keep);
+    const recorder = new MediaRecorder(screen.roll(), { mimeType: FILM_TYPE });
+    film = new Film(recorder, performance.now(), (part) => keeper?.add(part, Date.now()), (file, ending) => keep(file, name, ending));
   } catch (error) {
     screen.cut();
     return panel.alert(`Recording did not begin: ${sentence(error)}`);
   }
+  keeper = films?.begin(name, FILM_TYPE, Date.now()) ?? null;
   ticker.postMessage(TICK_MS);
   panel.recording(timeText(0));
 }
 
-/** @param {Blob} file @param {import("./film.js").Ending} ending */
-function keep(file, ending) {
-  film = null;
+/** @param {Blob} file @param {string} name @param {import("./film.js").Ending} ending */
+function keep(file, name, ending) {
+  const kept = keeper;
+  film = keeper = null;
   screen.cut();
   ticker.postMessage(null);
   panel.recording(null);
-  if (file.size > 0) panel.save(file, fileName(card.name, new Date(), file.type));
+  if (file.size > 0) panel.save(file, name);
+  // If that fails, it is offered once more at a later visit.
+  if (kept) films?.forget(kept.id).catch(() => {});
   const said = endingSentence(ending, file.size);
   if (said) panel.alert(said);
   // It may have ended while the tab is hidden.
   sayPause();
+}
+
+/** Offers the films that tabs left behind when they closed. */
+async function offerLeft() {
+  const kept = (await films?.films()) ?? [];
+  const now = Date.now();
+  const others = kept.filter(({ id }) => id !== keeper?.id);
+  panel.leftFilm(others.find((film) => isLeft(film, now)) ?? null);
+  // The others are of tabs that record, or closed just now.
+  if (others.some((film) => !isLeft(film, now))) setTimeout(offerLeft, LEFT_AFTER_MS);
 }
 
 /** @param {string} text */
@@ -380,6 +422,7 @@ function advance(of, now) {
   due.forEach(({ bitmap }) => bitmap.close());
   if (frame) show(of, frame, now);
   film?.tick(now);
+  keeper?.seen(Date.now());
   if (now - metersAt >= METERS_EVERY_MS) {
     metersAt = now;
     panel.meters(meters(of, now));
@@ -441,6 +484,14 @@ Object.defineProperty(window, "causeway", {
     get stats() { return session?.stats ?? null; },
   }),
 });
+
+FilmStore.open().then(
+  (store) => {
+    films = store;
+    offerLeft();
+  },
+  () => {}, // then the page asks before it closes while it records
+);
 
 findWorld().catch((error) => {
   panel.alert(`The server's description of its world could not be used: ${sentence(error)}`);

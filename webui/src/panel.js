@@ -2,15 +2,18 @@
 
 import { ACTION_BY_CODE } from "./controls.js";
 import { LIVE, PHASES, WALKING } from "./phase.js";
+import { promptKey } from "./prompt_key.js";
 import { sizeText } from "./protocol.js";
 import { size as parseSize, sizeProblem } from "./world.js";
 
 /**
  * @typedef {import("./phase.js").Phase} Phase
+ * @typedef {import("./film_store.js").KeptFilm} KeptFilm
  * @typedef {{ start: () => void, stop: () => void, restart: () => void, changePrompt: (prompt: string) => void,
  *   press: (action: string, holder: string) => void, release: (holder: string) => void, releaseAll: () => void,
  *   pick: (item: import("./world.js").GalleryItem) => void, upload: (file: File) => void, noPicture: () => void,
- *   resized: () => void, smooth: (smooth: boolean) => void, looked: () => void, pause: () => void, record: () => void }} Actions
+ *   resized: () => void, smooth: (smooth: boolean) => void, looked: () => void, pause: () => void, record: () => void,
+ *   wouldLose: () => boolean, saveLeft: (film: KeptFilm) => void, removeLeft: (film: KeptFilm) => void }} Actions
  * @typedef {{ fps: number, targetFps: number, chunk: number | null, latency: number | null, latencyMedian: number | null,
  *   buffered: number, leadMs: number, dropped: number, decodeMs: number | null,
  *   stats: import("./protocol.js").Stats | null }} Meters
@@ -38,6 +41,8 @@ export class Panel {
   #pausable = false;
   #recordable = true;
   #recording = false;
+  /** What is offered of an earlier visit. @type {KeptFilm | null} */
+  #left = null;
 
   /** @param {Actions} actions */
   constructor(actions) {
@@ -151,6 +156,13 @@ export class Panel {
     setTimeout(() => URL.revokeObjectURL(link.href), SAVING_MS);
   }
 
+  /** A film that a tab left behind when it closed, to save or remove; null: there is none. @param {KeptFilm | null} film */
+  leftFilm(film) {
+    this.#left = film;
+    element("left-film").hidden = film === null;
+    if (film) element("left-film-name").textContent = `${film.name} (${(film.bytes / 1e6).toFixed(1)} MB)`;
+  }
+
   /** Nobody can see the page: it is in a tab behind others, or minimized. */
   get hidden() {
     return document.hidden;
@@ -236,10 +248,11 @@ export class Panel {
     element("send-prompt").addEventListener("click", () => this.#sendPrompt());
     element("prompt").addEventListener("input", () => this.#checkPrompt());
     element("prompt").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      const means = promptKey(event, this.#phase);
+      if (means === "write") return;
       event.preventDefault();
-      if (WALKING.includes(this.#phase)) this.#sendPrompt();
-      else element("form").requestSubmit(element("start"));
+      if (means === "send") this.#sendPrompt();
+      else if (means === "start") element("form").requestSubmit(element("start"));
     });
     for (const id of ["size", "size-list"]) {
       element(id).addEventListener("change", () => {
@@ -264,6 +277,14 @@ export class Panel {
     });
     element("pause").addEventListener("click", () => this.#actions.pause());
     element("record").addEventListener("click", () => this.#actions.record());
+    for (const [id, action] of /** @type {const} */ ([["left-film-save", "saveLeft"], ["left-film-remove", "removeLeft"]])) {
+      element(id).addEventListener("click", () => {
+        if (this.#left) this.#actions[action](this.#left);
+      });
+    }
+    window.addEventListener("beforeunload", (event) => {
+      if (this.#actions.wouldLose()) event.preventDefault();
+    });
     element("fullscreen").hidden = !document.fullscreenEnabled;
     element("fullscreen").addEventListener("click", () => {
       if (document.fullscreenElement) document.exitFullscreen();

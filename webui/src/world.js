@@ -1,40 +1,62 @@
 // What this server offers: is it ready, which world, which pictures to start from. All of it over plain HTTP.
 
+import { below } from "./address.js";
+
 /**
  * @typedef {import("./protocol.js").Size} Size
  * @typedef {{ only: Size[] } | { multiple: number, pixelsMax: number }} Sizes
  * @typedef {{ name: string, sizes: Sizes, defaultSize: Size, fps: number, chunk: number, needsFirstFrame: boolean,
  *   presets: string[], keys: string[] }} Card
  * @typedef {{ name: string, prompt: string, url: string }} GalleryItem
- * @typedef {"ready" | "loading" | "unreachable"} Health
+ * @typedef {"ready" | "loading" | "closing" | "unreachable" | "strange"} Health  `strange`: what answers is no Causeway.
  */
 
 /**
+ * What an answer to `/health` says.
+ * @param {number} status @param {string} body
+ * @returns {Health}
+ */
+export function healthOf(status, body) {
+  let said;
+  try {
+    said = JSON.parse(body)?.status;
+  } catch {
+    return "strange"; // a proxy's own page
+  }
+  if (status === 200 && said === "ok") return "ready";
+  if (status === 503 && said === "loading") return "loading";
+  if (status === 503 && (said === "draining" || said === "stopping")) return "closing";
+  return "strange";
+}
+
+/**
+ * @param {string} page the page's own address, as for all that is asked here
  * @returns {Promise<Health>}
  */
-export async function health() {
+export async function health(page) {
   try {
-    const response = await fetch("/health", { cache: "no-store" });
-    return response.ok ? "ready" : "loading";
+    const response = await fetch(below("/health", page), { cache: "no-store" });
+    return healthOf(response.status, await response.text());
   } catch {
     return "unreachable";
   }
 }
 
 /**
+ * @param {string} page
  * @returns {Promise<{ card: Card, gallery: GalleryItem[] }>}
  */
-export async function world() {
-  const [models, gallery] = await Promise.all([json("/v1/models"), json("/v1/gallery")]);
-  return {
-    card: card(models.data[0]),
-    gallery: gallery.map((/** @type {any} */ item) => ({ name: item.name, prompt: item.prompt, url: item.image })),
-  };
+export async function world(page) {
+  const [models, gallery] = await Promise.all([json("/v1/models", page), json("/v1/gallery", page)]);
+  return { card: card(models.data[0]), gallery: gallery.map((/** @type {any} */ item) => galleryItem(item, page)) };
 }
 
-/** @param {string} path */
-async function json(path) {
-  const response = await fetch(path, { cache: "no-store" });
+/** @param {{ name: string, prompt: string, image: string }} item @param {string} page @returns {GalleryItem} */
+export const galleryItem = ({ name, prompt, image }, page) => ({ name, prompt, url: below(image, page) });
+
+/** @param {string} path @param {string} page */
+async function json(path, page) {
+  const response = await fetch(below(path, page), { cache: "no-store" });
   if (!response.ok) throw new Error(`${path} answered ${response.status}`);
   return response.json();
 }
@@ -61,12 +83,12 @@ export function card(model) {
 }
 
 /**
- * `832x480`, as everywhere on the wire.
+ * `832x480`, as everywhere on the wire; also in the wide digits of an input method.
  * @param {string} text
  * @returns {Size}
  */
 export function size(text) {
-  const [, width, height] = /^\s*(\d+)\s*[x×]\s*(\d+)\s*$/i.exec(text) ?? [];
+  const [, width, height] = /^\s*(\d+)\s*[x×]\s*(\d+)\s*$/i.exec(text.normalize("NFKC")) ?? [];
   if (!(Number(width) > 0 && Number(height) > 0)) throw new Error(`“${text}” is not a size like 832x480`);
   return { width: Number(width), height: Number(height) };
 }

@@ -38,8 +38,10 @@ function begin() {
   const recorder = new Recorder();
   /** @type {{ file: Blob, ending: string }[]} */
   const kept = [];
-  const film = new Film(/** @type {any} */ (recorder), 1000, (file, ending) => kept.push({ file, ending }));
-  return { recorder, film, kept };
+  /** @type {Blob[]} */
+  const parts = [];
+  const film = new Film(/** @type {any} */ (recorder), 1000, (part) => parts.push(part), (file, ending) => kept.push({ file, ending }));
+  return { recorder, film, kept, parts };
 }
 
 test("the first type that the browser records is taken, and none where it records none", () => {
@@ -65,6 +67,15 @@ test("a film that is ended is kept whole, with the part that comes last", async 
   assert.equal(await kept[0].file.text(), "one two end");
   assert.equal(kept[0].file.type, "video/webm;codecs=vp9");
   assert.equal(kept[0].ending, "asked");
+});
+
+test("each part is handed on as it comes, and all of them make the file", async () => {
+  const { recorder, film, kept, parts } = begin();
+  recorder.ondataavailable({ data: new Blob(["one "]) });
+  assert.equal(parts.length, 1, "before the film ends");
+  film.end("asked");
+  recorder.finish();
+  assert.equal(await new Blob(parts).text(), await kept[0].file.text());
 });
 
 test("a film ends by itself when it is as long as it may be", () => {

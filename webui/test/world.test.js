@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { card, size, sizeProblem } from "../src/world.js";
+import { card, galleryItem, healthOf, size, sizeProblem } from "../src/world.js";
 
 const own = { default_size: "832x480", fps: 16, chunk: 3, needs_first_frame: true, window_is_fixed: false, presets: ["a desert at night"], keys: ["w", "s"] };
 
@@ -17,6 +17,7 @@ test("a card says which sizes are drawn, as a list or as a rule", () => {
 test("a size is two positive numbers around an x", () => {
   assert.deepEqual(size(" 64 X 48 "), { width: 64, height: 48 });
   assert.deepEqual(size("832×480"), { width: 832, height: 480 });
+  assert.deepEqual(size("８３２ｘ４８０"), { width: 832, height: 480 });
   for (const bad of ["", "64", "64x", "x48", "0x48", "64x0", "-64x48", "64x48x3", "6.4x48"]) {
     assert.throws(() => size(bad), /not a size/, bad);
   }
@@ -30,4 +31,24 @@ test("a size that is not drawn is told what is", () => {
   assert.equal(sizeProblem(rule, { width: 64, height: 64 }), null);
   assert.match(sizeProblem(rule, { width: 60, height: 64 }) ?? "", /multiples of 16/);
   assert.match(sizeProblem(rule, { width: 128, height: 64 }) ?? "", /at most 4,096 pixels/);
+});
+
+test("a server is loading only if it is ours and says so", () => {
+  const check = (/** @type {number} */ status, /** @type {string} */ body, /** @type {string} */ expected) =>
+    assert.equal(healthOf(status, body), expected, `${status} ${body}`);
+  check(200, '{"status":"ok"}', "ready");
+  check(503, '{"status":"loading"}', "loading");
+  check(503, '{"status":"draining"}', "closing");
+  check(503, '{"status":"stopping"}', "closing");
+  for (const body of ["", "null", "[]", "true", '"ok"', '{"status":"UP"}', '{"status":"ok"', "<!doctype html><title>Not found</title>"]) {
+    for (const status of [200, 401, 404, 500, 502, 503]) check(status, body, "strange");
+  }
+  check(404, '{"status":"ok"}', "strange");
+  check(200, '{"status":"loading"}', "strange");
+});
+
+test("a picture of the gallery is below the page, wherever a proxy has put both", () => {
+  const item = { name: "a b", prompt: "p", image: "/v1/gallery/a%20b" };
+  assert.equal(galleryItem(item, "https://host/world/#key=k").url, "https://host/world/v1/gallery/a%20b");
+  assert.equal(galleryItem(item, "http://127.0.0.1:3/").url, "http://127.0.0.1:3/v1/gallery/a%20b");
 });
