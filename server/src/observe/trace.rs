@@ -72,6 +72,7 @@ pub(crate) struct TraceWriter {
 impl Trace {
     /// Creates the file. What the second gives is dropped last: it ends the file.
     pub(crate) fn create(path: &Path) -> anyhow::Result<(Trace, TraceWriter)> {
+        keep_earlier(path).with_context(|| format!("the trace file {}", path.display()))?;
         let file = File::create(path).with_context(|| format!("the trace file {}", path.display()))?;
         let (entries, queue) = sync_channel(ENTRIES_WAITING);
         let write = move || {
@@ -105,6 +106,17 @@ impl Trace {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// The file of the server that ran before gets another name, `FILE.earlier`: a server that is started again after a crash
+/// must not write over what led to it. One earlier file is kept.
+fn keep_earlier(path: &Path) -> std::io::Result<()> {
+    if !path.metadata().is_ok_and(|there| there.is_file() && there.len() > 0) {
+        return Ok(());
+    }
+    let mut earlier = path.as_os_str().to_owned();
+    earlier.push(".earlier");
+    std::fs::rename(path, earlier)
 }
 
 impl Drop for TraceWriter {
