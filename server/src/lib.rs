@@ -4,6 +4,7 @@
 //! is told to stop, when the world cannot be loaded, or when the engine has come to an end it should not have.
 
 #![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod access;
 pub mod admission;
@@ -18,6 +19,10 @@ mod phase;
 pub mod pocket;
 pub mod rate;
 pub mod realtime;
+pub mod say;
+#[cfg(test)]
+mod scratch;
+pub mod whole_file;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

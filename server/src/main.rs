@@ -1,5 +1,7 @@
 //! The command line: parse, load, run, exit code.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -15,6 +17,7 @@ use server::access::rules::keys::new_key;
 use server::access::secrets::{WithoutSecrets, hide};
 use server::config::flags::{AccessArgs, Cli, Command, GenerateArgs, InspectArgs, ServeArgs, Source, WorldArgs};
 use server::observe::log::without_secrets;
+use server::say::{note, say};
 use server::{Limits, Phase, offline, pocket};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -34,7 +37,7 @@ fn main() -> ExitCode {
             // It quotes what was typed, and that may be a key.
             let told = error.render();
             let told = if std::io::stderr().is_terminal() { told.ansi().to_string() } else { told.to_string() };
-            eprint!("{}", hide(&told));
+            note(hide(told.trim_end()));
             return ExitCode::from(error.exit_code() as u8);
         }
         Err(help) => help.exit(),
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", hide(&format!("{error:#}")));
+            note(format_args!("error: {}", hide(&format!("{error:#}"))));
             ExitCode::FAILURE
         }
     }
@@ -55,6 +58,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     // Colours are for a person: in a file they are noise.
     let log = tracing_subscriber::fmt::layer()
         .with_writer(|| WithoutSecrets(std::io::stderr()))
+        // It would panic where standard error cannot be written.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let log = log.with_filter(without_secrets(filter));
     let log = tracing_subscriber::registry().with(log);
@@ -84,7 +89,9 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         let listener = TcpListener::bind((args.host, args.port))
             .await
             .with_context(|| format!("listening on {}:{}", args.host, args.port))?;
-        println!("causeway: http://{}/", listener.local_addr()?);
+        if let Err(error) = say(format_args!("causeway: http://{}/\n", listener.local_addr()?)) {
+            tracing::warn!(error = format!("{error:#}"), "the address could not be told");
+        }
         if matches!(limits.access.entry, Entry::Everybody) {
             tracing::warn!("--insecure: whoever can reach this address may use this server");
         }
@@ -140,21 +147,20 @@ fn read_keys_again(access: AccessArgs, good: KeyRing) -> anyhow::Result<impl Fut
 /// On standard output two lines and nothing else, for scripts; what they are is said beside it.
 fn key(name: &str) -> anyhow::Result<()> {
     let (key, line) = new_key(name)?;
-    eprintln!("The key of {name}; it is stored nowhere and cannot be shown again:");
-    println!("{key}");
-    eprintln!("The line for the file that `causeway serve --keys FILE` reads:");
-    println!("{line}");
-    Ok(())
+    note(format_args!("The key of {name}; it is stored nowhere and cannot be shown again:"));
+    say(format_args!("{key}\n"))?;
+    note("The line for the file that `causeway serve --keys FILE` reads:");
+    say(format_args!("{line}\n"))
 }
 
 fn generate(args: GenerateArgs) -> anyhow::Result<()> {
+    // Before the weights are read, which takes minutes where they are large.
+    offline::film::check(&args.out, args.existing())?;
     compute_on(&args.world)?;
-    let world = load(&args.world.source())?;
-    let request = args.request();
-    let report = offline::generate::generate(world.as_ref(), &request)?;
-    print!("{}", report.summary());
-    println!("{}", request.out.display());
-    Ok(())
+    let source = args.world.source();
+    let request = args.request()?;
+    let report = offline::generate::generate(load(&source)?.as_ref(), &request)?;
+    say(format_args!("{}{}\n", report.summary(), request.out.display()))
 }
 
 fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
@@ -163,7 +169,7 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         None => pocket::dir(),
     };
     let report = pipeline::inspect::inspect(&dir, args.size, args.window)?;
-    println!("{report}");
+    say(format_args!("{report}\n"))?;
     // For scripts: the exit status says it, too.
     anyhow::ensure!(report.is_complete(), "{} is incomplete: it will not load", report.name);
     Ok(())

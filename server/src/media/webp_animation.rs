@@ -2,18 +2,18 @@
 //!
 //! <https://developers.google.com/speed/webp/docs/riff_container>
 
-use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 use pipeline::world::Size;
 
 use crate::media::pictures;
+use crate::whole_file::{Existing, WholeFile};
 
 /// An animation that is being written.
 pub struct Animation {
-    file: BufWriter<File>,
+    file: WholeFile,
     size: Size,
     fps: u32,
     frames: u64,
@@ -25,15 +25,16 @@ const QUALITY: u8 = 85;
 const RIFF_HEAD_BYTES: usize = 12;
 
 impl Animation {
-    /// Creates the file, or empties it. `Err`: the size is too large for WebP, or the file cannot be written.
-    pub fn create(path: &Path, size: Size, fps: u32) -> anyhow::Result<Animation> {
+    /// Begins the file; it takes its name when it is finished. `Err`: the size is too large for WebP, something is there that
+    /// must stay, or the file cannot be written.
+    pub fn create(path: &Path, existing: Existing, size: Size, fps: u32) -> anyhow::Result<Animation> {
         let side_max = pictures::Format::Webp { quality: QUALITY }.side_max();
         ensure!(
             size.width.max(size.height) <= side_max,
             "{size} is too large for WebP: a side is {side_max} pixels at most"
         );
-        let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
-        let mut animation = Animation { file: BufWriter::new(file), size, fps, frames: 0 };
+        let file = WholeFile::create(path, existing)?;
+        let mut animation = Animation { file, size, fps, frames: 0 };
         // The length is known at the end.
         animation.file.write_all(b"RIFF\0\0\0\0WEBP")?;
         let mut canvas = vec![0b10, 0, 0, 0];
@@ -69,8 +70,7 @@ impl Animation {
         let length = self.file.stream_position()? - 8;
         self.file.seek(SeekFrom::Start(4))?;
         self.file.write_all(&u32::try_from(length).context("a WebP file ends at 4 GiB")?.to_le_bytes())?;
-        self.file.flush()?;
-        Ok(())
+        self.file.finish()
     }
 
     fn chunk(&mut self, name: &[u8; 4], content: &[u8]) -> anyhow::Result<()> {

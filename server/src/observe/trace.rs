@@ -243,6 +243,24 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_the_server_before_is_kept_and_no_older_one() {
+        let scratch = crate::scratch::Scratch::new();
+        let (path, earlier) = (scratch.path("trace"), scratch.path("trace.earlier"));
+        let is = |path: &Path, expected: &str| assert_eq!(std::fs::read_to_string(path).expect("a file"), expected);
+        keep_earlier(&path).expect("nothing is there");
+        for run in ["first", "second"] {
+            std::fs::write(&path, run).expect("written");
+            keep_earlier(&path).expect("renamed");
+            is(&earlier, run);
+            assert!(!path.exists());
+        }
+        // One that was begun and never written says nothing.
+        std::fs::write(&path, "").expect("written");
+        keep_earlier(&path).expect("left alone");
+        is(&earlier, "second");
+    }
+
+    #[test]
     fn the_file_is_whole_after_every_write_and_holds_every_slice() {
         let mut disk = Disk::default();
         write_all(&mut disk, entries(100), u64::MAX).expect("memory does not fail");

@@ -1,15 +1,16 @@
 //! `causeway generate`: a clip, drawn without a server. All that steers it is known beforehand, so the command line is a
 //! recording and drawing it again gives the same bytes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::world::{Cancel, Card, ChunkInput, ChunkPlan, ClipAsk, Frames, Held, Init, Size, Step, Timings, World};
 
-use crate::media::webp_animation::Animation;
-use crate::media::{first_frame, pictures};
+use crate::media::first_frame;
+use crate::offline::film::Film;
+use crate::offline::progress::Progress;
+use crate::whole_file::Existing;
 
 /// What to draw, and where to.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Request {
     pub size: Option<Size>,
     /// A directory for numbered PNG files, or a file that ends in `.webp`.
     pub out: PathBuf,
+    /// What happens to pictures or an animation that are there already.
+    pub existing: Existing,
 }
 
 /// A prompt, and the chunk it begins with.
@@ -64,14 +67,12 @@ pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> 
     let inputs = inputs(card, request)?;
     let chunks = inputs.len();
     let frames = (0..chunks).map(|index| ChunkPlan::new(index, card.chunk).pixel_frames).sum();
-    let mut film = Film::create(&request.out, init.size, card.fps)?;
-    let bar = ProgressBar::new(chunks as u64);
-    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} chunks  {msg}").expect("a template we wrote"));
+    let mut film = Film::create(&request.out, request.existing, init.size, card.fps)?;
+    let progress = Progress::new(chunks);
 
     let opening = Instant::now();
     let mut clip = world.clip(ClipAsk::new(init, frames, inputs)).context("opening the clip")?;
-    // Not `println`, which is silent where there is no terminal.
-    bar.suspend(|| eprintln!("opened in {:.0} ms", ms(opening.elapsed())));
+    progress.tell(format_args!("opened in {:.0} ms", ms(opening.elapsed())), 0, "");
     let mut report = Report::default();
     loop {
         let piece = clip.progress().done;
@@ -92,24 +93,21 @@ pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> 
         report.generate += generate;
         report.encode += encode;
         report.world += timings;
-        bar.suspend(|| {
-            eprintln!(
-                "chunk {piece:3}  {:7.1} ms  text {:.1}  DiT {:.1}  VAE {:.1}  encode {:.1}",
-                ms(generate),
-                ms(timings.text),
-                ms(timings.dit),
-                ms(timings.vae),
-                ms(encode),
-            )
-        });
-        bar.set_message(format!("{:.1} frames per second", report.frames as f64 / report.generate.as_secs_f64()));
-        bar.inc(1);
+        let line = format!(
+            "chunk {piece:3}  {:7.1} ms  text {:.1}  DiT {:.1}  VAE {:.1}  encode {:.1}",
+            ms(generate),
+            ms(timings.text),
+            ms(timings.dit),
+            ms(timings.vae),
+            ms(encode),
+        );
+        let rate = report.frames as f64 / report.generate.as_secs_f64();
+        progress.tell(line, report.chunks, format_args!("{rate:.1} frames per second"));
         if let Step::Done(_) = step {
             break;
         }
     }
     film.finish()?;
-    bar.finish();
     Ok(report)
 }
 
@@ -155,7 +153,7 @@ fn init(card: &Card, request: &Request) -> anyhow::Result<Init> {
         }
     };
     let first = request.prompts.iter().find(|switch| switch.chunk == 0);
-    let first = first.context("no --prompt for the first chunk: give one without a number before it")?;
+    let first = first.context("no prompt for the first chunk")?;
     Ok(Init { prompt: first.text.clone(), first_frame, size, seed: request.seed, sink, window, condition_frames: None })
 }
 
@@ -187,52 +185,10 @@ fn inputs(card: &Card, request: &Request) -> anyhow::Result<Vec<ChunkInput>> {
     Ok((0..chunks).map(input).collect())
 }
 
-/// Where the frames go.
-enum Film {
-    Pngs { dir: PathBuf, size: Size, next: usize },
-    Webp(Animation),
-}
-
-impl Film {
-    fn create(path: &Path, size: Size, fps: u32) -> anyhow::Result<Film> {
-        match path.extension().and_then(|ending| ending.to_str()) {
-            Some("webp") => Ok(Film::Webp(Animation::create(path, size, fps)?)),
-            // A file of a kind that we do not write should not become a directory of that name.
-            Some(ending) if !path.is_dir() => {
-                bail!("--out {}: a directory for PNG files or a .webp file, not .{ending}", path.display())
-            }
-            _ => {
-                std::fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
-                Ok(Film::Pngs { dir: path.to_owned(), size, next: 0 })
-            }
-        }
-    }
-
-    fn push(&mut self, frames: &Frames) -> anyhow::Result<()> {
-        for rgb in frames.rgb.chunks_exact(frames.size.frame_bytes() as usize) {
-            match self {
-                Film::Webp(animation) => animation.push(rgb)?,
-                Film::Pngs { dir, size, next } => {
-                    let path = dir.join(format!("{next:05}.png"));
-                    let file = pictures::png(rgb, *size)?;
-                    std::fs::write(&path, file).with_context(|| format!("writing {}", path.display()))?;
-                    *next += 1;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> anyhow::Result<()> {
-        match self {
-            Film::Webp(animation) => animation.finish(),
-            Film::Pngs { .. } => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::Parser;
     use image::AnimationDecoder;
     use pipeline::testcard::{self, Reading, Testcard};
@@ -240,6 +196,7 @@ mod tests {
 
     use super::*;
     use crate::config::flags::{Cli, Command};
+    use crate::scratch::Scratch;
 
     fn run(arguments: &[&str], out: &Path) -> anyhow::Result<Report> {
         let out = out.to_str().expect("a temporary path is UTF-8");
@@ -248,24 +205,7 @@ mod tests {
         let Command::Generate(args) = Cli::try_parse_from(line)?.command else {
             unreachable!("the line says generate")
         };
-        generate(&Testcard::new(Duration::ZERO), &args.request())
-    }
-
-    /// A directory of this test's own, gone when it ends.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new() -> Scratch {
-            let dir = std::env::temp_dir().join(format!("causeway-{}", uuid::Uuid::new_v4().simple()));
-            std::fs::create_dir(&dir).expect("the temporary directory can be written");
-            Scratch(dir)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+        generate(&Testcard::new(Duration::ZERO), &args.request()?)
     }
 
     const WALK: &[&str] = &["--prompt", "day", "--prompt", "1:night", "--actions", "w*2,wl*3,-*2"];
@@ -289,7 +229,7 @@ mod tests {
     #[test]
     fn a_walk_becomes_numbered_pngs() {
         let scratch = Scratch::new();
-        let dir = scratch.0.join("walk");
+        let dir = scratch.path("walk");
         let report = run(WALK, &dir).expect("draws");
         assert_eq!((report.chunks, report.frames), (3, 33));
         let read = |i| {
@@ -303,7 +243,7 @@ mod tests {
     #[test]
     fn a_walk_becomes_an_animation_of_the_right_length() {
         let scratch = Scratch::new();
-        let path = scratch.0.join("walk.webp");
+        let path = scratch.path("walk.webp");
         run(WALK, &path).expect("draws");
         let file = std::fs::read(&path).expect("the file is there");
         assert_eq!(u32::from_le_bytes([file[4], file[5], file[6], file[7]]) as usize, file.len() - 8);
@@ -322,16 +262,18 @@ mod tests {
     fn what_cannot_be_drawn_is_said_before_it_is_begun() {
         let scratch = Scratch::new();
         let check = |arguments: &[&str], out: &str, expected: &str| {
-            let path = scratch.0.join(out);
+            let path = scratch.path(out);
             let error = format!("{:#}", run(arguments, &path).expect_err("refused"));
             assert!(error.contains(expected), "{error}");
         };
-        check(&["--prompt", "1:night"], "a", "no --prompt for the first chunk");
-        check(&["--prompt", "p", "--prompt", "q"], "b", "two prompts for chunk 0");
+        check(&["--prompt", "p", "--prompt", "0:q"], "a", "two prompts for chunk 0");
+        check(&["--prompt", "p", "--prompt", "q"], "b", "4:at night");
+        check(&["--prompt", "p", "--prompt", "1: "], "b", "is empty");
+        check(&["--prompt", " "], "b", "is empty");
         check(&["--prompt", "p", "--prompt", "3:q", "--chunks", "2"], "c", "begins with chunk 3");
         check(&["--prompt", "p", "--actions", "x"], "d", "'x'");
         check(&["--prompt", "p", "--image", "/no/such/file"], "e", "/no/such/file");
         check(&["--prompt", "p"], "f.mp4", "not .mp4");
-        assert!(!scratch.0.join("a").exists());
+        assert!(!scratch.path("a").exists());
     }
 }

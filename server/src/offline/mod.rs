@@ -1,4 +1,6 @@
 //! The commands that need no network.
 
 pub mod action_script;
+pub mod film;
 pub mod generate;
+pub mod progress;

@@ -15,6 +15,7 @@ use image::{Rgb, RgbImage};
 use pipeline::world::{FRAMES_PER_LATENT, Size};
 use server::media::webp_animation::Animation;
 use server::offline::action_script;
+use server::whole_file::Existing;
 
 #[derive(Parser)]
 #[command(about = "Enlarge numbered pictures, draw the held keys over them, and write an animated WebP")]
@@ -78,7 +79,7 @@ fn main() -> Result<()> {
         }
         let film = match &mut film {
             Some(film) => film,
-            none => none.insert(Animation::create(&args.out, size, args.fps)?),
+            none => none.insert(Animation::create(&args.out, Existing::Replace, size, args.fps)?),
         };
         film.push(&frame)?;
     }

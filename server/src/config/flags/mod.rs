@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::world::{Held, Size};
 
@@ -14,6 +15,7 @@ pub use self::access::AccessArgs;
 use self::limits::LimitArgs;
 use crate::offline::action_script;
 use crate::offline::generate::{Request, Switch};
+use crate::whole_file::Existing;
 
 /// Causeway lays the road while you walk: a realtime world-model server.
 #[derive(Debug, Parser)]
@@ -135,11 +137,11 @@ pub struct GenerateArgs {
     /// The first frame: a JPEG, PNG or WebP file.
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// The prompt. Again with CHUNK: before it, the prompt from that chunk on: --prompt "a road" --prompt "4:at night".
-    #[arg(long = "prompt", value_name = "[CHUNK:]TEXT", required = true, value_parser = switch)]
-    pub prompts: Vec<Switch>,
+    /// The prompt. Again, with CHUNK: before it, the prompt from that chunk on: --prompt "a road" --prompt "4:at night".
+    #[arg(long = "prompt", value_name = "TEXT", required = true, allow_hyphen_values = true)]
+    pub prompts: Vec<String>,
     /// Keys for each latent frame, as KEYS*COUNT; - is none: w*12,wl*6,-*3.
-    #[arg(long, value_name = "SCRIPT", value_parser = script)]
+    #[arg(long, value_name = "SCRIPT", value_parser = script, allow_hyphen_values = true)]
     pub actions: Option<ActionScript>,
     /// Chunks to draw; by default as many as the action script needs.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -153,20 +155,33 @@ pub struct GenerateArgs {
     /// A directory for numbered PNG files, or a file that ends in .webp for an animation that browsers play.
     #[arg(long, value_name = "PATH")]
     pub out: PathBuf,
+    /// Replace numbered pictures, or the animation, that are there already.
+    #[arg(long)]
+    pub force: bool,
 }
 
 impl GenerateArgs {
+    /// What happens to what is there already.
+    pub fn existing(&self) -> Existing {
+        if self.force { Existing::Replace } else { Existing::Keep }
+    }
+
     /// What to draw, and where to.
-    pub fn request(self) -> Request {
-        Request {
+    ///
+    /// # Errors
+    /// If a prompt is empty, or one after the first does not say with which chunk it begins.
+    pub fn request(self) -> anyhow::Result<Request> {
+        let existing = self.existing();
+        Ok(Request {
             image: self.image,
-            prompts: self.prompts,
+            prompts: switches(&self.prompts)?,
             actions: self.actions.map(|script| script.0),
             chunks: self.chunks,
             seed: self.seed,
             size: self.size,
             out: self.out,
-        }
+            existing,
+        })
     }
 }
 
@@ -178,10 +193,20 @@ fn script(text: &str) -> Result<ActionScript, String> {
     action_script::parse(text).map(ActionScript)
 }
 
-fn switch(text: &str) -> Result<Switch, String> {
-    let numbered = text.split_once(':').and_then(|(chunk, rest)| Some((chunk.parse().ok()?, rest)));
-    let (chunk, text) = numbered.unwrap_or((0, text));
-    Ok(Switch { chunk, text: text.trim().to_owned() })
+/// The first prompt is text, whatever stands in it; the others begin with their chunk.
+fn switches(prompts: &[String]) -> anyhow::Result<Vec<Switch>> {
+    let switch = |(index, prompt): (usize, &String)| {
+        let (chunk, text) = if index == 0 {
+            (0, prompt.as_str())
+        } else {
+            let numbered = prompt.split_once(':').and_then(|(chunk, text)| Some((chunk.trim().parse().ok()?, text)));
+            numbered
+                .with_context(|| format!("--prompt {prompt:?}: say with which chunk it begins, as in \"4:at night\""))?
+        };
+        anyhow::ensure!(!text.trim().is_empty(), "--prompt {prompt:?} is empty");
+        Ok(Switch { chunk, text: text.trim().to_owned() })
+    };
+    prompts.iter().enumerate().map(switch).collect()
 }
 
 #[cfg(test)]
@@ -195,13 +220,22 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_may_say_with_which_chunk_it_begins() {
-        let check = |text: &str, chunk, expected: &str| {
-            assert_eq!(switch(text), Ok(Switch { chunk, text: expected.into() }));
+    fn the_first_prompt_is_text_and_the_others_say_with_which_chunk_they_begin() {
+        let check = |prompts: &[&str], expected: &[(usize, &str)]| {
+            let prompts: Vec<_> = prompts.iter().map(|&prompt| prompt.to_owned()).collect();
+            let read = switches(&prompts).expect("prompts");
+            let read: Vec<_> = read.iter().map(|switch| (switch.chunk, switch.text.as_str())).collect();
+            assert_eq!(read, expected);
         };
-        check("a road", 0, "a road");
-        check("4:at night", 4, "at night");
-        check("note: a road", 0, "note: a road");
+        check(&[" a road "], &[(0, "a road")]);
+        check(
+            &["12:30 on a clock", "4:at 5:00", " 8 : - night"],
+            &[(0, "12:30 on a clock"), (4, "at 5:00"), (8, "- night")],
+        );
+        for second in ["at night", "note: at night", ":at night", "-1:at night", "4:", ""] {
+            assert!(switches(&["a road".into(), second.into()]).is_err(), "{second}");
+        }
+        assert!(switches(&["\t".into()]).is_err());
     }
 
     #[test]

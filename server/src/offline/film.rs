@@ -1,0 +1,109 @@
+//! Where drawn frames go: numbered pictures in a folder, or an animation. Nothing that was there is lost unasked.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use pipeline::world::{Frames, Size};
+
+use crate::media::pictures;
+use crate::media::webp_animation::Animation;
+use crate::whole_file::{Existing, WholeFile, check_place};
+
+/// A video on its way to the disk.
+pub enum Film {
+    /// `00000.png`, `00001.png` and so on; each is there whole or not at all.
+    Pngs {
+        /// Where they go.
+        folder: PathBuf,
+        /// Of each.
+        size: Size,
+        /// The number of the next.
+        next: usize,
+    },
+    /// One file, that has its name only when it is finished.
+    Webp(Animation),
+}
+
+/// Whether frames can go to `path`, as far as can be said before any is drawn.
+///
+/// # Errors
+/// If it is a file of a kind that is not written here; if pictures or a file are there already and `existing` keeps them:
+/// the end of a longer walk behind a shorter one would look like a part of it.
+pub fn check(path: &Path, existing: Existing) -> anyhow::Result<()> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        _ if path.as_os_str().is_empty() => bail!("--out is empty: a folder for PNG files or a .webp file"),
+        Some("webp") => check_place(path, existing),
+        // A file of a kind that we do not write should not become a folder of that name.
+        Some(ending) if !path.is_dir() => {
+            bail!("--out {}: a folder for PNG files or a .webp file, not .{ending}", path.display())
+        }
+        _ => {
+            let there = numbered(path)?.len();
+            ensure!(
+                there == 0 || existing == Existing::Replace,
+                "--out {}: {there} numbered pictures are there already; --force replaces them",
+                path.display()
+            );
+            Ok(())
+        }
+    }
+}
+
+impl Film {
+    /// Begin a video of frames of `size`. Numbered pictures of an earlier one are removed, if they may be replaced.
+    pub fn create(path: &Path, existing: Existing, size: Size, fps: u32) -> anyhow::Result<Film> {
+        check(path, existing)?;
+        if path.extension().is_some_and(|ending| ending == "webp") {
+            return Ok(Film::Webp(Animation::create(path, existing, size, fps)?));
+        }
+        std::fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
+        for picture in numbered(path)? {
+            std::fs::remove_file(&picture).with_context(|| format!("removing {}", picture.display()))?;
+        }
+        Ok(Film::Pngs { folder: path.to_owned(), size, next: 0 })
+    }
+
+    /// Add the next frames.
+    pub fn push(&mut self, frames: &Frames) -> anyhow::Result<()> {
+        for rgb in frames.rgb.chunks_exact(frames.size.frame_bytes() as usize) {
+            match self {
+                Film::Webp(animation) => animation.push(rgb)?,
+                Film::Pngs { folder, size, next } => {
+                    let path = folder.join(format!("{next:05}.png"));
+                    let mut file = WholeFile::create(&path, Existing::Replace)?;
+                    let png = pictures::png(rgb, *size)?;
+                    file.write_all(&png).with_context(|| format!("writing {}", path.display()))?;
+                    file.finish()?;
+                    *next += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The last frame is there.
+    pub fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Film::Webp(animation) => animation.finish(),
+            Film::Pngs { .. } => Ok(()),
+        }
+    }
+}
+
+/// Pictures in `folder` that are named as ours are: five digits or more. Empty where there is no folder.
+fn numbered(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = match folder.read_dir() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("reading the folder {}", folder.display()))?,
+    };
+    let mut pictures = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("reading the folder {}", folder.display()))?.path();
+        let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".png"));
+        if number.is_some_and(|number| number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit())) {
+            pictures.push(path);
+        }
+    }
+    Ok(pictures)
+}
