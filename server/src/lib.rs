@@ -1,7 +1,7 @@
 //! Sessions, the realtime wire, and the one thread that owns the device.
 //!
 //! [`serve`] is the whole server: it listens at once, says that it is loading until the world is there, and returns when it
-//! is told to stop, when the world cannot be loaded, or when the engine has come to an end it should not have.
+//! is told to stop, when the world cannot be loaded, or when the engine ended unexpectedly.
 
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
@@ -51,10 +51,11 @@ use observe::Observer;
 use observe::trace::Trace;
 use realtime::link::Realtime;
 
-/// How long goodbyes and the engine's last chunk may take.
+/// Longest time for closing sockets and for the engine's last chunk.
 pub const SHUTDOWN: Duration = Duration::from_secs(5);
 
-/// `phase` says when to drain, and when to stop even if that is not done: the server does so itself after its time.
+/// `phase` says when to drain, and when to stop before draining is done. The server stops by itself after its time for
+/// draining.
 pub async fn serve(
     listener: TcpListener,
     load: LoadWorld,
@@ -73,7 +74,7 @@ pub async fn serve_telling(
     mut phase: watch::Receiver<Phase>,
     tell: impl FnOnce(Engine),
 ) -> anyhow::Result<()> {
-    // Dropped last, and with it ends the file.
+    // Dropped last: this ends the trace file.
     let (trace, _trace_writer) = limits.trace_file.as_deref().map(Trace::create).transpose()?.unzip();
     let observer = Arc::new(Observer::new(trace, &REASONS));
     let queue = Queue::new(limits.bounds());
@@ -120,7 +121,7 @@ pub async fn serve_telling(
             _ = all_left.recv() => {}
             () = Phase::Stopping.reached(&mut phase) => info!("told to stop now"),
             () = tokio::time::sleep(drain) => info!("the time for draining is over"),
-            // Nobody is drawn anything any more.
+            // The engine has ended; no more chunks will come.
             () = thread.ended() => {}
         }
     }
@@ -131,9 +132,9 @@ pub async fn serve_telling(
         let _ = all_left.recv().await;
     };
     let _ = tokio::time::timeout(SHUTDOWN, goodbyes).await;
-    // Ends what has not: with it go the last senders of commands, and so the engine.
+    // Ends the remaining tasks. This drops the last command senders, and so ends the engine.
     http.abort();
-    // Reading weights cannot be interrupted; a process that ends need not wait for it.
+    // Reading weights cannot be interrupted, so do not wait for it.
     if ended_early || loaded.borrow().is_some() {
         let joined = tokio::task::spawn_blocking(|| thread.join());
         match tokio::time::timeout(SHUTDOWN, joined).await {

@@ -7,15 +7,15 @@ use tokio::sync::watch;
 pub enum Phase {
     /// Sessions are taken.
     Serving,
-    /// Nobody new; who is here finishes the chunks that were begun.
+    /// No new sessions; running ones finish the chunks that were begun.
     Draining,
-    /// Whatever is still going on is cut short.
+    /// Remaining work is cut short.
     Stopping,
 }
 
 impl Phase {
     pub(crate) async fn reached(self, phase: &mut watch::Receiver<Phase>) {
-        // An error says that the server is gone: that is an end too.
+        // An error means that the server is gone, which is past every phase.
         let _ = phase.wait_for(|&phase| phase >= self).await;
     }
 }

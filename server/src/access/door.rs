@@ -1,7 +1,8 @@
-//! The door: every decision about who comes in, and the little that must be remembered for it.
+//! The door: every decision about access, and the state it needs.
 //!
-//! It is given the time and reads no clock. What it remembers is bounded: by a table's places, or by the sockets, sessions
-//! and keys there are.
+//! It is given the time and reads no clock. Its state is bounded: by the size of a table, or by the number of sockets,
+//! sessions
+//! and keys.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -19,16 +20,16 @@ use super::rules::tokens::{BadToken, Signer, TOKEN_PREFIX, Token};
 use super::rules::{address, origin};
 use crate::rate::Rate;
 
-/// Somebody who pastes the wrong thing tries a few times; whoever tries more is no person.
+/// Wrong keys allowed at once: a person who pastes the wrong text tries a few times; more tries come from a program.
 const WRONG_KEYS: Rate = Rate { at_once: 10, every: Duration::from_secs(6) };
 
-/// Addresses that have shown a wrong key of late: 100 bytes each.
+/// Addresses remembered for a wrong key: 100 bytes each.
 const ADDRESSES_MAX: usize = 4096;
 
-/// Longer than any key or token is: what is longer need not be hashed to be wrong.
+/// Longer than any key or token. A longer credential is wrong and is not hashed.
 const PRESENTED_BYTES_MAX: usize = 256;
 
-/// A page that is left open asks for a new one before the hour is over.
+/// A token's lifetime if none is asked for. A page that stays open gets a new one before the hour is over.
 pub(crate) const TOKEN_LIFE_MAX: Duration = Duration::from_secs(3600);
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(300);
 
@@ -43,30 +44,30 @@ pub(crate) struct Door {
 struct State {
     wrong: Throttle<Address>,
     requests: Throttle<Arc<str>>,
-    /// Of those who have any, so it is as long as there are sessions.
+    /// Sessions of each key that has any: never more entries than sessions.
     sessions: HashMap<Holder, usize>,
-    /// Likewise.
+    /// Sessions of each token that has any.
     connections: HashMap<Address, usize>,
 }
 
-/// On whose account a session runs.
+/// The account that a session is counted on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Holder {
     Key(Arc<str>),
     Token(u64),
 }
 
-/// What somebody showed who was let in.
+/// The credential with which a client was admitted.
 #[derive(Debug, Clone)]
 pub(crate) enum Pass {
-    /// Nothing: nobody is asked.
+    /// None: the server asks for none.
     Everybody,
     Key(Key),
     Token(Key, Token),
 }
 
 impl Pass {
-    /// A token's sessions are its key's too.
+    /// A token. Its sessions also count for its key.
     fn holders(&self) -> Vec<(Holder, usize)> {
         let of_key = |key: &Key| (Holder::Key(key.name.clone()), key.limits.sessions);
         match self {
@@ -101,7 +102,7 @@ impl Door {
         address::of_client(peer, forwarded, &self.policy.proxies)
     }
 
-    /// Of a proxy that is believed when it says for whom it asks.
+    /// Whether this is a proxy whose `X-Forwarded-For` is believed.
     pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
         self.policy.proxies.contains(&peer.to_canonical())
     }
@@ -110,14 +111,14 @@ impl Door {
         matches!(self.policy.entry, Entry::Local)
     }
 
-    /// Of every request: is it us whom it means?
+    /// Check the `Host` of every request: is this server meant?
     pub(crate) fn check_host(&self, host: Option<&str>) -> Result<(), Denied> {
-        // With keys a page gains nothing by another name: it has none. And who lets everybody in has said so.
+        // With keys, rebinding gains a page nothing: it has no key. With --insecure the operator lets everybody in.
         let ours = !self.is_local() || origin::is_our_name(host, &self.policy.origins);
         if ours { Ok(()) } else { Err(Denied::Host) }
     }
 
-    /// Of every upgrade: may a page like that use us?
+    /// Check the `Origin` of every upgrade: may this page use the server?
     pub(crate) fn check_origin(&self, origin: Option<&str>, host: Option<&str>) -> Result<(), Denied> {
         let may = origin::page_may_enter(origin, host, &self.policy.origins, self.is_local());
         if may { Ok(()) } else { Err(Denied::Origin) }
@@ -127,10 +128,10 @@ impl Door {
     pub(crate) fn enter(&self, address: Address, presented: Option<&str>, now: Instant) -> Result<Pass, Denied> {
         let Entry::Keys(keys) = &self.policy.entry else { return Ok(Pass::Everybody) };
         let keys = keys.now();
-        // To show nothing is no guess, and costs nothing to refuse.
+        // A missing credential is no guess, and refusing it costs nothing.
         let presented = presented.ok_or(Denied::NoKey)?;
         let mut state = self.state();
-        // Before it is looked at, or it would be no limit to guessing.
+        // Before the credential is checked; otherwise guessing would have no limit.
         if let Some(wait) = state.wrong.wait(&address, WRONG_KEYS, now) {
             return Err(Denied::WrongTooOften(wait));
         }
@@ -140,7 +141,7 @@ impl Door {
                 let rate = Rate::a_minute(key.limits.requests_a_minute);
                 state.requests.take(&key.name, rate, now).map_err(Denied::TooOften)?;
             }
-            // It was good once: a page that slept is no guesser.
+            // The token was valid once: a page that slept is not guessing.
             Ok(Pass::Everybody) | Err(Denied::Expired | Denied::KeyRemoved) => {}
             Err(_) => state.wrong.count(&address, WRONG_KEYS, now),
         }
@@ -161,7 +162,7 @@ impl Door {
         Ok(Pass::Token(in_use(keys, &token.key, token.fingerprint)?, token))
     }
 
-    /// What was shown when a socket was opened may be good no more when a session is to begin on it.
+    /// Check again: a credential may have expired between opening the socket and beginning a session.
     fn still_good(&self, pass: &Pass, now: Instant) -> Result<Pass, Denied> {
         let Entry::Keys(keys) = &self.policy.entry else { return Ok(Pass::Everybody) };
         let keys = keys.now();
@@ -173,12 +174,12 @@ impl Door {
         }
     }
 
-    /// Where a key is needed whatever the server asks of others: `None` where there are none.
+    /// Check a key where one is always needed. `None`: the server has no keys.
     pub(crate) fn has_keys(&self) -> bool {
         matches!(self.policy.entry, Entry::Keys(_))
     }
 
-    /// A token that lets somebody else in on the account of a key. `sessions` is at most the key's own.
+    /// Make a token on the account of a key. `sessions` is at most the key's own limit.
     pub(crate) fn mint(&self, key: &Key, life: Duration, sessions: usize, now: Instant) -> anyhow::Result<String> {
         assert!(life <= TOKEN_LIFE_MAX && sessions <= key.limits.sessions, "checked where it was asked for");
         let mut id = [0; 8];
@@ -189,19 +190,20 @@ impl Door {
         Ok(self.signer.sign(&token))
     }
 
-    /// A place for one more connection, until it is dropped.
+    /// A permit for one more connection of an address, until it is dropped.
     pub(crate) fn connect(self: &Arc<Self>, address: Address) -> Result<Connected, Denied> {
         let most = self.connections_per_address;
         add(&mut self.state().connections, address, most).map_err(|_most| Denied::TooManyConnections)?;
         Ok(Connected { door: self.clone(), address })
     }
 
-    /// One more session on this account, until it is dropped. Once begun it goes on, whatever becomes of key and token.
+    /// One more session on this account, until it is dropped. A session goes on even if its key or token becomes
+    /// invalid.
     pub(crate) fn begin_session(self: &Arc<Self>, pass: &Pass, now: Instant) -> Result<Lease, Denied> {
         let pass = self.still_good(pass, now)?;
         let mut lease = Lease { door: self.clone(), holders: Vec::new() };
         for (holder, most) in pass.holders() {
-            // The guard ends with the statement: a lease that is dropped half-way takes the lock itself.
+            // The guard ends with this statement, because dropping a lease takes the lock again.
             add(&mut self.state().sessions, holder.clone(), most).map_err(Denied::TooManySessions)?;
             lease.holders.push(holder);
         }
@@ -209,7 +211,7 @@ impl Door {
     }
 }
 
-/// The key of this name as it is now, if it is the same one.
+/// The key of this name, if it is still the one with this fingerprint.
 fn in_use(keys: &ApiKeys, name: &str, fingerprint: u64) -> Result<Key, Denied> {
     let same = |key: &&Key| key.fingerprint() == fingerprint;
     keys.named(name).filter(same).cloned().ok_or(Denied::KeyRemoved)
@@ -325,7 +327,7 @@ mod tests {
         }
     }
 
-    /// Even if the file says that it is good.
+    /// Refused even if the key file lists it.
     #[test]
     fn a_key_has_a_length() {
         let shown = |bytes: usize| {

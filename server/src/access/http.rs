@@ -1,4 +1,4 @@
-//! The door as HTTP sees it: which headers are asked, how a no is said, and the page's server's way to a token.
+//! The door for HTTP: which headers are read, how a denial is answered, and the route that makes tokens.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,10 +48,10 @@ impl IntoResponse for Denied {
     }
 }
 
-/// The door, and who is told of those it denies: all that HTTP needs to let a request in.
+/// The door, and the observer that counts denials: all that HTTP needs to check a request.
 #[derive(Clone)]
 pub(crate) struct Entrance {
-    /// Decides.
+    /// Makes the decisions.
     pub(crate) door: Arc<Door>,
     /// Counts denials.
     pub(crate) observer: Arc<Observer>,
@@ -60,7 +60,7 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
-    /// Count a denial, and log it without what was shown.
+    /// Count a denial, and log it without the credential.
     fn refused(&self, address: Address, denied: Denied) -> Denied {
         self.observer.denied(denied.reason());
         tracing::info!(%address, code = denied.code(), why = %denied, "denied");
@@ -68,7 +68,7 @@ impl Entrance {
     }
 }
 
-/// For every route.
+/// Middleware for every route: `Host` and the rate of requests.
 pub(crate) async fn check_host(State(entrance): State<Entrance>, request: Request, next: Next) -> Response {
     match entrance.door.check_host(text(request.headers(), &header::HOST)) {
         Ok(()) => next.run(request).await,
@@ -79,7 +79,7 @@ pub(crate) async fn check_host(State(entrance): State<Entrance>, request: Reques
     }
 }
 
-/// For what is nobody's business but the operator's: a key, where there are keys.
+/// Middleware for routes of the operator: they need a key, if the server has keys.
 pub(crate) async fn need_key(
     State(entrance): State<Entrance>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -92,7 +92,7 @@ pub(crate) async fn need_key(
     }
 }
 
-/// Who comes, and what they show in the header or the URL.
+/// A request's address, and the credential in its header or URL.
 fn knock(door: &Door, peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> (Address, Result<Pass, Denied>) {
     let address = door.address(peer.ip(), headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes));
     // A proxy may ask for credentials of its own on another line.
@@ -100,7 +100,7 @@ fn knock(door: &Door, peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> (Addr
         let (scheme, credentials) = value.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(credentials.trim())
     });
-    // No byte of a key or a token needs an escape in a URL, so there is none to undo.
+    // No byte of a key or a token needs escaping in a URL.
     let query = || uri.query()?.split('&').find_map(|pair| pair.strip_prefix("key="));
     (address, door.enter(address, bearer.or_else(query), Instant::now()))
 }
@@ -113,21 +113,22 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     Some(first.filter(|_| lines.next().is_none()).unwrap_or("?"))
 }
 
-/// Somebody at the realtime socket.
+/// A client at the realtime socket.
 pub(crate) struct Visitor {
     entrance: Entrance,
     address: Address,
-    /// `None`: to be shown in the first message.
+    /// The credential. `None`: it must come in the first message.
     pass: Option<Pass>,
     show_by: Instant,
     meter: Arc<Meter>,
     _permit: Arc<ConnectionPermit>,
-    /// Of somebody behind a proxy, where the place is the proxy's.
+    /// The permit of a client behind a proxy: the connection's own permit counts for the proxy.
     _connected: Option<Connected>,
 }
 
 impl Visitor {
-    /// Before the upgrade. A browser cannot send the header and need not put a key in a URL, so nothing is no wrong key.
+    /// Check before the upgrade. A browser cannot send the header and need not put a key in a URL, so none is not wrong
+    /// yet.
     pub(crate) fn at_the_door(
         entrance: &Entrance,
         peer: SocketAddr,
@@ -152,7 +153,7 @@ impl Visitor {
         admitted().map_err(|denied| entrance.refused(address, denied))
     }
 
-    /// `api_key` is read from their first message if they showed nothing before.
+    /// Take `api_key` from the first message, if no credential came before.
     pub(crate) fn enter(&mut self, api_key: Option<String>) -> Result<(), Denied> {
         if self.pass.is_none() {
             let entered = self.entrance.door.enter(self.address, api_key.as_deref(), Instant::now());
@@ -161,7 +162,7 @@ impl Visitor {
         Ok(())
     }
 
-    /// Begin a session on the account of whoever this is.
+    /// Begin a session on this client's account.
     pub(crate) fn begin_session(&self) -> Result<Lease, Denied> {
         let pass = self.pass.as_ref().expect("who has not entered begins nothing");
         let begun = self.entrance.door.begin_session(pass, Instant::now());
@@ -182,7 +183,7 @@ impl Visitor {
         self.pass.is_some()
     }
 
-    /// Returns when somebody who has shown nothing has had time enough.
+    /// Returns when a client without a credential has used up its time.
     pub(crate) async fn said_nothing(&self) -> Denied {
         if self.has_shown_a_key() {
             std::future::pending::<()>().await;
@@ -192,7 +193,7 @@ impl Visitor {
     }
 }
 
-/// What a token should allow; all of it may be left out.
+/// The body that asks for a token; every field is optional.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Wish {
     /// Seconds.
@@ -201,7 +202,7 @@ struct Wish {
 }
 
 impl Wish {
-    /// By hand, so that a mistake is told with its field.
+    /// Read field by field, so that an error names the field.
     fn read(body: &[u8], sessions_max: usize) -> Result<Wish, String> {
         let mut wish = Wish { expires_in: TOKEN_LIFE.as_secs(), sessions: 1 };
         let fields: serde_json::Map<String, Value> = match body {
@@ -234,7 +235,7 @@ pub(crate) async fn mint(
     }
     let key = match knock(&entrance.door, peer, &headers, &uri) {
         (_, Ok(Pass::Key(key))) => key,
-        // Or one token would be good for ever.
+        // Otherwise one token could renew itself for ever.
         (address, Ok(_)) => return entrance.refused(address, Denied::NotAKey).into_response(),
         (address, Err(denied)) => return entrance.refused(address, denied).into_response(),
     };

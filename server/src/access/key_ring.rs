@@ -1,10 +1,10 @@
-//! The keys that are good now, wherever they are asked for.
+//! The API keys that are valid now.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::rules::keys::ApiKeys;
 
-/// The keys that are good now. All who hold it see at once when the operator has changed the file.
+/// The API keys that are valid now, shared. Every holder sees a change of the key file at once.
 #[derive(Debug, Clone)]
 pub struct KeyRing(Arc<RwLock<Arc<ApiKeys>>>);
 

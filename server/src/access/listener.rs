@@ -1,7 +1,8 @@
-//! The listener: a connection has a place before it has said a word, and little time to say what it wants.
+//! The listener: every connection gets a permit before its first byte is read, and a deadline for its request.
 //!
-//! Instead of axum's own loop, which knows no deadline and counts nothing: whoever sends a byte a second, or none, would
-//! hold what a session needs. A connection that becomes a WebSocket takes its place along.
+//! It replaces axum's own loop, which has no deadline and no count: a client that sends one byte a second, or none,
+//! would
+//! hold what a session needs. A connection that becomes a WebSocket keeps its permit.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,26 +33,28 @@ use crate::access::rules::denied::Denied;
 use crate::observe::{Dropped, Observer};
 use crate::phase::Phase;
 
-/// Beside all the WebSockets there may be: for the page, the health check and the metrics of a server that is full.
+/// Connections beside the WebSockets: a full server still answers for its page, health check and metrics.
 const PERMITS_BESIDE_SOCKETS: usize = 64;
 
-/// Of a request's line and headers together; what is longer is answered with 431. Twice what common proxies pass on.
+/// Bytes of a request's line and headers together; a longer one is answered with 431. Twice what common proxies pass
+/// on.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 
-/// Header lines; one more is a 431 too.
+/// Header lines of a request; one more is answered with 431.
 const HEADERS_MAX: usize = 100;
 
-/// As long as it is no WebSocket: so that nobody holds a place by reading, or sending a body, a byte at a time. The page and
-/// all of its files come in this time over any line that could carry video.
+/// Lifetime of a connection that is no WebSocket: a client cannot hold a permit by reading or sending byte by byte. The
+/// page and
+/// all of its files load within this time over any line that could carry video.
 const HTTP_LIFE: Duration = Duration::from_secs(60);
 
-/// Those who are told that there is no place for them; more of them than this are cut without a word.
+/// Connections that are being told that no permit is free. Further ones are closed without an answer.
 const TURNED_AWAY_AT_ONCE: usize = 64;
 
-/// How long somebody may take to read why.
+/// How long a refused client may take to read the reason.
 const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(1);
 
-/// After an error that another `accept` would only repeat: most often the process has no file descriptor left.
+/// Pause after an error that the next `accept` would repeat: usually the process has no file descriptor left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the system takes of a connection before it is sent; what is under way is not counted. By default it is megabytes, and
@@ -59,7 +62,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 128 << 10;
 
-/// Who gets a place.
+/// Gives out permits.
 pub(crate) struct Gate {
     door: Arc<Door>,
     observer: Arc<Observer>,
@@ -70,7 +73,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// `sockets` is how many WebSockets there may be: so many connections and a few more get a permit.
+    /// `sockets`: WebSockets allowed. That many connections, and a few more, get a permit.
     pub(crate) fn new(sockets: usize, header_timeout: Duration, door: Arc<Door>, observer: Arc<Observer>) -> Gate {
         Gate {
             door,
@@ -84,7 +87,7 @@ impl Gate {
 
     fn permit(&self, peer: SocketAddr) -> Result<ConnectionPermit, Denied> {
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| Denied::Full)?;
-        // For whom a proxy asks, only its requests say.
+        // Only a request says for which client a proxy asks.
         let of_address = match self.door.is_proxy(peer.ip()) {
             true => None,
             false => Some(self.door.connect(peer.ip().into())?),
@@ -93,8 +96,8 @@ impl Gate {
     }
 }
 
-/// A connection's place: in all, and of its address. Held by every request that comes over it, and by the WebSocket that
-/// one of them asks for.
+/// A connection's permit: counted in all and for its address. Held by each of its requests, and by the WebSocket that
+/// one of them opens.
 pub(crate) struct ConnectionPermit {
     _permit: OwnedSemaphorePermit,
     of_address: Option<Connected>,
@@ -106,7 +109,7 @@ impl ConnectionPermit {
     }
 }
 
-/// Until the server stops and every connection that is no WebSocket has ended. Dropping this cuts those that have not.
+/// Serve until the server stops and every connection that is no WebSocket has ended. Dropping the future cuts the rest.
 pub(crate) async fn serve(listener: TcpListener, router: Router, gate: Gate, mut phase: watch::Receiver<Phase>) {
     let mut connections = JoinSet::new();
     let told = phase.clone();
@@ -114,7 +117,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, gate: Gate, mut
         let accepted = tokio::select! {
             biased;
             () = Phase::Stopping.reached(&mut phase) => break,
-            // Only so that the set holds those that run.
+            // Remove finished tasks, so that the set holds only running ones.
             Some(_ended) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -131,7 +134,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, gate: Gate, mut
         };
         match gate.permit(peer) {
             Ok(permit) => {
-                // A frame must not wait for the next to fill a packet.
+                // Send a frame at once, without waiting for the next one to fill the packet.
                 if let Err(error) = stream.set_nodelay(true) {
                     debug!(%error, "TCP_NODELAY");
                 }
@@ -159,7 +162,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, gate: Gate, mut
     while connections.join_next().await.is_some() {}
 }
 
-/// The one that was to be accepted is gone already; the next may be well.
+/// Whether the error concerns this connection only, which is gone already: the next one may succeed.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -167,12 +170,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 #[derive(Clone, Copy)]
 struct Deadlines {
-    /// Of a request's head, from the end of the one before it: so it bounds how long a connection may idle too.
+    /// Time for a request's head, counted from the end of the previous request: it also bounds how long a connection
+    /// idles.
     header: Duration,
     life: Duration,
 }
 
-/// The requests of one connection, until there are no more or one of them is an upgrade.
+/// Serve the requests of one connection, until it ends or becomes a WebSocket.
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
@@ -208,7 +212,7 @@ async fn converse(
     let ended = match ended {
         Some(ended) => ended,
         None => {
-            // One that idles ends now, one that is being answered with its answer, if it is taken.
+            // An idle connection ends now; one with a request under way ends after its answer, if the client takes it.
             connection.as_mut().graceful_shutdown();
             match timeout(deadlines.header, connection).await {
                 Ok(ended) => ended,
@@ -236,7 +240,7 @@ fn join_lines(headers: &mut HeaderMap, name: HeaderName) {
     }
 }
 
-/// Say why and hang up. What they send meanwhile is read: to hang up on unread bytes would take the words off the line.
+/// Send the reason and close. Incoming bytes are read meanwhile: closing on unread bytes would discard the answer.
 async fn turn_away(mut stream: TcpStream, denied: Denied) -> io::Result<()> {
     let (status, why) = (denied.status(), denied.to_string());
     let reason = StatusCode::canonical_reason(&status).unwrap_or_default();
@@ -322,7 +326,7 @@ mod tests {
     async fn an_answer_that_nobody_reads_is_cut_with_its_connection() {
         let scene = scene(Duration::from_millis(100), Duration::from_millis(200)).await;
         let mut stream = scene.ask("GET /large HTTP/1.1").await;
-        // Only once it has been cut: what the system had taken by then is all that comes.
+        // Only after the connection was cut: no more bytes come than the system had received by then.
         sleep(Duration::from_secs(1)).await;
         let mut taken = Vec::new();
         let _ = timeout(LONG, stream.read_to_end(&mut taken)).await.expect("it was cut");
@@ -339,7 +343,7 @@ mod tests {
         idle.read_exact(&mut answer).await.expect("an answer");
         assert_eq!(&answer, b"HTTP/1.1 200");
         let asked = scene.ask("GET /slow HTTP/1.1").await;
-        // Its head has been read by now: it was there before the question below was.
+        // Its head has been read by now, since it arrived before the request below.
         let _ = heard(scene.ask("GET /none HTTP/1.0").await).await;
         let (began, address) = (Instant::now(), scene.address);
         scene.ends().await;

@@ -1,7 +1,8 @@
-//! Who may enter. By default only this machine can reach the server, and it asks for nothing; whoever lets others reach it
-//! must choose between keys and letting everybody in.
+//! Who may use the server. By default only this machine can reach it, and it asks for no key. An operator who lets
+//! others
+//! reach it must choose between keys and `--insecure`.
 //!
-//! A web page counts as whoever wrote it, not as the person who looks at it: see [`rules::origin`].
+//! A web page acts for its author, not for the person who looks at it: see [`rules::origin`].
 
 pub(crate) mod door;
 pub(crate) mod http;

@@ -1,4 +1,4 @@
-//! What the operator decided: who may enter, and from where.
+//! The operator's access policy: who may use the server, and from where.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use super::key_ring::KeyRing;
 use super::rules::keys::ApiKeys;
 use super::rules::origin::Allowed;
 
-/// What the operator decided.
+/// The operator's settings.
 #[derive(Debug, Clone)]
 pub struct AccessPolicy {
     /// Who may enter at all.
     pub entry: Entry,
-    /// Pages of these origins may open a socket, beside our own.
+    /// Pages of these origins may open a socket, beside the server's own page.
     pub origins: Vec<Allowed>,
-    /// Believed when they say for whom they ask.
+    /// Proxies whose `X-Forwarded-For` is believed.
     pub proxies: Vec<IpAddr>,
     /// How long a socket may stay open before it has shown a key.
     pub key_within: Duration,

@@ -1,7 +1,8 @@
-//! Where sessions wait for a place: [`Admission`] decides, this tells everybody.
+//! The queue of sessions: [`Admission`] decides, and the queue notifies the sessions.
 //!
-//! Not on the engine's thread: that one may be busy with a chunk for seconds, and the one too many should hear at once. What
-//! is decided here takes microseconds, so it is decided under a lock; nobody is told under it who could be slow to listen.
+//! It does not run on the engine's thread, which may be busy with a chunk for seconds: a refused client should hear at
+//! once.
+//! A decision takes microseconds, so it is made under a lock; clients, who may be slow, are told outside of it.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -21,7 +22,7 @@ pub(crate) struct Queue {
     footprints: OnceLock<Footprints>,
     /// The number of the next session or clip that asks.
     next: AtomicU64,
-    /// Until then as many wait as may afterwards: what they said is kept, and may be large.
+    /// Before that, the same number may wait as later: their messages are kept, and may be large.
     before_the_world: Semaphore,
 }
 
@@ -42,7 +43,7 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Standing {
     Waits(Waiting),
-    /// There is a place.
+    /// Admitted.
     Placed,
 }
 
@@ -58,7 +59,7 @@ impl Queue {
         })
     }
 
-    /// Wait for the world, if there is room; until this is dropped.
+    /// Wait for the world, if the queue has room. Dropping the value ends the wait.
     pub(crate) fn before_the_world(&self) -> Result<SemaphorePermit<'_>, Refused> {
         let Bounds { sessions, queue, .. } = *self.state().admission.bounds();
         let full = Refused::QueueFull { waiting: sessions + queue, obstacle: Obstacle::Loading };
@@ -71,7 +72,7 @@ impl Queue {
         assert!(self.footprints.set(footprints).is_ok(), "a world is loaded once");
     }
 
-    /// A place, or one in the queue, for a session that begins like this and needs a chunk every `period` if it is paced.
+    /// Ask for admission of a session that begins like this and, if it is paced, needs a chunk every `period`.
     pub(crate) fn ask(self: &Arc<Self>, init: &Init, period: Option<Duration>) -> Result<QueueTicket, Refused> {
         let kind = period.map_or(Kind::Free, |period| Kind::Paced { period });
         self.wait(Wish { bytes: (self.footprints().rollout)(init), pixels: init.size.pixels(), kind })
@@ -155,7 +156,7 @@ impl Queue {
         self.state().admission.sessions_waiting().map(line).collect()
     }
 
-    /// Share of the device's time that paced sessions need.
+    /// Share of the device's time that paced sessions need together.
     pub(crate) fn load(&self) -> f64 {
         self.state().admission.load()
     }
@@ -220,7 +221,7 @@ pub(crate) struct QueueTicket {
 }
 
 impl QueueTicket {
-    /// Once its standing says so.
+    /// The admitted session, once its standing says so.
     pub(crate) fn into_admitted(self) -> Admitted {
         self.admitted
     }

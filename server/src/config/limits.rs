@@ -25,7 +25,7 @@ pub struct Limits {
     /// How long one of them waits before it is told that there is none: a client that hears of its position, and one that
     /// does not know that there is a queue.
     pub queue_wait: Duration,
-    /// How long a session waits for a place whose client knows of no queue.
+    /// Longest wait for admission, for clients that know of no queue.
     pub busy_wait: Duration,
     /// A client that has not taken a message after this long is dropped.
     pub write_deadline: Duration,

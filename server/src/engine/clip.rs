@@ -51,7 +51,7 @@ pub enum ClipError {
     /// What was asked for cannot be drawn.
     #[error(transparent)]
     Refused(Refusal),
-    /// The world could not go on.
+    /// The world failed.
     #[error("{0}")]
     Failed(String),
     /// It was cancelled, or the server stops.

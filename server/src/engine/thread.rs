@@ -30,7 +30,7 @@ pub type LoadWorld = Box<dyn FnOnce() -> anyhow::Result<Box<dyn World>> + Send>;
 pub enum Command {
     /// A session begins. The answer says whether its rollout is open.
     Open(Open, oneshot::Sender<Result<(), OpenError>>),
-    /// So many more chunks, due then.
+    /// Draw this many more chunks, due at this time.
     Grant(SeatId, u64, Instant),
     /// When a paced session without credit will grant its next chunk.
     ExpectGrant(SeatId, NextGrant),
@@ -42,9 +42,9 @@ pub enum Command {
     Close(SeatId),
 }
 
-/// A session that begins.
+/// A session to open.
 pub struct Open {
-    /// Given back when the rollout is gone.
+    /// Freed when the rollout is dropped.
     pub(crate) admitted: Admitted,
     /// What its world is told.
     pub init: Init,
@@ -81,7 +81,7 @@ pub enum ChunkPart {
     },
 }
 
-/// What is known of a chunk once its controls are sampled.
+/// A chunk's facts, known once its controls are sampled.
 pub struct Drawn {
     /// Which frames it has.
     pub plan: ChunkPlan,
@@ -97,13 +97,13 @@ pub struct Drawn {
     pub prepare: Duration,
 }
 
-/// Places that a session's channel needs, so that handing over never waits: for each credit the latent frames of a chunk
+/// Capacity of a session's channel, so that handing over never waits: for each credit the latent frames of a chunk
 /// and its end, and one for the error that may come after.
 pub fn parts_places(card: &Card, credit: u64) -> usize {
     credit as usize * (card.chunk + 1) + 1
 }
 
-/// How others reach the engine.
+/// A handle to the engine.
 #[derive(Clone)]
 pub struct Engine {
     /// Has a place for all that may be on its way.
@@ -114,7 +114,7 @@ pub struct Engine {
     pub(super) queue: Arc<Queue>,
 }
 
-/// The thread, to be waited for.
+/// The engine's thread, to be joined.
 pub struct EngineThread {
     thread: JoinHandle<anyhow::Result<()>>,
     alive: oneshot::Receiver<()>,

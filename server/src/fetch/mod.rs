@@ -1,6 +1,7 @@
 //! First frames from the internet: one picture from a host that the operator named, within bounds, or a sentence why not.
 //!
-//! We connect by hand to the very address that was judged: a client library would ask the name again, and whoever owns the
+//! The connection goes to the very address that was checked: an HTTP client would look the name up again, and the owner
+//! of the
 //! name could answer differently the second time.
 
 pub mod rules;
@@ -28,18 +29,18 @@ use url::{Host, Url};
 
 use self::rules::Rules;
 
-/// From the init to the last byte, the wait for a place included: a player waits for it.
+/// Time from the init to the last byte, the wait for a free slot included: a player waits for it.
 pub const FETCHED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Each may hold a picture of `--message-bytes`. Those who come when all are taken wait, as long as that.
+/// Fetches at once. Each may hold a picture of `--message-bytes`. Further ones wait, within their time.
 const AT_ONCE: usize = 8;
 
 const REDIRECTS_MAX: usize = 3;
 
-/// Addresses of one host that are tried, one after the other.
+/// Addresses of one host to try, one after the other.
 const ADDRESSES_MAX: usize = 4;
 
-/// Of an answer's headers; also what is read ahead of us.
+/// Bytes of an answer's headers; also the read-ahead buffer.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 
 pub(crate) struct Fetcher {
@@ -50,14 +51,14 @@ pub(crate) struct Fetcher {
     within: Duration,
 }
 
-/// One connection and its request's answer; dropping it hangs up.
+/// One connection and the answer to its request. Dropping it closes the connection.
 struct Answer {
     response: Response<Incoming>,
     _connection: JoinSet<()>,
 }
 
 impl Fetcher {
-    /// Believes certificates that the roots Mozilla trusts vouch for.
+    /// Accepts certificates signed by Mozilla's trusted roots.
     pub(crate) fn new(rules: Rules, bytes_max: usize) -> anyhow::Result<Fetcher> {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
         Fetcher::with_roots(rules, bytes_max, FETCHED_WITHIN, roots)
@@ -71,7 +72,7 @@ impl Fetcher {
         Ok(Fetcher { rules, tls, places: Arc::new(Semaphore::new(AT_ONCE)), bytes_max, within })
     }
 
-    /// The file of a picture at this address. `Err` says why not, for the client.
+    /// Fetch the picture file at this URL. `Err`: the reason, for the client.
     pub(crate) async fn fetch(&self, asked: &str) -> Result<Vec<u8>, String> {
         let url = self.rules.asked(asked)?;
         let host = url.host_str().unwrap_or_default().to_owned();
@@ -127,7 +128,7 @@ impl Fetcher {
         })
     }
 
-    /// To an address that the rules allow.
+    /// Connect to an address that the rules allow.
     async fn connect(&self, url: &Url, place: &Arc<OwnedSemaphorePermit>) -> Result<TcpStream, String> {
         let port = url.port_or_known_default().expect("http and https have one");
         let addresses = match url.host().expect("the rules name hosts") {
@@ -194,13 +195,13 @@ async fn request(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, u
     Ok(Answer { response: sender.send_request(request).await?, _connection: driver })
 }
 
-/// All addresses of a name. On a thread of its own, for the system's resolver blocks for as long as it likes, and tokio's own
-/// such threads encode other people's frames. A place is taken until it has ended: so there are never more than [`AT_ONCE`].
+/// All addresses of a name. Runs on a thread of its own, because the system's resolver may block for long, and tokio's
+/// blocking threads encode other sessions' frames. A slot is held until it ends, so there are at most [`AT_ONCE`].
 async fn look_up(name: String, place: Arc<OwnedSemaphorePermit>) -> Option<Vec<IpAddr>> {
     let (found, answer) = oneshot::channel();
     let thread = std::thread::Builder::new().name("look up a host".into()).spawn(move || {
         let addresses = (name.as_str(), 0).to_socket_addrs();
-        // Nobody may be waiting any more.
+        // The receiver may be gone.
         let _ = found.send(addresses.map(|found| found.map(|address| address.ip()).collect()));
         drop(place);
     });

@@ -1,4 +1,4 @@
-//! What every request can reach. The top of the house: nothing below imports it.
+//! The state that HTTP handlers share. The top module: nothing below imports it.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use crate::observe::Observer;
 use crate::phase::Phase;
 use crate::realtime::link::Realtime;
 
-/// What every request can reach.
+/// The state that HTTP handlers share.
 #[derive(Clone)]
 pub(crate) struct App {
-    /// What the operator bounds.
+    /// The operator's bounds.
     pub(crate) limits: Arc<Limits>,
-    /// Who may come in.
+    /// The door, and the observer of denials.
     pub(crate) entrance: Entrance,
     /// Permits for WebSockets.
     pub(crate) connections: Arc<Semaphore>,
-    /// Every socket holds what this gives: when the last is dropped, all have said goodbye.
+    /// Every socket holds a sender made from this. When the last one is dropped, all sockets are closed.
     pub(crate) present: mpsc::WeakSender<()>,
-    /// What the sessions on those sockets reach.
+    /// The state that sessions share.
     pub(crate) realtime: Arc<Realtime>,
 }
 
@@ -44,17 +44,17 @@ impl App {
         self.realtime.engine.card.borrow().clone()
     }
 
-    /// Is told what happens, and tells the pages.
+    /// Counts events; the status pages read it.
     pub(crate) fn observer(&self) -> &Observer {
         &self.realtime.observer
     }
 
-    /// What the server does now.
+    /// The server's current phase.
     pub(crate) fn phase(&self) -> Phase {
         *self.realtime.phase.borrow()
     }
 
-    /// What the server does now, in a word for load balancers.
+    /// The server's current phase, as a word for load balancers.
     pub(crate) fn status(&self) -> &'static str {
         match self.phase() {
             Phase::Serving if self.card().is_none() => "loading",

@@ -1,4 +1,4 @@
-//! The top of the house: requests, and what they reach.
+//! HTTP: routes, and the state they share. The top of the server.
 
 pub(crate) mod app;
 mod models;

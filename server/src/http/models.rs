@@ -1,4 +1,4 @@
-//! What is served here, and its gallery.
+//! The models that are served, and their gallery.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use super::app::App;
 use super::not_found;
 use super::status::{choices, loading};
 
-/// OpenAI's list, as the reference fills it, and under `causeway` what a client can choose.
+/// OpenAI's list of models, filled as the reference does. `causeway` has the options of a client.
 pub(crate) async fn models(State(app): State<App>) -> Response {
     let Some(card) = app.card() else { return loading() };
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -29,7 +29,7 @@ pub(crate) async fn models(State(app): State<App>) -> Response {
         "task_type": "I2V",
         "causeway": choices(&card),
     });
-    // Pages of other origins look here for the model's name.
+    // Pages of other origins read the model's name here.
     let cors = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))];
     (cors, Json(json!({ "object": "list", "data": [model] }))).into_response()
 }

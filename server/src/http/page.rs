@@ -6,7 +6,7 @@ use rust_embed::RustEmbed;
 
 use super::not_found;
 
-/// The page. Absent while the workspace has none: then there is none.
+/// The page's files. A build without `webui/` has none.
 #[derive(RustEmbed)]
 #[folder = "../webui"]
 #[allow_missing = true]

@@ -41,7 +41,8 @@ pub(crate) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Of all that waits to be written. One message is written at a time and the largest is 16 raw frames of 3840x2160: without
+/// Bytes that may wait to be written. One message is written at a time, and the largest is 16 raw frames of 3840x2160:
+/// without
 /// a bound a stalled reader could have any number.
 const WRITE_BUFFER_BYTES_MAX: usize = 512 << 20;
 
@@ -59,7 +60,7 @@ async fn upgrade(
 ) -> Response {
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
-        // As the reference: to everything but a WebSocket, this is not here.
+        // 404 for a request that is no WebSocket, as in the reference.
         Err(_) => return not_found("this is a WebSocket: connect with ws://"),
     };
     let visitor = match Visitor::at_the_door(&app.entrance, peer, (permit, meter), &headers, &uri) {

@@ -1,4 +1,4 @@
-//! What outsiders ask the server about itself: is it alive, is it ready, what does it serve, to whom, and how it fares.
+//! Status: liveness, readiness, the world served, the running sessions, and metrics.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::http::app::App;
 use crate::observe::metrics::{CONTENT_TYPE, Levels};
 
-/// For everybody: a load balancer asks without a key.
+/// Routes without a key: a load balancer has none.
 pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/liveness", get(|| async { Json(json!({ "status": "ok" })) }))
@@ -19,7 +19,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/ready", get(health))
 }
 
-/// What tells of others: where keys are needed, with a key.
+/// Routes that reveal other sessions: they need a key, if the server has keys.
 pub(crate) fn inside() -> Router<App> {
     Router::new()
         .route("/server_info", get(server_info))
@@ -27,7 +27,7 @@ pub(crate) fn inside() -> Router<App> {
         .route("/metrics", get(metrics))
 }
 
-/// Of a page that is nothing without a world.
+/// The answer of a route that needs a world, while it loads.
 pub(crate) fn loading() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "loading" }))).into_response()
 }
@@ -131,7 +131,7 @@ async fn metrics(State(app): State<App>) -> Response {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], app.observer().metrics.page(&levels)).into_response()
 }
 
-/// Linux says; `status` rather than `statm`, which counts in pages of a size that it does not tell.
+/// Resident bytes, on Linux. Reads `status`, since `statm` counts in pages without saying their size.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

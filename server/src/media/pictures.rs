@@ -5,12 +5,12 @@ use bytes::Bytes;
 use fast_image_resize as resize;
 use pipeline::world::{Frames, Size};
 
-/// How frames go to a client.
+/// The encoding of frames for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
     format: Format,
     source: Size,
-    /// What an encoded frame measures; raw frames are never scaled.
+    /// Size of an encoded frame; raw frames are never scaled.
     sent: Size,
 }
 
@@ -32,7 +32,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// As the wire calls it, under `encoding`.
+    /// The encoding's name on the wire, under `encoding`.
     pub fn name(self) -> &'static str {
         match self {
             Format::Raw => "raw",
@@ -67,7 +67,7 @@ pub struct Batch {
     pub frames: usize,
     /// All of their bytes, one frame after the other.
     pub payload: Bytes,
-    /// Bytes of each frame; `None` where all are alike.
+    /// Bytes of each frame; `None`: all frames have the same size.
     pub lengths: Option<Vec<u32>>,
 }
 
@@ -107,12 +107,12 @@ impl Encoding {
         }
     }
 
-    /// How many messages a chunk takes whose latent frames give so many frames each.
+    /// Number of messages for a chunk, given the video frames of each latent frame.
     pub fn batches_of(&self, frames_of_each: impl Iterator<Item = usize>) -> usize {
         frames_of_each.map(|frames| frames.div_ceil(self.batch_frames())).sum()
     }
 
-    /// Frames as messages' payloads. Encodes them beside each other on blocking threads.
+    /// Encode frames into the payloads of messages, in parallel on blocking threads.
     pub async fn batches(self, frames: Frames) -> anyhow::Result<Vec<Batch>> {
         let frame_bytes = self.source.frame_bytes() as usize;
         let count = frames.count;
@@ -166,7 +166,7 @@ fn scale(rgb: &[u8], from: Size, to: Size) -> anyhow::Result<Vec<u8>> {
     Ok(target.into_vec())
 }
 
-/// Baseline, and every pixel its own colour: 4:2:0 would blur thin coloured lines for a third of the bytes.
+/// Baseline JPEG with full colour resolution: 4:2:0 would save a third of the bytes, but blur thin coloured lines.
 pub fn jpeg(rgb: &[u8], size: Size, quality: u8) -> anyhow::Result<Vec<u8>> {
     let mut compressor = turbojpeg::Compressor::new()?;
     compressor.set_quality(i32::from(quality))?;
@@ -188,7 +188,7 @@ pub fn png(rgb: &[u8], size: Size) -> anyhow::Result<Vec<u8>> {
     Ok(file)
 }
 
-/// Lossy, and the fastest of libwebp's methods: a frame has to be there before the next.
+/// Lossy WebP with libwebp's fastest method: a frame must be encoded before the next one comes.
 pub fn webp(rgb: &[u8], size: Size, quality: u8) -> anyhow::Result<Vec<u8>> {
     let mut config = webp::WebPConfig::new().map_err(|()| anyhow::anyhow!("libwebp of another version"))?;
     config.quality = f32::from(quality);

@@ -19,7 +19,7 @@ pub struct Animation {
     frames: u64,
 }
 
-/// Of each frame: this is kept and looked at, not streamed.
+/// Quality of each frame. High, since the file is kept and looked at.
 const QUALITY: u8 = 85;
 
 const RIFF_HEAD_BYTES: usize = 12;

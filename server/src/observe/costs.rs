@@ -1,10 +1,10 @@
-//! What a chunk cost and what it came to: told to its client, and counted.
+//! A chunk's costs and sums: sent to its client, and counted.
 
 use std::time::Duration;
 
 use pipeline::world::Timings;
 
-/// What a chunk cost. Durations are exact here and whole milliseconds on the wire.
+/// A chunk's times. Exact here, whole milliseconds on the wire.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Costs {
     /// Sampling the controls.
@@ -25,15 +25,15 @@ pub(crate) struct Costs {
     pub(crate) total: Duration,
 }
 
-/// What a chunk came to.
+/// A chunk's sums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Sums {
     /// Messages, or pairs of a header and its payload.
     pub(crate) batches: usize,
     /// Video frames.
     pub(crate) frames: usize,
-    /// Pixels, unencoded.
+    /// Bytes of the pixels before encoding.
     pub(crate) raw_bytes: u64,
-    /// All that was handed to the socket for the chunk's frames.
+    /// Bytes handed to the socket for the chunk's frames.
     pub(crate) socket_bytes: u64,
 }

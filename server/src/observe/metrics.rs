@@ -1,7 +1,7 @@
-//! What the server counts, and how Prometheus reads it.
+//! The server's metrics, and their text form for Prometheus.
 //!
-//! What happens is counted where it happens, with atomics and no lock; what is so at the moment (sessions, connections,
-//! memory) is not counted up and down but looked up when somebody asks, so it cannot drift.
+//! Events are counted where they happen, with atomics and no lock. Current values (sessions, connections,
+//! memory) are read when the metrics are requested, so they cannot drift.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -12,14 +12,14 @@ use std::time::Duration;
 /// The media type of the text.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All that happened since the start.
+/// All counters since the start.
 #[derive(Default)]
 pub(crate) struct Metrics {
     /// Sessions that began to run.
     pub(crate) sessions: Counter,
-    /// From the init to the place.
+    /// Time from the init to admission.
     pub(crate) queue_wait: Histogram,
-    /// Sessions that got no place, by what kept them from it.
+    /// Sessions that were not admitted, by obstacle.
     pub(crate) refused: Tally<&'static str>,
     /// A chunk's time by stage.
     pub(crate) stages: Stages,
@@ -39,7 +39,7 @@ pub(crate) struct Metrics {
     pub(crate) errors: Tally<&'static str>,
     /// By the reasons below.
     pub(crate) denied: Tally<&'static str>,
-    /// All reasons there are, so that a counter is there before it counts.
+    /// All reasons, so that each counter exists before its first count.
     denials: &'static [&'static str],
     /// WebSockets that ended, by close code and reason.
     pub(crate) closes: Tally<(u16, &'static str)>,
@@ -65,7 +65,7 @@ pub(crate) struct Stages {
 /// As the wire calls them, under `encoding`.
 const FORMATS: [&str; 3] = ["raw", "webp", "jpeg"];
 
-/// What went out in one format.
+/// Output of one encoding.
 #[derive(Default)]
 pub(crate) struct Sent {
     /// Video frames.
@@ -74,7 +74,7 @@ pub(crate) struct Sent {
     pub(crate) bytes: Counter,
 }
 
-/// Clients that were sent away for what they did, or did not do.
+/// Clients disconnected for their behaviour.
 #[derive(Default)]
 pub(crate) struct Drops {
     /// Did not take a message in time.
@@ -89,7 +89,7 @@ pub(crate) struct Drops {
     pub(crate) too_big: Counter,
 }
 
-/// What is so at the moment.
+/// Current gauge values.
 pub(crate) struct Levels {
     /// The version that runs.
     pub(crate) version: &'static str,
@@ -127,7 +127,7 @@ pub(crate) struct Levels {
     pub(crate) memory_bytes: u64,
     /// `None` where the system does not say.
     pub(crate) resident_bytes: Option<u64>,
-    /// Slices that a trace has no room for; `None` where nothing is traced.
+    /// Slices dropped by the trace; `None`: no trace is written.
     pub(crate) trace_lost: Option<u64>,
 }
 
@@ -147,7 +147,7 @@ impl Counter {
     }
 }
 
-/// Counts by labels that are constants of the program, so there are only so many. For what is rare: it has a lock.
+/// Counts by label. Labels are constants of the program, so their number is bounded. For rare events: it takes a lock.
 #[derive(Default)]
 pub(crate) struct Tally<K>(Mutex<BTreeMap<K, u64>>);
 
@@ -173,7 +173,7 @@ const BOUNDS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 /// Durations, sorted into buckets.
 #[derive(Default)]
 pub(crate) struct Histogram {
-    /// Not cumulative; the last is for what is longer than every bound.
+    /// Counts of each bucket, not cumulative. The last one is above every bound.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
 }
@@ -346,7 +346,7 @@ impl Page {
     }
 
     fn buckets(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {
-        // Added up from one reading of the buckets: so the last and the count agree while others go on counting.
+        // Sum one reading of the buckets, so that the last bucket and the count agree while others count.
         let mut count = 0;
         for (bucket, within) in histogram.buckets.iter().enumerate() {
             count += within.load(Ordering::Relaxed);

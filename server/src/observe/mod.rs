@@ -1,7 +1,7 @@
-//! Where the server is looked at from: one call at each place where something happens, and what outsiders may see of it.
+//! The observer: one call for each event of the server, and the values that outsiders may see.
 //!
-//! The calls on a chunk's way are a few atomic additions; locks are taken only where a session begins or ends, or an error
-//! is told.
+//! The calls for a chunk are a few atomic additions. Locks are taken only when a session begins or ends, or an error
+//! is sent.
 
 pub(crate) mod costs;
 pub mod log;
@@ -53,18 +53,18 @@ impl Observer {
         }
     }
 
-    /// An init was sent; until what this gives is dropped, its session is about to begin.
+    /// A session is opening, until the returned value is dropped.
     pub(crate) fn opening(&self) -> OpeningCount<'_> {
         self.opening.fetch_add(1, Ordering::Relaxed);
         OpeningCount(&self.opening)
     }
 
-    /// A session got its place after so long.
+    /// A session was admitted after this wait.
     pub(crate) fn placed(&self, waited: Duration) {
         self.metrics.queue_wait.observe(waited);
     }
 
-    /// A session got no place.
+    /// A session was not admitted.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.metrics.refused.add(reason);
     }
@@ -109,12 +109,12 @@ impl Observer {
         }
     }
 
-    /// A client was told an error with this code.
+    /// An error with this code was sent to a client.
     pub(crate) fn told(&self, code: &'static str) {
         self.metrics.errors.add(code);
     }
 
-    /// A client was not let in, for this reason.
+    /// A client was denied, for this reason.
     pub(crate) fn denied(&self, reason: &'static str) {
         self.metrics.denied.add(reason);
     }
@@ -124,7 +124,7 @@ impl Observer {
         self.metrics.closes.add(close.unwrap_or((1006, "client left")));
     }
 
-    /// A client was sent away for what it did.
+    /// A client was disconnected for its behaviour.
     pub(crate) fn dropped(&self, why: Dropped) {
         let drops = &self.metrics.drops;
         let counter = match why {
@@ -137,7 +137,7 @@ impl Observer {
         counter.add(1);
     }
 
-    /// A session runs, until what this gives is dropped.
+    /// A session runs, until the returned value is dropped.
     pub(crate) fn session(self: &Arc<Self>, id: &str, seat: u64, facts: Facts) -> Listed {
         self.metrics.sessions.add(1);
         if let Some(trace) = &self.trace {
@@ -171,7 +171,7 @@ impl Observer {
         self.rollouts.lock().expect("nothing panics under this lock").values().sum()
     }
 
-    /// Of what was sent, for clients that come back.
+    /// Bytes of all backlogs.
     pub(crate) fn kept_bytes(&self) -> u64 {
         self.running.iter().map(|session| session.kept_bytes.load(Ordering::Relaxed)).sum()
     }
@@ -186,11 +186,11 @@ impl Observer {
     }
 }
 
-/// What a session is, in the values that outsiders see.
+/// A session's settings that outsiders may see.
 pub(crate) struct Facts {
     /// Width and height of the video as it is drawn.
     pub(crate) size: Size,
-    /// As the wire calls it, under `encoding`.
+    /// The encoding's name on the wire, under `encoding`.
     pub(crate) format: &'static str,
     /// Video frames per second.
     pub(crate) fps: u32,
@@ -198,7 +198,7 @@ pub(crate) struct Facts {
     pub(crate) paced: bool,
 }
 
-/// Why a client was sent away.
+/// Why a client was disconnected for its behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dropped {
     /// Too many invalid messages.
@@ -209,7 +209,7 @@ pub(crate) enum Dropped {
     TooBig,
     /// No request in time.
     HeaderDeadline,
-    /// A message not taken in time.
+    /// A message not received in time.
     WriteDeadline,
 }
 
@@ -228,7 +228,7 @@ pub(crate) struct LiveSession {
     facts: Facts,
     started: Instant,
     started_unix: u64,
-    /// When a player that shows each frame for its time will have shown all that was sent. Of this session's task alone:
+    /// When a player at the session's rate will have shown all frames sent. Locked by this session's task alone, so
     /// never waited for.
     shown_until: Mutex<Option<Instant>>,
     /// Its client was lost, and may come back.
@@ -237,7 +237,7 @@ pub(crate) struct LiveSession {
     frames: AtomicU64,
     sent_bytes: AtomicU64,
     last_chunk_ms: AtomicU64,
-    /// Of what was sent, for a client that comes back.
+    /// Bytes of the backlog.
     kept_bytes: AtomicU64,
 }
 
@@ -254,13 +254,13 @@ impl Drop for Listed {
 }
 
 impl LiveSession {
-    /// A chunk goes out now, after it was held back for so long.
+    /// A chunk is sent now, after it was held back for this time.
     pub(crate) fn sending(&self, frames: usize, pace_wait: Duration, now: Instant) {
         let shown_for = Duration::from_secs_f64(frames as f64 / f64::from(self.facts.fps));
         let mut shown_until = self.shown_until.lock().expect("nothing panics under this lock");
-        // One that was held back came in time: that it goes out at the very end of the one before is the pace.
+        // A chunk that was held back is in time: the pace sends it exactly when the one before has been shown.
         let ran_dry = pace_wait.is_zero() && shown_until.is_some_and(|end| end < now);
-        // A paced session begins its pace anew with every chunk; one that runs free gets ahead.
+        // A paced session restarts its clock with every chunk; a free one runs ahead.
         let begins = if self.facts.paced { now } else { shown_until.map_or(now, |end| end.max(now)) };
         *shown_until = Some(begins + shown_for);
         if ran_dry {
@@ -291,7 +291,7 @@ impl LiveSession {
         }
     }
 
-    /// All of a chunk is with the socket.
+    /// A chunk was handed to the socket completely.
     pub(crate) fn sent(&self, costs: &Costs, sums: &Sums, kept_bytes: usize) {
         self.kept_bytes.store(kept_bytes as u64, Ordering::Relaxed);
         self.observer.metrics.chunk.observe(costs.total);

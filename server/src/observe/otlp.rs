@@ -17,16 +17,16 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 use url::Url;
 
-/// Of spans that wait to be sent; more are dropped. Ten seconds of a hundred sessions.
+/// Spans that may wait to be sent; further ones are dropped. Ten seconds of a hundred sessions.
 const QUEUE: usize = 4096;
 
-/// How often what waits is sent.
+/// Time between two sends.
 const SEND_EVERY: Duration = Duration::from_secs(2);
 
-/// For one answer of the collector, and at the end for all that is still to be sent.
+/// Longest wait for an answer of the collector, and for the last send at the end.
 const COLLECTOR_WITHIN: Duration = Duration::from_secs(3);
 
-/// Sends what it still has when it is dropped.
+/// Sends the remaining spans when it is dropped.
 pub struct Export(SdkTracerProvider);
 
 impl Drop for Export {

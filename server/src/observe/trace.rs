@@ -1,4 +1,4 @@
-//! What every thread did when, as a file for Perfetto or `chrome://tracing`.
+//! A trace of all threads' work over time, as a file for Perfetto or `chrome://tracing`.
 //!
 //! A thread of its own writes it. After each write the file is a whole JSON array: the closing bracket is there, and the
 //! next write begins where it stands. So the file can be read at any time, and after any end of the process.
@@ -17,13 +17,13 @@ use anyhow::Context;
 use serde_json::json;
 use tracing::warn;
 
-/// About a million slices: an hour of eight sessions, and what the viewers still open.
+/// About a million slices: an hour of eight sessions. Viewers can still open it.
 pub(crate) const TRACE_BYTES_MAX: u64 = 128 << 20;
 
-/// Slices that wait for the disk: some seconds of many sessions. What comes past them is lost, and counted.
+/// Slices that wait for the disk: some seconds of many sessions. Further slices are dropped and counted.
 const ENTRIES_WAITING: usize = 16_384;
 
-/// Where slices go. Never waits.
+/// Receives slices. Never blocks.
 #[derive(Clone)]
 pub(crate) struct Trace {
     entries: SyncSender<Entry>,
@@ -41,7 +41,7 @@ pub(crate) enum Track {
     Write { seat: u64 },
 }
 
-/// Something that took time.
+/// A piece of work with its start and duration.
 pub(crate) struct Slice {
     /// Where it happened.
     pub(crate) track: Track,
@@ -131,7 +131,7 @@ impl Drop for TraceWriter {
 
 const CLOSING: &str = "\n]\n";
 
-/// Until the end is said, or the file has `bytes_max`.
+/// Write slices until all senders are gone, or the file has `bytes_max`.
 fn write_all(mut file: impl Write + Seek, queue: Receiver<Entry>, bytes_max: u64) -> std::io::Result<()> {
     let zero = Instant::now();
     let process = json!({ "name": "process_name", "ph": "M", "pid": 1, "tid": 0, "args": { "name": "causeway" } });

@@ -5,7 +5,7 @@ use pipeline::world::Held;
 
 use crate::realtime::wire::event::SCRIPT_ITEMS_MAX;
 
-/// One set of keys a latent frame. `Err` says which part cannot be read and what would be.
+/// One set of keys for each latent frame. `Err` says which part is invalid and what is allowed.
 pub fn parse(text: &str) -> Result<Vec<Held>, String> {
     let mut items = Vec::new();
     for part in text.split(',').map(str::trim) {

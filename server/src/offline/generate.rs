@@ -17,9 +17,9 @@ use crate::whole_file::Existing;
 pub struct Request {
     /// The first frame: a JPEG, PNG or WebP file.
     pub image: Option<PathBuf>,
-    /// One of them begins with chunk 0.
+    /// The prompts. One of them begins with chunk 0.
     pub prompts: Vec<Switch>,
-    /// What is held in each latent frame; past its end, nothing.
+    /// Keys held in each latent frame; past the end, none.
     pub actions: Option<Vec<Held>>,
     /// `None`: as many as the actions and prompts need.
     pub chunks: Option<u32>,
@@ -51,7 +51,7 @@ pub struct Report {
     pub frames: usize,
     /// The world's time, by stage.
     pub world: Timings,
-    /// Drawing: the world's time, and what it does not name.
+    /// Time of drawing: the world's stages, and the rest.
     pub generate: Duration,
     /// Encoding and writing the pictures.
     pub encode: Duration,
@@ -157,7 +157,7 @@ fn init(card: &Card, request: &Request) -> anyhow::Result<Init> {
     Ok(Init { prompt: first.text.clone(), first_frame, size, seed: request.seed, sink, window, condition_frames: None })
 }
 
-/// What steers each chunk.
+/// The inputs of each chunk.
 fn inputs(card: &Card, request: &Request) -> anyhow::Result<Vec<ChunkInput>> {
     let mut switches: Vec<_> = request.prompts.iter().collect();
     switches.sort_by_key(|switch| switch.chunk);

@@ -1,4 +1,4 @@
-//! The realtime video endpoint: what the wire says, what a session decides, and the socket between them.
+//! The realtime video endpoint: the wire's messages, the session's decisions, and the socket that connects them.
 //!
 //! [`wire`] and [`session`] are given values and the time, and return values: they read no clock, wait for nothing and know
 //! no transport.

@@ -1,11 +1,11 @@
-//! Whose address counts: limits are by address, and an address is not always what the socket says.
+//! The address that limits count by. It is not always the socket's.
 //!
-//! Behind a proxy every socket comes from the proxy. What it says of its own client is believed only of a proxy that the
-//! operator named: everybody can send the header.
+//! Behind a proxy every socket comes from the proxy. Its `X-Forwarded-For` is believed only if the operator named the
+//! proxy, since any client can send the header.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// All that one household has: an address of version 4, or a network of 2⁶⁴ addresses of version 6, of which a host may use
+/// The addresses of one household: an IPv4 address, or an IPv6 network of 2⁶⁴ addresses, of which a host may use
 /// any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Address(IpAddr);

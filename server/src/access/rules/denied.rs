@@ -1,8 +1,8 @@
-//! Why somebody may not enter: in a sentence for them, in words for programs.
+//! Why a client is denied: a sentence for people and a code for programs.
 
 use std::time::Duration;
 
-/// Why somebody may not. The text is for them, and says nothing that they do not know.
+/// Why a client is denied. The text is sent to the client, so it reveals nothing about keys or other clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// No key or token was shown where one is needed.
@@ -47,7 +47,7 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// For programs.
+    /// The code, for programs.
     pub fn code(self) -> &'static str {
         match self {
             Denied::NoKey | Denied::WrongKey | Denied::Expired | Denied::KeyRemoved => "unauthorized",
@@ -59,7 +59,7 @@ impl Denied {
         }
     }
 
-    /// For people who see only how a socket was closed.
+    /// The reason in a close frame, for clients that see nothing else.
     pub fn close_reason(self) -> &'static str {
         match self {
             Denied::NoKey | Denied::WrongKey | Denied::Expired | Denied::KeyRemoved => "unauthorized",
@@ -99,7 +99,7 @@ impl Denied {
     }
 }
 
-/// All there are, so that a counter is there before it counts.
+/// All reasons, so that each counter exists before its first count.
 pub const REASONS: [&str; 13] = [
     "no_key",
     "wrong_key",
@@ -116,7 +116,7 @@ pub const REASONS: [&str; 13] = [
     "bytes",
 ];
 
-/// Rounded up: whoever waits that long has waited long enough.
+/// Whole seconds, rounded up, so that a client that waits that long is allowed.
 pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

@@ -1,6 +1,6 @@
-//! API keys: what one looks like, and the file that says which are good.
+//! API keys: their form, and the file that lists the valid ones.
 //!
-//! The file holds hashes, so whoever reads it cannot come in with it. One SHA-256 is enough for that: slow hashes are for
+//! The file holds hashes, so reading it does not let anybody in. One SHA-256 is enough: slow hashes are for
 //! passwords, which can be guessed, and these are 256 random bits.
 
 use std::fmt;
@@ -14,17 +14,17 @@ use subtle::ConstantTimeEq;
 
 use super::tokens::TOKEN_PREFIX;
 
-/// A key names what it is, so that a search for leaked secrets finds it.
+/// The prefix of every key, so that scanners for leaked secrets recognise it.
 pub const KEY_PREFIX: &str = "cwk_";
 
 const HASH_PREFIX: &str = "sha256:";
 
-/// Every attempt is compared with all of them.
+/// Most keys in a file. Every attempt is compared with all of them.
 pub const KEYS_MAX: usize = 10_000;
 
 const NAME_BYTES_MAX: usize = 64;
 
-/// Of one key, and of all tokens made with it together.
+/// Limits of one key together with all tokens made with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyLimits {
     /// Sessions at once.
@@ -35,12 +35,12 @@ pub struct KeyLimits {
 
 impl Default for KeyLimits {
     fn default() -> KeyLimits {
-        // Somebody with a few tabs, who reloads often: no limit to a person, and one to a loop.
+        // Enough for a person with a few tabs who reloads often; too few for a program in a loop.
         KeyLimits { sessions: 4, requests_a_minute: 120 }
     }
 }
 
-/// What is known of a key: not the key.
+/// A key's name, hash and limits, without the key.
 #[derive(Clone)]
 pub struct Key {
     /// Its name in the key file, for logs.
@@ -50,14 +50,14 @@ pub struct Key {
     hash: [u8; 32],
 }
 
-/// Without the hash: logs are read by more people than the file is.
+/// Leaves the hash out: more people read logs than the key file.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key").field("name", &self.name).field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
-/// The keys that are good; at least one.
+/// The valid keys; at least one.
 #[derive(Debug, Clone)]
 pub struct ApiKeys(Vec<Key>);
 
@@ -89,10 +89,10 @@ impl ApiKeys {
         Ok(ApiKeys(keys))
     }
 
-    /// Takes as long for a key that is almost right as for one that is not at all.
+    /// Takes the same time however much of a wrong key is right.
     pub fn find(&self, presented: &str) -> Option<&Key> {
         let hash = hash(presented);
-        // Not `find`: to stop at the first would say where it stands.
+        // Not `find`: stopping at a match would reveal its place by the time taken.
         self.0.iter().fold(None, |found, key| if bool::from(key.hash.ct_eq(&hash)) { Some(key) } else { found })
     }
 
@@ -108,8 +108,8 @@ impl ApiKeys {
 }
 
 impl Key {
-    /// Tells two keys of one name apart, before and after it was exchanged. It stands in tokens: a part of a hash of 256
-    /// random bits says nothing of them.
+    /// Distinguishes the keys that one name had, one after the other. It is part of tokens: a piece of a hash of 256
+    /// random bits reveals nothing about them.
     pub fn fingerprint(&self) -> u64 {
         u64::from_be_bytes(*self.hash.first_chunk().expect("a hash has 32 bytes"))
     }

@@ -1,4 +1,4 @@
-//! What the decisions about who enters are made of: values and the time in, values out.
+//! Decisions about access: values and the time go in, values come out.
 
 pub(crate) mod address;
 pub mod denied;

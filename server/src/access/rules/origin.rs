@@ -1,16 +1,16 @@
-//! Which pages may use the server. A browser lets every page on the internet open a WebSocket to every address, this machine
-//! and its neighbours included, and only tells the server which page it was: in `Origin`.
+//! Which web pages may use the server. A browser lets any page open a WebSocket to any address, this machine
+//! and its neighbours included, and names the page in the header `Origin`.
 //!
-//! A name that a page's owner controls can be made to point here after the page was loaded ("DNS rebinding"); to the browser
-//! page and server are then one origin. What gives that away is the name in `Host`, so a server that asks for no key, because
-//! only this machine can reach it, answers to no name but this machine's.
+//! A page's owner can make the page's name point here after it was loaded ("DNS rebinding"); to the browser
+//! page and server are then one origin. The name in `Host` shows it. So a server that asks for no key, because
+//! only this machine can reach it, accepts only this machine's names there.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use url::Url;
 
-/// One that the operator named.
+/// An origin that the operator named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allowed {
     /// Every origin.
@@ -48,26 +48,26 @@ fn as_browsers_write(origin: &str) -> Option<String> {
 /// Where a name in a header points: a host in lower case, and a port.
 type Authority<'a> = (&'a str, u16);
 
-/// May a page of this origin open a socket? What is no page sends no origin.
+/// Whether a page of this origin may open a socket. Programs other than browsers send no origin.
 pub fn page_may_enter(origin: Option<&str>, host: Option<&str>, allowed: &[Allowed], local: bool) -> bool {
     let Some(origin) = origin.map(str::to_ascii_lowercase) else { return true };
     if allowed.iter().any(|allowed| matches!(allowed, Allowed::Any) || *allowed == Allowed::Origin(origin.clone())) {
         return true;
     }
     let Some((page, default_port)) = parse(&origin) else { return false };
-    // Not the scheme: behind a proxy with TLS the page says https and we hear http.
+    // Ignore the scheme: behind a proxy with TLS the page has https and the server sees http.
     let host = host.map(str::to_ascii_lowercase);
     let same = host.as_deref().and_then(|host| authority(host, default_port)) == Some(page);
-    // Another program of this machine serves that page: it could open the socket itself.
+    // Another program on this machine serves that page, and could open the socket itself.
     same || local && is_this_machine(page.0)
 }
 
-/// Is this a name by which a server that only this machine can reach is called?
+/// Whether this is a name of this machine, for a server that only this machine can reach.
 pub fn is_our_name(host: Option<&str>, allowed: &[Allowed]) -> bool {
-    // Browsers always say it.
+    // Browsers always send it.
     let Some(host) = host.map(str::to_ascii_lowercase) else { return true };
     let Some((name, _)) = authority(&host, 0) else { return false };
-    // Nobody's name server says where an address points.
+    // An address needs no name server, so rebinding cannot change it.
     let safe = ip(name).is_some() || is_this_machine(name);
     let listed = |allowed: &Allowed| match allowed {
         Allowed::Any => true,
@@ -77,7 +77,7 @@ pub fn is_our_name(host: Option<&str>, allowed: &[Allowed]) -> bool {
 }
 
 fn is_this_machine(host: &str) -> bool {
-    // RFC 6761: whatever ends in localhost never leaves the machine.
+    // RFC 6761: a name that ends in localhost never leaves the machine.
     let name = host.strip_suffix('.').unwrap_or(host);
     name == "localhost" || name.ends_with(".localhost") || ip(host).is_some_and(|ip| ip.is_loopback())
 }

@@ -1,8 +1,9 @@
-//! Tokens: what a page's own server makes with a key and gives to a browser, so that no key ever lies in a page.
+//! Tokens: a page's own server makes one with its key and gives it to a browser, so that no page contains a key.
 //!
-//! A token says itself what it allows, and is signed, so none is remembered. The signing key is made when the server starts:
-//! a restart ends all tokens, and no file holds a secret. For that reason too their time is the server's own, counted from
-//! its start: nobody lengthens a token by setting a clock.
+//! A token states what it allows and is signed, so the server stores none. The signing key is made when the server
+//! starts:
+//! a restart ends all tokens, and no file holds a secret. Their time is counted from
+//! the server's start, so setting a clock does not lengthen a token.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,18 +17,18 @@ use sha2::Sha256;
 /// A token names what it is, as a key does.
 pub(crate) const TOKEN_PREFIX: &str = "cwt_";
 
-/// What a token says: `cwt_KEY.FINGERPRINT.EXPIRES.SESSIONS.ID.SIGNATURE`.
+/// A token's content: `cwt_KEY.FINGERPRINT.EXPIRES.SESSIONS.ID.SIGNATURE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     /// The name of the key it was made with.
     pub(crate) key: String,
-    /// And which key of that name: it may be exchanged while the token is good.
+    /// Fingerprint of that key, which may be exchanged while the token is valid.
     pub(crate) fingerprint: u64,
-    /// Since the server's start; in milliseconds where it is written.
+    /// When it expires, since the server's start; written in milliseconds.
     pub(crate) expires: Duration,
-    /// At once.
+    /// Sessions at once.
     pub(crate) sessions: usize,
-    /// Tells tokens apart that say the same.
+    /// Distinguishes tokens of equal content.
     pub(crate) id: u64,
 }
 
@@ -74,7 +75,7 @@ impl Signer {
     pub(crate) fn verify(&self, presented: &str, now: Duration) -> Result<Token, BadToken> {
         let (said, signature) = presented.rsplit_once('.').ok_or(BadToken::NotOurs)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| BadToken::NotOurs)?;
-        // In constant time; and before anything of it is believed.
+        // Verify in constant time, before any field is used.
         self.0.clone().chain_update(said.as_bytes()).verify_slice(&signature).map_err(|_| BadToken::NotOurs)?;
         let token = read(said).expect("we signed it, so we wrote it");
         if now < token.expires { Ok(token) } else { Err(BadToken::Expired) }

@@ -1,15 +1,15 @@
-//! How long chunks take, by the size of their pictures: what is known of a session that has not begun.
+//! How long chunks take, by frame size: the expected cost of a session that has not begun.
 //!
-//! A size that was never drawn is told from the one nearest to it, as if time grew with pixels. It grows faster where
+//! A size that was never drawn is estimated from the nearest one, as if time grew with pixels. It grows faster where
 //! attention dominates and slower where a pass has fixed costs; the first chunks of that size correct it.
 
 use std::time::Duration;
 
-/// Sizes that are remembered; of more, the one longest not drawn is forgotten. A world that draws any size lets clients
+/// Sizes remembered. Past it, the size not drawn for longest is forgotten. A world that draws any size lets clients
 /// choose among millions.
 pub const SIZES_MAX: usize = 64;
 
-/// A mean in which the last few count most.
+/// A mean in which the newest values weigh most.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Mean {
     mean: f64,

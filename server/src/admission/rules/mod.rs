@@ -1,10 +1,11 @@
-//! Who gets a place, and who waits for one: by number of sessions, by memory, and by the device's time.
+//! Which sessions run and which wait: by number of sessions, by memory, and by the device's time.
 //!
 //! Clips share the sessions' memory and wait in the same queue. They take no session's place, and one is drawn at a time.
 //!
-//! Whoever waits is served in order, with one exception: a session that fits may pass one that does not yet, but nobody is
+//! Waiting sessions are admitted in order, with one exception: a session that fits may pass one that does not fit yet,
+//! but none is
 //! passed more than [`PASSED_MAX`] times. So a large session cannot wait for ever while small ones come and go, and small
-//! ones do not wait for it longer than it takes for enough of those that run to leave.
+//! ones wait for it only until enough running sessions have left.
 //!
 //! A session whose client rests offers its place. It is asked for it once somebody waits; its rollout may stay, parked, until
 //! a session that waits needs the memory.
@@ -21,7 +22,7 @@ pub use obstacle::{Obstacle, Refused};
 /// A session or a clip, as the engine knows it.
 pub type SeatId = u64;
 
-/// How often one that does not fit yet is passed by others: they fill what it cannot use, and do not keep it out.
+/// How often a session that does not fit yet may be passed: others fill the room it cannot use, without keeping it out.
 pub const PASSED_MAX: u32 = 8;
 
 /// What the operator allows all sessions together.
@@ -44,7 +45,7 @@ pub struct Bounds {
 pub struct Wish {
     /// Memory, while it has its place.
     pub bytes: u64,
-    /// Of one frame: a newcomer is expected to be as slow as others of its size.
+    /// Pixels of one frame: a newcomer is expected to be as slow as others of its size.
     pub pixels: u64,
     /// How it takes the device's time.
     pub kind: Kind,
@@ -64,7 +65,7 @@ pub enum Kind {
     Clip,
 }
 
-/// One that waits.
+/// A waiting session.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Waiting {
     /// 1: nobody of its kind, session or clip, is ahead.
@@ -154,7 +155,7 @@ impl Admission {
         &self.bounds
     }
 
-    /// A session would like to begin. From here on it has a place or waits for one, until it leaves.
+    /// Add a session. It is admitted or waits, until it leaves.
     pub fn ask(&mut self, id: SeatId, wish: Wish, now: Instant) -> Result<(), Refused> {
         let budget = self.bounds.memory_bytes;
         if wish.bytes > budget {
@@ -253,9 +254,9 @@ impl Admission {
         self.placed.contains_key(&id)
     }
 
-    /// All that wait, the next one first.
+    /// All waiting sessions, the next one first.
     pub fn waiting(&self) -> impl Iterator<Item = (SeatId, Waiting)> {
-        // One of them leaves every so often.
+        // Sessions leave at an even rate on average.
         let interval = self.stay.get().map(|stay| stay / self.sessions().max(1) as u32);
         let mut ahead = [0; 2];
         self.queue.iter().map(move |waiter| {
@@ -283,7 +284,7 @@ impl Admission {
         self.placed.values().map(|placed| self.share(&placed.wish, placed.drawing.get())).sum()
     }
 
-    /// Nothing is known before the first chunk: then it counts as nothing.
+    /// The share of one session. 0 while no chunk was measured.
     fn share(&self, wish: &Wish, drawing: Option<Duration>) -> f64 {
         let Kind::Paced { period } = wish.kind else { return 0.0 };
         let drawing = drawing.or_else(|| self.times.expected(wish.pixels)).unwrap_or_default();
@@ -371,7 +372,7 @@ impl Admission {
         if wish.bytes > free && !self.parked.contains_key(id) {
             return Some(Obstacle::Memory { bytes: wish.bytes, free, budget });
         }
-        // One that asks for more than there is gets it all if it is alone: it will be late, but nobody else.
+        // A session that needs more than the device has may run alone: it will be late, but delays no other.
         let is_paced = |wish: &Wish| matches!(wish.kind, Kind::Paced { .. });
         let beside_paced = self.placed.values().any(|placed| is_paced(&placed.wish));
         let (needed, taken) = (self.share(wish, None), self.load());

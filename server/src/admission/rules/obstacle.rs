@@ -1,8 +1,8 @@
-//! Why a session gets no place, now or ever: in numbers, in a word for programs, in a sentence for people.
+//! Why a session is not admitted, now or ever: numbers, a code for programs, a sentence for people.
 
 use std::fmt;
 
-/// What keeps a session from getting a place now.
+/// The reason why a session is not admitted now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Obstacle {
     /// As many sessions run as may.
@@ -28,16 +28,16 @@ pub enum Obstacle {
         /// The share that all may need together.
         allowed: f64,
     },
-    /// Somebody ahead has been passed often enough.
+    /// A session ahead was passed as often as allowed.
     Order,
     /// A clip, behind another that is drawn or came before.
     Clip,
-    /// There is no world yet.
+    /// The world is still loading.
     Loading,
 }
 
 impl Obstacle {
-    /// A word for programs.
+    /// The code, for programs.
     pub fn name(&self) -> &'static str {
         match self {
             Obstacle::Sessions { .. } => "sessions",
@@ -75,14 +75,14 @@ impl fmt::Display for Obstacle {
 /// Why a session does not even wait.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Refused {
-    /// It would not fit if it were alone.
+    /// It would not fit even if it ran alone.
     TooLarge {
         /// What it would hold.
         bytes: u64,
         /// What all rollouts may hold together.
         budget: u64,
     },
-    /// As many wait as may.
+    /// The queue is full.
     QueueFull {
         /// How many wait.
         waiting: usize,
@@ -97,7 +97,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// A word for programs.
+    /// The code, for programs.
     pub fn name(&self) -> &'static str {
         match self {
             Refused::TooLarge { .. } => "too_large",

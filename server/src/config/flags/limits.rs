@@ -54,7 +54,7 @@ pub struct LimitArgs {
     /// How long sessions may take to finish their chunks when the server is told to stop.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().drain))]
     pub drain: Seconds,
-    /// How often a client is asked for a sign of life.
+    /// Time between two pings.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().ping_every), value_parser = a_second_or_more)]
     pub ping_every: Seconds,
     /// How long a client may take to give one before it is closed.
@@ -119,7 +119,7 @@ impl LimitArgs {
     }
 }
 
-/// More than 1 lets in more than the device can do: for those who would rather be late than wait.
+/// Above 1, more sessions are admitted than the device can serve in time: frames come late instead of sessions waiting.
 fn share(text: &str) -> Result<f64, String> {
     let share: Option<f64> = text.parse().ok();
     share.filter(|share| (0.01..=100.0).contains(share)).ok_or_else(|| "0.01 to 100".into())
@@ -181,7 +181,7 @@ impl FromStr for ByteSize {
     }
 }
 
-/// A day, at most: what waits longer waits for ever.
+/// At most a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seconds(pub Duration);
 
@@ -209,13 +209,13 @@ impl FromStr for Seconds {
     }
 }
 
-/// Less is a server that does nothing but ask, and clients that are closed for the length of their line.
+/// A shorter interval would flood clients with pings, and close those on slow lines.
 fn a_second_or_more(text: &str) -> Result<Seconds, String> {
     let seconds: Option<Seconds> = text.parse().ok();
     seconds.filter(|seconds| seconds.0 >= Duration::from_secs(1)).ok_or_else(|| "1 to 86400 seconds".into())
 }
 
-/// Of a deadline that nobody could keep if it were zero.
+/// A deadline of zero could not be met.
 fn more_than_none(text: &str) -> Result<Seconds, String> {
     text.parse().and_then(|seconds: Seconds| {
         if seconds.0.is_zero() { Err("more than 0, at most 86400 seconds".into()) } else { Ok(seconds) }

@@ -1,4 +1,4 @@
-//! What was typed on the command line, and what it means.
+//! The command line as typed, and its meaning.
 
 mod access;
 mod limits;

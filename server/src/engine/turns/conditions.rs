@@ -1,4 +1,4 @@
-//! What steers the next chunk: the prompt and the keys, from everything received since the last one.
+//! The conditions of the next chunk: the prompt and the keys, from all events since the last chunk.
 //!
 //! A tap shorter than a chunk still shows for one latent frame. The reported event id never goes back, although the
 //! reference's does: a client that waits for the id of its prompt would otherwise wait for ever once it had moved.
@@ -10,7 +10,7 @@ use pipeline::world::{ChunkInput, ChunkPlan, Controls, Held};
 use super::acks::{Acks, note};
 use super::event::{Event, EventPart};
 
-/// Latent frames that a key shows for which was pressed and released between two chunks.
+/// Latent frames for which a key counts as held that was pressed and released between two chunks.
 const PULSE_LATENT_FRAMES: usize = 1;
 
 /// What a session's events ask of its next chunk.
@@ -18,10 +18,10 @@ const PULSE_LATENT_FRAMES: usize = 1;
 pub struct ConditionQueue {
     camera: Camera,
     prompt: Option<Prompt>,
-    /// The largest id of what has taken effect, and of what will with the next chunk.
+    /// The largest event id in effect, and the one that takes effect with the next chunk.
     applied_id: Option<u32>,
     waiting_id: Option<u32>,
-    /// Of the keys since the last chunk.
+    /// Event id of the keys since the last chunk.
     camera_ids: Vec<u32>,
     acks: Acks,
 }
@@ -30,13 +30,13 @@ pub struct ConditionQueue {
 struct Prompt {
     text: String,
     id: Option<u32>,
-    /// The largest of its own and of those it replaced.
+    /// The largest id of this event and of those it replaced.
     reported_id: Option<u32>,
 }
 
 #[derive(Debug, Default)]
 enum Camera {
-    /// Nobody ever touched a key: the model's camera branch is not asked at all.
+    /// No key was ever used: the model's camera branch is skipped.
     #[default]
     Unused,
     /// Keys for the latent frames to come; once drained, none held.
@@ -47,7 +47,7 @@ enum Camera {
     },
 }
 
-/// What counts of the transitions since the last chunk.
+/// The effect of the transitions since the last chunk.
 #[derive(Debug)]
 struct Transitions {
     last: Held,
@@ -110,9 +110,9 @@ impl ConditionQueue {
         self.camera = Camera::State { held, since: Some(Transitions { last, last_pressed }) };
     }
 
-    /// What the planned chunk is drawn with, and the event id it reports. Takes it out of the queue.
+    /// Take the planned chunk's input out of the queue, with the event id that the chunk reports.
     pub fn sample(&mut self, plan: &ChunkPlan) -> (ChunkInput, Option<u32>) {
-        // The first chunk is drawn with the prompt of the init, whatever came since.
+        // The first chunk is drawn with the init's prompt, even if a newer one came.
         let prompt = if plan.index > 0 { self.prompt.take() } else { None };
         if let Some(prompt) = &prompt {
             self.waiting_id = self.waiting_id.max(prompt.reported_id);
@@ -124,7 +124,7 @@ impl ConditionQueue {
         (ChunkInput { prompt: prompt.map(|prompt| prompt.text), controls }, self.applied_id)
     }
 
-    /// Of the events up to the chunk that was sampled last. Takes them out.
+    /// Take the acknowledgements of the events up to the chunk that was sampled last.
     pub fn acks(&mut self) -> Acks {
         std::mem::take(&mut self.acks)
     }

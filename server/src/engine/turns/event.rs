@@ -1,4 +1,4 @@
-//! What steers a session's video: a checked event, as a list of parts.
+//! A checked event, which steers a session's video, as a list of parts.
 
 use pipeline::world::Held;
 

@@ -1,7 +1,8 @@
 //! Which addresses on the internet a picture may come from. By default none.
 //!
-//! A server that fetches what its clients name does so from inside its own network, where much trusts whoever can connect.
-//! So the operator names the hosts; and since a name may be made to mean any address, the addresses are judged too.
+//! A server fetches URLs of its clients from inside its own network, where many services trust every connection.
+//! So the operator names the hosts; and since a host's owner can point its name anywhere, the addresses are checked
+//! too.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,15 +10,15 @@ use std::str::FromStr;
 
 use url::{Host, Url};
 
-/// Longer than a signed address of a picture in a cloud's storage.
+/// Longest URL in bytes: longer than a signed URL of a picture in cloud storage.
 const URL_BYTES_MAX: usize = 8192;
 
-/// What the operator decided.
+/// The operator's settings.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// None: nothing is fetched.
+    /// Hosts that pictures may come from. Empty: nothing is fetched.
     pub hosts: Vec<AllowedHost>,
-    /// Whether an address may be connected to: every one that a host's name stands for is asked.
+    /// Whether the server may connect to an address. Asked for every address of a host.
     pub address: fn(IpAddr) -> bool,
 }
 
@@ -50,7 +51,7 @@ impl FromStr for AllowedHost {
             return Err("no host answers at port 0".into());
         }
         let allowed = AllowedHost { host, port };
-        // A number may be an address written oddly, and is more likely a slip.
+        // A number may be an address in an unusual form, and is more likely a mistake.
         let plain = allowed.to_string().eq_ignore_ascii_case(text) || !text.is_ascii();
         if plain { Ok(allowed) } else { Err(format!("it means {allowed}: write that")) }
     }
@@ -81,7 +82,7 @@ impl fmt::Display for AllowedHost {
 }
 
 impl Rules {
-    /// What a client asked for.
+    /// Check a URL that a client gave.
     pub fn asked(&self, text: &str) -> Result<Url, String> {
         if self.hosts.is_empty() {
             return Err(
@@ -98,7 +99,7 @@ impl Rules {
         Ok(url)
     }
 
-    /// Where an answer from `url` sent us.
+    /// Check the target of a redirect from `url`.
     pub fn redirected(&self, url: &Url, location: &str) -> Result<Url, String> {
         let next = (location.len() <= URL_BYTES_MAX).then(|| url.join(location).ok()).flatten();
         let next = next.ok_or("its host redirected to what is not a URL")?;
@@ -125,13 +126,13 @@ impl Rules {
         if self.hosts.iter().any(named) { Ok(()) } else { Err("this server does not fetch from that host") }
     }
 
-    /// All that a name stands for: one bad address among good ones is no accident.
+    /// Check all addresses of a name: one forbidden address among allowed ones is an attack.
     pub fn may_connect(&self, addresses: &[IpAddr]) -> bool {
         !addresses.is_empty() && addresses.iter().all(|&address| (self.address)(address))
     }
 }
 
-/// Of the internet, and of nobody's own network: by the registries of special-purpose addresses (RFC 6890 and its updates).
+/// Whether an address is publicly routable, by the special-purpose registries (RFC 6890 and its updates).
 pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_public_v4(address),
@@ -149,16 +150,16 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         (224.., ..) => true,
         _ => false,
     };
-    // Looks public, and is what Azure's machines ask about themselves.
+    // Looks public, but is the metadata service of Azure's machines.
     let metadata = address == Ipv4Addr::new(168, 63, 129, 16);
     !(own || special || metadata)
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     match address.segments() {
-        // IETF's own, Teredo among them; documentation; 6to4, which holds an address of version 4.
+        // IETF protocol assignments with Teredo; documentation; 6to4, which contains an IPv4 address.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
-        // All of global unicast. Outside of it are loopback, link-local, unique local, multicast and NAT64.
+        // Global unicast. Outside of it are loopback, link-local, unique local, multicast and NAT64.
         [0x2000..=0x3fff, ..] => true,
         _ => false,
     }

@@ -7,15 +7,15 @@ use crate::realtime::session::Stay;
 /// The bounds of one session and its connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LinkBounds {
-    /// How long a session waits for a place whose client hears its position.
+    /// Longest wait for admission, for clients that are told their position.
     pub(crate) queue_wait: Duration,
-    /// How long a session waits for a place whose client knows of no queue.
+    /// Longest wait for admission, for clients that know of no queue.
     pub(crate) busy_wait: Duration,
-    /// How long a client may take to take one message.
+    /// Longest time for a client to receive a message.
     pub(crate) write_deadline: Duration,
-    /// How often a client is asked for a sign of life.
+    /// Time between two pings.
     pub(crate) ping_every: Duration,
-    /// How long a client may take to give that sign.
+    /// Longest time for the answer to a ping.
     pub(crate) pong_within: Duration,
     /// How long a session may last, and wait for a client that was lost.
     pub(crate) stay: Stay,

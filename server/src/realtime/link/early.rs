@@ -7,7 +7,8 @@ use crate::realtime::session::rate_limit::EVENTS;
 use crate::realtime::wire::event::EVENT_BYTES_MAX;
 use crate::realtime::wire::fields::refuse;
 
-/// Of all events before a session begins: many connections may wait for few seats. Keys are some dozens of bytes each, and a
+/// Bytes of all events before a session begins: many connections may wait for few seats. Keys are some dozens of bytes
+/// each, and a
 /// script or a prompt is sent once.
 const EARLY_BYTES_MAX: usize = 4 * EVENT_BYTES_MAX;
 
@@ -20,7 +21,7 @@ pub(super) struct Early {
 
 impl Early {
     pub(super) fn push(&mut self, event: &Bytes) -> Result<(), Refusal> {
-        // Kept small: an event that is too long is refused for its first bytes as well.
+        // Keep only the first bytes of a long event: it is refused either way.
         let event = Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)]);
         self.bytes += event.len();
         if self.events.len() == EVENTS.at_once as usize || self.bytes > EARLY_BYTES_MAX {

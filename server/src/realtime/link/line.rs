@@ -10,14 +10,14 @@ use crate::observe::{Dropped, Observer};
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
 
-/// A client's connection, and on whose account it stands.
+/// A client's connection, and the account that it counts for.
 pub(super) struct Line {
     pub(super) connection: Connection,
     pub(super) visitor: Visitor,
 }
 
 impl Line {
-    /// Whether the client said goodbye.
+    /// Whether the client closed the connection.
     pub(super) async fn finish(self, observer: Arc<Observer>, close: Option<Close>) -> bool {
         observer.closed(close.as_ref().map(|close| (close.code, close.reason)));
         if let Some(why) = close.as_ref().and_then(dropped) {
@@ -34,7 +34,7 @@ impl Line {
     }
 }
 
-/// Which of the ways to be sent away a close is, if it is one.
+/// Which denial a close stands for, if it is one.
 fn dropped(close: &Close) -> Option<Dropped> {
     match *close {
         Close::FLOOD => Some(Dropped::Flood),
@@ -44,7 +44,7 @@ fn dropped(close: &Close) -> Option<Dropped> {
     }
 }
 
-/// Nothing more happens here: what to say on the line, where there still is one.
+/// The end of a connection: the close to send, if the connection still stands.
 pub(super) struct Over {
     pub(super) line: Option<Line>,
     pub(super) close: Option<Close>,

@@ -1,6 +1,7 @@
-//! Where a session's chunks go: to the client's connection, and for one that may come back also into what is kept for it.
+//! The outlet of a session's chunks: the client's connection and, for a client that may come back, the backlog.
 //!
-//! A session with such a client never fails to send: what the line did not take is kept, and told again on the next.
+//! For such a client sending never fails: messages that the connection did not take stay in the backlog, and are sent
+//! on the next one.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -14,7 +15,7 @@ use crate::realtime::wire::frames::Group;
 
 pub(super) struct Outlet {
     inner: Mutex<Inner>,
-    /// The line has changed: who waits for the old one need not.
+    /// Notifies senders that the connection has changed, so that they stop waiting for the old one.
     changed: Notify,
 }
 
@@ -38,7 +39,7 @@ impl Outlet {
         }
     }
 
-    /// Returns once the group has been handed to the socket, or is kept.
+    /// Returns once the group was handed to the socket, or put into the backlog.
     pub(super) async fn send(&self, group: Group) -> anyhow::Result<Took> {
         let Some(writer) = self.keep([Some(&group.header), group.payload.as_ref()]) else { return Ok(Took::default()) };
         self.or_kept(writer.send(group)).await
@@ -88,7 +89,7 @@ impl Outlet {
             .map(drop)
     }
 
-    /// On with another line: first what `hello` says, then all that its client has not, of which this is the first chunk.
+    /// Continue on another connection: send `hello`, then all messages that the client lacks, from this chunk on.
     pub(super) fn attach(
         &self,
         writer: Writer,

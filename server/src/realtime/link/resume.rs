@@ -1,4 +1,4 @@
-//! Coming back: whose line was cut takes their session up on a new one, with the token they were given.
+//! Resuming: a client whose connection was cut continues its session on a new one, with the token it was given.
 //!
 //! The new connection moves into the task of the session, which has gone on without it: nothing of the session is copied.
 

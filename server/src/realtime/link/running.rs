@@ -1,6 +1,7 @@
-//! A session that runs: the client's messages in, what [`Session`] decides out to the engine and to the client.
+//! A running session: passes the client's messages to [`Session`], and its decisions to the engine and to the client.
 //!
-//! It may outlive its connection: one whose client can come back goes on without, and takes the next that brings its token.
+//! It may outlive its connection: if the client can come back, the session goes on without one, until a connection
+//! brings its token.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub(super) struct Running<'a> {
     session: Session,
     listed: Listed,
     outlet: Arc<Outlet>,
-    /// The way back, for a client that asked for one.
+    /// Where new connections arrive, for a client that asked to resume.
     ticket: Option<ResumeTicket>,
     client: Client,
     chunk: Chunk,
@@ -54,7 +55,7 @@ pub(super) struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    /// `early` is what the client said before it had a seat.
+    /// `early`: events that the client sent before it had a seat.
     pub(super) fn new(
         (seat, parts): (Seat, Parts),
         early: &[Bytes],
@@ -277,7 +278,7 @@ impl<'a> Running<'a> {
         tokio::spawn(line.finish(self.realtime.observer.clone(), close));
     }
 
-    /// Why to end, if this is the end.
+    /// The reason to end, if the session ends here.
     fn obey(&mut self, output: Output) -> Option<Close> {
         match output {
             Output::ExpectGrant { at } => {
@@ -326,7 +327,7 @@ impl<'a> Running<'a> {
         });
     }
 
-    /// `Some` if this is the end, with what to say.
+    /// `Some`: the session ends, with this close.
     fn heard(&mut self, heard: Heard) -> Option<Option<Close>> {
         match heard {
             Heard::Binary(bytes) => self.session.handle(Input::Binary(&bytes), Instant::now()),
@@ -386,7 +387,7 @@ impl<'a> Running<'a> {
     }
 }
 
-/// What a line begins with, for a client that asked to hear it.
+/// The first messages on a connection, for a client that asked for them.
 fn greeting(
     seat: &Seat,
     ticket: Option<&ResumeTicket>,
@@ -395,12 +396,12 @@ fn greeting(
     next_chunk: usize,
 ) -> Vec<Bytes> {
     let hello = ticket.map(|ticket| ticket.hello(id, realtime.bounds.stay.grace, next_chunk));
-    // Of one that comes back without a chunk nobody knows whether it has heard.
+    // A client that comes back without a chunk may have missed the first greeting, so it is sent again.
     let ack = (seat.features.ack && next_chunk == 0).then(|| seat.ack(id));
     hello.into_iter().chain(ack).collect()
 }
 
-/// Returns then; never without a time.
+/// Returns at this time; never returns without one.
 async fn passed(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time.into()).await,

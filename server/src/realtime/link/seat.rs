@@ -147,8 +147,9 @@ pub(super) async fn open(
         parts: parts_drawn,
         cancel: cancel.clone(),
     };
-    // Before the engine is asked: this future may be dropped after the engine's yes and before that is read, and then
-    // nothing else would give the place up.
+    // Created before the engine is asked: this future may be dropped after the engine has opened the seat and before
+    // the answer is read; then
+    // nothing else would free the seat.
     let seat =
         Seat { id, engine: realtime.engine.clone(), cancel, conditions, terms, features, encoding, given_up: false };
     let (reply, answer) = oneshot::channel();
@@ -192,7 +193,7 @@ fn full(realtime: &Realtime, refused: &Refused) -> OpenFailure {
     OpenFailure::Busy(ClientError::queue_full(refused))
 }
 
-/// Until there is a place; whoever asked for it hears meanwhile how many are ahead.
+/// Wait for admission. A client that asked for it is told its position meanwhile.
 async fn wait(mut ticket: QueueTicket, deadline: Instant, writer: Option<&Writer>) -> Result<Admitted, Obstacle> {
     let mut said = None;
     loop {
@@ -202,7 +203,7 @@ async fn wait(mut ticket: QueueTicket, deadline: Instant, writer: Option<&Writer
         if let Some(writer) = writer
             && said.replace(news) != Some(news)
         {
-            // A client that is gone, or does not read, is noticed by those who listen to it.
+            // A client that is gone or does not read is noticed where its messages are read.
             let _ = writer.say(queue::queue(&waiting)).await;
         }
         let (mut placed, mut changed) = (ticket.standing.clone(), ticket.standing.clone());
@@ -220,16 +221,16 @@ async fn wait(mut ticket: QueueTicket, deadline: Instant, writer: Option<&Writer
     }
 }
 
-/// Work that takes a moment must not hold up other sockets.
+/// Run blocking work on a thread of its own, so that other sockets are not delayed.
 pub(super) async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
     tokio::task::spawn_blocking(work).await.map_err(|panic| {
-        // Its words are for the log: they tell of our insides.
+        // The panic's text goes to the log only: it reveals internals.
         tracing::error!(error = %panic, "a check panicked");
         Panicked
     })
 }
 
-/// The work came to no result.
+/// The work gave no result.
 pub(super) struct Panicked;
 
 impl Panicked {

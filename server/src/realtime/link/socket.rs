@@ -1,4 +1,4 @@
-//! One client, from the upgrade to the last byte: until it has said what it wants, and while that is being opened.
+//! One client, from the upgrade to the last byte: its first messages, and the opening of its session.
 
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ pub(crate) async fn serve_client(socket: WebSocket, realtime: &Realtime, visitor
     }
 }
 
-/// First messages, until one of them begins a session that has then ended, or resumes one that goes on elsewhere.
+/// Handle first messages, until a session that one of them began has ended, or one was resumed in its own task.
 async fn serve_until_over(mut line: Line, realtime: &Realtime, id: &str) -> Over {
     let mut invalid = Bucket::default();
     loop {
@@ -57,16 +57,16 @@ async fn serve_until_over(mut line: Line, realtime: &Realtime, id: &str) -> Over
     }
 }
 
-/// What comes of one first message.
+/// The outcome of one first message.
 enum Answer {
-    /// Nothing more happens on this line.
+    /// The connection is done.
     Over(Over),
-    /// The client may try again, once it has been told this.
+    /// The client is told this error, and may try again.
     Refused(Line, ClientError),
 }
 
 impl Answer {
-    /// Close the line, or leave it if the client did.
+    /// Close the connection, unless the client did.
     fn close(line: Line, close: impl Into<Option<Close>>) -> Answer {
         Answer::Over(Over { line: Some(line), close: close.into() })
     }
@@ -83,7 +83,7 @@ impl Answer {
     }
 }
 
-/// Hear one message, read it once, and do what it asks for.
+/// Receive one message, decode it once, and carry it out.
 async fn answer(mut line: Line, realtime: &Realtime, id: &str) -> Answer {
     let mut phase = realtime.phase.clone();
     let heard = tokio::select! {
@@ -102,7 +102,7 @@ async fn answer(mut line: Line, realtime: &Realtime, id: &str) -> Answer {
         Ok(decoded) => decoded,
         Err(Panicked) => return Answer::fail(line, Panicked::WORDS),
     };
-    // Before anything else in the message counts.
+    // Access is checked before any other field.
     if let Err(denied) = line.visitor.enter(api_key) {
         return Answer::deny(line, denied);
     }
@@ -114,7 +114,7 @@ async fn answer(mut line: Line, realtime: &Realtime, id: &str) -> Answer {
     }
 }
 
-/// The line goes to where the session is, if there is one.
+/// Hand the connection to the session that the client resumes, if it exists.
 async fn resume(line: Line, realtime: &Realtime, request: ResumeRequest) -> Answer {
     let ResumeRequest { token, last_chunk } = request;
     match realtime.resumable.hand_over(&token, Handover { line, last_chunk }).await {
@@ -123,7 +123,7 @@ async fn resume(line: Line, realtime: &Realtime, request: ResumeRequest) -> Answ
     }
 }
 
-/// A session, from its place to its end. A client without the right to one hears that before it hears of a mistake.
+/// Run a session from admission to its end. A client without access is told so before it is told of a mistake.
 /// `held` is what its message holds.
 async fn begin(
     mut line: Line,
@@ -159,17 +159,18 @@ async fn begin(
     }
 }
 
-/// What came of an init, and of what the client said meanwhile.
+/// The outcome of an init, and the events that came meanwhile.
 enum Begun {
     /// A session, and the events that came before its first chunk.
     Running((Seat, Parts), Vec<Bytes>),
     /// No session.
     Not(OpenFailure),
-    /// The client left, or must go.
+    /// The client left, or was closed.
     End(Option<Close>),
 }
 
-/// Open what an init asks for, and listen meanwhile: a client may leave, or steer before the first chunk.
+/// Open the session that an init asks for, and read messages meanwhile: the client may leave, or steer before the first
+/// chunk.
 async fn open_and_listen(
     connection: &mut Connection,
     realtime: &Realtime,

@@ -18,16 +18,16 @@ use super::delivery::{Parts, next_part};
 use super::line::Line;
 use crate::engine::thread::{ChunkPart, Drawn};
 
-/// Where a session's client is.
+/// The state of a session's client.
 pub(super) enum Client {
-    /// At the end of this line.
+    /// Connected by this line.
     Here(Box<Line>),
-    /// Its line was cut, or given up; it may come back on another.
+    /// Disconnected; it may come back on another line.
     Away,
 }
 
 impl Client {
-    /// What it says next; for ever if it is away. May be dropped and called again: nothing is lost.
+    /// Its next message; pending for ever while it is away. Cancel-safe.
     pub(super) async fn hear(&mut self) -> Heard {
         match self {
             Client::Here(line) => line.connection.hear().await,
@@ -62,15 +62,15 @@ impl Client {
 /// A chunk that is encoded and sent to its end. Gives the session's channel back, and how that went.
 pub(super) type Delivery = Pin<Box<dyn Future<Output = (Parts, anyhow::Result<()>)> + Send>>;
 
-/// Where a session's chunk is. One is on its way at a time; the engine may draw the next meanwhile.
+/// The state of a session's chunk. One is on its way at a time; the engine may draw the next meanwhile.
 pub(super) enum Chunk {
     /// The engine draws it, or will once it is granted.
     Waiting(Parts),
     /// Its first frames are here, until the session releases them.
     Drawn(Parts, Drawn, Frames),
-    /// It is on its way to the client.
+    /// On its way to the client.
     Sending(Delivery),
-    /// There is none, and no more will come.
+    /// No more chunks will come.
     Over,
 }
 
@@ -85,14 +85,14 @@ pub(super) enum ChunkNews {
         /// Whether a key was held in it.
         moves: bool,
     },
-    /// It was sent, or could not be.
+    /// Sent, or failed to be sent.
     Delivered(anyhow::Result<()>),
-    /// It could not be drawn.
+    /// Failed to be drawn.
     Failed(anyhow::Error),
 }
 
 impl Chunk {
-    /// What happens next; for ever while nothing can. May be dropped and called again: nothing is lost.
+    /// The next event; pending for ever while nothing can happen. Cancel-safe.
     pub(super) async fn next(&mut self) -> ChunkNews {
         match self {
             Chunk::Waiting(parts) => {

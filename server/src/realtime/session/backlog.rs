@@ -1,4 +1,5 @@
-//! What was sent last, for a client that will come back without it: whole chunks, newest kept, within a bound in bytes.
+//! The backlog: messages sent last, for a client that may come back without having received them. Whole chunks, the
+//! newest kept, within a bound in bytes.
 
 use std::collections::VecDeque;
 
@@ -8,9 +9,9 @@ use pipeline::world::Refusal;
 pub(crate) struct Backlog {
     bytes_max: usize,
     bytes: usize,
-    /// Without a gap. The last may still be growing.
+    /// Consecutive chunks. The last may still be growing.
     chunks: VecDeque<Kept>,
-    /// Of the chunk that comes after the last.
+    /// Number of the chunk after the last.
     next: usize,
 }
 
@@ -29,14 +30,14 @@ impl Backlog {
         self.bytes
     }
 
-    /// What is kept from here on belongs to this chunk.
+    /// Messages pushed from here on belong to this chunk.
     pub(crate) fn begin(&mut self, index: usize) {
         self.chunks.push_back(Kept { index, bytes: 0, messages: Vec::new() });
         self.next = index + 1;
     }
 
     pub(crate) fn keep(&mut self, message: &Bytes) {
-        // None: the chunk alone is larger than all that may be kept.
+        // None: the chunk alone is larger than the bound.
         let Some(chunk) = self.chunks.back_mut() else { return };
         chunk.messages.push(message.clone());
         chunk.bytes += message.len();
@@ -47,7 +48,7 @@ impl Backlog {
         }
     }
 
-    /// The chunk that a client needs next which has this one, and the messages it has not.
+    /// For a client that has this chunk: the number of the next one, and the messages it lacks.
     pub(crate) fn after(&self, last: Option<usize>) -> Result<(usize, Vec<Bytes>), Refusal> {
         let refuse = |reason| Err(Refusal { field: "last_chunk", reason });
         let needed = last.map_or(0, |last| last.saturating_add(1));

@@ -1,8 +1,9 @@
-//! What a running session decides: which chunks it gets, what its client is told, and when it is over.
+//! The decisions of a running session: which chunks it gets, which messages its client gets, and when it ends.
 //!
 //! Given values and the time, it answers with [`Output`]s; it never sleeps and never sends. A chunk is asked for by
-//! granting credit: no credit is how everything here waits, be it for a pace, a slow reader, a client whose line was cut or
-//! that paused, or the last chunk. However a session ends, what was granted is drawn and sent first: a chunk is never cut.
+//! granting credit. Withholding credit is the only way to wait: for the pace, a slow reader, a client whose line was
+//! cut or
+//! that paused, or the last chunk. Before a session ends, every granted chunk is drawn and sent: a chunk is never cut.
 
 pub(crate) mod backlog;
 mod pace;
@@ -27,11 +28,11 @@ pub const CREDIT: u64 = 2;
 /// How long a session may last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stay {
-    /// Without an event. `None` and below: for ever.
+    /// Longest time without an event. `None`, here and below: no limit.
     pub idle: Option<Duration>,
     /// From its first chunk on, whatever it does.
     pub lifetime: Option<Duration>,
-    /// Without a client, before it is given up.
+    /// Longest time without a client.
     pub grace: Duration,
     /// Paused, or without an event and without a key held, before it leaves its place to one that waits.
     pub yield_after: Option<Duration>,
@@ -54,7 +55,7 @@ pub enum Input<'a> {
         /// A key was held in it.
         moves: bool,
     },
-    /// All of the chunk's messages are on their way, or kept for a client that will come back.
+    /// All messages of the chunk are sent, or kept for a client that may come back.
     Written,
     /// The line was cut, and the client may come back on another.
     Lost,
@@ -66,9 +67,9 @@ pub enum Input<'a> {
     Parked,
     /// The client of a parked session is back, and waits for a place.
     Returning,
-    /// Finish what was begun, and then close like this.
+    /// Finish the granted chunks, then close with this code and reason.
     End(Close),
-    /// The world could not go on.
+    /// The world failed.
     Failed(String),
     /// Time has passed.
     Tick,
@@ -77,7 +78,7 @@ pub enum Input<'a> {
 /// What a session wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Let the engine draw this many more chunks, and first for whom they are due first.
+    /// Let the engine draw this many more chunks. It draws the one with the earliest due time first.
     Grant {
         /// How many more.
         chunks: u64,
@@ -94,7 +95,7 @@ pub enum Output {
     Steer(Event),
     /// Tell the client what was wrong.
     Tell(ClientError),
-    /// Send the chunk that was drawn: pace kept it, before it was begun and after it was drawn, for so long.
+    /// Send the drawn chunk. The duration is the time that pacing delayed it, before its start and after its drawing.
     Send {
         /// How long pace kept it.
         pace_wait: Duration,
@@ -116,14 +117,14 @@ pub struct Session {
     moved: Instant,
     granted: u64,
     written: u64,
-    /// Until when a client that was lost may come back.
+    /// When a lost client's time to come back ends.
     alone_until: Option<Instant>,
     /// Whether the client may pause, and whether it did.
     pauses: bool,
     paused: Option<Instant>,
     /// It has no place.
     parked: bool,
-    /// Chunks that are granted once it goes on.
+    /// Chunks to grant on resuming.
     owed: u64,
     ending: Option<Close>,
     events: Bucket,
@@ -225,7 +226,7 @@ impl Session {
         self.outputs.pop_front()
     }
 
-    /// When to come back with a tick, if nothing happens before.
+    /// The next time to call with a tick, unless another input comes before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let stay = if self.ending.is_none() { [self.idle_at(), self.over_at()] } else { [None, None] };
         let pace = self.pace.as_ref().and_then(Pace::poll_timeout);
@@ -266,19 +267,20 @@ impl Session {
         self.paused.is_some() || self.alone_until.is_some() || self.parked
     }
 
-    /// What is drawn already is sent all the same.
+    /// Chunks already drawn are still sent.
     fn rest(&mut self) {
         self.owed += u64::from(self.pace.as_mut().is_some_and(Pace::rest));
     }
 
-    /// The first chunks, or the first for a client that is back. A paced chunk is asked for only once the last is out: so it
-    /// is drawn with what was held then.
+    /// Grant the first chunks, or the first after a client came back. A paced chunk is granted once the last one is
+    /// sent, so it
+    /// is drawn with the newest controls.
     fn begin(&mut self, now: Instant) {
         let begin = |pace: &mut Pace| Some(pace.start(now));
         self.grant_owed(begin, now);
     }
 
-    /// After a pause. What was sent before it is still being shown.
+    /// Continue after a pause. Frames sent before it are still being shown.
     fn go_on(&mut self, now: Instant) {
         self.grant_owed(|pace| pace.go_on(now), now);
     }
@@ -364,7 +366,7 @@ impl Session {
         }
     }
 
-    /// The first reason counts; but what is complete and not fetched waits for nobody when all must end.
+    /// End the session. The first reason counts, but a shutdown also ends a complete video that waits for its client.
     fn end(&mut self, close: Close) {
         if self.ending.is_none() || self.alone_until.is_some() {
             self.ending = Some(close);
@@ -380,7 +382,7 @@ impl Session {
             return;
         }
         match &self.ending {
-            // What is complete is worth fetching.
+            // A complete video waits for its client.
             Some(Close::COMPLETE) if self.alone_until.is_some() => {}
             Some(close) => self.outputs.push_back(Output::Close(close.clone())),
             None => {}
@@ -395,7 +397,7 @@ fn too_many(asked: &Asked) -> Invalid {
     Invalid { id, refusal: Refusal { field: "message", reason } }
 }
 
-/// All that is said here is binary, in both directions.
+/// The close for a text message: all messages are binary, in both directions.
 pub(crate) fn text_message() -> Refusal {
     Refusal { field: "message", reason: "must be binary, not text".to_owned() }
 }

@@ -1,8 +1,10 @@
-//! When the chunks of a paced session begin, and when each is sent: at the rate it was asked for, and drawn with the newest
+//! Pace: when each chunk of a paced session begins and is sent. Chunks are sent at the session's rate and drawn with
+//! the newest
 //! keys that this allows.
 //!
-//! A chunk is sent when the one before it has been shown, and begun just early enough to be drawn by then. An event with a
-//! new id is a person who waits to see it: it brings both forward.
+//! A chunk is sent when the one before it has been shown, and begins just early enough to be drawn by then. An event
+//! with a
+//! new id means that a person waits for its effect: it starts the next chunk at once.
 //!
 //! ```text
 //!   Resting ──start────────────────────────► Drawing ──drawn──► Held ──release, when it is due──► Out
@@ -16,41 +18,41 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Chunks whose drawing time is remembered: the slowest of them says when the next must begin. An average would be late for
-/// every chunk that is slower than most, and one in nine is slower than the last eight: on a device that others keep busy a
-/// chunk waits for whatever is being drawn, for as long as chance will have it.
+/// Drawing times remembered. The longest decides when the next chunk must begin. An average would be late for
+/// every slower chunk, and one chunk in nine is slower than the eight before it: on a busy device a
+/// chunk waits for the one being drawn, for a random time.
 const REMEMBERED: usize = 64;
 
-/// A chunk begins this much earlier than it must: what timers and two channels may take.
+/// A chunk begins this much earlier than needed: timers and two channels may take as long.
 const MARGIN: Duration = Duration::from_millis(10);
 
-/// A chunk that is late by less does not put off those after it: a player has that much in hand, and gets it back with the
-/// next. If every timer's millisecond were added up, no player's store would last.
+/// A chunk that is late by less does not delay later ones: a player has that much buffered, and regains it with the
+/// next chunk. If the milliseconds of every timer added up, a player's buffer would run empty.
 const MADE_UP_FOR: Duration = Duration::from_millis(100);
 
 pub(crate) struct Pace {
     fps: u32,
     chunk: Chunk,
-    /// Of the last chunks, at most [`REMEMBERED`].
+    /// Drawing times of the last chunks, at most [`REMEMBERED`].
     drawing_times: VecDeque<Duration>,
     /// When the video sent so far will have been shown.
     shown_at: Option<Instant>,
     shown_event: Option<u32>,
-    /// The largest id of an event so far: larger than the one above, somebody waits to see it.
+    /// The largest event id so far. If it is larger than the one above, a person waits for its effect.
     newest_event: Option<u32>,
 }
 
-/// Where the one chunk is that a paced session has under way.
+/// The state of a paced session's chunk. A paced session has one chunk under way at most.
 enum Chunk {
-    /// There is none, and none will begin by itself.
+    /// No chunk is under way, and none begins without a call of `start` or `go_on`.
     Resting,
-    /// It is not begun yet: the later it is, the newer the keys it is drawn with.
+    /// Not begun yet: a later start means newer controls.
     PutOff { since: Instant, begins: Instant, due: Instant },
-    /// The engine was asked for it, after it was put off for so long.
+    /// Granted to the engine, after this delay.
     Drawing { asked: Instant, put_off: Duration },
-    /// It is drawn, and held back until it is due.
+    /// Drawn, and held back until it is due.
     Held { since: Instant, put_off: Duration, due: Instant, shown_for: Duration },
-    /// It is on its way to the client.
+    /// On its way to the client.
     Out,
 }
 
@@ -60,7 +62,7 @@ fn shown_until(due: Instant, shown_for: Duration, now: Instant) -> Instant {
     if late < MADE_UP_FOR { due + shown_for } else { now + shown_for }
 }
 
-/// A chunk is to begin now, and due then.
+/// A chunk must begin now; its due time.
 pub(crate) type Begin = Instant;
 
 impl Pace {
@@ -75,19 +77,19 @@ impl Pace {
         }
     }
 
-    /// The first chunk, or the first after a rest: there is no video that it would follow.
+    /// Begin the first chunk, or the first after a rest: it follows no video.
     pub(crate) fn start(&mut self, now: Instant) -> Begin {
         self.shown_at = None;
         self.begin(now, now, Duration::ZERO)
     }
 
-    /// On after a rest, for a client that was there: the next is due when what it has will have been shown.
+    /// Go on after a rest, for a client that stayed: the next chunk is due when the frames it has will have been shown.
     pub(crate) fn go_on(&mut self, now: Instant) -> Option<Begin> {
         self.shown_at = self.shown_at.map(|at| at.max(now));
         self.written(now)
     }
 
-    /// Begin no more. Whether a chunk had been put off.
+    /// Begin no more chunks. Returns whether one had been put off.
     pub(crate) fn rest(&mut self) -> bool {
         let was_put_off = matches!(self.chunk, Chunk::PutOff { .. });
         if was_put_off {
@@ -105,7 +107,7 @@ impl Pace {
         }
     }
 
-    /// A chunk is out, and so the next may begin: drawn with what is held by then.
+    /// A chunk was sent, so the next may begin, with the controls held by then.
     pub(crate) fn written(&mut self, now: Instant) -> Option<Begin> {
         if self.somebody_waits() {
             return Some(self.begin(now, now, Duration::ZERO));
@@ -154,7 +156,7 @@ impl Pace {
         }
         let mut due = self.shown_at.unwrap_or(now);
         if event_id.is_some() && event_id != self.shown_event {
-            // Somebody did something and wants to see it: the pace starts anew from here.
+            // A person waits for this event's effect: send at once and restart the pace from here.
             due = due.min(now);
             put_off = Duration::ZERO;
             self.shown_event = event_id;
@@ -172,7 +174,8 @@ impl Pace {
         Some(self.begin_for(shown_until(due, shown_for, now), now))
     }
 
-    /// Send the chunk that was drawn, if it is time: pace kept it, before it was begun and after it was drawn, for so long.
+    /// Send the drawn chunk, if it is due. Returns the time that pacing delayed it, before its start and after its
+    /// drawing.
     pub(crate) fn release(&mut self, now: Instant) -> Option<Duration> {
         let Chunk::Held { since, put_off, due, shown_for } = self.chunk else { return None };
         if due > now {
@@ -183,7 +186,7 @@ impl Pace {
         Some(put_off + (now - since))
     }
 
-    /// When to come back with a tick or a release.
+    /// The next time to call `tick` or `release`.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match self.chunk {
             Chunk::PutOff { begins, .. } => Some(begins),

@@ -1,5 +1,5 @@
-//! How many messages a client may send, and how many mistakes it may make: one with a bug in it finds out, one that floods is
-//! not read, or answered, for ever.
+//! Limits on a client's messages and mistakes: a client with a bug learns of it, a client that floods is
+//! closed.
 
 use std::time::Duration;
 

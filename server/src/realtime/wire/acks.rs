@@ -1,5 +1,5 @@
-//! What became of a client's own words, for one that asked to hear it (`protocol_features: ["ack"]`): what its session is,
-//! and with each chunk the events it was drawn with, and those that others replaced before they could be seen.
+//! Acknowledgements for a client that asked for them (`protocol_features: ["ack"]`): the session's settings,
+//! and with each chunk the events it was drawn with, and the events that later ones replaced before they took effect.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -23,13 +23,13 @@ struct EventAck<'a> {
     superseded: &'a [u32],
 }
 
-/// What a session is, before its first chunk: said once.
+/// The session's settings, sent once before the first chunk.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "init_ack")]
 pub struct InitAck<'a> {
     /// The session, as logs and `/v1/realtime_video/sessions` name it.
     pub session_id: &'a str,
-    /// Whatever `model` the init asked for.
+    /// The served world's name, whatever `model` the init named.
     pub world: &'a str,
     /// Of the video as it is drawn.
     pub width: u32,
@@ -41,7 +41,7 @@ pub struct InitAck<'a> {
     pub paced: bool,
     /// Video frames; the first chunk may have fewer.
     pub chunk_frames: usize,
-    /// Of `protocol_features`, those that this server has.
+    /// The features of `protocol_features` that this server has.
     pub features: Vec<&'static str>,
 }
 

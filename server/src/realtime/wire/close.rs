@@ -10,7 +10,7 @@ pub struct Close {
 }
 
 impl Close {
-    /// Third-party tools look for these words.
+    /// Third-party tools search for these exact words.
     pub const COMPLETE: Close = Close { code: 1000, reason: "generation complete" };
     /// Nobody steered the session for too long.
     pub const IDLE: Close = Close { code: 1000, reason: "session idle timeout" };
@@ -20,7 +20,7 @@ impl Close {
     pub const LIFETIME: Close = Close { code: 1000, reason: "maximum session lifetime reached" };
     /// The client broke a rule of the WebSocket.
     pub const PROTOCOL: Close = Close { code: 1002, reason: "not a WebSocket frame" };
-    /// Nobody hears this one.
+    /// Never sent: the connection is gone.
     pub const NOT_RESUMED: Close = Close { code: 1006, reason: "client did not come back" };
     /// The client sent text where all is binary.
     pub const TEXT: Close = Close { code: 1003, reason: "text message" };
@@ -38,7 +38,7 @@ impl Close {
     pub const TOO_MUCH: Close = Close { code: 1008, reason: "too many bytes" };
     /// The client sent a message longer than the server takes.
     pub const TOO_BIG: Close = Close { code: 1009, reason: "message too big" };
-    /// The world could not go on.
+    /// The world failed.
     pub const FAILED: Close = Close { code: 1011, reason: "generation failed" };
     /// The client did not answer a ping.
     pub const KEEPALIVE: Close = Close { code: 1011, reason: "keepalive ping timeout" };

@@ -1,4 +1,4 @@
-//! What a client is told when something is wrong.
+//! Error messages to a client.
 
 use bytes::Bytes;
 use pipeline::world::Refusal;
@@ -9,19 +9,19 @@ use super::event::Invalid;
 use crate::access::rules::denied::Denied;
 use crate::admission::rules::{Obstacle, Refused};
 
-/// `content` is what the reference would say, word for word; `code` and
-/// `details` say more to those who look.
+/// `content` is the reference's text, word for word; `code` and
+/// `details` are ours and say more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename = "error")]
 pub struct ClientError {
     /// In the words of the reference.
     pub content: String,
-    /// For programs.
+    /// The code, for programs.
     pub code: &'static str,
     /// What exactly was wrong, if a field was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Details>,
-    /// Of the event that was wrong, if it could be read.
+    /// Id of the wrong event, if it was readable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_id: Option<u32>,
 }
@@ -70,7 +70,7 @@ impl ClientError {
         }
     }
 
-    /// No place in time, and what kept it from one.
+    /// The wait for admission ended without a place; the obstacle.
     pub fn busy(obstacle: &Obstacle) -> ClientError {
         let because = |field| Some(Details { field, reason: obstacle.to_string() });
         let (code, details) = match obstacle {
@@ -81,7 +81,7 @@ impl ClientError {
         ClientError { content: BUSY.to_owned(), code, details, event_id: None }
     }
 
-    /// As many wait as may.
+    /// The queue is full.
     pub fn queue_full(refused: &Refused) -> ClientError {
         let reason = refused.to_string();
         let details = Some(Details { field: "queue", reason });
@@ -109,7 +109,7 @@ impl ClientError {
 
 const REASON_BYTES_MAX: usize = 4096;
 
-/// Clients look for these words.
+/// Clients search for these exact words.
 const BUSY: &str = "another realtime session is already active";
 
 #[cfg(test)]

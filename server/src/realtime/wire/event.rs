@@ -1,5 +1,5 @@
-//! What a client sends while its video runs: `event`. A composite is all or nothing, so an event is a list of parts that
-//! were all checked before the first is used. To pause is no part of it: that steers nothing.
+//! `event`: a client's message while its video runs. A composite is all or nothing, so an event is a list of parts that
+//! are all checked before the first is used. Pausing is no part: it does not steer.
 
 use pipeline::world::{Held, PROMPT_BYTES_MAX, Refusal};
 use rmpv::ValueRef;
@@ -7,16 +7,16 @@ use rmpv::ValueRef;
 use super::fields::{Fields, as_str, list, refuse, text};
 use crate::engine::turns::event::{Event, EventPart};
 
-/// An event is keys and a prompt; a larger one is something else.
+/// Most bytes of an event. Keys and a prompt need far less.
 pub const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// Latent frames of a script: 17 minutes at 16 frames per second.
 pub const SCRIPT_ITEMS_MAX: usize = 4096;
-/// Key transitions in one event: nobody types that fast.
+/// Most key transitions in one event: more than a person can type.
 pub const TRANSITIONS_MAX: usize = 512;
 /// Parts of a composite: two kinds exist, and a repetition is allowed.
 const PARTS_MAX: usize = 16;
 
-/// What one message asks for.
+/// The meaning of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
     /// Let this steer the next chunk.
@@ -27,7 +27,7 @@ pub enum Asked {
     Resume,
 }
 
-/// A message that cannot be obeyed, and its event id if it could be read.
+/// An invalid message, and its event id if that was readable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
     /// The event's own id.
@@ -88,7 +88,7 @@ fn composite(payload: ValueRef<'_>) -> Result<Vec<EventPart>, Refusal> {
     let names = names.collect::<Result<Vec<_>, _>>()?;
     let mut parts: Vec<EventPart> = Vec::with_capacity(names.len());
     for (i, name) in names.iter().enumerate() {
-        // A name that stands there twice is applied twice.
+        // A part that is listed twice is applied twice.
         let part = match names[..i].iter().position(|earlier| earlier == name) {
             Some(earlier) => parts[earlier].clone(),
             None => part("input_types", name, fields.take(name).unwrap_or(ValueRef::Nil))?,
@@ -139,7 +139,7 @@ fn camera(payload: ValueRef<'_>) -> Result<EventPart, Refusal> {
     let held = transitions.into_iter().map(|transition| {
         let mut fields = Fields::from_value("transitions", transition)?;
         let actions = fields.take("actions").ok_or_else(|| refuse("actions", "is missing"))?;
-        // Not used, but a client that sends nonsense should hear of it.
+        // The value is not used, but an invalid one is still an error.
         fields.number("client_ts_ms")?;
         keys("actions", actions)
     });

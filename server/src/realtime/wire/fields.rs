@@ -1,5 +1,5 @@
 //! MessagePack from a client, read as leniently as the reference reads it: 25.0 and "25" are integers, bytes that hold
-//! UTF-8 are text. What it must never do is believe a length: 5 bytes can claim four thousand million values.
+//! UTF-8 are text. A length in a message is never trusted: 5 bytes can claim four thousand million values.
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +9,7 @@ use rmpv::ValueRef;
 /// Values in one message, however nested. A script of 4096 items of eight keys is 37 000.
 pub(crate) const VALUES_MAX: usize = 65_536;
 
-/// Lists and maps around one value. Nothing that means something has more than six.
+/// Most lists and maps around one value. Valid messages have at most six.
 pub(crate) const DEPTH_MAX: usize = 16;
 
 pub(crate) fn refuse(field: &'static str, reason: impl Into<String>) -> Refusal {
@@ -43,7 +43,7 @@ impl<'a> Fields<'a> {
 
     /// The value under `key`; a nil counts as absent.
     pub(crate) fn take(&mut self, key: &str) -> Option<ValueRef<'a>> {
-        // The last of two equal keys wins, as in every dictionary.
+        // The last of two equal keys wins, as in a Python dict.
         let at = self.0.iter().rposition(|(name, _)| as_str(name) == Some(key))?;
         let value = std::mem::replace(&mut self.0[at].1, ValueRef::Nil);
         (!matches!(value, ValueRef::Nil)).then_some(value)
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
         self.take(key).map(|value| number(key, &value)).transpose()
     }
 
-    /// True or false, in any of the words that stand for them; false if it is absent.
+    /// True or false, in any accepted form; false if absent.
     pub(crate) fn flag(&mut self, key: &'static str) -> Result<bool, Refusal> {
         let Some(value) = self.take(key) else { return Ok(false) };
         let word = match &value {
@@ -166,7 +166,7 @@ fn shown(number: i128) -> String {
     }
 }
 
-/// What a value is, in a word for an error.
+/// The name of a value's type, for an error.
 fn kind(value: &ValueRef<'_>) -> &'static str {
     match value {
         ValueRef::Nil => "nil",

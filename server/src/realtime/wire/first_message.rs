@@ -13,7 +13,7 @@ use super::init::InitRequest;
 pub enum FirstMessage {
     /// Begin a session.
     Init(Box<InitRequest>),
-    /// Go on with one.
+    /// Resume a session.
     Resume(ResumeRequest),
 }
 
@@ -26,7 +26,7 @@ pub struct ResumeRequest {
     pub last_chunk: Option<usize>,
 }
 
-/// A first message that asks for nothing that can be done. What is no resume request counts as an init.
+/// An invalid first message. One that is no resume request counts as an init.
 #[derive(Debug, PartialEq, Eq)]
 pub enum WrongFirst {
     /// An init with a mistake.
@@ -36,7 +36,7 @@ pub enum WrongFirst {
 }
 
 impl WrongFirst {
-    /// What its client is told.
+    /// The error for its client.
     pub fn error(self) -> ClientError {
         match self {
             WrongFirst::Init(refusal) => ClientError::invalid_init(refusal),
@@ -45,10 +45,10 @@ impl WrongFirst {
     }
 }
 
-/// A first message. Its key stands beside it: a client that may not enter hears of that before it hears of a mistake.
+/// A first message, with its key beside it: a client without access is told so before it is told of a mistake.
 #[derive(Debug)]
 pub struct Decoded {
-    /// The key or token in it. What cannot be read has none.
+    /// The key or token in it. An unreadable message has none.
     pub api_key: Option<String>,
     /// The message itself.
     pub message: Result<FirstMessage, WrongFirst>,
@@ -62,7 +62,7 @@ pub fn decode(message: &Bytes) -> Decoded {
     };
     let api_key = fields.text("api_key").ok().flatten().map(str::to_owned);
     let message = match fields.text("type") {
-        // A resume request is small; a large message that says so is something else.
+        // A resume request is small; a large message is none.
         Ok(Some("resume")) if message.len() <= EVENT_BYTES_MAX => {
             ResumeRequest::read(&mut fields).map(FirstMessage::Resume).map_err(WrongFirst::Resume)
         }

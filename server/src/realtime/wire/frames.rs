@@ -1,7 +1,8 @@
-//! What the server says of chunks, in MessagePack that the smallest decoder reads.
+//! The messages about chunks, in MessagePack that the smallest decoder reads.
 //!
 //! A client that knows only the reference may take an unknown message for a frame header, and pixels for a message: so any
-//! other type is sent only to who has asked for it by name (`protocol_features`), and a header and its payload are built here as one group.
+//! other type is sent only to clients that asked for it by name (`protocol_features`), and a header and its payload are
+//! built here as one group.
 
 use std::time::Instant;
 
@@ -23,7 +24,7 @@ pub(crate) struct Group {
     pub(crate) payload: Option<Bytes>,
 }
 
-/// A chunk that is being sent: what all its messages share.
+/// The fields that all messages of a chunk share.
 #[derive(Debug, Clone)]
 pub(crate) struct ChunkLabel {
     /// The session's id.
@@ -67,7 +68,7 @@ struct FrameBatch<'a> {
     width: u32,
     height: u32,
     channels: u32,
-    /// Of the frame as it was drawn, whatever is sent of it: so it stands in the reference.
+    /// Width of the frame as drawn, even if it is sent smaller, as in the reference.
     bytes_per_frame: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     raw_size: Option<usize>,
@@ -84,7 +85,7 @@ struct FrameBatch<'a> {
     payload_lengths: Option<&'a [u32]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_frame_index: Option<u32>,
-    /// At the rate that was agreed upon.
+    /// Computed from the session's rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pts_ms: Option<u32>,
     /// A duration, so that no two clocks need to agree.

@@ -40,22 +40,22 @@ pub struct InitRequest {
 #[derive(Debug)]
 pub struct Opening {
     prompt: String,
-    /// What the client thinks is served here.
+    /// The model's name, as the client gave it.
     pub model: Option<String>,
     size: Size,
     seed: u64,
     sink: usize,
     window: usize,
     condition_frames: Option<usize>,
-    /// The encoded first frame, or where it is.
+    /// The encoded first frame, or its URL.
     pub first_frame: Option<FirstFrame>,
-    /// What is held in the first latent frames, one by one.
+    /// The controls of the first latent frames, one by one.
     pub script: Option<Vec<Held>>,
     /// How frames go to the client.
     pub encoding: Encoding,
     /// How many chunks the session gets, and when.
     pub terms: Terms,
-    /// What the client can hear.
+    /// Features that the client understands.
     pub features: Features,
 }
 
@@ -66,7 +66,7 @@ pub struct Terms {
     pub fps: u32,
     /// Hold a chunk back until the one before it has been shown at `fps`.
     pub paced: bool,
-    /// `None`: until somebody leaves.
+    /// Chunks in all. `None`: no limit.
     pub max_chunks: Option<u64>,
 }
 
@@ -78,8 +78,8 @@ impl Terms {
     }
 }
 
-/// What a client can hear beyond the messages of the reference, as it says in `protocol_features`. Names that we do not know
-/// are for other servers.
+/// Features beyond the reference's messages that the client lists in `protocol_features`. Unknown names
+/// are ignored: they are meant for other servers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Features {
     /// Its position while it waits for a place.
@@ -142,7 +142,7 @@ impl InitRequest {
             size: size.transpose()?,
             sink: fields.integer_in("realtime_causal_sink_size", 0..=window_frames_max)?.map(frames),
             window: fields.integer_in("realtime_causal_kv_cache_num_frames", 1..=window_frames_max)?.map(frames),
-            // Zero is what clients send who do not mean it.
+            // Clients send zero for "not set".
             condition_frames: fields
                 .integer_in("num_frames", 0..=CONDITION_FRAMES_MAX as u32)?
                 .map(frames)
@@ -164,7 +164,7 @@ impl InitRequest {
         Ok(request)
     }
 
-    /// For the world of this card.
+    /// Check the rest against the world's card.
     pub fn check(self, card: &Card) -> Result<Opening, Refusal> {
         let size = card.choose_size(self.size)?;
         let (sink, window) = card.choose_window(self.sink, self.window)?;
@@ -198,7 +198,7 @@ impl InitRequest {
 }
 
 impl Opening {
-    /// All that the world is told.
+    /// The world's part of the request.
     pub fn init(&self, first_frame: Option<Picture>) -> Init {
         Init {
             prompt: self.prompt.clone(),
@@ -254,7 +254,7 @@ fn format(fields: &mut Fields<'_>) -> Result<Format, Refusal> {
         Some(_) => return Err(refuse("output_quality", "must be one of maximum, high, medium, low, default")),
     };
     let asked = fields.integer_in("output_compression", 0..=100u8)?;
-    // Zero asks for the encoder's own choice, nothing at all for the word's.
+    // Zero asks for the encoder's default; an absent field for the default of the named quality.
     let quality = |own: u8| match asked {
         None => worded,
         Some(0) => own,
@@ -268,7 +268,8 @@ fn format(fields: &mut Fields<'_>) -> Result<Format, Refusal> {
     }
 }
 
-/// To ignore these would be to say yes. Other keys that we do not know are ignored, as the reference ignores them.
+/// Modes that do not exist here. Ignoring these keys would promise them. Other unknown keys are ignored, as in the
+/// reference.
 fn refuse_what_is_not_done(fields: &mut Fields<'_>) -> Result<(), Refusal> {
     for name in ["enable_upscaling", "enable_frame_interpolation", "enhance_prompt"] {
         if fields.flag(name)? {
@@ -280,7 +281,7 @@ fn refuse_what_is_not_done(fields: &mut Fields<'_>) -> Result<(), Refusal> {
             return Err(refuse(name, "must be a local path or a HuggingFace repo id, not a URL"));
         }
     }
-    // Without effect on a distilled model, but a client that sends nonsense should hear of it.
+    // It has no effect on a distilled model, but an invalid value is still an error.
     fields.integer("num_inference_steps")?;
     for name in ["guidance_scale", "guidance_scale_2"] {
         if fields.number(name)?.is_some_and(|scale| scale < 0.0) {

@@ -1,4 +1,4 @@
-//! What a session that waits for a place is told.
+//! The messages to a session in the queue.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -9,14 +9,14 @@ use crate::admission::rules::Waiting;
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "queue")]
 struct Queue {
-    /// 1: nobody is ahead.
+    /// Position in the queue; 1 is next.
     position: u32,
-    /// Absent while nothing is known.
+    /// Absent while there is no estimate.
     #[serde(skip_serializing_if = "Option::is_none")]
     estimated_wait_ms: Option<u32>,
 }
 
-/// For a client that asked to hear it.
+/// For a client that asked for it.
 pub(crate) fn queue(waiting: &Waiting) -> Bytes {
     let position = small(waiting.position as u64);
     encode(&Queue { position, estimated_wait_ms: waiting.estimate.map(whole_ms) })
