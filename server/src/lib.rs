@@ -65,8 +65,8 @@ pub async fn serve(
     serve_telling(listener, load, limits, phase, |_engine| ()).await
 }
 
-/// As [`serve`], for a program that asks the engine for clips itself. What it is told with `tell` must be dropped before the
-/// server can stop.
+/// As [`serve`], for a program that asks the engine for clips itself. What it is told with `tell` must be dropped
+/// before the server can stop.
 pub async fn serve_telling(
     listener: TcpListener,
     load: LoadWorld,

@@ -1,4 +1,6 @@
 //! Access from outside: keys, tokens, pages of other origins, and clients that try too often.
+//!
+//! Over 400 lines: the doors of one server, each from outside.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -2,6 +2,8 @@
 //!
 //! Every test has a bystander whose chunks are counted and checked from before the mischief until after it. Which answer a
 //! wrong field gets is told in `wire_init` and `wire_events`; here it is what is too deep, too long or too many.
+//!
+//! Over 400 lines: every kind of bad input once, beside the same bystander.
 
 use anyhow::{Context, Result, ensure};
 use rmpv::Value;

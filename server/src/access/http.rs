@@ -105,8 +105,8 @@ fn knock(door: &Door, peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> (Addr
     (address, door.enter(address, bearer.or_else(query), Instant::now()))
 }
 
-/// The value of a header that has one. A header that is not text, or stands there twice, counts as present, but matches no host
-/// and no origin.
+/// The value of a header that has one. A header that is not text, or stands there twice, counts as present, but matches
+/// no host and no origin.
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut lines = headers.get_all(name).iter();
     let first = lines.next()?.to_str().ok();

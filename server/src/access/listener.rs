@@ -1,8 +1,7 @@
 //! The listener: every connection gets a permit before its first byte is read, and a deadline for its request.
 //!
 //! It replaces axum's own loop, which has no deadline and no count: a client that sends one byte a second, or none,
-//! would
-//! hold what a session needs. A connection that becomes a WebSocket keeps its permit.
+//! would hold what a session needs. A connection that becomes a WebSocket keeps its permit.
 
 use std::io;
 use std::net::SocketAddr;
@@ -44,8 +43,7 @@ const HEAD_BYTES_MAX: usize = 32 << 10;
 const HEADERS_MAX: usize = 100;
 
 /// Lifetime of a connection that is no WebSocket: a client cannot hold a permit by reading or sending byte by byte. The
-/// page and
-/// all of its files load within this time over any line that could carry video.
+/// page and all of its files load within this time over any line that could carry video.
 const HTTP_LIFE: Duration = Duration::from_secs(60);
 
 /// Connections that are being told that no permit is free. Further ones are closed without an answer.
@@ -57,8 +55,9 @@ const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(1);
 /// Pause after an error that the next `accept` would repeat: usually the process has no file descriptor left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// What the system takes of a connection before it is sent; what is under way is not counted. By default it is megabytes, and
-/// then nobody sees for a long time whether a slow client reads: a write succeeds only once a third of them has gone.
+/// What the system takes of a connection before it is sent; what is under way is not counted. By default it is
+/// megabytes, and then nobody sees for a long time whether a slow client reads: a write succeeds only once a third of
+/// them has gone.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 128 << 10;
 
@@ -230,8 +229,8 @@ async fn converse(
     }
 }
 
-/// A list may stand on several lines, and means what it would on one (RFC 9110, section 5.3). What decides on an upgrade looks
-/// at the first line only.
+/// A list may stand on several lines, and means what it would on one (RFC 9110, section 5.3). What decides on an
+/// upgrade looks at the first line only.
 fn join_lines(headers: &mut HeaderMap, name: HeaderName) {
     let lines: Vec<_> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
     if lines.len() > 1 {

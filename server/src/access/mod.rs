@@ -1,6 +1,5 @@
 //! Who may use the server. By default only this machine can reach it, and it asks for no key. An operator who lets
-//! others
-//! reach it must choose between keys and `--insecure`.
+//! others reach it must choose between keys and `--insecure`.
 //!
 //! A web page acts for its author, not for the person who looks at it: see [`rules::origin`].
 

@@ -115,7 +115,8 @@ impl Queue {
         Some(Call { id, told, queue: Arc::clone(self) })
     }
 
-    /// A place again for a parked session, or one in the queue: where it stands, from now on. `None` if its rollout must go.
+    /// A place again for a parked session, or one in the queue: where it stands, from now on. `None` if its rollout
+    /// must go.
     pub(crate) fn ask_again(&self, id: SeatId) -> Result<Option<watch::Receiver<Standing>>, Refused> {
         let mut state = self.state();
         if !state.admission.ask_again(id, Instant::now())? {
@@ -124,8 +125,8 @@ impl Queue {
         Ok(Some(state.ticket(id)))
     }
 
-    /// One that has asked again needs no place any more, if it has got one by now or not: it is parked as before. `None` if it
-    /// must go.
+    /// One that has asked again needs no place any more, if it has got one by now or not: it is parked as before.
+    /// `None` if it must go.
     pub(crate) fn park_again(self: &Arc<Self>, id: SeatId) -> Option<Call> {
         let mut state = self.state();
         state.tickets.remove(&id);

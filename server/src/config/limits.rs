@@ -22,8 +22,8 @@ pub struct Limits {
     pub queue: usize,
     /// Clips that wait for their turn.
     pub clips: usize,
-    /// How long one of them waits before it is told that there is none: a client that hears of its position, and one that
-    /// does not know that there is a queue.
+    /// How long one of them waits before it is told that there is none: a client that hears of its position, and one
+    /// that does not know that there is a queue.
     pub queue_wait: Duration,
     /// Longest wait for admission, for clients that know of no queue.
     pub busy_wait: Duration,

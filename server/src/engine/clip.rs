@@ -1,7 +1,7 @@
 //! A clip that the engine's thread draws, and the parts that come of it.
 //!
-//! Its frames go through a channel with room for what one piece makes. The next piece is drawn once all of the last one was
-//! taken: so the engine never waits for a reader, and a slow one holds up its own clip and nobody else.
+//! Its frames go through a channel with room for what one piece makes. The next piece is drawn once all of the last one
+//! was taken: so the engine never waits for a reader, and a slow one holds up its own clip and nobody else.
 
 use std::time::{Duration, Instant};
 

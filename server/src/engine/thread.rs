@@ -1,8 +1,8 @@
-//! The one thread that owns the world and every rollout. It waits for work and for nothing else: a
-//! credit was a place in the session's channel, so handing a chunk over cannot block.
+//! The one thread that owns the world and every rollout. It waits for work and for nothing else: a credit was a place
+//! in the session's channel, so handing a chunk over cannot block.
 //!
-//! It loads the world itself, so the server listens while weights are read. An error in a rollout ends that session; a panic
-//! is a bug, ends the thread, and with it the server.
+//! It loads the world itself, so the server listens while weights are read. An error in a rollout ends that session; a
+//! panic is a bug, ends the thread, and with it the server.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -120,9 +120,9 @@ pub struct EngineThread {
     alive: oneshot::Receiver<()>,
 }
 
-/// Commands on their way for each session at most: open, two grants or one and when the next is expected, close; and the
-/// close of one that was turned away, whose place another may have taken. There may be as many sessions without a place as
-/// there are places.
+/// Commands on their way for each session at most: open, two grants or one and when the next is expected, close; and
+/// the close of one that was turned away, whose place another may have taken. There may be as many sessions without a
+/// place as there are places.
 const COMMANDS_PER_SESSION: usize = 5;
 
 /// Commands on their way for clips at most: open, taken, close; and the close of the clip before, which had ended.

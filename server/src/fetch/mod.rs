@@ -1,8 +1,8 @@
-//! First frames from the internet: one picture from a host that the operator named, within bounds, or a sentence why not.
+//! First frames from the internet: one picture from a host that the operator named, within bounds, or a sentence why
+//! not.
 //!
 //! The connection goes to the very address that was checked: an HTTP client would look the name up again, and the owner
-//! of the
-//! name could answer differently the second time.
+//! of the name could answer differently the second time.
 
 pub mod rules;
 

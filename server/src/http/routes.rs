@@ -42,8 +42,7 @@ pub(crate) fn router(app: App) -> Router {
 }
 
 /// Bytes that may wait to be written. One message is written at a time, and the largest is 16 raw frames of 3840x2160:
-/// without
-/// a bound a stalled reader could have any number.
+/// without a bound a stalled reader could have any number.
 const WRITE_BUFFER_BYTES_MAX: usize = 512 << 20;
 
 /// Two numbers and their names.

@@ -25,8 +25,8 @@ const QUALITY: u8 = 85;
 const RIFF_HEAD_BYTES: usize = 12;
 
 impl Animation {
-    /// Begins the file; it takes its name when it is finished. `Err`: the size is too large for WebP, something is there that
-    /// must stay, or the file cannot be written.
+    /// Begins the file; it takes its name when it is finished. `Err`: the size is too large for WebP, something is
+    /// there that must stay, or the file cannot be written.
     pub fn create(path: &Path, existing: Existing, size: Size, fps: u32) -> anyhow::Result<Animation> {
         let side_max = pictures::Format::Webp { quality: QUALITY }.side_max();
         ensure!(

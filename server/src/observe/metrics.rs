@@ -2,6 +2,9 @@
 //!
 //! Events are counted where they happen, with atomics and no lock. Current values (sessions, connections,
 //! memory) are read when the metrics are requested, so they cannot drift.
+//!
+//! Over 400 lines: each metric stands once in the counters and once in the text, and the two lists are read side by
+//! side.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -166,8 +169,8 @@ impl<K: Ord + Copy> Tally<K> {
     }
 }
 
-/// Upper bounds of the buckets in seconds: from a test card's chunk to one of a 14B model on a slow device, and a wait in the
-/// queue.
+/// Upper bounds of the buckets in seconds: from a test card's chunk to one of a 14B model on a slow device, and a wait
+/// in the queue.
 const BOUNDS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Durations, sorted into buckets.

@@ -2,6 +2,8 @@
 //!
 //! The calls for a chunk are a few atomic additions. Locks are taken only when a session begins or ends, or an error
 //! is sent.
+//!
+//! Over 400 lines: every event of the server is one short method here, and one list of them is what a reader looks for.
 
 pub(crate) mod costs;
 pub mod log;
@@ -94,8 +96,8 @@ impl Observer {
         };
         slice("chunk", began, ended - began);
         slice("sample", began, sampled - began);
-        // The world says how long, not when: one after the other, as they run. A first chunk's text was encoded when its
-        // rollout was opened, and shows as what is left of the chunk's time.
+        // The world says how long, not when: one after the other, as they run. A first chunk's text was encoded when
+        // its rollout was opened, and shows as what is left of the chunk's time.
         let drawing = ended - sampled;
         let dit = world.dit.min(drawing);
         let vae = world.vae.min(drawing - dit);

@@ -1,7 +1,8 @@
-//! Spans for an OpenTelemetry collector: one for every session and, inside it, one for every chunk with its stages' times.
+//! Spans for an OpenTelemetry collector: one for every session and, inside it, one for every chunk with its stages'
+//! times.
 //!
-//! Only in builds with the `otlp` feature. The exporter has a thread and a bounded queue of its own, so a collector that is
-//! slow or gone loses spans and delays nobody.
+//! Only in builds with the `otlp` feature. The exporter has a thread and a bounded queue of its own, so a collector
+//! that is slow or gone loses spans and delays nobody.
 
 use std::time::Duration;
 
@@ -37,8 +38,8 @@ impl Drop for Export {
     }
 }
 
-/// The layer that takes our spans, and none of the events inside them, to the collector at this address. Where it has no
-/// path, OTLP's usual one is meant.
+/// The layer that takes our spans, and none of the events inside them, to the collector at this address. Where it has
+/// no path, OTLP's usual one is meant.
 pub fn spans<S>(collector: &Url) -> anyhow::Result<(impl Layer<S> + use<S>, Export)>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,

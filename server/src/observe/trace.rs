@@ -1,7 +1,7 @@
 //! A trace of all threads' work over time, as a file for Perfetto or `chrome://tracing`.
 //!
-//! A thread of its own writes it. After each write the file is a whole JSON array: the closing bracket is there, and the
-//! next write begins where it stands. So the file can be read at any time, and after any end of the process.
+//! A thread of its own writes it. After each write the file is a whole JSON array: the closing bracket is there, and
+//! the next write begins where it stands. So the file can be read at any time, and after any end of the process.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -108,8 +108,8 @@ impl Trace {
     }
 }
 
-/// The file of the server that ran before gets another name, `FILE.earlier`: a server that is started again after a crash
-/// must not write over what led to it. One earlier file is kept.
+/// The file of the server that ran before gets another name, `FILE.earlier`: a server that is started again after a
+/// crash must not write over what led to it. One earlier file is kept.
 fn keep_earlier(path: &Path) -> std::io::Result<()> {
     if !path.metadata().is_ok_and(|there| there.is_file() && there.len() > 0) {
         return Ok(());

@@ -25,8 +25,8 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// Where a request comes from. `forwarded` are the values of its `X-Forwarded-For` lines: each proxy adds at the end whom it
-/// was asked by. What is no address ends the search: the proxy that wrote it counts.
+/// Where a request comes from. `forwarded` are the values of its `X-Forwarded-For` lines: each proxy adds at the end
+/// whom it was asked by. What is no address ends the search: the proxy that wrote it counts.
 pub(crate) fn of_client<'a>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
@@ -44,8 +44,9 @@ pub(crate) fn of_client<'a>(
     client.into()
 }
 
-/// An address as proxies write it: with or without a port, an address of version 6 with or without brackets, all of it with
-/// or without quotes. An address of version 6 without brackets has no port: its last group could not be told from one.
+/// An address as proxies write it: with or without a port, an address of version 6 with or without brackets, all of it
+/// with or without quotes. An address of version 6 without brackets has no port: its last group could not be told from
+/// one.
 fn parse(element: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(element).ok()?;
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);

@@ -15,8 +15,8 @@ use url::Url;
 pub enum Allowed {
     /// Every origin.
     Any,
-    /// As browsers write it: `https://play.example.org`, without the port that its scheme has by default; or `null` for a
-    /// page without one.
+    /// As browsers write it: `https://play.example.org`, without the port that its scheme has by default; or `null` for
+    /// a page without one.
     Origin(String),
 }
 

@@ -1,9 +1,8 @@
 //! Tokens: a page's own server makes one with its key and gives it to a browser, so that no page contains a key.
 //!
 //! A token states what it allows and is signed, so the server stores none. The signing key is made when the server
-//! starts:
-//! a restart ends all tokens, and no file holds a secret. Their time is counted from
-//! the server's start, so setting a clock does not lengthen a token.
+//! starts: a restart ends all tokens, and no file holds a secret. Their time is counted from the server's start, so
+//! setting a clock does not lengthen a token.
 
 use std::fmt;
 use std::time::Duration;

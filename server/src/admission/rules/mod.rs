@@ -1,14 +1,14 @@
 //! Which sessions run and which wait: by number of sessions, by memory, and by the device's time.
 //!
-//! Clips share the sessions' memory and wait in the same queue. They take no session's place, and one is drawn at a time.
+//! Clips share the sessions' memory and wait in the same queue. They take no session's place, and one is drawn at a
+//! time.
 //!
 //! Waiting sessions are admitted in order, with one exception: a session that fits may pass one that does not fit yet,
-//! but none is
-//! passed more than [`PASSED_MAX`] times. So a large session cannot wait for ever while small ones come and go, and small
-//! ones wait for it only until enough running sessions have left.
+//! but none is passed more than [`PASSED_MAX`] times. So a large session cannot wait for ever while small ones come and
+//! go, and small ones wait for it only until enough running sessions have left.
 //!
-//! A session whose client rests offers its place. It is asked for it once somebody waits; its rollout may stay, parked, until
-//! a session that waits needs the memory.
+//! A session whose client rests offers its place. It is asked for it once somebody waits; its rollout may stay, parked,
+//! until a session that waits needs the memory.
 
 pub mod drawing_times;
 mod obstacle;
@@ -126,8 +126,8 @@ impl Wish {
 }
 
 impl Waiter {
-    /// Whether this one is kept from its place longer when `other` takes one: a clip takes memory and nothing else, and a
-    /// clip behind another clip waits for the end of that.
+    /// Whether this one is kept from its place longer when `other` takes one: a clip takes memory and nothing else, and
+    /// a clip behind another clip waits for the end of that.
     fn is_passed_by(&self, other: &Wish) -> bool {
         match self.obstacle {
             Obstacle::Clip => false,
@@ -221,7 +221,8 @@ impl Admission {
         true
     }
 
-    /// The client of a parked session is back, and needs a place again. `Ok(false)`: the rollout must go, it is too late.
+    /// The client of a parked session is back, and needs a place again. `Ok(false)`: the rollout must go, it is too
+    /// late.
     pub fn ask_again(&mut self, id: SeatId, now: Instant) -> Result<bool, Refused> {
         match self.parked.get(&id) {
             Some(Parked { wish, evicted: false, .. }) => self.wait(id, *wish, now).map(|()| true),
@@ -331,7 +332,8 @@ impl Admission {
         }
     }
 
-    /// Parked rollouts go, the one parked first before the others, if that frees so many bytes. One that has asked again stays.
+    /// Parked rollouts go, the one parked first before the others, if that frees so many bytes. One that has asked
+    /// again stays.
     fn evict(&mut self, missing: u64) {
         let queue = &self.queue;
         let waits = |id: SeatId| queue.iter().any(|waiter| waiter.id == id);

@@ -1,4 +1,6 @@
 //! Sessions that come and go before a desk with a made-up clock.
+//!
+//! Over 400 lines: one sentence of the rules each, on one clock.
 
 use super::*;
 

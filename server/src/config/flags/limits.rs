@@ -1,4 +1,5 @@
-//! The bounds an operator chooses, as flags. What each is by default stands in [`Limits`], and `--help` prints it from there.
+//! The bounds an operator chooses, as flags. What each is by default stands in [`Limits`], and `--help` prints it from
+//! there.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +21,8 @@ pub struct LimitArgs {
     /// Memory for all sessions together: 512M, 8G.
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().memory_bytes), value_parser = some_bytes)]
     pub memory: ByteSize,
-    /// Share of the device's time that paced sessions may need together, as measured; those that run free take what is left.
+    /// Share of the device's time that paced sessions may need together, as measured; those that run free take what is
+    /// left.
     #[arg(long, value_name = "SHARE", default_value_t = usual().load, value_parser = share)]
     pub load: f64,
     /// Sessions that may wait for a place; 0: none waits.
@@ -38,8 +40,8 @@ pub struct LimitArgs {
     /// End a session that nobody steers for so long; 0: never.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.idle.unwrap_or_default()))]
     pub idle_timeout: Seconds,
-    /// Give a session's place to one that waits once its client has paused, or neither steered nor held a key, for so long; 0:
-    /// never.
+    /// Give a session's place to one that waits once its client has paused, or neither steered nor held a key, for so
+    /// long; 0: never.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().stay.yield_after.unwrap_or_default()))]
     pub yield_after: Seconds,
     /// End a session after so long, whatever it does; 0: never.
@@ -75,8 +77,8 @@ pub struct LimitArgs {
     /// Bytes of messages that are not handled yet, of all clients together; a quarter of them of one address.
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().inbound_bytes), value_parser = some_bytes)]
     pub inbound_bytes: ByteSize,
-    /// Fetch a first frame that is given as a URL if it is on this host, or HOST:PORT. Several with commas, or again. Only at
-    /// public addresses.
+    /// Fetch a first frame that is given as a URL if it is on this host, or HOST:PORT. Several with commas, or again.
+    /// Only at public addresses.
     #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = host_on_the_internet)]
     pub fetch_allow: Vec<AllowedHost>,
 }

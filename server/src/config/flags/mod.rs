@@ -106,7 +106,8 @@ pub struct ServeArgs {
     /// Write what every stage did when, for ui.perfetto.dev or chrome://tracing: a JSON file of 128 MiB at most.
     #[arg(long, value_name = "FILE")]
     pub trace_file: Option<PathBuf>,
-    /// Send a span for every session and chunk to an OpenTelemetry collector that takes OTLP over HTTP: http://127.0.0.1:4318
+    /// Send a span for every session and chunk to an OpenTelemetry collector that takes OTLP over HTTP:
+    /// http://127.0.0.1:4318
     #[cfg(feature = "otlp")]
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<url::Url>,
@@ -137,7 +138,8 @@ pub struct GenerateArgs {
     /// The first frame: a JPEG, PNG or WebP file.
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// The prompt. Again, with CHUNK: before it, the prompt from that chunk on: --prompt "a road" --prompt "4:at night".
+    /// The prompt. Again, with CHUNK: before it, the prompt from that chunk on: --prompt "a road" --prompt "4:at
+    /// night".
     #[arg(long = "prompt", value_name = "TEXT", required = true, allow_hyphen_values = true)]
     pub prompts: Vec<String>,
     /// Keys for each latent frame, as KEYS*COUNT; - is none: w*12,wl*6,-*3.

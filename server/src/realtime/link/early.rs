@@ -8,8 +8,7 @@ use crate::realtime::wire::event::EVENT_BYTES_MAX;
 use crate::realtime::wire::fields::refuse;
 
 /// Bytes of all events before a session begins: many connections may wait for few seats. Keys are some dozens of bytes
-/// each, and a
-/// script or a prompt is sent once.
+/// each, and a script or a prompt is sent once.
 const EARLY_BYTES_MAX: usize = 4 * EVENT_BYTES_MAX;
 
 /// Events that came before their session began.

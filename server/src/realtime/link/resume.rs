@@ -1,6 +1,7 @@
 //! Resuming: a client whose connection was cut continues its session on a new one, with the token it was given.
 //!
-//! The new connection moves into the task of the session, which has gone on without it: nothing of the session is copied.
+//! The new connection moves into the task of the session, which has gone on without it: nothing of the session is
+//! copied.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,8 @@
 //!
 //! It may outlive its connection: if the client can come back, the session goes on without one, until a connection
 //! brings its token.
+//!
+//! Over 400 lines: the select loop of a session, its branches and its endings share all of their state.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -153,8 +155,8 @@ impl<'a> Running<'a> {
         Over { line, close }
     }
 
-    /// All is sent, but did it arrive? A client that can come back and does not answer the close may want the end of it. And one
-    /// whose place went to another may want to go on.
+    /// All is sent, but did it arrive? A client that can come back and does not answer the close may want the end of
+    /// it. And one whose place went to another may want to go on.
     async fn is_still_awaited(&mut self, close: &Close) -> bool {
         if self.ticket.is_some() && *close == Close::YIELDED {
             return self.park();

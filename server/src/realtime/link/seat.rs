@@ -90,8 +90,8 @@ impl Seat {
     }
 }
 
-/// Wait for a place, and open what an init asks for: gives the seat, and the channel that its chunks come through. `writer`
-/// is for a client that asked to hear where it stands. `held` is what the init holds, until all of it is used.
+/// Wait for a place, and open what an init asks for: gives the seat, and the channel that its chunks come through.
+/// `writer` is for a client that asked to hear where it stands. `held` is what the init holds, until all of it is used.
 pub(super) async fn open(
     realtime: &Realtime,
     init: InitRequest,
@@ -148,8 +148,7 @@ pub(super) async fn open(
         cancel: cancel.clone(),
     };
     // Created before the engine is asked: this future may be dropped after the engine has opened the seat and before
-    // the answer is read; then
-    // nothing else would free the seat.
+    // the answer is read; then nothing else would free the seat.
     let seat =
         Seat { id, engine: realtime.engine.clone(), cancel, conditions, terms, features, encoding, given_up: false };
     let (reply, answer) = oneshot::channel();

@@ -2,8 +2,10 @@
 //!
 //! Given values and the time, it answers with [`Output`]s; it never sleeps and never sends. A chunk is asked for by
 //! granting credit. Withholding credit is the only way to wait: for the pace, a slow reader, a client whose line was
-//! cut or
-//! that paused, or the last chunk. Before a session ends, every granted chunk is drawn and sent: a chunk is never cut.
+//! cut or that paused, or the last chunk. Before a session ends, every granted chunk is drawn and sent: a chunk is
+//! never cut.
+//!
+//! Over 400 lines: the transitions of one state machine stand in one place.
 
 pub(crate) mod backlog;
 mod pace;
@@ -85,8 +87,8 @@ pub enum Output {
         /// When the first of them is to be shown.
         due: Instant,
     },
-    /// Let the engine know when the next grant of a paced session will come, if no event brings it forward and no pause puts
-    /// it off. `None`: there will be none. Said once for each chunk that was drawn.
+    /// Let the engine know when the next grant of a paced session will come, if no event brings it forward and no pause
+    /// puts it off. `None`: there will be none. Said once for each chunk that was drawn.
     ExpectGrant {
         /// When that is.
         at: Option<Instant>,
@@ -273,8 +275,7 @@ impl Session {
     }
 
     /// Grant the first chunks, or the first after a client came back. A paced chunk is granted once the last one is
-    /// sent, so it
-    /// is drawn with the newest controls.
+    /// sent, so it is drawn with the newest controls.
     fn begin(&mut self, now: Instant) {
         let begin = |pace: &mut Pace| Some(pace.start(now));
         self.grant_owed(begin, now);
@@ -341,7 +342,8 @@ impl Session {
         self.paused.unwrap_or(self.steered.max(self.moved))
     }
 
-    /// From when on it would leave its place to one that waits; `None`: never. Of one without a client the grace says so.
+    /// From when on it would leave its place to one that waits; `None`: never. Of one without a client the grace says
+    /// so.
     pub fn yields_at(&self) -> Option<Instant> {
         let keeps = self.ending.is_some() || self.alone_until.is_some() || self.parked;
         self.stay.yield_after.filter(|_| !keeps).map(|after| self.rests_since() + after)

@@ -1,10 +1,8 @@
 //! Pace: when each chunk of a paced session begins and is sent. Chunks are sent at the session's rate and drawn with
-//! the newest
-//! keys that this allows.
+//! the newest keys that this allows.
 //!
 //! A chunk is sent when the one before it has been shown, and begins just early enough to be drawn by then. An event
-//! with a
-//! new id means that a person waits for its effect: it starts the next chunk at once.
+//! with a new id means that a person waits for its effect: it starts the next chunk at once.
 //!
 //! ```text
 //!   Resting ──start────────────────────────► Drawing ──drawn──► Held ──release, when it is due──► Out
@@ -18,9 +16,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Drawing times remembered. The longest decides when the next chunk must begin. An average would be late for
-/// every slower chunk, and one chunk in nine is slower than the eight before it: on a busy device a
-/// chunk waits for the one being drawn, for a random time.
+/// Drawing times remembered. The longest decides when the next chunk must begin. An average would be late for every
+/// slower chunk, and one chunk in nine is slower than the eight before it: on a busy device a chunk waits for the one
+/// being drawn, for a random time.
 const REMEMBERED: usize = 64;
 
 /// A chunk begins this much earlier than needed: timers and two channels may take as long.
@@ -98,7 +96,8 @@ impl Pace {
         was_put_off
     }
 
-    /// An event came. One without a new id must not start a chunk early: the finished chunk would only wait until it is due.
+    /// An event came. One without a new id must not start a chunk early: the finished chunk would only wait until it is
+    /// due.
     pub(crate) fn event(&mut self, id: Option<u32>, now: Instant) -> Option<Begin> {
         self.newest_event = self.newest_event.max(id);
         match self.chunk {
@@ -318,7 +317,8 @@ mod tests {
         assert_eq!(pace.written(start + ms(1900)), Some(start + ms(1900)));
     }
 
-    /// A device that three free sessions keep busy, on a made-up clock: how late each of a thousand paced chunks is sent.
+    /// A device that three free sessions keep busy, on a made-up clock: how late each of a thousand paced chunks is
+    /// sent.
     fn beside_three_free_ones(chunk_ms: u64) -> Vec<Duration> {
         use crate::engine::turns::scheduler::{Next, Scheduler};
         const PACED: u64 = 0;

@@ -1,4 +1,6 @@
 //! Sessions with a clock of their own: what is granted, told and closed, and when.
+//!
+//! Over 400 lines: one sentence of the protocol each, on one clock.
 
 mod beside_clips;
 

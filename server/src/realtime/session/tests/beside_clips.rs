@@ -1,4 +1,6 @@
 //! Sessions and clips on one device with a made-up clock: what each of them gets of it.
+//!
+//! Over 400 lines: the simulated device and the sessions on it are used by all of its tests.
 
 use std::time::{Duration, Instant};
 
