@@ -1,6 +1,6 @@
 // A film of the walk, for the visitor to keep: parts of a video file come in, one file goes out.
 //
-// Until it is saved all of it is in memory: so it ends by itself when it is long or large, and what there is is kept. Each
+// All of a film is in memory until it is saved. So it ends by itself when it is long or large, and what was recorded is kept. Each
 // part also goes to the browser's database as it comes, for a tab that closes before.
 
 /**
@@ -9,9 +9,9 @@
 
 export const FILM_MS_MAX = 10 * 60_000;
 export const FILM_BYTES_MAX = 256e6;
-/** Left for what a recorder still holds when it is told to stop: a part, many times over. */
+/** Room for the part that a recorder still holds when it is told to stop, many times over. */
 const LAST_PART_BYTES = 4e6;
-/** How often a recorder hands over what it has: so much is the most that can be lost with it. */
+/** How often a recorder hands over a part: no more than this can be lost with it. */
 const PART_MS = 1000;
 
 /** The smallest files first. */
@@ -73,7 +73,7 @@ export class Film {
 }
 
 /**
- * What a visitor must be told of how a film ended: nothing, where it ended as it should.
+ * What to tell a visitor about the end of a film: nothing, if it ended as the visitor wished.
  * @param {Ending} ending @param {number} bytes
  * @returns {string | null}
  */

@@ -1,4 +1,4 @@
-// The page: what leads to what. Decisions are in the modules it joins; this file has the phases of a visit.
+// The page: it joins the modules. Decisions are in the modules; this file has the phases of a visit.
 
 import { socketBelow } from "./address.js";
 import { Connection } from "./connection.js";
@@ -21,14 +21,14 @@ const METERS_EVERY_MS = 250;
 const RETURN_EVERY_MS = 500;
 /** As often as most screens, which do not refresh for a tab that is hidden. */
 const TICK_MS = 1000 / 60;
-/** Pictures that wait for the decoder. More than this, and newer ones are not even decoded. */
+/** Pictures that may wait for the decoder. Past this, newer ones are dropped undecoded. */
 const DECODING_MAX = 64;
 
 /** The page's own address, which may be one below a path of a proxy. */
 const PAGE = location.href;
 const URL_OF_VIDEO = socketBelow("/v1/realtime_video", PAGE);
 
-/** For a server that asks for one: what stands in the address after `#key=`, which a browser sends to nobody. */
+/** The key for a server that asks for one: the part of the address after `#key=`, which a browser sends to no server. */
 const KEY = new URLSearchParams(location.hash.slice(1)).get("key");
 
 /**
@@ -48,7 +48,7 @@ let card;
 let firstFrame = null;
 /** @type {Session | null} */
 let session = null;
-/** Counts starts, so that what an earlier one still had under way is known as its own. */
+/** The number of starts: a callback of an earlier start sees by it that it is outdated. */
 let starts = 0;
 let metersAt = 0;
 /** What is being recorded. @type {Film | null} */
@@ -194,7 +194,7 @@ async function start() {
   let values, picture;
   try {
     if (phase === "lost" && (await health(PAGE)) !== "ready") {
-      // Whoever comes back may be another world.
+      // The server that comes back may serve another world.
       return id === starts ? await findWorld() : undefined;
     }
     values = panel.values();
@@ -241,7 +241,7 @@ function connect(first) {
         enter("waiting", sentence, short);
       } else if (message.kind === "error") {
         panel.alert(errorSentence(message));
-        // Before the first picture it says that there will be none; the socket would stay and wait for another init.
+        // An error before the first picture means that none will come; the socket would stay open and wait for another init.
         if (phase === "starting" || phase === "waiting") {
           leave();
           enter("ready", "Not started.");
@@ -260,11 +260,11 @@ function connect(first) {
   return connection;
 }
 
-/** What a browser says of a line that ended without a close. */
+/** The close code that a browser reports for a line that ended without a close frame. */
 const LINE_LOST = 1006;
 
 /**
- * The server waits for a while: connect again, until it does not. Whether there is time left.
+ * Connect again, as long as the server waits for this session. Returns whether there is time left.
  * @param {Session} to
  */
 function comeBack(to) {
@@ -274,7 +274,7 @@ function comeBack(to) {
   if (now - to.lostAt > to.graceMs) return false;
   enter("returning", "The connection was lost. Coming back…");
   setTimeout(() => {
-    // What came of a chunk that was cut comes again.
+    // A chunk that was cut is sent again from its beginning.
     if (to === session) to.connection = connect(resume(/** @type {string} */ (to.token), to.stats?.chunk ?? null, KEY));
   }, RETURN_EVERY_MS);
   return true;
@@ -307,20 +307,20 @@ function leave() {
 
 function sayKeys() {
   panel.held(controls.held);
-  // Whoever waits for a place has nothing to steer: the server would have to keep it all.
+  // Before there is a place there is nothing to steer: the server would have to keep every event.
   if (!session?.connection.open || phase === "waiting") return;
   const transitions = controls.take(session.connection.bufferedBytes);
   if (transitions) session.connection.send(keysEvent(latency.sent(performance.now()), transitions));
 }
 
-/** The server draws for whoever looks. */
+/** Pauses the session while nobody looks, and resumes it. */
 function sayPause() {
   if (!session?.connection.open) return;
   const kind = session.pause.take(panel.hidden, film !== null);
   if (kind === null) return;
   session.connection.send(pauseEvent(kind));
   if (kind === "pause") return;
-  // What was asked for while it rested waited for the visitor, not for the server.
+  // An input from before or during the pause waited for the visitor: its time says nothing about the server.
   latency.begin();
   session.playback.rested();
 }

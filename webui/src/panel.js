@@ -1,4 +1,4 @@
-// Everything on the page but the canvas: what the visitor does goes to `actions`, what there is to see comes in.
+// Everything on the page but the canvas. What the visitor does goes out through `actions`; what to show comes in.
 
 import { ACTION_BY_CODE } from "./controls.js";
 import { LIVE, PHASES, WALKING } from "./phase.js";
@@ -20,9 +20,9 @@ import { size as parseSize, sizeProblem } from "./world.js";
  */
 
 const SEED_MAX = 2 ** 32 - 1;
-/** By place on the keyboard, like the keys that walk; none of them is here. */
+/** Shortcuts by place on the keyboard, like the keys that walk, and none of those. */
 const PAUSE_CODE = "KeyP";
-/** For a browser to begin with a download, which it does not report. */
+/** Time for a browser to begin a download: it does not report when it did. */
 const SAVING_MS = 60_000;
 
 /** @param {string} id @returns {any} */
@@ -36,7 +36,7 @@ export class Panel {
   #card = null;
   /** @type {NodeListOf<HTMLButtonElement>} */
   #keys = document.querySelectorAll(".key");
-  /** What the running session was told last. */
+  /** The prompt that the running session was sent last. */
   #promptInUse = "";
   #pausable = false;
   #recordable = true;
@@ -118,7 +118,7 @@ export class Panel {
     };
   }
 
-  /** The size asked for; the world's own while what is filled in is none. */
+  /** The size in the field; the world's own while the field holds no size. */
   get size() {
     const asked = this.#askedSize();
     if (!this.#card) throw new Error("a world is offered before its size is asked");

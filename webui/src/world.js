@@ -1,4 +1,4 @@
-// What this server offers: is it ready, which world, which pictures to start from. All of it over plain HTTP.
+// What this server offers, over plain HTTP: whether it is ready, which world, which pictures to start from.
 
 import { below } from "./address.js";
 
