@@ -61,6 +61,9 @@ async fn a_recording_whose_tab_closed_is_offered_at_the_next_visit_until_it_is_r
     browser.click("#record").await?;
     browser.until("causeway.recording").await?;
     tokio::time::sleep(Duration::from_secs(SECONDS)).await;
+    let asks = "(() => { const leave = new Event('beforeunload', { cancelable: true });
+        window.dispatchEvent(leave); return leave.defaultPrevented; })()";
+    assert_eq!(browser.evaluate(asks).await?, false, "what is kept can be left without a question");
     browser.navigate("about:blank").await?;
 
     browser.navigate(&server.url).await?;
