@@ -34,6 +34,11 @@ def main():
     torch.set_num_threads(config.threads)
     given.out.mkdir(parents=True, exist_ok=True)
     for stage in STAGES if given.stage == "all" else [given.stage]:
+        # The stages that a preset may do without have a table of their name.
+        if getattr(config, stage, True) is None:
+            if given.stage == "all":
+                continue
+            raise SystemExit(f"{given.config} has no table [{stage}]: it does not run this stage")
         module, function = STAGES[stage]
         torch.manual_seed(config.seed)
         began = time.monotonic()

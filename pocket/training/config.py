@@ -1,7 +1,8 @@
-"""The one configuration file of a run. Every key is required, an unknown one an error: a preset is a whole recipe."""
+"""The one configuration file of a run. A preset is a whole recipe: it has every key of every stage that it runs, and no others."""
 
 import dataclasses
 import tomllib
+import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,8 +131,7 @@ class Dit:
 class Refine:
     """`batch` clips and `pictures` single ones make a step of the critic; every `critic_steps` of those, one of the
     student. `anchor`: what the error of a frame that has a past counts, against a walk's straying; `worn_past`: share of
-    clips whose past is; `kept`: how far from the teacher's weights to the student's those lie that are exported. No
-    steps: no such stage."""
+    clips whose past is; `kept`: how far from the teacher's weights to the student's those lie that are exported."""
 
     steps: int
     minutes: float
@@ -163,6 +163,8 @@ class Config:
     autoencoder's stage, which is then faster by two thirds on a CPU after two minutes of it; the transformer's gains nothing.
 
     `presets`: prompts for the page to suggest. `gallery`: pictures to start from; where there are none, the renderer's choice.
+
+    `decoder`, `refine`, `evaluate`: stages that a run can do without. A preset that has no such table does not run them.
     """
 
     start_from: str
@@ -177,11 +179,11 @@ class Config:
     gallery: list[FirstFrame]
     data: Data
     vae: Vae
-    decoder: Decoder
     text: Text
     dit: Dit
-    refine: Refine
-    evaluate: Evaluate
+    decoder: Decoder | None = None
+    refine: Refine | None = None
+    evaluate: Evaluate | None = None
 
     @classmethod
     def load(cls, path):
@@ -193,9 +195,13 @@ class Config:
             raise ValueError("policy.chunk must be 1: a clip is trained on frame by frame")
         if config.dit.pictures and not config.data.pictures:
             raise ValueError(f"dit.pictures is {config.dit.pictures}, but data.pictures is 0")
-        if config.refine.steps and not (config.refine.pictures and config.data.pictures):
+        for stage in ("vae", "decoder", "text", "dit", "refine"):
+            settings = getattr(config, stage)
+            if settings and settings.steps < 1:
+                raise ValueError(f"{stage}.steps is {settings.steps}, but must be 1 or more")
+        if config.refine and not (config.refine.pictures and config.data.pictures):
             raise ValueError("refine.pictures and data.pictures must be above 0: `refine` needs single pictures")
-        for draw in config.evaluate.draws:
+        for draw in config.evaluate.draws if config.evaluate else []:
             if unknown := draw.keys() - {"sampler", "steps", "shift"}:
                 raise ValueError(f"evaluate.draws has an unknown key: {', '.join(sorted(unknown))}")
         if config.data.frames % 4 != 1:
@@ -212,11 +218,15 @@ def parsed(kind, value, where):
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be a table")
-        fields = typing.get_type_hints(kind)
-        for problem, keys in (("has an unknown key", value.keys() - fields), ("lacks", fields.keys() - value)):
+        hints = typing.get_type_hints(kind)
+        required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+        for problem, keys in (("has an unknown key", value.keys() - hints), ("lacks", required - value.keys())):
             if keys:
                 raise ValueError(f"{where} {problem}: {', '.join(sorted(keys))}")
-        return kind(**{key: parsed(fields[key], value[key], f"{where}: {key}") for key in fields})
+        return kind(**{key: parsed(hints[key], value[key], f"{where}: {key}") for key in value})
+    if isinstance(kind, types.UnionType):
+        # A table that may be missing is, where it is there, like any other.
+        return parsed(typing.get_args(kind)[0], value, where)
     if typing.get_origin(kind) is list:
         if not isinstance(value, list):
             raise ValueError(f"{where} must be a list")

@@ -35,7 +35,8 @@ def run(config, folder):
         found = clips.folder(folder / "clips" / name)
         print(f"{name}: {len(found)} clips of {found[0].shape}")
     source.pictures(prepared(folder / "clips/pictures"), PICTURES, config.data.pictures)
-    for key in KEYS:
+    # Evaluation alone looks at them.
+    for key in KEYS if config.evaluate else ():
         source.held(prepared(folder / "clips/keys" / key), "" if key == "none" else key, config.evaluate.worlds)
 
 

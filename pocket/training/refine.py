@@ -39,6 +39,8 @@ def trained(config, words, folder):
     teacher's last longer."""
     model, refined = taught(config, words, folder), folder / "refine.safetensors"
     if refined.exists():
+        if config.refine is None:
+            raise ValueError(f"{refined} is there, but no table [refine] says how much of it is kept")
         student = flow.Model(config, words.get_vocab_size())
         load_average(refined, nn.ModuleDict({"student": student}))
         with torch.no_grad():
@@ -49,8 +51,6 @@ def trained(config, words, folder):
 
 def run(config, folder):
     settings, words = config.refine, tokenizer(folder)
-    if settings.steps == 0:
-        return print("refine: not asked for")
     batches = Batches(Latents.load(config, folder, words), config)
     teacher, models = taught(config, words, folder).requires_grad_(False), Models(config, words, folder)
     loop = Loop(folder, "refine", models, settings, config)

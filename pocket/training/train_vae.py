@@ -36,8 +36,6 @@ def run(config, folder):
 
 
 def run_decoder(config, folder):
-    if config.decoder.steps == 0:
-        return print("decoder: not asked for")
     model = load_average(folder / "vae.safetensors", vae.Vae(vae.config(config.vae.base)).to(config.device))
     settings = config.decoder
     loop = Loop(folder, "decoder", decoder_of(model), settings, config)

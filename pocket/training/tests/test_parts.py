@@ -4,11 +4,12 @@ import itertools
 import math
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 import torch
 
-from training import camera, clips, dit, flow, measure, noise, sampler, synthetic, text, train_text, vae
+from training import __main__, camera, clips, dit, flow, measure, noise, sampler, synthetic, text, train_text, vae
 from training.config import Config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -289,6 +290,19 @@ class Recipes(unittest.TestCase):
             config = Config.load(path)
             self.assertAlmostEqual(sum(phase.share for phase in config.vae.phases), 1.0, msg=path)
 
+    def test_a_preset_says_nothing_of_stages_that_it_does_not_run(self):
+        recipe = (CONFIGS / "dry.toml").read_text()
+        for stage in ("decoder", "refine", "evaluate"):
+            table = recipe[recipe.index(f"[{stage}]") :].split("\n\n")[0]
+            with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+                file.write(recipe.replace(table, ""))
+                file.flush()
+                self.assertIsNone(getattr(Config.load(file.name), stage))
+                command = ["training", stage, "--config", file.name, "--out", "/nonexistent/never made"]
+                with unittest.mock.patch("sys.argv", command), unittest.mock.patch("pathlib.Path.mkdir"):
+                    with self.assertRaisesRegex(SystemExit, rf"no table \[{stage}\]"):
+                        __main__.main()
+
     def test_an_error_names_the_key(self):
         recipe = (CONFIGS / "dry.toml").read_text()
         for old, new, message in (
@@ -296,6 +310,8 @@ class Recipes(unittest.TestCase):
             ("threads = 1", "", "threads"),
             ("size = [64, 48]", "size = [60, 48]", "60x48"),
             ("bf16 = false", 'bf16 = "no"', "bf16"),
+            ("[refine]\nsteps = 4", "[refine]\nsteps = 0", "refine.steps is 0"),
+            ("[refine]\nsteps = 4", "[refine]", "refine lacks: steps"),
         ):
             with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
                 file.write(recipe.replace(old, new, 1))
