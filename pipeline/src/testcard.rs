@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::world::{
     Cancel, Card, ChunkInput, ChunkPlan, FRAMES_PER_LATENT, Frames, Held, Init, Picture, Rollout, RolloutBytes, Size,
-    Sizes, Timings, World, WorldError,
+    Sizes, Timings, WarmUp, World, WorldError,
 };
 
 /// Latent frames of a chunk, as in LingBot World.
@@ -80,6 +80,14 @@ impl World for Testcard {
             chunk: 0,
             frame: 0,
         }))
+    }
+
+    /// Draws nothing where it was told how long a chunk takes.
+    fn warm_up(&self) -> Result<Option<WarmUp>, WorldError> {
+        if self.chunk_time.is_zero() {
+            return WarmUp::of(self).map(Some);
+        }
+        Ok(Some(WarmUp { size: self.card.default_size, opened: Duration::ZERO, chunk: self.chunk_time }))
     }
 }
 
@@ -269,7 +277,7 @@ impl Canvas<'_> {
         }
     }
 
-    /// What a program reads: see [`read`].
+    /// The part that a program reads: see [`read`].
     fn strip(&mut self, reading: &Reading) {
         let word = reading.word();
         for (bit, (x, y)) in cells(self.size).enumerate() {

@@ -12,6 +12,7 @@ mod chunk;
 mod clip;
 mod controls;
 mod init;
+mod warm_up;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ pub use chunk::{ChunkInput, ChunkPlan, FRAMES_PER_LATENT, Frames, Timings};
 pub use clip::{Clip, ClipAsk, ClipBytes, Progress, Script, Step};
 pub use controls::{Controls, Held};
 pub use init::{CONDITION_FRAMES_MAX, FIRST_FRAME_PIXELS_MAX, Init, PROMPT_BYTES_MAX, Picture};
+pub use warm_up::WarmUp;
 
 /// Weights, ready to draw. Stays on the thread that owns the device.
 pub trait World {
@@ -41,6 +43,13 @@ pub trait World {
     fn clip_bytes(&self) -> ClipBytes {
         let rollout_bytes = self.rollout_bytes();
         Arc::new(move |ask| Script::bytes(ask, &*rollout_bytes))
+    }
+
+    /// Draw what a usual session asks for first, so that nobody waits for the start of things, and say how long it
+    /// took.
+    /// `None` if nothing is drawn and nothing measured.
+    fn warm_up(&self) -> Result<Option<WarmUp>, WorldError> {
+        WarmUp::of(self).map(Some)
     }
 
     /// Start a clip: encode the prompt and the first frame, as [`World::open`].

@@ -1,11 +1,12 @@
-//! A world on strings: it reports what it was asked to draw, draws a known pattern, and ends a chunk when a test says so.
+//! A world on strings: it reports what it was asked to draw, draws a known pattern, and ends a chunk when a test says
+//! so.
 //!
-//! So no test depends on how fast anything is. A chunk begins (its inputs are taken, and reported), the test does what should
-//! happen meanwhile, and lets the chunk end.
+//! So no test depends on how fast anything is. A chunk begins (its inputs are taken, and reported), the test does what
+//! should happen meanwhile, and lets the chunk end.
 
 use pipeline::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Frames, Held, Init, Rollout, RolloutBytes, Size, Sizes, Timings, World,
-    WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, Frames, Held, Init, Rollout, RolloutBytes, Size, Sizes, Timings, WarmUp,
+    World, WorldError,
 };
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex};
@@ -172,8 +173,8 @@ impl Strings {
     }
 }
 
-/// Frames of a chunk as raw bytes: three ramps, each steeper than the one before, that begin elsewhere in every row, frame
-/// and chunk.
+/// Frames of a chunk as raw bytes: three ramps, each steeper than the one before, that begin elsewhere in every row,
+/// frame and chunk.
 ///
 /// A row is a piece of one long line, so that a test build draws the largest frames faster than a socket takes them.
 pub fn picture(size: Size, chunk: usize, frames: std::ops::Range<usize>) -> Vec<u8> {
@@ -230,6 +231,11 @@ impl World for Stage {
     fn rollout_bytes(&self) -> RolloutBytes {
         let bytes_per_pixel = self.bytes_per_pixel;
         Arc::new(move |init| init.size.pixels() * bytes_per_pixel)
+    }
+
+    /// Draws only what a test asks for.
+    fn warm_up(&self) -> Result<Option<WarmUp>, WorldError> {
+        Ok(None)
     }
 
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use pipeline::world::{ClipAsk, ClipBytes, Init, RolloutBytes, World};
+use pipeline::world::{ClipAsk, ClipBytes, Init, RolloutBytes, WarmUp, World};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
@@ -66,8 +66,16 @@ impl Queue {
         self.before_the_world.try_acquire().map_err(|_| full)
     }
 
-    /// The world is there.
-    pub(crate) fn loaded(&self, world: &dyn World) {
+    /// The memory of all rollouts and clips together.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.state().admission.bounds().memory_bytes
+    }
+
+    /// The world is loaded; `warm_up` says how long it takes for a chunk, if that was measured.
+    pub(crate) fn loaded(&self, world: &dyn World, warm_up: Option<WarmUp>) {
+        if let Some(WarmUp { size, chunk, .. }) = warm_up {
+            self.state().admission.measured(size.pixels(), chunk);
+        }
         let footprints = Footprints { rollout: world.rollout_bytes(), clip: world.clip_bytes() };
         assert!(self.footprints.set(footprints).is_ok(), "a world is loaded once");
     }

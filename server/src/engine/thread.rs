@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use pipeline::world::{Cancel, Card, ChunkPlan, Frames, Init, Refusal, Rollout, Timings, World, WorldError};
+use pipeline::world::{Cancel, Card, ChunkPlan, Frames, Init, Refusal, Rollout, Timings, WarmUp, World, WorldError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
@@ -143,17 +143,38 @@ impl Engine {
             let _alive: oneshot::Sender<()> = alive_until_dropped;
             let began = Instant::now();
             let world = load().context("loading the world")?;
+            let loaded = began.elapsed();
+            let warm_up = warm_up(&*world, loads.memory_bytes()).context("drawing a first chunk")?;
             let name = &world.card().name;
-            info!(world = %name, seconds = began.elapsed().as_secs_f32(), "ready");
-            loads.loaded(&*world);
+            info!(world = %name, seconds = began.elapsed().as_secs_f32(), ?loaded, ?warm_up, "ready");
+            loads.loaded(&*world, warm_up);
             card_said.send_replace(Some(Arc::clone(world.card())));
-            let scheduler = Scheduler::default();
+            let mut scheduler = Scheduler::default();
+            if let Some(WarmUp { size, opened, chunk }) = warm_up {
+                scheduler.clips.opened(size.pixels(), opened);
+                scheduler.clips.drew(size.pixels(), chunk);
+            }
             Room { world, scheduler, rollouts: HashMap::new(), clip: None, observer }.run(Inbox::new(inbox)?);
             Ok(())
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(work).context("starting the engine")?;
         Ok((Engine { commands, card, queue }, EngineThread { thread, alive }))
     }
+}
+
+/// Draw a first chunk before the world is said to be ready. Nothing is drawn if a usual session does not fit into
+/// `memory_bytes`.
+fn warm_up(world: &dyn World, memory_bytes: u64) -> Result<Option<WarmUp>, WorldError> {
+    let bytes = (world.rollout_bytes())(&WarmUp::init(world.card()));
+    if bytes > memory_bytes {
+        warn!(
+            bytes,
+            memory_bytes,
+            "a session of the usual size does not fit into --memory: no chunk is drawn before the first session"
+        );
+        return Ok(None);
+    }
+    world.warm_up()
 }
 
 impl EngineThread {

@@ -250,6 +250,12 @@ impl Admission {
         self.admit(now);
     }
 
+    /// A chunk of frames of this size was drawn in this time before any session came: a newcomer is expected to take as
+    /// long.
+    pub fn measured(&mut self, pixels: u64, took: Duration) {
+        self.times.add(pixels, took);
+    }
+
     /// Whether this session has a place: it does not wait, and has not left.
     pub fn has_place(&self, id: SeatId) -> bool {
         self.placed.contains_key(&id)

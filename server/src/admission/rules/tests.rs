@@ -457,3 +457,12 @@ fn how_long_a_clip_was_drawn_says_nothing_of_how_long_sessions_stay() {
     let estimate = |desk: &Desk| desk.admission.waiting().find(|(id, _)| *id == waits).expect("it waits").1.estimate;
     assert_eq!(estimate(&desk), None);
 }
+
+#[test]
+fn what_was_measured_before_anybody_came_bounds_a_burst() {
+    let mut desk = Desk::new(ROOMY);
+    desk.admission.measured(FREE.pixels, Duration::from_millis(300));
+    let burst = [(); 5].map(|()| desk.ask(paced(1000)));
+    assert_eq!(burst.map(|id| desk.placed(id)), [true, true, true, false, false]);
+    assert_eq!(desk.obstacle(burst[3]), "time");
+}
