@@ -1,9 +1,9 @@
-//! What a causal video transformer remembers between chunks.
+//! The memory of a causal video transformer between chunks: keys and values.
 //!
-//! A video is made chunk by chunk; a *chunk* is a few *latent frames*. Attention sees the chunk being made and a *window*
-//! of earlier frames: the first few, pinned for ever (the *sink*), and the most recent ones. [`Window`] says in integers which
-//! frames those are and where each one lies; [`RollingKvCache`] keeps their keys and values; [`PromptKvCache`] keeps a
-//! prompt's.
+//! A video is made chunk by chunk; a *chunk* is a few *latent frames*. Attention sees the chunk being made and a
+//! *window* of earlier frames: the first few, pinned for ever (the *sink*), and the most recent ones. [`Window`] says
+//! in integers which frames those are and where each one lies; [`RollingKvCache`] keeps their keys and values;
+//! [`PromptKvCache`] keeps a prompt's.
 //!
 //! Surprising, and the reason everything here is short: keys are stored already rotated by their absolute position and
 //! attention inside the window is unmasked, so the order in which frames lie in memory means nothing. A new frame is

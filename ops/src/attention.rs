@@ -1,4 +1,5 @@
-//! Attention over blocks of keys and values, unmasked: what a chunk sees is decided by which blocks it is given.
+//! Attention over blocks of keys and values, unmasked: the caller decides what a chunk sees by the blocks that it
+//! passes.
 //!
 //! Both products run on the kernel of the dense layers: a head's keys, and then its values, are packed as if they were
 //! weights. That costs one pass over them, and they are read once for every query.
@@ -52,7 +53,8 @@ fn attention_with(isa: Isa, q: &Tensor, keys: &[&Tensor], values: &[&Tensor], he
 const SCORES: usize = 1 << 16;
 
 thread_local! {
-    /// Kept by the threads that compute. Taken anew for every head of every pass, it left gaps between what videos hold.
+    /// Kept by the threads that compute. Taken anew for every head of every pass, it left gaps between what videos
+    /// hold.
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 

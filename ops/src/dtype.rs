@@ -35,7 +35,7 @@ const NAMES: [(DType, &str); 8] = [
 ];
 
 impl DType {
-    /// The type that the safetensors format calls `name`: `BF16`. `None`: one that nothing here can hold.
+    /// The type that the safetensors format calls `name`: `BF16`. `None` for a type that is not supported.
     pub fn named(name: &str) -> Option<DType> {
         NAMES.iter().find(|(_, known)| *known == name).map(|(dtype, _)| *dtype)
     }

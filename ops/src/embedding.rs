@@ -1,4 +1,4 @@
-//! A table of rows that numbers choose: what a token's number means.
+//! A table of rows, looked up by token number.
 
 use crate::error::bail;
 use crate::{Device, Result, Stored, Tensor};

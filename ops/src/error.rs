@@ -15,7 +15,7 @@ impl Error {
         Error(message.to_string())
     }
 
-    /// What the storage could not do. Where backtraces are asked for it puts one behind its message; that is left out.
+    /// An error of the storage, in its words, without the backtrace that it appends where backtraces are on.
     pub(crate) fn of_storage(error: candle_core::Error) -> Error {
         Error(error.to_string().lines().next().unwrap_or_default().to_owned())
     }

@@ -1,8 +1,9 @@
 //! Frames between the convolutions of a video autoencoder: channel-last, each in a buffer of its own.
 //!
-//! Channel-last, because then a pixel's channels are one run of memory: a convolution reads them without `im2col`, a norm
-//! over channels is a norm over a run, and the last layer writes RGB. A frame that a 3×3 convolution will read carries its
-//! zero padding with it, one pixel all around. Each frame is shared, so carrying it to the next chunk copies nothing.
+//! Channel-last, because then a pixel's channels are one run of memory: a convolution reads them without `im2col`, a
+//! norm over channels is a norm over a run, and the last layer writes RGB. A frame that a 3×3 convolution will read
+//! carries its zero padding with it, one pixel all around. Each frame is shared, so carrying it to the next chunk
+//! copies nothing.
 
 use std::mem::size_of;
 use std::ops::Range;
@@ -21,7 +22,7 @@ pub struct FrameStack {
 /// One frame: `(height + 2·border)·(width + 2·border)·channels` values, row-major.
 pub(crate) type Frame = Arc<Vec<f32>>;
 
-/// What the frames of a stack have in common.
+/// The shape that all frames of a stack have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameShape {
     /// Pixels down, border excluded.
@@ -74,7 +75,7 @@ impl FrameStack {
         FrameStack { shape, device: device.clone(), frames: frames.into_iter().map(Arc::new).collect() }
     }
 
-    /// What the frames have in common.
+    /// The shape that all frames have.
     pub fn shape(&self) -> FrameShape {
         self.shape
     }
@@ -115,7 +116,7 @@ impl FrameStack {
         self.frames.into_iter().map(move |frame| FrameStack { frames: vec![frame], ..empty.clone() })
     }
 
-    /// Put `later` behind what is here. Panics if its frames have another shape: a stream keeps its size.
+    /// Append `later`. Panics if its frames have another shape: a stream keeps its size.
     pub fn append(&mut self, later: FrameStack) {
         assert_eq!(self.shape, later.shape, "a stream keeps its size");
         self.frames.extend(later.frames);
@@ -126,7 +127,8 @@ impl FrameStack {
         self.frames.drain(..self.frames.len().saturating_sub(count));
     }
 
-    /// The first frame of `self`, the first of `other`, the second of `self`, and so on. Both have one shape and length.
+    /// The first frame of `self`, the first of `other`, the second of `self`, and so on. Both have one shape and
+    /// length.
     pub fn interleave(self, other: FrameStack) -> FrameStack {
         assert_eq!((self.shape, self.len()), (other.shape, other.len()), "both are halves of one video");
         let empty = self.clone_empty();

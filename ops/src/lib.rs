@@ -1,10 +1,12 @@
 //! What networks are computed with: tensors, and the coarse operations that models call.
 //!
-//! Models are written in these operations and in nothing else, so that a model file reads the same whatever computes it.
-//! Every operation has a plain version on candle that is obviously right; where that is too slow a kernel of ours stands
-//! beside it, in the same file, with a test that the two agree. What a [`Tensor`] is made of is known in this crate alone.
+//! Models are written in these operations and in nothing else, so that a model file reads the same whatever computes
+//! it. Every operation has a plain version on candle that is obviously right; where that is too slow a kernel of ours
+//! stands beside it, in the same file, with a test that the two agree. The storage of a [`Tensor`] is known to this
+//! crate alone.
 //!
-//! Tensors that operations take are f32. There is no batch dimension: a rollout is one video. The letters for shapes are:
+//! Tensors that operations take are f32. There is no batch dimension: a rollout is one video. The letters for shapes
+//! are:
 //! `F` latent frames of a chunk, `h×w` latent height and width, `N` tokens of a chunk, `D` model width, `C` channels, `T`
 //! video frames.
 

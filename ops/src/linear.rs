@@ -45,7 +45,8 @@ impl Linear {
             bail!("a layer of {outputs} outputs was given a bias of {:?}", bias.shape());
         }
         let mut packed = vec![0.0; outputs.div_ceil(PANEL) * inputs.len() * PANEL];
-        // One panel a task: whoever packs it also casts it, a row at a time, so that the weight is nowhere in memory twice.
+        // One panel a task. The task that packs a panel also casts it, row by row, so the weight is never in memory
+        // twice.
         let pack = |row: &mut Vec<f32>, (first, panel): (usize, &mut [f32])| -> Result<()> {
             row.resize(inputs.len(), 0.0);
             for lane in 0..PANEL.min(outputs - first * PANEL) {

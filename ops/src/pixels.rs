@@ -1,6 +1,6 @@
 //! Pixels: bytes to numbers and back, and folding squares of pixels into channels.
 //!
-//! Bytes are made by truncation, not by rounding: that is what the reference does, and it shows in every second byte.
+//! Bytes are made by truncation, not by rounding, as the reference does: rounding changes every second byte.
 
 use rayon::prelude::*;
 

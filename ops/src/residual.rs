@@ -1,4 +1,4 @@
-//! What is added to, or laid over, the running hidden state.
+//! Operations on the running hidden state: add a gated branch, scale and shift.
 
 use crate::cpu::storage::{map_rows, read};
 use crate::{Result, Tensor};

@@ -1,7 +1,7 @@
 //! A tensor as a file stores it: bytes, their type, a shape. Operations make of it what they compute with.
 //!
-//! Nothing is copied before an operation packs it, so no weight is in memory both as it is stored and as it is used. Weights
-//! that are not finite are refused here, whoever reads them: one NaN makes every picture black.
+//! Nothing is copied before an operation packs it, so no weight is in memory both as it is stored and as it is used.
+//! Weights that are not finite are refused here, for every reader: one NaN makes every picture black.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -81,7 +81,8 @@ impl<'a> Stored<'a> {
         Tensor::from_vec(self.to_vec()?, &self.shape, device)
     }
 
-    /// An error if a number is not finite, or of a type that no weight has. Reads everything, on all threads, and keeps nothing.
+    /// An error if a number is not finite, or of a type that no weight has. Reads everything, on all threads, and keeps
+    /// nothing.
     pub fn check(&self) -> Result<()> {
         let share = RUN * 64;
         (0..self.elements().div_ceil(share)).into_par_iter().try_for_each(|part| {
@@ -141,8 +142,8 @@ fn is_not_finite(value: f32) -> bool {
     value.to_bits() & EXPONENT == EXPONENT
 }
 
-/// Through a small aligned buffer, because `half` converts whole slices with one instruction a lane and single numbers with
-/// a look at the CPU's features each.
+/// Through a small aligned buffer, because `half` converts whole slices with one instruction a lane and single numbers
+/// with a look at the CPU's features each.
 fn f16_to_f32(bytes: &[u8], values: &mut [f32]) {
     let mut lane = [f16::ZERO; RUN];
     for (values, bytes) in values.chunks_mut(RUN).zip(bytes.chunks(2 * RUN)) {

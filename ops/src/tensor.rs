@@ -1,7 +1,7 @@
-//! A block of numbers with a shape. What it is made of is nobody's business outside this crate.
+//! A block of numbers with a shape. Its storage is private to this crate.
 //!
-//! Surprising: reshaping, slicing and transposing copy nothing. The result shares the numbers of what it was taken from, and
-//! keeps all of them in memory; [`Tensor::copy`] ends that.
+//! Surprising: reshaping, slicing and transposing copy nothing. The result shares the numbers of what it was taken
+//! from, and keeps all of them in memory; [`Tensor::copy`] ends that.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -21,7 +21,7 @@ pub struct Tensor {
 pub trait Element: sealed::Element {}
 
 mod sealed {
-    /// What a type must be for the storage.
+    /// The types that the storage accepts.
     pub trait Element: candle_core::WithDType {}
 }
 
@@ -33,7 +33,7 @@ macro_rules! elements {
 }
 elements!(u8, u32, i32, i64, f32, f64);
 
-/// What a call of the storage gave, as ours.
+/// Turn a result of the storage into ours.
 fn ours(result: candle::Result<candle::Tensor>) -> Result<Tensor> {
     result.map(Tensor::of).map_err(Error::of_storage)
 }
@@ -115,7 +115,7 @@ impl Tensor {
         self.inner.elem_count()
     }
 
-    /// Bytes of its numbers. A view counts what it shows, not what it keeps.
+    /// Bytes of its numbers. A view counts the numbers it shows, although it keeps the whole storage alive.
     pub fn bytes(&self) -> u64 {
         (self.elements() * self.dtype().bytes()) as u64
     }
@@ -130,7 +130,7 @@ impl Tensor {
         ours(self.inner.get(index))
     }
 
-    /// The same numbers, row-major, in another shape. Copies only what is not contiguous.
+    /// The same numbers, row-major, in another shape. Copies only if the numbers are not contiguous.
     pub fn reshape(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
         ours(self.inner.reshape(shape.as_ref()))
     }
@@ -158,12 +158,13 @@ impl Tensor {
         ours(self.inner.pad_with_zeros(dim, before, after))
     }
 
-    /// The same numbers in memory of their own, row-major: it keeps nothing but what it shows.
+    /// The same numbers in memory of their own, row-major: the copy keeps no other storage alive.
     pub fn copy(&self) -> Result<Tensor> {
         ours(self.inner.force_contiguous())
     }
 
-    /// Put the numbers of `source`, which has this shape, over those that are here. Whoever shares them sees it.
+    /// Put the numbers of `source`, which has this shape, over those that are here. Every tensor that shares them
+    /// changes too.
     pub fn overwrite(&mut self, source: &Tensor) -> Result<()> {
         if self.dims() != source.dims() {
             bail!("{:?} cannot be written over {:?}", source.dims(), self.dims());
@@ -197,7 +198,7 @@ impl Tensor {
         crate::cpu::storage::read(self, |values| values.iter().all(|value| value.is_finite()))
     }
 
-    /// What it is made of, for this crate.
+    /// The storage, for this crate.
     pub(crate) fn inner(&self) -> &candle::Tensor {
         &self.inner
     }

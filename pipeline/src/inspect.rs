@@ -1,4 +1,4 @@
-//! What a model directory holds, in words and numbers, and whether it will load: it is complete if and only if it does.
+//! A report of a model directory, in words and numbers. It says `complete` if and only if the directory loads.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::wan::umt5::config::TextConfig;
 use crate::wan::vae::config::VaeConfig;
 use crate::world::{Card, Refusal, Size};
 
-/// What a model directory holds.
+/// The content of a model directory.
 #[derive(Debug)]
 pub struct Report {
     /// The path it was opened with.
@@ -33,9 +33,9 @@ pub struct Report {
     pub networks: Vec<(Component, Result<Network, String>)>,
     /// `Err`: the networks do not make a model, and why.
     pub config: Result<ModelConfig, String>,
-    /// `Err`: what is wrong with the tokenizer, the gallery or the suggested prompts.
+    /// `Err`: an error in the tokenizer, the gallery or the suggested prompts.
     pub beside: Result<(), String>,
-    /// What a session of the size and window that were asked about would hold, or why there can be none. `None`: not a model.
+    /// The bytes of a session with the given size and window, or why there can be none. `None` if this is not a model.
     pub session: Option<Result<(RolloutShape, Footprint), Refusal>>,
 }
 
@@ -56,8 +56,8 @@ pub struct Network {
     pub disk_bytes: u64,
     /// In memory, as f32.
     pub load_bytes: u64,
-    /// What keeps it from loading: every tensor that is missing, of another shape or type, or not part of it; if there is none
-    /// of these, every tensor that holds numbers which are not finite.
+    /// What keeps it from loading: every tensor that is missing, of another shape or type, or not part of it; if there
+    /// is none of these, every tensor that holds numbers which are not finite.
     pub faults: Vec<String>,
 }
 
@@ -145,7 +145,7 @@ impl Network {
     }
 }
 
-/// What is wrong with a tensor, below the name of its network.
+/// An error in a tensor, listed below the name of its network.
 fn in_short(fault: LoadError) -> String {
     match fault {
         LoadError::Missing { tensor, expected, .. } => format!("{tensor} {expected:?} is missing"),

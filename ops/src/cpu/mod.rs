@@ -1,4 +1,4 @@
-//! What the kernels for main memory are built from: vector lanes, the inside of a product, softmax, the numbers of a tensor.
+//! The parts of the kernels for main memory: vector lanes, the inside of a product, softmax, the numbers of a tensor.
 
 pub(crate) mod panels;
 pub(crate) mod simd;

@@ -1,7 +1,7 @@
 //! The inside of a convolution: one row of output pixels, sixteen or more output channels, some of the taps.
 //!
-//! No `im2col`. Neighbouring output pixels read inputs that are a fixed number of floats apart, so a tile of pixels is a tile
-//! of a matrix product whose left side is read in place, one broadcast a pixel; only the weights are packed.
+//! No `im2col`. Neighbouring output pixels read inputs that are a fixed number of floats apart, so a tile of pixels is
+//! a tile of a matrix product whose left side is read in place, one broadcast a pixel; only the weights are packed.
 
 use super::simd::Isa;
 
@@ -20,7 +20,7 @@ pub(crate) struct Row<'a> {
     pub weights: &'a [f32],
     pub panels: usize,
     pub panel_len: usize,
-    /// Add to what the sums hold instead of starting at zero.
+    /// Add to the sums instead of starting at zero.
     pub accumulate: bool,
 }
 
@@ -43,8 +43,8 @@ impl Row<'_> {
         let depth = self.taps.len() * self.channels * PANEL;
         assert!(self.weights.len() >= (self.panels - 1) * self.panel_len + depth, "weights for every tap");
         match (isa, self.panels) {
-            // SAFETY: the processor has the instruction set, as whoever names an `Isa` has checked; the bounds that the
-            // kernel relies on are asserted above.
+            // SAFETY: the processor has the instruction set: an `Isa` is only named after that check; the bounds that
+            // the kernel relies on are asserted above.
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512, 1) => unsafe { avx512::row::<12, 1>(self, sums) },
             // SAFETY: as above.
@@ -80,7 +80,8 @@ impl Row<'_> {
     }
 }
 
-/// Tiles of `PIXELS × PANELS` accumulators: 24 of the 32 registers, so that the multiply-adds never wait for each other.
+/// Tiles of `PIXELS × PANELS` accumulators: 24 of the 32 registers, so that the multiply-adds never wait for each
+/// other.
 #[cfg(target_arch = "x86_64")]
 #[expect(clippy::needless_range_loop, reason = "indices of a tile read best as indices")]
 mod avx512 {

@@ -1,5 +1,5 @@
-//! One loop, compiled for each kind of processor and chosen at run time: one binary is fast on a new processor and still
-//! starts on an old one.
+//! One loop, compiled for each kind of processor and chosen at run time: one binary is fast on a new processor and
+//! still starts on an old one.
 //!
 //! Most kernels are plain Rust over fixed-width lanes, which the compiler turns into vector instructions.
 //! A fused multiply-add must be asked for (`FMA`), because contraction is not allowed to happen by itself.
@@ -28,7 +28,7 @@ impl Isa {
         Isa::Plain
     }
 
-    /// All that this processor has: what a test compares.
+    /// Every instruction set that this processor has, for tests that compare them.
     #[cfg(test)]
     pub(crate) fn available() -> Vec<Isa> {
         match Isa::best() {

@@ -1,4 +1,4 @@
-//! What a report says of whole and of broken directories.
+//! Reports of complete and of broken directories.
 
 use safetensors::Dtype;
 use serde_json::json;

@@ -1,8 +1,8 @@
 //! One transformer block: attention to the video so far, the camera, attention to the prompt, feed-forward.
 //!
-//! Wan 2.1's block (<https://github.com/Wan-Video/Wan2.1/blob/main/wan/modules/model.py>, `WanAttentionBlock`) with the camera
-//! injection of LingBot World. What the camera does to a block depends on the chunk alone, so it is computed once a chunk
-//! ([`Block::camera_modulation`]) and used by every pass.
+//! Wan 2.1's block (<https://github.com/Wan-Video/Wan2.1/blob/main/wan/modules/model.py>, `WanAttentionBlock`) with the
+//! camera injection of LingBot World. A camera's effect on a block depends on the chunk alone, so it is computed once a
+//! chunk ([`Block::camera_modulation`]) and used by every pass.
 
 use ops::activation::{gelu_tanh, silu};
 use ops::attention::attention;
@@ -100,7 +100,7 @@ impl Block {
         Ok(())
     }
 
-    /// What the time says to this block. `time`: `(6, D)`.
+    /// The six modulations that the time gives this block. `time`: `(6, D)`.
     pub fn modulate(&self, time: &Tensor) -> Result<Modulation> {
         let all = (&self.modulation + time)?;
         let three = |first: usize| -> Result<ShiftScaleGate> {
@@ -109,7 +109,8 @@ impl Block {
         Ok(Modulation { attention: three(0)?, feed_forward: three(3)? })
     }
 
-    /// Attention to the chunk itself and the history, before its output layer: `(N, D)`. Stores the chunk's keys and values.
+    /// Attention to the chunk itself and the history, before its output layer: `(N, D)`. Stores the chunk's keys and
+    /// values.
     pub fn look_back(&self, h: &Tensor, modulation: &Modulation, context: &mut PassContext) -> Result<Tensor> {
         let rotary = &context.condition.rotary;
         let y = self.before_attention(h, modulation)?;

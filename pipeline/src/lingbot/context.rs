@@ -1,4 +1,4 @@
-//! What a pass over a chunk may look at besides the chunk, and the lifetime of each part of it.
+//! The inputs of a pass besides the chunk itself, each with its own lifetime.
 
 use kvcache::{PromptKvCache, RollingKvCache};
 use ops::Tensor;
@@ -14,7 +14,7 @@ pub struct PassContext<'a> {
     pub history: &'a mut RollingKvCache,
 }
 
-/// What is the same for every pass over one chunk.
+/// The inputs that are the same for every pass over one chunk.
 pub struct Condition {
     pub(super) rotary: Rotary,
     /// `(N, D)`: the tokens' part that comes from mask and condition latents, bias included.

@@ -1,7 +1,7 @@
 //! The causal diffusion transformer of LingBot World: a noisy chunk and what surrounds it in, a flow out.
 //!
-//! Two passes, two verbs: [`Dit::predict_flow`] predicts, [`Dit::remember`] stores a finished chunk's keys and values and predicts
-//! nothing. Both write the chunk's keys and values into the history; only `remember`'s stay.
+//! Two passes, two verbs: [`Dit::predict_flow`] predicts, [`Dit::remember`] stores a finished chunk's keys and values
+//! and predicts nothing. Both write the chunk's keys and values into the history; only `remember`'s stay.
 //!
 //! Everything that does not change from pass to pass is a value computed earlier: [`TimeEmbedding`] once per process,
 //! the prompt's [`PromptKvCache`] once per prompt, [`Condition`] once per chunk.
@@ -45,7 +45,7 @@ pub struct TimeEmbedding {
     pub projection: Tensor,
 }
 
-/// What a chunk's [`Condition`] is made of.
+/// The values that a chunk's [`Condition`] is computed from.
 pub struct ChunkConditions<'a> {
     /// Absolute number of the chunk's first latent frame.
     pub first_latent_frame: usize,
@@ -106,7 +106,7 @@ impl Dit {
         unpatchify(&self.head.apply(&h)?, height, width)
     }
 
-    /// Store what a finished chunk leaves behind. `clean`: `(C, F, h, w)`; `time` is the one of a clean chunk.
+    /// Store the keys and values of a finished chunk. `clean`: `(C, F, h, w)`; `time` is the one of a clean chunk.
     pub fn remember(&self, clean: &Tensor, time: &TimeEmbedding, context: &mut PassContext) -> Result<()> {
         let (last, others) = self.blocks.split_last().expect("a transformer has a block");
         let mut h = self.tokens(clean, context.condition)?;
@@ -135,7 +135,8 @@ impl Dit {
         })
     }
 
-    /// Once per prompt. `context`: `(text length, text width)`; rows past the prompt are zero, and take part all the same.
+    /// Once per prompt. `context`: `(text length, text width)`; rows past the prompt are zero, and take part all the
+    /// same.
     pub fn read_prompt(&self, context: &Tensor) -> Result<PromptKvCache> {
         let text = self.embed_text(context)?;
         let layers = self.blocks.iter().map(|block| block.prompt_keys_values(&text));

@@ -1,7 +1,7 @@
 //! What one rollout holds, in bytes, told from configuration, size and window: for admission and for people.
 //!
-//! Everything is f32. What is counted is what a rollout keeps; the temporaries of a pass belong to the thread that computes,
-//! and there is one of it.
+//! Everything is f32. Only the values that a rollout keeps are counted; the temporaries of a pass belong to the thread
+//! that computes, and there is one of it.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::world::Size;
 
 const F32: u64 = 4;
 
-/// What a client chooses that costs memory.
+/// The choices of a client that cost memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RolloutShape {
     /// Of the video.
@@ -47,13 +47,13 @@ pub struct Footprint {
     pub decoder: u64,
     /// The encoded first frame, mask included.
     pub condition: u64,
-    /// Lives while a chunk is drawn: camera scale and shift of every block, its rotary table, the constant part of its patch
-    /// embedding.
+    /// Lives while a chunk is drawn: camera scale and shift of every block, its rotary table, the constant part of its
+    /// patch embedding.
     pub chunk: u64,
 }
 
 impl Footprint {
-    /// What a rollout of this shape holds at most.
+    /// The most bytes that a rollout of this shape holds.
     pub fn of(config: &ModelConfig, shape: &RolloutShape) -> Footprint {
         let size = shape.size;
         let (transformer, recipe) = (&config.transformer, &config.recipe);

@@ -1,8 +1,8 @@
 //! LingBot World: a picture, a prompt and held keys in, video out.
 //!
-//! Every value here lives as long as what it depends on: weights and noise levels with the process (`nets.rs`), history,
-//! camera, decoder and noise with a video ([`LingBotRollout`]), text states with a prompt, everything else with a chunk.
-//! Nothing is ever reset; it is dropped.
+//! Every value here lives as long as what it depends on: weights and noise levels with the process (`nets.rs`),
+//! history, camera, decoder and noise with a video ([`LingBotRollout`]), text states with a prompt, everything else
+//! with a chunk. Nothing is ever reset; it is dropped.
 
 pub mod block;
 pub mod camera;
@@ -48,7 +48,8 @@ pub struct LingBot {
 
 /// Latents are an eighth of the picture on each side, and tokens 2×2 latents.
 const SIDE_MULTIPLE: u32 = 16;
-/// Larger pictures than the published models were trained for (832×480, 1280×720) work; this only bounds the arithmetic.
+/// Larger pictures than the published models were trained for (832×480, 1280×720) work; this only bounds the
+/// arithmetic.
 const PIXELS_MAX: u64 = 4096 * 2304;
 
 impl LingBot {
@@ -56,7 +57,7 @@ impl LingBot {
     pub fn load(dir: &ModelDir, device: &Device) -> Result<LingBot, LoadError> {
         let config = ModelConfig::read(dir)?;
         let recipe = &config.recipe;
-        // What is small comes first: whatever is wrong with it is said before gigabytes are read.
+        // Small files come first: an error in them is reported before gigabytes are read.
         let card = Arc::new(card(dir, &config)?);
         let tokens = PromptTokens::read(dir, &config.text, recipe.text_len, recipe.append_eos)?;
         // One network after the other: a checkpoint's mapping goes when its tensors have been packed.
@@ -114,7 +115,7 @@ fn load<T>(
     Ok(network)
 }
 
-/// What a model offers, told from its files alone.
+/// The card of a model, read from its files alone.
 pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadError> {
     let recipe = &config.recipe;
     let own_size = recipe.size.map(|[width, height]| Size { width, height });

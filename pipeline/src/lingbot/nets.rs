@@ -10,7 +10,7 @@ use crate::wan::text::TextEncoder;
 use crate::wan::vae::Vae;
 use crate::world::{Picture, Size};
 
-/// All weights, and what a model directory says about running them.
+/// All weights, and the settings that the model directory gives for running them.
 pub(super) struct Nets {
     pub(super) device: Device,
     pub(super) denoiser: Denoiser,

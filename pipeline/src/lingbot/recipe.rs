@@ -1,8 +1,8 @@
 //! How the networks are run: `causeway.json`, then what the transformer's own configuration says, then LingBot World's
 //! published values.
 //!
-//! The two generations of LingBot World share one configuration file and differ in their noise schedule only. Which one a
-//! directory holds is told by its name ([`Lineage`]); `shift` and `steps` in `causeway.json` say it outright.
+//! The two generations of LingBot World share one configuration file and differ in their noise schedule only. Which one
+//! a directory holds is told by its name ([`Lineage`]); `shift` and `steps` in `causeway.json` say it outright.
 
 use std::fmt;
 
@@ -82,7 +82,7 @@ pub enum Lineage {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Value")]
 pub struct CameraConfig {
-    /// What the direction channels hold.
+    /// The content of the direction channels.
     pub rays: Rays,
     /// Directions are multiplied by this when `rays` is `delta`.
     pub ray_scale: f64,
@@ -100,7 +100,7 @@ pub struct CameraConfig {
     pub pitch_deg_per_latent: f64,
 }
 
-/// What the direction channels of a ray hold.
+/// The content of a ray's direction channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rays {
     /// `R·d`
@@ -109,7 +109,7 @@ pub enum Rays {
     Delta,
 }
 
-/// What a step's translation is divided by.
+/// The divisor of a step's translation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Translation {
     /// The longest step of the session so far.
@@ -144,7 +144,8 @@ impl Recipe {
         Recipe::from_file(&file, transformer, Lineage::of(dir)?)
     }
 
-    /// From `causeway.json`: keys that are not there have the values of the transformer's configuration or of its lineage.
+    /// From `causeway.json`: keys that are not there have the values of the transformer's configuration or of its
+    /// lineage.
     pub fn from_file(file: &File, transformer: &TransformerConfig, lineage: Lineage) -> Result<Recipe, LoadError> {
         let object = Object::of(file)?;
         object.known(&KEYS)?;
@@ -241,8 +242,8 @@ fn motion(object: &Object, chunk: usize, sink: usize) -> Result<Option<MotionWin
 }
 
 impl Lineage {
-    /// By the name the weights were saved under (`_name_or_path`), the folder LingBot's first release used, or the name of
-    /// the directory: a download keeps the repository's.
+    /// By the name the weights were saved under (`_name_or_path`), the folder LingBot's first release used, or the name
+    /// of the directory: a download keeps the repository's.
     pub fn of(dir: &ModelDir) -> Result<Lineage, LoadError> {
         const V1: &str = "lingbot-world-fast";
         let files = dir.network(Component::Transformer)?;

@@ -10,7 +10,7 @@ pub struct Schedule {
 /// One noise level.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Level {
-    /// What the network is told: `1000·sigma`.
+    /// The time that the network is given: `1000·sigma`.
     pub t: f32,
     /// Share of noise, 0 to 1.
     pub sigma: f32,
@@ -31,7 +31,8 @@ impl Schedule {
         (0..count).map(|i| ((TRAIN_STEPS * (count - i) + count / 2) / count) as u32).collect()
     }
 
-    /// All 1000 levels, in f32 as the reference tabulates them: `sigma = shift·s / (1 + (shift − 1)·s)`, `s = 1 − i/1000`.
+    /// All 1000 levels, in f32 as the reference tabulates them: `sigma = shift·s / (1 + (shift − 1)·s)`, `s = 1 −
+    /// i/1000`.
     pub fn table(shift: f64) -> Vec<Level> {
         let shift = shift as f32;
         let step = -1.0 / TRAIN_STEPS as f32;

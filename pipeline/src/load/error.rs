@@ -1,8 +1,8 @@
-//! What is wrong with a model directory, and where.
+//! Errors of a model directory: which file, and why.
 
 use std::fmt::Display;
 
-/// What is wrong with a model directory, and where. Every message begins with the file, its folder included.
+/// An error of a model directory: which file, and why. Every message begins with the file, its folder included.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file that cannot be read, or does not hold what it should.

@@ -1,7 +1,7 @@
 //! Which family of models a directory holds, told from its content and never from its name.
 //!
-//! Configurations are asked first: they are small, and say it also where weights are damaged or not downloaded yet. Where none
-//! says it, the names of the transformer's tensors do.
+//! Configurations are asked first: they are small, and say it also where weights are damaged or not downloaded yet.
+//! Where none says it, the names of the transformer's tensors do.
 
 use std::fmt;
 
@@ -38,7 +38,8 @@ const TENSORS: [(&str, Family); 5] = [
 ];
 
 impl Family {
-    /// Which family `dir` holds. An error that says what was found and what can be loaded, if it is none of them.
+    /// The family that `dir` holds. If none is recognised, the error says what was found and which families can be
+    /// loaded.
     pub fn of(dir: &ModelDir) -> Result<Family, LoadError> {
         let mut found = Vec::new();
         for path in ["model_index.json", "transformer/config.json"] {

@@ -1,4 +1,5 @@
-//! One safetensors file: a header that says where each tensor is, checked before anything is believed, then the numbers.
+//! One safetensors file: a header that says where each tensor is, checked before anything is believed, then the
+//! numbers.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,7 +21,7 @@ pub(super) struct Shard {
     tensors: BTreeMap<String, Entry>,
 }
 
-/// What a header says of a tensor.
+/// A tensor's entry in a header.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) dtype: Dtype,
@@ -76,7 +77,8 @@ fn header(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
     let Some(json) = rest.get(..length as usize) else {
         return Err(format!("truncated: its header takes {length} bytes, the whole file has {total}"));
     };
-    // Checks that tensors lie side by side without gap or overlap, and that each one's bytes are its shape times its type.
+    // Checks that tensors lie side by side without gap or overlap, and that each one's bytes are its shape times its
+    // type.
     let metadata: Metadata =
         serde_json::from_slice(json).map_err(|error| format!("its header is not usable: {error}"))?;
     let start = 8 + length as usize;

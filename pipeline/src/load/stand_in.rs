@@ -1,15 +1,16 @@
-//! What lies where a model's file should be, when it is not that file: after a clone without git-lfs, a download that gave a
-//! web page, or an edit under Windows.
+//! What lies where a model's file should be, when it is not that file: after a clone without git-lfs, a download that
+//! gave a web page, or an edit under Windows.
 
 /// The mark that some editors put before UTF-8 text.
 const MARK: &[u8] = b"\xef\xbb\xbf";
-/// So much of a file tells what it is.
+/// Bytes from the beginning of a file that tell its kind.
 const HEAD: usize = 512;
 
-/// What these bytes are if they are none of a model's files, in words that end the sentence "this is …". `None`: nothing that
-/// is known to stand in for one.
+/// What these bytes are if they are none of a model's files, in words that end the sentence "this is …". `None`:
+/// nothing that is known to stand in for one.
 ///
-/// A safetensors file begins with a length, whose bytes may look like anything: ask this only of one that cannot be read.
+/// A safetensors file begins with a length, whose bytes may look like anything: ask this only of one that cannot be
+/// read.
 pub(crate) fn stand_in(bytes: &[u8]) -> Option<&'static str> {
     let head = &bytes[..bytes.len().min(HEAD)];
     let text = head.strip_prefix(MARK).unwrap_or(head).trim_ascii_start().to_ascii_lowercase();

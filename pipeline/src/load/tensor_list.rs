@@ -1,4 +1,4 @@
-//! The tensors that a network has, by name and shape: what a checkpoint is compared with.
+//! The tensors that a network has, by name and shape. A checkpoint is compared with this list.
 
 /// Names and shapes, in the order they are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Causal convolution over a video that arrives in pieces.
 //!
-//! What a convolution needs of the past is the last two frames it was given. It does not keep them itself: they belong to
-//! a stream, and weights serve many.
+//! A convolution needs the last two frames that it was given. It does not keep them itself: they belong to a stream,
+//! and weights serve many.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! A prompt becomes the context that the transformer's cross-attention reads.
 //!
-//! The context always has `text_len` rows. Rows past the prompt are zero, and the transformer attends to them like to any
-//! other: it was trained that way.
+//! The context always has `text_len` rows. Rows past the prompt are zero, and the transformer attends to them like to
+//! any other: it was trained that way.
 
 use ops::{Device, Error, Result, Tensor};
 use tokenizers::Tokenizer;
@@ -30,8 +30,8 @@ pub struct PromptTokens {
 }
 
 impl PromptTokens {
-    /// The tokenizer of a model directory, for prompts of `text_len` tokens. An error if it cannot be used with a text encoder
-    /// of this configuration.
+    /// The tokenizer of a model directory, for prompts of `text_len` tokens. An error if it cannot be used with a text
+    /// encoder of this configuration.
     pub fn read(
         dir: &ModelDir,
         config: &TextConfig,
@@ -74,7 +74,7 @@ impl PromptTokens {
         Ok(PromptTokens { tokenizer, text_len, eos })
     }
 
-    /// The prompt's own tokens, at most `text_len`: what is too long loses its end, but keeps its `</s>`.
+    /// The prompt's own tokens, at most `text_len`: a longer prompt loses its end, but keeps its `</s>`.
     pub fn of(&self, prompt: &str) -> Result<Vec<u32>> {
         let encoding = self.tokenizer.encode_fast(prompt, false).map_err(Error::new)?;
         let room = self.text_len - usize::from(self.eos.is_some());

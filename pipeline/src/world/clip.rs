@@ -1,7 +1,8 @@
 //! A clip: a video of a known length that is drawn from start to end, with nobody steering it.
 //!
-//! A clip advances one piece of work at a time, so that the owner of the device can serve others between two pieces. Every
-//! world that has rollouts draws clips through [`Script`], where a piece is a chunk. A world without rollouts brings its own
+//! A clip advances one piece of work at a time, so that the owner of the device can serve others between two pieces.
+//! Every world that has rollouts draws clips through [`Script`], where a piece is a chunk. A world without rollouts
+//! brings its own
 //! [`Clip`], whose pieces are smaller than a video: a denoising step, or a decoded latent frame.
 
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub struct Progress {
     pub of: usize,
 }
 
-/// What a clip is asked with. Everything in it has been checked against the card.
+/// The values that a clip is asked with. All have been checked against the card.
 ///
 /// It is made with [`ClipAsk::new`] and grows by fields that have a usual value, so that a new one changes no caller.
 #[derive(Debug, Clone)]
@@ -76,8 +77,8 @@ impl ClipAsk {
     }
 }
 
-/// Bytes that a clip asked with these values will hold at most. Apart from the world, so that nobody waits for the device
-/// to hear it.
+/// Bytes that a clip asked with these values will hold at most. Apart from the world, so that nobody waits for the
+/// device to hear it.
 pub type ClipBytes = Arc<dyn Fn(&ClipAsk) -> u64 + Send + Sync>;
 
 /// The clip of a world with rollouts: a rollout, the inputs of the chunks to come, and the frames still to give.

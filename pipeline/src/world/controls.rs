@@ -1,6 +1,6 @@
 //! What steers the camera during one latent frame.
 //!
-//! [`Controls`] is what a rollout is given. Today a client steers with keys alone, and [`Held`] is all there is in it;
+//! A rollout is given [`Controls`]. Today a client steers with keys alone, and [`Held`] is all there is in it;
 //! a further way of steering becomes a further field. Code that works with keys asks for [`Controls::held`] and does
 //! not notice.
 

@@ -1,4 +1,4 @@
-//! How a video begins, and the bounds of what it may begin with.
+//! How a video begins, and the bounds of its first values.
 
 use std::fmt;
 

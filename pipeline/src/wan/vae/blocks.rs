@@ -52,7 +52,7 @@ impl Residual {
     }
 
     pub(super) fn apply(&self, x: &FrameStack, carried: &mut Carried) -> FrameStack {
-        // One expression, so that what the convolution gives is dropped as soon as it is normed.
+        // One expression, so that the convolution's output is dropped as soon as it is normed.
         let inside = self.norm2.silu(&self.conv1.apply(self.norm1.silu(x), carried, None));
         match &self.conv_shortcut {
             None => self.conv2.apply(inside, carried, Some(x)),

@@ -18,7 +18,7 @@ pub struct VaeConfig {
     pub decoder_base_dim: Option<usize>,
     /// Channels of a latent.
     pub z_dim: usize,
-    /// What a level's channels are a multiple of, finest level first.
+    /// Each level's channels as a multiple of the base, finest level first.
     pub dim_mult: Vec<usize>,
     /// Residual blocks of a level; the decoder has one more.
     pub num_res_blocks: usize,
@@ -123,8 +123,8 @@ impl VaeConfig {
         1 << self.temporal_downsample.iter().filter(|&&halves| halves).count()
     }
 
-    /// The decoder's levels, coarsest first. An upsampler halves the channels, so a level starts with half of what the one
-    /// before it worked on.
+    /// The decoder's levels, coarsest first. An upsampler halves the channels, so a level starts with half of what the
+    /// one before it worked on.
     pub(crate) fn decoder_levels(&self) -> Vec<DecoderLevel> {
         let base = self.decoder_base_dim.unwrap_or(self.base_dim);
         let mut doublings = self.temporal_downsample.iter().rev();
@@ -143,8 +143,8 @@ impl VaeConfig {
         levels
     }
 
-    /// What decoding `height × width` latents carries from frame to frame, in bytes, from the third latent frame on at the
-    /// latest: the last two input frames of every causal convolution, with the border that a 3×3 reads around them.
+    /// What decoding `height × width` latents carries from frame to frame, in bytes, from the third latent frame on at
+    /// the latest: the last two input frames of every causal convolution, with the border that a 3×3 reads around them.
     pub fn decoder_state_bytes(&self, height: usize, width: usize) -> u64 {
         let levels = self.decoder_levels();
         let (mut height, mut width) = (height as u64, width as u64);
