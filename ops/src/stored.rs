@@ -45,6 +45,11 @@ impl<'a> Stored<'a> {
         self.dtype
     }
 
+    /// The numbers as the file stores them.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// How many numbers it has.
     pub fn elements(&self) -> usize {
         self.bytes.len() / self.dtype.bytes()
