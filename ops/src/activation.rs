@@ -1,7 +1,8 @@
 //! Pointwise non-linearities.
 
 use crate::cpu::simd::{dispatched, exp};
-use crate::cpu::storage::map_rows;
+use crate::cpu::storage::{map_rows, read};
+use crate::error::bail;
 use crate::{Result, Tensor};
 
 /// `x·σ(x)`
@@ -14,13 +15,46 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
     map_rows(x, |_, x, out| gelu_tanh_row(x, out))
 }
 
+/// `silu(gate)·up`, number by number: the gated unit of language models (SwiGLU, <https://arxiv.org/abs/2002.05202>).
+///
+/// Both `(N, D)`.
+pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    if gate.dims() != up.dims() {
+        bail!("a gate of {:?} and a value of {:?} are not of one shape", gate.dims(), up.dims());
+    }
+    let width = gate.dims().last().copied().unwrap_or(1);
+    read(up, |up| map_rows(gate, |row, gate, out| swiglu_row(gate, &up[row * width..][..gate.len()], out)))?
+}
+
+/// `max(x, 0)²` (<https://arxiv.org/abs/2109.08668>).
+pub fn relu_squared(x: &Tensor) -> Result<Tensor> {
+    map_rows(x, |_, x, out| relu_squared_row(x, out))
+}
+
 dispatched!(fn silu_row(x: &[f32], out: &mut [f32]) = silu_lanes);
+dispatched!(fn swiglu_row(gate: &[f32], up: &[f32], out: &mut [f32]) = swiglu_lanes);
+dispatched!(fn relu_squared_row(x: &[f32], out: &mut [f32]) = relu_squared_lanes);
 dispatched!(fn gelu_tanh_row(x: &[f32], out: &mut [f32]) = gelu_tanh_lanes);
 
 #[inline(always)]
 fn silu_lanes<const FMA: bool>(x: &[f32], out: &mut [f32]) {
     for (out, &x) in out.iter_mut().zip(x) {
         *out = x / (1.0 + exp::<FMA>(-x));
+    }
+}
+
+#[inline(always)]
+fn swiglu_lanes<const FMA: bool>(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
+        *out = gate / (1.0 + exp::<FMA>(-gate)) * up;
+    }
+}
+
+#[inline(always)]
+fn relu_squared_lanes<const FMA: bool>(x: &[f32], out: &mut [f32]) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        let positive = x.max(0.0);
+        *out = positive * positive;
     }
 }
 
@@ -36,7 +70,7 @@ fn gelu_tanh_lanes<const FMA: bool>(x: &[f32], out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{PlainResult, assert_close, ours, ramp};
+    use crate::testing::{PlainResult, assert_close, noise, ours, ramp};
 
     #[test]
     fn they_agree_with_the_plain_versions() -> PlainResult<()> {
@@ -44,6 +78,9 @@ mod tests {
             let x = ramp(shape, -30.0, 30.0)?;
             assert_close(&silu(&ours(&x)).expect("rows"), &x.silu()?, 4e-6);
             assert_close(&gelu_tanh(&ours(&x)).expect("rows"), &x.gelu()?, 4e-6);
+            let up = noise(shape, 1)?;
+            assert_close(&swiglu(&ours(&x), &ours(&up)).expect("one shape"), &(x.silu()? * &up)?, 4e-6);
+            assert_close(&relu_squared(&ours(&x)).expect("rows"), &x.relu()?.sqr()?, 0.0);
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
-//! Attention over blocks of keys and values, unmasked: the caller decides what a chunk sees by the blocks that it
-//! passes.
+//! Attention over blocks of keys and values. A query sees every block it is given, or in [`causal_attention`] the tokens up to
+//! its own: the caller decides what a chunk sees by the blocks that it passes.
 //!
+//! Several heads of queries may share one head of keys and values (grouped-query attention, <https://arxiv.org/abs/2305.13245>).
 //! Both products run on the kernel of the dense layers: a head's keys, and then its values, are packed as if they were
-//! weights. That costs one pass over them, and they are read once for every query.
+//! weights. That costs one pass over them, and they are read once for every query. Blocks are packed where they lie, so a
+//! prefix that many passes share is never joined to what follows it.
 
 use std::cell::RefCell;
 
@@ -12,32 +14,83 @@ use crate::cpu::panels::{PANEL, Row, panels_max};
 use crate::cpu::simd::{Isa, dispatched};
 use crate::cpu::softmax::softmax_terms;
 use crate::cpu::storage::{Numbers, pays_to_share, read};
+use crate::error::bail;
 use crate::{Result, Tensor};
+
+/// How many heads there are, and of how many they read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// Heads of queries, side by side in a row. A multiple of `keys`.
+    pub queries: usize,
+    /// Heads of keys and values. Neighbouring heads of queries share one.
+    pub keys: usize,
+}
 
 /// `softmax(q·kᵀ / √d)·v`, head by head.
 ///
 /// `q`: `(N, D)` with `heads` heads side by side; `keys`, `values`: blocks of `(any length, D)`, taken as one long sequence.
 /// → `(N, D)`.
 pub fn attention(q: &Tensor, keys: &[&Tensor], values: &[&Tensor], heads: usize) -> Result<Tensor> {
-    attention_with(Isa::best(), q, keys, values, heads)
+    grouped_attention(q, keys, values, Heads { queries: heads, keys: heads })
 }
 
-fn attention_with(isa: Isa, q: &Tensor, keys: &[&Tensor], values: &[&Tensor], heads: usize) -> Result<Tensor> {
+/// As [`attention`], where groups of heads share keys and values.
+///
+/// `q`: `(N, queries·d)`; `keys`, `values`: blocks of `(any length, keys·d)`. → `(N, queries·d)`.
+pub fn grouped_attention(q: &Tensor, keys: &[&Tensor], values: &[&Tensor], heads: Heads) -> Result<Tensor> {
+    attention_with(Isa::best(), q, keys, values, heads, Sight::Everything)
+}
+
+/// As [`grouped_attention`] over one text: token `i` sees tokens `0..=i`.
+///
+/// `q`: `(N, queries·d)`; `k`, `v`: `(N, keys·d)`. → `(N, queries·d)`.
+pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Tensor> {
+    if q.dim(0)? != k.dim(0)? {
+        bail!("{} queries look at {} keys; in causal attention these are as many", q.dim(0)?, k.dim(0)?);
+    }
+    attention_with(Isa::best(), q, &[k], &[v], heads, Sight::Past)
+}
+
+/// Which keys a query sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Everything,
+    /// Those up to its own number.
+    Past,
+}
+
+fn attention_with(
+    isa: Isa,
+    q: &Tensor,
+    keys: &[&Tensor],
+    values: &[&Tensor],
+    heads: Heads,
+    sight: Sight,
+) -> Result<Tensor> {
     let (rows, width) = q.dims2()?;
-    let dim = width / heads;
+    let Heads { queries, keys: groups } = heads;
+    if groups == 0 || queries % groups != 0 || width % queries != 0 {
+        bail!("a row of {width} does not hold {queries} heads of queries in {groups} groups");
+    }
+    let dim = width / queries;
+    let key_width = groups * dim;
+    if let Some(block) = keys.iter().chain(values).find(|block| block.dims().get(1) != Some(&key_width)) {
+        bail!("{groups} heads of {dim} are rows of {key_width}; keys or values of {:?} were given", block.dims());
+    }
     let (keys, values) = (Numbers::of_all(keys)?, Numbers::of_all(values)?);
     let keys: Vec<_> = keys.iter().map(Numbers::as_slice).collect();
     let values: Vec<_> = values.iter().map(Numbers::as_slice).collect();
-    let length = keys.iter().map(|block| block.len()).sum::<usize>() / width;
+    let length = keys.iter().map(|block| block.len()).sum::<usize>() / key_width;
     let results: Vec<Vec<f32>> = read(q, |q| {
         let head = |head: usize| {
-            let head = Head { isa, first: head * dim, dim, width, length };
+            let shared = head / (queries / groups);
+            let head = Head { isa, first: head * dim, key_first: shared * dim, dim, width, key_width, length, sight };
             SCRATCH.with_borrow_mut(|scratch| head.attend(q, &keys, &values, scratch))
         };
         if pays_to_share(rows * length * width / 16) {
-            (0..heads).into_par_iter().map(head).collect()
+            (0..queries).into_par_iter().map(head).collect()
         } else {
-            (0..heads).map(head).collect()
+            (0..queries).map(head).collect()
         }
     })?;
     let mut out = vec![0.0; rows * width];
@@ -70,12 +123,18 @@ struct Scratch {
 #[derive(Clone, Copy)]
 struct Head {
     isa: Isa,
+    /// Where its queries begin in a row of them.
     first: usize,
+    /// Where its keys and values begin in a row of them.
+    key_first: usize,
     dim: usize,
-    /// Numbers in a row of all heads.
+    /// Numbers in a row of queries.
     width: usize,
+    /// Numbers in a row of keys, or of values.
+    key_width: usize,
     /// Keys in all.
     length: usize,
+    sight: Sight,
 }
 
 impl Head {
@@ -83,10 +142,10 @@ impl Head {
     fn pack_keys(&self, blocks: &[&[f32]], packed: &mut Vec<f32>) {
         packed.clear();
         packed.resize(self.length.div_ceil(PANEL) * self.dim * PANEL, 0.0);
-        let keys = blocks.iter().flat_map(|block| block.chunks_exact(self.width));
+        let keys = blocks.iter().flat_map(|block| block.chunks_exact(self.key_width));
         for (i, key) in keys.enumerate() {
             let panel = &mut packed[i / PANEL * self.dim * PANEL..];
-            for (channel, value) in key[self.first..][..self.dim].iter().enumerate() {
+            for (channel, value) in key[self.key_first..][..self.dim].iter().enumerate() {
                 panel[channel * PANEL + i % PANEL] = *value;
             }
         }
@@ -96,9 +155,9 @@ impl Head {
     fn pack_values(&self, blocks: &[&[f32]], packed: &mut Vec<f32>) {
         packed.clear();
         packed.resize(self.dim.div_ceil(PANEL) * self.length * PANEL, 0.0);
-        let values = blocks.iter().flat_map(|block| block.chunks_exact(self.width));
+        let values = blocks.iter().flat_map(|block| block.chunks_exact(self.key_width));
         for (i, value) in values.enumerate() {
-            for (panel, channels) in value[self.first..][..self.dim].chunks(PANEL).enumerate() {
+            for (panel, channels) in value[self.key_first..][..self.dim].chunks(PANEL).enumerate() {
                 packed[(panel * self.length + i) * PANEL..][..channels.len()].copy_from_slice(channels);
             }
         }
@@ -116,13 +175,29 @@ impl Head {
         scratch.scores.resize(tile * length, 0.0);
         for (tile_index, out) in out.chunks_mut(tile * dim).enumerate() {
             let rows = out.len() / dim;
-            let queries = &q[tile_index * tile * width + first..];
-            let scores = &mut scratch.scores[..rows * length];
+            let first_row = tile_index * tile;
+            // Keys that the last query of the tile sees; the others of the tile leave some of them out.
+            let seen = match self.sight {
+                Sight::Everything => length,
+                Sight::Past => first_row + rows,
+            };
+            let queries = &q[first_row * width + first..];
+            let scores = &mut scratch.scores[..rows * seen];
             let query = Factor { values: queries, depth: dim, step: width };
-            self.product(query, &scratch.keys, rows, scores, length, &mut scratch.sums);
-            let totals: Vec<f32> = scores.chunks_exact_mut(length).map(|row| weigh(row, scale)).collect();
-            let weights = Factor { values: scores, depth: length, step: length };
-            self.product(weights, &scratch.values, rows, out, dim, &mut scratch.sums);
+            let keys = Packed { values: &scratch.keys, panel_len: dim * PANEL };
+            self.product(query, keys, rows, scores, seen, &mut scratch.sums);
+            let weigh_row = |(row, scores): (usize, &mut [f32])| {
+                let own = match self.sight {
+                    Sight::Everything => seen,
+                    Sight::Past => first_row + row + 1,
+                };
+                scores[own..].fill(0.0);
+                weigh(&mut scores[..own], scale)
+            };
+            let totals: Vec<f32> = scores.chunks_exact_mut(seen).enumerate().map(weigh_row).collect();
+            let weights = Factor { values: scores, depth: seen, step: seen };
+            let values = Packed { values: &scratch.values, panel_len: length * PANEL };
+            self.product(weights, values, rows, out, dim, &mut scratch.sums);
             for (out, total) in out.chunks_exact_mut(dim).zip(totals) {
                 out.iter_mut().for_each(|out| *out /= total);
             }
@@ -131,8 +206,8 @@ impl Head {
     }
 
     /// `out (rows, columns) = left · packed`. `sums`: scratch.
-    fn product(&self, left: Factor, packed: &[f32], rows: usize, out: &mut [f32], columns: usize, sums: &mut Vec<f32>) {
-        let panel_len = left.depth * PANEL;
+    fn product(&self, left: Factor, packed: Packed, rows: usize, out: &mut [f32], columns: usize, sums: &mut Vec<f32>) {
+        let Packed { values: packed, panel_len } = packed;
         let panels = columns.div_ceil(PANEL);
         let group = panels.div_ceil(panels.div_ceil(panels_max(self.isa)));
         for first in (0..panels).step_by(group) {
@@ -163,6 +238,12 @@ struct Factor<'a> {
     step: usize,
 }
 
+/// The right side: panels of columns, each `panel_len` numbers, of which a product reads as many rows as its left is deep.
+struct Packed<'a> {
+    values: &'a [f32],
+    panel_len: usize,
+}
+
 dispatched!(
     /// Scores become weights that are not yet divided by their sum, which is returned.
     fn weigh(scores: &mut [f32], scale: f32) -> f32 = weigh_lanes
@@ -181,25 +262,35 @@ mod tests {
     use super::*;
     use crate::testing::{Plain, PlainResult, assert_close, noise, ours};
 
-    /// The definition, one head at a time.
-    fn plain(q: &Plain, k: &Plain, v: &Plain, heads: usize) -> PlainResult<Plain> {
-        let dim = q.dim(1)? / heads;
+    /// The definition, one head of queries at a time. In `mask`, what is added to the scores: `(N, length)`.
+    fn plain(q: &Plain, k: &Plain, v: &Plain, heads: Heads, mask: Option<&Plain>) -> PlainResult<Plain> {
+        let dim = q.dim(1)? / heads.queries;
         let of_head = |x: &Plain, head: usize| x.narrow(1, head * dim, dim)?.contiguous();
-        let heads = (0..heads).map(|head| {
-            let scores = (of_head(q, head)?.matmul(&of_head(k, head)?.t()?)? / (dim as f64).sqrt())?;
+        let heads = (0..heads.queries).map(|head| {
+            let shared = head / (heads.queries / heads.keys);
+            let scores = (of_head(q, head)?.matmul(&of_head(k, shared)?.t()?)? / (dim as f64).sqrt())?;
+            let scores = mask.map_or(Ok(scores.clone()), |mask| &scores + mask)?;
             let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
-            weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?.matmul(&of_head(v, head)?)
+            weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?.matmul(&of_head(v, shared)?)
         });
         Plain::cat(&heads.collect::<PlainResult<Vec<_>>>()?, 1)
     }
 
     #[test]
     fn it_agrees_with_the_definition_however_the_history_is_cut_into_blocks() -> PlainResult<()> {
-        for (rows, length, heads, dim) in [(1, 1, 1, 4), (5, 9, 2, 18), (24, 216, 4, 48), (17, 40, 1, 128)] {
-            let width = heads * dim;
-            let q = (noise((rows, width), 1)? * 3.0)?;
-            let (k, v) = (noise((length, width), 2)?, noise((length, width), 3)?);
-            let expected = plain(&q, &k, &v, heads)?;
+        for (rows, length, queries, keys, dim) in [
+            (1, 1, 1, 1, 4),
+            (5, 9, 2, 2, 18),
+            (24, 216, 4, 4, 48),
+            (17, 40, 1, 1, 128),
+            (7, 23, 6, 3, 24),
+            (30, 50, 8, 2, 16),
+            (9, 33, 4, 1, 16),
+        ] {
+            let heads = Heads { queries, keys };
+            let q = (noise((rows, queries * dim), 1)? * 3.0)?;
+            let (k, v) = (noise((length, keys * dim), 2)?, noise((length, keys * dim), 3)?);
+            let expected = plain(&q, &k, &v, heads, None)?;
             for cut in [length, length / 2, length.min(1)] {
                 let blocks = |x: &Plain| -> PlainResult<Vec<Tensor>> {
                     [(0, cut), (cut, length - cut)]
@@ -211,11 +302,45 @@ mod tests {
                 let (k, v) = (blocks(&k)?, blocks(&v)?);
                 let (k, v): (Vec<_>, Vec<_>) = (k.iter().collect(), v.iter().collect());
                 for isa in Isa::available() {
-                    let found = attention_with(isa, &ours(&q), &k, &v, heads).expect("rows");
+                    let found = attention_with(isa, &ours(&q), &k, &v, heads, Sight::Everything).expect("rows");
                     assert_close(&found, &expected, 2e-6);
                 }
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_token_of_a_text_sees_itself_and_what_came_before() -> PlainResult<()> {
+        // The last takes several tiles of scores.
+        for (rows, queries, keys, dim) in [(1, 1, 1, 4), (13, 6, 3, 24), (40, 4, 1, 16), (300, 2, 1, 8)] {
+            let heads = Heads { queries, keys };
+            let q = (noise((rows, queries * dim), 1)? * 3.0)?;
+            let (k, v) = (noise((rows, keys * dim), 2)?, noise((rows, keys * dim), 3)?);
+            let mask = |i: usize| if i % rows > i / rows { f32::NEG_INFINITY } else { 0.0 };
+            let mask = Plain::from_vec((0..rows * rows).map(mask).collect(), (rows, rows), q.device())?;
+            let expected = plain(&q, &k, &v, heads, Some(&mask))?;
+            let (q, k, v) = (ours(&q), ours(&k), ours(&v));
+            for isa in Isa::available() {
+                let found = attention_with(isa, &q, &[&k], &[&v], heads, Sight::Past).expect("rows");
+                assert_close(&found, &expected, 2e-6);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn heads_that_do_not_fit_the_rows_are_an_error() -> PlainResult<()> {
+        let (q, k) = (ours(&noise((2, 12), 1)?), ours(&noise((3, 6), 2)?));
+        let check = |heads: Heads, said: &str| {
+            let error = grouped_attention(&q, &[&k], &[&k], heads).expect_err(said).to_string();
+            assert!(error.contains(said), "{error:?} does not say {said:?}");
+        };
+        check(Heads { queries: 4, keys: 3 }, "4 heads of queries in 3 groups");
+        check(Heads { queries: 5, keys: 1 }, "does not hold 5 heads");
+        check(Heads { queries: 4, keys: 1 }, "are rows of 3");
+        assert!(causal_attention(&q, &k, &k, Heads { queries: 4, keys: 2 }).is_err(), "2 queries, 3 keys");
+        grouped_attention(&q, &[&k], &[&k], Heads { queries: 4, keys: 2 }).expect("fits");
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Between noise and picture: the arithmetic of a flow `v ≈ noise − clean` at noise level `sigma`.
 
-use crate::cpu::storage::{map_rows, read};
+use crate::cpu::storage::{Numbers, map_rows, read};
+use crate::error::bail;
 use crate::{Result, Tensor};
 
 /// The clean latent a flow points to: `x − sigma·v`, in f64 as the reference does it.
@@ -31,4 +32,45 @@ pub fn renoise(clean: &Tensor, noise: &Tensor, sigma: f32) -> Result<Tensor> {
             }
         })
     })?
+}
+
+/// `Σ weight·term`, summed in f64: one step of a solver that looks back at several predictions. All of one shape.
+pub fn weighted_sum(terms: &[(f64, &Tensor)]) -> Result<Tensor> {
+    let Some(((first_weight, first), others)) = terms.split_first() else { bail!("a sum has a term") };
+    if let Some((_, other)) = others.iter().find(|(_, other)| other.dims() != first.dims()) {
+        bail!("{:?} and {:?} cannot be added", first.dims(), other.dims());
+    }
+    let others: Vec<(f64, Tensor)> =
+        others.iter().map(|(weight, term)| Ok((*weight, term.reshape(term.dims())?))).collect::<Result<_>>()?;
+    let numbers = others.iter().map(|(weight, term)| Ok((*weight, Numbers::of(term)?))).collect::<Result<Vec<_>>>()?;
+    let width = first.dims().last().copied().unwrap_or(1);
+    let numbers: Vec<(f64, &[f32])> = numbers.iter().map(|(weight, term)| (*weight, term.as_slice())).collect();
+    map_rows(first, |row, first, out| {
+        for (i, (out, first)) in out.iter_mut().zip(first).enumerate() {
+            let mut sum = first_weight * f64::from(*first);
+            for (weight, term) in &numbers {
+                sum += weight * f64::from(term[row * width + i]);
+            }
+            *out = sum as f32;
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{PlainResult, assert_close, noise, ours};
+
+    #[test]
+    fn a_weighted_sum_agrees_with_the_plain_version() -> PlainResult<()> {
+        let [x, y, z] = [1, 2, 3].map(|seed| noise((3, 2, 5), seed));
+        let (x, y, z) = (x?, y?, z?);
+        let plain = (((&x * 0.5)? + (&y * -2.0)?)? + (&z * 1.25)?)?;
+        let sum = weighted_sum(&[(0.5, &ours(&x)), (-2.0, &ours(&y)), (1.25, &ours(&z))]).expect("one shape");
+        assert_close(&sum, &plain, 1e-6);
+        assert_close(&weighted_sum(&[(1.0, &ours(&x))]).expect("one term"), &x, 0.0);
+        assert!(weighted_sum(&[]).is_err());
+        assert!(weighted_sum(&[(1.0, &ours(&x)), (1.0, &ours(&noise((3, 10), 1)?))]).is_err());
+        Ok(())
+    }
 }

@@ -31,6 +31,7 @@ pub mod pixels;
 pub mod relative_attention;
 pub mod residual;
 pub mod rope;
+pub mod rope_halves;
 pub mod spatial_attention;
 mod stored;
 mod tensor;

@@ -1,6 +1,7 @@
 //! Latents to tokens and back: 2×2 patches.
 //!
-//! Mind the difference: a patch that goes in has its channel first, a patch that comes out has it last. Both are Wan's.
+//! Mind the difference: in Wan's models a patch that goes in has its channel first ([`patchify`]) and a patch that comes out
+//! has it last. In Cosmos3's both have it last ([`patchify_channel_last`]).
 
 use crate::{Result, Tensor};
 
@@ -10,6 +11,19 @@ pub fn patchify(x: &Tensor) -> Result<Tensor> {
     x.reshape([channels, frames, height / 2, 2, width / 2, 2])?
         .permute(&[1, 2, 4, 0, 3, 5])?
         .reshape([frames * (height / 2) * (width / 2), channels * 4])
+}
+
+/// `(C, F, h, w)` → `(N, 4·C)`: tokens frame by frame, row by row; within a token `(py·2 + px)·C + c`.
+///
+/// A side that is odd ends in half a patch, whose other half is zero. Cut it off again after [`unpatchify`].
+pub fn patchify_channel_last(x: &Tensor) -> Result<Tensor> {
+    let (channels, frames, height, width) = x.dims4()?;
+    let x = if height % 2 == 0 { x.clone() } else { x.pad_with_zeros(2, 0, 1)? };
+    let x = if width % 2 == 0 { x } else { x.pad_with_zeros(3, 0, 1)? };
+    let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
+    x.reshape([channels, frames, rows, 2, columns, 2])?
+        .permute(&[1, 2, 4, 3, 5, 0])?
+        .reshape([frames * rows * columns, channels * 4])
 }
 
 /// `(N, 4·C)` → `(C, F, h, w)`, given `h` and `w`; within a token `(py·2 + px)·C + c`.
@@ -37,7 +51,23 @@ mod tests {
 
         // Features reordered to channel-last, the picture comes back.
         let channel_last = patchify(&x)?.reshape([12, 3, 4])?.permute(&[0, 2, 1])?.reshape([12, 12])?;
+        assert_eq!(patchify_channel_last(&x)?.to_vec::<f32>()?, channel_last.to_vec::<f32>()?);
         let back = unpatchify(&channel_last, h, w)?;
+        assert_eq!(back.to_vec::<f32>()?, x.to_vec::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn odd_sides_end_in_half_a_patch_of_zeros() -> Result<()> {
+        let (c, f, h, w) = (2, 2, 3, 5);
+        let x = ours(&ramp((c, f, h, w), 1.0, (c * f * h * w) as f32).expect("a ramp"));
+        let tokens = patchify_channel_last(&x)?;
+        assert_eq!(tokens.dims(), [2 * 2 * 3, 8]);
+        // The corner token of a frame has its first pixel and nothing else.
+        let corner = tokens.get(5)?.to_vec::<f32>()?;
+        let at = |c: usize, f: usize, y: usize, x: usize| (((c * 2 + f) * 3 + y) * 5 + x + 1) as f32;
+        assert_eq!(corner, [at(0, 0, 2, 4), at(1, 0, 2, 4), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let back = unpatchify(&tokens, 4, 6)?.narrow(2, 0, h)?.narrow(3, 0, w)?;
         assert_eq!(back.to_vec::<f32>()?, x.to_vec::<f32>()?);
         Ok(())
     }

@@ -33,10 +33,24 @@ pub fn scale_shift(h: &Tensor, gain: &Tensor, shift: &Tensor) -> Result<Tensor> 
     })??
 }
 
+/// `h + row` for the rows from `first` on; those before stay as they are. `h`: `(N, D)`, `row`: `(D)`.
+pub fn add_to_rows_from(h: &Tensor, first: usize, row: &Tensor) -> Result<Tensor> {
+    read(row, |added| {
+        map_rows(h, |row, h, out| {
+            if row < first {
+                return out.copy_from_slice(h);
+            }
+            for ((out, h), added) in out.iter_mut().zip(h).zip(added) {
+                *out = h + added;
+            }
+        })
+    })?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{PlainResult, assert_close, noise, ours};
+    use crate::testing::{Plain, PlainResult, assert_close, noise, ours};
 
     #[test]
     fn they_agree_with_the_plain_versions() -> PlainResult<()> {
@@ -46,6 +60,11 @@ mod tests {
         assert_close(&gated, &(&h + y.broadcast_mul(&gate)?)?, 1e-6);
         let laid_over = scale_shift(&ours(&h), &ours(&y), &ours(&z)).expect("one shape");
         assert_close(&laid_over, &((&h * &y)? + &z)?, 1e-6);
+        for first in [0, 2, 5] {
+            let added = add_to_rows_from(&ours(&h), first, &ours(&gate)).expect("one width");
+            let plain = Plain::cat(&[h.narrow(0, 0, first)?, h.narrow(0, first, 5 - first)?.broadcast_add(&gate)?], 0)?;
+            assert_close(&added, &plain, 0.0);
+        }
         Ok(())
     }
 }
