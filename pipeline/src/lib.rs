@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+pub mod cosmos3;
 pub mod first_frame;
 #[cfg(test)]
 mod fixture;

@@ -123,6 +123,12 @@ impl Checkpoint {
         Ok(Checkpoint { file, shards, locations, taken: RefCell::default() })
     }
 
+    /// The same checkpoint without the tensors of these names: files may hold parts that drawing has no use for.
+    pub fn without(mut self, is_unused: impl Fn(&str) -> bool) -> Checkpoint {
+        self.locations.retain(|name, _| !is_unused(name));
+        self
+    }
+
     /// All tensors, to be computed with on `device`. An error if one of `tensors` is missing, or is not what they say.
     pub fn weights(&self, tensors: &TensorList, device: &Device) -> Result<Weights<'_>, LoadError> {
         match self.faults(tensors).find(|fault| !matches!(fault, LoadError::Extra { .. })) {

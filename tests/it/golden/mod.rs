@@ -1,10 +1,11 @@
 //! Our numbers against the reference implementation's.
 //!
-//! The tests run over `tests/golden/` and, when `CAUSEWAY_GOLDEN_DIR` is set, over the folders `lingbot/` and `pocket/` found
-//! there as well: other weights, shapes, windows and seeds. Each check takes its shapes from the files and prints the
-//! largest difference and where it is.
+//! The tests run over `tests/golden/` and, when `CAUSEWAY_GOLDEN_DIR` is set, over the folders `lingbot/`, `pocket/` and
+//! `cosmos3/` found there as well: other weights, shapes, windows and seeds. Each check takes its shapes from the files and
+//! prints the largest difference and where it is.
 
 mod camera;
+mod cosmos3_dit;
 mod dit;
 mod kv;
 mod pocket;

@@ -1,0 +1,106 @@
+//! The stack that draws: a diffusion transformer over latent tokens, each of which sees the prompt and all other tokens.
+
+use ops::activation::silu;
+use ops::attention::grouped_attention;
+use ops::norm::rms_norm;
+use ops::patch::{patchify_channel_last, unpatchify};
+use ops::residual::add_to_rows_from;
+use ops::rope_halves::HalvesRotary;
+use ops::{Device, Linear, Result, Tensor};
+
+use super::config::transformer::{TIME_WIDTH, TransformerConfig};
+use super::layer::{Layer, Names};
+use super::understanding::Prefix;
+use crate::load::error::LoadError;
+use crate::load::weights::Weights;
+
+/// The weights that draw.
+pub struct Generation {
+    device: Device,
+    eps: f64,
+    timestep_scale: f64,
+    proj_in: Linear,
+    time: (Linear, Linear),
+    layers: Vec<Layer>,
+    norm: Tensor,
+    proj_out: Linear,
+}
+
+impl Generation {
+    pub(super) fn load(config: &TransformerConfig, weights: &Weights) -> std::result::Result<Generation, LoadError> {
+        let names = Names {
+            suffix: "_moe_gen",
+            q: "add_q_proj",
+            k: "add_k_proj",
+            v: "add_v_proj",
+            out: "to_add_out",
+            norms: Some(["norm_added_q", "norm_added_k"]),
+        };
+        let layer = |layer: usize| Layer::load(config, &weights.at("layers").at(layer), &names);
+        let linear = |name: &str| weights.at(name).linear();
+        Ok(Generation {
+            device: weights.device().clone(),
+            eps: config.eps,
+            timestep_scale: config.timestep_scale,
+            proj_in: linear("proj_in")?,
+            time: (linear("time_embedder.linear_1")?, linear("time_embedder.linear_2")?),
+            layers: (0..config.layers).map(layer).collect::<std::result::Result<_, LoadError>>()?,
+            norm: weights.tensor("norm_moe_gen.weight")?,
+            proj_out: linear("proj_out")?,
+        })
+    }
+
+    /// How many layers there are.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// What a timestep (0 to 1000) is to the tokens: `(D)`. Once a step, for both prompts.
+    pub fn time_embedding(&self, timestep: f64) -> Result<Tensor> {
+        let half = TIME_WIDTH / 2;
+        let time = timestep * self.timestep_scale;
+        let angles = (0..half).map(|j| time * libm::exp(-libm::log(10_000.0) * j as f64 / half as f64));
+        let (cos, sin): (Vec<_>, Vec<_>) =
+            angles.map(|angle| (libm::cos(angle) as f32, libm::sin(angle) as f32)).unzip();
+        let waves = Tensor::from_vec([cos, sin].concat(), [1, TIME_WIDTH], &self.device)?;
+        self.time.1.apply(&silu(&self.time.0.apply(&waves)?)?)?.squeeze(0)
+    }
+
+    /// `(C, F, h, w)` → `(N, D)`, without the time.
+    pub fn embed(&self, latent: &Tensor) -> Result<Tensor> {
+        self.proj_in.apply(&patchify_channel_last(latent)?)
+    }
+
+    /// What enters the first layer. `time`: of [`Generation::time_embedding`]; the first `given` tokens are clean and are told
+    /// no time at all.
+    pub fn begin(&self, latent: &Tensor, given: usize, time: &Tensor) -> Result<Tensor> {
+        add_to_rows_from(&self.embed(latent)?, given, time)
+    }
+
+    /// One layer: `(N, D)` → `(N, D)`. `rotary`: of the positions of the tokens behind this prompt.
+    pub fn layer(&self, layer: usize, h: &Tensor, prefix: &Prefix, rotary: &HalvesRotary) -> Result<Tensor> {
+        let weights = &self.layers[layer];
+        let x = weights.before_attention(h)?;
+        let keys = weights.keys(&weights.raw_keys(&x)?, rotary)?;
+        let values = weights.values(&x)?;
+        let queries = weights.queries(&x, rotary)?;
+        let attended = grouped_attention(
+            &queries,
+            &[prefix.keys(layer), &keys],
+            &[prefix.values(layer), &values],
+            weights.heads(),
+        )?;
+        weights.after_attention(h, &attended)
+    }
+
+    /// What leaves the last layer, normalised: `(N, D)`.
+    pub fn norm(&self, h: &Tensor) -> Result<Tensor> {
+        rms_norm(h, &self.norm, self.eps)
+    }
+
+    /// `(N, D)`, normalised → the flow `(C, F, h, w)`.
+    pub fn finish(&self, normed: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+        let flow = unpatchify(&self.proj_out.apply(normed)?, height.next_multiple_of(2), width.next_multiple_of(2))?;
+        flow.narrow(2, 0, height)?.narrow(3, 0, width)?.copy()
+    }
+}

@@ -1,0 +1,142 @@
+//! Cosmos3's transformer: one forward of every case, for the prompt and the negative one, and its intermediates.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ops::{Device, Tensor};
+use pipeline::cosmos3::config::transformer::TransformerConfig;
+use pipeline::cosmos3::mrope::Grid;
+use pipeline::cosmos3::tensors;
+use pipeline::cosmos3::transformer::Transformer;
+use pipeline::load::weights::Checkpoint;
+use pipeline::world::{Cancel, FRAMES_PER_LATENT};
+use serde::Deserialize;
+
+use super::{Golden, assert_close, for_each_folder};
+
+/// Sums of f32 in another order; the references differ by 6e-6 (nano) and 1.4e-5 (edge) among themselves.
+const TOLERANCE: f64 = 1e-4;
+/// At position 15 000 an angle in f32 is known to a thousandth: one unit in the last place of a frequency moves it as far.
+const FAR_ANGLES: f64 = 2e-3;
+const NEAR_ANGLES: f64 = 2e-6;
+
+/// One case of `meta.json`.
+#[derive(Deserialize)]
+struct Case {
+    latent_shape: [usize; 3],
+    fps: Option<f64>,
+    cond_frames: Vec<usize>,
+    timestep: f64,
+    cond_ids: Vec<u32>,
+    uncond_ids: Vec<u32>,
+}
+
+#[test]
+fn nano_has_the_velocities_of_the_reference_and_every_intermediate() {
+    for_each_folder("cosmos3", |dir| check(&dir.join("dit_nano")));
+}
+
+#[test]
+fn edge_has_the_velocities_of_the_reference_and_every_intermediate() {
+    for_each_folder("cosmos3", |dir| check(&dir.join("dit_edge")));
+}
+
+/// The network of a folder of weights, and its configuration.
+pub(super) fn load(dir: &Path) -> (Transformer, TransformerConfig) {
+    let read = |name: &str| std::fs::read(dir.join(name)).unwrap_or_else(|e| panic!("{}/{name}: {e}", dir.display()));
+    let config: TransformerConfig = serde_json::from_slice(&read("config.json")).expect("a configuration");
+    let checkpoint = Checkpoint::from_bytes(&read("model.safetensors")).expect("a checkpoint");
+    let checkpoint = checkpoint.without(|name| tensors::unused(name).is_some());
+    let list = tensors::transformer(&config);
+    let weights = checkpoint.weights(&list, &Device::cpu()).expect("every tensor");
+    let transformer = Transformer::load(&config, &weights).expect("a transformer");
+    checkpoint.finish(&list).expect("no other tensor");
+    (transformer, config)
+}
+
+fn check(dir: &Path) {
+    let (transformer, config) = load(dir);
+    let golden = Golden::open(&dir.join("fixtures.safetensors"));
+    let meta = std::fs::read(dir.join("meta.json")).expect("meta.json");
+    let cases: BTreeMap<String, Case> = serde_json::from_slice(&meta).expect("cases");
+    assert!(!cases.is_empty(), "meta.json names no case");
+    for (name, case) in &cases {
+        check_case(&transformer, &config, &golden, name, case);
+    }
+}
+
+fn check_case(transformer: &Transformer, config: &TransformerConfig, golden: &Golden, name: &str, case: &Case) {
+    let [frames, height, width] = case.latent_shape;
+    let grid = Grid { frames, height, width, fps: case.fps, temporal_factor: FRAMES_PER_LATENT };
+    let given = case.cond_frames.len();
+    assert!(case.cond_frames.iter().copied().eq(0..given), "{name}: the clean frames are the first ones");
+    let key = |part: &str| format!("{name}.{part}");
+    let latent = golden.get(&key("latent"));
+    let cancel = Cancel::default();
+    let (understanding, generation) = (transformer.understanding(), transformer.generation());
+    let time = generation.time_embedding(case.timestep).expect("a time");
+
+    for (branch, ids) in [("cond", &case.cond_ids), ("uncond", &case.uncond_ids)] {
+        let mrope = transformer.mrope();
+        let (text, video) = (mrope.text(ids.len()), mrope.video(ids.len(), &grid));
+        let joined: Vec<f32> =
+            text.axes.iter().zip(&video.axes).flat_map(|(a, b)| a.iter().chain(b)).copied().collect();
+        let positions = Tensor::from_vec(joined, [3, ids.len() + grid.tokens()], &Device::cpu()).expect("three axes");
+        assert_close(
+            &key(&format!("{branch}.position_ids")),
+            &positions,
+            &golden[&key(&format!("{branch}.position_ids"))],
+            0.0,
+        );
+
+        let read = transformer.read(ids, &grid, &cancel).expect("a prompt");
+        // No token sees one behind it: padding would change nothing.
+        let padded = transformer.read(&[ids, &[0, 1, 2][..]].concat(), &grid, &cancel).expect("a longer prompt");
+        for layer in 0..config.layers {
+            let first = |rows: &Tensor| rows.narrow(0, 0, ids.len()).expect("the prompt's own");
+            assert_close("padding", &first(padded.prefix().keys(layer)), read.prefix().keys(layer), 1e-6);
+            assert_close("padding", &first(padded.prefix().values(layer)), read.prefix().values(layer), 1e-6);
+        }
+        let flow = transformer.predict_flow(&latent, given, &time, &read, &cancel).expect("a flow");
+        // What is predicted for a clean frame means nothing; in the files it is zero.
+        let expected = golden.get(&key(&format!("{branch}.velocity")));
+        let noisy = |x: &Tensor| x.narrow(1, given, frames - given).expect("the noisy frames");
+        assert_close(&key(&format!("{branch}.velocity")), &noisy(&flow), &noisy(&expected), TOLERANCE);
+        if branch == "uncond" {
+            continue;
+        }
+
+        let text = mrope.rotary(&text, &Device::cpu()).expect("angles");
+        for (table, part) in [("cos", 0), ("sin", 1)] {
+            let expected = golden.get(&key(table)).narrow(1, 0, config.head_dim / 2).expect("the first half");
+            let of = |tables: (&Tensor, &Tensor)| if part == 0 { tables.0.clone() } else { tables.1.clone() };
+            let rows = |from, count| expected.narrow(0, from, count).expect("rows");
+            assert_close(&key(&format!("{table}, text")), &of(text.tables()), &rows(0, ids.len()), NEAR_ANGLES);
+            let far = rows(ids.len(), grid.tokens());
+            assert_close(&key(&format!("{table}, video")), &of(read.rotary().tables()), &far, FAR_ANGLES);
+        }
+
+        let mut h = understanding.embed(ids).expect("tokens");
+        for (i, layer) in understanding.layers().iter().enumerate() {
+            h = layer.forward(&h, &text).expect("a layer");
+            if i == 0 {
+                assert_close(&key("layer0_und"), &h, &golden[&key("layer0_und")], TOLERANCE);
+            }
+        }
+        assert_close(&key("last_und"), &h, &golden[&key("last_und")], TOLERANCE);
+
+        assert_close(&key("proj_in"), &generation.embed(&latent).expect("tokens"), &golden[&key("proj_in")], TOLERANCE);
+        let expected = golden[&key("time_embed")].get(0).expect("a noisy token");
+        assert_close(&key("time_embed"), &time, &expected, TOLERANCE);
+        let first = given * grid.tokens_a_frame();
+        let mut h = generation.begin(&latent, first, &time).expect("tokens");
+        for layer in 0..generation.layers() {
+            h = generation.layer(layer, &h, read.prefix(), read.rotary()).expect("a layer");
+            if layer == 0 {
+                assert_close(&key("layer0_gen"), &h, &golden[&key("layer0_gen")], TOLERANCE);
+            }
+        }
+        assert_close(&key("last_gen"), &h, &golden[&key("last_gen")], TOLERANCE);
+        assert_close(&key("norm_out"), &generation.norm(&h).expect("a norm"), &golden[&key("norm_out")], TOLERANCE);
+    }
+}
