@@ -9,6 +9,8 @@ pub mod config;
 pub mod generation;
 mod layer;
 pub mod mrope;
+pub mod schedule;
+pub mod solver;
 pub mod tensors;
 pub mod transformer;
 pub mod understanding;

@@ -6,6 +6,7 @@
 
 mod camera;
 mod cosmos3_dit;
+mod cosmos3_sampler;
 mod dit;
 mod kv;
 mod pocket;
