@@ -9,6 +9,7 @@ mod spoil;
 use crate::chance::Chance;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
+use pipeline::cosmos3::caption::structured;
 use pipeline::recording;
 use pipeline::testcard::Testcard;
 use pipeline::world::{Card, ChunkPlan, Size, World};
@@ -39,15 +40,18 @@ pub enum Target {
     Resume,
     Recording,
     Picture,
+    /// A prompt of Cosmos3, which may be a JSON object.
+    Caption,
 }
 
 impl Target {
-    pub const ALL: [Target; 5] = [Target::Event, Target::Init, Target::Resume, Target::Recording, Target::Picture];
+    pub const ALL: [Target; 6] =
+        [Target::Event, Target::Init, Target::Resume, Target::Recording, Target::Picture, Target::Caption];
 
     /// Resident memory that the worst input may add. A message holds 65 536 values at most.
     pub fn memory_bytes(self) -> u64 {
         match self {
-            Target::Event | Target::Init | Target::Resume | Target::Recording => 64 << 20,
+            Target::Event | Target::Init | Target::Resume | Target::Recording | Target::Caption => 64 << 20,
             Target::Picture => first_frame::DECODING_BYTES_MAX,
         }
     }
@@ -73,10 +77,11 @@ impl Fuzz {
             Target::Init => seeds::inits(),
             Target::Resume => seeds::resumes(),
             Target::Recording => seeds::recordings()?,
-            Target::Picture => Vec::new(),
+            Target::Picture | Target::Caption => Vec::new(),
         };
         let files = match target {
             Target::Picture => seeds::pictures()?,
+            Target::Caption => seeds::captions(),
             Target::Recording => values.iter().map(encode_sequence).collect(),
             Target::Event | Target::Init | Target::Resume => values.iter().map(encode).collect(),
         };
@@ -177,6 +182,13 @@ impl Fuzz {
                 }
                 Err(_) => false,
             },
+            Target::Caption => {
+                let Ok(prompt) = std::str::from_utf8(input) else { return false };
+                let Some(written) = structured(prompt, FITTED, 93, 24.0) else { return false };
+                assert!(written.is_ascii(), "{written}");
+                assert_eq!(structured(&written, FITTED, 93, 24.0).as_ref(), Some(&written), "read again");
+                true
+            }
         }
     }
 

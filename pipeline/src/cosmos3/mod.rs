@@ -5,10 +5,12 @@
 //! (`generation.rs`), and each of its layers looks at the keys and values that the same layer of the first made of the prompt.
 //! Names as in the published checkpoints and in diffusers.
 
+pub mod caption;
 pub mod config;
 pub mod generation;
 mod layer;
 pub mod mrope;
+pub mod prompt;
 pub mod schedule;
 pub mod solver;
 pub mod tensors;

@@ -7,6 +7,7 @@
 mod camera;
 mod cosmos3_dit;
 mod cosmos3_sampler;
+mod cosmos3_text;
 mod dit;
 mod kv;
 mod pocket;

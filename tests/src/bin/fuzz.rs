@@ -33,6 +33,7 @@ enum Named {
     Resume,
     Recording,
     Picture,
+    Caption,
 }
 
 fn main() -> ExitCode {
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Some(Named::Resume) => vec![Target::Resume],
         Some(Named::Recording) => vec![Target::Recording],
         Some(Named::Picture) => vec![Target::Picture],
+        Some(Named::Caption) => vec![Target::Caption],
     };
     for target in targets {
         if let Err(error) = fuzz(target, &args) {

@@ -49,7 +49,31 @@ pub(super) fn families(target: Target) -> Vec<Family> {
             }),
             ("JPEG markers", |n| [&[0xff, 0xd8][..], &[0xff, 0xfe, 0, 2].repeat(n), &[0xff, 0xd9]].concat()),
         ],
+        Target::Caption => vec![
+            ("keys", |n| {
+                let entries: Vec<_> = (0..n).map(|i| format!("\"k{i}\":{i}")).collect();
+                format!("{{{}}}", entries.join(",")).into_bytes()
+            }),
+            ("one key", |n| format!("{{{}}}", vec!["\"k\":1"; n].join(",")).into_bytes()),
+            ("text", |n| format!("{{\"k\":\"{}\"}}", "é\\u00e9".repeat(n)).into_bytes()),
+            ("levels", |n| format!("{{\"k\":{}", "[".repeat(n)).into_bytes()),
+            ("digits", |n| format!("{{\"k\":{}}}", "7".repeat(n)).into_bytes()),
+            ("decimals", |n| format!("{{\"k\":0.{}}}", "7".repeat(n)).into_bytes()),
+            ("space", |n| format!("{{{}", " ".repeat(n)).into_bytes()),
+        ],
     }
+}
+
+/// Prompts that are JSON objects.
+pub(super) fn captions() -> Vec<Vec<u8>> {
+    [
+        "{}",
+        r#"{"scene": {"place": "harbour", "time": "dusk"}, "fps": 3, "objects": ["crane", 2, 1.5, true, null]}"#,
+        r#" { "caption" : "na\u00efve \ud83d\udea2 \ud83d \n", "n": 1e3, "m": -0.25E-7, "resolution": "old", "duration": [] } "#,
+        r#"{"a": 123456789012345678901234567890, "b": "海港 🚢", "a": {"c": [[[{}]]]}}"#,
+    ]
+    .map(|caption| caption.as_bytes().to_vec())
+    .to_vec()
 }
 
 /// `value`, a map, with so many more keys that nobody knows.
