@@ -4,6 +4,7 @@
 
 use rayon::prelude::*;
 
+use crate::bands::Band;
 use crate::cpu::simd::{dispatched, exp};
 use crate::frame_stack::{FrameShape, FrameStack};
 use crate::{Result, Stored};
@@ -24,9 +25,14 @@ impl ChannelNorm {
         Ok(ChannelNorm { gain })
     }
 
-    /// Norm, then SiLU, with a border: ready for a 3×3 convolution.
-    pub fn silu(&self, x: &FrameStack) -> FrameStack {
-        self.map_rows(x, 1, norm_silu)
+    /// Norm, then SiLU, with a border: ready for a 3×3 convolution. The border holds the neighbours' rows, normed too.
+    pub fn silu(&self, x: &Band) -> FrameStack {
+        let mut normed = self.map_rows(x.rows(), 1, norm_silu);
+        let shape = normed.shape();
+        for (t, frame) in normed.frames_mut().enumerate() {
+            x.edges(t).for_each(|(row, values)| norm_silu(values, &self.gain, &mut frame[shape.any_row_range(row)]));
+        }
+        normed
     }
 
     /// The norm alone, without a border.
@@ -132,7 +138,7 @@ mod tests {
                 assert!(off.to_scalar::<f32>().expect("one") < 1e-6 * scale, "{channels}x{height}x{width}: {off}");
             };
             check(op.apply(&video), normed);
-            check(op.silu(&video), silu);
+            check(op.silu(&video.into()), silu);
         }
     }
 }

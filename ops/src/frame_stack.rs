@@ -48,7 +48,12 @@ impl FrameShape {
 
     /// Where the picture's row `y` lies in a frame, border excluded.
     pub(crate) fn row_range(self, y: usize) -> Range<usize> {
-        let start = (y + self.border) * self.row() + self.border * self.channels;
+        self.any_row_range(y + self.border)
+    }
+
+    /// As [`FrameShape::row_range`], but `row` counts the border's rows too.
+    pub(crate) fn any_row_range(self, row: usize) -> Range<usize> {
+        let start = row * self.row() + self.border * self.channels;
         start..start + self.width * self.channels
     }
 }
@@ -110,6 +115,23 @@ impl FrameStack {
         FrameStack { frames: self.frames[frames].to_vec(), ..self.clone_empty() }
     }
 
+    /// Some rows of every frame, as frames of their own. Frames have no border.
+    pub fn rows(&self, rows: Range<usize>) -> FrameStack {
+        assert!(self.shape.border == 0 && rows.end <= self.shape.height, "rows of a bare frame");
+        let shape = FrameShape { height: rows.len(), ..self.shape };
+        let values = rows.start * shape.row()..rows.end * shape.row();
+        let frames = self.frames.iter().map(|frame| frame[values.clone()].to_vec());
+        FrameStack::of(shape, &self.device, frames.collect())
+    }
+
+    /// Frames made of the frames of several stacks, one below the other. The opposite of [`FrameStack::rows`].
+    pub(crate) fn below_each_other(parts: &[FrameStack]) -> FrameStack {
+        let first = &parts[0];
+        let height = parts.iter().map(|part| part.shape.height).sum();
+        let frames = (0..first.len()).map(|t| parts.iter().flat_map(|part| part.frames[t].iter().copied()).collect());
+        FrameStack::of(FrameShape { height, ..first.shape }, &first.device, frames.collect())
+    }
+
     /// The frames one by one, as stacks of one.
     pub fn into_frames(self) -> impl Iterator<Item = FrameStack> {
         let empty = self.clone_empty();
@@ -157,6 +179,11 @@ impl FrameStack {
     /// The buffers, for kernels.
     pub(crate) fn frames(&self) -> &[Frame] {
         &self.frames
+    }
+
+    /// The buffers, to be changed. A buffer that is shared is copied first.
+    pub(crate) fn frames_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
+        self.frames.iter_mut().map(Arc::make_mut)
     }
 
     /// The same pictures with one zero pixel around them.

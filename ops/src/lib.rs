@@ -14,6 +14,7 @@
 
 pub mod activation;
 pub mod attention;
+mod bands;
 pub mod channel_norm;
 pub mod channels;
 pub mod conv;
@@ -32,6 +33,7 @@ pub mod relative_attention;
 pub mod residual;
 pub mod rope;
 pub mod rope_halves;
+pub mod shortcut;
 pub mod spatial_attention;
 mod stored;
 mod tensor;
@@ -39,6 +41,7 @@ mod tensor;
 mod testing;
 pub mod threads;
 
+pub use bands::{Band, Bands};
 pub use device::Device;
 pub use dtype::DType;
 pub use embedding::Embedding;

@@ -1,10 +1,12 @@
-//! The picture that a video starts from, scaled to the video's size.
+//! The picture that a video starts from, brought to the video's size as the model's own pictures were prepared.
 //!
-//! Each side is scaled by itself, without cropping, as the model's own pictures were prepared: with Pillow's bicubic
-//! filter (a = −½), which averages over more pixels when it makes a picture smaller. The result equals that of Pillow
-//! 12 to the byte, so a first frame prepared here and one prepared by the reference are the same input.
+//! LingBot World scales each side by itself, without cropping, with Pillow's bicubic filter (a = −½): [`fit`]. Cosmos3 scales
+//! the picture to cover the video, with Pillow's Lanczos filter (a = 3), and crops the middle: [`cover`]. Both filters average
+//! over more pixels when they make a picture smaller. The result equals that of Pillow 12 to the byte, so a first frame
+//! prepared here and one prepared by the reference are the same input.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::world::{Picture, Size};
 
@@ -19,9 +21,40 @@ pub fn fit(picture: Picture, size: Size) -> Picture {
         return picture;
     }
     let mut fitter = Fitter::new(picture.size, size);
-    picture.rgb.chunks_exact(picture.size.width as usize * CHANNELS).for_each(|row| fitter.row(row));
+    fitter.rows(&picture);
     fitter.finish()
 }
+
+/// Scale `picture` until it covers `size`, its sides in proportion, and cut out the middle. A picture that has its size already
+/// is given back as it is.
+pub fn cover(picture: Picture, size: Size) -> Picture {
+    assert_eq!(picture.rgb.len() as u64, picture.size.frame_bytes(), "a picture has three bytes a pixel");
+    if picture.size == size {
+        return picture;
+    }
+    let mut fitter = Fitter::covering(picture.size, size);
+    fitter.rows(&picture);
+    fitter.finish()
+}
+
+/// The smallest size in the proportions of `from` that covers `to`, rounded up.
+fn covering(from: Size, to: Size) -> Size {
+    let (across, down) = (f64::from(to.width) / f64::from(from.width), f64::from(to.height) / f64::from(from.height));
+    let scale = across.max(down);
+    // In floating point as in the reference, where a rounding error above a whole number costs a pixel more.
+    let side = |side: u32| (scale * f64::from(side)).ceil() as u32;
+    Size { width: side(from.width), height: side(from.height) }
+}
+
+/// A weighting of neighbours, by their distance in pixels of the larger picture.
+struct Filter {
+    /// Where the weights end.
+    reach: f64,
+    weight: fn(f64) -> f64,
+}
+
+const BICUBIC: Filter = Filter { reach: 2.0, weight: bicubic };
+const LANCZOS: Filter = Filter { reach: 3.0, weight: lanczos };
 
 /// Brings a picture to another size while its rows come in, from the top down.
 ///
@@ -49,13 +82,27 @@ pub struct Fitter {
 impl Fitter {
     /// For a picture of size `from`, to be brought to size `to`.
     pub fn new(from: Size, to: Size) -> Fitter {
+        Fitter::scaled(from, to, to, &BICUBIC)
+    }
+
+    /// As [`Fitter::new`], but as [`cover`] does it: only what is not cropped is computed.
+    pub fn covering(from: Size, to: Size) -> Fitter {
+        Fitter::scaled(from, covering(from, to), to, &LANCZOS)
+    }
+
+    /// The middle, of size `to`, of a picture that is brought from size `from` to size `scaled`.
+    fn scaled(from: Size, scaled: Size, to: Size, filter: &Filter) -> Fitter {
         assert!(from.pixels() > 0 && to.pixels() > 0, "a picture has pixels");
-        let along = |from: u32, to: u32| (from != to).then(|| taps(from as usize, to as usize));
+        let along = |from: u32, scaled: u32, to: u32| {
+            let first = (scaled - to) / 2;
+            let places = first as usize..(first + to) as usize;
+            (from != scaled || scaled != to).then(|| taps(from as usize, scaled as usize, places, filter))
+        };
         Fitter {
             from,
             to,
-            across: along(from.width, to.width),
-            down: along(from.height, to.height),
+            across: along(from.width, scaled.width, to.width),
+            down: along(from.height, scaled.height, to.height),
             next: 0,
             row: vec![0; to.width as usize * CHANNELS],
             begun: VecDeque::new(),
@@ -66,13 +113,29 @@ impl Fitter {
 
     /// Bytes that it holds at most, the result among them.
     pub fn bytes(from: Size, to: Size) -> u64 {
-        let (scale, rows) = (f64::from(to.height) / f64::from(from.height), u64::from(to.height));
-        // A row of the source reaches two rows of itself in both directions, or of the result where that is smaller.
-        let begun = ((4.0 * scale.max(1.0)) as u64 + 2).min(rows);
-        // Two reaches of weights for each place, rounded up, and the list that holds them.
-        let weights = |from: u32, to: u32| 4 * (4 * u64::from(from.max(to)) + 2 * u64::from(to)) + 48 * u64::from(to);
+        Fitter::scaled_bytes(from, to, to, &BICUBIC)
+    }
+
+    /// As [`Fitter::bytes`], of [`Fitter::covering`].
+    pub fn covering_bytes(from: Size, to: Size) -> u64 {
+        Fitter::scaled_bytes(from, covering(from, to), to, &LANCZOS)
+    }
+
+    fn scaled_bytes(from: Size, scaled: Size, to: Size, filter: &Filter) -> u64 {
+        let reach = 2.0 * filter.reach;
+        let rows = u64::from(to.height);
+        // A row of the source reaches so many rows of itself in both directions, or of the result where that is smaller.
+        let scale = f64::from(scaled.height) / f64::from(from.height);
+        let begun = ((reach * scale.max(1.0)) as u64 + 2).min(rows);
+        // The reach of weights on both sides of each place, rounded up, and the list that holds them.
+        let weights = |from: u32, scaled: u32, to: u32| {
+            let places = u64::from(to);
+            let widening = (f64::from(from) / f64::from(scaled)).max(1.0);
+            places * (4 * ((reach * widening) as u64 + 2) + 48)
+        };
         let row = u64::from(to.width) * CHANNELS as u64;
-        to.frame_bytes() + row + 4 * row * begun + weights(from.width, to.width) + weights(from.height, to.height)
+        let weights = weights(from.width, scaled.width, to.width) + weights(from.height, scaled.height, to.height);
+        to.frame_bytes() + row + 4 * row * begun + weights
     }
 
     /// `rgb`: `(from.width, 3)`, the next row of the source.
@@ -119,6 +182,11 @@ impl Fitter {
         }
     }
 
+    /// Every row of the source.
+    fn rows(&mut self, picture: &Picture) {
+        picture.rgb.chunks_exact(picture.size.width as usize * CHANNELS).for_each(|row| self.row(row));
+    }
+
     /// The picture, once every row has come.
     pub fn finish(self) -> Picture {
         assert_eq!(self.next, self.from.height as usize, "every row has come");
@@ -132,23 +200,23 @@ struct Taps {
     weights: Vec<i32>,
 }
 
-/// The taps of each of `to` positions, out of `from` positions.
-fn taps(from: usize, to: usize) -> Vec<Taps> {
+/// The taps of `places` among `to` positions, out of `from` positions.
+fn taps(from: usize, to: usize, places: Range<usize>, filter: &Filter) -> Vec<Taps> {
     let scale = from as f64 / to as f64;
     let widening = scale.max(1.0);
-    let reach = 2.0 * widening;
+    let reach = filter.reach * widening;
     let of_place = |place: usize| {
         let centre = (place as f64 + 0.5) * scale;
         let first = (centre - reach + 0.5).max(0.0) as usize;
         let end = ((centre + reach + 0.5) as usize).min(from);
         // Pillow multiplies by the inverse and does not divide, in this order: the last bit depends on it.
         let inverse = 1.0 / widening;
-        let weights: Vec<f64> = (first..end).map(|x| bicubic((x as f64 - centre + 0.5) * inverse)).collect();
+        let weights: Vec<f64> = (first..end).map(|x| (filter.weight)((x as f64 - centre + 0.5) * inverse)).collect();
         let total: f64 = weights.iter().sum();
         let unit = f64::from(1 << PRECISION_BITS);
         Taps { first, weights: weights.iter().map(|weight| (weight / total * unit).round() as i32).collect() }
     };
-    (0..to).map(of_place).collect()
+    places.map(of_place).collect()
 }
 
 fn bicubic(x: f64) -> f64 {
@@ -161,6 +229,19 @@ fn bicubic(x: f64) -> f64 {
     } else {
         0.0
     }
+}
+
+fn lanczos(x: f64) -> f64 {
+    const A: f64 = 3.0;
+    if (-A..A).contains(&x) { sinc(x) * sinc(x / A) } else { 0.0 }
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 {
+        return 1.0;
+    }
+    let angle = x * std::f64::consts::PI;
+    angle.sin() / angle
 }
 
 /// Weighted sums start from one half, so that cutting them off rounds them.
@@ -222,12 +303,31 @@ mod tests {
         assert_eq!(fitted.rgb.as_ptr(), buffer);
         assert_eq!(fitted.rgb, (0..45).collect::<Vec<u8>>());
     }
+
+    #[test]
+    fn a_picture_covers_the_size_in_its_own_proportions_and_loses_both_sides_alike() {
+        let size = |width, height| Size { width, height };
+        let check = |from, to, expected| assert_eq!(covering(from, to), expected, "{from} over {to}");
+        check(size(100, 50), size(50, 50), size(100, 50));
+        check(size(101, 150), size(48, 32), size(48, 72));
+        check(size(33, 90), size(48, 48), size(48, 131));
+        check(size(4, 3), size(832, 480), size(832, 624));
+        // Columns 1 and 2 of five: the odd pixel is lost on the right. Nothing is scaled, so nothing is rounded.
+        let picture = Picture { size: size(5, 1), rgb: (0..15).collect() };
+        assert_eq!(cover(picture, size(2, 1)).rgb, (3..9).collect::<Vec<u8>>());
+        let same = Picture { size: size(2, 1), rgb: vec![7; 6] };
+        assert_eq!(cover(same.clone(), size(2, 1)), same);
+    }
+
     #[test]
     fn it_never_holds_more_than_it_said() {
         let sides = [1, 2, 3, 7, 40, 333];
         let sizes = || sides.into_iter().flat_map(|width| sides.map(|height| Size { width, height }));
-        for (from, to) in sizes().flat_map(|from| sizes().map(move |to| (from, to))) {
-            let mut fitter = Fitter::new(from, to);
+        let ways: [(fn(Size, Size) -> Fitter, fn(Size, Size) -> u64); 2] =
+            [(Fitter::new, Fitter::bytes), (Fitter::covering, Fitter::covering_bytes)];
+        let pairs = sizes().flat_map(|from| sizes().map(move |to| (from, to)));
+        for ((from, to), (fitter, bytes)) in pairs.flat_map(|sizes| ways.map(|way| (sizes, way))) {
+            let mut fitter = fitter(from, to);
             let weights = |taps: &Option<Vec<Taps>>| {
                 let bytes = |taps: &Taps| size_of::<Taps>() + 4 * taps.weights.capacity();
                 taps.iter().flatten().map(bytes).sum::<usize>()
@@ -237,7 +337,7 @@ mod tests {
                 fitter.row(&vec![9; 3 * from.width as usize]);
                 let sums: usize = fitter.begun.iter().chain(&fitter.spare).map(|sums| 4 * sums.capacity()).sum();
                 let held = taps + sums + fitter.row.capacity() + fitter.rgb.capacity();
-                assert!(held as u64 <= Fitter::bytes(from, to), "{from} to {to}: {held}");
+                assert!(held as u64 <= bytes(from, to), "{from} to {to}: {held}");
             }
             assert_eq!(fitter.finish(), Picture { size: to, rgb: vec![9; to.frame_bytes() as usize] });
         }

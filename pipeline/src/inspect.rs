@@ -174,7 +174,8 @@ fn summary(config: &TransformerConfig) -> String {
 
 fn vae_summary(config: &VaeConfig) -> String {
     format!(
-        "base {}, decoder {}, multiples {:?}, {} resnets a level, {} latent channels, one latent value to {}x{} pixels and {} frames",
+        "{}, base {}, decoder {}, multiples {:?}, {} resnets a level, {} latent channels, one latent value to {}x{} pixels and {} frames",
+        if config.residual { "Wan 2.2's" } else { "Wan 2.1's" },
         config.base_dim,
         config.decoder_base_dim.unwrap_or(config.base_dim),
         config.dim_mult,

@@ -70,7 +70,7 @@ impl Footprint {
         Footprint {
             self_attention: two_rows * tokens_a_frame * recipe.stored_frames(shape.sink, shape.window) as u64,
             cross_attention: two_rows * recipe.text_len as u64,
-            decoder: config.vae.decoder_state_bytes(rows as usize, columns as usize),
+            decoder: config.vae.decoder_state_bytes(rows as usize, columns as usize, 1),
             condition: condition_frames * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
             chunk: (two_rows + (width + transformer.attention_head_dim as u64) * F32) * chunk_tokens,
         }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use ops::conv::Conv;
-use ops::{FrameStack, Result, Tensor};
+use ops::{Band, Bands, FrameStack, Result, Tensor};
 
 use crate::load::error::LoadError;
 use crate::load::weights::Weights;
@@ -17,11 +17,12 @@ pub(super) struct CausalConv {
     slot: usize,
 }
 
-/// The past frames that one stream carries for every causal convolution, in call order.
+/// The past frames that one stream carries for every causal convolution, in call order. A stream whose pictures are cut in
+/// bands carries them for each band.
 #[derive(Default)]
 pub(super) struct Carried {
-    /// The last frames that each convolution was given: at most two.
-    slots: Vec<Option<FrameStack>>,
+    /// The last frames that each convolution was given, at most two, by slot and band.
+    slots: Vec<Vec<Option<FrameStack>>>,
 }
 
 /// Hands out slots while a network is loaded, in call order.
@@ -43,12 +44,23 @@ impl CausalConv {
         Ok(CausalConv { conv: weights.conv()?, slot: slots.take() })
     }
 
-    /// As many frames as `x` has. `x` carries the border the convolution wants. `add` is added to the result.
-    pub(super) fn apply(&self, x: FrameStack, carried: &mut Carried, add: Option<&FrameStack>) -> FrameStack {
-        let (frames, old) = carried.join(self.slot, x);
-        let y = self.conv.apply_windows(&frames, &windows_of_three(old..frames.len()), add);
-        carried.keep(self.slot, frames, 2);
-        y
+    /// As many frames as `x` has. `prepare` makes of a band what the convolution reads, with the border it wants. `add` is
+    /// added to the result.
+    pub(super) fn apply(
+        &self,
+        x: Bands,
+        prepare: impl Fn(Band) -> FrameStack,
+        carried: &mut Carried,
+        add: Option<&Bands>,
+    ) -> Bands {
+        let bands = x.with_edges().enumerate().map(|(band, rows)| {
+            let (frames, old) = carried.join(self.slot, band, prepare(rows));
+            let windows = windows_of_three(old..frames.len());
+            let y = self.conv.apply_windows(&frames, &windows, add.map(|add| add.band(band)));
+            carried.keep(self.slot, band, frames, 2);
+            y
+        });
+        Bands::of(bands.collect())
     }
 }
 
@@ -58,12 +70,9 @@ pub(super) fn windows_of_three(frames: Range<usize>) -> Vec<Range<usize>> {
 }
 
 impl Carried {
-    /// The past of `slot` followed by `new`, and how many frames are past.
-    pub(super) fn join(&mut self, slot: usize, new: FrameStack) -> (FrameStack, usize) {
-        if self.slots.len() <= slot {
-            self.slots.resize_with(slot + 1, || None);
-        }
-        match self.slots[slot].take() {
+    /// The past of one band of `slot` followed by `new`, and how many frames are past.
+    pub(super) fn join(&mut self, slot: usize, band: usize, new: FrameStack) -> (FrameStack, usize) {
+        match self.place(slot, band).take() {
             Some(mut frames) => {
                 let old = frames.len();
                 frames.append(new);
@@ -74,18 +83,33 @@ impl Carried {
     }
 
     /// Remember the last `count` of `frames`.
-    pub(super) fn keep(&mut self, slot: usize, mut frames: FrameStack, count: usize) {
+    pub(super) fn keep(&mut self, slot: usize, band: usize, mut frames: FrameStack, count: usize) {
         frames.keep_last(count);
-        self.slots[slot] = Some(frames);
+        *self.place(slot, band) = Some(frames);
+    }
+
+    fn place(&mut self, slot: usize, band: usize) -> &mut Option<FrameStack> {
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, Vec::new);
+        }
+        let bands = &mut self.slots[slot];
+        if bands.len() <= band {
+            bands.resize_with(band + 1, || None);
+        }
+        &mut bands[band]
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.slots.iter().flatten().map(FrameStack::bytes).sum()
+        self.slots.iter().flatten().flatten().map(FrameStack::bytes).sum()
     }
 
     /// `(C, 1 or 2, H, W)` for every convolution that has been given a frame, by slot.
     pub(super) fn to_tensors(&self) -> Result<Vec<(usize, Tensor)>> {
-        let past = self.slots.iter().enumerate().filter_map(|(slot, past)| Some((slot, past.as_ref()?)));
-        past.map(|(slot, past)| Ok((slot, past.to_tensor()?))).collect()
+        let used = self.slots.iter().enumerate().filter(|(_, bands)| !bands.is_empty());
+        used.map(|(slot, bands)| {
+            let bands = bands.iter().map(|band| band.as_ref().expect("bands are computed together").to_tensor());
+            Ok((slot, Tensor::cat(&bands.collect::<Result<Vec<_>>>()?, 2)?))
+        })
+        .collect()
     }
 }

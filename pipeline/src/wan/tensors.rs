@@ -35,24 +35,18 @@ pub fn vae(config: &VaeConfig) -> TensorList {
     let pixels = config.picture_channels();
     let z = config.z_dim;
 
-    let (base, last) = (config.base_dim, config.dim_mult.len() - 1);
-    list.layer("encoder.conv_in".into(), &[base, pixels, 3, 3, 3]);
-    let (mut channels, mut number) = (base, 0);
-    let mut next = || {
-        number += 1;
-        format!("encoder.down_blocks.{}", number - 1)
-    };
-    for (level, mult) in config.dim_mult.iter().enumerate() {
-        for _ in 0..config.num_res_blocks {
-            resnet(&mut list, &next(), channels, base * mult);
-            channels = base * mult;
+    list.layer("encoder.conv_in".into(), &[config.base_dim, pixels, 3, 3, 3]);
+    let mut channels = config.base_dim;
+    for level in config.encoder_levels() {
+        for name in &level.residuals {
+            resnet(&mut list, &format!("encoder.{name}"), channels, level.channels);
+            channels = level.channels;
         }
-        if level < last {
-            let down = next();
-            list.layer(format!("{down}.resample.1"), &[channels, channels, 3, 3]);
-            if config.temporal_downsample[level] {
-                list.layer(format!("{down}.time_conv"), &[channels, channels, 3, 1, 1]);
-            }
+        if level.halves_size {
+            list.layer(format!("encoder.{}.resample.1", level.downsampler), &[channels, channels, 3, 3]);
+        }
+        if level.halves_time {
+            list.layer(format!("encoder.{}.time_conv", level.downsampler), &[channels, channels, 3, 1, 1]);
         }
     }
     middle(&mut list, "encoder", channels);
@@ -73,13 +67,14 @@ pub fn vae(config: &VaeConfig) -> TensorList {
             channels = out;
         }
         if level.doubles_size {
-            list.layer(format!("{block}.upsamplers.0.resample.1"), &[out / 2, out, 3, 3]);
+            let shape = [level.channels_behind(config), out, 3, 3];
+            list.layer(format!("{block}.{}.resample.1", config.upsampler()), &shape);
         }
         if level.doubles_time {
-            list.layer(format!("{block}.upsamplers.0.time_conv"), &[2 * out, out, 3, 1, 1]);
+            list.layer(format!("{block}.{}.time_conv", config.upsampler()), &[2 * out, out, 3, 1, 1]);
         }
     }
-    let channels = levels[last].channels;
+    let channels = levels.last().expect("an autoencoder has a level").channels;
     list.add("decoder.norm_out.gamma".into(), &[channels, 1, 1, 1]);
     list.layer("decoder.conv_out".into(), &[pixels, channels, 3, 3, 3]);
     list
@@ -115,6 +110,11 @@ mod tests {
         let text = text_encoder(&TextConfig::umt5_xxl());
         assert_eq!((text.len(), text.parameters()), (242, 5_680_910_336));
         assert_eq!((vae(&VaeConfig::default()).parameters() + 5_000) / 10_000, 12_689, "126.89 million");
+        let residual = vae(&VaeConfig::wan22());
+        assert_eq!((residual.len(), (residual.parameters() + 50_000) / 100_000), (196, 7_047), "704.7 million");
+        let decoder = residual.iter().filter(|(name, _)| name.starts_with("decoder."));
+        let decoder: usize = decoder.map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        assert_eq!((decoder + 50_000) / 100_000, 5_550, "555.0 million");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod camera;
 mod cosmos3_dit;
 mod cosmos3_sampler;
 mod cosmos3_text;
+mod cosmos3_vae;
 mod dit;
 mod kv;
 mod pocket;
@@ -20,6 +21,10 @@ use std::ops::Index;
 use std::path::{Path, PathBuf};
 
 use ops::{DType, Device, Stored, Tensor};
+use pipeline::load::weights::Checkpoint;
+use pipeline::wan::tensors;
+use pipeline::wan::vae::Vae;
+use pipeline::wan::vae::config::VaeConfig;
 use safetensors::SafeTensors;
 use serde::de::DeserializeOwned;
 
@@ -104,6 +109,22 @@ impl Index<&str> for Golden {
     fn index(&self, tensor: &str) -> &Tensor {
         self.tensors.get(tensor).unwrap_or_else(|| panic!("{}: no tensor {tensor}", self.name))
     }
+}
+
+/// The autoencoder in this file; it holds nothing else.
+fn load_vae(config: &VaeConfig, path: &Path) -> Vae {
+    let bytes = std::fs::read(path).expect("weights");
+    let checkpoint = Checkpoint::from_bytes(&bytes).expect("safetensors");
+    let list = tensors::vae(config);
+    let vae = Vae::load(config, &checkpoint.weights(&list, &Device::cpu()).expect("every tensor")).expect("a VAE");
+    checkpoint.finish(&list).expect("no other tensor");
+    vae
+}
+
+/// Every number brought into [-1, 1].
+fn clamped(tensor: &Tensor) -> Tensor {
+    let values = tensor.to_vec::<f32>().expect("f32").into_iter().map(|value| value.clamp(-1.0, 1.0)).collect();
+    Tensor::from_vec(values, tensor.dims(), &Device::cpu()).expect("as many")
 }
 
 /// The model directory that ships with the project.

@@ -3,13 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use ops::{Device, FrameStack, Tensor, pixels};
-use pipeline::load::weights::Checkpoint;
-use pipeline::wan::tensors;
+use ops::{Device, FrameStack, pixels};
+use pipeline::wan::vae::DecoderState;
 use pipeline::wan::vae::config::VaeConfig;
-use pipeline::wan::vae::{DecoderState, Vae};
 
-use super::{Golden, assert_close, assert_frames_close};
+use super::{Golden, assert_close, assert_frames_close, clamped, load_vae};
 
 /// Two orders of summing f32: an independent implementation from the same description was within 5e-6.
 const TOLERANCE: f64 = 2e-4;
@@ -28,7 +26,7 @@ fn the_pocket_world_s_autoencoder_sees_and_draws_as_recorded() {
 fn check_vae(dir: &Path) {
     let weights = dir.join("vae_tiny_weights.safetensors");
     let config: VaeConfig = Golden::open(&weights).json("config");
-    let vae = load(&config, &weights);
+    let vae = load_vae(&config, &weights);
     let golden = Golden::open(&dir.join("vae_io.safetensors"));
 
     let expected = golden.get("mu_normalised");
@@ -78,7 +76,7 @@ fn check_vae(dir: &Path) {
     }
     assert!(decoded > 0, "there is something to decode");
     if decoded >= 3 {
-        assert_eq!(state.bytes(), config.decoder_state_bytes(height, width), "bytes are known in advance");
+        assert_eq!(state.bytes(), config.decoder_state_bytes(height, width, 1), "bytes are known in advance");
     }
 }
 
@@ -86,7 +84,7 @@ fn check_vae(dir: &Path) {
 fn check_vae_stream(dir: &Path, model: &Path) {
     let config = std::fs::read(model.join("vae/config.json")).expect("a configuration");
     let config: VaeConfig = serde_json::from_slice(&config).expect("a VAE configuration");
-    let vae = load(&config, &model.join("vae/diffusion_pytorch_model.safetensors"));
+    let vae = load_vae(&config, &model.join("vae/diffusion_pytorch_model.safetensors"));
     let golden = Golden::open(&dir.join("stream.safetensors"));
 
     let image = &golden["image"];
@@ -112,19 +110,4 @@ fn check_vae_stream(dir: &Path, model: &Path) {
         chunks += 1;
     }
     assert!(chunks > 0, "there is something to decode");
-}
-
-fn load(config: &VaeConfig, path: &Path) -> Vae {
-    let bytes = std::fs::read(path).expect("weights");
-    let checkpoint = Checkpoint::from_bytes(&bytes).expect("safetensors");
-    let list = tensors::vae(config);
-    let vae = Vae::load(config, &checkpoint.weights(&list, &Device::cpu()).expect("every tensor")).expect("a VAE");
-    checkpoint.finish(&list).expect("no other tensor");
-    vae
-}
-
-/// Every number brought into [-1, 1].
-fn clamped(tensor: &Tensor) -> Tensor {
-    let values = tensor.to_vec::<f32>().expect("f32").into_iter().map(|value| value.clamp(-1.0, 1.0)).collect();
-    Tensor::from_vec(values, tensor.dims(), &Device::cpu()).expect("as many")
 }

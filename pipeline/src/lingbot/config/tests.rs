@@ -96,13 +96,17 @@ fn an_impossible_autoencoder_is_refused_by_key_and_value() {
     refused(json!({"patch_size": 3}), "patch_size is 3; it must be a whole number from 1 to 2");
     refused(json!({"patch_size": 2, "out_channels": 3}), "out_channels is 3; it must be 12");
     refused(json!({"attn_scales": [1.0]}), "attn_scales is [1.0]; it must be []");
-    refused(json!({"is_residual": true}), "is_residual is true; it must be false");
+    refused(json!({"is_residual": "yes"}), "is_residual is \"yes\"; it must be true or false");
+    refused(json!({"is_residual": true, "base_dim": 3, "dim_mult": [1, 2, 4, 5]}), "dim_mult times base_dim is");
     refused(json!({"z_dim": 8}), "latents_mean is missing; it must be a list of 8");
     refused(json!({"latents_mean": [0.5]}), "latents_mean is [0.5]; it must be a list of 16");
     refused(json!({"latents_std": vec![0.0; 16]}), "numbers (one a channel of z_dim) above 0.0");
     assert_eq!(VaeConfig::from_file(&file("{}")).expect("Wan's values"), VaeConfig::default());
     let wan = VaeConfig::default();
     assert_eq!((wan.spatial_factor(), wan.temporal_factor()), (8, 4));
+    let residual = VaeConfig::from_file(&file(r#"{"is_residual": true}"#)).expect("Wan 2.2's values");
+    assert_eq!(residual, VaeConfig::wan22());
+    assert_eq!((residual.spatial_factor(), residual.temporal_factor()), (16, 4));
 }
 
 #[test]

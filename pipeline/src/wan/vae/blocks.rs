@@ -1,6 +1,6 @@
 //! What encoder and decoder are made of: residual blocks, and the attention between two of them.
 
-use ops::FrameStack;
+use ops::Bands;
 use ops::channel_norm::ChannelNorm;
 use ops::conv::Conv;
 use ops::spatial_attention::spatial_attention;
@@ -51,13 +51,14 @@ impl Residual {
         })
     }
 
-    pub(super) fn apply(&self, x: &FrameStack, carried: &mut Carried) -> FrameStack {
-        // One expression, so that the convolution's output is dropped as soon as it is normed.
-        let inside = self.norm2.silu(&self.conv1.apply(self.norm1.silu(x), carried, None));
-        match &self.conv_shortcut {
-            None => self.conv2.apply(inside, carried, Some(x)),
-            Some(shortcut) => self.conv2.apply(inside, carried, Some(&shortcut.apply(x, None))),
-        }
+    pub(super) fn apply(&self, x: Bands, carried: &mut Carried) -> Bands {
+        let inside = self.conv1.apply(x.clone(), |band| self.norm1.silu(&band), carried, None);
+        let shortcut = match &self.conv_shortcut {
+            None => x,
+            Some(shortcut) => x.map(|_, band| shortcut.apply(&band, None)),
+        };
+        // What the first convolution gave is dropped band by band, as soon as it is normed.
+        self.conv2.apply(inside, |band| self.norm2.silu(&band), carried, Some(&shortcut))
     }
 }
 
@@ -70,9 +71,12 @@ impl Attention {
         })
     }
 
-    fn apply(&self, x: &FrameStack) -> FrameStack {
-        let qkv = self.to_qkv.apply(&self.norm.apply(x), None);
-        self.proj.apply(&spatial_attention(&qkv), Some(x))
+    /// Every pixel sees all rows, so bands are joined first. The middle is the smallest picture of the network.
+    fn apply(&self, x: Bands) -> Bands {
+        let count = x.count();
+        let x = x.join();
+        let qkv = self.to_qkv.apply(&self.norm.apply(&x), None);
+        Bands::split(self.proj.apply(&spatial_attention(&qkv), Some(&x)), count)
     }
 }
 
@@ -85,10 +89,10 @@ impl Middle {
         })
     }
 
-    pub(super) fn apply(&self, x: &FrameStack, carried: &mut Carried) -> FrameStack {
+    pub(super) fn apply(&self, x: Bands, carried: &mut Carried) -> Bands {
         let x = self.first.apply(x, carried);
-        let x = self.attention.apply(&x);
-        self.second.apply(&x, carried)
+        let x = self.attention.apply(x);
+        self.second.apply(x, carried)
     }
 }
 
@@ -98,8 +102,8 @@ impl Head {
         Ok(Head { norm: norm(&weights.at("norm_out"))?, conv: CausalConv::load(&weights.at("conv_out"), slots)? })
     }
 
-    pub(super) fn apply(&self, x: &FrameStack, carried: &mut Carried) -> FrameStack {
-        self.conv.apply(self.norm.silu(x), carried, None)
+    pub(super) fn apply(&self, x: Bands, carried: &mut Carried) -> Bands {
+        self.conv.apply(x, |band| self.norm.silu(&band), carried, None)
     }
 }
 

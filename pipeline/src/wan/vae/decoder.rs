@@ -2,9 +2,12 @@
 //!
 //! The first latent frame of a stream is one video frame and is not doubled in time; every later one is, at each level that
 //! doubles. So the doubling convolutions begin their history at the second latent frame.
+//!
+//! Each layer is computed band by band before the next layer begins, so a stream in bands is bit-equal to one in one piece.
 
-use ops::FrameStack;
 use ops::conv::Conv;
+use ops::shortcut::{Resize, add_repeated};
+use ops::{Bands, FrameStack};
 
 use super::super::causal_conv::{Carried, CausalConv, Slots, windows_of_three};
 use super::blocks::{Head, Middle, Residual};
@@ -27,8 +30,10 @@ struct Level {
     residuals: Vec<Residual>,
     /// Twice the frames.
     double_time: Option<DoubleTime>,
-    /// Twice the height and width; half the channels.
+    /// Twice the height and width. Wan 2.1 halves the channels here.
     double_size: Option<Conv>,
+    /// Wan 2.2: what the level was given, made as large as what it gives, is added.
+    shortcut: Option<Resize>,
 }
 
 /// Two convolutions over time, one for even and one for odd frames of the result, over the same past.
@@ -48,7 +53,7 @@ impl Decoder {
             let residuals = (0..=config.num_res_blocks)
                 .map(|residual| Residual::load(&weights.at("resnets").at(residual), slots))
                 .collect::<Result<_, _>>()?;
-            let upsampler = weights.at("upsamplers.0");
+            let upsampler = weights.at(config.upsampler());
             levels.push(Level {
                 residuals,
                 double_time: match level.doubles_time {
@@ -59,14 +64,15 @@ impl Decoder {
                     true => Some(upsampler.at("resample.1").upsampling_conv()?),
                     false => None,
                 },
+                shortcut: level.shortcut(config),
             });
         }
         let head = Head::load(weights, slots)?;
         Ok(Decoder { conv_in, middle, levels, head })
     }
 
-    /// `latent`: one frame. `first`: no frame came before it.
-    pub(super) fn decode(&self, latent: &FrameStack, first: bool, carried: &mut Carried) -> FrameStack {
+    /// `latent`: one frame, cut as all others of its stream. `first`: no frame came before it.
+    pub(super) fn decode(&self, latent: Bands, first: bool, carried: &mut Carried) -> FrameStack {
         self.decode_within(TOGETHER, latent, first, carried)
     }
 
@@ -74,41 +80,38 @@ impl Decoder {
     pub(super) fn decode_within(
         &self,
         together: usize,
-        latent: &FrameStack,
+        latent: Bands,
         first: bool,
         carried: &mut Carried,
     ) -> FrameStack {
-        let x = self.conv_in.apply(latent.bordered(), carried, None);
-        let x = self.middle.apply(&x, carried);
-        self.rise(&self.levels, x, first, together, carried)
+        let x = self.conv_in.apply(latent, |band| band.bordered(), carried, None);
+        let x = self.middle.apply(x, carried);
+        self.rise(&self.levels, x, first, together, carried).join()
     }
 
     /// Through `levels` and the head.
-    fn rise(
-        &self,
-        levels: &[Level],
-        mut x: FrameStack,
-        first: bool,
-        together: usize,
-        carried: &mut Carried,
-    ) -> FrameStack {
-        if x.len() > 1 && x.shape().values() > together {
+    fn rise(&self, levels: &[Level], mut x: Bands, first: bool, together: usize, carried: &mut Carried) -> Bands {
+        if x.frames() > 1 && x.values() > together {
             let mut frames = x.into_frames().map(|frame| self.rise(levels, frame, first, together, carried));
             let mut video = frames.next().expect("more than one");
             frames.for_each(|next| video.append(next));
             return video;
         }
         let Some((level, above)) = levels.split_first() else {
-            return self.head.apply(&x, carried);
+            return self.head.apply(x, carried);
         };
+        let given = level.shortcut.map(|resize| (resize, x.clone()));
         for residual in &level.residuals {
-            x = residual.apply(&x, carried);
+            x = residual.apply(x, carried);
         }
         if let Some(double_time) = level.double_time.as_ref().filter(|_| !first) {
-            x = double_time.apply(x, carried);
+            x = x.map(|band, rows| double_time.apply(band, rows, carried));
         }
         if let Some(double_size) = &level.double_size {
-            x = double_size.apply(&x.bordered(), None);
+            x = Bands::of(x.with_edges().map(|band| double_size.apply(&band.bordered(), None)).collect());
+        }
+        if let Some((resize, given)) = given {
+            x = x.map(|band, rows| add_repeated(rows, given.band(band), resize));
         }
         self.rise(above, x, first, together, carried)
     }
@@ -125,12 +128,12 @@ impl DoubleTime {
         Ok(DoubleTime { even: half(0)?, odd: half(1)?, slot: slots.take() })
     }
 
-    fn apply(&self, x: FrameStack, carried: &mut Carried) -> FrameStack {
-        let (frames, old) = carried.join(self.slot, x);
+    fn apply(&self, band: usize, x: FrameStack, carried: &mut Carried) -> FrameStack {
+        let (frames, old) = carried.join(self.slot, band, x);
         let windows = windows_of_three(old..frames.len());
         let even = self.even.apply_windows(&frames, &windows, None);
         let odd = self.odd.apply_windows(&frames, &windows, None);
-        carried.keep(self.slot, frames, 2);
+        carried.keep(self.slot, band, frames, 2);
         even.interleave(odd)
     }
 }

@@ -1,6 +1,7 @@
-//! Wan's causal video autoencoder: pictures to latents and back, in pieces, with what a piece needs of the past carried.
+//! Wan's causal video autoencoders, 2.1's and the residual one of 2.2: pictures to latents and back, in pieces, with what a
+//! piece needs of the past carried.
 //!
-//! Inside, tensors are channel-last frames ([`Video`]); latents outside are `(C, F, h, w)`, as the transformer has them, and
+//! Inside, tensors are channel-last frames ([`FrameStack`]); latents outside are `(C, F, h, w)`, as the transformer has them, and
 //! pictures `(T, H, W, 3)`, as a screen has them.
 
 mod blocks;
@@ -8,8 +9,10 @@ pub mod config;
 mod decoder;
 mod encoder;
 
+use std::ops::Range;
+
 use ops::conv::Conv;
-use ops::{Device, Error, FrameStack, Result, Tensor, channels, pixels};
+use ops::{Bands, Device, Error, FrameStack, Result, Tensor, channels, pixels};
 
 use self::config::VaeConfig;
 use self::decoder::Decoder;
@@ -35,9 +38,10 @@ pub struct Vae {
 }
 
 /// What decoding carries from one latent frame of a stream to the next. Dropped with the stream.
-#[derive(Default)]
 pub struct DecoderState {
     carried: Carried,
+    /// Bands of rows that every layer is computed in.
+    bands: usize,
     /// Height and width of the stream's latents, from its first frame on.
     latent: Option<(usize, usize)>,
 }
@@ -81,27 +85,49 @@ impl Vae {
     /// `picture`: one frame of three channels in [-1, 1], both sides a multiple of the spatial factor. `frames`: one more than
     /// a multiple of the temporal factor. Memory does not grow with it: grey is made and encoded a latent frame at a time.
     pub fn encode(&self, picture: FrameStack, frames: usize) -> Result<Tensor> {
-        let (shape, unit) = (picture.shape(), self.spatial_factor);
+        if picture.len() != 1 {
+            return Err(Error::new(format_args!("a picture is one frame, not {}", picture.len())));
+        }
+        let grey = FrameStack::grey(picture.shape(), self.temporal_factor, &self.device);
+        self.encode_groups(picture, frames, |_| grey.clone())
+    }
+
+    /// A whole video as normalised latents, `(C, F, h, w)`: the means of the posterior, standardised.
+    ///
+    /// `video`: frames of three channels in [-1, 1], one more than a multiple of the temporal factor, both sides a multiple of
+    /// the spatial factor.
+    pub fn encode_video(&self, video: &FrameStack) -> Result<Tensor> {
+        if video.is_empty() {
+            return Err(Error::new("a video has a frame"));
+        }
+        self.encode_groups(video.slice(0..1), video.len(), |frames| video.slice(frames))
+    }
+
+    /// `later` gives the frames after the first, a latent frame's worth at a time.
+    fn encode_groups(
+        &self,
+        first: FrameStack,
+        frames: usize,
+        later: impl Fn(Range<usize>) -> FrameStack,
+    ) -> Result<Tensor> {
+        let (shape, unit, long) = (first.shape(), self.spatial_factor, self.temporal_factor);
         let fits = |side: usize| side > 0 && side.is_multiple_of(unit);
-        if picture.len() != 1 || shape.channels != 3 || !fits(shape.height) || !fits(shape.width) {
+        if shape.channels != 3 || shape.border != 0 || !fits(shape.height) || !fits(shape.width) {
             return Err(Error::new(format_args!(
-                "a picture is one frame of 3 channels with sides a multiple of {unit}, not {} of {shape:?}",
-                picture.len()
+                "a picture has 3 channels and sides that are a multiple of {unit}, not {shape:?}"
             )));
         }
-        if frames % self.temporal_factor != 1 % self.temporal_factor || frames == 0 {
-            return Err(Error::new(format_args!(
-                "{frames} frames are not one more than a multiple of {}",
-                self.temporal_factor
-            )));
+        if frames % long != 1 % long || frames == 0 {
+            return Err(Error::new(format_args!("{frames} frames are not one more than a multiple of {long}")));
         }
         let mut carried = Carried::default();
-        let first = pixels::fold(picture, self.patch);
-        let grey = FrameStack::grey(first.shape(), self.temporal_factor, &self.device);
-        let mut latents = self.quant_conv.apply(&self.encoder.encode(&first, &mut carried), None);
-        for _ in 0..(frames - 1) / self.temporal_factor {
-            let group = self.encoder.encode(&grey, &mut carried);
-            latents.append(self.quant_conv.apply(&group, None));
+        let mut encode = |group: FrameStack| {
+            let group = self.encoder.encode(pixels::fold(group, self.patch), &mut carried);
+            self.quant_conv.apply(&group, None)
+        };
+        let mut latents = encode(first);
+        for start in (1..frames).step_by(long) {
+            latents.append(encode(later(start..start + long)));
         }
         channels::standardise(&latents.to_tensor()?, &self.mean, &self.std)
     }
@@ -126,14 +152,29 @@ impl Vae {
         }
         let latent = channels::restore(&latent.reshape([channels, 1, height, width])?, &self.mean, &self.std)?;
         let latent = self.post_quant_conv.apply(&FrameStack::from_tensor(&latent)?, None);
-        Ok(pixels::unfold(self.decoder.decode(&latent, first, &mut state.carried), self.patch))
+        let latent = Bands::split(latent, state.bands);
+        Ok(pixels::unfold(self.decoder.decode(latent, first, &mut state.carried), self.patch))
+    }
+}
+
+impl Default for DecoderState {
+    fn default() -> DecoderState {
+        DecoderState::new()
     }
 }
 
 impl DecoderState {
     /// The state before the first frame of a stream.
     pub fn new() -> DecoderState {
-        DecoderState::default()
+        DecoderState::in_bands(1)
+    }
+
+    /// As [`DecoderState::new`], for a stream that is decoded in this many bands of rows; no more than latents have rows.
+    ///
+    /// Each layer is computed a band at a time: what a convolution reads exists for one band only. The frames are bit-equal to
+    /// those of one band.
+    pub fn in_bands(bands: usize) -> DecoderState {
+        DecoderState { carried: Carried::default(), bands: bands.max(1), latent: None }
     }
 
     /// Bytes held now.
@@ -149,104 +190,4 @@ impl DecoderState {
 }
 
 #[cfg(test)]
-mod tests {
-    use safetensors::Dtype;
-
-    use super::*;
-    use crate::fixture::file;
-    use crate::load::weights::Checkpoint;
-    use crate::wan::tensors;
-
-    fn small(patch_size: Option<usize>, dim_mult: &[usize], temporal_downsample: &[bool]) -> VaeConfig {
-        VaeConfig {
-            base_dim: 6,
-            decoder_base_dim: Some(4),
-            z_dim: 3,
-            dim_mult: dim_mult.to_vec(),
-            num_res_blocks: 1,
-            temporal_downsample: temporal_downsample.to_vec(),
-            patch_size,
-            latents_mean: vec![0.5, -0.25, 0.0],
-            latents_std: vec![2.0, 0.5, 1.0],
-        }
-    }
-
-    /// Numbers without a pattern, about ±0.5.
-    fn noise(shape: &[usize]) -> Tensor {
-        let values = (0..shape.iter().product::<usize>()).map(|i| (i * 7919 % 1009) as f32 / 1009.0 - 0.5);
-        Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::cpu()).expect("as many as the shape has")
-    }
-
-    /// One frame of `channels`.
-    fn picture(channels: usize, height: usize, width: usize) -> FrameStack {
-        FrameStack::from_tensor(&noise(&[channels, 1, height, width])).expect("one frame")
-    }
-
-    /// An autoencoder of numbers that mean nothing.
-    fn made_up(config: &VaeConfig) -> Vae {
-        let tensors = tensors::vae(config);
-        let checkpoint = Checkpoint::from_bytes(&file(&tensors, Dtype::F32)).expect("a file");
-        let vae = Vae::load(config, &checkpoint.weights(&tensors, &Device::cpu()).expect("every tensor"));
-        checkpoint.finish(&tensors).expect("no other tensor");
-        vae.expect("an autoencoder")
-    }
-
-    #[test]
-    fn sizes_frames_and_carried_bytes_are_what_the_configuration_says() {
-        for (patch, dim_mult, halves_time) in [
-            (None, &[1, 2, 4, 4][..], &[false, true, true][..]),
-            (Some(2), &[1, 2, 4], &[true, true]),
-            (Some(1), &[1, 2], &[false]),
-            (Some(2), &[2, 2, 4], &[true, false]),
-            (None, &[1], &[]),
-        ] {
-            let config = small(patch, dim_mult, halves_time);
-            let vae = made_up(&config);
-            let (unit, long) = (vae.spatial_factor(), vae.temporal_factor());
-            let (h, w) = (2, 3);
-            let latents = vae.encode(picture(3, h * unit, w * unit), 1 + 3 * long).expect("encodes");
-            assert_eq!(latents.dims(), [3, 4, h, w]);
-            let mut state = DecoderState::new();
-            for t in 0..4 {
-                let video = vae.decode(&latents.narrow(1, t, 1).expect("a frame"), &mut state).expect("decodes");
-                let shape = video.shape();
-                assert_eq!((shape.height, shape.width, shape.channels, shape.border), (h * unit, w * unit, 3, 0));
-                assert_eq!(video.len(), if t == 0 { 1 } else { long });
-                assert!(state.bytes() <= config.decoder_state_bytes(h, w));
-            }
-            assert_eq!(state.bytes(), config.decoder_state_bytes(h, w));
-        }
-    }
-
-    #[test]
-    fn frames_taken_one_by_one_are_the_frames_taken_together() {
-        let vae = made_up(&small(None, &[1, 2, 4], &[true, true]));
-        let (mut together, mut apart) = (Carried::default(), Carried::default());
-        for t in 0..4 {
-            let values = noise(&[3, 1, 3, 5]).to_vec::<f32>().expect("f32").into_iter().map(|x| x * t as f32).collect();
-            let latent = Tensor::from_vec(values, [3, 1, 3, 5], &Device::cpu()).expect("scaled");
-            let latent = FrameStack::from_tensor(&latent).expect("a frame");
-            let a = vae.decoder.decode_within(usize::MAX, &latent, t == 0, &mut together).to_tensor().expect("video");
-            let b = vae.decoder.decode_within(0, &latent, t == 0, &mut apart).to_tensor().expect("video");
-            assert_eq!(a.dims(), b.dims());
-            assert_eq!(a.to_vec::<f32>().expect("f32"), b.to_vec::<f32>().expect("f32"));
-        }
-        assert_eq!(together.bytes(), apart.bytes());
-    }
-
-    #[test]
-    fn what_does_not_fit_is_an_error_and_not_a_panic() {
-        let vae = made_up(&small(Some(2), &[1, 2], &[true]));
-        let unit = vae.spatial_factor();
-        assert!(vae.encode(picture(3, unit, unit), 4).is_err(), "not one more than a multiple of 2");
-        assert!(vae.encode(picture(3, unit, unit), 0).is_err());
-        assert!(vae.encode(picture(3, unit + 1, unit), 1).is_err());
-        assert!(vae.encode(picture(4, unit, unit), 1).is_err());
-        let mut state = DecoderState::new();
-        assert!(vae.decode(&noise(&[4, 2, 2]), &mut state).is_err(), "four channels");
-        assert!(vae.decode(&noise(&[3, 2, 2, 2]), &mut state).is_err(), "two frames");
-        vae.decode(&noise(&[3, 2, 2]), &mut state).expect("fits");
-        assert!(vae.decode(&noise(&[3, 2, 3]), &mut state).is_err(), "another size");
-        vae.decode(&noise(&[3, 1, 2, 2]), &mut state).expect("the stream goes on");
-    }
-}
+mod tests;
