@@ -43,9 +43,9 @@ target/training/installed: pocket/training/requirements.txt
 	target/training/bin/python -m pip install -q -r $<
 	touch $@
 
-# libjpeg-turbo is built from source: it needs cmake, nasm and a C compiler.
+# libjpeg-turbo and OpenH264 are built from source: they need cmake, nasm, a C and a C++ compiler.
 build-tools:
-	@for tool in cmake:cmake nasm:nasm cc:gcc; do \
+	@for tool in cmake:cmake nasm:nasm cc:gcc c++:g++; do \
 	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; $(call install)
 

@@ -6,6 +6,7 @@ mod accept;
 mod access;
 mod browser;
 mod browser_edges;
+mod browser_film;
 mod endings;
 mod faults;
 mod fetch;

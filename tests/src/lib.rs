@@ -13,6 +13,7 @@ pub mod fault;
 pub mod fuzz;
 pub mod keyed;
 pub mod message;
+pub mod mp4;
 pub mod order;
 pub mod path_proxy;
 pub mod puppet;

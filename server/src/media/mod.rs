@@ -1,6 +1,11 @@
 //! Pictures and films, in and out.
 
 pub mod first_frame;
+#[cfg(feature = "h264")]
+pub mod h264;
+#[cfg_attr(not(feature = "h264"), path = "mp4_absent.rs")]
+pub mod mp4;
 pub(crate) mod picture_reader;
 pub mod pictures;
+pub mod quantiser;
 pub mod webp_animation;
