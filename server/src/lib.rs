@@ -15,6 +15,7 @@ mod http;
 pub mod media;
 pub mod observe;
 pub mod offline;
+pub mod openai;
 mod phase;
 pub mod pocket;
 pub mod rate;

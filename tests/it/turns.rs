@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, ensure};
 use pipeline::testcard::Testcard;
-use pipeline::world::{ChunkInput, ChunkPlan, ClipAsk, Init, Size, World};
+use pipeline::world::{Cancel, ChunkInput, ChunkPlan, ClipAsk, Init, Size, World};
 use server::Limits;
 use server::engine::clip::ClipPart;
 use std::time::{Duration, Instant};
@@ -159,7 +159,8 @@ async fn a_clip_of_200_pieces_moves_no_gap_of_four_paced_sessions_by_more_than_a
         condition_frames: None,
     };
     let ask = ClipAsk::new(init, frames, vec![ChunkInput::default(); PIECES]);
-    let mut clip = engine.ask_clip(ask).map_err(|refused| anyhow::anyhow!("{refused}"))?.begin().await?;
+    let mut clip =
+        engine.ask_clip(ask).map_err(|refused| anyhow::anyhow!("{refused}"))?.begin(Cancel::default()).await?;
     let (mut pieces, mut longest) = (0, Duration::ZERO);
     while let Some(part) = clip.next().await? {
         if let ClipPart::Piece { took, .. } = part {

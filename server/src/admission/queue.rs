@@ -235,6 +235,11 @@ impl QueueTicket {
         self.admitted
     }
 
+    /// The most bytes that it will hold.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.admitted.bytes
+    }
+
     /// Wait until there is a place, however long.
     pub(crate) async fn placed(mut self) -> Admitted {
         let placed = self.standing.wait_for(|standing| *standing == Standing::Placed).await;

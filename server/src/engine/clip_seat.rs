@@ -1,6 +1,6 @@
 //! A clip as its client sees it: the wait for its turn, and then what the engine draws of it.
 
-use pipeline::world::{Cancel, ClipAsk, FRAMES_PER_LATENT};
+use pipeline::world::{Cancel, ClipAsk, FRAMES_PER_LATENT, Size};
 use tokio::sync::mpsc;
 
 use super::clip::{ClipError, ClipPart, OpenClip, clip_parts_places};
@@ -19,8 +19,8 @@ impl Engine {
     /// A clip is to be drawn. It waits until those before it are done and its memory is free.
     pub fn ask_clip(&self, ask: ClipAsk) -> Result<ClipTicket, Refused> {
         let card = self.card.borrow().clone().expect("a clip is checked against the card of a loaded world");
-        // What its channel holds counts, too.
-        let ticket = self.queue.ask_clip(&ask, card.chunk * FRAMES_PER_LATENT)?;
+        // What its channel holds counts, too, and what its encoder has: a latent frame that waits and one in work.
+        let ticket = self.queue.ask_clip(&ask, (card.chunk + 2) * FRAMES_PER_LATENT)?;
         Ok(ClipTicket { engine: self.clone(), ticket, ask })
     }
 }
@@ -34,11 +34,21 @@ impl ClipTicket {
         }
     }
 
-    /// Wait for its turn, and hand the clip to the engine.
-    pub async fn begin(self) -> Result<ClipSeat, ClipError> {
+    /// The size of its frames.
+    pub fn size(&self) -> Size {
+        self.ask.init.size
+    }
+
+    /// The most bytes that it will hold: what it is admitted with.
+    pub fn bytes(&self) -> u64 {
+        self.ticket.bytes()
+    }
+
+    /// Wait for its turn, and hand the clip to the engine. `cancel` ends it between two passes, as dropping the seat does.
+    pub async fn begin(self, cancel: Cancel) -> Result<ClipSeat, ClipError> {
         let ClipTicket { engine, ticket, ask } = self;
         let admitted = ticket.placed().await;
-        ClipSeat::open(engine, admitted, ask).await
+        ClipSeat::open(engine, admitted, ask, cancel).await
     }
 }
 
@@ -53,9 +63,9 @@ pub struct ClipSeat {
 }
 
 impl ClipSeat {
-    async fn open(engine: Engine, admitted: Admitted, ask: ClipAsk) -> Result<ClipSeat, ClipError> {
+    async fn open(engine: Engine, admitted: Admitted, ask: ClipAsk, cancel: Cancel) -> Result<ClipSeat, ClipError> {
         let card = engine.card.borrow().clone().expect("a clip is checked against the card of a loaded world");
-        let (cancel, (parts_drawn, parts)) = (Cancel::default(), mpsc::channel(clip_parts_places(&card)));
+        let (parts_drawn, parts) = mpsc::channel(clip_parts_places(&card));
         // Before the engine is told: this future may be dropped once it is, and then nothing else would end the clip.
         let seat = ClipSeat { id: admitted.id, engine, cancel: cancel.clone(), parts, ended: false };
         let open = Command::OpenClip(OpenClip { admitted, ask, parts: parts_drawn, cancel });

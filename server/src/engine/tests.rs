@@ -58,7 +58,7 @@ fn broken() -> ClipAsk {
 
 async fn begin(rig: &Rig, ask: ClipAsk) -> ClipSeat {
     let ticket = rig.engine.ask_clip(ask).expect("it may at least wait");
-    tokio::time::timeout(SOON, ticket.begin()).await.expect("its turn comes").expect("the engine runs")
+    tokio::time::timeout(SOON, ticket.begin(Cancel::default())).await.expect("its turn comes").expect("the engine runs")
 }
 
 async fn next(clip: &mut ClipSeat) -> Result<Option<ClipPart>, ClipError> {
@@ -104,7 +104,7 @@ async fn clips_are_drawn_in_the_order_in_which_they_came_and_only_so_many_wait()
     for (number, ticket) in waiting.into_iter().enumerate().rev() {
         let order = order.clone();
         tasks.push(tokio::spawn(async move {
-            let mut clip = ticket.begin().await.expect("the engine runs");
+            let mut clip = ticket.begin(Cancel::default()).await.expect("the engine runs");
             order.lock().expect("nothing panics under this lock").push(number);
             take(&mut clip).await.expect("it is drawn");
         }));
@@ -131,7 +131,7 @@ async fn a_cancelled_clip_stops_within_a_piece_and_its_memory_is_free() {
     drop(gone);
     assert_eq!(stays.position(), Some(1));
     drop(running);
-    tokio::time::timeout(SOON, stays.begin()).await.expect("its turn comes").expect("the engine runs");
+    tokio::time::timeout(SOON, stays.begin(Cancel::default())).await.expect("its turn comes").expect("the engine runs");
 }
 
 #[tokio::test]
@@ -151,14 +151,14 @@ async fn what_cannot_be_drawn_ends_that_clip_and_no_other() {
 async fn a_clip_that_does_not_fit_waits_for_memory_and_one_that_never_will_is_refused() {
     let world = Testcard::new(Duration::ZERO);
     let (a_clip, session) = ((world.clip_bytes())(&ask(9)), (world.rollout_bytes())(&init()));
-    let in_flight = 4 * CHUNK as u64 * SIZE.frame_bytes();
+    let in_flight = 4 * (CHUNK as u64 + 2) * SIZE.frame_bytes();
     let rig = start(Duration::ZERO, Bounds { memory_bytes: a_clip + in_flight, ..BOUNDS }).await;
     let held = rig.queue.ask(&init(), None).expect("it fits");
     let waits = rig.engine.ask_clip(ask(9)).expect("it will fit");
     assert_eq!(waits.position(), Some(1));
     drop(held);
     assert_eq!(waits.position(), None);
-    take(&mut waits.begin().await.expect("the engine runs")).await.expect("it is drawn");
+    take(&mut waits.begin(Cancel::default()).await.expect("the engine runs")).await.expect("it is drawn");
     let tight = start(Duration::ZERO, Bounds { memory_bytes: session, ..BOUNDS }).await;
     assert!(matches!(tight.engine.ask_clip(ask(9)), Err(Refused::TooLarge { .. })), "frames on their way count, too");
 }

@@ -1,4 +1,4 @@
-//! Where drawn frames go: numbered pictures in a folder, or an animation. Nothing that was there is lost unasked.
+//! Where drawn frames go: numbered pictures in a folder, an animation or a film. Nothing that was there is lost unasked.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use pipeline::world::{Frames, Size};
 
-use crate::media::pictures;
 use crate::media::webp_animation::Animation;
+use crate::media::{mp4, pictures, quantiser};
 use crate::whole_file::{Existing, WholeFile, check_place};
 
 /// A video on its way to the disk.
@@ -23,7 +23,12 @@ pub enum Film {
     },
     /// One file, that has its name only when it is finished.
     Webp(Animation),
+    /// One file, too: a client of the video API gets the same bytes.
+    Mp4(Box<mp4::Film<WholeFile>>),
 }
+
+/// What `--out` can be.
+const ALLOWED: &str = "a folder for PNG files, a .webp or an .mp4 file";
 
 /// Whether frames can go to `path`, as far as can be said before any is drawn.
 ///
@@ -32,11 +37,12 @@ pub enum Film {
 /// the end of a longer walk behind a shorter one would look like a part of it.
 pub fn check(path: &Path, existing: Existing) -> anyhow::Result<()> {
     match path.extension().and_then(|ending| ending.to_str()) {
-        _ if path.as_os_str().is_empty() => bail!("--out is empty: a folder for PNG files or a .webp file"),
-        Some("webp") => check_place(path, existing),
+        _ if path.as_os_str().is_empty() => bail!("--out is empty: {ALLOWED}"),
+        Some("mp4") if !mp4::AVAILABLE => bail!("--out {}: this build has no video encoder", path.display()),
+        Some("webp" | "mp4") => check_place(path, existing),
         // A file of a kind that we do not write should not become a folder of that name.
         Some(ending) if !path.is_dir() => {
-            bail!("--out {}: a folder for PNG files or a .webp file, not .{ending}", path.display())
+            bail!("--out {}: {ALLOWED}, not .{ending}", path.display())
         }
         _ => {
             let there = numbered(path)?.len();
@@ -54,8 +60,14 @@ impl Film {
     /// Begin a video of frames of `size`. Numbered pictures of an earlier one are removed, if they may be replaced.
     pub fn create(path: &Path, existing: Existing, size: Size, fps: u32) -> anyhow::Result<Film> {
         check(path, existing)?;
-        if path.extension().is_some_and(|ending| ending == "webp") {
-            return Ok(Film::Webp(Animation::create(path, existing, size, fps)?));
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("webp") => return Ok(Film::Webp(Animation::create(path, existing, size, fps)?)),
+            Some("mp4") => {
+                let (file, quality) = (WholeFile::create(path, existing)?, quantiser::default_quality(size));
+                let film = mp4::Film::begin(file, size, f64::from(fps), quantiser::of_quality(quality))?;
+                return Ok(Film::Mp4(Box::new(film)));
+            }
+            _ => {}
         }
         std::fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
         for picture in numbered(path)? {
@@ -69,6 +81,7 @@ impl Film {
         for rgb in frames.rgb.chunks_exact(frames.size.frame_bytes() as usize) {
             match self {
                 Film::Webp(animation) => animation.push(rgb)?,
+                Film::Mp4(film) => film.push(rgb)?,
                 Film::Pngs { folder, size, next } => {
                     let path = folder.join(format!("{next:05}.png"));
                     let mut file = WholeFile::create(&path, Existing::Replace)?;
@@ -86,6 +99,7 @@ impl Film {
     pub fn finish(self) -> anyhow::Result<()> {
         match self {
             Film::Webp(animation) => animation.finish(),
+            Film::Mp4(film) => film.finish()?.finish(),
             Film::Pngs { .. } => Ok(()),
         }
     }

@@ -27,9 +27,9 @@ pub struct Request {
     pub seed: u64,
     /// Width and height in pixels; `None`: the world's own.
     pub size: Option<Size>,
-    /// A directory for numbered PNG files, or a file that ends in `.webp`.
+    /// A directory for numbered PNG files, or a file that ends in `.webp` or `.mp4`.
     pub out: PathBuf,
-    /// What happens to pictures or an animation that are there already.
+    /// What happens to pictures or a film that are there already.
     pub existing: Existing,
 }
 
@@ -273,7 +273,7 @@ mod tests {
         check(&["--prompt", "p", "--prompt", "3:q", "--chunks", "2"], "c", "begins with chunk 3");
         check(&["--prompt", "p", "--actions", "x"], "d", "'x'");
         check(&["--prompt", "p", "--image", "/no/such/file"], "e", "/no/such/file");
-        check(&["--prompt", "p"], "f.mp4", "not .mp4");
+        check(&["--prompt", "p"], "f.avi", "not .avi");
         assert!(!scratch.path("a").exists());
     }
 }

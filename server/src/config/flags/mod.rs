@@ -154,7 +154,7 @@ pub struct GenerateArgs {
     /// Width and height in pixels; by default the world's own.
     #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,
-    /// A directory for numbered PNG files, or a file that ends in .webp for an animation that browsers play.
+    /// A directory for numbered PNG files, a file that ends in .mp4 for a film, or in .webp for an animation.
     #[arg(long, value_name = "PATH")]
     pub out: PathBuf,
     /// Replace numbered pictures, or the animation, that are there already.

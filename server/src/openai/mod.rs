@@ -1,0 +1,3 @@
+//! The video and image API over HTTP.
+
+pub mod drawing;
