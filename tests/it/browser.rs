@@ -37,7 +37,7 @@ async fn server_of(load: LoadWorld) -> Running {
     limited(load, Limits::default()).await
 }
 
-async fn limited(load: LoadWorld, limits: Limits) -> Running {
+pub(crate) async fn limited(load: LoadWorld, limits: Limits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
     let (phase, said) = watch::channel(Phase::Serving);

@@ -1,6 +1,8 @@
 // The page: it joins the modules. Decisions are in the modules; this file has the phases of a visit.
 
 import { socketBelow } from "./address.js";
+import { makeFilm, progressText } from "./clip.js";
+import { ClipPanel } from "./clip_panel.js";
 import { Connection } from "./connection.js";
 import { Controls } from "./controls.js";
 import { endingSentence, fileName, Film, filmType, timeText } from "./film.js";
@@ -10,8 +12,9 @@ import { Latency } from "./latency.js";
 import { Panel } from "./panel.js";
 import { Pause } from "./pause.js";
 import { Playback } from "./playback.js";
-import { errorSentence, init, keysEvent, pauseEvent, promptEvent, resume, standingText } from "./protocol.js";
+import { errorSentence, init, keysEvent, pauseEvent, promptEvent, resume, sizeText, standingText } from "./protocol.js";
 import { Screen } from "./screen.js";
+import { Steps } from "./steps.js";
 import { health, world } from "./world.js";
 
 /** Often enough for a person who waits for a model to load. */
@@ -58,7 +61,11 @@ let films = null;
 /** What keeps the film for a tab that closes. @type {ReturnType<FilmStore["begin"]> | null} */
 let keeper = null;
 
+/** Ends the film that the server makes for this page. @type {AbortController | null} */
+let filmEnd = null;
+
 const controls = new Controls();
+const steps = new Steps();
 const latency = new Latency();
 const screen = new Screen(/** @type {HTMLCanvasElement} */ (document.getElementById("screen")));
 const decoder = new Worker(new URL("./decoder.js", import.meta.url), { type: "module" });
@@ -122,6 +129,12 @@ const panel = new Panel({
   },
 });
 
+const clipPanel = new ClipPanel({
+  make,
+  cancel: () => filmEnd?.abort(),
+  walked: () => steps.script(card.fps, performance.now()),
+});
+
 const FILM_TYPE = "captureStream" in HTMLCanvasElement.prototype ? filmType(globalThis.MediaRecorder) : null;
 if (!FILM_TYPE) panel.cannotRecord("This browser cannot record video");
 
@@ -157,6 +170,7 @@ async function findWorld() {
   if (card && JSON.stringify(found.card) === JSON.stringify(card)) return enter("ready", "The server is back. Press Start.");
   card = found.card;
   panel.offer(card, found.gallery);
+  clipPanel.steerable = card.keys.length > 0;
   enter("ready", "Press Start, then hold W.");
   const [item] = found.gallery;
   if (item) {
@@ -270,6 +284,7 @@ const LINE_LOST = 1006;
 function comeBack(to) {
   const now = performance.now();
   to.lostAt ??= now;
+  steps.rest(now);
   to.pause.lost();
   if (now - to.lostAt > to.graceMs) return false;
   enter("returning", "The connection was lost. Coming back…");
@@ -287,6 +302,7 @@ function greet(to, { token, graceMs }) {
     to.resumes += 1;
     to.playback.clear().forEach(({ bitmap }) => bitmap.close());
     to.playback.rested();
+    steps.goOn(performance.now());
     walk(to);
   }
   Object.assign(to, { token, graceMs });
@@ -301,12 +317,14 @@ function leave() {
   session?.connection.close();
   session?.playback.clear().forEach(({ bitmap }) => bitmap.close());
   session = null;
+  steps.rest(performance.now());
   panel.meters(null);
   film?.end("session over");
 }
 
 function sayKeys() {
   panel.held(controls.held);
+  steps.held(controls.held, performance.now());
   // Before there is a place there is nothing to steer: the server would have to keep every event.
   if (!session?.connection.open || phase === "waiting") return;
   const transitions = controls.take(session.connection.bufferedBytes);
@@ -319,10 +337,35 @@ function sayPause() {
   const kind = session.pause.take(panel.hidden, film !== null);
   if (kind === null) return;
   session.connection.send(pauseEvent(kind));
-  if (kind === "pause") return;
+  if (kind === "pause") return steps.rest(performance.now());
+  steps.goOn(performance.now());
   // An input from before or during the pause waited for the visitor: its time says nothing about the server.
   latency.begin();
   session.playback.rested();
+}
+
+/** A film from the server, beside the walk. @param {import("./clip_panel.js").Asked} asked */
+async function make({ prompt, seconds, script }) {
+  if (!card) return clipPanel.say("The server is still loading its world.", true);
+  const end = (filmEnd = new AbortController());
+  clipPanel.show(null);
+  clipPanel.progress(0);
+  clipPanel.say("Asking…");
+  try {
+    const { size, seed, prompt: above } = panel.values();
+    const picture = (await firstFrame?.bytes(size)) ?? null;
+    const wish = { prompt: prompt || above, seconds, size: sizeText(size), seed, script, picture };
+    const { file, job } = await makeFilm(PAGE, KEY, wish, (job) => {
+      clipPanel.progress(job.progress);
+      clipPanel.say(progressText(job));
+    }, end.signal);
+    clipPanel.show({ file, name: fileName(card.name, new Date(), file.type) });
+    clipPanel.say(job.ignored.length > 0 ? `Done. The server made no use of: ${job.ignored.join(", ")}.` : "Done.");
+  } catch (error) {
+    if (end.signal.aborted) clipPanel.say("Cancelled.");
+    else clipPanel.say(sentence(error), true);
+  }
+  clipPanel.progress(null);
 }
 
 /** Begins to record, or ends it. */
@@ -433,7 +476,10 @@ function advance(of, now) {
 /** @param {Session} of @param {Frame} frame @param {number} now */
 function show(of, { bitmap, chunk, eventId }, now) {
   screen.show(bitmap);
-  if (phase === "starting" || phase === "waiting") walk(of);
+  if (phase === "starting" || phase === "waiting") {
+    walk(of);
+    if (of.framesShown === 0) steps.begin(controls.held, now);
+  }
   latency.shown(eventId, now);
   of.chunk = chunk;
   of.eventIdShown = eventId;
