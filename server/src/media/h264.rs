@@ -94,6 +94,8 @@ fn start(fps: f64, quantiser: u8) -> anyhow::Result<Encoder> {
         .bitrate(BitRate::from_bps(200_000_000))
         .skip_frames(true)
         .max_frame_rate(FrameRate::from_hz(fps as f32))
+        // A cut needs no key frame of its own, and this way they come when they are expected.
+        .scene_change_detect(false)
         .intra_frame_period(IntraFramePeriod::from_num_frames(key_frame_period))
         // One: the bytes depend on nothing else, and the other cores draw.
         .num_threads(1)
