@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, FRAMES_PER_LATENT, Frames, Held, Init, Picture, Rollout, RolloutBytes, Size,
+    Cancel, Card, ChunkInput, ChunkPlan, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, Picture, Rollout, RolloutBytes, Size,
     Sizes, Timings, WarmUp, World, WorldError,
 };
 
@@ -42,10 +42,11 @@ pub struct Reading {
 impl Testcard {
     /// A world that takes `chunk_time` for each chunk, or as little as it can if that is zero.
     pub fn new(chunk_time: Duration) -> Testcard {
+        let default_size = Size { width: 832, height: 480 };
         let card = Card {
             name: "testcard".into(),
             sizes: Sizes::MultiplesOf { multiple: 1, pixels_max: 3840 * 2160 },
-            default_size: Size { width: 832, height: 480 },
+            default_size,
             fps: 16,
             chunk: CHUNK,
             sink: 9,
@@ -54,6 +55,7 @@ impl Testcard {
             needs_first_frame: false,
             gallery: Vec::new(),
             presets: Vec::new(),
+            clips: ClipCard::of_rollouts("testcard", default_size, false),
         };
         Testcard { card: Arc::new(card), chunk_time }
     }

@@ -10,6 +10,7 @@
 mod card;
 mod chunk;
 mod clip;
+mod clip_card;
 mod controls;
 mod init;
 mod warm_up;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub use card::{Card, GalleryItem, Size, Sizes, WINDOW_FRAMES_MAX};
 pub use chunk::{ChunkInput, ChunkPlan, FRAMES_PER_LATENT, Frames, Timings};
 pub use clip::{Clip, ClipAsk, ClipBytes, Progress, Script, Step};
+pub use clip_card::{ByMode, ClipCard, ClipSettings, FrameRule, Knob, Knobs};
 pub use controls::{Controls, Held};
 pub use init::{CONDITION_FRAMES_MAX, FIRST_FRAME_PIXELS_MAX, Init, PROMPT_BYTES_MAX, Picture};
 pub use warm_up::WarmUp;

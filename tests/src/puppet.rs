@@ -5,7 +5,7 @@
 //! should happen meanwhile, and lets the chunk end.
 
 use pipeline::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Frames, Held, Init, Rollout, RolloutBytes, Size, Sizes, Timings, WarmUp,
+    Cancel, Card, ChunkInput, ChunkPlan, ClipCard, Frames, Held, Init, Rollout, RolloutBytes, Size, Sizes, Timings, WarmUp,
     World, WorldError,
 };
 use std::cell::Cell;
@@ -79,6 +79,7 @@ impl Default for Puppet {
                 needs_first_frame: false,
                 gallery: Vec::new(),
                 presets: Vec::new(),
+                clips: ClipCard::of_rollouts("puppet", Size { width: 832, height: 480 }, false),
             },
             pace: Pace::Takes(Duration::ZERO),
             fails: None,

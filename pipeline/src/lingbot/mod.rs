@@ -38,7 +38,7 @@ use crate::noise::Noise;
 use crate::wan;
 use crate::wan::text::{PromptTokens, TextEncoder};
 use crate::wan::vae::Vae;
-use crate::world::{Card, Init, Rollout, RolloutBytes, Size, Sizes, World, WorldError};
+use crate::world::{Card, ClipCard, Init, Rollout, RolloutBytes, Size, Sizes, World, WorldError};
 
 /// A LingBot World model, ready to draw.
 pub struct LingBot {
@@ -119,8 +119,10 @@ fn load<T>(
 pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadError> {
     let recipe = &config.recipe;
     let own_size = recipe.size.map(|[width, height]| Size { width, height });
+    let name = dir.name().trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+    let clips = ClipCard::of_rollouts(&name, recipe.default_size(), !recipe.text_start);
     Ok(Card {
-        name: dir.name().trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned(),
+        name,
         sizes: match own_size {
             Some(size) => Sizes::Only(vec![size]),
             None => Sizes::MultiplesOf { multiple: SIDE_MULTIPLE, pixels_max: PIXELS_MAX },
@@ -134,5 +136,6 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
         needs_first_frame: !recipe.text_start,
         gallery: dir.gallery()?,
         presets: dir.presets()?,
+        clips,
     })
 }

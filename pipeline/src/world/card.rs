@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::Refusal;
+use super::{ClipCard, Refusal};
 
 /// What a world offers and what it lets a client choose.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct Card {
     pub gallery: Vec<GalleryItem>,
     /// Prompts that this world is known to understand.
     pub presets: Vec<String>,
+    /// What it offers to requests for clips and pictures.
+    pub clips: ClipCard,
 }
 
 /// A first frame that ships with a world.
@@ -196,6 +198,7 @@ mod tests {
             needs_first_frame: true,
             gallery: Vec::new(),
             presets: Vec::new(),
+            clips: ClipCard::of_rollouts("test", Size { width: 832, height: 480 }, true),
         }
     }
 

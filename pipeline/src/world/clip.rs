@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::vec;
 
-use super::{Cancel, ChunkInput, ChunkPlan, Frames, Init, Refusal, Rollout, Timings, World, WorldError};
+use super::{Cancel, ChunkInput, ChunkPlan, ClipSettings, Frames, Init, Refusal, Rollout, Timings, World, WorldError};
 
 /// A video that is drawn piece by piece, without a client. Dropping it gives everything back.
 pub trait Clip {
@@ -57,14 +57,16 @@ pub struct ClipAsk {
     pub init: Init,
     /// Video frames to give; at least 1. A world that draws whole chunks cuts the last one.
     pub frames: usize,
-    /// What steers each chunk: one input for each of [`ChunkPlan::count_for`] chunks.
+    /// What steers each chunk: one input for each of [`ChunkPlan::count_for`] chunks. None for a world that is not steered.
     pub inputs: Vec<ChunkInput>,
+    /// Values of the model's knobs.
+    pub settings: ClipSettings,
 }
 
 impl ClipAsk {
     /// A clip of `frames` video frames whose chunks are steered by `inputs`, one each.
     pub fn new(init: Init, frames: usize, inputs: Vec<ChunkInput>) -> ClipAsk {
-        ClipAsk { init, frames, inputs }
+        ClipAsk { init, frames, inputs, settings: ClipSettings::default() }
     }
 
     /// Bytes that the inputs hold until their chunks are drawn.
@@ -96,7 +98,8 @@ pub struct Script {
 impl Script {
     /// Open the rollout that will draw the clip.
     pub fn open(world: &(impl World + ?Sized), ask: ClipAsk) -> Result<Script, WorldError> {
-        let ClipAsk { init, frames, inputs } = ask;
+        let ClipAsk { init, frames, inputs, settings } = ask;
+        settings.expect_none()?;
         if frames == 0 {
             let reason = "0 frames; a clip has at least 1".to_owned();
             return Err(WorldError::Refused(Refusal { field: "num_frames", reason }));
