@@ -37,6 +37,31 @@ pub fn cover(picture: Picture, size: Size) -> Picture {
     fitter.finish()
 }
 
+/// The size that a picture is brought to, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Width and height.
+    pub size: Size,
+    /// How.
+    pub fit: Fit,
+}
+
+/// How a picture is brought to another size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// As [`fit`]: each side by itself.
+    Stretch,
+    /// As [`cover`]: in proportion, and the middle of it.
+    Cover,
+}
+
+/// Stretched, as the worlds of sessions want it.
+impl From<Size> for Target {
+    fn from(size: Size) -> Target {
+        Target { size, fit: Fit::Stretch }
+    }
+}
+
 /// The smallest size in the proportions of `from` that covers `to`, rounded up.
 fn covering(from: Size, to: Size) -> Size {
     let (across, down) = (f64::from(to.width) / f64::from(from.width), f64::from(to.height) / f64::from(from.height));
@@ -88,6 +113,22 @@ impl Fitter {
     /// As [`Fitter::new`], but as [`cover`] does it: only what is not cropped is computed.
     pub fn covering(from: Size, to: Size) -> Fitter {
         Fitter::scaled(from, covering(from, to), to, &LANCZOS)
+    }
+
+    /// As `target` says.
+    pub fn towards(from: Size, target: Target) -> Fitter {
+        match target.fit {
+            Fit::Stretch => Fitter::new(from, target.size),
+            Fit::Cover => Fitter::covering(from, target.size),
+        }
+    }
+
+    /// As [`Fitter::bytes`], of [`Fitter::towards`].
+    pub fn bytes_towards(from: Size, target: Target) -> u64 {
+        match target.fit {
+            Fit::Stretch => Fitter::bytes(from, target.size),
+            Fit::Cover => Fitter::covering_bytes(from, target.size),
+        }
     }
 
     /// The middle, of size `to`, of a picture that is brought from size `from` to size `scaled`.

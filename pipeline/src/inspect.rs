@@ -1,5 +1,7 @@
 //! A report of a model directory, in words and numbers. It says `complete` if and only if the directory loads.
 
+mod cosmos3;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -20,7 +22,18 @@ use crate::wan::umt5::config::TextConfig;
 use crate::wan::vae::config::VaeConfig;
 use crate::world::{Card, Refusal, Size};
 
-/// The content of a model directory.
+pub use self::cosmos3::Report as Cosmos3Report;
+
+/// What a model directory holds, by the family of its model.
+#[derive(Debug)]
+pub enum Inspection {
+    /// A LingBot World model.
+    LingBot(Box<Report>),
+    /// A Cosmos3 model.
+    Cosmos3(Box<Cosmos3Report>),
+}
+
+/// What the directory of a LingBot World model holds.
 #[derive(Debug)]
 pub struct Report {
     /// The path it was opened with.
@@ -61,11 +74,17 @@ pub struct Network {
     pub faults: Vec<String>,
 }
 
-/// Look at a model directory, and at a session of this size and window: by default the model's own.
+/// Look at a model directory, and at a session or clip of this size (and window): by default the model's own.
 ///
 /// Checks all that loading checks. That includes the numbers, so every weight is read once, but none is kept.
-pub fn inspect(dir: &ModelDir, size: Option<Size>, window: Option<usize>) -> Result<Report, LoadError> {
-    Family::of(dir)?.check_built(dir)?;
+pub fn inspect(dir: &ModelDir, size: Option<Size>, window: Option<usize>) -> Result<Inspection, LoadError> {
+    match Family::of(dir)? {
+        Family::LingBotWorld => Ok(Inspection::LingBot(Box::new(lingbot_report(dir, size, window)?))),
+        Family::Cosmos3 => Ok(Inspection::Cosmos3(Box::new(Cosmos3Report::of(dir, size)))),
+    }
+}
+
+fn lingbot_report(dir: &ModelDir, size: Option<Size>, window: Option<usize>) -> Result<Report, LoadError> {
     let network = |component| {
         let expected = match component {
             Component::Transformer => {
@@ -110,6 +129,25 @@ fn session(
     let (sink, window) = card.choose_window(None, window)?;
     let shape = RolloutShape { size, sink, window, condition_frames: config.recipe.condition_frames };
     Ok((shape, Footprint::of(config, &shape)))
+}
+
+impl Inspection {
+    /// Nothing is missing or wrong: it will load.
+    pub fn is_complete(&self) -> bool {
+        match self {
+            Inspection::LingBot(report) => report.is_complete(),
+            Inspection::Cosmos3(report) => report.is_complete(),
+        }
+    }
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Inspection::LingBot(report) => report.fmt(f),
+            Inspection::Cosmos3(report) => report.fmt(f),
+        }
+    }
 }
 
 impl Report {

@@ -1,6 +1,6 @@
-//! Conditions in, frames out: the causal LingBot World pipeline.
+//! Conditions in, frames out: the causal LingBot World pipeline, and the clips of Cosmos3.
 //!
-//! Everything a server needs stands in [`world`]; no tensor crosses that file. [`lingbot`] draws with a model,
+//! Everything a server needs stands in [`world`]; no tensor crosses that file. [`lingbot`] and [`cosmos3`] draw with a model,
 //! [`testcard`] draws with no weights at all.
 //!
 //! Letters for shapes: `F` latent frames of a chunk, `h×w` latent height and width, `S` tokens (patches) of a latent
@@ -24,6 +24,7 @@ pub mod world;
 pub use ops::Device;
 pub use ops::threads::set_count as set_threads;
 
+use crate::cosmos3::Cosmos3;
 use crate::lingbot::LingBot;
 use crate::load::error::LoadError;
 use crate::load::family::Family;
@@ -32,10 +33,8 @@ use crate::world::World;
 
 /// The world that `dir` holds, whatever its family, to be computed with on `device`.
 pub fn load_world(dir: &ModelDir, device: &Device) -> Result<Box<dyn World>, LoadError> {
-    let family = Family::of(dir)?;
-    family.check_built(dir)?;
-    match family {
+    match Family::of(dir)? {
         Family::LingBotWorld => Ok(Box::new(LingBot::load(dir, device)?)),
-        Family::Cosmos3 => unreachable!("refused above"),
+        Family::Cosmos3 => Ok(Box::new(Cosmos3::load(dir, device)?)),
     }
 }

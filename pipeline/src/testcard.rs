@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, Picture, Rollout, RolloutBytes, Size,
-    Sizes, Timings, WarmUp, World, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, Picture, Rollout,
+    RolloutBytes, Size, Sizes, Timings, WarmUp, World, WorldError,
 };
 
 /// Latent frames of a chunk, as in LingBot World.

@@ -172,7 +172,7 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     let report = pipeline::inspect::inspect(&dir, args.size, args.window)?;
     say(format_args!("{report}\n"))?;
     // For scripts: the exit status says it, too.
-    anyhow::ensure!(report.is_complete(), "{} is incomplete: it will not load", report.name);
+    anyhow::ensure!(report.is_complete(), "{} is incomplete: it will not load", dir.name());
     Ok(())
 }
 

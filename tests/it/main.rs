@@ -7,6 +7,7 @@ mod access;
 mod browser;
 mod browser_edges;
 mod browser_film;
+mod cosmos3;
 mod drawing;
 mod endings;
 mod faults;

@@ -7,6 +7,7 @@ pub mod browser;
 pub mod bystander;
 pub mod chance;
 pub mod client;
+pub mod cosmos3;
 pub mod encoding;
 pub mod exposition;
 pub mod fault;

@@ -5,8 +5,8 @@
 //! should happen meanwhile, and lets the chunk end.
 
 use pipeline::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, ClipCard, Frames, Held, Init, Rollout, RolloutBytes, Size, Sizes, Timings, WarmUp,
-    World, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, ClipCard, Frames, Held, Init, Rollout, RolloutBytes, Size, Sizes, Timings,
+    WarmUp, World, WorldError,
 };
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex};

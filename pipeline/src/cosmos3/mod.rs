@@ -1,12 +1,16 @@
-//! Cosmos3 (NVIDIA): a prompt and perhaps a picture in, a clip or a picture out. Its networks stand here; a directory that
-//! holds them is refused until clips can be drawn.
+//! Cosmos3 (NVIDIA): a prompt and perhaps a picture in, a clip or a picture out.
 //!
 //! One transformer holds two stacks of layers. The first reads the prompt (`understanding.rs`); the second draws
 //! (`generation.rs`), and each of its layers looks at the keys and values that the same layer of the first made of the prompt.
-//! Names as in the published checkpoints and in diffusers.
+//! Names as in the published checkpoints and in diffusers. Surprising: it draws clips and no sessions, so
+//! [`World::open`] refuses.
 
 pub mod caption;
+pub(crate) mod card;
+pub mod clip;
 pub mod config;
+pub mod denoise;
+pub mod footprint;
 pub mod generation;
 mod layer;
 pub mod mrope;
@@ -16,3 +20,130 @@ pub mod solver;
 pub mod tensors;
 pub mod transformer;
 pub mod understanding;
+
+use std::sync::Arc;
+
+use ops::Device;
+
+use self::card::{card, check, complete};
+use self::clip::{Cosmos3Clip, Plan};
+use self::config::ModelConfig;
+use self::footprint::{ClipShape, Footprint};
+use self::prompt::{PromptTokens, Scene};
+use self::transformer::Transformer;
+use crate::load::error::LoadError;
+use crate::load::model_dir::{Component, ModelDir};
+use crate::load::weights::Checkpoint;
+use crate::noise::Noise;
+use crate::wan;
+use crate::wan::vae::Vae;
+use crate::world::{Card, Clip, ClipAsk, ClipBytes, Init, Refusal, Rollout, RolloutBytes, WarmUp, World, WorldError};
+
+/// A Cosmos3 model, ready to draw.
+pub struct Cosmos3 {
+    nets: Arc<Nets>,
+    card: Arc<Card>,
+}
+
+/// All weights, and what a model directory says about running them.
+pub(crate) struct Nets {
+    device: Device,
+    transformer: Transformer,
+    vae: Vae,
+    tokens: Arc<PromptTokens>,
+    config: Arc<ModelConfig>,
+}
+
+impl Cosmos3 {
+    /// Reads the weights of a directory, to be computed with on `device`.
+    pub fn load(dir: &ModelDir, device: &Device) -> Result<Cosmos3, LoadError> {
+        let config = ModelConfig::read(dir)?;
+        // What is small comes first: whatever is wrong with it is said before gigabytes are read.
+        let card = Arc::new(card(dir, &config)?);
+        let tokens = PromptTokens::read(dir, config.transformer.vocab_size)?;
+        let list = tensors::transformer(&config.transformer);
+        let checkpoint = open_transformer(dir)?;
+        let transformer = Transformer::load(&config.transformer, &checkpoint.weights(&list, device)?)?;
+        checkpoint.finish(&list)?;
+        drop(checkpoint);
+        let list = wan::tensors::vae(&config.vae);
+        let checkpoint = Checkpoint::open(dir, Component::Vae)?;
+        let vae = Vae::load(&config.vae, &checkpoint.weights(&list, device)?)?;
+        checkpoint.finish(&list)?;
+        let (tokens, config) = (Arc::new(tokens), Arc::new(config));
+        Ok(Cosmos3 { nets: Arc::new(Nets { device: device.clone(), transformer, vae, tokens, config }), card })
+    }
+
+    /// What a clip of these values is made of. `Err` names the value that cannot be drawn.
+    pub fn plan(&self, mut ask: ClipAsk) -> Result<Plan, WorldError> {
+        check(&self.card, &ask)?;
+        ask.settings = complete(&self.card, &ask);
+        Plan::new(&self.nets, ask)
+    }
+
+    /// As [`World::clip`], with noise from anywhere: a recording makes runs of other implementations comparable.
+    pub fn clip_with_noise(&self, plan: Plan, noise: Noise) -> Cosmos3Clip {
+        Cosmos3Clip::new(&self.nets, plan, noise)
+    }
+}
+
+impl World for Cosmos3 {
+    fn card(&self) -> &Arc<Card> {
+        &self.card
+    }
+
+    fn rollout_bytes(&self) -> RolloutBytes {
+        // There is no rollout that could hold anything.
+        Arc::new(|_| 0)
+    }
+
+    fn open(&self, _: Init) -> Result<Box<dyn Rollout>, WorldError> {
+        let reason = format!("{} draws clips and no sessions: ask for one with POST /v1/videos", self.card.name);
+        Err(WorldError::Refused(Refusal { field: "model", reason }))
+    }
+
+    fn clip_bytes(&self) -> ClipBytes {
+        // Not all of the networks: whoever asks may outlive them.
+        let (tokens, config, card) = (self.nets.tokens.clone(), self.nets.config.clone(), self.card.clone());
+        Arc::new(move |ask| {
+            let settings = complete(&card, ask);
+            let scene = Scene { size: ask.init.size, frames: ask.frames.max(1), fps: clip::fps(&settings) };
+            let (prompt_tokens, negative_tokens) = match clip::prompts(&tokens, &ask.init.prompt, &scene, &settings) {
+                Ok(prompts) => (prompts.prompt.len(), prompts.negative.map(|negative| negative.len())),
+                // A tokenizer that fails does so again when the clip is opened, and says why.
+                Err(_) => (0, None),
+            };
+            let shape = ClipShape { size: scene.size, frames: scene.frames, prompt_tokens, negative_tokens };
+            // The picture as it came, and as the encoder sees it.
+            let picture = ask.init.first_frame.as_ref().map_or(0, |picture| picture.rgb.len() as u64);
+            let frame = if picture > 0 { 4 * scene.size.frame_bytes() } else { 0 };
+            Footprint::of(&config, &shape).total() + picture + frame
+        })
+    }
+
+    /// Draws nothing: the smallest clip takes seconds at published sizes, and no session needs to know how long a chunk takes.
+    fn warm_up(&self) -> Result<Option<WarmUp>, WorldError> {
+        Ok(None)
+    }
+
+    fn clip(&self, ask: ClipAsk) -> Result<Box<dyn Clip>, WorldError> {
+        let noise = Noise::seeded(ask.init.seed, &self.nets.device);
+        Ok(Box::new(self.clip_with_noise(self.plan(ask)?, noise)))
+    }
+}
+
+/// The transformer's tensors without the parts that drawing does not need. An error if it is quantised.
+pub(crate) fn open_transformer(dir: &ModelDir) -> Result<Checkpoint, LoadError> {
+    let checkpoint = Checkpoint::open(dir, Component::Transformer)?;
+    let quantised = checkpoint.tensors().find(|(name, entry)| tensors::is_quantised(name, &entry.dtype.to_string()));
+    if let Some((name, entry)) = quantised {
+        return Err(LoadError::file(
+            dir.show("transformer"),
+            format!(
+                "is quantised: tensor {name} is {}; FP8 checkpoints are not read, take the bf16 checkpoint of the same model",
+                entry.dtype
+            ),
+        ));
+    }
+    Ok(checkpoint.without(|name| tensors::unused(name).is_some()))
+}

@@ -46,7 +46,7 @@ fn model(transformer: &TensorList) -> TempDir {
 #[test]
 fn a_whole_model_is_complete_and_its_numbers_are_those_of_its_files() {
     let dir = model(&tensors());
-    let report = inspect(&dir.open(), None, None).expect("a report");
+    let report = lingbot_report(&dir.open(), None, None).expect("a report");
     assert!(report.is_complete(), "{report}");
     assert_eq!((report.layout, report.lineage), (Layout::Diffusers, Lineage::V2));
     let (_, network) = &report.networks[0];
@@ -70,7 +70,7 @@ fn every_fault_of_a_network_is_listed() {
     let (missing, shape) = wrong.remove(3);
     wrong[0].1 = vec![9];
     wrong.push(("stranger".to_owned(), vec![2]));
-    let report = inspect(&model(&wrong.iter().cloned().collect()).open(), None, None).expect("a report");
+    let report = lingbot_report(&model(&wrong.iter().cloned().collect()).open(), None, None).expect("a report");
     assert!(!report.is_complete());
     let network = report.networks[0].1.as_ref().expect("a transformer");
     assert_eq!(
@@ -90,7 +90,7 @@ fn networks_that_do_not_fit_each_other_are_no_model() {
     let check = |file: &str, json: serde_json::Value, part: &str| {
         let before = std::fs::read(dir.path().join(file)).expect("a file");
         dir.write(file, json.to_string());
-        let reason = inspect(&dir.open(), None, None).expect("a report").config.expect_err(part);
+        let reason = lingbot_report(&dir.open(), None, None).expect("a report").config.expect_err(part);
         assert!(reason.contains(part), "{reason:?} does not say {part:?}");
         dir.write(file, before);
     };
@@ -108,7 +108,7 @@ fn networks_that_do_not_fit_each_other_are_no_model() {
 fn a_transformer_alone_is_described_by_its_tensors() {
     let dir = TempDir::new();
     dir.write("model.safetensors", file(&tensors(), Dtype::F32));
-    let report = inspect(&dir.open(), None, None).expect("a report");
+    let report = lingbot_report(&dir.open(), None, None).expect("a report");
     assert_eq!(report.layout, Layout::TransformerOnly);
     assert!(report.networks[0].1.as_ref().is_ok_and(|network| network.faults.is_empty()), "{report}");
     let [reason, other] = [1, 2].map(|network: usize| report.networks[network].1.as_ref().expect_err("not there"));
@@ -140,7 +140,7 @@ fn the_first_generation_is_told_by_its_name() {
 /// `inspect` says complete, `load_world` loads: one must not go without the other.
 #[track_caller]
 fn assert_told(dir: &TempDir, complete: bool, said: &str) {
-    let report = inspect(&dir.open(), None, None);
+    let report = lingbot_report(&dir.open(), None, None);
     let says = report.as_ref().is_ok_and(Report::is_complete);
     let text = report.map_or_else(|error| error.to_string(), |report| report.to_string());
     let loads = crate::load_world(&dir.open(), &crate::Device::cpu());

@@ -16,7 +16,7 @@ use super::weights::Checkpoint;
 pub enum Family {
     /// LingBot World: a causal world model that held keys steer.
     LingBotWorld,
-    /// Cosmos3: text and pictures in, clips out. Known, and not built yet.
+    /// Cosmos3: text and pictures in, clips out.
     Cosmos3,
 }
 
@@ -72,22 +72,12 @@ impl Family {
         Err(LoadError::file(
             dir.name(),
             format!(
-                "is of no family that is known: {}; what can be loaded is {}",
+                "is of no family that is known: {}; what can be loaded is {} and {}",
                 found.join(", "),
-                Family::LingBotWorld
+                Family::LingBotWorld,
+                Family::Cosmos3
             ),
         ))
-    }
-
-    /// An error that names the family, if this one cannot be loaded.
-    pub fn check_built(self, dir: &ModelDir) -> Result<(), LoadError> {
-        match self {
-            Family::LingBotWorld => Ok(()),
-            Family::Cosmos3 => Err(LoadError::file(
-                dir.name(),
-                format!("a {self} model, which is not built yet; what can be loaded is {}", Family::LingBotWorld),
-            )),
-        }
     }
 }
 
@@ -143,15 +133,5 @@ mod tests {
             assert!(error.contains(part), "{error:?} does not say {part:?}");
         }
         assert!(Family::of(&TempDir::new().open()).expect_err("empty").to_string().contains("holds no transformer"));
-    }
-
-    #[test]
-    fn a_family_that_is_not_built_yet_is_refused_by_name() {
-        let dir = TempDir::new();
-        dir.write("model_index.json", r#"{"_class_name": "Cosmos3OmniPipeline"}"#);
-        let dir = dir.open();
-        let error = Family::of(&dir).and_then(|family| family.check_built(&dir)).expect_err("not built").to_string();
-        assert!(error.contains("Cosmos3") && error.contains("not built yet"), "{error}");
-        Family::LingBotWorld.check_built(&dir).expect("built");
     }
 }

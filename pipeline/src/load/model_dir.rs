@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -106,6 +107,10 @@ impl ModelDir {
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Ok(ModelDir { name, source: Source::Disk(path.to_owned()) }),
             Ok(_) => Err(LoadError::file(name, "not a directory: a model is a directory of several files")),
+            Err(error) if error.kind() == ErrorKind::NotFound && is_hub_name(&name) => {
+                let reason = format!("no such directory; to download it: hf download {name} --local-dir {name}");
+                Err(LoadError::file(name, reason))
+            }
             Err(error) => Err(LoadError::file(name, error)),
         }
     }
@@ -307,6 +312,15 @@ impl ModelDir {
     fn absent(&self, path: &str) -> LoadError {
         LoadError::file(self.show(path), "not there")
     }
+}
+
+/// Is this how a model is called on Hugging Face, `owner/name`?
+fn is_hub_name(name: &str) -> bool {
+    let is_part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    name.split_once('/').is_some_and(|(owner, model)| is_part(owner) && is_part(model))
 }
 
 /// Does this name a file in the folder at hand, on every system, and nothing else?

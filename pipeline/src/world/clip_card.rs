@@ -4,6 +4,7 @@
 //! reading a setting that another family has can never fail.
 
 use super::{Size, WorldError};
+use crate::first_frame::Fit;
 
 /// What a world offers to requests for clips and pictures.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,8 @@ pub struct ClipCard {
     pub from_text: bool,
     /// Whether a video can start from a picture.
     pub from_picture: bool,
+    /// How the picture that a video starts from is brought to the video's size.
+    pub picture_fit: Fit,
     /// Whether a picture can be drawn from text alone.
     pub pictures: bool,
     /// Whether held keys and prompts on the way mean something.
@@ -117,6 +120,7 @@ impl ClipCard {
             realtime: true,
             from_text: !needs_first_frame,
             from_picture: true,
+            picture_fit: Fit::Stretch,
             pictures: !needs_first_frame,
             steerable: true,
             frames: FrameRule::Any,
@@ -125,6 +129,27 @@ impl ClipCard {
             picture_size: default_size,
             seconds: 4.0,
             knobs: Knobs::default(),
+        }
+    }
+}
+
+impl Knobs {
+    /// What holds for a picture, or for a clip, whose client says nothing.
+    pub fn usual(&self, is_picture: bool) -> ClipSettings {
+        fn of<T: Copy>(knob: Option<Knob<T>>, is_picture: bool) -> Option<T> {
+            knob.map(|knob| knob.usual.of(is_picture))
+        }
+        ClipSettings {
+            fps: None,
+            num_inference_steps: of(self.num_inference_steps, is_picture),
+            guidance_scale: of(self.guidance_scale, is_picture),
+            guidance_interval: self.guidance_interval.and_then(|interval| interval.of(is_picture)),
+            negative_prompt: self.negative_prompt.then(String::new),
+            flow_shift: of(self.flow_shift, is_picture),
+            max_sequence_length: of(self.max_sequence_length, is_picture),
+            use_duration_template: self.use_duration_template,
+            use_resolution_template: self.use_resolution_template,
+            use_system_prompt: self.use_system_prompt,
         }
     }
 }
@@ -177,6 +202,23 @@ mod tests {
         (2..=4).for_each(|asked| check(asked, None));
         check(0, None);
         assert!((1..500).all(|asked| FrameRule::Any.frames(asked) == Ok(asked)));
+    }
+
+    #[test]
+    fn what_holds_where_nothing_is_said_has_a_value_for_every_knob_and_no_other() {
+        assert_eq!(Knobs::default().usual(true), ClipSettings::default());
+        let both = ByMode { video: 10.0, picture: 3.0 };
+        let interval = ByMode { video: None, picture: Some([400.0, 1000.0]) };
+        let knobs = Knobs {
+            flow_shift: Some(Knob { usual: both, free: true }),
+            guidance_interval: Some(interval),
+            negative_prompt: true,
+            ..Knobs::default()
+        };
+        let usual = knobs.usual(true);
+        assert_eq!((usual.flow_shift, usual.guidance_interval), (Some(3.0), Some([400.0, 1000.0])));
+        assert_eq!((usual.negative_prompt, usual.num_inference_steps), (Some(String::new()), None));
+        assert_eq!((knobs.usual(false).flow_shift, knobs.usual(false).guidance_interval), (Some(10.0), None));
     }
 
     #[test]

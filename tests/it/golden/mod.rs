@@ -6,6 +6,7 @@
 
 mod camera;
 mod cosmos3_dit;
+mod cosmos3_pipeline;
 mod cosmos3_sampler;
 mod cosmos3_text;
 mod cosmos3_vae;

@@ -1,5 +1,6 @@
 //! Where files are found, and what lists of them may name.
 
+use super::ModelDir;
 use crate::fixture::TempDir;
 
 #[test]
@@ -51,5 +52,15 @@ fn the_tokenizer_is_found_in_either_layout() {
         let file = dir.open().tokenizer().expect("a tokenizer");
         assert_eq!(file.text().expect("text"), b"{}");
         assert!(file.name().ends_with(path), "{}", file.name());
+    }
+}
+
+#[test]
+fn a_name_of_the_hub_that_is_no_directory_is_answered_with_the_command_that_downloads_it() {
+    let error = |name: &str| ModelDir::open(name).expect_err("there is no such directory").to_string();
+    let said = error("nvidia/Cosmos3-Nano");
+    assert!(said.contains("hf download nvidia/Cosmos3-Nano --local-dir nvidia/Cosmos3-Nano"), "{said}");
+    for path in ["no-such-directory", "./no/directory", "/no/directory", "no/such/directory", "no/ directory"] {
+        assert!(!error(path).contains("download"), "{path}: {}", error(path));
     }
 }

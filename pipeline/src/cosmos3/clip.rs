@@ -1,0 +1,235 @@
+//! One clip in the making. A piece of its work is: reading both prompts; encoding the picture it starts from, if there is one;
+//! a denoising step; decoding a latent frame.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ops::threads::among_workers;
+use ops::{Device, FrameStack, Tensor, pixels};
+
+use super::Nets;
+use super::denoise::{Branches, Denoise, Guidance};
+use super::mrope::Grid;
+use super::prompt::{PromptTokens, Scene, final_prompt, system_prompt};
+use super::schedule::Schedule;
+use crate::first_frame;
+use crate::noise::Noise;
+use crate::wan::vae::DecoderState;
+use crate::world::{
+    Cancel, Clip, ClipAsk, ClipSettings, FRAMES_PER_LATENT, Frames, Picture, Progress, Size, Step, Timings, WorldError,
+};
+
+/// Token numbers of both prompts of a clip.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompts {
+    /// Of the prompt.
+    pub prompt: Vec<u32>,
+    /// Of the negative prompt, where guidance can be on.
+    pub negative: Option<Vec<u32>>,
+}
+
+/// All that a clip is made of, resolved: nothing is left to a default.
+pub struct Plan {
+    /// Width and height.
+    pub size: Size,
+    /// Video frames: 1, or one more than a multiple of four.
+    pub frames: usize,
+    /// Video frames a second.
+    pub fps: f64,
+    /// Both prompts.
+    pub prompts: Prompts,
+    /// The noise levels.
+    pub schedule: Schedule,
+    /// How the negative prompt counts.
+    pub guidance: Guidance,
+    /// The picture that the clip starts from, of its size: one frame of three channels in [-1, 1].
+    pub picture: Option<FrameStack>,
+}
+
+impl Plan {
+    /// What `ask`, which was checked and whose settings are complete, comes to with these networks.
+    pub(super) fn new(nets: &Nets, ask: ClipAsk) -> Result<Plan, WorldError> {
+        let ClipAsk { init, frames, settings, .. } = ask;
+        let scene = Scene { size: init.size, frames, fps: fps(&settings) };
+        let steps = settings.num_inference_steps.expect("settings are complete") as usize;
+        Ok(Plan {
+            size: init.size,
+            frames,
+            fps: scene.fps,
+            prompts: prompts(&nets.tokens, &init.prompt, &scene, &settings)?,
+            schedule: Schedule::new(&nets.config.sampling, steps, settings.flow_shift.expect("settings are complete")),
+            guidance: guidance(&settings),
+            picture: init.first_frame.map(|picture| frame(picture, init.size, &nets.device)).transpose()?,
+        })
+    }
+}
+
+/// A picture as the encoder sees it, scaled to cover the clip.
+fn frame(picture: Picture, size: Size, device: &Device) -> ops::Result<FrameStack> {
+    let Picture { size, rgb } = first_frame::cover(picture, size);
+    pixels::from_rgb8(&rgb, size.height as usize, size.width as usize, device)
+}
+
+/// Video frames a second. Settings are complete.
+pub(super) fn fps(settings: &ClipSettings) -> f64 {
+    settings.fps.expect("settings are complete")
+}
+
+fn guidance(settings: &ClipSettings) -> Guidance {
+    Guidance { scale: settings.guidance_scale.expect("settings are complete"), interval: settings.guidance_interval }
+}
+
+/// Both prompts as token numbers.
+pub(super) fn prompts(
+    tokens: &PromptTokens,
+    prompt: &str,
+    scene: &Scene,
+    settings: &ClipSettings,
+) -> ops::Result<Prompts> {
+    let longest = settings.max_sequence_length.expect("settings are complete") as usize;
+    let system = (settings.use_system_prompt == Some(true)).then(|| system_prompt(scene));
+    let text = final_prompt(prompt, scene, settings.use_duration_template == Some(true));
+    let negative = guidance(settings).can_be_on().then(|| {
+        let text = settings.negative_prompt.as_deref().unwrap_or_default();
+        tokens.of(text, system, longest)
+    });
+    Ok(Prompts { prompt: tokens.of(&text, system, longest)?, negative: negative.transpose()? })
+}
+
+/// One clip in the making.
+pub struct Cosmos3Clip {
+    nets: Arc<Nets>,
+    size: Size,
+    grid: Grid,
+    of: usize,
+    done: usize,
+    state: State,
+}
+
+enum State {
+    Reading(Beginning),
+    Encoding(Beginning, Branches, FrameStack),
+    Denoising(Box<Denoise>),
+    Decoding { latent: Tensor, frame: usize, decoder: DecoderState },
+    Over,
+}
+
+/// What is used once the prompts are read.
+struct Beginning {
+    prompts: Prompts,
+    schedule: Schedule,
+    guidance: Guidance,
+    noise: Noise,
+    picture: Option<FrameStack>,
+}
+
+impl Cosmos3Clip {
+    /// The clip of this plan, nothing of it drawn yet.
+    pub(super) fn new(nets: &Arc<Nets>, plan: Plan, noise: Noise) -> Cosmos3Clip {
+        let Plan { size, frames, fps, prompts, schedule, guidance, picture } = plan;
+        let side = nets.config.vae.spatial_factor();
+        let grid = Grid {
+            frames: (frames - 1) / FRAMES_PER_LATENT + 1,
+            height: size.height as usize / side,
+            width: size.width as usize / side,
+            fps: Some(fps),
+            temporal_factor: FRAMES_PER_LATENT,
+        };
+        let of = 1 + usize::from(picture.is_some()) + schedule.steps() + grid.frames;
+        let state = State::Reading(Beginning { prompts, schedule, guidance, noise, picture });
+        Cosmos3Clip { nets: nets.clone(), size, grid, of, done: 0, state }
+    }
+
+    /// The latent so far, `(C, F, h, w)`, normalised: after the last denoising step the clean one. `None` before the first.
+    pub fn latent(&self) -> Option<&Tensor> {
+        match &self.state {
+            State::Denoising(denoise) => Some(denoise.latent()),
+            State::Decoding { latent, .. } => Some(latent),
+            _ => None,
+        }
+    }
+
+    /// Bytes that it holds between two pieces.
+    pub fn bytes(&self) -> u64 {
+        match &self.state {
+            State::Reading(Beginning { picture, .. }) => picture.as_ref().map_or(0, FrameStack::bytes),
+            State::Encoding(_, branches, picture) => branches.bytes() + picture.bytes(),
+            State::Denoising(denoise) => denoise.bytes(),
+            State::Decoding { latent, decoder, .. } => latent.bytes() + decoder.bytes(),
+            State::Over => 0,
+        }
+    }
+
+    fn read(&self, begin: &Beginning, cancel: &Cancel) -> Result<Branches, WorldError> {
+        among_workers(|| {
+            let read = |tokens: &Vec<u32>| self.nets.transformer.read(tokens, &self.grid, cancel);
+            let negative = begin.prompts.negative.as_ref().map(read).transpose()?;
+            Ok(Branches { prompt: read(&begin.prompts.prompt)?, negative })
+        })
+    }
+
+    fn denoise(&self, begin: Beginning, branches: Branches, given: Option<Tensor>) -> Result<State, WorldError> {
+        let Beginning { schedule, guidance, noise, .. } = begin;
+        let Grid { frames, height, width, .. } = self.grid;
+        let shape = [self.nets.config.transformer.latent_channels, frames, height, width];
+        Ok(State::Denoising(Box::new(Denoise::new(schedule, shape, noise, guidance, branches, given)?)))
+    }
+
+    fn advance(&mut self, cancel: &Cancel, sink: &mut dyn FnMut(Frames)) -> Result<Timings, WorldError> {
+        let began = Instant::now();
+        let mut timings = Timings::default();
+        self.state = match std::mem::replace(&mut self.state, State::Over) {
+            State::Reading(mut begin) => {
+                let branches = self.read(&begin, cancel)?;
+                timings.text = began.elapsed();
+                match begin.picture.take() {
+                    Some(picture) => State::Encoding(begin, branches, picture),
+                    None => self.denoise(begin, branches, None)?,
+                }
+            }
+            State::Encoding(begin, branches, picture) => {
+                // `(C, 1, h, w)`, normalised: the first latent frame of a clip is that of its first frame.
+                let given = among_workers(|| self.nets.vae.encode(picture, 1))?;
+                timings.vae = began.elapsed();
+                self.denoise(begin, branches, Some(given))?
+            }
+            State::Denoising(mut denoise) => {
+                denoise.step(&self.nets.transformer, cancel)?;
+                timings.dit = began.elapsed();
+                match denoise.done() == denoise.steps() {
+                    true => {
+                        State::Decoding { latent: denoise.latent().clone(), frame: 0, decoder: DecoderState::new() }
+                    }
+                    false => State::Denoising(denoise),
+                }
+            }
+            State::Decoding { latent, frame, mut decoder } => {
+                let one = latent.narrow(1, frame, 1)?;
+                let video = among_workers(|| self.nets.vae.decode(&one, &mut decoder))?;
+                let frames = Frames { size: self.size, count: video.len(), rgb: pixels::to_rgb8(&video)? };
+                timings.vae = began.elapsed();
+                sink(frames);
+                State::Decoding { latent, frame: frame + 1, decoder }
+            }
+            State::Over => panic!("a clip that is done, or has failed, is only dropped"),
+        };
+        Ok(timings)
+    }
+}
+
+impl Clip for Cosmos3Clip {
+    fn step(&mut self, cancel: &Cancel, sink: &mut dyn FnMut(Frames)) -> Result<Step, WorldError> {
+        cancel.check()?;
+        let timings = self.advance(cancel, sink)?;
+        self.done += 1;
+        if self.done < self.of {
+            return Ok(Step::More(timings));
+        }
+        self.state = State::Over;
+        Ok(Step::Done(timings))
+    }
+
+    fn progress(&self) -> Progress {
+        Progress { done: self.done, of: self.of }
+    }
+}

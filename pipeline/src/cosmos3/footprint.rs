@@ -1,0 +1,94 @@
+//! What one clip holds, in bytes, told from configuration, size and length: for admission and for people.
+//!
+//! Everything is f32. Unlike a session's, a clip's temporaries are counted: at full size they are as large as all that it keeps.
+
+use std::fmt;
+
+use super::config::ModelConfig;
+use super::config::transformer::{Activation, PATCH};
+use crate::lingbot::footprint::Human;
+use crate::world::{FRAMES_PER_LATENT, Size};
+
+const F32: u64 = 4;
+
+/// What a client chooses that costs memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClipShape {
+    /// Of the clip.
+    pub size: Size,
+    /// Video frames: one more than a multiple of four.
+    pub frames: usize,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens of the negative prompt, where guidance can be on.
+    pub negative_tokens: Option<usize>,
+}
+
+/// Where a clip's bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// The latent, its flows, and what the solver remembers.
+    pub latents: u64,
+    /// Keys and values of both prompts, every layer, and the positions of the video behind each.
+    pub prompts: u64,
+    /// Of one pass of the transformer.
+    pub pass: u64,
+    /// The frames every convolution of the decoder carries.
+    pub decoder: u64,
+    /// Of decoding one latent frame.
+    pub decoding: u64,
+}
+
+impl Footprint {
+    /// What a clip of this shape holds at most.
+    pub fn of(config: &ModelConfig, shape: &ClipShape) -> Footprint {
+        let (transformer, vae) = (&config.transformer, &config.vae);
+        let side = vae.spatial_factor() as u64;
+        let (rows, columns) = (u64::from(shape.size.height) / side, u64::from(shape.size.width) / side);
+        let frames = ((shape.frames - 1) / FRAMES_PER_LATENT + 1) as u64;
+        let tokens = frames * rows.div_ceil(PATCH as u64) * columns.div_ceil(PATCH as u64);
+        let (queries, keys) = (transformer.query_width() as u64, transformer.key_width() as u64);
+        let (layers, width) = (transformer.layers as u64, transformer.hidden_size as u64);
+        let text_tokens = (shape.prompt_tokens + shape.negative_tokens.unwrap_or(0)) as u64;
+        let branches = 1 + u64::from(shape.negative_tokens.is_some());
+        let inner = transformer.intermediate_size as u64;
+        // Gate, up and their product, or up and its square.
+        let feed_forward = if transformer.activation == Activation::SwiGlu { 3 } else { 2 } * inner;
+        // Queries and what they attended to, keys and values; before and after their positions.
+        let attention = 3 * queries + 3 * keys;
+        // The running state, its norm, and two sums on the way.
+        let row = 4 * width + feed_forward.max(attention);
+        let longest_text = shape.prompt_tokens.max(shape.negative_tokens.unwrap_or(0)) as u64;
+        let last = vae.decoder_base_dim.unwrap_or(vae.base_dim) as u64;
+        let pixels = shape.size.pixels() / (vae.patch() * vae.patch()) as u64;
+        Footprint {
+            // The sample, two flows, two clean predictions, the last sample, and two on the way between them.
+            latents: 8 * transformer.latent_channels as u64 * frames * rows * columns * F32,
+            prompts: (2 * layers * keys * text_tokens + branches * transformer.head_dim as u64 * tokens) * F32,
+            pass: row * tokens.max(longest_text) * F32,
+            decoder: vae.decoder_state_bytes(rows as usize, columns as usize, 1),
+            // The last level, which is the largest: what enters it has twice the channels; three of these at a time.
+            decoding: 3 * FRAMES_PER_LATENT as u64 * pixels * 2 * last * F32,
+        }
+    }
+
+    /// While it is drawn: a pass and the decoding of a frame never are at the same time, nor do prompts outlive the last step.
+    pub fn total(&self) -> u64 {
+        self.latents + (self.prompts + self.pass).max(self.decoder + self.decoding)
+    }
+}
+
+impl fmt::Display for Footprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (bytes, what) in [
+            (self.latents, "latent, flows and what the solver remembers"),
+            (self.prompts, "keys and values of both prompts, and positions"),
+            (self.pass, "one pass of the transformer"),
+            (self.decoder, "decoder state"),
+            (self.decoding, "decoding one latent frame"),
+        ] {
+            writeln!(f, "  {:>12}  {what}", Human(bytes))?;
+        }
+        write!(f, "  {:>12}  at most at a time", Human(self.total()))
+    }
+}

@@ -1,0 +1,161 @@
+//! What a Cosmos3 directory holds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{Grouped, Network, vae_summary};
+use crate::cosmos3;
+use crate::cosmos3::config::transformer::{Activation, TransformerConfig};
+use crate::cosmos3::config::{ModelConfig, TRANSFORMER};
+use crate::cosmos3::footprint::{ClipShape, Footprint};
+use crate::cosmos3::prompt::PromptTokens;
+use crate::cosmos3::tensors::{self, Unused};
+use crate::lingbot::footprint::Human;
+use crate::load::error::LoadError;
+use crate::load::model_dir::{Component, ModelDir};
+use crate::load::weights::Checkpoint;
+use crate::wan;
+use crate::wan::vae::config::VaeConfig;
+use crate::world::{Card, Refusal, Size};
+
+/// What a Cosmos3 directory holds.
+#[derive(Debug)]
+pub struct Report {
+    /// The path it was opened with.
+    pub name: String,
+    /// `Err`: it is not there, cannot be read, or is quantised.
+    pub transformer: Result<Network, String>,
+    /// As `transformer`.
+    pub vae: Result<Network, String>,
+    /// Parts of the transformer's files that drawing does not need, and how many tensors each has.
+    pub unused: BTreeMap<Unused, usize>,
+    /// `Err`: the networks do not make a model, and why.
+    pub config: Result<ModelConfig, String>,
+    /// `Err`: what is wrong with the tokenizer, the gallery or the suggested prompts.
+    pub beside: Result<(), String>,
+    /// What clips would hold, or why there can be none of the size that was asked about. `None`: not a model.
+    pub clips: Option<Result<Vec<(ClipShape, Footprint)>, Refusal>>,
+}
+
+/// Tokens of a prompt that is a paragraph long, and of an empty one.
+const PROMPT_TOKENS: usize = 512;
+const EMPTY_TOKENS: usize = 10;
+
+impl Report {
+    /// Look at a Cosmos3 directory, and at clips of this size: by default the usual ones.
+    pub(super) fn of(dir: &ModelDir, size: Option<Size>) -> Report {
+        let words = |error: LoadError| error.to_string();
+        let mut unused = BTreeMap::new();
+        if let Ok(checkpoint) = Checkpoint::open(dir, Component::Transformer) {
+            for part in checkpoint.tensors().filter_map(|(name, _)| tensors::unused(name)) {
+                *unused.entry(part).or_default() += 1;
+            }
+        }
+        let transformer =
+            dir.read(TRANSFORMER).and_then(|file| TransformerConfig::from_file(&file)).and_then(|config| {
+                let checkpoint = cosmos3::open_transformer(dir)?;
+                Ok(Network::new(summary(&config), &tensors::transformer(&config), &checkpoint))
+            });
+        let vae = VaeConfig::read(dir).and_then(|config| {
+            let checkpoint = Checkpoint::open(dir, Component::Vae)?;
+            Ok(Network::new(vae_summary(&config), &wan::tensors::vae(&config), &checkpoint))
+        });
+        let config = ModelConfig::read(dir);
+        let (mut beside, mut clips) = (Ok(()), None);
+        if let Ok(config) = &config {
+            match cosmos3::card::card(dir, config) {
+                Ok(card) => clips = Some(shapes(&card, size).map(|shapes| held(config, shapes))),
+                Err(error) => beside = Err(words(error)),
+            }
+            let tokens = PromptTokens::read(dir, config.transformer.vocab_size);
+            beside = beside.and(tokens.map(|_| ()).map_err(words));
+        }
+        Report {
+            name: dir.name().to_owned(),
+            transformer: transformer.map_err(words),
+            vae: vae.map_err(words),
+            unused,
+            config: config.map_err(words),
+            beside,
+            clips,
+        }
+    }
+
+    /// Nothing is missing or wrong: it will load.
+    pub fn is_complete(&self) -> bool {
+        let whole = |network: &Result<Network, String>| network.as_ref().is_ok_and(|network| network.faults.is_empty());
+        self.config.is_ok() && self.beside.is_ok() && whole(&self.transformer) && whole(&self.vae)
+    }
+}
+
+/// A short video and a long one of this size; by default of the card's size, and a picture beside them.
+fn shapes(card: &Card, size: Option<Size>) -> Result<Vec<(Size, usize)>, Refusal> {
+    let video = card.choose_size(size)?;
+    let picture = size.unwrap_or(card.clips.picture_size);
+    let lengths = [93, 189].map(|frames| (video, frames));
+    Ok([(picture, 1)].into_iter().chain(lengths).collect())
+}
+
+fn held(config: &ModelConfig, shapes: Vec<(Size, usize)>) -> Vec<(ClipShape, Footprint)> {
+    let negative_tokens = (!config.sampling.is_distilled()).then_some(EMPTY_TOKENS);
+    let shape = |(size, frames)| ClipShape { size, frames, prompt_tokens: PROMPT_TOKENS, negative_tokens };
+    shapes.into_iter().map(shape).map(|shape| (shape, Footprint::of(config, &shape))).collect()
+}
+
+fn summary(config: &TransformerConfig) -> String {
+    format!(
+        "width {}, twice {} layers, {} heads of {} on {} of keys, feed-forward {} ({}), {} tokens known, {} latent channels",
+        config.hidden_size,
+        config.layers,
+        config.heads,
+        config.head_dim,
+        config.key_heads,
+        config.intermediate_size,
+        match config.activation {
+            Activation::SwiGlu => "SwiGLU",
+            Activation::ReluSquared => "squared ReLU",
+        },
+        config.vocab_size,
+        config.latent_channels
+    )
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.config {
+            Ok(config) => writeln!(f, "{}\n{}; {}", self.name, config.variant(), config.sampling)?,
+            Err(reason) => writeln!(f, "{}\nCosmos3, not a whole model: {reason}", self.name)?,
+        }
+        let (mut parameters, mut bytes) = (0, 0);
+        for (name, network) in [("transformer", &self.transformer), ("vae", &self.vae)] {
+            match network {
+                Ok(network) => {
+                    writeln!(f, "\n{name}: {network}")?;
+                    parameters += network.parameters;
+                    bytes += network.load_bytes;
+                }
+                Err(reason) => writeln!(f, "\n{name}: {reason}")?,
+            }
+        }
+        for (part, tensors) in &self.unused {
+            writeln!(f, "  not loaded: {tensors} tensors of {part}")?;
+        }
+        writeln!(f, "\n{} parameters, {} to load", Grouped(parameters), Human(bytes))?;
+        if let Err(reason) = &self.beside {
+            writeln!(f, "\nbeside the networks: {reason}")?;
+        }
+        match &self.clips {
+            Some(Ok(clips)) => {
+                for (shape, held) in clips {
+                    match shape.frames {
+                        1 => writeln!(f, "\na picture of {}:\n{held}", shape.size)?,
+                        frames => writeln!(f, "\na clip of {frames} frames at {}:\n{held}", shape.size)?,
+                    }
+                }
+            }
+            Some(Err(refusal)) => writeln!(f, "\nno such clip: {refusal}")?,
+            None => {}
+        }
+        write!(f, "\n{}", if self.is_complete() { "complete" } else { "INCOMPLETE: it will not load" })
+    }
+}
