@@ -5,7 +5,8 @@
 
 use anyhow::Context;
 use bytes::Bytes;
-use pipeline::world::{Picture, Size};
+use pipeline::first_frame::Target;
+use pipeline::world::Picture;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::media::first_frame;
@@ -16,7 +17,7 @@ const NICENESS: i32 = 10;
 
 struct Job {
     file: Bytes,
-    to: Size,
+    to: Target,
     reply: oneshot::Sender<Result<Picture, String>>,
 }
 
@@ -45,10 +46,10 @@ impl PictureReader {
         Ok(PictureReader { jobs })
     }
 
-    /// The picture in `file`, at size `to`. `Err` is for the client, as of [`first_frame::read`].
-    pub(crate) async fn read(&self, file: Bytes, to: Size) -> Result<Picture, String> {
+    /// The picture in `file`, at the size of `to`. `Err` is for the client, as of [`first_frame::read`].
+    pub(crate) async fn read(&self, file: Bytes, to: impl Into<Target>) -> Result<Picture, String> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(Job { file, to, reply }).await.expect("the thread ends only when this is dropped");
+        self.jobs.send(Job { file, to: to.into(), reply }).await.expect("the thread ends only when this is dropped");
         answer.await.expect("a decoder that panics is a picture that cannot be read")
     }
 }

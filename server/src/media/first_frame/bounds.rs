@@ -1,6 +1,6 @@
 //! What a first frame may be, and what reading it may take: told from the head of its file, before anything is decoded.
 
-use pipeline::first_frame::Fitter;
+use pipeline::first_frame::{Fitter, Target};
 use pipeline::world::{FIRST_FRAME_PIXELS_MAX, Size};
 
 use super::exif::Orientation;
@@ -23,7 +23,13 @@ pub(super) fn cut_short(kind: &str) -> String {
 
 /// Refuse what is too large to be decoded. `decoder` is what the decoder of such a file holds, in bytes; beside it stands what
 /// scaling the picture to `to` takes.
-pub(super) fn check(kind: &str, stored: Size, orientation: Orientation, decoder: u64, to: Size) -> Result<(), String> {
+pub(super) fn check(
+    kind: &str,
+    stored: Size,
+    orientation: Orientation,
+    decoder: u64,
+    to: Target,
+) -> Result<(), String> {
     if stored.pixels() == 0 || stored.pixels() > FIRST_FRAME_PIXELS_MAX {
         return Err(format!("is {stored}: 1 to {FIRST_FRAME_PIXELS_MAX} pixels are allowed"));
     }
@@ -31,7 +37,7 @@ pub(super) fn check(kind: &str, stored: Size, orientation: Orientation, decoder:
         return Err(format!("is {stored}: a side is at most {SIDE_MAX} pixels"));
     }
     let own = DECODER_BYTES + DECODER_BYTES_A_COLUMN * u64::from(stored.width);
-    let needed = own + decoder + Fitter::bytes(orientation.size(stored), to);
+    let needed = own + decoder + Fitter::bytes_towards(orientation.size(stored), to);
     if needed > DECODING_BYTES_MAX {
         let (needed, most) = (needed.div_ceil(1 << 20), DECODING_BYTES_MAX >> 20);
         return Err(format!(

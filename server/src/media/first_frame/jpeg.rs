@@ -3,6 +3,7 @@
 //! The file's markers are read first. They say what the decoder will hold, and whether the file ends where its picture does: the
 //! decoder fills what is missing with grey.
 
+use pipeline::first_frame::Target;
 use pipeline::world::{Picture, Size};
 use turbojpeg::{Decompressor, Image, PixelFormat};
 
@@ -13,7 +14,7 @@ use super::pixels::{Layout, fit};
 /// Scans of one picture. Encoders write about ten; each costs a pass over the whole picture, whatever it holds.
 const SCANS_MAX: u32 = 64;
 
-pub(super) fn read(file: &[u8], to: Size) -> Result<Picture, String> {
+pub(super) fn read(file: &[u8], to: Target) -> Result<Picture, String> {
     let head = Head::read(file)?;
     let size = head.size;
     // Inks are not turned into colours by the decoder.

@@ -11,13 +11,15 @@ mod pixels;
 mod png;
 mod webp;
 
-use pipeline::world::{Picture, Size};
+use pipeline::first_frame::Target;
+use pipeline::world::Picture;
 
 pub use self::bounds::{DECODING_BYTES_MAX, SIDE_MAX};
 
-/// The picture in `file`, turned upright as its EXIF data says, at size `to`. Its alpha channel is left out, as by the reference.
+/// The picture in `file`, turned upright as its EXIF data says, at the size of `to`. Its alpha channel is left out, as by the reference.
 /// `Err` is for the client: a sentence without its subject, which is `first_frame`.
-pub fn read(file: &[u8], to: Size) -> Result<Picture, String> {
+pub fn read(file: &[u8], to: impl Into<Target>) -> Result<Picture, String> {
+    let to = to.into();
     // A decoder's own bug is a picture that cannot be read, and no failure of the session.
     let read = std::panic::catch_unwind(|| match file {
         [0xff, 0xd8, 0xff, ..] => jpeg::read(file, to),

@@ -1,6 +1,6 @@
 //! A picture that is decoded as a whole: its pixels, turned upright and scaled.
 
-use pipeline::first_frame::Fitter;
+use pipeline::first_frame::{Fitter, Target};
 use pipeline::world::{Picture, Size};
 
 use super::exif::Orientation;
@@ -42,9 +42,9 @@ fn times(a: u8, b: u8) -> u8 {
 }
 
 /// Scale a picture that is decoded as a whole.
-pub(super) fn fit(pixels: &[u8], layout: Layout, stored: Size, orientation: Orientation, to: Size) -> Picture {
+pub(super) fn fit(pixels: &[u8], layout: Layout, stored: Size, orientation: Orientation, to: Target) -> Picture {
     let upright = orientation.size(stored);
-    let mut fitter = Fitter::new(upright, to);
+    let mut fitter = Fitter::towards(upright, to);
     if orientation == Orientation::UPRIGHT && layout == Layout::Rgb {
         pixels.chunks_exact(3 * stored.width as usize).for_each(|row| fitter.row(row));
         return fitter.finish();

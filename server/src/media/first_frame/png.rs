@@ -3,7 +3,7 @@
 
 use std::io::Cursor;
 
-use pipeline::first_frame::Fitter;
+use pipeline::first_frame::{Fitter, Target};
 use pipeline::world::{Picture, Size};
 use png::{BitDepth, ColorType, Decoder, DecodingError, InterlaceInfo, Transformations, expand_interlaced_row};
 
@@ -14,7 +14,7 @@ use super::pixels::{Layout, fit};
 /// What a file may make the decoder hold beside rows: one chunk that is no picture.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
 
-pub(super) fn read(file: &[u8], to: Size) -> Result<Picture, String> {
+pub(super) fn read(file: &[u8], to: Target) -> Result<Picture, String> {
     let mut decoder = Decoder::new_with_limits(Cursor::new(file), png::Limits { bytes: CHUNK_BYTES_MAX });
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
@@ -38,7 +38,7 @@ pub(super) fn read(file: &[u8], to: Size) -> Result<Picture, String> {
     };
     let mut row = vec![0; 3 * size.width as usize];
     if !as_a_whole {
-        let mut fitter = Fitter::new(size, to);
+        let mut fitter = Fitter::towards(size, to);
         for _ in 0..size.height {
             let of_file = reader.next_row().map_err(unreadable)?.ok_or_else(|| cut_short("PNG"))?;
             to_rgb(of_file.data(), samples, &mut row);

@@ -4,6 +4,8 @@ use std::fmt::Debug;
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
+use pipeline::first_frame::{Fit, cover, fit};
+use pipeline::world::Size;
 
 use super::bounds::check;
 use super::exif::Orientation;
@@ -203,6 +205,17 @@ fn a_picture_is_brought_to_the_size_of_the_video() {
 }
 
 #[test]
+fn it_is_stretched_or_covers_the_video_as_the_world_wants_it() {
+    let own = Size { width: 60, height: 20 };
+    for (kind, file) in files(own) {
+        let whole = read(&file, own).expect("a picture");
+        for (fit, expected) in [(Fit::Stretch, fit(whole.clone(), SIZE)), (Fit::Cover, cover(whole, SIZE))] {
+            assert_eq!(read(&file, Target { size: SIZE, fit }), Ok(expected), "{kind}, {fit:?}");
+        }
+    }
+}
+
+#[test]
 fn a_file_that_was_cut_short_is_refused_wherever_it_was_cut() {
     for (kind, file) in files(SMALL) {
         let ends: Vec<usize> = match kind {
@@ -278,7 +291,7 @@ fn a_small_file_that_unfolds_into_a_huge_picture_is_refused_before_it_does() {
 
 #[test]
 fn the_size_that_a_decoder_needs_is_known_before_it_is_asked() {
-    let needed = |decoder, stored: Size| check("a picture", stored, Orientation::UPRIGHT, decoder, SIZE);
+    let needed = |decoder, stored: Size| check("a picture", stored, Orientation::UPRIGHT, decoder, SIZE.into());
     let large = Size { width: 8000, height: 5000 };
     assert!(needed(large.frame_bytes(), large).is_ok(), "a JPEG of 40 million pixels");
     assert!(needed(DECODING_BYTES_MAX, SIZE).is_err());

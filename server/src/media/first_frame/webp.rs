@@ -1,5 +1,6 @@
 //! WebP, decoded by libwebp, as in Pillow. Of an animation the first picture is taken.
 
+use pipeline::first_frame::Target;
 use pipeline::world::{Picture, Size};
 use webp::{BitstreamFeatures, BitstreamFormat, Decoder};
 
@@ -7,7 +8,7 @@ use super::bounds::{check, cut_short};
 use super::exif::Orientation;
 use super::pixels::{Layout, fit};
 
-pub(super) fn read(file: &[u8], to: Size) -> Result<Picture, String> {
+pub(super) fn read(file: &[u8], to: Target) -> Result<Picture, String> {
     let Container { animation, orientation } = Container::read(file)?;
     let still = animation.as_ref().map_or(file, |animation| &animation.first);
     let features = BitstreamFeatures::new(still).ok_or(UNREADABLE)?;
