@@ -33,7 +33,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::info;
 
-pub use config::limits::Limits;
+pub use config::limits::{JobLimits, Limits};
 pub use engine::thread::LoadWorld;
 pub use http::routes::bounded_websocket;
 pub use phase::Phase;
@@ -50,6 +50,7 @@ use http::app::App;
 use media::picture_reader::PictureReader;
 use observe::Observer;
 use observe::trace::Trace;
+use openai::state::OpenAi;
 use realtime::link::Realtime;
 
 /// Longest time for closing sockets and for the engine's last chunk.
@@ -87,22 +88,34 @@ pub async fn serve_telling(
     let drain = limits.drain;
     let door = Arc::new(Door::new(limits.access.clone(), limits.connections_per_address, Instant::now())?);
     let gate = Gate::new(limits.connections, limits.header_timeout, door.clone(), observer.clone());
+    let fetcher = Arc::new(Fetcher::new(limits.fetch.clone(), limits.message_bytes)?);
+    let pictures = Arc::new(PictureReader::start()?);
+    let entrance = Entrance { door, observer: observer.clone(), inbound: Inbound::new(limits.inbound_bytes) };
+    let openai = OpenAi::new(
+        engine.clone(),
+        (fetcher.clone(), pictures.clone()),
+        (observer.clone(), entrance.clone()),
+        (phase_said.clone(), present.downgrade()),
+        limits.openai_bounds(),
+    );
+    let results = Arc::clone(&openai);
     let realtime = Realtime {
         engine,
         queue,
-        fetcher: Fetcher::new(limits.fetch.clone(), limits.message_bytes)?,
-        pictures: PictureReader::start()?,
-        observer: observer.clone(),
+        fetcher,
+        pictures,
+        observer,
         resumable: Arc::default(),
         phase: phase_said.clone(),
         bounds: limits.link_bounds(),
     };
     let app = App {
-        entrance: Entrance { door, observer, inbound: Inbound::new(limits.inbound_bytes) },
+        entrance,
         connections: Arc::new(Semaphore::new(limits.connections)),
         limits: Arc::new(limits),
         present: present.downgrade(),
         realtime: Arc::new(realtime),
+        openai,
     };
     let mut http = tokio::spawn(listener::serve(listener, http::routes::router(app), gate, phase_said));
 
@@ -126,6 +139,14 @@ pub async fn serve_telling(
             () = thread.ended() => {}
         }
     }
+    if ended_early && results.levels().completed > 0 {
+        // Nothing is drawn any more, but what was drawn is here and nowhere else.
+        info!(within = ?drain, "the engine has ended: results can be fetched before the server stops");
+        tokio::select! {
+            () = Phase::Stopping.reached(&mut phase) => {}
+            () = tokio::time::sleep(drain) => {}
+        }
+    }
     info!("stopping");
     say.send_replace(Phase::Stopping);
     let goodbyes = async {
@@ -135,6 +156,7 @@ pub async fn serve_telling(
     let _ = tokio::time::timeout(SHUTDOWN, goodbyes).await;
     // Ends the remaining tasks. This drops the last command senders, and so ends the engine.
     http.abort();
+    drop(results);
     // Reading weights cannot be interrupted, so do not wait for it.
     if ended_early || loaded.borrow().is_some() {
         let joined = tokio::task::spawn_blocking(|| thread.join());

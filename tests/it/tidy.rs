@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 400;
 
 /// Folders of decisions: they are given values and the time. Tests in them may do as they like.
-const SANS_IO: [&str; 6] = [
+const SANS_IO: [&str; 7] = [
     "server/src/access/rules/",
     "server/src/admission/rules/",
     "server/src/engine/turns/",
     "server/src/fetch/rules/",
+    "server/src/openai/request/",
     "server/src/realtime/session/",
     "server/src/realtime/wire/",
 ];
@@ -306,10 +307,29 @@ fn every_line_of_the_conformance_list_has_a_test() {
     let lines = list.lines().filter_map(|line| line.strip_prefix("* C")?.split(' ').next()?.parse().ok());
     let promised: BTreeSet<u32> = lines.collect();
     assert!(promised.iter().copied().eq(1..=76), "the list has lost a line: {promised:?}");
-    let proved: BTreeSet<u32> = sources().iter().flat_map(|source| numbers_of_tests(&source.text)).collect();
+    let proved: BTreeSet<u32> = sources().iter().flat_map(|source| numbers_of_tests(&source.text, 'C', 2)).collect();
     let named = |numbers: BTreeSet<u32>| numbers.into_iter().map(|number| format!("C{number:02}")).collect();
     none("no test's comment has this number", named(&promised - &proved));
     none("not in docs/conformance.md", named(&proved - &promised));
+}
+
+/// `docs/videos-conformance.md`: the same for clips and pictures. A line that is not built says so, and has no test; those of
+/// OpenAI's SDK need the SDK.
+#[test]
+fn every_line_of_the_videos_list_has_a_test_or_says_that_it_is_not_built() {
+    let list = page("docs/videos-conformance.md");
+    let lines = || list.lines().filter_map(|line| line.strip_prefix("* V")?.split_once(' '));
+    let numbers = |keep: &dyn Fn(&str) -> bool| -> BTreeSet<u32> {
+        lines().filter(|(_, sentence)| keep(sentence)).filter_map(|(number, _)| number.parse().ok()).collect()
+    };
+    let promised = numbers(&|_| true);
+    assert!(promised.iter().copied().eq(1..=109), "the list has lost a line: {promised:?}");
+    let not_built = numbers(&|sentence| sentence.contains("(not built: "));
+    let of_the_sdk: BTreeSet<u32> = (101..=109).collect();
+    let proved: BTreeSet<u32> = sources().iter().flat_map(|source| numbers_of_tests(&source.text, 'V', 3)).collect();
+    let named = |numbers: BTreeSet<u32>| numbers.into_iter().map(|number| format!("V{number:03}")).collect();
+    none("no test's comment has this number", named(&(&(&promised - &not_built) - &of_the_sdk) - &proved));
+    none("not in docs/videos-conformance.md, or said not to be built", named(&proved - &(&promised - &not_built)));
 }
 
 #[test]
@@ -328,12 +348,12 @@ fn every_test_that_the_list_of_flaws_names_is_there() {
 }
 
 /// What stands in the doc comments of tests, and nowhere else.
-fn numbers_of_tests(text: &str) -> BTreeSet<u32> {
+fn numbers_of_tests(text: &str, letter: char, digits: usize) -> BTreeSet<u32> {
     let (mut numbers, mut comment) = (BTreeSet::new(), BTreeSet::new());
     for line in text.lines().map(str::trim) {
         if let Some(words) = line.strip_prefix("///") {
             let words = words.split(|c: char| !c.is_ascii_alphanumeric());
-            let numbered = words.filter_map(|word| word.strip_prefix('C').filter(|digits| digits.len() == 2));
+            let numbered = words.filter_map(|word| word.strip_prefix(letter).filter(|number| number.len() == digits));
             comment.extend(numbered.filter_map(|digits| digits.parse::<u32>().ok()));
         } else {
             if line == "#[test]" || line.starts_with("#[tokio::test") {
@@ -349,5 +369,5 @@ fn numbers_of_tests(text: &str) -> BTreeSet<u32> {
 fn numbers_are_read_above_tests_only() {
     let text = "/// C01, and the second half of C38.\n#[test]\nfn a() {}\n/// C05\nfn no_test() {}\n//! C06\n\
                     /// C07: C8 or C100 are no numbers.\n    #[tokio::test]\n";
-    assert_eq!(numbers_of_tests(text), BTreeSet::from([1, 38, 7]));
+    assert_eq!(numbers_of_tests(text, 'C', 2), BTreeSet::from([1, 38, 7]));
 }

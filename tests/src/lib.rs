@@ -15,6 +15,7 @@ pub mod fuzz;
 pub mod keyed;
 pub mod message;
 pub mod mp4;
+pub mod openai;
 pub mod order;
 pub mod path_proxy;
 pub mod puppet;

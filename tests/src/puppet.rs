@@ -5,8 +5,8 @@
 //! should happen meanwhile, and lets the chunk end.
 
 use pipeline::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, ClipCard, Frames, Held, Init, Rollout, RolloutBytes, Size, Sizes, Timings,
-    WarmUp, World, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, Clip, ClipAsk, ClipCard, ClipSettings, Frames, Held, Init, Rollout,
+    RolloutBytes, Script, Size, Sizes, Timings, WarmUp, World, WorldError,
 };
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex};
@@ -51,6 +51,7 @@ pub enum Pace {
 /// What happened in the world, in order.
 #[derive(Debug, Clone)]
 pub enum Seen {
+    Asked { ask: ClipAsk },
     Opened { rollout: usize, init: Init },
     Began { rollout: usize, plan: ChunkPlan, input: ChunkInput },
     Cancelled { rollout: usize },
@@ -133,10 +134,16 @@ impl Strings {
         loop {
             match self.next().await? {
                 Seen::Began { plan, input, .. } => return Ok((plan, input)),
-                Seen::Opened { .. } => {}
+                Seen::Asked { .. } | Seen::Opened { .. } => {}
                 other => bail!("instead of a chunk that begins: {other:?}"),
             }
         }
+    }
+
+    /// The next clip that is asked for, with all values that were decided for it.
+    pub async fn asked(&mut self) -> Result<ClipAsk> {
+        let asked = |seen| if let Seen::Asked { ask } = seen { Some(ask) } else { None };
+        self.until("no clip was asked for", asked).await
     }
 
     /// The next video that is opened.
@@ -246,6 +253,17 @@ impl World for Stage {
         self.inside.tell(Seen::Opened { rollout, init });
         let inside = self.inside.clone();
         Ok(Box::new(Dance { rollout, size, latent_frames: self.card.chunk, chunk: 0, inside }))
+    }
+
+    /// Its card may be that of a world with knobs and without keys: they are reported, and chunks are drawn.
+    fn clip(&self, ask: ClipAsk) -> Result<Box<dyn Clip>, WorldError> {
+        self.inside.tell(Seen::Asked { ask: ask.clone() });
+        let mut ask = ask;
+        ask.settings = ClipSettings::default();
+        if !self.card.clips.steerable {
+            ask.inputs = vec![ChunkInput::default(); ChunkPlan::count_for(ask.frames, self.card.chunk)];
+        }
+        Ok(Box::new(Script::open(self, ask)?))
     }
 }
 

@@ -28,6 +28,9 @@ const ADDRESSES_MAX: usize = 4096;
 /// Longer than any key or token. A longer credential is wrong and is not hashed.
 const PRESENTED_BYTES_MAX: usize = 256;
 
+/// Light requests that count as one.
+const LIGHT_PARTS: u32 = 10;
+
 /// A token's lifetime if none is asked for. A page that stays open gets a new one before the hour is over.
 pub(crate) const TOKEN_LIFE_MAX: Duration = Duration::from_secs(3600);
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(300);
@@ -65,7 +68,23 @@ pub(crate) enum Pass {
     Token(Key, Token),
 }
 
+/// How much a request counts of what a key may ask in a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    Whole,
+    /// A tenth: a client that looks whether its job is done asks often.
+    Light,
+}
+
 impl Pass {
+    /// Whose jobs are seen with it: the key's, also by a token made with it. `None`: all clients are one.
+    pub(crate) fn account(&self) -> Option<Arc<str>> {
+        match self {
+            Pass::Everybody => None,
+            Pass::Key(key) | Pass::Token(key, _) => Some(key.name.clone()),
+        }
+    }
+
     /// A token. Its sessions also count for its key.
     fn holders(&self) -> Vec<(Holder, usize)> {
         let of_key = |key: &Key| (Holder::Key(key.name.clone()), key.limits.sessions);
@@ -125,6 +144,17 @@ impl Door {
 
     /// A key, a token, or nothing.
     pub(crate) fn enter(&self, address: Address, presented: Option<&str>, now: Instant) -> Result<Pass, Denied> {
+        self.enter_as(address, presented, Weight::Whole, now)
+    }
+
+    /// As [`Door::enter`], for a request that counts so much.
+    pub(crate) fn enter_as(
+        &self,
+        address: Address,
+        presented: Option<&str>,
+        weight: Weight,
+        now: Instant,
+    ) -> Result<Pass, Denied> {
         let Entry::Keys(keys) = &self.policy.entry else { return Ok(Pass::Everybody) };
         let keys = keys.now();
         // A missing credential is no guess, and refusing it costs nothing.
@@ -138,7 +168,8 @@ impl Door {
         match &pass {
             Ok(Pass::Key(key) | Pass::Token(key, _)) => {
                 let rate = Rate::a_minute(key.limits.requests_a_minute);
-                state.requests.take(&key.name, rate, now).map_err(Denied::TooOften)?;
+                let parts = if weight == Weight::Light { LIGHT_PARTS } else { 1 };
+                state.requests.take_part(&key.name, rate, parts, now).map_err(Denied::TooOften)?;
             }
             // The token was valid once: a page that slept is not guessing.
             Ok(Pass::Everybody) | Err(Denied::Expired | Denied::KeyRemoved) => {}

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::door::{Connected, Door, Lease, Pass, TOKEN_LIFE, TOKEN_LIFE_MAX};
+use super::door::{Connected, Door, Lease, Pass, TOKEN_LIFE, TOKEN_LIFE_MAX, Weight};
 use super::inbound::{Account, Inbound};
 use super::listener::ConnectionPermit;
 use super::metered::Meter;
@@ -60,6 +60,29 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
+    /// The address and the account of a request that needs a key, if the server has keys; `None`: all clients are one.
+    /// A light request counts a tenth of another.
+    pub(crate) fn account(
+        &self,
+        peer: SocketAddr,
+        headers: &HeaderMap,
+        uri: &Uri,
+        light: bool,
+    ) -> Result<(Address, Option<Arc<str>>), Denied> {
+        let (address, presented) = presented(&self.door, peer, headers, uri);
+        let weight = if light { Weight::Light } else { Weight::Whole };
+        match self.door.enter_as(address, presented, weight, Instant::now()) {
+            Ok(pass) => Ok((address, pass.account())),
+            Err(denied) => Err(self.refused(address, denied)),
+        }
+    }
+
+    /// Whether a page of this request's origin may use the server.
+    pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        let checked = self.door.check_origin(text(headers, &header::ORIGIN), text(headers, &header::HOST));
+        checked.inspect_err(|denied| self.observer.denied(denied.reason()))
+    }
+
     /// Count a denial, and log it without the credential.
     fn refused(&self, address: Address, denied: Denied) -> Denied {
         self.observer.denied(denied.reason());
@@ -94,6 +117,11 @@ pub(crate) async fn need_key(
 
 /// A request's address, and the credential in its header or URL.
 fn knock(door: &Door, peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> (Address, Result<Pass, Denied>) {
+    let (address, presented) = presented(door, peer, headers, uri);
+    (address, door.enter(address, presented, Instant::now()))
+}
+
+fn presented<'a>(door: &Door, peer: SocketAddr, headers: &'a HeaderMap, uri: &'a Uri) -> (Address, Option<&'a str>) {
     let address = door.address(peer.ip(), headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes));
     // A proxy may ask for credentials of its own on another line.
     let bearer = headers.get_all(header::AUTHORIZATION).iter().find_map(|value| {
@@ -102,7 +130,7 @@ fn knock(door: &Door, peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> (Addr
     });
     // No byte of a key or a token needs escaping in a URL.
     let query = || uri.query()?.split('&').find_map(|pair| pair.strip_prefix("key="));
-    (address, door.enter(address, bearer.or_else(query), Instant::now()))
+    (address, bearer.or_else(query))
 }
 
 /// The value of a header that has one. A header that is not text, or stands there twice, counts as present, but matches

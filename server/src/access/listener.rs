@@ -27,6 +27,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::access::door::{Connected, Door};
+use crate::access::errands::Errands;
 use crate::access::metered::Metered;
 use crate::access::rules::denied::Denied;
 use crate::observe::{Dropped, Observer};
@@ -42,7 +43,7 @@ const HEAD_BYTES_MAX: usize = 32 << 10;
 /// Header lines of a request; one more is answered with 431.
 const HEADERS_MAX: usize = 100;
 
-/// Lifetime of a connection that is no WebSocket: a client cannot hold a permit by reading or sending byte by byte. The
+/// Lifetime of a connection that is no WebSocket and awaits no clip: a client cannot hold a permit by reading or sending byte by byte. The
 /// page and all of its files load within this time over any line that could carry video.
 const HTTP_LIFE: Duration = Duration::from_secs(60);
 
@@ -187,6 +188,7 @@ async fn converse(
 ) {
     let permit = Arc::new(permit);
     let (stream, meter) = Metered::new(stream);
+    let errands = Arc::<Errands>::default();
     let routes = TowerToHyperService::new(router);
     let asked = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
@@ -194,6 +196,7 @@ async fn converse(
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(permit.clone());
         request.extensions_mut().insert(meter.clone());
+        request.extensions_mut().insert(errands.clone());
         join_lines(request.headers_mut(), header::CONNECTION);
         join_lines(request.headers_mut(), header::UPGRADE);
         routes.call(request)
@@ -206,7 +209,7 @@ async fn converse(
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = Phase::Stopping.reached(&mut phase) => None,
-        () = sleep(deadlines.life) => None,
+        () = errands.lived_long_enough(&meter, deadlines.life) => None,
     };
     let ended = match ended {
         Some(ended) => ended,

@@ -4,6 +4,7 @@
 //! A web page acts for its author, not for the person who looks at it: see [`rules::origin`].
 
 pub(crate) mod door;
+pub(crate) mod errands;
 pub(crate) mod http;
 pub(crate) mod inbound;
 pub mod key_ring;

@@ -93,6 +93,12 @@ impl Queue {
         self.wait(Wish { bytes, pixels: size.pixels(), kind: Kind::Clip })
     }
 
+    /// Whether a clip that is asked like this could be admitted if nothing else were. `Err`: its bytes, and all there are.
+    pub(crate) fn fits_clip(&self, ask: &ClipAsk) -> Result<(), (u64, u64)> {
+        let (bytes, most) = ((self.footprints().clip)(ask), self.state().admission.bounds().memory_bytes);
+        if bytes <= most { Ok(()) } else { Err((bytes, most)) }
+    }
+
     fn wait(self: &Arc<Self>, wish: Wish) -> Result<QueueTicket, Refused> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();

@@ -6,8 +6,13 @@ use std::time::Duration;
 use crate::access::policy::AccessPolicy;
 use crate::admission::rules::Bounds;
 use crate::fetch::rules::Rules;
+use crate::openai::request::{jobs, resolve};
+use crate::openai::state::OpenAiBounds;
 use crate::realtime::link::bounds::LinkBounds;
 use crate::realtime::session::Stay;
+
+/// Bytes of a request beside its picture: prompts, a script, the form around them.
+const FORM_BYTES: u64 = 1 << 20;
 
 /// What an operator bounds. What need not be chosen is a constant beside its reason.
 #[derive(Debug, Clone)]
@@ -20,8 +25,8 @@ pub struct Limits {
     pub load: f64,
     /// Sessions that wait for a place.
     pub queue: usize,
-    /// Clips that wait for their turn.
-    pub clips: usize,
+    /// Clips and pictures that are asked for by HTTP.
+    pub jobs: JobLimits,
     /// How long one of them waits before it is told that there is none: a client that hears of its position, and one
     /// that does not know that there is a queue.
     pub queue_wait: Duration,
@@ -57,6 +62,40 @@ pub struct Limits {
     pub fetch: Rules,
 }
 
+/// What bounds clips and pictures that are asked for by HTTP.
+#[derive(Debug, Clone)]
+pub struct JobLimits {
+    /// Work that waits for the device, of all clients.
+    pub queue: usize,
+    /// Work that waits for the device, of one account.
+    pub of_account: usize,
+    /// How long a job is kept after its end.
+    pub ttl: Duration,
+    /// Bytes of results, and of pictures that are kept for a remix.
+    pub bytes: u64,
+    /// A job's own time on the device.
+    pub timeout: Duration,
+    /// From the arrival of a request whose client waits to its answer.
+    pub sync_timeout: Duration,
+    /// The most video frames of a clip, where the world has no bound of its own.
+    pub clip_frames: usize,
+}
+
+impl Default for JobLimits {
+    fn default() -> JobLimits {
+        JobLimits {
+            queue: 16,
+            of_account: 4,
+            ttl: Duration::from_secs(3600),
+            bytes: 256 << 20,
+            timeout: Duration::from_secs(3600),
+            sync_timeout: Duration::from_secs(600),
+            // 30 seconds at 16 frames a second, and the first one.
+            clip_frames: 481,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -64,7 +103,7 @@ impl Default for Limits {
             memory_bytes: 8 << 30,
             load: 0.9,
             queue: 16,
-            clips: 16,
+            jobs: JobLimits::default(),
             queue_wait: Duration::from_secs(60),
             busy_wait: Duration::from_secs(1),
             write_deadline: Duration::from_secs(10),
@@ -106,13 +145,26 @@ impl Limits {
         }
     }
 
+    pub(crate) fn openai_bounds(&self) -> OpenAiBounds {
+        let JobLimits { queue, of_account, ttl, bytes, timeout, sync_timeout, clip_frames } = self.jobs;
+        OpenAiBounds {
+            jobs: jobs::Bounds { waiting: queue, of_account, bytes, ttl },
+            rules: resolve::Rules { clip_frames },
+            job_timeout: timeout,
+            sync_timeout,
+            body_bytes: self.message_bytes as u64 + FORM_BYTES,
+            picture_bytes: self.message_bytes,
+        }
+    }
+
     pub(crate) fn bounds(&self) -> Bounds {
         Bounds {
             sessions: self.sessions,
             memory_bytes: self.memory_bytes,
             load: self.load,
             queue: self.queue,
-            clips: self.clips,
+            // One at a time comes from HTTP, which has an order of its own.
+            clips: self.jobs.queue.max(1),
         }
     }
 }

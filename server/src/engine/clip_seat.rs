@@ -25,6 +25,13 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Whether a clip fits if it is drawn alone. `Err`: the bytes that it needs, and those that there are.
+    pub fn fits_clip(&self, ask: &ClipAsk) -> Result<(), (u64, u64)> {
+        self.queue.fits_clip(ask)
+    }
+}
+
 impl ClipTicket {
     /// Clips that come before this one, and itself; `None` once its turn has come.
     pub fn position(&self) -> Option<usize> {

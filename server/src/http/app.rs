@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::access::http::Entrance;
 use crate::config::limits::Limits;
 use crate::observe::Observer;
+use crate::openai::state::OpenAi;
 use crate::phase::Phase;
 use crate::realtime::link::Realtime;
 
@@ -25,6 +26,8 @@ pub(crate) struct App {
     pub(crate) present: mpsc::WeakSender<()>,
     /// The state that sessions share.
     pub(crate) realtime: Arc<Realtime>,
+    /// The state of clips and pictures by HTTP.
+    pub(crate) openai: Arc<OpenAi>,
 }
 
 impl FromRef<App> for Entrance {
@@ -57,6 +60,7 @@ impl App {
     /// The server's current phase, as a word for load balancers.
     pub(crate) fn status(&self) -> &'static str {
         match self.phase() {
+            Phase::Serving if self.openai.engine_is_gone() => "engine_gone",
             Phase::Serving if self.card().is_none() => "loading",
             Phase::Serving => "ok",
             Phase::Draining => "draining",

@@ -6,18 +6,38 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use pipeline::world::Card;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::app::App;
 use super::not_found;
 use super::status::{choices, loading};
+use crate::openai::errors::ApiError;
+use crate::openai::request::invalid::quoted;
 
 /// OpenAI's list of models, filled as the reference does. `causeway` has the options of a client.
 pub(crate) async fn models(State(app): State<App>) -> Response {
     let Some(card) = app.card() else { return loading() };
+    // Pages of other origins read the model's name here.
+    let cors = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))];
+    (cors, Json(json!({ "object": "list", "data": [line(&card)] }))).into_response()
+}
+
+/// One model of the list.
+pub(crate) async fn model(State(app): State<App>, Path(id): Path<String>) -> Response {
+    let Some(card) = app.card() else { return loading() };
+    if id != card.name {
+        let message = format!("The model '{}' does not exist", quoted(&id));
+        return ApiError::not_found("model_not_found", message).about("model").into_response();
+    }
+    let cors = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))];
+    (cors, Json(line(&card))).into_response()
+}
+
+fn line(card: &Card) -> Value {
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let model = json!({
+    json!({
         "id": card.name,
         "object": "model",
         "created": created,
@@ -27,11 +47,8 @@ pub(crate) async fn models(State(app): State<App>) -> Response {
         "max_model_len": null,
         "num_gpus": 0,
         "task_type": "I2V",
-        "causeway": choices(&card),
-    });
-    // Pages of other origins read the model's name here.
-    let cors = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))];
-    (cors, Json(json!({ "object": "list", "data": [model] }))).into_response()
+        "causeway": choices(card),
+    })
 }
 
 pub(crate) async fn gallery(State(app): State<App>) -> Response {

@@ -13,7 +13,7 @@ use axum::{Extension, Router};
 use tracing::Instrument;
 
 use super::app::App;
-use super::models::{gallery, gallery_picture, models};
+use super::models::{gallery, gallery_picture, model, models};
 use super::page::page;
 use super::{not_found, status};
 use crate::access;
@@ -21,6 +21,7 @@ use crate::access::http::Visitor;
 use crate::access::listener::ConnectionPermit;
 use crate::access::metered::Meter;
 use crate::access::rules::denied::Denied;
+use crate::openai;
 use crate::phase::Phase;
 use crate::realtime::link::socket::serve_client;
 
@@ -31,9 +32,11 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/realtime_video", get(upgrade))
         .route("/v1/realtime_video/generate", get(upgrade))
         .merge(status::routes())
+        .merge(openai::routes::routes(&app.openai))
         .route("/v1/tokens", post(access::http::mint).layer(DefaultBodyLimit::max(TOKEN_WISH_BYTES_MAX)))
         .route("/models", get(models))
         .route("/v1/models", get(models))
+        .route("/v1/models/{*id}", get(model))
         .route("/v1/gallery", get(gallery))
         .route("/v1/gallery/{name}", get(gallery_picture))
         .fallback(page)

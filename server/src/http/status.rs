@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use pipeline::world::{Card, Held, Sizes};
+use pipeline::world::{Card, ClipCard, FrameRule, Held, Knob, Sizes};
 use serde_json::{Value, json};
 
 use crate::http::app::App;
@@ -23,6 +23,7 @@ pub(crate) fn routes() -> Router<App> {
 pub(crate) fn inside() -> Router<App> {
     Router::new()
         .route("/server_info", get(server_info))
+        .route("/model_info", get(model_info))
         .route("/v1/realtime_video/sessions", get(sessions))
         .route("/metrics", get(metrics))
 }
@@ -37,6 +38,25 @@ async fn health(State(app): State<App>) -> Response {
     let status = app.status();
     let code = if status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(json!({ "status": status }))).into_response()
+}
+
+/// What is served, in the words of another server's clients.
+async fn model_info(State(app): State<App>) -> Response {
+    let Some(card) = app.card() else { return loading() };
+    let modes = modes(&card);
+    Json(json!({
+        "model_path": card.name,
+        "is_generation": true,
+        "model_type": "diffusion",
+        "architectures": [card.clips.family],
+        "task_type": modes.first().map(|mode| mode.to_ascii_uppercase()),
+        "supported_task_types": modes.iter().map(|mode| mode.to_ascii_uppercase()).collect::<Vec<_>>(),
+        "output_types": if card.clips.pictures { vec!["IMAGE", "VIDEO"] } else { vec!["VIDEO"] },
+        "has_image_understanding": false,
+        "has_audio_understanding": false,
+        "is_image_gen": false,
+    }))
+    .into_response()
 }
 
 /// What a client of this world can choose.
@@ -55,14 +75,58 @@ pub(crate) fn choices(card: &Card) -> Value {
         "window_is_fixed": card.window_is_fixed,
         "needs_first_frame": card.needs_first_frame,
         "presets": card.presets,
-        "keys": Held::ALL,
+        "keys": if card.clips.steerable { Held::ALL.to_vec() } else { Vec::new() },
+        "realtime": card.clips.realtime,
+        "clips": clips(card),
     })
+}
+
+/// What a request for a clip or a picture can choose: a page can build its form from it.
+fn clips(card: &Card) -> Value {
+    let ClipCard { frames, frames_max, side_min, picture_size, seconds, knobs, .. } = &card.clips;
+    let modes = modes(card);
+    let steps =
+        knobs.num_inference_steps.map(|knob| json!({ "video": knob.usual.video, "picture": knob.usual.picture }));
+    let number =
+        |knob: Option<Knob<f64>>| knob.map(|knob| json!({ "video": knob.usual.video, "picture": knob.usual.picture }));
+    let length = knobs.max_sequence_length.map(|knob| knob.usual.video);
+    json!({
+        "modes": modes,
+        "frames": match frames {
+            FrameRule::Any => "any",
+            FrameRule::FourAndOne => "4k+1",
+        },
+        "frames_max": frames_max,
+        "side_min": side_min,
+        "picture_size": picture_size.to_string(),
+        "seconds": seconds,
+        "steerable": card.clips.steerable,
+        "knobs": {
+            "num_inference_steps": steps,
+            "guidance_scale": number(knobs.guidance_scale),
+            "flow_shift": number(knobs.flow_shift),
+            "max_sequence_length": length,
+            "negative_prompt": knobs.negative_prompt,
+            "guidance_interval": knobs.guidance_interval.is_some(),
+            "use_duration_template": knobs.use_duration_template,
+            "use_resolution_template": knobs.use_resolution_template,
+            "use_system_prompt": knobs.use_system_prompt,
+        },
+    })
+}
+
+/// The kinds of drawing that the world has, by the names of `task_type`.
+pub(crate) fn modes(card: &Card) -> Vec<&'static str> {
+    let ClipCard { from_text, from_picture, pictures, .. } = card.clips;
+    let modes = [(from_text, "t2v"), (from_picture, "i2v"), (from_text && from_picture, "ti2v"), (pictures, "t2i")];
+    modes.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
 }
 
 async fn server_info(State(app): State<App>) -> Json<Value> {
     let card = app.card();
     let (opening, running) = app.observer().sessions();
     let limits = &app.limits;
+    let jobs = app.openai.levels();
     Json(json!({
         "server": "causeway",
         "version": env!("CARGO_PKG_VERSION"),
@@ -74,6 +138,8 @@ async fn server_info(State(app): State<App>) -> Json<Value> {
         "sessions_opening": opening,
         "sessions_waiting": app.realtime.queue.length(),
         "load": app.realtime.queue.load(),
+        "jobs": { "running": jobs.drawing, "waiting": jobs.waiting, "kept": jobs.completed + jobs.failed },
+        "guardrails": "none",
         "connections": app.connections_open(),
         "memory_bytes_used": app.observer().rollout_bytes(),
         "limits": {
@@ -92,6 +158,13 @@ async fn server_info(State(app): State<App>) -> Json<Value> {
             "pong_within_ms": limits.pong_within.as_millis() as u64,
             "connections": limits.connections,
             "message_bytes": limits.message_bytes,
+            "job_queue": limits.jobs.queue,
+            "jobs_per_account": limits.jobs.of_account,
+            "job_ttl_ms": limits.jobs.ttl.as_millis() as u64,
+            "job_bytes": limits.jobs.bytes,
+            "job_timeout_ms": limits.jobs.timeout.as_millis() as u64,
+            "video_sync_timeout_ms": limits.jobs.sync_timeout.as_millis() as u64,
+            "clip_frames": limits.jobs.clip_frames,
         },
     }))
 }
@@ -106,6 +179,7 @@ async fn sessions(State(app): State<App>) -> Json<Value> {
 }
 
 async fn metrics(State(app): State<App>) -> Response {
+    let jobs = app.openai.levels();
     let (opening, running) = app.observer().sessions();
     let levels = Levels {
         version: env!("CARGO_PKG_VERSION"),
@@ -126,6 +200,13 @@ async fn metrics(State(app): State<App>) -> Response {
         inbound_bytes: app.entrance.inbound.bytes(),
         memory_bytes: app.limits.memory_bytes,
         resident_bytes: resident_bytes(),
+        jobs: [
+            ("queued", jobs.waiting),
+            ("in_progress", jobs.drawing),
+            ("completed", jobs.completed),
+            ("failed", jobs.failed),
+        ],
+        job_bytes: jobs.bytes,
         trace_lost: app.observer().trace.as_ref().map(|trace| trace.lost()),
     };
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], app.observer().metrics.page(&levels)).into_response()

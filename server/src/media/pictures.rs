@@ -157,8 +157,8 @@ impl Encoding {
     }
 }
 
-/// Bicubic, as the reference scales its previews.
-fn scale(rgb: &[u8], from: Size, to: Size) -> anyhow::Result<Vec<u8>> {
+/// These pixels at another size: bicubic, as the reference scales its previews.
+pub fn scale(rgb: &[u8], from: Size, to: Size) -> anyhow::Result<Vec<u8>> {
     let source = resize::images::ImageRef::new(from.width, from.height, rgb, resize::PixelType::U8x3)?;
     let mut target = resize::images::Image::new(to.width, to.height, resize::PixelType::U8x3);
     let bicubic = resize::ResizeAlg::Convolution(resize::FilterType::CatmullRom);

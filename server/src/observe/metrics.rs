@@ -12,6 +12,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::jobs::{JOB_STAGES, JobKind, JobOutcome};
+
 /// The media type of the text.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -44,8 +46,39 @@ pub(crate) struct Metrics {
     pub(crate) denied: Tally<&'static str>,
     /// All reasons, so that each counter exists before its first count.
     denials: &'static [&'static str],
+    /// Clips and pictures asked for by HTTP.
+    pub(crate) jobs: JobCounters,
     /// WebSockets that ended, by close code and reason.
     pub(crate) closes: Tally<(u16, &'static str)>,
+}
+
+const JOB_KINDS: [(JobKind, &str); 3] = [(JobKind::Video, "video"), (JobKind::Sync, "sync"), (JobKind::Image, "image")];
+
+const JOB_OUTCOMES: [(JobOutcome, &str); 4] = [
+    (JobOutcome::Completed, "completed"),
+    (JobOutcome::Failed, "failed"),
+    (JobOutcome::Cancelled, "cancelled"),
+    (JobOutcome::Refused, "refused"),
+];
+
+/// What became of clips and pictures.
+#[derive(Default)]
+pub(crate) struct JobCounters {
+    /// By kind, and how they ended.
+    ended: [[Counter; JOB_OUTCOMES.len()]; JOB_KINDS.len()],
+    /// In the order of [`JOB_STAGES`].
+    pub(crate) stages: [Histogram; JOB_STAGES.len()],
+    /// Clients that left before they were answered.
+    pub(crate) requests_cancelled: Counter,
+}
+
+impl JobCounters {
+    /// Work of this kind that ended like this.
+    pub(crate) fn of(&self, kind: JobKind, outcome: JobOutcome) -> &Counter {
+        let kind = JOB_KINDS.iter().position(|(known, _)| *known == kind).expect("every kind is listed");
+        let outcome = JOB_OUTCOMES.iter().position(|(known, _)| *known == outcome).expect("every outcome is listed");
+        &self.ended[kind][outcome]
+    }
 }
 
 /// Where a chunk's time goes.
@@ -130,6 +163,10 @@ pub(crate) struct Levels {
     pub(crate) memory_bytes: u64,
     /// `None` where the system does not say.
     pub(crate) resident_bytes: Option<u64>,
+    /// Jobs by state: waiting, drawn, completed, failed.
+    pub(crate) jobs: [(&'static str, usize); 4],
+    /// Bytes of results.
+    pub(crate) job_bytes: u64,
     /// Slices dropped by the trace; `None`: no trace is written.
     pub(crate) trace_lost: Option<u64>,
 }
@@ -311,6 +348,33 @@ impl Metrics {
             page.gauge("process_resident_memory_bytes", "Memory of the process that is in RAM.");
             page.sample(&[], resident);
         }
+        page.gauge(
+            "causeway_jobs",
+            "Clips and pictures asked for by HTTP, by state; those that ended are kept for a while.",
+        );
+        for (state, count) in levels.jobs {
+            page.sample(&[("state", state)], count);
+        }
+        page.gauge("causeway_job_queue_depth", "Clips and pictures that wait for the device.");
+        page.sample(&[], levels.jobs[0].1);
+        page.gauge("causeway_job_bytes", "Memory of results, and of pictures kept for a remix.");
+        page.sample(&[], levels.job_bytes);
+        page.counter(
+            "causeway_jobs_total",
+            "Clips and pictures that ended, by what asked for them and how they ended.",
+        );
+        for (kind, kind_name) in JOB_KINDS {
+            for (outcome, outcome_name) in JOB_OUTCOMES {
+                let count = self.jobs.of(kind, outcome).get();
+                page.sample(&[("kind", kind_name), ("outcome", outcome_name)], count);
+            }
+        }
+        page.histogram("causeway_job_seconds", "Time of a clip or picture in each stage.");
+        for (stage, histogram) in JOB_STAGES.iter().zip(&self.jobs.stages) {
+            page.buckets(&[("stage", stage)], histogram);
+        }
+        page.counter("causeway_requests_cancelled_total", "Clients that left before their clip or picture was drawn.");
+        page.sample(&[], self.jobs.requests_cancelled.get());
         if let Some(lost) = levels.trace_lost {
             page.counter("causeway_trace_lost_total", "Slices that the trace file had no room for.");
             page.sample(&[], lost);

@@ -6,6 +6,7 @@
 //! Over 400 lines: every event of the server is one short method here, and one list of them is what a reader looks for.
 
 pub(crate) mod costs;
+pub(crate) mod jobs;
 pub mod log;
 pub(crate) mod metrics;
 #[cfg(feature = "otlp")]
@@ -22,6 +23,7 @@ use pipeline::world::{ChunkPlan, Size, Timings};
 use serde_json::{Value, json};
 
 use self::costs::{Costs, Sums};
+use self::jobs::{JOB_STAGES, JobKind, JobOutcome};
 use self::metrics::Metrics;
 use self::trace::{Slice, Trace, Track};
 
@@ -114,6 +116,37 @@ impl Observer {
     /// An error with this code was sent to a client.
     pub(crate) fn told(&self, code: &'static str) {
         self.metrics.errors.add(code);
+    }
+
+    /// Work of this kind has ended like this.
+    pub(crate) fn job_ended(&self, kind: JobKind, outcome: JobOutcome) {
+        self.metrics.jobs.of(kind, outcome).add(1);
+    }
+
+    /// Work was drawn, in these seconds of each stage.
+    pub(crate) fn job_drawn(&self, stages: [(&'static str, f64); JOB_STAGES.len()]) {
+        for ((_, seconds), histogram) in stages.into_iter().zip(&self.metrics.jobs.stages) {
+            histogram.observe(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        }
+    }
+
+    /// One output of such work was drawn and encoded: from its turn on, for this long.
+    pub(crate) fn output_drawn(&self, output: usize, began: Instant) {
+        if let Some(trace) = &self.trace {
+            trace.slice(Slice {
+                track: Track::Clips,
+                name: "clip",
+                began,
+                took: began.elapsed(),
+                seat: 0,
+                chunk: output,
+            });
+        }
+    }
+
+    /// A client left before it was answered, and its work was cancelled.
+    pub(crate) fn request_cancelled(&self) {
+        self.metrics.jobs.requests_cancelled.add(1);
     }
 
     /// A client was denied, for this reason.

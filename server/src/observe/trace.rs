@@ -35,6 +35,8 @@ pub(crate) struct Trace {
 pub(crate) enum Track {
     /// The engine's thread.
     Engine,
+    /// Clips asked for by HTTP, of which one is drawn at a time.
+    Clips,
     /// The encoding of one session's frames.
     Encode { seat: u64 },
     /// The writing of one session's frames.
@@ -83,6 +85,7 @@ impl Trace {
         let thread = std::thread::Builder::new().name("trace".into()).spawn(write).context("starting the trace")?;
         let trace = Trace { entries: entries.clone(), lost: Arc::default() };
         trace.name(Track::Engine, "engine".into());
+        trace.name(Track::Clips, "clips".into());
         Ok((trace, TraceWriter { entries, thread: Some(thread) }))
     }
 
@@ -194,6 +197,7 @@ fn line(slice: &Slice, zero: Instant) -> String {
 impl Track {
     fn id(self) -> u64 {
         match self {
+            Track::Clips => 0,
             Track::Engine => 1,
             Track::Encode { seat } => 2 * seat + 2,
             Track::Write { seat } => 2 * seat + 3,

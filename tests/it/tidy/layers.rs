@@ -9,7 +9,7 @@ use super::{none, sources};
 
 /// From the ground up. A module belongs to the longest name here that its own begins with. It may import from the lines
 /// below and from its own name, not from others on its line.
-const FLOORS: [&[&str]; 14] = [
+const FLOORS: [&[&str]; 15] = [
     &["phase", "pocket", "rate", "say", "scratch", "whole_file"],
     &["observe"],
     &["media"],
@@ -21,6 +21,7 @@ const FLOORS: [&[&str]; 14] = [
     &["realtime::session"],
     &["realtime::link"],
     &["offline"],
+    &["openai::request"],
     &["openai"],
     &["config"],
     &["http"],

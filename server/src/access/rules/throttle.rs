@@ -32,12 +32,13 @@ impl<Who: Hash + Eq + Clone> Throttle<Who> {
         self.buckets.entry(who.clone()).or_default().count(rate, now);
     }
 
-    /// Counted only if it is allowed; otherwise how long to wait.
-    pub(crate) fn take(&mut self, who: &Who, rate: Rate, now: Instant) -> Result<(), Duration> {
+    /// Counted only if it is allowed, as one of so many parts of a whole; otherwise how long to wait.
+    pub(crate) fn take_part(&mut self, who: &Who, rate: Rate, parts: u32, now: Instant) -> Result<(), Duration> {
         if let Some(wait) = self.wait(who, rate, now) {
             return Err(wait);
         }
-        self.count(who, rate, now);
+        // As many parts at once as wholes make, and as much faster: what is owed is the same time.
+        self.count(who, Rate { at_once: rate.at_once.saturating_mul(parts), every: rate.every / parts }, now);
         Ok(())
     }
 
@@ -60,11 +61,20 @@ mod tests {
     fn each_has_an_allowance_of_its_own() {
         let (mut throttle, start) = (Throttle::new(8), Instant::now());
         for _ in 0..3 {
-            assert_eq!(throttle.take(&"a", RATE, start), Ok(()));
+            assert_eq!(throttle.take_part(&"a", RATE, 1, start), Ok(()));
         }
-        assert_eq!(throttle.take(&"a", RATE, start), Err(RATE.every));
-        assert_eq!(throttle.take(&"b", RATE, start), Ok(()));
-        assert_eq!(throttle.take(&"a", RATE, start + RATE.every), Ok(()));
+        assert_eq!(throttle.take_part(&"a", RATE, 1, start), Err(RATE.every));
+        assert_eq!(throttle.take_part(&"b", RATE, 1, start), Ok(()));
+        assert_eq!(throttle.take_part(&"a", RATE, 1, start + RATE.every), Ok(()));
+    }
+
+    #[test]
+    fn ten_parts_count_as_one() {
+        let (mut throttle, start) = (Throttle::new(8), Instant::now());
+        let taken = (0..1000).take_while(|_| throttle.take_part(&"a", RATE, 10, start).is_ok()).count();
+        // The last whole is allowed while anything of it is left.
+        assert!((20..=30).contains(&taken), "{taken}");
+        assert!(throttle.take_part(&"a", RATE, 1, start).is_err(), "both count on one account");
     }
 
     #[test]

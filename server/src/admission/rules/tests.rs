@@ -392,6 +392,7 @@ fn clips_that_wait_have_a_bound_of_their_own() {
     assert_eq!(desk.try_ask(clip(1001)), Err(Refused::TooLarge { bytes: 1001, budget: 1000 }));
 }
 
+/// V091.
 #[test]
 fn a_clip_that_does_not_fit_waits_and_sessions_pass_it_but_not_for_ever() {
     let mut desk = Desk::new(ROOMY);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::access::policy::AccessPolicy;
-use crate::config::limits::Limits;
+use crate::config::limits::{JobLimits, Limits};
 use crate::fetch::rules::{AllowedHost, Rules};
 use crate::realtime::session::Stay;
 
@@ -77,6 +77,27 @@ pub struct LimitArgs {
     /// Bytes of messages that are not handled yet, of all clients together; a quarter of them of one address.
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().inbound_bytes), value_parser = some_bytes)]
     pub inbound_bytes: ByteSize,
+    /// Clips and pictures asked for by HTTP that may wait for the device; 0: none waits.
+    #[arg(long, value_name = "N", default_value_t = usual().jobs.queue as u16, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub job_queue: u16,
+    /// As many of one account.
+    #[arg(long, value_name = "N", default_value_t = usual().jobs.of_account as u16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub jobs_per_account: u16,
+    /// How long a job and its file are kept after its end.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().jobs.ttl), value_parser = more_than_none)]
+    pub job_ttl: Seconds,
+    /// Memory for the files of all jobs together.
+    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().jobs.bytes), value_parser = some_bytes)]
+    pub job_bytes: ByteSize,
+    /// How long a job may work on the device.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().jobs.timeout), value_parser = more_than_none)]
+    pub job_timeout: Seconds,
+    /// How long a client that waits for its clip or picture waits, the queue included.
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().jobs.sync_timeout), value_parser = more_than_none)]
+    pub video_sync_timeout: Seconds,
+    /// The most video frames of a clip, where the world has no bound of its own.
+    #[arg(long, value_name = "N", default_value_t = usual().jobs.clip_frames as u32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub clip_frames: u32,
     /// Fetch a first frame that is given as a URL if it is on this host, or HOST:PORT. Several with commas, or again.
     /// Only at public addresses.
     #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = host_on_the_internet)]
@@ -96,7 +117,15 @@ impl LimitArgs {
             memory_bytes: self.memory.0,
             load: self.load,
             queue: usize::from(self.queue),
-            clips: usual().clips,
+            jobs: JobLimits {
+                queue: usize::from(self.job_queue),
+                of_account: usize::from(self.jobs_per_account),
+                ttl: self.job_ttl.0,
+                bytes: self.job_bytes.0,
+                timeout: self.job_timeout.0,
+                sync_timeout: self.video_sync_timeout.0,
+                clip_frames: self.clip_frames as usize,
+            },
             queue_wait: self.queue_wait.0,
             busy_wait: self.busy_wait.0,
             write_deadline: self.write_deadline.0,

@@ -33,9 +33,9 @@ pub(crate) struct Realtime {
     /// Where sessions wait for a place.
     pub(crate) queue: Arc<Queue>,
     /// Brings first frames that are named by URL.
-    pub(crate) fetcher: Fetcher,
+    pub(crate) fetcher: Arc<Fetcher>,
     /// Reads first frames.
-    pub(crate) pictures: PictureReader,
+    pub(crate) pictures: Arc<PictureReader>,
     /// Is told what happens.
     pub(crate) observer: Arc<Observer>,
     /// Finds the session of a client that comes back.

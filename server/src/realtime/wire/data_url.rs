@@ -19,7 +19,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 const BLOCK: usize = 4096;
 
 /// The file in a data URL of a picture; `None` if `text` is something else. An error is a sentence without its subject.
-pub(super) fn read(text: &str) -> Option<Result<Vec<u8>, String>> {
+pub(crate) fn read(text: &str) -> Option<Result<Vec<u8>, String>> {
     let (head, data) = text.trim_ascii_start().split_once(',')?;
     let head = head.to_ascii_lowercase();
     let (media, parameters) = head.strip_prefix("data:image")?.split_once(';')?;

@@ -2,7 +2,7 @@
 
 pub mod acks;
 pub mod close;
-mod data_url;
+pub(crate) mod data_url;
 pub mod error;
 pub mod event;
 pub(crate) mod fields;

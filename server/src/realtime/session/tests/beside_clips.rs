@@ -281,6 +281,7 @@ fn paced(clients: usize, chunk: Duration, piece: Duration) -> Device {
     device
 }
 
+/// V088.
 #[test]
 fn a_clip_of_200_pieces_beside_four_paced_sessions_costs_them_no_frame_and_moves_no_gap_by_more_than_one_piece() {
     for (chunk, piece) in [(ms(40), ms(40)), (ms(40), ms(100)), (ms(100), ms(15)), (ms(20), ms(150))] {
@@ -312,6 +313,7 @@ fn a_clip_uses_most_of_the_time_that_paced_sessions_leave() {
     assert!(took < 2 * alone, "{took:?}, alone {alone:?}");
 }
 
+/// V090.
 #[test]
 fn a_clip_on_a_server_full_of_paced_sessions_gets_a_piece_in_five_seconds_and_they_are_late_by_one_at_most() {
     // Four times 165 of 750 ms, and no gap between them is as long as a piece.
@@ -331,6 +333,7 @@ fn a_clip_on_a_server_full_of_paced_sessions_gets_a_piece_in_five_seconds_and_th
     }
 }
 
+/// V089.
 #[test]
 fn a_clip_beside_a_free_client_gets_a_piece_a_second_and_finishes_within_twice_that() {
     let mut device = Device::new(ms(50), ms(50));

@@ -1,0 +1,138 @@
+//! From a request's body to work that can wait for its turn: read, refuse, resolve, and decode the picture.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use pipeline::first_frame::Target;
+use pipeline::world::{Card, Picture};
+
+use super::errors::ApiError;
+use super::request::Body;
+use super::request::ask::{Ask, Source};
+use super::request::invalid::{Invalid, quoted};
+use super::request::job::Facts;
+use super::request::refuse::holds_video;
+use super::request::resolve::Resolved;
+use super::request::values::{PictureAnswer, Route};
+use super::state::OpenAi;
+use crate::phase::Phase;
+use crate::realtime::wire::data_url;
+
+/// Work that can wait for its turn.
+pub(crate) struct Prepared {
+    pub(crate) card: Arc<Card>,
+    pub(crate) facts: Facts,
+    /// Decoded, at the video's size.
+    pub(crate) picture: Option<Picture>,
+    /// How pictures are answered.
+    pub(crate) answer: PictureAnswer,
+}
+
+impl OpenAi {
+    /// The world, if new work can be taken.
+    pub(crate) fn open_for_work(&self) -> Result<Arc<Card>, ApiError> {
+        if *self.phase.borrow() >= Phase::Draining {
+            return Err(ApiError::draining());
+        }
+        if self.engine_is_gone() {
+            return Err(ApiError::engine_gone());
+        }
+        self.engine.card.borrow().clone().ok_or_else(ApiError::loading)
+    }
+
+    /// Make work of a request.
+    pub(crate) async fn prepare(&self, body: Body, route: Route) -> Result<Prepared, ApiError> {
+        let card = self.open_for_work()?;
+        let ask = Ask::read(body, route, &card)?;
+        let (source, answer) = (ask.picture.clone(), ask.answer);
+        let resolved = Resolved::new(ask, &card, self.bounds.rules)?;
+        self.check_memory(&resolved, &card)?;
+        let (file, picture) = match source {
+            None => (None, None),
+            Some(source) => {
+                let _place = self.picturing.acquire().await.expect("it is never closed");
+                let file = self.picture_file(source, &card).await?;
+                let picture = self.picture(Some(file.clone()), &resolved, &card).await?;
+                (Some(file), picture)
+            }
+        };
+        let facts = Facts {
+            resolved,
+            picture: file,
+            model: card.name.clone(),
+            remixed_from: None,
+            is_image: route == Route::Image,
+        };
+        Ok(Prepared { card, facts, picture, answer })
+    }
+
+    /// The same work with another prompt.
+    pub(crate) async fn prepare_remix(&self, facts: Facts) -> Result<Prepared, ApiError> {
+        let card = self.open_for_work()?;
+        let picture = self.picture(facts.picture.clone(), &facts.resolved, &card).await?;
+        Ok(Prepared { card, facts, picture, answer: PictureAnswer::default() })
+    }
+
+    /// A clip that would not fit even if it were alone.
+    fn check_memory(&self, resolved: &Resolved, card: &Card) -> Result<(), ApiError> {
+        let clip = resolved.clip(card, 0, None);
+        self.engine.fits_clip(&clip).map_err(|(needed, budget)| {
+            let message = format!(
+                "size, num_frames: a clip of {} frames of {} takes {needed} bytes, and {budget} are there for all",
+                resolved.frames, resolved.size
+            );
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_value", message).about("size")
+        })
+    }
+
+    /// The file of the picture to start from.
+    async fn picture_file(&self, source: Source, card: &Card) -> Result<Bytes, ApiError> {
+        let failed = |why: &str| {
+            let message = format!("Failed to process image source: {}", quoted(why));
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_value", message).about("input_reference")
+        };
+        let file = match source {
+            Source::File(file) => file,
+            Source::Text(text) => {
+                let begins = |with: &str| text.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
+                if begins("http://") || begins("https://") {
+                    self.fetcher.fetch(&text).await.map_err(|why| failed(&why))?.into()
+                } else {
+                    match data_url::read(&text) {
+                        None => {
+                            return Err(failed(
+                                "Unsupported image url format: https://…, or data:image/TYPE;base64,DATA",
+                            ));
+                        }
+                        Some(file) => Bytes::from(file.map_err(|why| failed(&format!("it {why}")))?),
+                    }
+                }
+            }
+        };
+        if holds_video(&file) {
+            let family = &card.clips.family;
+            let message = format!("{family} video-to-video conditioning is not supported by Causeway yet.");
+            return Err(Invalid::unsupported("input_reference", message).into());
+        }
+        if file.len() > self.bounds.picture_bytes {
+            return Err(failed(&format!("it is longer than {} bytes", self.bounds.picture_bytes)));
+        }
+        // A slice of the body would keep all of it: the file is kept with its job.
+        Ok(Bytes::copy_from_slice(&file))
+    }
+
+    async fn picture(
+        &self,
+        file: Option<Bytes>,
+        resolved: &Resolved,
+        card: &Card,
+    ) -> Result<Option<Picture>, ApiError> {
+        let Some(file) = file else { return Ok(None) };
+        let read = self.pictures.read(file, Target { size: resolved.size, fit: card.clips.picture_fit }).await;
+        read.map(Some).map_err(|why| {
+            let message = format!("Failed to process image source: it {why}");
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_value", message).about("input_reference")
+        })
+    }
+}
