@@ -16,6 +16,10 @@ use pipeline::world::{Card, ChunkPlan, Size, World};
 use rmpv::Value;
 use server::engine::turns::conditions::ConditionQueue;
 use server::media::first_frame;
+use server::openai::request::Body;
+use server::openai::request::ask::Ask;
+use server::openai::request::resolve::{Resolved, Rules};
+use server::openai::request::values::Route;
 use server::realtime::wire::acks::event_ack;
 use server::realtime::wire::event::Asked;
 use server::realtime::wire::first_message::{self, FirstMessage};
@@ -42,16 +46,34 @@ pub enum Target {
     Picture,
     /// A prompt of Cosmos3, which may be a JSON object.
     Caption,
+    /// A form that asks for a clip.
+    Form,
+    /// JSON that asks for a clip, with its containers.
+    Containers,
 }
 
 impl Target {
-    pub const ALL: [Target; 6] =
-        [Target::Event, Target::Init, Target::Resume, Target::Recording, Target::Picture, Target::Caption];
+    pub const ALL: [Target; 8] = [
+        Target::Event,
+        Target::Init,
+        Target::Resume,
+        Target::Recording,
+        Target::Picture,
+        Target::Caption,
+        Target::Form,
+        Target::Containers,
+    ];
 
     /// Resident memory that the worst input may add. A message holds 65 536 values at most.
     pub fn memory_bytes(self) -> u64 {
         match self {
-            Target::Event | Target::Init | Target::Resume | Target::Recording | Target::Caption => 64 << 20,
+            Target::Event
+            | Target::Init
+            | Target::Resume
+            | Target::Recording
+            | Target::Caption
+            | Target::Form
+            | Target::Containers => 64 << 20,
             Target::Picture => first_frame::DECODING_BYTES_MAX,
         }
     }
@@ -77,11 +99,13 @@ impl Fuzz {
             Target::Init => seeds::inits(),
             Target::Resume => seeds::resumes(),
             Target::Recording => seeds::recordings()?,
-            Target::Picture | Target::Caption => Vec::new(),
+            Target::Picture | Target::Caption | Target::Form | Target::Containers => Vec::new(),
         };
         let files = match target {
             Target::Picture => seeds::pictures()?,
             Target::Caption => seeds::captions(),
+            Target::Form => seeds::forms(),
+            Target::Containers => seeds::containers(),
             Target::Recording => values.iter().map(encode_sequence).collect(),
             Target::Event | Target::Init | Target::Resume => values.iter().map(encode).collect(),
         };
@@ -174,6 +198,8 @@ impl Fuzz {
                 assert!(again == init && rest.map(Result::ok).eq(chunks.into_iter().map(Some)), "another recording");
                 true
             }
+            Target::Form => self.clip(Some(seeds::FORM_TYPE), input),
+            Target::Containers => self.clip(None, input),
             Target::Picture => match first_frame::read(input, FITTED) {
                 Ok(picture) => {
                     assert_eq!(picture.rgb.len() as u64, picture.size.frame_bytes());
@@ -190,6 +216,19 @@ impl Fuzz {
                 true
             }
         }
+    }
+
+    /// A request for a clip, from its bytes to what the world is asked.
+    fn clip(&self, content_type: Option<&str>, input: &[u8]) -> bool {
+        let Ok(body) = Body::read(content_type, &Bytes::copy_from_slice(input)) else { return false };
+        let Ok(ask) = Ask::read(body, Route::Video, &self.card) else { return false };
+        let Ok(resolved) = Resolved::new(ask, &self.card, Rules { clip_frames: 481 }) else { return false };
+        assert!(resolved.ignored.len() <= 32 && resolved.ignored.iter().all(|name| name.len() <= 64));
+        assert!((1..=10).contains(&resolved.seeds.len()) && (1..=481).contains(&resolved.frames));
+        let clip = resolved.clip(&self.card, 0, None);
+        assert_eq!(clip.inputs.len(), ChunkPlan::count_for(clip.frames, self.card.chunk), "an input for each chunk");
+        assert!(self.card.choose_size(Some(clip.init.size)).is_ok(), "{clip:?}");
+        true
     }
 
     /// How much longer inputs take that are ten times as long: the worst of the families in which length is cheap to have.

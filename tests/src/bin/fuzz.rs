@@ -34,6 +34,8 @@ enum Named {
     Recording,
     Picture,
     Caption,
+    Form,
+    Containers,
 }
 
 fn main() -> ExitCode {
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
         Some(Named::Recording) => vec![Target::Recording],
         Some(Named::Picture) => vec![Target::Picture],
         Some(Named::Caption) => vec![Target::Caption],
+        Some(Named::Form) => vec![Target::Form],
+        Some(Named::Containers) => vec![Target::Containers],
     };
     for target in targets {
         if let Err(error) = fuzz(target, &args) {

@@ -40,6 +40,28 @@ pub(super) fn families(target: Target) -> Vec<Family> {
             ("prompt", |n| beginning(&"p".repeat(n))),
             ("nothing", |n| vec![0x91; n]),
         ],
+        Target::Form => vec![
+            ("text", |n| part("prompt", &"é".repeat(n.min(4000)))),
+            ("brackets", |n| part(&format!("a{}", "[b]".repeat(n)), "1")),
+            ("almost boundaries", |n| part("zzz", &"\r\n--fuz".repeat(n))),
+            ("list", |n| part("zzz", &format!("[{}]", vec!["0"; n].join(",")))),
+            ("headers", |n| format!("--fuzz\r\n{}", "A: b\r\n".repeat(n)).into_bytes()),
+            ("nothing", |n| vec![b'-'; n]),
+        ],
+        Target::Containers => vec![
+            ("names", |n| {
+                let names: Vec<_> = (0..n).map(|i| format!("\"k{i}\":1")).collect();
+                format!("{{\"prompt\":\"p\",{}}}", names.join(",")).into_bytes()
+            }),
+            ("text in text", |n| {
+                let inside = format!("{{\"zzz\":[{}]}}", vec!["0"; n].join(","));
+                serde_json::json!({ "prompt": "p", "extra_body": inside }).to_string().into_bytes()
+            }),
+            ("script", |n| {
+                serde_json::json!({ "prompt": "p", "camera_actions": vec!["w"; n] }).to_string().into_bytes()
+            }),
+            ("nothing", |n| vec![b'['; n]),
+        ],
         Target::Picture => vec![
             ("garbage", |n| vec![0x5a; 100 * n]),
             // Chunks of no bytes that no decoder knows.
@@ -130,6 +152,48 @@ fn beginning(prompt: &str) -> Vec<u8> {
         condition_frames: None,
     };
     recording::encode_init(&init).expect("within the bounds")
+}
+
+/// The content type of every form here.
+pub(super) const FORM_TYPE: &str = "multipart/form-data; boundary=fuzz";
+
+/// A form of one part and a prompt.
+fn part(name: &str, content: &str) -> Vec<u8> {
+    form(&[(name, content), ("prompt", "p")])
+}
+
+fn form(parts: &[(&str, &str)]) -> Vec<u8> {
+    let part = |(name, content): &(&str, &str)| {
+        format!("--fuzz\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{content}\r\n")
+    };
+    let parts: String = parts.iter().map(part).collect();
+    format!("{parts}--fuzz--\r\n").into_bytes()
+}
+
+pub(super) fn forms() -> Vec<Vec<u8>> {
+    let file = "--fuzz\r\nContent-Disposition: form-data; name=\"input_reference\"; filename=\"a \\\"b\\\".png\"\r\n\
+                Content-Type: image/png\r\n\r\n\u{89}PNG\r\n--fuz\r\n";
+    let with_file = [file.as_bytes(), &part("seed", "7")].concat();
+    vec![
+        form(&[("prompt", "a meadow")]),
+        form(&[("prompt", "{\"a\": 1}"), ("seconds", "4.5"), ("size", "96x64"), ("n", "2"), ("fps", "8")]),
+        form(&[("prompt", "p"), ("extra_params[use_system_prompt]", "false"), ("zzz[]", "1"), ("zzz[]", "2")]),
+        form(&[("prompt", "p"), ("camera_actions", "w*12,wl*6,-*3"), ("prompts[]", "2:night"), ("num_frames", "33")]),
+        form(&[("prompt", "p"), ("extra_body", "{\"flow_shift\": 2, \"extra_args\": {\"seed\": 1}}"), ("user", "u")]),
+        with_file,
+    ]
+}
+
+pub(super) fn containers() -> Vec<Vec<u8>> {
+    let texts = [
+        r#"{"prompt":"a meadow"}"#,
+        r#"{"prompt":"p","extra_body":{"flow_shift":2,"extra_params":{"guardrails":false,"seed":[1,2]}},"n":2}"#,
+        r#"{"prompt":"p","extra_json":"{\"num_frames\": 33, \"fps\": \"8\"}","extra_args":{"size":"96x64"},"seed":null}"#,
+        r#"{"prompt":"p","condition_inputs":{"camera_actions":[["w"],[],["w","l"]]},"prompts":[{"chunk":1,"prompt":"x"}]}"#,
+        r#"{"prompt":"p","guidance_interval":[1,2.5],"output_quality":"high","metadata":{"a":[{"b":[null,true,-1e3]}]}}"#,
+        r#"{"prompt":"p","image_reference":{"image_url":"data:image/png;base64,AAAA"},"width":64,"height":"48"}"#,
+    ];
+    texts.map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
 /// Each a list of maps: the first and those of the chunks.
