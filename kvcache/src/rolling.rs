@@ -23,7 +23,9 @@ struct Slot {
     values: Tensor,
 }
 
-/// What one layer's attention sees: one `(S, D)` block of keys and one of values a visible frame.
+/// The keys and values that one layer's attention sees: an `(S, D)` block of each for every visible latent frame, which
+/// has
+/// `S` tokens.
 #[derive(Debug)]
 pub struct KvView<'a> {
     /// Keys, a block a frame.
@@ -43,8 +45,9 @@ impl RollingKvCache {
         &self.window
     }
 
-    /// Write the current chunk's keys and values of `layer`, `(F·S, D)` frame-major, over whatever was staged for it before,
-    /// and look at what is visible now. `recent` limits the history between sink and chunk, see [`Window::visible`].
+    /// Write the current chunk's keys and values of `layer`, `(F·S, D)` frame-major, over whatever was staged for it
+    /// before, and look at what is visible now. `recent` limits the history between sink and chunk, see
+    /// [`Window::visible`].
     pub fn stage(&mut self, layer: usize, keys: &Tensor, values: &Tensor, recent: Option<usize>) -> Result<KvView<'_>> {
         let slots = &mut self.layers[layer];
         for (i, frame) in self.window.current().enumerate() {

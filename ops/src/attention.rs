@@ -1,10 +1,10 @@
-//! Attention over blocks of keys and values. A query sees every block it is given, or in [`causal_attention`] the tokens up to
-//! its own: the caller decides what a chunk sees by the blocks that it passes.
+//! Attention over blocks of keys and values. A query sees every block it is given, or in [`causal_attention`] the
+//! tokens up to its own: the caller decides what a chunk sees by the blocks that it passes.
 //!
-//! Several heads of queries may share one head of keys and values (grouped-query attention, <https://arxiv.org/abs/2305.13245>).
-//! Both products run on the kernel of the dense layers: a head's keys, and then its values, are packed as if they were
-//! weights. That costs one pass over them, and they are read once for every query. Blocks are packed where they lie, so a
-//! prefix that many passes share is never joined to what follows it.
+//! Several heads of queries may share one head of keys and values (grouped-query attention,
+//! <https://arxiv.org/abs/2305.13245>). Both products run on the kernel of the dense layers: a head's keys, and then
+//! its values, are packed as if they were weights. That costs one pass over them, and they are read once for every
+//! query. Blocks are packed where they lie, so a prefix that many passes share is never joined to what follows it.
 
 use std::cell::RefCell;
 
@@ -17,7 +17,7 @@ use crate::cpu::storage::{Numbers, pays_to_share, read};
 use crate::error::bail;
 use crate::{Result, Tensor};
 
-/// How many heads there are, and of how many they read.
+/// The number of query heads, and of the key and value heads that they share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heads {
     /// Heads of queries, side by side in a row. A multiple of `keys`.
@@ -106,8 +106,8 @@ fn attention_with(
 const SCORES: usize = 1 << 16;
 
 thread_local! {
-    /// Kept by the threads that compute. Taken anew for every head of every pass, it left gaps between what videos
-    /// hold.
+    /// Kept by the threads that compute. Allocated again for every head of every pass, it fragmented the heap around
+    /// the long-lived memory of videos.
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
@@ -238,7 +238,8 @@ struct Factor<'a> {
     step: usize,
 }
 
-/// The right side: panels of columns, each `panel_len` numbers, of which a product reads as many rows as its left is deep.
+/// The right side: panels of columns, each `panel_len` numbers, of which a product reads as many rows as its left is
+/// deep.
 struct Packed<'a> {
     values: &'a [f32],
     panel_len: usize,

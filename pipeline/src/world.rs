@@ -47,9 +47,8 @@ pub trait World {
         Arc::new(move |ask| Script::bytes(ask, &*rollout_bytes))
     }
 
-    /// Draw what a usual session asks for first, so that nobody waits for the start of things, and say how long it
-    /// took.
-    /// `None` if nothing is drawn and nothing measured.
+    /// Draw a usual session's first chunk once, so that no client waits for one-time costs such as starting threads,
+    /// and say how long it took. `None` if nothing is drawn and nothing measured.
     fn warm_up(&self) -> Result<Option<WarmUp>, WorldError> {
         WarmUp::of(self).map(Some)
     }

@@ -18,7 +18,7 @@ pub struct OpenClip {
     pub(crate) admitted: Admitted,
     /// What to draw.
     pub ask: ClipAsk,
-    /// Has [`clip_parts_places`].
+    /// Its capacity is [`clip_parts_places`].
     pub parts: mpsc::Sender<Result<ClipPart, ClipError>>,
     /// Ends the clip between two passes.
     pub cancel: Cancel,
@@ -71,7 +71,7 @@ pub(super) struct Drawing {
     cancel: Cancel,
     /// Pixels of one frame.
     pub(super) pixels: u64,
-    /// Last: what is given back is free by then.
+    /// The last field, so that it is dropped last: the clip's memory is free when its share goes back to admission.
     pub(super) admitted: Admitted,
 }
 
@@ -80,7 +80,7 @@ enum Work {
     Begun(Box<dyn Clip>),
 }
 
-/// What became of a clip with a piece of its work, and how long that took.
+/// The result of one piece of a clip's work, and the time it took.
 pub(super) enum Stepped {
     Opened(Drawing, Duration),
     Drew(Drawing, Duration),

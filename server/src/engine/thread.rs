@@ -1,5 +1,5 @@
-//! The one thread that owns the world and every rollout. It waits for work and for nothing else: a credit was a place
-//! in the session's channel, so handing a chunk over cannot block.
+//! The one thread that owns the world and every rollout. It waits for work and for nothing else: each credit reserved
+//! room in the session's channel, so handing a chunk over never blocks.
 //!
 //! It loads the world itself, so the server listens while weights are read. An error in a rollout ends that session; a
 //! panic is a bug, ends the thread, and with it the server.
@@ -52,7 +52,7 @@ pub struct Open {
     pub paced: bool,
     /// What steers its chunks: sampled when a chunk begins.
     pub conditions: Arc<Mutex<ConditionQueue>>,
-    /// Has [`parts_places`].
+    /// Its capacity is [`parts_places`].
     pub parts: mpsc::Sender<Result<ChunkPart, String>>,
     /// Stops its chunk between two passes.
     pub cancel: Cancel,
@@ -120,9 +120,10 @@ pub struct EngineThread {
     alive: oneshot::Receiver<()>,
 }
 
-/// Commands on their way for each session at most: open, two grants or one and when the next is expected, close; and
-/// the close of one that was turned away, whose place another may have taken. There may be as many sessions without a
-/// place as there are places.
+/// Commands on their way for each session, five at most: one `Open`; two `Grant`s, or a `Grant` and an `ExpectGrant`;
+/// one
+/// `Close`; and the `Close` of an earlier session that was refused and whose place is used again. There may be as many
+/// sessions without a place as there are places.
 const COMMANDS_PER_SESSION: usize = 5;
 
 /// Commands on their way for clips at most: open, taken, close; and the close of the clip before, which had ended.
@@ -244,7 +245,7 @@ struct OpenRollout {
     conditions: Arc<Mutex<ConditionQueue>>,
     parts: mpsc::Sender<Result<ChunkPart, String>>,
     cancel: Cancel,
-    /// Last: what is given back is free by then.
+    /// The last field, so that it is dropped last: the rollout's memory is free when its share goes back to admission.
     admitted: Admitted,
 }
 
@@ -276,8 +277,8 @@ impl Room {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Open(open, reply) => {
-                // Whoever asked may have left: then there is nothing to open. If that is seen too late, the close of a
-                // seat that nobody took is already on its way.
+                // The client may have left: then there is nothing to open. If it leaves after this check, its `Close`
+                // comes and removes the rollout.
                 if !reply.is_closed() {
                     let _ = reply.send(self.open(open));
                 }

@@ -1,8 +1,8 @@
 //! The time of a denoising step of a mid-size Cosmos3 transformer with random weights, for a comparison with PyTorch.
 //!
-//! Reads lines: each is answered with the milliseconds that one prediction took, so that whoever asks can time something else
-//! in between. `tests/denoise_step.py` does. The same numbers fill the weights there and here; so the time is followed by a sum
-//! of the flow, to compare, and by a hash of its bits.
+//! Reads lines: each is answered with the milliseconds that one prediction took, so that whoever asks can time
+//! something else in between. `tests/denoise_step.py` does. The same numbers fill the weights there and here; so the
+//! time is followed by a sum of the flow, to compare, and by a hash of its bits.
 
 use std::io::{BufRead, Write, stdout};
 use std::time::Instant;

@@ -7,8 +7,8 @@
 //! but none is passed more than [`PASSED_MAX`] times. So a large session cannot wait for ever while small ones come and
 //! go, and small ones wait for it only until enough running sessions have left.
 //!
-//! A session whose client rests offers its place. It is asked for it once somebody waits; its rollout may stay, parked,
-//! until a session that waits needs the memory.
+//! A session whose client rests offers its place. It is asked to leave once another session waits; its rollout may
+//! stay, parked, until a session that waits needs the memory.
 
 pub mod drawing_times;
 mod obstacle;
@@ -126,8 +126,8 @@ impl Wish {
 }
 
 impl Waiter {
-    /// Whether this one is kept from its place longer when `other` takes one: a clip takes memory and nothing else, and
-    /// a clip behind another clip waits for the end of that.
+    /// Whether this waiter waits longer when `other` is admitted. A clip takes memory alone, so it delays those that
+    /// wait for memory. A clip that waits for the clip before it is delayed by no session.
     fn is_passed_by(&self, other: &Wish) -> bool {
         match self.obstacle {
             Obstacle::Clip => false,
@@ -318,7 +318,8 @@ impl Admission {
         self.make_room();
     }
 
-    /// Let those go that would, and whose going helps those that wait: of each the one that has rested longest.
+    /// Where it helps a session that waits, remove parked rollouts and ask resting sessions for their places. In both
+    /// groups the one that has rested longest goes first.
     fn make_room(&mut self) {
         let short_of_memory = self.queue.iter().find_map(|waiter| match waiter.obstacle {
             Obstacle::Memory { bytes, free, .. } => Some(bytes - free),

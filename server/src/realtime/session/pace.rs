@@ -17,8 +17,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Drawing times remembered. The longest decides when the next chunk must begin. An average would be late for every
-/// slower chunk, and one chunk in nine is slower than the eight before it: on a busy device a chunk waits for the one
-/// being drawn, for a random time.
+/// slower chunk, and the longest of a few is not enough: on a busy device a chunk waits a random time for the one being
+/// drawn, so of any nine the last is the slowest once in nine times.
 const REMEMBERED: usize = 64;
 
 /// A chunk begins this much earlier than needed: timers and two channels may take as long.
@@ -54,7 +54,9 @@ enum Chunk {
     Out,
 }
 
-/// When a chunk will have been shown that is sent now or, should that be later, when it is due.
+/// When a client has shown a chunk that is sent now, or at its due time if that is later. A chunk that is late by less
+/// than
+/// [`MADE_UP_FOR`] does not put off the next one.
 fn shown_until(due: Instant, shown_for: Duration, now: Instant) -> Instant {
     let late = now.saturating_duration_since(due);
     if late < MADE_UP_FOR { due + shown_for } else { now + shown_for }
