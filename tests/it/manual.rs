@@ -174,17 +174,17 @@ fn a_heading_is_linked_to_by_its_words() {
 }
 
 #[test]
-fn every_dependency_has_its_reason_in_architecture() -> Result<()> {
+fn every_dependency_has_its_reason_in_contributing() -> Result<()> {
     let manifest = read("Cargo.toml")?;
     let table = manifest.split("[workspace.dependencies]\n").nth(1).and_then(|rest| rest.split("\n[").next());
     let lines = table.context("the workspace's dependencies")?.lines().filter(|line| !line.contains("path = "));
     let names: Vec<&str> = lines.filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
     ensure!(names.len() > 30, "only {names:?}");
-    let architecture = read("ARCHITECTURE.md")?;
-    let reasons = architecture.split("## Dependencies").nth(1).context("the section on dependencies")?;
+    let page = read("CONTRIBUTING.md")?;
+    let reasons = page.split("## Dependencies").nth(1).context("the section on dependencies")?;
     let words: BTreeSet<&str> = reasons.split(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c)).collect();
     let untold: Vec<_> = names.iter().filter(|name| !words.contains(**name)).collect();
-    ensure!(untold.is_empty(), "without a reason in ARCHITECTURE.md: {untold:?}");
+    ensure!(untold.is_empty(), "without a reason in CONTRIBUTING.md: {untold:?}");
     Ok(())
 }
 
