@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
+use pipeline::first_frame::Target;
 use pipeline::world::{Cancel, Card, ChunkInput, ChunkPlan, ClipAsk, Frames, Held, Init, Size, Step, Timings, World};
 
 use crate::media::first_frame;
@@ -23,6 +24,8 @@ pub struct Request {
     pub actions: Option<Vec<Held>>,
     /// `None`: as many as the actions and prompts need.
     pub chunks: Option<u32>,
+    /// In place of chunks. `None`: as many as the chunks have, or a usual clip of a world that is not steered.
+    pub frames: Option<u32>,
     /// The same seed draws the same video.
     pub seed: u64,
     /// Width and height in pixels; `None`: the world's own.
@@ -63,15 +66,12 @@ const CHUNKS: usize = 4;
 /// Draw the video of `request` into its files, with progress on standard error.
 pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> {
     let card = world.card();
-    let init = init(card, request)?;
-    let inputs = inputs(card, request)?;
-    let chunks = inputs.len();
-    let frames = (0..chunks).map(|index| ChunkPlan::new(index, card.chunk).pixel_frames).sum();
-    let mut film = Film::create(&request.out, request.existing, init.size, card.fps)?;
-    let progress = Progress::new(chunks);
+    let ask = ask(card, request)?;
+    let mut film = Film::create(&request.out, request.existing, ask.init.size, card.fps)?;
 
     let opening = Instant::now();
-    let mut clip = world.clip(ClipAsk::new(init, frames, inputs)).context("opening the clip")?;
+    let mut clip = world.clip(ask).context("opening the clip")?;
+    let progress = Progress::new(clip.progress().of);
     progress.tell(format_args!("opened in {:.0} ms", ms(opening.elapsed())), 0, "");
     let mut report = Report::default();
     loop {
@@ -80,7 +80,7 @@ pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> 
         let began = Instant::now();
         let step = clip
             .step(&Cancel::default(), &mut |batch| frames.push(batch))
-            .with_context(|| format!("drawing chunk {piece}"))?;
+            .with_context(|| format!("drawing {} {piece}", if card.clips.steerable { "chunk" } else { "piece" }))?;
         let generate = began.elapsed();
         let timings = step.timings();
         let encoding = Instant::now();
@@ -139,6 +139,30 @@ fn ms(duration: Duration) -> f64 {
     1000.0 * duration.as_secs_f64()
 }
 
+/// The clip of a request, with all that the card says of what it leaves open.
+fn ask(card: &Card, request: &Request) -> anyhow::Result<ClipAsk> {
+    let init = init(card, request)?;
+    let asked = request.frames.map(|frames| frames as usize);
+    if card.clips.steerable {
+        let inputs = inputs(card, request)?;
+        let whole = (0..inputs.len()).map(|index| ChunkPlan::new(index, card.chunk).pixel_frames).sum();
+        return Ok(ClipAsk::new(init, asked.unwrap_or(whole), inputs));
+    }
+    let name = &card.name;
+    ensure!(request.actions.is_none(), "--actions: {name} is steered by no keys");
+    ensure!(request.chunks.is_none(), "--chunks: {name} draws a clip as a whole; say --frames");
+    ensure!(request.prompts.len() == 1, "--prompt: {name} draws a clip from one prompt");
+    let usual = (card.clips.seconds * f64::from(card.fps)).round() as usize;
+    let frames = card.clips.frames.frames(asked.unwrap_or(usual));
+    let frames = frames.map_err(|reason| anyhow!("--frames {} {reason}", asked.unwrap_or(usual)))?;
+    let is_picture = frames == 1;
+    let init =
+        Init { size: if is_picture { request.size.unwrap_or(card.clips.picture_size) } else { init.size }, ..init };
+    let mut ask = ClipAsk::new(init, frames, Vec::new());
+    ask.settings = card.clips.knobs.usual(is_picture);
+    Ok(ask)
+}
+
 fn init(card: &Card, request: &Request) -> anyhow::Result<Init> {
     let (sink, window) = card.choose_window(None, None)?;
     let size = card.choose_size(request.size)?;
@@ -148,7 +172,7 @@ fn init(card: &Card, request: &Request) -> anyhow::Result<Init> {
         Some(path) => {
             let file = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
             // The sentence lacks its subject, which a client reads in a field beside it.
-            let picture = first_frame::read(&file, size);
+            let picture = first_frame::read(&file, Target { size, fit: card.clips.picture_fit });
             Some(picture.map_err(|reason| anyhow!("the picture {} {reason}", path.display()))?)
         }
     };
@@ -167,7 +191,9 @@ fn inputs(card: &Card, request: &Request) -> anyhow::Result<Vec<ChunkInput>> {
     let actions = request.actions.as_ref();
     let last_switch = switches.last().map_or(0, |switch| switch.chunk);
     let needed = actions.map_or(CHUNKS, |actions| actions.len().div_ceil(card.chunk));
-    let chunks = request.chunks.map_or(needed.max(last_switch + 1), |chunks| chunks as usize);
+    let by_frames = request.frames.map(|frames| ChunkPlan::count_for(frames as usize, card.chunk));
+    let asked = request.chunks.map(|chunks| chunks as usize).or(by_frames);
+    let chunks = asked.unwrap_or(needed.max(last_switch + 1));
     ensure!(
         last_switch < chunks,
         "a prompt begins with chunk {last_switch}, and the last of {chunks} is {}",
@@ -241,6 +267,13 @@ mod tests {
     }
 
     #[test]
+    fn frames_cut_the_last_chunk() {
+        let scratch = Scratch::new();
+        let report = run(&["--prompt", "day", "--frames", "11"], &scratch.path("cut")).expect("draws");
+        assert_eq!((report.chunks, report.frames), (2, 11));
+    }
+
+    #[test]
     fn a_walk_becomes_an_animation_of_the_right_length() {
         let scratch = Scratch::new();
         let path = scratch.path("walk.webp");
@@ -273,6 +306,7 @@ mod tests {
         check(&["--prompt", "p", "--prompt", "3:q", "--chunks", "2"], "c", "begins with chunk 3");
         check(&["--prompt", "p", "--actions", "x"], "d", "'x'");
         check(&["--prompt", "p", "--image", "/no/such/file"], "e", "/no/such/file");
+        check(&["--prompt", "p", "--chunks", "2", "--frames", "9"], "c", "cannot be used with");
         check(&["--prompt", "p"], "f.avi", "not .avi");
         assert!(!scratch.path("a").exists());
     }

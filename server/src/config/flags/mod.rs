@@ -148,6 +148,9 @@ pub struct GenerateArgs {
     /// Chunks to draw; by default as many as the action script needs.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub chunks: Option<u32>,
+    /// Video frames to draw, in place of chunks; by default as many as the chunks have, or the world's usual clip.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), conflicts_with = "chunks")]
+    pub frames: Option<u32>,
     /// The same seed draws the same video.
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
@@ -179,6 +182,7 @@ impl GenerateArgs {
             prompts: switches(&self.prompts)?,
             actions: self.actions.map(|script| script.0),
             chunks: self.chunks,
+            frames: self.frames,
             seed: self.seed,
             size: self.size,
             out: self.out,
