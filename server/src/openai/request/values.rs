@@ -141,7 +141,8 @@ pub(super) fn guidance_interval(fields: &mut Fields) -> Result<Option<[f64; 2]>,
     };
     let [low, high] = &items[..] else { return Err(wrong()) };
     let (low, high) = (number(low).map_err(|_| wrong())?, number(high).map_err(|_| wrong())?);
-    if 0.0 <= low && low <= high && high <= 1000.0 { Ok(Some([low, high])) } else { Err(wrong()) }
+    let within = |end: &f64| (0.0..=1000.0).contains(end);
+    if low <= high && within(&low) && within(&high) { Ok(Some([low, high])) } else { Err(wrong()) }
 }
 
 pub(super) fn task(fields: &mut Fields) -> Result<Option<Task>, Invalid> {
