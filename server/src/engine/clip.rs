@@ -17,7 +17,7 @@ pub struct OpenClip {
     /// Given back when the clip is gone.
     pub(crate) admitted: Admitted,
     /// What to draw.
-    pub ask: ClipAsk,
+    pub ask: Box<ClipAsk>,
     /// Its capacity is [`clip_parts_places`].
     pub parts: mpsc::Sender<Result<ClipPart, ClipError>>,
     /// Ends the clip between two passes.
@@ -76,7 +76,7 @@ pub(super) struct Drawing {
 }
 
 enum Work {
-    ToOpen(ClipAsk),
+    ToOpen(Box<ClipAsk>),
     Begun(Box<dyn Clip>),
 }
 
@@ -107,7 +107,7 @@ impl Drawing {
         };
         let began = Instant::now();
         let stepped = match work {
-            Work::ToOpen(ask) => cancel.check().and_then(|()| world.clip(ask)).map(|clip| (clip, None)),
+            Work::ToOpen(ask) => cancel.check().and_then(|()| world.clip(*ask)).map(|clip| (clip, None)),
             Work::Begun(mut clip) => {
                 let step = clip.step(&cancel, &mut |frames| hand_over(Ok(ClipPart::Frames(frames))));
                 step.map(|step| (clip, Some(step)))

@@ -75,7 +75,7 @@ impl ClipSeat {
         let (parts_drawn, parts) = mpsc::channel(clip_parts_places(&card));
         // Before the engine is told: this future may be dropped once it is, and then nothing else would end the clip.
         let seat = ClipSeat { id: admitted.id, engine, cancel: cancel.clone(), parts, ended: false };
-        let open = Command::OpenClip(OpenClip { admitted, ask, parts: parts_drawn, cancel });
+        let open = Command::OpenClip(OpenClip { admitted, ask: Box::new(ask), parts: parts_drawn, cancel });
         seat.engine.commands.send(open).await.map_err(|_| ClipError::Stopped)?;
         Ok(seat)
     }

@@ -184,9 +184,12 @@ struct Output {
     took: Duration,
 }
 
+/// Packed RGB8 to the bytes of a picture's file.
+type EncodePicture = Box<dyn Fn(&[u8]) -> anyhow::Result<Vec<u8>> + Send>;
+
 enum File {
     Film(Box<mp4::Film<Vec<u8>>>),
-    Picture { encode: Box<dyn Fn(&[u8]) -> anyhow::Result<Vec<u8>> + Send>, file: Option<Vec<u8>> },
+    Picture { encode: EncodePicture, file: Option<Vec<u8>> },
 }
 
 impl Output {
