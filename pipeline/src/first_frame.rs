@@ -364,8 +364,8 @@ mod tests {
     fn it_never_holds_more_than_it_said() {
         let sides = [1, 2, 3, 7, 40, 333];
         let sizes = || sides.into_iter().flat_map(|width| sides.map(|height| Size { width, height }));
-        let ways: [(fn(Size, Size) -> Fitter, fn(Size, Size) -> u64); 2] =
-            [(Fitter::new, Fitter::bytes), (Fitter::covering, Fitter::covering_bytes)];
+        type Way = (fn(Size, Size) -> Fitter, fn(Size, Size) -> u64);
+        let ways: [Way; 2] = [(Fitter::new, Fitter::bytes), (Fitter::covering, Fitter::covering_bytes)];
         let pairs = sizes().flat_map(|from| sizes().map(move |to| (from, to)));
         for ((from, to), (fitter, bytes)) in pairs.flat_map(|sizes| ways.map(|way| (sizes, way))) {
             let mut fitter = fitter(from, to);

@@ -144,7 +144,7 @@ async fn a_prompt_on_the_way_changes_the_frames_from_its_chunk_on() -> Result<()
     let server = testcard()?;
     let frames = async |prompts: Value| {
         let body = json!({ "num_frames": 33, "size": SIZE, "prompts": prompts });
-        anyhow::Ok(Film::read(&sync(&server, body).await?)?.frames.iter().map(|frame| read(frame)).collect::<Vec<_>>())
+        anyhow::Ok(Film::read(&sync(&server, body).await?)?.frames.iter().map(read).collect::<Vec<_>>())
     };
     let (without, with) =
         (frames(json!([])).await?, frames(json!([{ "chunk": 2, "prompt": "a sandy desert" }])).await?);

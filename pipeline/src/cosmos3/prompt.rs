@@ -173,7 +173,7 @@ mod tests {
         };
         let own = ("tokenizer.json", tokenizer().to_string());
         check(&[], 9, "tokenizer.json");
-        check(&[own.clone()], 8, "token \"sea\" is number 8; the transformer knows 8");
+        check(std::slice::from_ref(&own), 8, "token \"sea\" is number 8; the transformer knows 8");
         check(&[own.clone(), ("tokenizer_config.json", r#"{"eos_token": "</s>"}"#.into())], 9, "there is no </s>");
         check(
             &[own.clone(), ("chat_template.jinja", "[INST] {{ content }} [/INST]".into())],
