@@ -1,3 +1,5 @@
+//! Configurations of the published variants: what is read from them, and what is refused.
+
 use serde_json::{Value, json};
 
 use super::*;
