@@ -3,7 +3,7 @@
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test test-otlp soak fuzz train-dry build-tools test-tools
+.PHONY: run test test-otlp test-clients soak fuzz train-dry build-tools test-tools
 
 # Builds the server and serves the world that ships with it; ARGS go to `causeway serve`.
 run: build-tools
@@ -20,6 +20,19 @@ test: build-tools test-tools
 test-otlp: build-tools test-tools
 	cargo clippy --locked -p server --features otlp --all-targets -- -D warnings
 	cargo nextest run --locked -p server --features otlp --test collector
+
+# The video API with clients that are not ours: OpenAI's SDKs for Python and JavaScript, and curl.
+test-clients: build-tools test-tools target/clients/installed
+	cargo build --release --locked --bin causeway
+	target/clients/bin/python tests/clients/run.py target/release/causeway target/clients/node_modules
+
+target/clients/installed: tests/clients/requirements.txt tests/clients/package.json
+	@python3 -c "import ensurepip, venv" || missing=" python3-venv"; \
+	command -v npm >/dev/null || missing="$$missing npm"; $(call install)
+	python3 -m venv target/clients
+	target/clients/bin/python -m pip install -q -r tests/clients/requirements.txt
+	cp tests/clients/package.json target/clients/ && npm install --prefix target/clients --no-audit --no-fund
+	touch $@
 
 # What takes too long for a test, or depends on how quiet the machine is: thousands of sessions, hundreds of faults.
 soak: build-tools
@@ -49,9 +62,9 @@ build-tools:
 	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; $(call install)
 
-# The browser test drives Chromium; the page's modules are tested with Node.
+# The browser test drives Chromium; the page's modules are tested with Node; curl and Python run the commands of docs/videos.md.
 test-tools:
-	@for tool in chromium:chromium node:nodejs; do \
+	@for tool in chromium:chromium node:nodejs curl:curl python3:python3; do \
 	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; $(call install)
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
