@@ -1,7 +1,9 @@
 //! The keys and values of one video's self-attention.
 //!
-//! `stage` as often as a chunk is denoised, `commit` once. Memory is one block per layer and frame slot, taken when the slot
-//! is first written and overwritten in place ever after.
+//! `stage` as often as a chunk is denoised, `commit` once. Memory is one block per layer and frame slot, taken when the
+//! slot is first written and overwritten in place ever after.
+
+use std::ops::Range;
 
 use ops::{Result, Tensor};
 
@@ -11,6 +13,8 @@ use crate::Window;
 #[derive(Debug)]
 pub struct RollingKvCache {
     window: Window,
+    /// Committed frames that are being made again, instead of the current chunk.
+    again: Option<Range<usize>>,
     /// Tokens of one latent frame.
     tokens: usize,
     layers: Vec<Vec<Slot>>,
@@ -37,7 +41,7 @@ pub struct KvView<'a> {
 impl RollingKvCache {
     /// An empty cache: no memory is taken before something is staged. `tokens` is per latent frame.
     pub fn new(window: Window, layers: usize, tokens: usize) -> RollingKvCache {
-        RollingKvCache { window, tokens, layers: (0..layers).map(|_| Vec::new()).collect() }
+        RollingKvCache { window, again: None, tokens, layers: (0..layers).map(|_| Vec::new()).collect() }
     }
 
     /// Which frames are visible, and which are being made.
@@ -45,12 +49,23 @@ impl RollingKvCache {
         &self.window
     }
 
+    /// From now until the next [`RollingKvCache::commit`], stage these frames again, which are committed, consecutive
+    /// and still held. They see the frames that stood before them, so a history is made again from its oldest frame to
+    /// its newest.
+    pub fn stage_again(&mut self, frames: Range<usize>) {
+        assert!(!frames.is_empty() && self.again.is_none(), "one part of the history at a time");
+        let held: Vec<_> = self.window.held().collect();
+        assert!(frames.clone().all(|frame| held.contains(&frame)), "frames {frames:?} are held");
+        self.again = Some(frames);
+    }
+
     /// Write the current chunk's keys and values of `layer`, `(F·S, D)` frame-major, over whatever was staged for it
     /// before, and look at what is visible now. `recent` limits the history between sink and chunk, see
     /// [`Window::visible`].
     pub fn stage(&mut self, layer: usize, keys: &Tensor, values: &Tensor, recent: Option<usize>) -> Result<KvView<'_>> {
+        let staged = self.again.clone().unwrap_or_else(|| self.window.current());
         let slots = &mut self.layers[layer];
-        for (i, frame) in self.window.current().enumerate() {
+        for (i, frame) in staged.enumerate() {
             let keys = keys.narrow(0, i * self.tokens, self.tokens)?;
             let values = values.narrow(0, i * self.tokens, self.tokens)?;
             match slots.get_mut(self.window.slot(frame)) {
@@ -62,7 +77,10 @@ impl RollingKvCache {
                 None => slots.push(Slot { keys: keys.copy()?, values: values.copy()? }),
             }
         }
-        Ok(self.view(layer, self.window.visible(recent)))
+        Ok(match &self.again {
+            Some(again) => self.view(layer, self.window.visible_again(again, recent)),
+            None => self.view(layer, self.window.visible(recent)),
+        })
     }
 
     /// What `layer` holds of committed chunks, oldest first.
@@ -76,9 +94,12 @@ impl RollingKvCache {
         KvView { keys, values }
     }
 
-    /// The current chunk is final; the next `stage` begins another one.
+    /// The current chunk is final; the next `stage` begins another one. What was staged again is final, too: the
+    /// current chunk is the one it was.
     pub fn commit(&mut self) {
-        self.window.advance();
+        if self.again.take().is_none() {
+            self.window.advance();
+        }
     }
 
     /// Bytes held now: grows with the window until that is full.
@@ -137,6 +158,33 @@ mod tests {
                 cache.commit();
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn frames_staged_again_see_what_is_held_before_them_and_the_chunk_goes_on_where_it_was() -> Result<()> {
+        // Frames 0 and 1 are pinned; of the rest 4 to 7 are held.
+        let mut cache = RollingKvCache::new(Window::new(6, 2, 2).expect("possible"), 1, TOKENS);
+        for _ in 0..4 {
+            let (keys, values) = chunk(cache.window(), 0)?;
+            cache.stage(0, &keys, &values, None)?;
+            cache.commit();
+        }
+        let bytes = cache.bytes();
+        let mut again = |frames: Range<usize>, recent| -> Result<Vec<usize>> {
+            let rows: Vec<f32> = frames.clone().flat_map(|frame| [(100 * frame + 1) as f32; TOKENS * 3]).collect();
+            let values = rows.iter().map(|row| -row).collect();
+            let tensor = |rows| Tensor::from_vec(rows, [frames.len() * TOKENS, 3], &Device::cpu());
+            cache.stage_again(frames.clone());
+            let seen = firsts(&cache.stage(0, &tensor(rows)?, &tensor(values)?, recent)?)?;
+            cache.commit();
+            Ok(seen)
+        };
+        assert_eq!(again(0..2, None)?, [1, 101]);
+        assert_eq!(again(4..5, None)?, [1, 101, 401]);
+        assert_eq!(again(5..8, Some(0))?, [1, 101, 501, 601, 701]);
+        assert_eq!(firsts(&cache.held(0))?, [1, 101, 401, 501, 601, 701]);
+        assert_eq!((cache.bytes(), cache.window().current()), (bytes, 8..10));
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! Pictures cut into bands of rows, so that a layer can be computed one band at a time.
 //!
-//! A 3×3 convolution reads one row beyond each side of a band. [`Bands::with_edges`] hands these rows out beside the band, so
-//! every output row is summed from the same numbers in the same order as in one piece: the results are equal bit for bit.
+//! A 3×3 convolution reads one row beyond each side of a band. [`Bands::with_edges`] hands these rows out beside the
+//! band, so every output row is summed from the same numbers in the same order as in one piece: the results are equal
+//! bit for bit.
 
 use crate::frame_stack::{FrameShape, FrameStack};
 

@@ -73,7 +73,8 @@ fn norm_body<const FMA: bool>(x: &[f32], gain: &[f32], out: &mut [f32]) {
 
 #[inline(always)]
 fn norm_then(x: &[f32], gain: &[f32], out: &mut [f32], then: impl Fn(f32) -> f32) {
-    // Sixteen channels at a time, in arrays: a loop over all the channels of one pixel is too short to be unrolled well.
+    // Sixteen channels at a time, in arrays: a loop over all the channels of one pixel is too short to be unrolled
+    // well.
     let (gains, last_gains) = gain.as_chunks::<16>();
     for (x, out) in x.chunks_exact(gain.len()).zip(out.chunks_exact_mut(gain.len())) {
         let (xs, last_xs) = x.as_chunks::<16>();

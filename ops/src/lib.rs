@@ -6,9 +6,8 @@
 //! crate alone.
 //!
 //! Tensors that operations take are f32. There is no batch dimension: a rollout is one video. The letters for shapes
-//! are:
-//! `F` latent frames of a chunk, `h×w` latent height and width, `N` tokens of a chunk, `D` model width, `C` channels, `T`
-//! video frames.
+//! are: `F` latent frames of a chunk, `h×w` latent height and width, `N` tokens of a chunk, `D` model width, `C`
+//! channels, `T` video frames.
 
 #![warn(missing_docs)]
 

@@ -1,9 +1,10 @@
-//! Shortcuts around a change of size, without weights: Wan 2.2's autoencoder averages on the way down and repeats on the way
-//! up.
+//! Shortcuts around a change of size, without weights: Wan 2.2's autoencoder averages on the way down and repeats on
+//! the way up.
 //!
-//! Both fold a block of `time × side × side` pixels into channels, the channel slowest, then frame, row, column. On the way
-//! down, groups of consecutive folded channels become one by their mean; on the way up, each channel is repeated before it is
-//! unfolded. From `AvgDown3D` and `DupUp3D` of <https://github.com/Wan-Video/Wan2.2> (wan/modules/vae2_2.py).
+//! Both fold a block of `time × side × side` pixels into channels, the channel slowest, then frame, row, column. On the
+//! way down, groups of consecutive folded channels become one by their mean; on the way up, each channel is repeated
+//! before it is unfolded. From `AvgDown3D` and `DupUp3D` of <https://github.com/Wan-Video/Wan2.2>
+//! (wan/modules/vae2_2.py).
 
 use rayon::prelude::*;
 
@@ -28,7 +29,8 @@ impl Resize {
 /// Rows that one task takes at least: fewer cost more to hand over than to compute.
 const ROWS: usize = 8;
 
-/// `y` plus `x` made smaller by averaging. Frames that are missing at the front of `x`, to make whole blocks, count as zero.
+/// `y` plus `x` made smaller by averaging. Frames that are missing at the front of `x`, to make whole blocks, count as
+/// zero.
 ///
 /// Channels of `x` times the block are a multiple of the channels of `y`.
 pub fn add_averaged(mut y: FrameStack, x: &FrameStack, resize: Resize) -> FrameStack {

@@ -127,7 +127,7 @@ fn session(
 ) -> Result<(RolloutShape, Footprint), Refusal> {
     let size = card.choose_size(size)?;
     let (sink, window) = card.choose_window(None, window)?;
-    let shape = RolloutShape { size, sink, window, condition_frames: config.recipe.condition_frames };
+    let shape = RolloutShape { size, sink, window, ..RolloutShape::of(&config.recipe) };
     Ok((shape, Footprint::of(config, &shape)))
 }
 

@@ -1,27 +1,28 @@
 //! The bytes of a recording: how a video began and what steered each chunk.
 //!
-//! A rollout reads nothing else, so these bytes are enough to draw the video again. Nothing here opens a file or reads a
-//! clock. Reading checks every length against a bound and against the bytes that are there before it allocates, so that
-//! bytes from a stranger cost no more memory than they have themselves.
+//! A rollout reads nothing else, so these bytes are enough to draw the video again. Nothing here opens a file or reads
+//! a clock. Reading checks every length against a bound and against the bytes that are there before it allocates, so
+//! that bytes from a stranger cost no more memory than they have themselves.
 //!
 //! # Format
 //!
-//! A recording is a sequence of MessagePack values (<https://msgpack.org>), one after another, with nothing between them.
-//! The first is a map that says how the video began. Each of the others is a map that says what steered one chunk, in the
-//! order of the chunks. So a recording can be written while its video is drawn, and one that was cut off is valid up to
-//! its last complete map.
+//! A recording is a sequence of MessagePack values (<https://msgpack.org>), one after another, with nothing between
+//! them. The first is a map that says how the video began. Each of the others is a map that says what steered one
+//! chunk, in the order of the chunks. So a recording can be written while its video is drawn, and one that was cut off
+//! is valid up to its last complete map.
 //!
 //! The first map:
 //!
 //! | field                | value                                                                                          |
 //! |----------------------|------------------------------------------------------------------------------------------------|
-//! | `causeway_recording` | integer: the version of this format, 1. Always the first field                                  |
+//! | `causeway_recording` | integer: the version of this format, 2; 1 is read too. Always the first field                  |
 //! | `prompt`             | text, at most 8192 bytes                                                                        |
 //! | `size`               | list of two integers: width and height of the video in pixels, 1 to 2³² − 1                     |
 //! | `seed`               | integer, 0 to 2⁶⁴ − 1. JavaScript needs a BigInt for those past 2⁵³                             |
 //! | `sink`               | integer: latent frames pinned, 0 to 1023 and less than `window`                                 |
 //! | `window`             | integer: latent frames visible in all, 1 to 1024                                                |
 //! | `condition_frames`   | integer: video frames of the image condition, 0 to 257. Absent: as many as the world needs      |
+//! | `first_chunk`        | integer: latent frames of the first chunk, 1 to 1024. Absent: as the world has it. Since version 2 |
 //! | `first_frame`        | map: the picture that the video starts from. Absent: there is none                              |
 //! | `first_frame.size`   | list of two integers: width and height in pixels, at most 40 million pixels together            |
 //! | `first_frame.rgb`    | bytes: 3·width·height, row by row from the top, red, green and blue of each pixel               |
@@ -31,19 +32,22 @@
 //! | field           | value                                                                                              |
 //! |-----------------|-----------------------------------------------------------------------------------------------------|
 //! | `prompt`        | text, at most 8192 bytes: the prompt from this chunk on. Absent: as before                           |
+//! | `recache`       | boolean: true, with `prompt`: what is remembered of earlier frames is made again first. Absent:       |
+//! |                 | false. Since version 2                                                                               |
 //! | `controls`      | list of 1 to 1024 maps, one for each latent frame of the chunk. Absent: no control was ever used,    |
 //! |                 | which steers a model differently from a camera at rest                                               |
 //! | `controls.held` | text: the keys held, each by its letter out of `wasdijkl`. Absent: none                              |
 //!
-//! A field not named here, a field given twice and a value of another type are errors, and so is another version: a field
-//! that is added later gets a new version. The first map is the place for it (which model drew, in which arithmetic).
-//! Fields may come in any order after the version. They are written in the order above, integers and lengths in their
-//! shortest form, so that equal values have equal bytes.
+//! A field not named here, a field given twice and a value of another type are errors, and so is another version: a
+//! field that is added later gets a new version. A recording of version 1 is one of version 2 without the fields that
+//! came later. The first map is the place for it (which model drew, in which arithmetic). Fields may come in any order
+//! after the version. They are written in the order above, integers and lengths in their shortest form, so that equal
+//! values have equal bytes.
 //!
 //! The picture is stored decoded: two decoders of JPEG may differ in a level, and a recording must give the same bytes
 //! anywhere. It is by far the largest part, 3 bytes a pixel, where a chunk of three latent frames takes about 35 bytes.
-//! Fitting the picture to the video first ([`crate::first_frame::fit`]) makes it as small as one frame of the video, and
-//! changes nothing that is drawn, because fitting a picture that fits leaves it as it is.
+//! Fitting the picture to the video first ([`crate::first_frame::fit`]) makes it as small as one frame of the video,
+//! and changes nothing that is drawn, because fitting a picture that fits leaves it as it is.
 
 mod cursor;
 
@@ -55,8 +59,8 @@ use crate::world::{
 };
 use cursor::{Cursor, Writer, refuse};
 
-/// The version of the format that is written here, and the only one that is read.
-pub const VERSION: u64 = 1;
+/// The version of the format that is written here. Earlier ones are read, too.
+pub const VERSION: u64 = 2;
 
 /// The first field of a recording. Its value is the version.
 const VERSION_FIELD: &str = "causeway_recording";
@@ -65,6 +69,8 @@ const SIDE: RangeInclusive<u64> = 1..=u32::MAX as u64;
 const SEED: RangeInclusive<u64> = 0..=u64::MAX;
 const SINK: RangeInclusive<u64> = 0..=WINDOW_FRAMES_MAX as u64 - 1;
 const WINDOW: RangeInclusive<u64> = 1..=WINDOW_FRAMES_MAX as u64;
+/// It fits into the window.
+const FIRST_CHUNK: RangeInclusive<u64> = 1..=WINDOW_FRAMES_MAX as u64;
 const CONDITION_FRAMES: RangeInclusive<u64> = 0..=CONDITION_FRAMES_MAX as u64;
 /// A chunk fits into the window.
 const CONTROLS: RangeInclusive<u64> = 1..=WINDOW_FRAMES_MAX as u64;
@@ -95,8 +101,8 @@ pub enum Invalid {
 /// The bytes that the recording of a video begins with. `Err` if a value is past a bound of the format.
 pub fn encode_init(init: &Init) -> Result<Vec<u8>, Invalid> {
     let mut writer = Writer::default();
-    let optional = usize::from(init.condition_frames.is_some()) + usize::from(init.first_frame.is_some());
-    writer.map(6 + optional);
+    let optional = [init.condition_frames.is_some(), init.first_chunk.is_some(), init.first_frame.is_some()];
+    writer.map(6 + optional.into_iter().filter(|&there| there).count());
     writer.name(VERSION_FIELD);
     writer.integer(VERSION_FIELD, VERSION, VERSION..=VERSION)?;
     writer.name("prompt");
@@ -114,6 +120,10 @@ pub fn encode_init(init: &Init) -> Result<Vec<u8>, Invalid> {
         writer.name("condition_frames");
         writer.integer("condition_frames", frames as u64, CONDITION_FRAMES)?;
     }
+    if let Some(frames) = init.first_chunk {
+        writer.name("first_chunk");
+        writer.integer("first_chunk", frames as u64, FIRST_CHUNK)?;
+    }
     if let Some(picture) = &init.first_frame {
         writer.name("first_frame");
         writer.map(2);
@@ -129,10 +139,16 @@ pub fn encode_init(init: &Init) -> Result<Vec<u8>, Invalid> {
 /// The bytes that the next chunk adds to a recording. `Err` if a value is past a bound of the format.
 pub fn encode_chunk(input: &ChunkInput) -> Result<Vec<u8>, Invalid> {
     let mut writer = Writer::default();
-    writer.map(usize::from(input.prompt.is_some()) + usize::from(input.controls.is_some()));
+    let fields = [input.prompt.is_some(), input.recache, input.controls.is_some()];
+    writer.map(fields.into_iter().filter(|&there| there).count());
     if let Some(prompt) = &input.prompt {
         writer.name("prompt");
         writer.text("prompt", prompt, PROMPT_BYTES_MAX)?;
+    }
+    if input.recache {
+        check_recache(writer.at(), input)?;
+        writer.name("recache");
+        writer.boolean(true);
     }
     if let Some(controls) = &input.controls {
         writer.name("controls");
@@ -150,13 +166,14 @@ pub fn encode_chunk(input: &ChunkInput) -> Result<Vec<u8>, Invalid> {
 /// [`crate::world::Card`].
 pub fn read(bytes: &[u8]) -> Result<(Init, Chunks<'_>), Invalid> {
     let mut cursor = Cursor::new(bytes);
-    let init = read_init(&mut cursor)?;
-    Ok((init, Chunks { cursor, failed: false }))
+    let (init, version) = read_init(&mut cursor)?;
+    Ok((init, Chunks { cursor, version, failed: false }))
 }
 
 /// What steered the chunks of a recording, in their order. Ends after the last one, or after an error.
 pub struct Chunks<'a> {
     cursor: Cursor<'a>,
+    version: u64,
     failed: bool,
 }
 
@@ -167,17 +184,17 @@ impl Iterator for Chunks<'_> {
         if self.failed || self.cursor.is_at_end() {
             return None;
         }
-        let chunk = read_chunk(&mut self.cursor);
+        let chunk = read_chunk(&mut self.cursor, self.version);
         self.failed = chunk.is_err();
         Some(chunk)
     }
 }
 
-fn read_init(cursor: &mut Cursor) -> Result<Init, Invalid> {
-    let fields = read_version(cursor)?;
+fn read_init(cursor: &mut Cursor) -> Result<(Init, u64), Invalid> {
+    let (fields, version) = read_version(cursor)?;
     let (mut prompt, mut size, mut seed, mut sink, mut window) = (None, None, None, None, None);
-    let (mut condition_frames, mut first_frame) = (None, None);
-    cursor.fields(fields - 1, |cursor, name| {
+    let (mut condition_frames, mut first_chunk, mut first_frame) = (None, None, None);
+    cursor.fields(version, fields - 1, |cursor, name| {
         match name {
             "prompt" => prompt = Some(cursor.text("prompt", PROMPT_BYTES_MAX)?),
             "size" => size = Some(read_size(cursor, "size")?),
@@ -185,7 +202,8 @@ fn read_init(cursor: &mut Cursor) -> Result<Init, Invalid> {
             "sink" => sink = Some(cursor.integer("sink", SINK)?),
             "window" => window = Some(cursor.integer("window", WINDOW)?),
             "condition_frames" => condition_frames = Some(cursor.integer(name, CONDITION_FRAMES)?),
-            "first_frame" => first_frame = Some(read_picture(cursor)?),
+            "first_chunk" if version >= 2 => first_chunk = Some(cursor.integer(name, FIRST_CHUNK)?),
+            "first_frame" => first_frame = Some(read_picture(cursor, version)?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -196,15 +214,17 @@ fn read_init(cursor: &mut Cursor) -> Result<Init, Invalid> {
         seed: cursor.required("seed", seed)?,
         sink: cursor.required("sink", sink)? as usize,
         window: cursor.required("window", window)? as usize,
+        first_chunk: first_chunk.map(|frames| frames as usize),
         condition_frames: condition_frames.map(|frames| frames as usize),
         first_frame,
     };
     check_window(cursor.at(), &init)?;
-    Ok(init)
+    Ok((init, version))
 }
 
-/// Read up to the version, which must be ours. Gives the number of fields in the first map.
-fn read_version(cursor: &mut Cursor) -> Result<usize, Invalid> {
+/// Read up to the version, which must not be newer than ours. Gives the number of fields in the first map, and the
+/// version.
+fn read_version(cursor: &mut Cursor) -> Result<(usize, u64), Invalid> {
     const FOREIGN: &str = "is not the first field of a map: these bytes are no recording";
     let foreign = |error| match error {
         Invalid::Refused { at, .. } => refuse(at, VERSION_FIELD, FOREIGN),
@@ -221,29 +241,33 @@ fn read_version(cursor: &mut Cursor) -> Result<usize, Invalid> {
     }
     let at = cursor.at();
     let version = cursor.integer(VERSION_FIELD, 0..=u64::MAX)?;
-    if version != VERSION {
-        let reason = format!("version {version} of the format; this program reads version {VERSION}");
+    if !(1..=VERSION).contains(&version) {
+        let reason = format!("version {version} of the format; this program reads versions 1 to {VERSION}");
         return Err(refuse(at, VERSION_FIELD, reason));
     }
-    Ok(fields)
+    Ok((fields, version))
 }
 
-fn read_chunk(cursor: &mut Cursor) -> Result<ChunkInput, Invalid> {
+fn read_chunk(cursor: &mut Cursor, version: u64) -> Result<ChunkInput, Invalid> {
     cursor.begin_map();
+    let at = cursor.at();
     let fields = cursor.map("a chunk")?;
-    let (mut prompt, mut controls) = (None, None);
-    cursor.fields(fields, |cursor, name| {
+    let (mut prompt, mut recache, mut controls) = (None, false, None);
+    cursor.fields(version, fields, |cursor, name| {
         match name {
             "prompt" => prompt = Some(cursor.text("prompt", PROMPT_BYTES_MAX)?),
+            "recache" if version >= 2 => recache = cursor.boolean(name)?,
             "controls" => {
                 let count = cursor.list("controls", CONTROLS)?;
-                controls = Some((0..count).map(|_| read_controls(cursor)).collect::<Result<_, _>>()?);
+                controls = Some((0..count).map(|_| read_controls(cursor, version)).collect::<Result<_, _>>()?);
             }
             _ => return Ok(false),
         }
         Ok(true)
     })?;
-    Ok(ChunkInput { prompt: prompt.map(str::to_owned), controls })
+    let input = ChunkInput { prompt: prompt.map(str::to_owned), recache, controls };
+    check_recache(at, &input)?;
+    Ok(input)
 }
 
 fn write_controls(writer: &mut Writer, controls: &Controls) -> Result<(), Invalid> {
@@ -256,10 +280,10 @@ fn write_controls(writer: &mut Writer, controls: &Controls) -> Result<(), Invali
     Ok(())
 }
 
-fn read_controls(cursor: &mut Cursor) -> Result<Controls, Invalid> {
+fn read_controls(cursor: &mut Cursor, version: u64) -> Result<Controls, Invalid> {
     let fields = cursor.map("controls")?;
     let mut held = Held::default();
-    cursor.fields(fields, |cursor, name| {
+    cursor.fields(version, fields, |cursor, name| {
         if name != "held" {
             return Ok(false);
         }
@@ -288,10 +312,10 @@ fn read_size(cursor: &mut Cursor, field: &str) -> Result<Size, Invalid> {
     Ok(Size { width: side()?, height: side()? })
 }
 
-fn read_picture(cursor: &mut Cursor) -> Result<Picture, Invalid> {
+fn read_picture(cursor: &mut Cursor, version: u64) -> Result<Picture, Invalid> {
     let fields = cursor.map("first_frame")?;
     let (mut size, mut rgb) = (None, None);
-    cursor.fields(fields, |cursor, name| {
+    cursor.fields(version, fields, |cursor, name| {
         match name {
             "size" => size = Some(read_size(cursor, "first_frame.size")?),
             "rgb" => rgb = Some(cursor.bytes("first_frame.rgb", RGB_BYTES_MAX)?),
@@ -318,11 +342,26 @@ fn check_picture(at: usize, size: Size, rgb_bytes: usize) -> Result<(), Invalid>
 }
 
 fn check_window(at: usize, init: &Init) -> Result<(), Invalid> {
-    if init.sink < init.window {
-        return Ok(());
+    if init.sink >= init.window {
+        let reason =
+            format!("{} pinned latent frames leave no room for a chunk in a window of {}", init.sink, init.window);
+        return Err(refuse(at, "sink", reason));
     }
-    let reason = format!("{} pinned latent frames leave no room for a chunk in a window of {}", init.sink, init.window);
-    Err(refuse(at, "sink", reason))
+    if let Some(frames) = init.first_chunk.filter(|&frames| frames > init.window) {
+        return Err(refuse(
+            at,
+            "first_chunk",
+            format!("{frames} latent frames do not fit into a window of {}", init.window),
+        ));
+    }
+    Ok(())
+}
+
+fn check_recache(at: usize, input: &ChunkInput) -> Result<(), Invalid> {
+    match input.recache && input.prompt.is_none() {
+        true => Err(refuse(at, "recache", "is for a chunk with a new prompt")),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, Picture, Rollout,
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, Picture, Rollout,
     RolloutBytes, Size, Sizes, Timings, WarmUp, World, WorldError,
 };
 
@@ -49,6 +49,7 @@ impl Testcard {
             default_size,
             fps: 16,
             chunk: CHUNK,
+            first_chunk: CHUNK,
             sink: 9,
             window: 18,
             window_is_fixed: false,
@@ -76,6 +77,7 @@ impl World for Testcard {
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {
         Ok(Box::new(Drawing {
             size: init.size,
+            chunking: init.chunking(&self.card),
             chunk_time: self.chunk_time,
             caption: Caption::new(&init.prompt),
             gradient: gradient(init.size),
@@ -96,6 +98,7 @@ impl World for Testcard {
 /// A rollout: one video of the test card.
 struct Drawing {
     size: Size,
+    chunking: Chunking,
     chunk_time: Duration,
     caption: Caption,
     gradient: Vec<u8>,
@@ -121,7 +124,7 @@ impl Caption {
 
 impl Rollout for Drawing {
     fn plan(&self) -> ChunkPlan {
-        ChunkPlan::new(self.chunk, CHUNK)
+        ChunkPlan::new(self.chunk, self.chunking)
     }
 
     fn generate(

@@ -1,7 +1,7 @@
 //! Sessions, the realtime wire, and the one thread that owns the device.
 //!
-//! [`serve`] is the whole server: it listens at once, says that it is loading until the world is there, and returns when it
-//! is told to stop, when the world cannot be loaded, or when the engine ended unexpectedly.
+//! [`serve`] is the whole server: it listens at once, says that it is loading until the world is there, and returns
+//! when it is told to stop, when the world cannot be loaded, or when the engine ended unexpectedly.
 
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]

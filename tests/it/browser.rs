@@ -349,8 +349,16 @@ async fn the_world_that_ships_can_begin_with_a_prompt_alone_and_hears_another_on
 /// The pixels of one video frame of the walk on which no key is ever touched.
 fn drawn_by_the_world(size: Size, reading: Reading) -> anyhow::Result<Vec<u8>> {
     let (sink, window) = (9, 18);
-    let init =
-        Init { prompt: "a meadow".into(), first_frame: None, size, seed: 42, sink, window, condition_frames: None };
+    let init = Init {
+        prompt: "a meadow".into(),
+        first_frame: None,
+        size,
+        seed: 42,
+        sink,
+        window,
+        first_chunk: None,
+        condition_frames: None,
+    };
     let mut rollout = Testcard::new(Duration::ZERO).open(init)?;
     let mut video = Vec::new();
     for _chunk in 0..=reading.chunk {

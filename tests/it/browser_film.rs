@@ -72,12 +72,20 @@ async fn a_film_plays_in_a_browser_frame_by_frame() -> Result<()> {
 
 /// The first `count` frames of the test card.
 fn testcard_frames(count: usize, push: &mut dyn FnMut(&Frames) -> Result<()>) -> Result<()> {
-    use pipeline::world::{Cancel, ChunkInput, ChunkPlan, ClipAsk, Init, Step, World};
+    use pipeline::world::{Cancel, ChunkInput, Chunking, ClipAsk, Init, Step, World};
     let world = Testcard::new(Duration::ZERO);
     let (sink, window) = world.card().choose_window(None, None)?;
-    let init =
-        Init { prompt: "day".into(), first_frame: None, size: SIZE, seed: 1, sink, window, condition_frames: None };
-    let inputs = vec![ChunkInput::default(); ChunkPlan::count_for(count, world.card().chunk)];
+    let init = Init {
+        prompt: "day".into(),
+        first_frame: None,
+        size: SIZE,
+        seed: 1,
+        sink,
+        window,
+        first_chunk: None,
+        condition_frames: None,
+    };
+    let inputs = vec![ChunkInput::default(); Chunking::even(world.card().chunk).count_for(count)];
     let mut clip = world.clip(ClipAsk::new(init, count, inputs))?;
     loop {
         let mut pushed = Ok(());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use pipeline::testcard::{self, Testcard};
-use pipeline::world::{Cancel, ChunkInput, ChunkPlan, ClipAsk, Controls, Held, Init, Progress, Size, World};
+use pipeline::world::{Cancel, ChunkInput, ChunkPlan, Chunking, ClipAsk, Controls, Held, Init, Progress, Size, World};
 use server::Limits;
 use server::config::flags::{Cli, Command};
 use server::engine::thread::Engine;
@@ -36,13 +36,14 @@ fn ask(engine: &Engine, size: Size, frames: usize, held: &[Held]) -> Result<Clip
     let card = engine.card.borrow().clone().context("the test card is loaded")?;
     let prompt = "day".into();
     let (sink, window) = card.choose_window(None, None)?;
-    let init = Init { prompt, first_frame: None, size, seed: 7, sink, window, condition_frames: None };
-    let chunks = 0..ChunkPlan::count_for(frames, card.chunk);
+    let init =
+        Init { prompt, first_frame: None, size, seed: 7, sink, window, first_chunk: None, condition_frames: None };
+    let chunks = 0..Chunking::even(card.chunk).count_for(frames);
     let held = |at: usize| held.get(at).copied().unwrap_or_default();
     let input = |index| {
         let controls: Vec<Controls> =
-            ChunkPlan::new(index, card.chunk).latent_range().map(|at| held(at).into()).collect();
-        ChunkInput { prompt: None, controls: Some(controls) }
+            ChunkPlan::new(index, Chunking::even(card.chunk)).latent_range().map(|at| held(at).into()).collect();
+        ChunkInput { prompt: None, recache: false, controls: Some(controls) }
     };
     Ok(ClipAsk::new(init, frames, chunks.map(input).collect()))
 }

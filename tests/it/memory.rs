@@ -64,8 +64,11 @@ fn walk(world: &LingBot, count: usize) -> Vec<Box<dyn Rollout>> {
     let open = |_| {
         let mut video = world.open(init(world)).expect("a video");
         for _ in 0..world.card().window + 1 {
-            let input =
-                ChunkInput { prompt: None, controls: Some(vec![Held::default().with('w').into(); world.card().chunk]) };
+            let input = ChunkInput {
+                prompt: None,
+                recache: false,
+                controls: Some(vec![Held::default().with('w').into(); world.card().chunk]),
+            };
             video.generate(&input, &Cancel::default(), &mut |_| ()).expect("a chunk");
         }
         video
@@ -83,6 +86,7 @@ fn init(world: &LingBot) -> Init {
         seed: 1,
         sink: card.sink,
         window: card.window,
+        first_chunk: None,
         condition_frames: None,
     }
 }

@@ -24,6 +24,7 @@ fn init(world: &LingBot) -> Init {
         seed: 0xfeed_face_cafe_f00d,
         sink: card.sink,
         window: card.window,
+        first_chunk: None,
         condition_frames: None,
     }
 }
@@ -35,10 +36,10 @@ fn inputs(world: &LingBot) -> Vec<ChunkInput> {
         Some(vec![held.into(); world.card().chunk])
     };
     vec![
-        ChunkInput { prompt: None, controls: None },
-        ChunkInput { prompt: None, controls: steered("wl") },
-        ChunkInput { prompt: Some("a snowy road at night".into()), controls: steered("d") },
-        ChunkInput { prompt: None, controls: steered("") },
+        ChunkInput { prompt: None, recache: false, controls: None },
+        ChunkInput { prompt: None, recache: false, controls: steered("wl") },
+        ChunkInput { prompt: Some("a snowy road at night".into()), recache: false, controls: steered("d") },
+        ChunkInput { prompt: None, recache: false, controls: steered("") },
     ]
 }
 
@@ -94,8 +95,8 @@ fn allocated_by_reading(bytes: &[u8]) -> usize {
     region.change().bytes_allocated
 }
 
-/// Text and pixels are copied once. A latent frame's controls may take a byte each, and a list grows by doubling. An error
-/// has a few hundred bytes of text.
+/// Text and pixels are copied once. A latent frame's controls may take a byte each, and a list grows by doubling. An
+/// error has a few hundred bytes of text.
 fn allocated_at_most(bytes: &[u8]) -> usize {
     bytes.len() * (1 + 4 * size_of::<pipeline::world::Controls>()) + 1024
 }
@@ -110,10 +111,11 @@ fn a_length_that_is_not_true_allocates_nothing() {
         seed: 7,
         sink: 6,
         window: 18,
+        first_chunk: None,
         condition_frames: Some(45),
     };
     let held = Held::default().with('w').with('l');
-    let inputs = [ChunkInput { prompt: Some("dusk".into()), controls: Some(vec![held.into(); 3]) }];
+    let inputs = [ChunkInput { prompt: Some("dusk".into()), recache: false, controls: Some(vec![held.into(); 3]) }];
     let bytes = record(&init, &inputs);
     let check = |bytes: &[u8]| {
         let (allocated, most) = (allocated_by_reading(bytes), allocated_at_most(bytes));

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, ensure};
 use pipeline::testcard::Testcard;
-use pipeline::world::{Cancel, ChunkInput, ChunkPlan, ClipAsk, Init, Size, World};
+use pipeline::world::{Cancel, ChunkInput, ChunkPlan, Chunking, ClipAsk, Init, Size, World};
 use server::Limits;
 use server::engine::clip::ClipPart;
 use std::time::{Duration, Instant};
@@ -148,7 +148,7 @@ async fn a_clip_of_200_pieces_moves_no_gap_of_four_paced_sessions_by_more_than_a
     let began = Instant::now();
     engine.card.wait_for(Option::is_some).await?;
     let card = engine.card.borrow().clone().context("it draws")?;
-    let frames = (0..PIECES).map(|index| ChunkPlan::new(index, card.chunk).pixel_frames).sum();
+    let frames = (0..PIECES).map(|index| ChunkPlan::new(index, Chunking::even(card.chunk)).pixel_frames).sum();
     let init = Init {
         prompt: "a meadow".into(),
         first_frame: None,
@@ -156,6 +156,7 @@ async fn a_clip_of_200_pieces_moves_no_gap_of_four_paced_sessions_by_more_than_a
         seed: 1,
         sink: card.sink,
         window: card.window,
+        first_chunk: None,
         condition_frames: None,
     };
     let ask = ClipAsk::new(init, frames, vec![ChunkInput::default(); PIECES]);

@@ -1,7 +1,7 @@
 //! The frames: how many, in which messages, with which bytes.
 //!
-//! What must hold for every message of every session (counters, sizes, neighbours) is checked by the client as it receives;
-//! the tests here bring about the cases.
+//! What must hold for every message of every session (counters, sizes, neighbours) is checked by the client as it
+//! receives; the tests here bring about the cases.
 
 use anyhow::{Context, Result, ensure};
 use pipeline::world::Size;
@@ -15,6 +15,7 @@ use tests::{Server, small};
 fn chunks_of(latent_frames: usize) -> Puppet {
     let mut puppet = Puppet::default();
     puppet.card.chunk = latent_frames;
+    puppet.card.first_chunk = latent_frames;
     puppet
 }
 
@@ -100,9 +101,9 @@ async fn raw_frames_are_rows_of_red_green_blue_from_the_top_left() -> Result<()>
     Ok(())
 }
 
-/// C37, and the first half of C38. The reference draws and encodes a whole chunk before its first byte, and fills messages
-/// with 16 raw frames or 6 encoded ones. Fewer are legal for every client, so here a message is what one latent frame gives:
-/// the first picture is on a screen while the last is being decoded.
+/// C37, and the first half of C38. The reference draws and encodes a whole chunk before its first byte, and fills
+/// messages with 16 raw frames or 6 encoded ones. Fewer are legal for every client, so here a message is what one
+/// latent frame gives: the first picture is on a screen while the last is being decoded.
 #[tokio::test]
 async fn the_frames_of_each_latent_frame_come_in_a_message() -> Result<()> {
     for format in ["raw", "jpeg", "webp"] {
@@ -219,7 +220,8 @@ async fn quality_is_fifty_unless_one_is_asked_for() -> Result<()> {
     Ok(())
 }
 
-/// C42, in the file itself: the tables of the JPEG standard's annex K are quality 50, and any other is these times a factor.
+/// C42, in the file itself: the tables of the JPEG standard's annex K are quality 50, and any other is these times a
+/// factor.
 #[tokio::test]
 async fn a_jpeg_is_baseline_with_the_tables_of_its_quality_and_colours_at_full_size() -> Result<()> {
     let (server, _strings) = Server::with(Puppet::default())?;

@@ -146,8 +146,16 @@ pub fn golden() -> PathBuf {
 
 /// A clip of this size and length, with everything else as the card says.
 pub fn ask(prompt: &str, size: Size, frames: usize, seed: u64) -> ClipAsk {
-    let init =
-        Init { prompt: prompt.to_owned(), first_frame: None, size, seed, sink: 0, window: 1, condition_frames: None };
+    let init = Init {
+        prompt: prompt.to_owned(),
+        first_frame: None,
+        size,
+        seed,
+        sink: 0,
+        window: 1,
+        first_chunk: None,
+        condition_frames: None,
+    };
     ClipAsk::new(init, frames, Vec::new())
 }
 

@@ -226,7 +226,7 @@ impl Fuzz {
         assert!(resolved.ignored.len() <= 32 && resolved.ignored.iter().all(|name| name.len() <= 64));
         assert!((1..=10).contains(&resolved.seeds.len()) && (1..=481).contains(&resolved.frames));
         let clip = resolved.clip(&self.card, 0, None);
-        assert_eq!(clip.inputs.len(), ChunkPlan::count_for(clip.frames, self.card.chunk), "an input for each chunk");
+        assert_eq!(clip.inputs.len(), self.card.chunking().count_for(clip.frames), "an input for each chunk");
         assert!(self.card.choose_size(Some(clip.init.size)).is_ok(), "{clip:?}");
         true
     }

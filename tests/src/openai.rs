@@ -211,6 +211,7 @@ pub fn cosmos3_card() -> Card {
         default_size: Size { width: 1280, height: 720 },
         fps: 24,
         chunk: 3,
+        first_chunk: 3,
         sink: 3,
         window: 18,
         window_is_fixed: true,

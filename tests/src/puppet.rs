@@ -5,7 +5,7 @@
 //! should happen meanwhile, and lets the chunk end.
 
 use pipeline::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Clip, ClipAsk, ClipCard, ClipSettings, Frames, Held, Init, Rollout,
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, Clip, ClipAsk, ClipCard, ClipSettings, Frames, Held, Init, Rollout,
     RolloutBytes, Script, Size, Sizes, Timings, WarmUp, World, WorldError,
 };
 use std::cell::Cell;
@@ -74,6 +74,7 @@ impl Default for Puppet {
                 default_size: Size { width: 832, height: 480 },
                 fps: 16,
                 chunk: 3,
+                first_chunk: 3,
                 sink: 3,
                 window: 18,
                 window_is_fixed: false,
@@ -250,9 +251,10 @@ impl World for Stage {
         let rollout = self.opened.get();
         self.opened.set(rollout + 1);
         let size = init.size;
+        let chunking = init.chunking(&self.card);
         self.inside.tell(Seen::Opened { rollout, init });
         let inside = self.inside.clone();
-        Ok(Box::new(Dance { rollout, size, latent_frames: self.card.chunk, chunk: 0, inside }))
+        Ok(Box::new(Dance { rollout, size, chunking, chunk: 0, inside }))
     }
 
     /// Its card may be that of a world with knobs and without keys: they are reported, and chunks are drawn.
@@ -261,7 +263,7 @@ impl World for Stage {
         let mut ask = ask;
         ask.settings = ClipSettings::default();
         if !self.card.clips.steerable {
-            ask.inputs = vec![ChunkInput::default(); ChunkPlan::count_for(ask.frames, self.card.chunk)];
+            ask.inputs = vec![ChunkInput::default(); ask.init.chunking(&self.card).count_for(ask.frames)];
         }
         Ok(Box::new(Script::open(self, ask)?))
     }
@@ -270,14 +272,14 @@ impl World for Stage {
 struct Dance {
     rollout: usize,
     size: Size,
-    latent_frames: usize,
+    chunking: Chunking,
     chunk: usize,
     inside: Arc<Inside>,
 }
 
 impl Rollout for Dance {
     fn plan(&self) -> ChunkPlan {
-        ChunkPlan::new(self.chunk, self.latent_frames)
+        ChunkPlan::new(self.chunk, self.chunking)
     }
 
     fn generate(

@@ -45,6 +45,7 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
         fps: 24,
         // Frames leave a latent frame at a time.
         chunk: 1,
+        first_chunk: 1,
         sink: 0,
         window: 1,
         window_is_fixed: true,

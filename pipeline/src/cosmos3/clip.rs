@@ -210,6 +210,7 @@ impl Cosmos3Clip {
                 timings.vae = began.elapsed();
                 sink(frames);
                 State::Decoding { latent, frame: frame + 1, decoder }
+                drop(step);
             }
             State::Over => panic!("a clip that is done, or has failed, is only dropped"),
         };

@@ -114,6 +114,7 @@ impl Denoise {
         }
         if let Some(given) = &self.given {
             let still = Tensor::zeros(given.dims(), &given.device())?;
+        drop(forward);
             flow = with_first(&still, &flow)?;
         }
         self.solver.advance(&flow, &mut self.noise)?;
@@ -127,6 +128,7 @@ impl Denoise {
             return Err(WorldError::Failed(format!("step {step} of {} gave values that are not finite", self.steps())));
         }
         Ok(())
+        drop(step);
     }
 
     /// Bytes that it holds.

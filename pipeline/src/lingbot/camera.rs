@@ -12,6 +12,7 @@ use super::recipe::{CameraConfig, Rays, Translation};
 use crate::world::{Controls, Size};
 
 /// The camera of one video: what its next step depends on.
+#[derive(Clone)]
 pub struct CameraPath {
     config: CameraConfig,
     lens: Lens,
@@ -37,6 +38,7 @@ pub struct Step {
 pub type Matrix = [[f64; 3]; 3];
 
 /// A pinhole camera without distortion: pixels to rays in the camera's own axes.
+#[derive(Clone)]
 struct Lens {
     size: Size,
     /// In pixels.

@@ -1,8 +1,8 @@
 //! Denoising: how a chunk is made out of noise.
 //!
-//! At each noise level of the schedule the network predicts the flow, and a [`Sampler`] goes from there to the next level. At
-//! the end the clean chunk is shown to the network once more, so that the history remembers it and not a noisy draft. As in
-//! Self-Forcing (<https://arxiv.org/abs/2506.08009>), every frame of a chunk shares one noise level.
+//! At each noise level of the schedule the network predicts the flow, and a [`Sampler`] goes from there to the next
+//! level. At the end the clean chunk is shown to the network once more, so that the history remembers it and not a
+//! noisy draft. As in Self-Forcing (<https://arxiv.org/abs/2506.08009>), every frame of a chunk shares one noise level.
 
 use super::context::PassContext;
 use super::dit::{Dit, TimeEmbedding};
@@ -38,8 +38,8 @@ impl Denoiser {
 
     /// Make one chunk and remember it.
     ///
-    /// `shape`: `(C, F, h, w)` of the latent. Noise is drawn in this order: the chunk `(C, F, h, w)`, then one `(F, C, h, w)`
-    /// each time the sampler mixes in fresh noise, frame-major as in the published pipeline. → the clean latent.
+    /// `shape`: `(C, F, h, w)` of the latent. Noise is drawn in this order: the chunk `(C, F, h, w)`, then one `(F, C,
+    /// h, w)` each time the sampler mixes in fresh noise, frame-major as in the published pipeline. → the clean latent.
     pub fn sample(
         &self,
         shape: [usize; 4],
@@ -56,9 +56,15 @@ impl Denoiser {
         let fresh = || noise.draw(&[frames, channels, height, width])?.permute(&[1, 0, 2, 3]);
         let x = self.sampler.sample(&self.levels, x, flow, fresh)?;
         cancel.check()?;
-        self.dit.remember(&x, &self.clean, context)?;
-        context.history.commit();
+        self.remember(&x, context)?;
         Ok(x)
+    }
+
+    /// Keep the keys and values of clean latents, `(C, F, h, w)`, as those of the frames that are staged now.
+    pub fn remember(&self, clean: &Tensor, context: &mut PassContext) -> Result<()> {
+        self.dit.remember(clean, &self.clean, context)?;
+        context.history.commit();
+        Ok(())
     }
 }
 

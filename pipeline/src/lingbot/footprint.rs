@@ -6,8 +6,9 @@
 use std::fmt;
 
 use super::config::ModelConfig;
+use super::past::Past;
 use super::recipe::Recipe;
-use crate::world::Size;
+use crate::world::{Chunking, Size};
 
 const F32: u64 = 4;
 
@@ -20,6 +21,8 @@ pub struct RolloutShape {
     pub sink: usize,
     /// Latent frames visible in all.
     pub window: usize,
+    /// Latent frames of the first chunk.
+    pub first_chunk: usize,
     /// Video frames encoded for the image condition.
     pub condition_frames: usize,
 }
@@ -31,6 +34,7 @@ impl RolloutShape {
             size: recipe.default_size(),
             sink: recipe.sink,
             window: recipe.window,
+            first_chunk: recipe.first_chunk,
             condition_frames: recipe.condition_frames,
         }
     }
@@ -47,6 +51,8 @@ pub struct Footprint {
     pub decoder: u64,
     /// The encoded first frame, mask included.
     pub condition: u64,
+    /// Clean latents of the window, from which keys and values can be made again.
+    pub latents: u64,
     /// Lives while a chunk is drawn: camera scale and shift of every block, its rotary table, the constant part of its
     /// patch embedding.
     pub chunk: u64,
@@ -61,17 +67,20 @@ impl Footprint {
         let (rows, columns) = (u64::from(size.height) / side, u64::from(size.width) / side);
         let latent_pixels = rows * columns;
         let tokens_a_frame = latent_pixels / 4;
-        let chunk_tokens = tokens_a_frame * recipe.chunk as u64;
+        let chunking = Chunking { first: shape.first_chunk, later: recipe.chunk };
+        let chunk_tokens = tokens_a_frame * chunking.longest() as u64;
         let (width, layers) = (transformer.width() as u64, transformer.num_layers as u64);
         let condition_frames =
             (shape.condition_frames as u64).saturating_sub(1) / config.vae.temporal_factor() as u64 + 1;
         // Keys and values, or scale and shift: two rows of the model's width in every block.
         let two_rows = 2 * layers * width * F32;
+        let stored = recipe.stored_frames(shape.sink, shape.window);
         Footprint {
-            self_attention: two_rows * tokens_a_frame * recipe.stored_frames(shape.sink, shape.window) as u64,
+            self_attention: two_rows * tokens_a_frame * stored as u64,
             cross_attention: two_rows * recipe.text_len as u64,
             decoder: config.vae.decoder_state_bytes(rows as usize, columns as usize, 1),
             condition: condition_frames * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
+            latents: (Past::frames_max(stored, chunking) * transformer.out_channels) as u64 * latent_pixels * F32,
             chunk: (two_rows + (width + transformer.attention_head_dim as u64) * F32) * chunk_tokens,
         }
     }
@@ -83,7 +92,7 @@ impl Footprint {
 
     /// What stays while other rollouts are drawn.
     pub fn between_chunks(&self) -> u64 {
-        self.self_attention + self.cross_attention + self.decoder + self.condition
+        self.self_attention + self.cross_attention + self.decoder + self.condition + self.latents
     }
 }
 
@@ -113,6 +122,7 @@ impl fmt::Display for Footprint {
             (self.cross_attention, "cross-attention keys and values"),
             (self.decoder, "decoder state"),
             (self.condition, "condition latents"),
+            (self.latents, "clean latents of the window"),
             (self.chunk, "camera and condition of a chunk, while it is drawn"),
         ] {
             writeln!(f, "  {:>12}  {what}", Human(bytes))?;
@@ -151,10 +161,21 @@ mod tests {
         // 944.3 million numbers, and 11.9 of borders.
         assert_eq!((bytes.decoder / F32 + 50_000) / 100_000, 9562);
         assert_eq!(bytes.condition, 20 * 6 * 60 * 104 * F32);
+        assert_eq!(bytes.latents, 16 * (18 + 4) * 60 * 104 * F32);
         // Scale and shift of 40 blocks: 3.57 GiB in bf16.
         let camera = 2 * 40 * 5120 * 4680 * F32;
         assert_eq!(bytes.chunk, camera + 4680 * (5120 + 128) * F32);
         assert_eq!(bytes.total(), bytes.between_chunks() + bytes.chunk);
+    }
+
+    #[test]
+    fn a_longer_first_chunk_needs_more_while_it_is_drawn() {
+        let config = lingbot("{}");
+        let of =
+            |first_chunk| Footprint::of(&config, &RolloutShape { first_chunk, ..RolloutShape::of(&config.recipe) });
+        assert_eq!(of(6).chunk, 2 * of(3).chunk);
+        assert_eq!(of(1).chunk, of(3).chunk);
+        assert_eq!(of(6).self_attention, of(3).self_attention);
     }
 
     #[test]

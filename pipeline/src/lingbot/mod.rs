@@ -13,6 +13,7 @@ pub mod dit;
 pub mod footprint;
 pub mod motion_window;
 mod nets;
+mod past;
 pub mod recipe;
 pub mod rollout;
 pub mod sampler;
@@ -74,7 +75,7 @@ impl LingBot {
 
     /// As [`World::open`], with noise from anywhere: a recording makes runs of other implementations comparable.
     pub fn open_with_noise(&self, init: Init, noise: Noise) -> Result<LingBotRollout, WorldError> {
-        LingBotRollout::open(&self.nets, init, noise)
+        LingBotRollout::open(&self.nets, &self.card, init, noise)
     }
 }
 
@@ -84,13 +85,15 @@ impl World for LingBot {
     }
 
     fn rollout_bytes(&self) -> RolloutBytes {
-        let config = self.nets.config.clone();
+        let (config, card) = (self.nets.config.clone(), self.card.clone());
         Arc::new(move |init| {
+            let first_chunk = init.chunking(&card).first;
             let shape = RolloutShape {
                 size: init.size,
                 sink: init.sink,
                 window: init.window,
-                condition_frames: config.recipe.choose_condition_frames(init.condition_frames),
+                first_chunk,
+                condition_frames: config.recipe.choose_condition_frames(init.condition_frames, first_chunk),
             };
             Footprint::of(&config, &shape).total()
         })
@@ -130,6 +133,7 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
         default_size: recipe.default_size(),
         fps: recipe.fps,
         chunk: recipe.chunk,
+        first_chunk: recipe.first_chunk,
         sink: recipe.sink,
         window: recipe.window,
         window_is_fixed: recipe.window_is_fixed,

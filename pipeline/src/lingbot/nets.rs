@@ -8,7 +8,7 @@ use super::denoiser::Denoiser;
 use crate::wan::prompt;
 use crate::wan::text::TextEncoder;
 use crate::wan::vae::Vae;
-use crate::world::{Picture, Size};
+use crate::world::{Chunking, Picture, Size};
 
 /// All weights, and the settings that the model directory gives for running them.
 pub(super) struct Nets {
@@ -28,16 +28,16 @@ impl Nets {
         self.denoiser.dit().read_prompt(&self.text.encode(&prompt::clean(prompt))?)
     }
 
-    /// Mask and condition latents of a video that starts from `picture`: `(20, pieces·F, h, w)`. Once per video.
+    /// Mask and condition latents of a video that starts from `picture`, in whole chunks: `(20, pieces·F, h, w)`. Once
+    /// per video.
     ///
     /// The encoder sees the picture and then grey; `frames` is how many frames of that in all.
-    pub(super) fn condition_on(&self, picture: &Picture, frames: usize) -> ops::Result<Tensor> {
-        let chunk = self.config.recipe.chunk;
+    pub(super) fn condition_on(&self, picture: &Picture, frames: usize, chunking: Chunking) -> ops::Result<Tensor> {
         let Picture { size, rgb } = picture;
         let picture = pixels::from_rgb8(rgb, size.height as usize, size.width as usize, &self.device)?;
         let latents = self.vae.encode(picture, frames)?;
         let (_, encoded, height, width) = latents.dims4()?;
-        let latents = latents.narrow(1, 0, encoded - encoded % chunk)?;
+        let latents = latents.narrow(1, 0, encoded - (encoded - chunking.first) % chunking.later)?;
         let kept = latents.dim(1)?;
         let given = Tensor::full(1.0, [MASK_PLANES, 1, height, width], &self.device)?;
         let made = Tensor::zeros([MASK_PLANES, kept - 1, height, width], &self.device)?;
@@ -45,10 +45,11 @@ impl Nets {
     }
 
     /// As [`Nets::condition_on`] for a video that starts from text alone: zeros, mask and latents both, as trained.
-    pub(super) fn condition_on_nothing(&self, size: Size) -> ops::Result<Tensor> {
+    pub(super) fn condition_on_nothing(&self, size: Size, chunking: Chunking) -> ops::Result<Tensor> {
         let vae = &self.config.vae;
         let side = |pixels: u32| pixels as usize / vae.spatial_factor();
-        let shape = [MASK_PLANES + vae.z_dim, self.config.recipe.chunk, side(size.height), side(size.width)];
+        let latent_frames = chunking.first + chunking.later;
+        let shape = [MASK_PLANES + vae.z_dim, latent_frames, side(size.height), side(size.width)];
         Tensor::zeros(shape, &self.device)
     }
 }

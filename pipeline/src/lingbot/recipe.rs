@@ -16,7 +16,7 @@ use crate::load::error::LoadError;
 use crate::load::file::File;
 use crate::load::model_dir::{Component, ModelDir};
 use crate::load::object::Object;
-use crate::world::Size;
+use crate::world::{FRAMES_PER_LATENT, Size};
 
 /// The file beside the networks' folders.
 const FILE: &str = "causeway.json";
@@ -30,6 +30,8 @@ pub struct Recipe {
     pub size: Option<[u32; 2]>,
     /// Latent frames denoised together.
     pub chunk: usize,
+    /// Latent frames of the first chunk: 1 to twice `chunk`.
+    pub first_chunk: usize,
     /// Latent frames pinned at the start of the history.
     pub sink: usize,
     /// Latent frames visible in all.
@@ -118,10 +120,11 @@ pub enum Translation {
     Fixed,
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "fps",
     "size",
     "chunk",
+    "first_chunk",
     "sink",
     "window",
     "sampler",
@@ -154,6 +157,8 @@ impl Recipe {
         let sink = object.count("sink", 0..=WINDOW_MAX, Some(transformer.sink_size))?;
         let window = object.count("window", 1..=WINDOW_MAX, Some(transformer.sliding_window_num_frames))?;
         check_window(&object, ["chunk", "sink", "window"], chunk, sink, window)?;
+        let own_first_chunk = if transformer.independent_first_frame { 1 } else { chunk };
+        let first_chunk = object.count("first_chunk", 1..=window.min(2 * chunk), Some(own_first_chunk))?;
 
         let size = object.counts("size", 2..=2, 16..=8192)?;
         if let Some(&odd) = size.iter().flatten().find(|&&side| side % 16 != 0) {
@@ -162,7 +167,7 @@ impl Recipe {
         let steps = steps(&object)?.unwrap_or_else(|| lineage.steps().to_vec());
 
         // The first chunk and the one that stands for all later ones each need their own condition latents.
-        let needed = (2 * chunk - 1) * 4 + 1;
+        let needed = condition_frames_needed(first_chunk, chunk);
         let condition_frames = object.count("condition_frames", needed..=1025, Some(needed.max(21)))?;
         if condition_frames % 4 != 1 {
             return Err(object.wrong("condition_frames", "a multiple of 4, and 1: whole latent frames"));
@@ -172,6 +177,7 @@ impl Recipe {
             fps: object.count("fps", 1..=240, Some(16))? as u32,
             size: size.map(|sides| [sides[0] as u32, sides[1] as u32]),
             chunk,
+            first_chunk,
             sink,
             window,
             window_is_fixed: object.has("window"),
@@ -195,10 +201,11 @@ impl Recipe {
         Size { width, height }
     }
 
-    /// Video frames to encode for the condition when a client asks for so many: at least what the model needs, in whole
-    /// latent frames, unless it knows only one number.
-    pub fn choose_condition_frames(&self, asked: Option<usize>) -> usize {
+    /// Video frames to encode for the condition when a client asks for so many: at least what the model and a first
+    /// chunk of `first_chunk` latent frames need, in whole latent frames, unless the model knows only one number.
+    pub fn choose_condition_frames(&self, asked: Option<usize>, first_chunk: usize) -> usize {
         let asked = asked.filter(|_| !self.condition_is_fixed).unwrap_or(0).max(self.condition_frames);
+        let asked = asked.max(condition_frames_needed(first_chunk, self.chunk));
         asked - (asked - 1) % 4
     }
 
@@ -206,6 +213,11 @@ impl Recipe {
     pub fn stored_frames(&self, sink: usize, window: usize) -> usize {
         self.motion.map_or(window, |motion| window.max(sink + motion.moving.max(motion.still) + self.chunk))
     }
+}
+
+/// Video frames of the condition latents of the first chunk and of one that stands for all later ones.
+fn condition_frames_needed(first_chunk: usize, chunk: usize) -> usize {
+    (first_chunk + chunk - 1) * FRAMES_PER_LATENT + 1
 }
 
 /// `steps`: a list of nominal steps, or how many evenly spaced ones. `None` where the key is absent.
@@ -275,10 +287,12 @@ impl Lineage {
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fixed = if self.window_is_fixed { " (fixed)" } else { "" };
+        let first =
+            if self.first_chunk == self.chunk { String::new() } else { format!(" (the first {})", self.first_chunk) };
         let size = if self.size.is_some() { "" } else { " or any multiples of 16" };
         writeln!(
             f,
-            "recipe: {}{size}, {} fps, chunk {}, sink {}, window {}{fixed}",
+            "recipe: {}{size}, {} fps, chunk {}{first}, sink {}, window {}{fixed}",
             self.default_size(),
             self.fps,
             self.chunk,

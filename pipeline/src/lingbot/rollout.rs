@@ -1,5 +1,6 @@
 //! One video in the making: a chunk at a time out of noise, a latent frame at a time into pixels.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,20 +13,25 @@ use super::context::PassContext;
 use super::dit::ChunkConditions;
 use super::motion_window::MotionWindow;
 use super::nets::Nets;
+use super::past::{Past, PastChunk};
 use crate::first_frame;
 use crate::noise::Noise;
 use crate::wan::vae::DecoderState;
-use crate::world::{Cancel, ChunkInput, ChunkPlan, Frames, Init, Refusal, Rollout, Size, Timings, WorldError};
+use crate::world::{
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, Frames, Init, Refusal, Rollout, Size, Timings, WorldError,
+};
 
 /// One video in the making.
 pub struct LingBotRollout {
     nets: Arc<Nets>,
     size: Size,
+    chunking: Chunking,
     chunks: usize,
     prompt: PromptKvCache,
     /// Mask and condition latents, cut into pieces of a chunk: `(20, pieces·F, h, w)`. The last piece serves for ever.
     fixed: Tensor,
     history: RollingKvCache,
+    past: Past,
     camera: CameraPath,
     motion: Option<MotionWindow>,
     noise: Noise,
@@ -36,32 +42,36 @@ pub struct LingBotRollout {
 
 impl LingBotRollout {
     /// A rollout that begins with `init`.
-    pub(super) fn open(nets: &Arc<Nets>, init: Init, noise: Noise) -> Result<LingBotRollout, WorldError> {
+    pub(super) fn open(nets: &Arc<Nets>, card: &Card, init: Init, noise: Noise) -> Result<LingBotRollout, WorldError> {
         let recipe = &nets.config.recipe;
         let refuse = |field, reason: String| WorldError::Refused(Refusal { field, reason });
         if init.first_frame.is_none() && !recipe.text_start {
             return Err(refuse("first_frame", "this world starts from a picture; none was given".into()));
         }
-        let window = Window::new(recipe.stored_frames(init.sink, init.window), init.sink, recipe.chunk)
+        let chunking = init.chunking(card);
+        let window = Window::new(recipe.stored_frames(init.sink, init.window), init.sink, chunking.later)
+            .and_then(|window| window.starting_with(chunking.first))
             .map_err(|error| refuse("realtime_causal_kv_cache_num_frames", error.to_string()))?;
 
         let started = Instant::now();
         let prompt = nets.read_prompt(&init.prompt)?;
         let text_time = started.elapsed();
 
-        let frames = recipe.choose_condition_frames(init.condition_frames);
+        let frames = recipe.choose_condition_frames(init.condition_frames, chunking.first);
         let fixed = match init.first_frame {
-            Some(picture) => nets.condition_on(&first_frame::fit(picture, init.size), frames)?,
-            None => nets.condition_on_nothing(init.size)?,
+            Some(picture) => nets.condition_on(&first_frame::fit(picture, init.size), frames, chunking)?,
+            None => nets.condition_on_nothing(init.size, chunking)?,
         };
 
         let (_, _, height, width) = fixed.dims4()?;
         Ok(LingBotRollout {
             size: init.size,
+            chunking,
             chunks: 0,
             prompt,
             fixed,
             history: RollingKvCache::new(window, nets.config.transformer.num_layers, height / 2 * (width / 2)),
+            past: Past::default(),
             camera: CameraPath::new(&recipe.camera, init.size, &nets.device),
             motion: recipe.motion.map(MotionWindow::new),
             noise,
@@ -85,17 +95,21 @@ impl LingBotRollout {
             started = Instant::now();
         }
         input.check(&plan)?;
+        if input.recache {
+            self.remember_again(cancel)?;
+        }
 
         let controls = input.controls.as_deref();
+        let steered = controls.map(|controls| (self.camera.clone(), controls.to_vec()));
         let rays = controls.map(|controls| self.camera.advance(controls)).transpose()?;
-        let (_, frames, height, width) = self.fixed.dims4()?;
-        let last_piece = frames / plan.latent_frames - 1;
-        let piece = plan.index.min(last_piece) * plan.latent_frames;
+        let (_, _, height, width) = self.fixed.dims4()?;
+        let piece = self.piece(&plan)?;
+        let recent = self.motion.as_mut().and_then(|motion| motion.recent(controls));
         let condition = self.nets.denoiser.dit().condition(ChunkConditions {
             first_latent_frame: plan.first_latent_frame,
-            fixed: &self.fixed.narrow(1, piece, plan.latent_frames)?,
+            fixed: &self.fixed.narrow(1, piece.start, piece.len())?,
             camera: rays.as_ref(),
-            recent: self.motion.as_mut().and_then(|motion| motion.recent(controls)),
+            recent,
         })?;
         let mut context = PassContext { condition: &condition, prompt: &self.prompt, history: &mut self.history };
         let shape = [self.nets.config.transformer.out_channels, plan.latent_frames, height, width];
@@ -103,9 +117,41 @@ impl LingBotRollout {
         if !latent.is_finite()? {
             return Err(WorldError::Failed(format!("chunk {} holds values that are not finite", plan.index)));
         }
+        let (first_latent_frame, clean) = (plan.first_latent_frame, latent.clone());
+        let drawn = PastChunk { first_latent_frame, clean, camera: steered, piece, recent };
+        self.past.keep(drawn, &self.history.window().held().collect::<Vec<_>>());
         self.chunks += 1;
         let text = std::mem::take(&mut self.text_time);
         Ok((latent, Timings { text, dit: started.elapsed(), vae: Duration::ZERO }))
+    }
+
+    /// The image condition's latent frames for a chunk: its own while there are some, then the last whole piece.
+    fn piece(&self, plan: &ChunkPlan) -> Result<Range<usize>, WorldError> {
+        let Chunking { first, later } = self.chunking;
+        let last = (self.fixed.dim(1)? - first) / later;
+        Ok(ChunkPlan::new(plan.index.min(last), self.chunking).latent_range())
+    }
+
+    /// Make the keys and values of every frame that is held again, under the prompt of now: one pass for each of its
+    /// chunks.
+    fn remember_again(&mut self, cancel: &Cancel) -> Result<(), WorldError> {
+        let denoiser = &self.nets.denoiser;
+        let held: Vec<_> = self.history.window().held().collect();
+        for (chunk, places) in self.past.parts(&held) {
+            cancel.check()?;
+            let first_latent_frame = chunk.first_latent_frame + places.start;
+            let rays = chunk.rays(&places)?;
+            let condition = denoiser.dit().condition(ChunkConditions {
+                first_latent_frame,
+                fixed: &self.fixed.narrow(1, chunk.piece.start + places.start, places.len())?,
+                camera: rays.as_ref(),
+                recent: chunk.recent,
+            })?;
+            self.history.stage_again(first_latent_frame..first_latent_frame + places.len());
+            let mut context = PassContext { condition: &condition, prompt: &self.prompt, history: &mut self.history };
+            denoiser.remember(&chunk.clean.narrow(1, places.start, places.len())?, &mut context)?;
+        }
+        Ok(())
     }
 
     /// One latent frame's pictures. `latent`: `(16, 1, h, w)`, normalised. Frames must come in order.
@@ -117,7 +163,7 @@ impl LingBotRollout {
 
 impl Rollout for LingBotRollout {
     fn plan(&self) -> ChunkPlan {
-        ChunkPlan::new(self.chunks, self.nets.config.recipe.chunk)
+        ChunkPlan::new(self.chunks, self.chunking)
     }
 
     fn generate(
@@ -137,3 +183,6 @@ impl Rollout for LingBotRollout {
         Ok(timings)
     }
 }
+
+#[cfg(test)]
+mod tests;

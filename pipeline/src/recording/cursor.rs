@@ -1,5 +1,5 @@
-//! MessagePack, one value at a time: a [`Cursor`] reads it out of bytes, a [`Writer`] appends it to bytes. Both take the
-//! bound of a value along with its name, so that nothing is written that would not be read.
+//! MessagePack, one value at a time: a [`Cursor`] reads it out of bytes, a [`Writer`] appends it to bytes. Both take
+//! the bound of a value along with its name, so that nothing is written that would not be read.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -47,10 +47,11 @@ impl<'a> Cursor<'a> {
         self.value(field, "a map", decode::read_map_len).map(|count| count as usize)
     }
 
-    /// Read so many fields of a map. `each` is given the name of a field, reads the value, and says whether it knows that
-    /// name.
+    /// Read so many fields of a map, in a recording of `version`. `each` is given the name of a field, reads the value,
+    /// and says whether it knows that name.
     pub(super) fn fields(
         &mut self,
+        version: u64,
         count: usize,
         mut each: impl FnMut(&mut Cursor<'a>, &str) -> Result<bool, Invalid>,
     ) -> Result<(), Invalid> {
@@ -63,7 +64,7 @@ impl<'a> Cursor<'a> {
                 return Err(refuse(at, name, "is given twice"));
             }
             if !each(self, name)? {
-                return Err(refuse(at, name, format!("is not a field of version {}", super::VERSION)));
+                return Err(refuse(at, name, format!("is not a field of version {version}")));
             }
             seen.push(name);
         }
@@ -97,6 +98,18 @@ impl<'a> Cursor<'a> {
         self.at = self.bytes.len() - rest.len();
         check_integer(at, field, number, bound)?;
         Ok(number)
+    }
+
+    pub(super) fn boolean(&mut self, field: &str) -> Result<bool, Invalid> {
+        let mut rest = &self.bytes[self.at..];
+        match decode::read_bool(&mut rest) {
+            Ok(value) => {
+                self.at = self.bytes.len() - rest.len();
+                Ok(value)
+            }
+            Err(ValueReadError::TypeMismatch(marker)) => Err(mismatch(self.at, field, "a boolean", marker)),
+            Err(ValueReadError::InvalidMarkerRead(_) | ValueReadError::InvalidDataRead(_)) => Err(self.incomplete()),
+        }
     }
 
     pub(super) fn text(&mut self, field: &str, bytes_max: usize) -> Result<&'a str, Invalid> {
@@ -174,6 +187,10 @@ impl Writer {
         check_integer(self.at(), field, number, bound)?;
         encode::write_uint(&mut self.0, number).expect(ENDLESS);
         Ok(())
+    }
+
+    pub(super) fn boolean(&mut self, value: bool) {
+        encode::write_bool(&mut self.0, value).expect(ENDLESS);
     }
 
     pub(super) fn text(&mut self, field: &str, text: &str, bytes_max: usize) -> Result<(), Invalid> {

@@ -10,6 +10,7 @@ fn init() -> Init {
         seed: 7,
         sink: 6,
         window: 18,
+        first_chunk: None,
         condition_frames: None,
     }
 }
@@ -43,12 +44,12 @@ fn check_round_trip(init: &Init, chunks: &[ChunkInput]) {
 
 /// A recording with a value in each of its fields, and where its maps begin.
 fn with_everything() -> (Vec<u8>, Vec<usize>) {
-    let init = Init { first_frame: Some(picture(2, 3)), condition_frames: Some(45), ..init() };
+    let init = Init { first_frame: Some(picture(2, 3)), condition_frames: Some(45), first_chunk: Some(5), ..init() };
     let chunks = [
         ChunkInput::default(),
-        ChunkInput { prompt: Some("Straße, 道".into()), controls: None },
-        ChunkInput { prompt: None, controls: Some(vec![held("wl"), held(""), held("s")]) },
-        ChunkInput { prompt: Some(String::new()), controls: Some(vec![held("wasdijkl")]) },
+        ChunkInput { prompt: Some("Straße, 道".into()), recache: true, controls: None },
+        ChunkInput { prompt: None, recache: false, controls: Some(vec![held("wl"), held(""), held("s")]) },
+        ChunkInput { prompt: Some(String::new()), recache: false, controls: Some(vec![held("wasdijkl")]) },
     ];
     let lengths = chunks.each_ref().map(|chunk| encode(&init, std::slice::from_ref(chunk)).len());
     let first = encode(&init, &[]).len();
@@ -77,6 +78,9 @@ fn every_beginning_comes_back() {
     for (sink, window) in [(0, 1), (9, 18), (127, 128), (1023, 1024)] {
         check_round_trip(&Init { sink, window, ..init() }, &[]);
     }
+    for first_chunk in [None, Some(1), Some(18)] {
+        check_round_trip(&Init { first_chunk, ..init() }, &[]);
+    }
     for condition_frames in [None, Some(0), Some(45), Some(257)] {
         for first_frame in [None, Some(picture(1, 1)), Some(picture(9, 10)), Some(picture(200, 150))] {
             check_round_trip(&Init { condition_frames, first_frame, ..init() }, &[]);
@@ -93,11 +97,13 @@ fn every_chunk_comes_back() {
     let controls = scripts.into_iter().map(Some).chain([None]);
     for controls in controls {
         for prompt in [None, Some(String::new()), Some("night".to_owned()), Some("p".repeat(PROMPT_BYTES_MAX))] {
-            check_round_trip(&init(), &[ChunkInput { prompt, controls: controls.clone() }]);
+            let input = ChunkInput { prompt, recache: false, controls: controls.clone() };
+            check_round_trip(&init(), &[ChunkInput { recache: input.prompt.is_some(), ..input.clone() }, input]);
         }
     }
-    let chunks: Vec<_> =
-        (0..300).map(|i| ChunkInput { prompt: None, controls: Some(vec![sets[i % 256].clone()]) }).collect();
+    let chunks: Vec<_> = (0..300)
+        .map(|i| ChunkInput { prompt: None, recache: false, controls: Some(vec![sets[i % 256].clone()]) })
+        .collect();
     check_round_trip(&init(), &chunks);
 }
 
@@ -106,8 +112,8 @@ fn every_chunk_comes_back() {
 fn the_bytes_of_version_1_are_these() {
     let init = Init { first_frame: Some(picture(2, 1)), seed: 1 << 40, condition_frames: Some(45), ..init() };
     let chunks = [
-        ChunkInput { prompt: None, controls: Some(vec![held("lw"), held(""), held("s")]) },
-        ChunkInput { prompt: Some("dusk".into()), controls: None },
+        ChunkInput { prompt: None, recache: false, controls: Some(vec![held("lw"), held(""), held("s")]) },
+        ChunkInput { prompt: Some("dusk".into()), recache: false, controls: None },
         ChunkInput::default(),
     ];
     let expected = [
@@ -124,8 +130,31 @@ fn the_bytes_of_version_1_are_these() {
         b"\x80",
     ]
     .concat();
-    assert_eq!(encode(&init, &chunks), expected);
-    assert_eq!(decode(&expected), Ok((init, chunks.to_vec())));
+    assert_eq!(decode(&expected), Ok((init.clone(), chunks.to_vec())));
+    let mut of_2 = expected;
+    of_2[20] = 2;
+    assert_eq!(encode(&init, &chunks), of_2);
+}
+
+/// As above, with what version 2 added.
+#[test]
+fn the_bytes_of_version_2_are_these() {
+    let init = Init { first_chunk: Some(5), ..init() };
+    let chunks = [ChunkInput { prompt: Some("dusk".into()), recache: true, controls: None }];
+    let with = |version: u8| {
+        [
+            b"\x87\xb2causeway_recording".as_slice(),
+            &[version],
+            b"\xa6prompt\xa6a road\xa4size\x92\x40\x30\xa4seed\x07\xa4sink\x06\xa6window\x12",
+            b"\xabfirst_chunk\x05",
+            b"\x82\xa6prompt\xa4dusk\xa7recache\xc3",
+        ]
+        .concat()
+    };
+    assert_eq!(encode(&init, &chunks), with(2));
+    assert_eq!(decode(&with(2)), Ok((init, chunks.to_vec())));
+    let Err(Invalid::Refused { field, reason, .. }) = decode(&with(1)) else { panic!("version 1 has no first_chunk") };
+    assert_eq!((field.as_str(), reason.as_str()), ("first_chunk", "is not a field of version 1"));
 }
 
 #[test]
@@ -138,7 +167,7 @@ fn fields_in_another_order_and_longer_numbers_are_read_too() {
         b"\x81\xa8controls\xdd\x00\x00\x00\x01\x81\xa4held\xa4lwlw",
     ]
     .concat();
-    let chunk = ChunkInput { prompt: None, controls: Some(vec![held("wl")]) };
+    let chunk = ChunkInput { prompt: None, recache: false, controls: Some(vec![held("wl")]) };
     assert_eq!(decode(&bytes), Ok((init(), vec![chunk])));
 }
 
@@ -196,7 +225,7 @@ fn what_is_wrong_is_named() {
     for foreign in [&b"\x89PNG\r\n\x1a\n"[..], b"GIF89a", b"\x80", b"\x81\xa6prompt\xa1p", b"\x86\x01\x01", b"\xc0"] {
         check(&[foreign], "causeway_recording", "no recording");
     }
-    for (version, name) in [(&b"\x00"[..], "version 0"), (b"\x02", "version 2"), (b"\xcd\x01\x00", "version 256")] {
+    for (version, name) in [(&b"\x00"[..], "version 0"), (b"\x03", "version 3"), (b"\xcd\x01\x00", "version 256")] {
         check(&[b"\x87", FIRST, version, b"\xa5model\xa1m", REST], "causeway_recording", name);
     }
     check(&[b"\x86", FIRST, b"\xa11", REST], "causeway_recording", "must be an integer, not text");
@@ -245,6 +274,7 @@ fn what_is_wrong_is_named() {
     check_init("window", b"\x00", "window", "1 to 1024");
     check_init("window", b"\xcd\x04\x01", "window", "1025 is not allowed");
     check_init("condition_frames", b"\xcd\x01\x02", "condition_frames", "0 to 257");
+    check_init("first_chunk", b"\x01", "first_chunk", "not a field of version 1");
     check_init("first_frame", b"\xc4\x03\x00\x00\x00", "first_frame", "must be a map, not bytes");
     check_init("first_frame", b"\x81\xa3rgb\xc4\x03\x00\x00\x00", "first_frame.size", "is missing");
     check_init("first_frame", b"\x81\xa4size\x92\x01\x01", "first_frame.rgb", "is missing");
@@ -264,6 +294,11 @@ fn what_is_wrong_is_named() {
     let check_chunk = |chunk: &[u8], field: &str, reason: &str| check(&[&good, chunk], field, reason);
     check_chunk(b"\x93", "a chunk", "must be a map, not a list");
     check_chunk(b"\x81\xa4pose\x90", "pose", "not a field of version 1");
+    check_chunk(b"\x81\xa7recache\xc3", "recache", "not a field of version 1");
+    let good_2 = [b"\x86", FIRST, b"\x02", REST].concat();
+    check(&[&good_2, b"\x81\xa7recache\xc3"], "recache", "for a chunk with a new prompt");
+    check(&[&good_2, b"\x82\xa6prompt\xa1p\xa7recache\x01"], "recache", "must be a boolean, not an integer");
+    check(&[b"\x87", FIRST, b"\x02", REST, b"\xabfirst_chunk\x04"], "first_chunk", "a window of 3");
     check_chunk(b"\x81\xa8controls\x90", "controls", "0 items is not allowed: it must be 1 to 1024");
     check_chunk(b"\x81\xa8controls\xdd\xff\xff\xff\xff", "controls", "1 to 1024");
     check_chunk(b"\x81\xa8controls\x91\xa1w", "controls", "must be a map, not text");
@@ -292,6 +327,7 @@ fn what_could_not_be_read_is_not_written() {
     check(Init { sink: 18, ..init() }, "sink");
     check(Init { sink: usize::MAX, ..init() }, "sink");
     check(Init { condition_frames: Some(258), ..init() }, "condition_frames");
+    check(Init { first_chunk: Some(19), ..init() }, "first_chunk");
     let short = Picture { size: Size { width: 2, height: 2 }, rgb: vec![0; 11] };
     check(Init { first_frame: Some(short), ..init() }, "first_frame.rgb");
 
@@ -299,8 +335,9 @@ fn what_could_not_be_read_is_not_written() {
         let Err(Invalid::Refused { field: found, .. }) = encode_chunk(&input) else { panic!("{field} was written") };
         assert_eq!(found, field);
     };
-    check(ChunkInput { prompt: Some("p".repeat(PROMPT_BYTES_MAX + 1)), controls: None }, "prompt");
+    check(ChunkInput { prompt: Some("p".repeat(PROMPT_BYTES_MAX + 1)), recache: false, controls: None }, "prompt");
     for count in [0, 1025] {
-        check(ChunkInput { prompt: None, controls: Some(vec![held("w"); count]) }, "controls");
+        check(ChunkInput { prompt: None, recache: false, controls: Some(vec![held("w"); count]) }, "controls");
     }
+    check(ChunkInput { prompt: None, recache: true, controls: None }, "recache");
 }

@@ -11,6 +11,7 @@ fn open(width: u32, height: u32, prompt: &str) -> Box<dyn Rollout> {
         seed: 42,
         sink: 9,
         window: 18,
+        first_chunk: None,
         condition_frames: None,
     };
     Testcard::new(Duration::ZERO).open(init).expect("the test card opens any size")
@@ -36,7 +37,8 @@ fn what_was_drawn_can_be_read_from_the_pixels() {
             let controls = held.map(|held| held.map(|key| Held::from_tokens([key]).into()).to_vec());
             let prompt = (chunk == 2).then(|| "eine Straße, 道".to_owned());
             let plan = rollout.plan();
-            let pictures = pictures(rollout.as_mut(), &ChunkInput { prompt, controls: controls.clone() });
+            let pictures =
+                pictures(rollout.as_mut(), &ChunkInput { prompt, recache: false, controls: controls.clone() });
             assert_eq!(pictures.len(), plan.pixel_frames);
             for picture in pictures {
                 let latent_frame = if frame == 0 { 0 } else { 1 + (frame - 1) / 4 };
@@ -99,9 +101,11 @@ fn a_prompt_is_broken_between_words() {
 fn controls_for_another_number_of_latent_frames_are_an_error() {
     for count in [0, 1, 2, 4] {
         let controls = Some(vec![Controls::default(); count]);
-        let ended = open(32, 24, "p").generate(&ChunkInput { prompt: None, controls }, &Cancel::default(), &mut |_| {
-            panic!("drew with {count} controls")
-        });
+        let ended = open(32, 24, "p").generate(
+            &ChunkInput { prompt: None, recache: false, controls },
+            &Cancel::default(),
+            &mut |_| panic!("drew with {count} controls"),
+        );
         let Err(WorldError::Failed(reason)) = ended else { panic!("{count}: {ended:?}") };
         assert_eq!(reason, format!("controls for {count} latent frames, in a chunk of 3"));
     }
@@ -116,6 +120,7 @@ fn a_chunk_takes_the_time_it_was_told_and_a_cancelled_one_does_not() {
         seed: 0,
         sink: 9,
         window: 18,
+        first_chunk: None,
         condition_frames: None,
     };
     let told = Duration::from_millis(30);

@@ -17,8 +17,8 @@ pub(super) struct CausalConv {
     slot: usize,
 }
 
-/// The past frames that one stream carries for every causal convolution, in call order. A stream whose pictures are cut in
-/// bands carries them for each band.
+/// The past frames that one stream carries for every causal convolution, in call order. A stream whose pictures are cut
+/// in bands carries them for each band.
 #[derive(Default)]
 pub(super) struct Carried {
     /// The last frames that each convolution was given, at most two, by slot and band.
@@ -44,8 +44,8 @@ impl CausalConv {
         Ok(CausalConv { conv: weights.conv()?, slot: slots.take() })
     }
 
-    /// As many frames as `x` has. `prepare` makes of a band what the convolution reads, with the border it wants. `add` is
-    /// added to the result.
+    /// As many frames as `x` has. `prepare` makes of a band what the convolution reads, with the border it wants. `add`
+    /// is added to the result.
     pub(super) fn apply(
         &self,
         x: Bands,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{ClipCard, Refusal};
+use super::{Chunking, ClipCard, Refusal};
 
 /// What a world offers and what it lets a client choose.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Card {
     pub fps: u32,
     /// Latent frames per chunk.
     pub chunk: usize,
+    /// Latent frames of the first chunk, unless a client chooses otherwise.
+    pub first_chunk: usize,
     /// Latent frames pinned at the start of the history, unless a client chooses otherwise.
     pub sink: usize,
     /// Latent frames visible in all (the pinned ones and the current chunk included), unless a client chooses
@@ -132,6 +134,27 @@ impl Card {
         }
         Ok((sink, window))
     }
+
+    /// How a video is cut into chunks whose client chooses neither window nor first chunk.
+    pub fn chunking(&self) -> Chunking {
+        Chunking { first: self.first_chunk.min(self.window), later: self.chunk }
+    }
+
+    /// Latent frames of the first chunk, if that was asked for. `Err` if it is more than twice a chunk, or than the
+    /// window.
+    pub fn choose_first_chunk(&self, asked: Option<usize>, window: usize) -> Result<Option<usize>, Refusal> {
+        let most = window.min(2 * self.chunk);
+        match asked {
+            Some(frames) if !(1..=most).contains(&frames) => Err(Refusal {
+                field: "realtime_first_chunk_num_frames",
+                reason: format!(
+                    "{frames} latent frames; 1 to {most} are allowed: at most twice a chunk of {}, and the window of {window}",
+                    self.chunk
+                ),
+            }),
+            asked => Ok(asked),
+        }
+    }
 }
 
 impl Size {
@@ -192,6 +215,7 @@ mod tests {
             default_size: Size { width: 832, height: 480 },
             fps: 16,
             chunk: 3,
+            first_chunk: 3,
             sink: 9,
             window: 18,
             window_is_fixed,
@@ -241,5 +265,20 @@ mod tests {
         check(None, Some(2), None);
         check(None, Some(WINDOW_FRAMES_MAX + 1), None);
         check(Some(usize::MAX), None, None);
+    }
+
+    #[test]
+    fn the_first_chunk_is_what_was_asked_up_to_twice_a_chunk_and_to_the_window() {
+        let card = card(false);
+        let check = |asked, window, allowed: bool| {
+            let chosen = card.choose_first_chunk(asked, window);
+            assert_eq!(chosen.ok(), allowed.then_some(asked), "{asked:?} in {window}");
+        };
+        check(None, 18, true);
+        (1..=6).for_each(|frames| check(Some(frames), 18, true));
+        check(Some(0), 18, false);
+        check(Some(7), 18, false);
+        check(Some(4), 4, true);
+        check(Some(5), 4, false);
     }
 }

@@ -18,11 +18,24 @@ pub struct ChunkPlan {
     pub pixel_frames: usize,
 }
 
+/// Latent frames of the chunks of one video: of the first, and of every other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunking {
+    /// Of chunk 0.
+    pub first: usize,
+    /// Of every chunk after it.
+    pub later: usize,
+}
+
 /// All that steers one chunk.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ChunkInput {
     /// The prompt from this chunk on. `None`: as before.
     pub prompt: Option<String>,
+    /// Let the past count as if it had been drawn with the new prompt, before this chunk is drawn: a world makes what
+    /// it remembers of earlier frames again, from their clean latents. It takes the time of a chunk or more. Only with
+    /// a prompt; a world that remembers nothing has nothing to make again.
+    pub recache: bool,
     /// What steers each latent frame, in order. `None`: no control was ever used, and the model's camera branch is left
     /// out. That draws other pictures than a camera at rest.
     pub controls: Option<Vec<Controls>>,
@@ -53,22 +66,39 @@ pub struct Timings {
 /// Video frames that Wan's autoencoder makes of one latent frame. The very first latent frame of a video gives 1.
 pub const FRAMES_PER_LATENT: usize = 4;
 
-impl ChunkPlan {
-    /// The plan of chunk `index` in a video whose chunks have `latent_frames` each.
-    pub fn new(index: usize, latent_frames: usize) -> ChunkPlan {
-        let missing = if index == 0 { FRAMES_PER_LATENT - 1 } else { 0 };
-        ChunkPlan {
-            index,
-            first_latent_frame: index * latent_frames,
-            latent_frames,
-            pixel_frames: latent_frames * FRAMES_PER_LATENT - missing,
-        }
+impl Chunking {
+    /// Chunks of the same number of latent frames.
+    pub const fn even(latent_frames: usize) -> Chunking {
+        Chunking { first: latent_frames, later: latent_frames }
     }
 
-    /// Chunks of `latent_frames` each that a video of `frames` video frames needs.
-    pub fn count_for(frames: usize, latent_frames: usize) -> usize {
-        let [first, second] = [0, 1].map(|index| ChunkPlan::new(index, latent_frames).pixel_frames);
+    /// Latent frames of the longest chunk.
+    pub fn longest(self) -> usize {
+        self.first.max(self.later)
+    }
+
+    /// Chunks that a video of `frames` video frames needs.
+    pub fn count_for(self, frames: usize) -> usize {
+        let [first, second] = [0, 1].map(|index| ChunkPlan::new(index, self).pixel_frames);
         frames.min(1) + frames.saturating_sub(first).div_ceil(second)
+    }
+
+    /// Chunks that hold `latent_frames` latent frames.
+    pub fn count_for_latent(self, latent_frames: usize) -> usize {
+        latent_frames.min(1) + latent_frames.saturating_sub(self.first).div_ceil(self.later)
+    }
+}
+
+impl ChunkPlan {
+    /// The plan of chunk `index` of a video.
+    pub fn new(index: usize, chunking: Chunking) -> ChunkPlan {
+        let Chunking { first, later } = chunking;
+        let (first_latent_frame, latent_frames, missing) = match index {
+            0 => (0, first, FRAMES_PER_LATENT - 1),
+            _ => (first + (index - 1) * later, later, 0),
+        };
+        let pixel_frames = latent_frames * FRAMES_PER_LATENT - missing;
+        ChunkPlan { index, first_latent_frame, latent_frames, pixel_frames }
     }
 
     /// The chunk's positions in the video, in latent frames.
@@ -83,8 +113,12 @@ impl ChunkPlan {
 }
 
 impl ChunkInput {
-    /// Check that the controls, if there are any, are as many as the latent frames of `plan`. `Err` says both numbers.
+    /// Check that the controls, if there are any, are as many as the latent frames of `plan`, and that only a new
+    /// prompt lets the past be made again. `Err` says what is wrong.
     pub fn check(&self, plan: &ChunkPlan) -> Result<(), WorldError> {
+        if self.recache && self.prompt.is_none() {
+            return Err(WorldError::Failed("recache without a new prompt".into()));
+        }
         let given = self.controls.as_ref().map_or(plan.latent_frames, Vec::len);
         if given == plan.latent_frames {
             return Ok(());
@@ -115,13 +149,37 @@ mod tests {
 
     #[test]
     fn the_first_latent_frame_of_a_video_gives_one_frame_and_every_other_four() {
-        let plans: Vec<_> = (0..3).map(|index| ChunkPlan::new(index, 3)).collect();
+        let plans: Vec<_> = (0..3).map(|index| ChunkPlan::new(index, Chunking::even(3))).collect();
         assert_eq!(plans.iter().map(|plan| plan.pixel_frames).collect::<Vec<_>>(), [9, 12, 12]);
         assert_eq!(plans[2].latent_range(), 6..9);
-        assert_eq!(ChunkPlan::new(0, 1).pixel_frames, 1);
-        let each = |index, chunk| ChunkPlan::new(index, chunk).frames_of_each().collect::<Vec<_>>();
+        assert_eq!(ChunkPlan::new(0, Chunking::even(1)).pixel_frames, 1);
+        let each = |index, chunk| ChunkPlan::new(index, Chunking::even(chunk)).frames_of_each().collect::<Vec<_>>();
         assert_eq!(each(0, 3), [1, 4, 4]);
         assert_eq!(each(1, 3), [4, 4, 4]);
         assert_eq!((each(0, 1), each(1, 1)), (vec![1], vec![4]));
+    }
+
+    #[test]
+    fn chunks_cover_a_video_without_a_gap_whatever_the_first_one_has() {
+        for later in 1..=4 {
+            for first in 1..=2 * later {
+                let chunking = Chunking { first, later };
+                let (mut latent, mut frames) = (0, 0);
+                for index in 0..6 {
+                    let plan = ChunkPlan::new(index, chunking);
+                    assert_eq!(plan.latent_range(), latent..latent + if index == 0 { first } else { later });
+                    assert_eq!(plan.frames_of_each().sum::<usize>(), plan.pixel_frames);
+                    // One frame more than what the chunks before gave needs this chunk, and so does all that it gives.
+                    let (least, most) = (frames + 1, frames + plan.pixel_frames);
+                    assert_eq!((chunking.count_for(least), chunking.count_for(most)), (index + 1, index + 1));
+                    assert_eq!(chunking.count_for_latent(latent + 1), index + 1);
+                    latent = plan.latent_range().end;
+                    assert_eq!(chunking.count_for_latent(latent), index + 1);
+                    frames = most;
+                }
+                assert_eq!((chunking.count_for(0), chunking.count_for_latent(0)), (0, 0));
+                assert_eq!(chunking.longest(), first.max(later));
+            }
+        }
     }
 }

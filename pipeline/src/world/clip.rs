@@ -6,6 +6,7 @@
 //! [`Clip`], whose pieces are smaller than a video: a denoising step, or a decoded latent frame.
 
 use std::sync::Arc;
+use std::time::Instant;
 use std::vec;
 
 use super::{Cancel, ChunkInput, ChunkPlan, ClipSettings, Frames, Init, Refusal, Rollout, Timings, World, WorldError};
@@ -57,7 +58,7 @@ pub struct ClipAsk {
     pub init: Init,
     /// Video frames to give; at least 1. A world that draws whole chunks cuts the last one.
     pub frames: usize,
-    /// What steers each chunk: one input for each of [`ChunkPlan::count_for`] chunks. None for a world that is not steered.
+    /// What steers each chunk: one input for each of [`Chunking::count_for`](super::Chunking::count_for) chunks. None for a world that is not steered.
     pub inputs: Vec<ChunkInput>,
     /// Values of the model's knobs.
     pub settings: ClipSettings,
@@ -104,7 +105,7 @@ impl Script {
             let reason = "0 frames; a clip has at least 1".to_owned();
             return Err(WorldError::Refused(Refusal { field: "num_frames", reason }));
         }
-        let chunks = ChunkPlan::count_for(frames, world.card().chunk);
+        let chunks = init.chunking(world.card()).count_for(frames);
         if inputs.len() != chunks {
             let reason = format!("{} inputs for a clip of {frames} frames, which are {chunks} chunks", inputs.len());
             return Err(WorldError::Failed(reason));

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use super::Size;
+use super::{Card, Chunking, Size};
 
-/// How a video begins. All of it has been checked against the world's [`Card`](super::Card).
+/// How a video begins. All of it has been checked against the world's [`Card`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Init {
     /// The prompt until a [`ChunkInput`](super::ChunkInput) brings another. At most [`PROMPT_BYTES_MAX`] bytes.
     pub prompt: String,
     /// The picture that the video starts from, of any size: a world fits it to the video's. Required if
-    /// [`Card::needs_first_frame`](super::Card::needs_first_frame) says so.
+    /// [`Card::needs_first_frame`] says so.
     pub first_frame: Option<Picture>,
     /// Width and height of every frame of the video.
     pub size: Size,
@@ -20,9 +20,19 @@ pub struct Init {
     pub sink: usize,
     /// Latent frames visible in all: the pinned ones, recent ones and the chunk itself. Larger than `sink`.
     pub window: usize,
+    /// Latent frames of the first chunk: 1 to twice [`Card::chunk`], and no more than `window`. Absent: as the world
+    /// has it.
+    pub first_chunk: Option<usize>,
     /// Video frames (the picture, then grey) to encode as the image condition, at most [`CONDITION_FRAMES_MAX`].
     /// Absent, or fewer than the world needs: as many as it needs.
     pub condition_frames: Option<usize>,
+}
+
+impl Init {
+    /// How the world of this card cuts the video into chunks. Its own first chunk is cut to a short window.
+    pub fn chunking(&self, card: &Card) -> Chunking {
+        Chunking { first: self.first_chunk.unwrap_or(card.first_chunk.min(self.window)), later: card.chunk }
+    }
 }
 
 /// A decoded picture.

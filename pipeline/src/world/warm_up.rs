@@ -41,6 +41,7 @@ impl WarmUp {
             seed: 0,
             sink: card.sink,
             window: card.window,
+            first_chunk: None,
             condition_frames: None,
         }
     }
@@ -55,7 +56,6 @@ impl WarmUp {
         let card = world.card();
         let init = WarmUp::init(card);
         let held = Controls::from(Held::default().with('w'));
-        let input = ChunkInput { prompt: None, controls: Some(vec![held; card.chunk]) };
         let (size, began) = (init.size, Instant::now());
         let mut rollout = world.open(init)?;
         let opened = began.elapsed();
@@ -70,6 +70,8 @@ impl WarmUp {
             }
         });
         let mut draw = || {
+            let controls = Some(vec![held.clone(); rollout.plan().latent_frames]);
+            let input = ChunkInput { controls, ..ChunkInput::default() };
             let began = Instant::now();
             match rollout.generate(&input, &cancel, &mut |_frames| ()) {
                 Ok(_) | Err(WorldError::Cancelled) => Ok(began.elapsed()),

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use pipeline::world::{Cancel, Card, Clip, ClipAsk, Frames, Progress, Refusal, Step, Timings, World, WorldError};
+use pipeline::world::{Cancel, Chunking, Clip, ClipAsk, Frames, Progress, Refusal, Step, Timings, World, WorldError};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -59,9 +59,10 @@ pub enum ClipError {
     Stopped,
 }
 
-/// Places that a clip's channel needs, so that handing over never waits: the latent frames of a piece and its end.
-pub fn clip_parts_places(card: &Card) -> usize {
-    card.chunk + 1
+/// Places that a clip's channel needs, so that handing over never waits: the latent frames of the longest piece and its
+/// end.
+pub fn clip_parts_places(chunking: Chunking) -> usize {
+    chunking.longest() + 1
 }
 
 /// The clip that the engine's thread draws.

@@ -20,7 +20,7 @@ impl Engine {
     pub fn ask_clip(&self, ask: ClipAsk) -> Result<ClipTicket, Refused> {
         let card = self.card.borrow().clone().expect("a clip is checked against the card of a loaded world");
         // What its channel holds counts, too, and what its encoder has: a latent frame that waits and one in work.
-        let ticket = self.queue.ask_clip(&ask, (card.chunk + 2) * FRAMES_PER_LATENT)?;
+        let ticket = self.queue.ask_clip(&ask, (ask.init.chunking(&card).longest() + 2) * FRAMES_PER_LATENT)?;
         Ok(ClipTicket { engine: self.clone(), ticket, ask })
     }
 }
@@ -72,7 +72,7 @@ pub struct ClipSeat {
 impl ClipSeat {
     async fn open(engine: Engine, admitted: Admitted, ask: ClipAsk, cancel: Cancel) -> Result<ClipSeat, ClipError> {
         let card = engine.card.borrow().clone().expect("a clip is checked against the card of a loaded world");
-        let (parts_drawn, parts) = mpsc::channel(clip_parts_places(&card));
+        let (parts_drawn, parts) = mpsc::channel(clip_parts_places(ask.init.chunking(&card)));
         // Before the engine is told: this future may be dropped once it is, and then nothing else would end the clip.
         let seat = ClipSeat { id: admitted.id, engine, cancel: cancel.clone(), parts, ended: false };
         let open = Command::OpenClip(OpenClip { admitted, ask: Box::new(ask), parts: parts_drawn, cancel });

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pipeline::testcard::Testcard;
-use pipeline::world::{Cancel, ChunkInput, ChunkPlan, ClipAsk, Frames, Init, Size, World};
+use pipeline::world::{Cancel, ChunkInput, Chunking, ClipAsk, Frames, Init, Size, World};
 use tokio::sync::{mpsc, oneshot};
 
 use super::clip::{ClipError, ClipPart};
@@ -41,11 +41,20 @@ async fn start(chunk_time: Duration, bounds: Bounds) -> Rig {
 }
 
 fn init() -> Init {
-    Init { prompt: "day".into(), first_frame: None, size: SIZE, seed: 7, sink: 9, window: 18, condition_frames: None }
+    Init {
+        prompt: "day".into(),
+        first_frame: None,
+        size: SIZE,
+        seed: 7,
+        sink: 9,
+        window: 18,
+        first_chunk: None,
+        condition_frames: None,
+    }
 }
 
 fn ask(frames: usize) -> ClipAsk {
-    let inputs = vec![ChunkInput::default(); ChunkPlan::count_for(frames, CHUNK)];
+    let inputs = vec![ChunkInput::default(); Chunking::even(CHUNK).count_for(frames)];
     ClipAsk::new(init(), frames, inputs)
 }
 
@@ -169,7 +178,7 @@ async fn a_reader_that_takes_nothing_holds_up_its_own_clip_and_no_session() {
     let mut unread = begin(&rig, ask(33)).await;
     let admitted = rig.queue.ask(&init(), None).expect("it fits").into_admitted();
     let (id, card) = (admitted.id, rig.engine.card.borrow().clone().expect("it is loaded"));
-    let (parts, mut drawn) = mpsc::channel(parts_places(&card, 1));
+    let (parts, mut drawn) = mpsc::channel(parts_places(card.chunk, 1));
     let conditions = Arc::new(Mutex::new(ConditionQueue::new(None)));
     let open = Open { admitted, init: init(), paced: false, conditions, parts, cancel: Cancel::default() };
     let (reply, opened) = oneshot::channel();

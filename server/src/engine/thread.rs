@@ -97,10 +97,10 @@ pub struct Drawn {
     pub prepare: Duration,
 }
 
-/// Capacity of a session's channel, so that handing over never waits: for each credit the latent frames of a chunk
-/// and its end, and one for the error that may come after.
-pub fn parts_places(card: &Card, credit: u64) -> usize {
-    credit as usize * (card.chunk + 1) + 1
+/// Capacity of a session's channel, so that handing over never waits: for each credit the latent frames of a
+/// chunk and its end, and one for the error that may come after.
+pub fn parts_places(chunk: usize, credit: u64) -> usize {
+    credit as usize * (chunk + 1) + 1
 }
 
 /// A handle to the engine.

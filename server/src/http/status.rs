@@ -70,6 +70,7 @@ pub(crate) fn choices(card: &Card) -> Value {
         "default_size": card.default_size.to_string(),
         "fps": card.fps,
         "chunk": card.chunk,
+        "first_chunk": card.first_chunk,
         "sink": card.sink,
         "window": card.window,
         "window_is_fixed": card.window_is_fixed,

@@ -217,6 +217,7 @@ mod tests {
             seed: 0,
             sink: 9,
             window: 18,
+            first_chunk: None,
             condition_frames: None,
         };
         let mut rollout = Testcard::new(Duration::ZERO).open(init).expect("the test card opens any size");

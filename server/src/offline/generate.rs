@@ -1,12 +1,14 @@
-//! `causeway generate`: a clip, drawn without a server. All that steers it is known beforehand, so the command line is a
-//! recording and drawing it again gives the same bytes.
+//! `causeway generate`: a clip, drawn without a server. All that steers it is known beforehand, so the command line is
+//! a recording and drawing it again gives the same bytes.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use pipeline::first_frame::Target;
-use pipeline::world::{Cancel, Card, ChunkInput, ChunkPlan, ClipAsk, Frames, Held, Init, Size, Step, Timings, World};
+use pipeline::world::{
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipAsk, Frames, Held, Init, Size, Step, Timings, World,
+};
 
 use crate::media::first_frame;
 use crate::offline::film::Film;
@@ -66,7 +68,7 @@ const CHUNKS: usize = 4;
 /// Draw the video of `request` into its files, with progress on standard error.
 pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> {
     let card = world.card();
-    let ask = ask(card, request)?;
+    let mut ask = ask(card, request)?;
     let mut film = Film::create(&request.out, request.existing, ask.init.size, card.fps)?;
 
     let opening = Instant::now();
@@ -144,8 +146,9 @@ fn ask(card: &Card, request: &Request) -> anyhow::Result<ClipAsk> {
     let init = init(card, request)?;
     let asked = request.frames.map(|frames| frames as usize);
     if card.clips.steerable {
-        let inputs = inputs(card, request)?;
-        let whole = (0..inputs.len()).map(|index| ChunkPlan::new(index, card.chunk).pixel_frames).sum();
+        let chunking = init.chunking(card);
+        let inputs = inputs(chunking, request)?;
+        let whole = (0..inputs.len()).map(|index| ChunkPlan::new(index, chunking).pixel_frames).sum();
         return Ok(ClipAsk::new(init, asked.unwrap_or(whole), inputs));
     }
     let name = &card.name;
@@ -178,11 +181,20 @@ fn init(card: &Card, request: &Request) -> anyhow::Result<Init> {
     };
     let first = request.prompts.iter().find(|switch| switch.chunk == 0);
     let first = first.context("no prompt for the first chunk")?;
-    Ok(Init { prompt: first.text.clone(), first_frame, size, seed: request.seed, sink, window, condition_frames: None })
+    Ok(Init {
+        prompt: first.text.clone(),
+        first_frame,
+        size,
+        seed: request.seed,
+        sink,
+        window,
+        first_chunk: None,
+        condition_frames: None,
+    })
 }
 
 /// The inputs of each chunk.
-fn inputs(card: &Card, request: &Request) -> anyhow::Result<Vec<ChunkInput>> {
+fn inputs(chunking: Chunking, request: &Request) -> anyhow::Result<Vec<ChunkInput>> {
     let mut switches: Vec<_> = request.prompts.iter().collect();
     switches.sort_by_key(|switch| switch.chunk);
     for pair in switches.windows(2) {
@@ -190,8 +202,8 @@ fn inputs(card: &Card, request: &Request) -> anyhow::Result<Vec<ChunkInput>> {
     }
     let actions = request.actions.as_ref();
     let last_switch = switches.last().map_or(0, |switch| switch.chunk);
-    let needed = actions.map_or(CHUNKS, |actions| actions.len().div_ceil(card.chunk));
-    let by_frames = request.frames.map(|frames| ChunkPlan::count_for(frames as usize, card.chunk));
+    let needed = actions.map_or(CHUNKS, |actions| chunking.count_for_latent(actions.len()));
+    let by_frames = request.frames.map(|frames| chunking.count_for(frames as usize));
     let asked = request.chunks.map(|chunks| chunks as usize).or(by_frames);
     let chunks = asked.unwrap_or(needed.max(last_switch + 1));
     ensure!(
@@ -203,10 +215,10 @@ fn inputs(card: &Card, request: &Request) -> anyhow::Result<Vec<ChunkInput>> {
         // The first chunk has its prompt from the init.
         let switch = switches.iter().find(|switch| switch.chunk == index && index > 0);
         let held = |actions: &Vec<Held>| {
-            let latent_frames = ChunkPlan::new(index, card.chunk).latent_range();
+            let latent_frames = ChunkPlan::new(index, chunking).latent_range();
             latent_frames.map(|at| actions.get(at).copied().unwrap_or_default().into()).collect()
         };
-        ChunkInput { prompt: switch.map(|switch| switch.text.clone()), controls: actions.map(held) }
+        ChunkInput { prompt: switch.map(|switch| switch.text.clone()), recache: false, controls: actions.map(held) }
     };
     Ok((0..chunks).map(input).collect())
 }

@@ -18,7 +18,7 @@ use crate::phase::Phase;
 impl OpenAi {
     /// Begin a job: it waits from now on. Gives its id.
     pub(crate) fn begin_job(self: &Arc<Self>, caller: &Caller, prepared: Prepared) -> Result<String, ApiError> {
-        let Prepared { card, facts, picture, answer } = prepared;
+        let Prepared { card, facts, picture, answer, blocked } = prepared;
         let present = self.present.upgrade().ok_or_else(ApiError::draining)?;
         let id = uuid::Uuid::new_v4().to_string();
         let resolved = facts.resolved.clone();

@@ -10,7 +10,7 @@ use pipeline::world::{Card, Picture};
 use super::errors::ApiError;
 use super::request::Body;
 use super::request::ask::{Ask, Source};
-use super::request::invalid::{Invalid, quoted};
+use super::request::invalid::{Invalid, Kind, quoted};
 use super::request::job::Facts;
 use super::request::refuse::holds_video;
 use super::request::resolve::Resolved;
@@ -49,8 +49,7 @@ impl OpenAi {
         let resolved = Resolved::new(ask, &card, self.bounds.rules)?;
         self.check_memory(&resolved, &card)?;
         let (file, picture) = match source {
-            None => (None, None),
-            Some(source) => {
+            Some(source) if !blocked => {
                 let _place = self.picturing.acquire().await.expect("it is never closed");
                 let file = self.picture_file(source, &card).await?;
                 let picture = self.picture(Some(file.clone()), &resolved, &card).await?;
@@ -64,8 +63,9 @@ impl OpenAi {
             remixed_from: None,
             is_image: route == Route::Image,
         };
-        Ok(Prepared { card, facts, picture, answer })
+        Ok(Prepared { card, facts, picture, answer, blocked })
     }
+        let blocked = checked && self.blocks(&resolved).await;
 
     /// The same work with another prompt.
     pub(crate) async fn prepare_remix(&self, facts: Facts) -> Result<Prepared, ApiError> {
@@ -74,6 +74,7 @@ impl OpenAi {
         Ok(Prepared { card, facts, picture, answer: PictureAnswer::default() })
     }
 
+            _ => (None, None),
     /// A clip that would not fit even if it were alone.
     fn check_memory(&self, resolved: &Resolved, card: &Card) -> Result<(), ApiError> {
         let clip = resolved.clip(card, 0, None);

@@ -91,7 +91,7 @@ impl OpenAi {
         prepared: Prepared,
         until: Instant,
     ) -> Result<Done, ApiError> {
-        let Prepared { card, facts, picture, answer } = prepared;
+        let Prepared { card, facts, picture, answer, .. } = prepared;
         // Dropped last: a drain waits for the answer.
         let _present = self.present.upgrade().ok_or_else(ApiError::draining)?;
         let work = Work { id: id.to_owned(), card, resolved: facts.resolved.clone(), picture, format: answer.format };

@@ -1,5 +1,5 @@
-//! Wan 2.2's residual autoencoder and the picture that a video starts from, against diffusers and Pillow. Cases and sizes come
-//! from the files.
+//! Wan 2.2's residual autoencoder and the picture that a video starts from, against diffusers and Pillow. Cases and
+//! sizes come from the files.
 
 use ops::{FrameStack, Tensor, channels, pixels};
 use pipeline::first_frame;

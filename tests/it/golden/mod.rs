@@ -1,8 +1,8 @@
 //! Our numbers against the reference implementation's.
 //!
-//! The tests run over `tests/golden/` and, when `CAUSEWAY_GOLDEN_DIR` is set, over the folders `lingbot/`, `pocket/` and
-//! `cosmos3/` found there as well: other weights, shapes, windows and seeds. Each check takes its shapes from the files and
-//! prints the largest difference and where it is.
+//! The tests run over `tests/golden/` and, when `CAUSEWAY_GOLDEN_DIR` is set, over the folders `lingbot/`, `pocket/`
+//! and `cosmos3/` found there as well: other weights, shapes, windows and seeds. Each check takes its shapes from the
+//! files and prints the largest difference and where it is.
 
 mod camera;
 mod cosmos3_dit;
@@ -133,7 +133,8 @@ fn pocket_weights() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../pocket/weights")
 }
 
-/// Pixels are truncated to bytes, so a hair's difference can move one by one: at most one in a thousand, and by no more.
+/// Pixels are truncated to bytes, so a hair's difference can move one by one: at most one in a thousand, and by no
+/// more.
 #[track_caller]
 fn assert_frames_close(what: &str, found: &[u8], expected: &[u8]) {
     assert_eq!(found.len(), expected.len(), "{what}");

@@ -37,6 +37,7 @@ fn check_stream(dir: &Path) {
     for chunk in 0..chunks {
         let input = ChunkInput {
             prompt: switch.as_ref().filter(|(frame, _)| *frame == chunk).map(|(_, prompt)| prompt.clone()),
+            recache: false,
             controls: Some(vec![controls(&meta, chunk)]),
         };
         let plan = video.plan();
@@ -65,11 +66,12 @@ fn a_world_that_was_trained_to_starts_from_its_prompt_alone_as_recorded() {
         seed: 0,
         sink: card.sink,
         window: card.window,
+        first_chunk: None,
         condition_frames: None,
     };
     let mut video = world.open_with_noise(opening, recorded_noise(&golden, chunks)).expect("a video");
     for chunk in 0..chunks {
-        let input = ChunkInput { prompt: None, controls: Some(vec![controls(&meta, chunk)]) };
+        let input = ChunkInput { prompt: None, recache: false, controls: Some(vec![controls(&meta, chunk)]) };
         let (latent, _) = video.chunk_latents(&input, &Cancel::default()).expect("a chunk");
         assert_close(&format!("{chunk:02}.x0"), &latent, &golden.get(&format!("{chunk:02}.x0")), TOLERANCE);
     }
@@ -142,6 +144,7 @@ fn init(golden: &Golden, card: &Card) -> Init {
         seed: 0,
         sink: card.sink,
         window: card.window,
+        first_chunk: None,
         condition_frames: None,
     }
 }
@@ -155,7 +158,8 @@ fn the_same_seed_and_keys_give_the_same_bytes_and_another_seed_does_not() {
         let mut all: Vec<Frames> = Vec::new();
         for keys in ["w", "wl", ""] {
             let keys = keys.chars().fold(Held::default(), Held::with);
-            let input = ChunkInput { prompt: None, controls: Some(vec![keys.into(); world.card().chunk]) };
+            let input =
+                ChunkInput { prompt: None, recache: false, controls: Some(vec![keys.into(); world.card().chunk]) };
             video.generate(&input, &Cancel::default(), &mut |frames| all.push(frames)).expect("a chunk");
         }
         all

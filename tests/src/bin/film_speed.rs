@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use pipeline::world::{Cancel, ChunkInput, ChunkPlan, ClipAsk, Controls, Held, Init};
+use pipeline::world::{Cancel, ChunkInput, ChunkPlan, Chunking, ClipAsk, Controls, Held, Init};
 use server::Limits;
 use server::engine::thread::Engine;
 use server::media::quantiser;
@@ -58,10 +58,12 @@ fn ask(engine: &Engine, chunks: usize) -> Result<ClipAsk> {
     let (sink, window) = card.choose_window(None, None)?;
     let size = card.default_size;
     let prompt = "a green meadow".into();
-    let init = Init { prompt, first_frame: None, size, seed: 7, sink, window, condition_frames: None };
-    let plans: Vec<_> = (0..chunks).map(|index| ChunkPlan::new(index, card.chunk)).collect();
+    let init =
+        Init { prompt, first_frame: None, size, seed: 7, sink, window, first_chunk: None, condition_frames: None };
+    let plans: Vec<_> = (0..chunks).map(|index| ChunkPlan::new(index, Chunking::even(card.chunk))).collect();
     let ahead: Vec<Controls> = vec![Held::default().with('w').into(); card.chunk];
-    let inputs = plans.iter().map(|_| ChunkInput { prompt: None, controls: Some(ahead.clone()) }).collect();
+    let inputs =
+        plans.iter().map(|_| ChunkInput { prompt: None, recache: false, controls: Some(ahead.clone()) }).collect();
     Ok(ClipAsk::new(init, plans.iter().map(|plan| plan.pixel_frames).sum(), inputs))
 }
 

@@ -149,6 +149,7 @@ fn beginning(prompt: &str) -> Vec<u8> {
         seed: 1 << 60,
         sink: 6,
         window: 18,
+        first_chunk: None,
         condition_frames: None,
     };
     recording::encode_init(&init).expect("within the bounds")
@@ -205,9 +206,9 @@ pub(super) fn recordings() -> Result<Vec<Value>> {
     let controls = |keys: [&str; 3]| Some(keys.map(|keys| Held::from_tokens(keys.split(' ')).into()).to_vec());
     let chunks = [
         ChunkInput::default(),
-        ChunkInput { prompt: Some("a road at dusk".into()), controls: None },
-        ChunkInput { prompt: None, controls: controls(["w", "w l", ""]) },
-        ChunkInput { prompt: Some("night".into()), controls: controls(["", "w a s d i j k l", "s"]) },
+        ChunkInput { prompt: Some("a road at dusk".into()), recache: false, controls: None },
+        ChunkInput { prompt: None, recache: false, controls: controls(["w", "w l", ""]) },
+        ChunkInput { prompt: Some("night".into()), recache: false, controls: controls(["", "w a s d i j k l", "s"]) },
     ];
     let chunks: Vec<_> = chunks.iter().map(recording::encode_chunk).collect::<Result<_, _>>()?;
     let value = |bytes: &Vec<u8>| rmpv::decode::read_value(&mut &bytes[..]);

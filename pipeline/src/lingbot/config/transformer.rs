@@ -1,6 +1,7 @@
 //! The transformer's configuration.
 //!
-//! Two sets of keys are read: diffusers' and Wan's own. A transformer without a configuration is described by its tensors.
+//! Two sets of keys are read: diffusers' and Wan's own. A transformer without a configuration is described by its
+//! tensors.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -39,6 +40,8 @@ pub struct TransformerConfig {
     pub sliding_window_num_frames: usize,
     /// Latent frames denoised together.
     pub num_frames_per_block: usize,
+    /// The very first latent frame is a chunk of its own.
+    pub independent_first_frame: bool,
 }
 
 pub(in crate::lingbot) const CHUNK_MAX: usize = 64;
@@ -129,6 +132,7 @@ impl TransformerConfig {
             sink_size: object.count("sink_size", 0..=WINDOW_MAX, Some(9))?,
             sliding_window_num_frames: object.count(window_key, 1..=WINDOW_MAX, Some(18))?,
             num_frames_per_block: object.count("num_frames_per_block", 1..=CHUNK_MAX, Some(3))?,
+            independent_first_frame: object.flag("independent_first_frame", false)?,
         };
         let (chunk, window) = (config.num_frames_per_block, config.sliding_window_num_frames);
         check_window(object, ["num_frames_per_block", "sink_size", window_key], chunk, config.sink_size, window)?;

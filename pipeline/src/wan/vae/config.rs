@@ -1,4 +1,5 @@
-//! The autoencoder's configuration. Where a file is silent, Wan's values count: 2.2's if `is_residual` is true, else 2.1's.
+//! The autoencoder's configuration. Where a file is silent, Wan's values count: 2.2's if `is_residual` is true, else
+//! 2.1's.
 
 use ops::shortcut::Resize;
 use serde::Deserialize;
@@ -13,8 +14,8 @@ use crate::load::object::Object;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Value")]
 pub struct VaeConfig {
-    /// Wan 2.2's network: every change of size has a shortcut beside it, and going up keeps the channels. `is_residual` in the
-    /// file. `false`: Wan 2.1's.
+    /// Wan 2.2's network: every change of size has a shortcut beside it, and going up keeps the channels. `is_residual`
+    /// in the file. `false`: Wan 2.1's.
     pub residual: bool,
     /// Channels of the encoder's first level.
     pub base_dim: usize,
@@ -183,8 +184,8 @@ impl VaeConfig {
         levels
     }
 
-    /// The decoder's levels, coarsest first. Wan 2.1's upsampler halves the channels, so a level starts with half of what the
-    /// one before it worked on.
+    /// The decoder's levels, coarsest first. Wan 2.1's upsampler halves the channels, so a level starts with half of
+    /// what the one before it worked on.
     pub(crate) fn decoder_levels(&self) -> Vec<DecoderLevel> {
         let base = self.decoder_base_dim.unwrap_or(self.base_dim);
         let mut doublings = self.temporal_downsample.iter().rev();
@@ -203,9 +204,9 @@ impl VaeConfig {
         levels
     }
 
-    /// What decoding `height × width` latents carries from frame to frame, in bytes, from the third latent frame on at the
-    /// latest: the last two input frames of every causal convolution, with the border that a 3×3 reads around them. Each of
-    /// `bands` has its own border.
+    /// What decoding `height × width` latents carries from frame to frame, in bytes, from the third latent frame on at
+    /// the latest: the last two input frames of every causal convolution, with the border that a 3×3 reads around them.
+    /// Each of `bands` has its own border.
     pub fn decoder_state_bytes(&self, height: usize, width: usize, bands: usize) -> u64 {
         let levels = self.decoder_levels();
         let borders = 2 * bands.clamp(1, height) as u64;

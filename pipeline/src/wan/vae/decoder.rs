@@ -1,9 +1,10 @@
 //! Latents to pictures, one latent frame at a time.
 //!
-//! The first latent frame of a stream is one video frame and is not doubled in time; every later one is, at each level that
-//! doubles. So the doubling convolutions begin their history at the second latent frame.
+//! The first latent frame of a stream is one video frame and is not doubled in time; every later one is, at each level
+//! that doubles. So the doubling convolutions begin their history at the second latent frame.
 //!
-//! Each layer is computed band by band before the next layer begins, so a stream in bands is bit-equal to one in one piece.
+//! Each layer is computed band by band before the next layer begins, so a stream in bands is bit-equal to one in one
+//! piece.
 
 use ops::conv::Conv;
 use ops::shortcut::{Resize, add_repeated};
@@ -15,8 +16,8 @@ use super::config::VaeConfig;
 use crate::load::error::LoadError;
 use crate::load::weights::Weights;
 
-/// Frames beyond this many values do not stay in a cache anyway, and four of the widest at 832×480 would be 600 MB each time
-/// they are all held. All else being causal, one by one is the same.
+/// Frames beyond this many values do not stay in a cache anyway, and four of the widest at 832×480 would be 600 MB each
+/// time they are all held. All else being causal, one by one is the same.
 const TOGETHER: usize = 1 << 20;
 
 pub(super) struct Decoder {

@@ -1,6 +1,7 @@
 //! Pictures to latents, a group of frames at a time: the first frame alone, then as many as make one latent frame.
 //!
-//! Always in one piece. Bands that are padded to equal heights would bring rows into the attention that are not of the picture.
+//! Always in one piece. Bands that are padded to equal heights would bring rows into the attention that are not of the
+//! picture.
 
 use ops::conv::Conv;
 use ops::shortcut::{Resize, add_averaged};

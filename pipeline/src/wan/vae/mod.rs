@@ -1,8 +1,8 @@
-//! Wan's causal video autoencoders, 2.1's and the residual one of 2.2: pictures to latents and back, in pieces, with what a
-//! piece needs of the past carried.
+//! Wan's causal video autoencoders, 2.1's and the residual one of 2.2: pictures to latents and back, in pieces, with
+//! what a piece needs of the past carried.
 //!
-//! Inside, tensors are channel-last frames ([`FrameStack`]); latents outside are `(C, F, h, w)`, as the transformer has them, and
-//! pictures `(T, H, W, 3)`, as a screen has them.
+//! Inside, tensors are channel-last frames ([`FrameStack`]); latents outside are `(C, F, h, w)`, as the transformer has
+//! them, and pictures `(T, H, W, 3)`, as a screen has them.
 
 mod blocks;
 pub mod config;
@@ -82,8 +82,9 @@ impl Vae {
 
     /// The picture followed by grey, `frames` in all, as normalised latents: `(C, F, h, w)`.
     ///
-    /// `picture`: one frame of three channels in [-1, 1], both sides a multiple of the spatial factor. `frames`: one more than
-    /// a multiple of the temporal factor. Memory does not grow with it: grey is made and encoded a latent frame at a time.
+    /// `picture`: one frame of three channels in [-1, 1], both sides a multiple of the spatial factor. `frames`: one
+    /// more than a multiple of the temporal factor. Memory does not grow with it: grey is made and encoded a latent
+    /// frame at a time.
     pub fn encode(&self, picture: FrameStack, frames: usize) -> Result<Tensor> {
         if picture.len() != 1 {
             return Err(Error::new(format_args!("a picture is one frame, not {}", picture.len())));
@@ -94,8 +95,8 @@ impl Vae {
 
     /// A whole video as normalised latents, `(C, F, h, w)`: the means of the posterior, standardised.
     ///
-    /// `video`: frames of three channels in [-1, 1], one more than a multiple of the temporal factor, both sides a multiple of
-    /// the spatial factor.
+    /// `video`: frames of three channels in [-1, 1], one more than a multiple of the temporal factor, both sides a
+    /// multiple of the spatial factor.
     pub fn encode_video(&self, video: &FrameStack) -> Result<Tensor> {
         if video.is_empty() {
             return Err(Error::new("a video has a frame"));
@@ -132,8 +133,8 @@ impl Vae {
         channels::standardise(&latents.to_tensor()?, &self.mean, &self.std)
     }
 
-    /// One normalised latent frame, `(C, h, w)` or `(C, 1, h, w)`, as video frames of three channels, nominally in [-1, 1], not
-    /// clamped.
+    /// One normalised latent frame, `(C, h, w)` or `(C, 1, h, w)`, as video frames of three channels, nominally in [-1,
+    /// 1], not clamped.
     ///
     /// They are 1 for the first frame of a stream and the temporal factor after it.
     pub fn decode(&self, latent: &Tensor, state: &mut DecoderState) -> Result<FrameStack> {
@@ -169,10 +170,11 @@ impl DecoderState {
         DecoderState::in_bands(1)
     }
 
-    /// As [`DecoderState::new`], for a stream that is decoded in this many bands of rows; no more than latents have rows.
+    /// As [`DecoderState::new`], for a stream that is decoded in this many bands of rows; no more than latents have
+    /// rows.
     ///
-    /// Each layer is computed a band at a time: what a convolution reads exists for one band only. The frames are bit-equal to
-    /// those of one band.
+    /// Each layer is computed a band at a time: what a convolution reads exists for one band only. The frames are
+    /// bit-equal to those of one band.
     pub fn in_bands(bands: usize) -> DecoderState {
         DecoderState { carried: Carried::default(), bands: bands.max(1), latent: None }
     }

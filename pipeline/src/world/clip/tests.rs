@@ -8,17 +8,26 @@ use crate::world::{Picture, RolloutBytes, Size};
 
 const SIZE: Size = Size { width: 32, height: 24 };
 
-/// Latent frames of the test card's chunks.
-const CHUNK: usize = 3;
+/// The test card's chunks.
+const CHUNKING: Chunking = Chunking::even(3);
 
 fn init() -> Init {
-    Init { prompt: "day".into(), first_frame: None, size: SIZE, seed: 7, sink: 9, window: 18, condition_frames: None }
+    Init {
+        prompt: "day".into(),
+        first_frame: None,
+        size: SIZE,
+        seed: 7,
+        sink: 9,
+        window: 18,
+        first_chunk: None,
+        condition_frames: None,
+    }
 }
 
 /// As many inputs as the clip has chunks; the second one changes the prompt.
 fn ask(frames: usize) -> ClipAsk {
-    let input = |chunk| ChunkInput { prompt: (chunk == 1).then(|| "night".to_owned()), controls: None };
-    ClipAsk::new(init(), frames, (0..ChunkPlan::count_for(frames, CHUNK)).map(input).collect())
+    let input = |chunk| ChunkInput { prompt: (chunk == 1).then(|| "night".to_owned()), recache: false, controls: None };
+    ClipAsk::new(init(), frames, (0..CHUNKING.count_for(frames)).map(input).collect())
 }
 
 fn clip(frames: usize) -> Box<dyn Clip> {
@@ -41,7 +50,7 @@ fn draw(clip: &mut dyn Clip) -> (Vec<Frames>, Vec<Progress>) {
 fn a_video_is_as_many_chunks_as_its_frames_need() {
     let check = |latent_frames, frames, expected| {
         assert_eq!(
-            ChunkPlan::count_for(frames, latent_frames),
+            Chunking::even(latent_frames).count_for(frames),
             expected,
             "{frames} frames of chunks of {latent_frames}"
         );
@@ -54,7 +63,7 @@ fn a_video_is_as_many_chunks_as_its_frames_need() {
     }
     // The sum of the plans says the same.
     for chunks in 1..50 {
-        let frames = (0..chunks).map(|index| ChunkPlan::new(index, 4).pixel_frames).sum();
+        let frames = (0..chunks).map(|index| ChunkPlan::new(index, Chunking::even(4)).pixel_frames).sum();
         check(4, frames, chunks);
         check(4, frames + 1, chunks + 1);
     }
@@ -71,7 +80,7 @@ fn a_clip_gives_exactly_the_frames_it_was_asked_for() {
         let bytes: Vec<u8> = frames.into_iter().flat_map(|frames| frames.rgb).collect();
         assert_eq!(bytes.len() as u64, count as u64 * SIZE.frame_bytes());
         assert!(whole.starts_with(&bytes), "{count}: the same frames as of a longer clip");
-        let of = ChunkPlan::count_for(count, CHUNK);
+        let of = CHUNKING.count_for(count);
         let expected: Vec<_> = (1..=of).map(|done| Progress { done, of }).collect();
         assert_eq!(progress, expected, "{count}");
     }

@@ -29,6 +29,7 @@ pub struct ConditionQueue {
 #[derive(Debug)]
 struct Prompt {
     text: String,
+    recache: bool,
     id: Option<u32>,
     /// The largest id of this event and of those it replaced.
     reported_id: Option<u32>,
@@ -65,11 +66,11 @@ impl ConditionQueue {
     pub fn push(&mut self, event: Event) {
         for part in event.parts {
             match part {
-                EventPart::Prompt(text) => {
+                EventPart::Prompt { text, recache } => {
                     let superseded = self.prompt.take();
                     let reported_id = event.id.max(superseded.as_ref().and_then(|prompt| prompt.reported_id));
                     self.acks.superseded(superseded.and_then(|prompt| prompt.id).filter(|&id| Some(id) != event.id));
-                    self.prompt = Some(Prompt { text, id: event.id, reported_id });
+                    self.prompt = Some(Prompt { text, recache, id: event.id, reported_id });
                 }
                 EventPart::Script(items) => {
                     self.supersede_camera(event.id);
@@ -121,7 +122,8 @@ impl ConditionQueue {
         self.acks.applied(self.camera_ids.drain(..));
         self.applied_id = self.applied_id.max(self.waiting_id.take());
         let controls = self.controls(plan.latent_frames);
-        (ChunkInput { prompt: prompt.map(|prompt| prompt.text), controls }, self.applied_id)
+        let recache = prompt.as_ref().is_some_and(|prompt| prompt.recache);
+        (ChunkInput { prompt: prompt.map(|prompt| prompt.text), recache, controls }, self.applied_id)
     }
 
     /// Take the acknowledgements of the events up to the chunk that was sampled last.
@@ -224,11 +226,28 @@ mod tests {
     #[test]
     fn a_prompt_waits_for_the_second_chunk_and_the_latest_wins() {
         let mut queue = ConditionQueue::default();
-        queue.push(event(1, EventPart::Prompt("dusk".into())));
-        queue.push(event(2, EventPart::Prompt("night".into())));
+        queue.push(event(1, EventPart::prompt("dusk")));
+        queue.push(event(2, EventPart::prompt("night")));
         assert_eq!(queue.sample(&plan(0)), (ChunkInput::default(), None));
-        assert_eq!(queue.sample(&plan(1)), (ChunkInput { prompt: Some("night".into()), controls: None }, Some(2)));
+        assert_eq!(
+            queue.sample(&plan(1)),
+            (ChunkInput { prompt: Some("night".into()), recache: false, controls: None }, Some(2))
+        );
         assert_eq!(queue.sample(&plan(2)), (ChunkInput::default(), Some(2)));
+    }
+
+    #[test]
+    fn the_past_is_made_again_if_the_prompt_that_wins_asks_for_it() {
+        let with = |text: &str, recache| EventPart::Prompt { text: text.into(), recache };
+        let check = |parts: [EventPart; 2], expected: bool| {
+            let mut queue = ConditionQueue::default();
+            queue.sample(&plan(0));
+            parts.into_iter().for_each(|part| queue.push(event(None, part)));
+            assert_eq!(queue.sample(&plan(1)).0.recache, expected);
+            assert!(!queue.sample(&plan(2)).0.recache, "once");
+        };
+        check([with("dusk", false), with("night", true)], true);
+        check([with("dusk", true), with("night", false)], false);
     }
 
     #[test]
@@ -242,12 +261,12 @@ mod tests {
         assert_eq!(id(1, vec![event(None, state(&["w"]))]), None);
         assert_eq!(id(2, vec![event(5, state(&["w"]))]), Some(5));
         // The reference would report the keys' id and the client would never see its prompt's.
-        assert_eq!(id(3, vec![event(9, EventPart::Prompt("p".into()))]), Some(9));
+        assert_eq!(id(3, vec![event(9, EventPart::prompt("p"))]), Some(9));
         assert_eq!(id(4, vec![event(7, state(&[""]))]), Some(9));
         // ... and none at all once a script has drained.
         assert_eq!(id(5, vec![event(10, script(&["w"]))]), Some(10));
         assert_eq!(id(6, vec![]), Some(10));
-        assert_eq!(id(7, vec![event(None, EventPart::Prompt("q".into()))]), Some(10));
+        assert_eq!(id(7, vec![event(None, EventPart::prompt("q"))]), Some(10));
     }
 
     #[test]
@@ -264,7 +283,7 @@ mod tests {
             acks.superseded(superseded.iter().copied());
             acks
         };
-        let prompt = |id, text: &str| event(id, EventPart::Prompt(text.into()));
+        let prompt = |id, text: &str| event(id, EventPart::prompt(text));
         // A prompt is not taken by the first chunk.
         assert_eq!(acks(0, vec![prompt(1, "dusk"), event(2, state(&["w"]))]), expected(&[2], &[]));
         assert_eq!(acks(1, vec![prompt(3, "night")]), expected(&[3], &[1]));
@@ -272,11 +291,11 @@ mod tests {
         assert_eq!(acks(3, vec![event(6, script(&["d"])), event(7, state(&["s"]))]), expected(&[7], &[6]));
         assert_eq!(acks(4, vec![event(8, state(&["s"])), event(9, state(&[""]))]), expected(&[8, 9], &[]));
         assert_eq!(acks(5, vec![event(None, state(&["s"]))]), expected(&[], &[]));
-        let both = |id| Event { id: Some(id), parts: vec![EventPart::Prompt("p".into()), state(&["w"])] };
+        let both = |id| Event { id: Some(id), parts: vec![EventPart::prompt("p"), state(&["w"])] };
         assert_eq!(acks(6, vec![both(10)]), expected(&[10], &[]));
         // Each part for itself, but none is superseded by its own.
         assert_eq!(acks(7, vec![both(11), prompt(12, "q")]), expected(&[12, 11], &[11]));
-        let twice = Event { id: Some(13), parts: vec![EventPart::Prompt("p".into()), EventPart::Prompt("p".into())] };
+        let twice = Event { id: Some(13), parts: vec![EventPart::prompt("p"), EventPart::prompt("p")] };
         assert_eq!(acks(8, vec![twice]), expected(&[13], &[]));
     }
 
@@ -284,8 +303,9 @@ mod tests {
     fn both_parts_of_a_composite_steer_the_same_chunk() {
         let mut queue = ConditionQueue::default();
         queue.sample(&plan(0));
-        queue.push(Event { id: Some(3), parts: vec![EventPart::Prompt("p".into()), state(&["w"])] });
-        let expected = ChunkInput { prompt: Some("p".into()), controls: Some(vec![keys("w").into(); 3]) };
+        queue.push(Event { id: Some(3), parts: vec![EventPart::prompt("p"), state(&["w"])] });
+        let expected =
+            ChunkInput { prompt: Some("p".into()), recache: false, controls: Some(vec![keys("w").into(); 3]) };
         assert_eq!(queue.sample(&plan(1)), (expected, Some(3)));
     }
 }

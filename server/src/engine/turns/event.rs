@@ -15,9 +15,21 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventPart {
     /// The prompt from the next chunk on.
-    Prompt(String),
+    Prompt {
+        /// What the world looks like.
+        text: String,
+        /// Make what is remembered of earlier frames again under this prompt, before the chunk is drawn.
+        recache: bool,
+    },
     /// Keys for the latent frames to come, one by one.
     Script(Vec<Held>),
     /// The keys held after each transition.
     State(Vec<Held>),
+}
+
+impl EventPart {
+    /// A new prompt, and the past as it is.
+    pub fn prompt(text: impl Into<String>) -> EventPart {
+        EventPart::Prompt { text: text.into(), recache: false }
+    }
 }

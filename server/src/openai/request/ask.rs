@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Body;
 use super::fields::{Fields, is_blank, kind};
 use super::form::FilePart;
-use super::invalid::{Invalid, Kind};
+use super::invalid::Invalid;
 use super::refuse;
 use super::script::{self, Switch};
 use super::values::{self, PictureAnswer, Quality, Route, Seeds, Task};

@@ -80,8 +80,8 @@ impl Resolved {
         };
         let (mut script, mut prompts) = (ask.script, ask.prompts);
         if card.clips.steerable {
-            let chunks = ChunkPlan::count_for(frames, card.chunk);
-            let latent_frames = chunks * card.chunk;
+            let chunks = card.chunking().count_for(frames);
+            let latent_frames = ChunkPlan::new(chunks - 1, card.chunking()).latent_range().end;
             if let Some(script) = script.as_mut().filter(|script| script.len() > latent_frames) {
                 script.truncate(latent_frames);
                 ignored.push(format!("camera_actions[{latent_frames}..]"));
@@ -116,6 +116,7 @@ impl Resolved {
             seed: self.seeds[output],
             sink,
             window,
+            first_chunk: None,
             condition_frames: None,
         };
         let inputs = if card.clips.steerable { self.inputs(card) } else { Vec::new() };
@@ -127,13 +128,17 @@ impl Resolved {
     fn inputs(&self, card: &Card) -> Vec<ChunkInput> {
         let input = |index| {
             let held = |script: &Vec<Held>| {
-                let latent_frames = ChunkPlan::new(index, card.chunk).latent_range();
+                let latent_frames = ChunkPlan::new(index, card.chunking()).latent_range();
                 latent_frames.map(|frame| Controls::from(script.get(frame).copied().unwrap_or_default())).collect()
             };
             let switch = self.prompts.iter().find(|switch| switch.chunk == index);
-            ChunkInput { prompt: switch.map(|switch| switch.prompt.clone()), controls: self.script.as_ref().map(held) }
+            ChunkInput {
+                prompt: switch.map(|switch| switch.prompt.clone()),
+                recache: false,
+                controls: self.script.as_ref().map(held),
+            }
         };
-        (0..ChunkPlan::count_for(self.frames, card.chunk)).map(input).collect()
+        (0..card.chunking().count_for(self.frames)).map(input).collect()
     }
 
     /// Whether it is a picture, and no video.

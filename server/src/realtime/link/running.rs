@@ -30,6 +30,7 @@ use crate::engine::thread::Command;
 use crate::engine::turns::acks::Acks;
 use crate::engine::turns::clips::NextGrant;
 use crate::observe::{Facts, Listed, chunk_span};
+use crate::engine::turns::event::Event;
 use crate::phase::Phase;
 use crate::realtime::session::backlog::Backlog;
 use crate::realtime::session::{Input, Output, Session};

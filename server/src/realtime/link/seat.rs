@@ -138,10 +138,11 @@ pub(super) async fn open(
     let Opening { terms, encoding, features, .. } = opening;
     let (id, cancel) = (admitted.id, Cancel::default());
     let conditions = Arc::new(Mutex::new(ConditionQueue::new(opening.script.take())));
-    let (parts_drawn, parts) = mpsc::channel(parts_places(&card, CREDIT));
+    let init = opening.init(picture);
+    let (parts_drawn, parts) = mpsc::channel(parts_places(init.chunking(&card).longest(), CREDIT));
     let open = Open {
         admitted,
-        init: opening.init(picture),
+        init,
         paced: terms.paced,
         conditions: Arc::clone(&conditions),
         parts: parts_drawn,

@@ -63,12 +63,22 @@ impl Asked {
         *id = fields.integer_in("event_id", 0..=u32::MAX)?;
         let kind = fields.text("kind")?.ok_or_else(|| refuse("kind", KINDS))?;
         let payload = fields.take("payload").unwrap_or(ValueRef::Nil);
-        let parts = match kind {
+        let asks_to_recache = fields.flag("recache")?;
+        let mut parts = match kind {
             "pause" if pauses => return Ok(Asked::Pause),
             "resume" if pauses => return Ok(Asked::Resume),
             "composite_input" => composite(payload)?,
             kind => vec![part("kind", kind, payload)?],
         };
+        if asks_to_recache {
+            let prompts = parts.iter_mut().filter_map(|part| match part {
+                EventPart::Prompt { recache, .. } => Some(recache),
+                EventPart::Script(_) | EventPart::State(_) => None,
+            });
+            if prompts.map(|recache| *recache = true).count() == 0 {
+                return Err(refuse("recache", "is for an event with a prompt"));
+            }
+        }
         Ok(Asked::Steer(Event { id: *id, parts }))
     }
 }
@@ -100,7 +110,7 @@ fn composite(payload: ValueRef<'_>) -> Result<Vec<EventPart>, Refusal> {
 
 fn part(named_by: &'static str, name: &str, payload: ValueRef<'_>) -> Result<EventPart, Refusal> {
     match name {
-        "prompt" => prompt(payload).map(EventPart::Prompt),
+        "prompt" => prompt(payload).map(EventPart::prompt),
         "camera_actions" => camera(payload),
         _ => Err(refuse(named_by, if named_by == "kind" { KINDS } else { INPUT_TYPES })),
     }
@@ -186,7 +196,7 @@ mod tests {
         check(
             r#"{"type":"event","kind":"prompt","payload":"night","event_id":"7"}"#,
             Some(7),
-            vec![EventPart::Prompt("night".into())],
+            vec![EventPart::prompt("night")],
         );
         check(
             r#"{"type":"event","kind":"camera_actions","payload":[["w"],["w","l"],[]],"event_id":65536.0}"#,
@@ -204,13 +214,31 @@ mod tests {
             r#"{"type":"event","kind":"composite_input","payload":
                 {"input_types":["camera_actions","prompt"],"prompt":"day","camera_actions":[["d"]]}}"#,
             None,
-            vec![EventPart::Script(keys_of(&["d"])), EventPart::Prompt("day".into())],
+            vec![EventPart::Script(keys_of(&["d"])), EventPart::prompt("day")],
         );
         check(
             r#"{"type":"event","kind":"camera_actions","payload":[["W","jump",3,"d"]],"surprise":1}"#,
             None,
             vec![EventPart::Script(keys_of(&["d"]))],
         );
+    }
+
+    #[test]
+    fn a_prompt_may_ask_that_the_past_is_made_again() {
+        let check = |json: &str, expected: Vec<EventPart>| {
+            assert_eq!(event(json).map(|event| event.parts), Ok(expected), "{json}");
+        };
+        let night = |recache| EventPart::Prompt { text: "night".into(), recache };
+        check(r#"{"type":"event","kind":"prompt","payload":"night","recache":true}"#, vec![night(true)]);
+        check(r#"{"type":"event","kind":"prompt","payload":"night","recache":false}"#, vec![night(false)]);
+        check(
+            r#"{"type":"event","kind":"composite_input","recache":true,"payload":
+                {"input_types":["camera_actions","prompt"],"prompt":"night","camera_actions":[["d"]]}}"#,
+            vec![EventPart::Script(keys_of(&["d"])), night(true)],
+        );
+        let refused = |json: &str| assert_eq!(event(json).map_err(|refusal| refusal.field), Err("recache"), "{json}");
+        refused(r#"{"type":"event","kind":"camera_actions","payload":[["d"]],"recache":true}"#);
+        refused(r#"{"type":"event","kind":"prompt","payload":"night","recache":"soon"}"#);
     }
 
     #[test]

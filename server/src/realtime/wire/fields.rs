@@ -87,13 +87,13 @@ impl<'a> Fields<'a> {
     pub(crate) fn flag(&mut self, key: &'static str) -> Result<bool, Refusal> {
         let Some(value) = self.take(key) else { return Ok(false) };
         let word = match &value {
-            ValueRef::Boolean(flag) => return Ok(*flag),
+            ValueRef::Boolean(flag) => return Ok(Some(*flag)),
             ValueRef::String(_) => as_str(&value).unwrap_or_default().to_ascii_lowercase(),
             other => integer(key, other).map(|number| number.to_string()).unwrap_or_default(),
         };
         match word.as_str() {
-            "1" | "true" | "t" | "yes" | "y" | "on" => Ok(true),
-            "0" | "false" | "f" | "no" | "n" | "off" => Ok(false),
+            "1" | "true" | "t" | "yes" | "y" | "on" => Ok(Some(true)),
+            "0" | "false" | "f" | "no" | "n" | "off" => Ok(Some(false)),
             _ => Err(refuse(key, format!("must be true or false, not {}", kind(&value)))),
         }
     }

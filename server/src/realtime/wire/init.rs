@@ -26,6 +26,7 @@ pub struct InitRequest {
     seed: u64,
     sink: Option<usize>,
     window: Option<usize>,
+    first_chunk: Option<usize>,
     condition_frames: Option<usize>,
     first_frame: Option<FirstFrame>,
     script: Option<Vec<Held>>,
@@ -48,6 +49,7 @@ pub struct Opening {
     sink: usize,
     window: usize,
     condition_frames: Option<usize>,
+    first_chunk: Option<usize>,
     /// The encoded first frame, or its URL.
     pub first_frame: Option<FirstFrame>,
     /// The controls of the first latent frames, one by one.
@@ -146,6 +148,7 @@ impl InitRequest {
             // Clients send zero for "not set".
             condition_frames: fields
                 .integer_in("num_frames", 0..=CONDITION_FRAMES_MAX as u32)?
+            first_chunk: fields.integer_in("realtime_first_chunk_num_frames", 1..=window_frames_max)?.map(frames),
                 .map(frames)
                 .filter(|&frames| frames > 0),
             fps: fields.integer_in("fps", 1..=FPS_MAX)?,
@@ -176,6 +179,7 @@ impl InitRequest {
             return Err(refuse(
                 "size",
                 format!("{sent} cannot be sent as {format}: a side is at most {side_max} pixels"),
+        let first_chunk = card.choose_first_chunk(self.first_chunk, window)?;
             ));
         }
         if card.needs_first_frame && self.first_frame.is_none() {
@@ -195,6 +199,7 @@ impl InitRequest {
             terms: Terms { fps: self.fps.unwrap_or(card.fps), paced: self.paced, max_chunks: self.max_chunks },
             features: self.features,
         })
+            first_chunk,
     }
 }
 
@@ -216,6 +221,7 @@ impl Opening {
     pub fn size(&self) -> Size {
         self.size
     }
+            first_chunk: self.first_chunk,
 }
 
 /// As the reference's.

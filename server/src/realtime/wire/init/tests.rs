@@ -39,7 +39,7 @@ fn what_is_left_out_is_what_the_card_says() {
 fn what_is_asked_for_is_what_is_opened() {
     let opening = decode(
         r#""size":" 64 X 48 ","fps":"25","seed":100000.0,"max_chunks":4.0,"num_frames":45,
-        "realtime_output_pacing":true,"realtime_causal_sink_size":6,"realtime_causal_kv_cache_num_frames":12,
+        "realtime_output_pacing":true,"realtime_causal_sink_size":6,"realtime_causal_kv_cache_num_frames":12,"realtime_first_chunk_num_frames":5,
         "condition_inputs":{"camera_actions":[["w"],[]],"other":1},"model":"any","unknown":{"a":[1]},
         "enable_upscaling":false,"num_inference_steps":4,"guidance_scale":1.0,"first_frame":"data:image/png;base64,AAEC""#,
     )
@@ -49,6 +49,7 @@ fn what_is_asked_for_is_what_is_opened() {
     assert_eq!(opening.first_frame, Some(FirstFrame::File(Bytes::from_static(&[0, 1, 2]))));
     let init = opening.init(None);
     assert_eq!((init.seed, init.sink, init.window, init.condition_frames), (100_000, 6, 12, Some(45)));
+    assert_eq!((init.first_chunk, decode("").expect("least").init(None).first_chunk), (Some(5), None));
     assert_eq!(init.size, Size { width: 64, height: 48 });
 }
 
