@@ -11,6 +11,7 @@ pub mod admission;
 pub mod config;
 pub mod engine;
 pub mod fetch;
+pub mod guardrails;
 mod http;
 pub mod media;
 pub mod observe;
@@ -94,6 +95,7 @@ pub async fn serve_telling(
     let openai = OpenAi::new(
         engine.clone(),
         (fetcher.clone(), pictures.clone()),
+        limits.guardrails.clone(),
         (observer.clone(), entrance.clone()),
         (phase_said.clone(), present.downgrade()),
         limits.openai_bounds(),
@@ -103,6 +105,7 @@ pub async fn serve_telling(
         engine,
         queue,
         fetcher,
+        guardrails: limits.guardrails.clone(),
         pictures,
         observer,
         resumable: Arc::default(),

@@ -81,7 +81,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
     compute_on(&args.world)?;
-    let limits = Limits { trace_file: args.trace_file, ..args.limits.limits(args.access.policy(args.host)?) };
+    let guardrails = args.guardrails.build()?;
+    let limits =
+        Limits { trace_file: args.trace_file, guardrails, ..args.limits.limits(args.access.policy(args.host)?) };
     // Blocking threads encode frames on the cores that the model needs: tokio's default of 512 would starve it.
     let encoders = std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -159,7 +161,11 @@ fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     offline::film::check(&args.out, args.existing())?;
     compute_on(&args.world)?;
     let source = args.world.source();
+    let guardrails = args.guardrails.build()?;
     let request = args.request()?;
+    if let Err(blocked) = guardrails.check(request.prompts.iter().map(|switch| switch.text.as_str())) {
+        anyhow::bail!("a prompt is blocked by the guardrail {}: nothing is drawn", blocked.guardrail);
+    }
     let report = offline::generate::generate(load(&source)?.as_ref(), &request)?;
     say(format_args!("{}{}\n", report.summary(), request.out.display()))
 }

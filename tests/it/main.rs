@@ -14,6 +14,7 @@ mod endings;
 mod faults;
 mod fetch;
 mod golden;
+mod guardrails;
 mod inbound;
 mod lifecycle;
 mod manual;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::access::policy::AccessPolicy;
 use crate::admission::rules::Bounds;
 use crate::fetch::rules::Rules;
+use crate::guardrails::Guardrails;
 use crate::openai::request::{jobs, resolve};
 use crate::openai::state::OpenAiBounds;
 use crate::realtime::link::bounds::LinkBounds;
@@ -60,6 +61,8 @@ pub struct Limits {
     pub access: AccessPolicy,
     /// Where first frames may be fetched from.
     pub fetch: Rules,
+    /// What prompts must pass.
+    pub guardrails: Guardrails,
 }
 
 /// What bounds clips and pictures that are asked for by HTTP.
@@ -128,6 +131,7 @@ impl Default for Limits {
             trace_file: None,
             access: AccessPolicy::default(),
             fetch: Rules::default(),
+            guardrails: Guardrails::default(),
         }
     }
 }

@@ -135,12 +135,12 @@ async fn server_info(State(app): State<App>) -> Json<Value> {
         "uptime_s": app.observer().started.elapsed().as_secs_f64(),
         "model": card.as_ref().map(|card| &card.name),
         "world": card.as_deref().map(choices),
+        "guardrails": app.realtime.guardrails.described(),
         "sessions": running,
         "sessions_opening": opening,
         "sessions_waiting": app.realtime.queue.length(),
         "load": app.realtime.queue.load(),
         "jobs": { "running": jobs.drawing, "waiting": jobs.waiting, "kept": jobs.completed + jobs.failed },
-        "guardrails": "none",
         "connections": app.connections_open(),
         "memory_bytes_used": app.observer().rollout_bytes(),
         "limits": {

@@ -26,6 +26,8 @@ pub(crate) struct Metrics {
     pub(crate) queue_wait: Histogram,
     /// Sessions that were not admitted, by obstacle.
     pub(crate) refused: Tally<&'static str>,
+    /// Prompts that were blocked, by the guardrail that did.
+    pub(crate) blocked: Tally<&'static str>,
     /// A chunk's time by stage.
     pub(crate) stages: Stages,
     /// From the sampling of the controls to the last byte written.
@@ -297,6 +299,13 @@ impl Metrics {
         page.counter("causeway_sessions_refused_total", "Sessions that got no place, by what kept them from it.");
         for (reason, count) in self.refused.all() {
             page.sample(&[("reason", reason)], count);
+        }
+        page.counter(
+            "causeway_guardrail_blocked_total",
+            "Prompts that were not drawn, by the guardrail that blocked them.",
+        );
+        for (guardrail, count) in self.blocked.all() {
+            page.sample(&[("guardrail", guardrail)], count);
         }
         page.gauge("causeway_load", "Share of the device's time that paced sessions need, as measured.");
         page.sample(&[], levels.load);

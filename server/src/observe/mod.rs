@@ -74,6 +74,11 @@ impl Observer {
     }
 
     pub(crate) fn rollout_opened(&self, seat: u64, bytes: u64) {
+    /// A guardrail blocked a prompt.
+    pub(crate) fn blocked(&self, guardrail: &'static str) {
+        self.metrics.blocked.add(guardrail);
+    }
+
         self.rollouts.lock().expect("nothing panics under this lock").insert(seat, bytes);
     }
 

@@ -27,7 +27,7 @@ pub(crate) async fn create(
     let until = Instant::now() + openai.bounds.sync_timeout;
     openai.open_for_work()?;
     let body::Read { body, held } = body::read(&openai, &caller, request).await?;
-    let prepared = openai.prepare(body, Route::Image).await?;
+    let prepared = openai.prepare(body, Route::Image).await?.unblocked()?;
     drop(held);
     let (answer, facts) = (prepared.answer, prepared.facts.clone());
     if answer.by_url {

@@ -23,6 +23,11 @@ impl OpenAi {
         let id = uuid::Uuid::new_v4().to_string();
         let resolved = facts.resolved.clone();
         self.book().enter(&id, caller.account.clone(), facts, true, self.now())?;
+        if blocked {
+            self.book().fail(&id, Failure::guardrail_blocked(), self.now());
+            self.observer.job_ended(JobKind::Video, JobOutcome::Failed);
+            return Ok(id);
+        }
         let (tell, told) = watch::channel(false);
         let (say_ended, ended) = watch::channel(false);
         self.stops().insert(id.clone(), Stop::new(tell, ended));

@@ -16,6 +16,7 @@ use super::request::refuse::holds_video;
 use super::request::resolve::Resolved;
 use super::request::values::{PictureAnswer, Route};
 use super::state::OpenAi;
+use crate::guardrails::{Blocked, Switch};
 use crate::phase::Phase;
 use crate::realtime::wire::data_url;
 
@@ -27,6 +28,19 @@ pub(crate) struct Prepared {
     pub(crate) picture: Option<Picture>,
     /// How pictures are answered.
     pub(crate) answer: PictureAnswer,
+    /// A guardrail does not let a prompt be drawn. The picture was not looked at then.
+    pub(crate) blocked: bool,
+}
+
+impl Prepared {
+    /// For a route whose client waits: a blocked prompt is an error there. A job of it is made, and has failed.
+    pub(crate) fn unblocked(self) -> Result<Prepared, ApiError> {
+        if self.blocked {
+            let message = format!("Input was blocked by {} guardrails.", self.card.clips.family);
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "guardrail_blocked", message).about("prompt"));
+        }
+        Ok(self)
+    }
 }
 
 impl OpenAi {
@@ -45,9 +59,14 @@ impl OpenAi {
     pub(crate) async fn prepare(&self, body: Body, route: Route) -> Result<Prepared, ApiError> {
         let card = self.open_for_work()?;
         let ask = Ask::read(body, route, &card)?;
-        let (source, answer) = (ask.picture.clone(), ask.answer);
+        let (source, answer, guardrails) = (ask.picture.clone(), ask.answer, ask.guardrails);
+        let checked = self.guardrails.switch(guardrails).map_err(|switch| {
+            let kind = if switch == Switch::NotAvailable { Kind::Guardrails } else { Kind::Value };
+            Invalid { kind, ..Invalid::value("use_guardrails", switch.to_string()) }
+        })?;
         let resolved = Resolved::new(ask, &card, self.bounds.rules)?;
         self.check_memory(&resolved, &card)?;
+        let blocked = checked && self.blocks(&resolved).await;
         let (file, picture) = match source {
             Some(source) if !blocked => {
                 let _place = self.picturing.acquire().await.expect("it is never closed");
@@ -55,6 +74,7 @@ impl OpenAi {
                 let picture = self.picture(Some(file.clone()), &resolved, &card).await?;
                 (Some(file), picture)
             }
+            _ => (None, None),
         };
         let facts = Facts {
             resolved,
@@ -65,16 +85,37 @@ impl OpenAi {
         };
         Ok(Prepared { card, facts, picture, answer, blocked })
     }
-        let blocked = checked && self.blocks(&resolved).await;
 
     /// The same work with another prompt.
     pub(crate) async fn prepare_remix(&self, facts: Facts) -> Result<Prepared, ApiError> {
         let card = self.open_for_work()?;
-        let picture = self.picture(facts.picture.clone(), &facts.resolved, &card).await?;
-        Ok(Prepared { card, facts, picture, answer: PictureAnswer::default() })
+        let blocked = self.blocks(&facts.resolved).await;
+        let file = facts.picture.clone().filter(|_| !blocked);
+        let picture = self.picture(file, &facts.resolved, &card).await?;
+        Ok(Prepared { card, facts, picture, answer: PictureAnswer::default(), blocked })
     }
 
-            _ => (None, None),
+    /// Whether a guardrail blocks one of a request's prompts. The negative prompt is not asked about.
+    async fn blocks(&self, resolved: &Resolved) -> bool {
+        if self.guardrails.checks_no_text() {
+            return false;
+        }
+        let later = resolved.prompts.iter().map(|switch| switch.prompt.clone());
+        let prompts: Vec<String> = std::iter::once(resolved.prompt.clone()).chain(later).collect();
+        let guardrails = self.guardrails.clone();
+        match tokio::task::spawn_blocking(move || guardrails.check(prompts.iter().map(String::as_str))).await {
+            Ok(Ok(())) => false,
+            Ok(Err(Blocked { guardrail })) => {
+                self.observer.blocked(guardrail);
+                true
+            }
+            Err(panic) => {
+                tracing::error!(error = %panic, "a guardrail panicked");
+                true
+            }
+        }
+    }
+
     /// A clip that would not fit even if it were alone.
     fn check_memory(&self, resolved: &Resolved, card: &Card) -> Result<(), ApiError> {
         let clip = resolved.clip(card, 0, None);

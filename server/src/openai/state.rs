@@ -13,6 +13,7 @@ use super::stop::Stop;
 use crate::access::http::Entrance;
 use crate::engine::thread::Engine;
 use crate::fetch::Fetcher;
+use crate::guardrails::Guardrails;
 use crate::media::picture_reader::PictureReader;
 use crate::observe::Observer;
 use crate::phase::Phase;
@@ -42,6 +43,8 @@ pub(crate) struct OpenAi {
     pub(crate) engine: Engine,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) pictures: Arc<PictureReader>,
+    /// What prompts must pass.
+    pub(crate) guardrails: Guardrails,
     pub(crate) observer: Arc<Observer>,
     pub(crate) entrance: Entrance,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -62,6 +65,7 @@ impl OpenAi {
     pub(crate) fn new(
         engine: Engine,
         (fetcher, pictures): (Arc<Fetcher>, Arc<PictureReader>),
+        guardrails: Guardrails,
         (observer, entrance): (Arc<Observer>, Entrance),
         (phase, present): (watch::Receiver<Phase>, mpsc::WeakSender<()>),
         bounds: OpenAiBounds,
@@ -70,6 +74,7 @@ impl OpenAi {
             engine,
             fetcher,
             pictures,
+            guardrails,
             observer,
             entrance,
             phase,

@@ -40,7 +40,7 @@ pub(crate) async fn create(
     openai.open_for_work()?;
     openai.can_encode()?;
     let body::Read { body, held } = body::read(&openai, &caller, request).await?;
-    let prepared = openai.prepare(body, Route::Video).await?;
+    let prepared = openai.prepare(body, Route::Video).await?.unblocked()?;
     drop(held);
     if prepared.facts.resolved.seeds.len() > 1 {
         let message = "n must be 1: this route answers with one file";

@@ -104,6 +104,10 @@ impl Failure {
         Failure { code: "shutting_down", message: "the server is shutting down".to_owned() }
     }
 
+    pub(crate) fn guardrail_blocked() -> Failure {
+        Failure { code: "guardrail_blocked", message: "Guardrail blocked prompt.".to_owned() }
+    }
+
     pub(crate) fn cancelled() -> Failure {
         Failure { code: "cancelled", message: "the work was cancelled".to_owned() }
     }

@@ -10,6 +10,7 @@ use clap::Args;
 use crate::access::policy::AccessPolicy;
 use crate::config::limits::{JobLimits, Limits};
 use crate::fetch::rules::{AllowedHost, Rules};
+use crate::guardrails::Guardrails;
 use crate::realtime::session::Stay;
 
 #[derive(Debug, Args)]
@@ -113,6 +114,7 @@ impl LimitArgs {
     pub fn limits(&self, access: AccessPolicy) -> Limits {
         Limits {
             trace_file: None,
+            guardrails: Guardrails::default(),
             sessions: usize::from(self.sessions),
             memory_bytes: self.memory.0,
             load: self.load,

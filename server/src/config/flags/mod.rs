@@ -1,6 +1,7 @@
 //! The command line as typed, and its meaning.
 
 mod access;
+mod guardrails;
 mod limits;
 
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use pipeline::world::{Held, Size};
 
 pub use self::access::AccessArgs;
 use self::limits::LimitArgs;
+pub use self::guardrails::GuardrailArgs;
 use crate::offline::action_script;
 use crate::offline::generate::{Request, Switch};
 use crate::whole_file::Existing;
@@ -116,6 +118,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub limits: LimitArgs,
 }
+    pub guardrails: GuardrailArgs,
+    #[command(flatten)]
 
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "clap would print it as the command's help")]
@@ -165,6 +169,10 @@ pub struct GenerateArgs {
     pub force: bool,
 }
 
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    #[command(flatten)]
+    pub guardrails: GuardrailArgs,
 impl GenerateArgs {
     /// What happens to what is there already.
     pub fn existing(&self) -> Existing {

@@ -76,6 +76,8 @@ pub struct Ask {
     pub answer: PictureAnswer,
     /// Names that were given and are not used, so far.
     pub ignored: Vec<String>,
+    /// Whether prompts are to be checked, if the client said so.
+    pub guardrails: Option<bool>,
 }
 
 /// Where a picture is.
@@ -139,9 +141,10 @@ impl Ask {
             prompts: Vec::new(),
             answer: if route == Route::Image { values::answer(&mut fields)? } else { PictureAnswer::default() },
             ignored: Vec::new(),
+            guardrails: None,
         };
         let profile = values::profile(&mut fields)?;
-        let guardrails = fields.flag("use_guardrails")?;
+        ask.guardrails = fields.flag("use_guardrails")?;
         // OpenAI's, accepted without effect; and the model's name, since a server has one world.
         for name in ["user", "metadata", "quality", "style", "background", "model"] {
             fields.take(name);
@@ -150,10 +153,6 @@ impl Ask {
         refuse::missing_modes(&mut fields, &files, card)?;
         ask.steer(&mut fields, card)?;
         ask.find_picture(&mut fields, files, card)?;
-        if guardrails == Some(true) {
-            let message = "guardrails requested but not available";
-            return Err(Invalid { kind: Kind::Guardrails, ..Invalid::value("use_guardrails", message) });
-        }
         if profile {
             ask.ignored.push("profile".to_owned());
         }

@@ -1,6 +1,7 @@
 //! Between a socket, a session and the engine: bytes are moved here, and nothing is decided.
 
 pub(crate) mod bounds;
+mod checking;
 pub(crate) mod connection;
 mod delivery;
 mod early;
@@ -22,6 +23,7 @@ use self::resume::Resumable;
 use crate::admission::queue::Queue;
 use crate::engine::thread::Engine;
 use crate::fetch::Fetcher;
+use crate::guardrails::Guardrails;
 use crate::media::picture_reader::PictureReader;
 use crate::observe::Observer;
 use crate::phase::Phase;
@@ -34,6 +36,8 @@ pub(crate) struct Realtime {
     pub(crate) queue: Arc<Queue>,
     /// Brings first frames that are named by URL.
     pub(crate) fetcher: Arc<Fetcher>,
+    /// What prompts must pass.
+    pub(crate) guardrails: Guardrails,
     /// Reads first frames.
     pub(crate) pictures: Arc<PictureReader>,
     /// Is told what happens.

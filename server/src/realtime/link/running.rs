@@ -15,6 +15,7 @@ use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
 
 use super::Realtime;
+use super::checking::{Checked, Checking};
 use super::connection::Heard;
 use super::delivery::{Parts, deliver};
 use super::early::Early;
@@ -29,8 +30,8 @@ use crate::admission::queue::Standing;
 use crate::engine::thread::Command;
 use crate::engine::turns::acks::Acks;
 use crate::engine::turns::clips::NextGrant;
-use crate::observe::{Facts, Listed, chunk_span};
 use crate::engine::turns::event::Event;
+use crate::observe::{Facts, Listed, chunk_span};
 use crate::phase::Phase;
 use crate::realtime::session::backlog::Backlog;
 use crate::realtime::session::{Input, Output, Session};
@@ -44,6 +45,7 @@ pub(super) struct Running<'a> {
     id: &'a str,
     seat: Seat,
     session: Session,
+    checking: Checking,
     listed: Listed,
     outlet: Arc<Outlet>,
     /// Where new connections arrive, for a client that asked to resume.
@@ -89,6 +91,7 @@ impl<'a> Running<'a> {
         Running {
             realtime,
             id,
+            checking: Checking::new(seat.guardrails.clone()),
             seat,
             session,
             listed,
@@ -128,6 +131,7 @@ impl<'a> Running<'a> {
                     }
                     self.learn(news);
                 }
+                checked = self.checking.next() => self.hear_of(checked),
                 handover = returned(&mut self.ticket, is_back) => self.come_back(handover),
                 news = self.place.next() => {
                     if self.must_go(news) {
@@ -289,19 +293,37 @@ impl<'a> Running<'a> {
                 self.seat.command(Command::ExpectGrant(self.seat.id, next_grant));
             }
             Output::Grant { chunks, due } => self.seat.command(Command::Grant(self.seat.id, chunks, due)),
-            Output::Steer(event) => {
-                self.seat.conditions.lock().expect("nothing panics under this lock").push(event);
-            }
-            Output::Tell(error) => {
-                debug!(?error, "told");
-                if let Some(line) = self.client.line() {
-                    line.connection.tell(&error);
-                }
-            }
+            Output::Steer(event) => match self.checking.take(event) {
+                Ok(Some(event)) => self.steer(event),
+                Ok(None) => {}
+                Err(error) => self.tell(&error),
+            },
+            Output::Tell(error) => self.tell(&error),
             Output::Send { pace_wait } => self.deliver(pace_wait),
             Output::Close(close) => return Some(close),
         }
         None
+    }
+
+    fn steer(&self, event: Event) {
+        self.seat.conditions.lock().expect("nothing panics under this lock").push(event);
+    }
+
+    fn tell(&self, error: &ClientError) {
+        debug!(?error, "told");
+        if let Some(line) = self.client.line() {
+            line.connection.tell(error);
+        }
+    }
+
+    /// Events passed the guardrails, or one did not.
+    fn hear_of(&mut self, checked: Checked) {
+        let Checked { allowed, blocked } = checked;
+        if let Some((error, guardrail)) = blocked {
+            guardrail.into_iter().for_each(|guardrail| self.realtime.observer.blocked(guardrail));
+            self.tell(&error);
+        }
+        allowed.into_iter().for_each(|event| self.steer(event));
     }
 
     fn deliver(&mut self, pace_wait: Duration) {

@@ -18,6 +18,7 @@ use crate::admission::queue::{Admitted, QueueTicket, Standing};
 use crate::admission::rules::{Obstacle, Refused};
 use crate::engine::thread::{Command, Engine, Open, OpenError, parts_places};
 use crate::engine::turns::conditions::ConditionQueue;
+use crate::guardrails::{Blocked, Guardrails};
 use crate::media::pictures;
 use crate::realtime::session::CREDIT;
 use crate::realtime::wire::acks::InitAck;
@@ -33,6 +34,8 @@ pub(super) const SAID_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) enum OpenFailure {
     Refused(Refusal),
+    /// A guardrail does not let its prompt be drawn.
+    Blocked(ClientError),
     /// There is no place, as this says.
     Busy(ClientError),
     Failed(String),
@@ -48,6 +51,8 @@ pub(super) struct Seat {
     pub(super) terms: Terms,
     pub(super) features: Features,
     pub(super) encoding: pictures::Encoding,
+    /// What its prompts must pass.
+    pub(super) guardrails: Guardrails,
     given_up: bool,
 }
 
@@ -111,6 +116,8 @@ pub(super) async fn open(
         warn!(asked, served = %card.name, "another model was asked for");
     }
 
+    let guardrails = check_prompt(realtime, &opening).await?;
+
     // Before there is a place: another's slow server must not hold one.
     let file = match opening.first_frame.take() {
         None => None,
@@ -150,14 +157,43 @@ pub(super) async fn open(
     };
     // Created before the engine is asked: this future may be dropped after the engine has opened the seat and before
     // the answer is read; then nothing else would free the seat.
-    let seat =
-        Seat { id, engine: realtime.engine.clone(), cancel, conditions, terms, features, encoding, given_up: false };
+    let seat = Seat {
+        id,
+        engine: realtime.engine.clone(),
+        cancel,
+        conditions,
+        terms,
+        features,
+        encoding,
+        guardrails,
+        given_up: false,
+    };
     let (reply, answer) = oneshot::channel();
     realtime.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;
     match answer.await.map_err(|_| stopped())? {
         Ok(()) => Ok((seat, parts)),
         Err(OpenError::Refused(refusal)) => Err(OpenFailure::Refused(refusal)),
         Err(OpenError::Failed(message)) => Err(OpenFailure::Failed(message)),
+    }
+}
+
+/// The guardrails of this session, once the init's prompt has passed them.
+async fn check_prompt(realtime: &Realtime, opening: &Opening) -> Result<Guardrails, OpenFailure> {
+    let checked = realtime
+        .guardrails
+        .switch(opening.guardrails)
+        .map_err(|switch| OpenFailure::Refused(Refusal { field: "use_guardrails", reason: switch.to_string() }))?;
+    if !checked {
+        return Ok(Guardrails::default());
+    }
+    let (guardrails, prompt) = (realtime.guardrails.clone(), opening.prompt().to_owned());
+    match off_the_loop(move || guardrails.check([prompt.as_str()])).await {
+        Ok(Ok(())) => Ok(realtime.guardrails.clone()),
+        Ok(Err(Blocked { guardrail })) => {
+            realtime.observer.blocked(guardrail);
+            Err(OpenFailure::Blocked(ClientError::guardrail_blocked(None)))
+        }
+        Err(Panicked) => Err(OpenFailure::Blocked(ClientError::guardrail_blocked(None))),
     }
 }
 

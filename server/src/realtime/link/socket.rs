@@ -150,6 +150,7 @@ async fn begin(
             Answer::Over(Running::new(opened, &early, (line, lease), realtime, id).run().await)
         }
         Begun::Not(OpenFailure::Refused(refusal)) => Answer::Refused(line, ClientError::invalid_init(refusal)),
+        Begun::Not(OpenFailure::Blocked(error)) => Answer::Refused(line, error),
         Begun::Not(OpenFailure::Busy(error)) => {
             line.connection.tell(&error);
             Answer::close(line, Close::BUSY)

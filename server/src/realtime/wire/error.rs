@@ -88,6 +88,12 @@ impl ClientError {
         ClientError { content: BUSY.to_owned(), code: "queue_full", details, event_id: None }
     }
 
+    /// A guardrail does not let this prompt be drawn: the init's, or that of the event with this id.
+    pub fn guardrail_blocked(event_id: Option<u32>) -> ClientError {
+        let content = "Guardrail blocked prompt.".to_owned();
+        ClientError { content, code: "guardrail_blocked", details: None, event_id }
+    }
+
     /// The client may not enter.
     pub fn denied(denied: Denied) -> ClientError {
         ClientError { content: denied.to_string(), code: denied.code(), details: None, event_id: None }

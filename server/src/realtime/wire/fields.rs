@@ -85,7 +85,12 @@ impl<'a> Fields<'a> {
 
     /// True or false, in any accepted form; false if absent.
     pub(crate) fn flag(&mut self, key: &'static str) -> Result<bool, Refusal> {
-        let Some(value) = self.take(key) else { return Ok(false) };
+        self.flag_if_said(key).map(Option::unwrap_or_default)
+    }
+
+    /// As [`Fields::flag`]; `None` if absent.
+    pub(crate) fn flag_if_said(&mut self, key: &'static str) -> Result<Option<bool>, Refusal> {
+        let Some(value) = self.take(key) else { return Ok(None) };
         let word = match &value {
             ValueRef::Boolean(flag) => return Ok(Some(*flag)),
             ValueRef::String(_) => as_str(&value).unwrap_or_default().to_ascii_lowercase(),

@@ -35,6 +35,7 @@ pub struct InitRequest {
     fps: Option<u32>,
     paced: bool,
     max_chunks: Option<u64>,
+    guardrails: Option<bool>,
     features: Features,
 }
 
@@ -48,8 +49,8 @@ pub struct Opening {
     seed: u64,
     sink: usize,
     window: usize,
-    condition_frames: Option<usize>,
     first_chunk: Option<usize>,
+    condition_frames: Option<usize>,
     /// The encoded first frame, or its URL.
     pub first_frame: Option<FirstFrame>,
     /// The controls of the first latent frames, one by one.
@@ -58,6 +59,8 @@ pub struct Opening {
     pub encoding: Encoding,
     /// How many chunks the session gets, and when.
     pub terms: Terms,
+    /// Whether prompts are to be checked, if the client said so.
+    pub guardrails: Option<bool>,
     /// Features that the client understands.
     pub features: Features,
 }
@@ -145,10 +148,10 @@ impl InitRequest {
             size: size.transpose()?,
             sink: fields.integer_in("realtime_causal_sink_size", 0..=window_frames_max)?.map(frames),
             window: fields.integer_in("realtime_causal_kv_cache_num_frames", 1..=window_frames_max)?.map(frames),
+            first_chunk: fields.integer_in("realtime_first_chunk_num_frames", 1..=window_frames_max)?.map(frames),
             // Clients send zero for "not set".
             condition_frames: fields
                 .integer_in("num_frames", 0..=CONDITION_FRAMES_MAX as u32)?
-            first_chunk: fields.integer_in("realtime_first_chunk_num_frames", 1..=window_frames_max)?.map(frames),
                 .map(frames)
                 .filter(|&frames| frames > 0),
             fps: fields.integer_in("fps", 1..=FPS_MAX)?,
@@ -162,6 +165,10 @@ impl InitRequest {
             preview_width_max: fields
                 .integer("realtime_preview_max_width")?
                 .and_then(|width| u32::try_from(width).ok()),
+            guardrails: match fields.flag_if_said("use_guardrails")? {
+                None => fields.flag_if_said("guardrails")?,
+                said => said,
+            },
             features: Features::take(fields)?,
         };
         refuse_what_is_not_done(fields)?;
@@ -172,6 +179,7 @@ impl InitRequest {
     pub fn check(self, card: &Card) -> Result<Opening, Refusal> {
         let size = card.choose_size(self.size)?;
         let (sink, window) = card.choose_window(self.sink, self.window)?;
+        let first_chunk = card.choose_first_chunk(self.first_chunk, window)?;
         let encoding = Encoding::new(self.format, size, self.preview_width_max);
         let (sent, side_max) = (encoding.sent(), self.format.side_max());
         if sent.width.max(sent.height) > side_max {
@@ -179,7 +187,6 @@ impl InitRequest {
             return Err(refuse(
                 "size",
                 format!("{sent} cannot be sent as {format}: a side is at most {side_max} pixels"),
-        let first_chunk = card.choose_first_chunk(self.first_chunk, window)?;
             ));
         }
         if card.needs_first_frame && self.first_frame.is_none() {
@@ -192,14 +199,15 @@ impl InitRequest {
             seed: self.seed,
             sink,
             window,
+            first_chunk,
             condition_frames: self.condition_frames,
             first_frame: self.first_frame,
             script: self.script,
             encoding,
             terms: Terms { fps: self.fps.unwrap_or(card.fps), paced: self.paced, max_chunks: self.max_chunks },
+            guardrails: self.guardrails,
             features: self.features,
         })
-            first_chunk,
     }
 }
 
@@ -213,15 +221,20 @@ impl Opening {
             seed: self.seed,
             sink: self.sink,
             window: self.window,
+            first_chunk: self.first_chunk,
             condition_frames: self.condition_frames,
         }
+    }
+
+    /// What the world is to look like.
+    pub fn prompt(&self) -> &str {
+        &self.prompt
     }
 
     /// Width and height of the video as it is drawn.
     pub fn size(&self) -> Size {
         self.size
     }
-            first_chunk: self.first_chunk,
 }
 
 /// As the reference's.

@@ -1,0 +1,246 @@
+//! First chunks of every length, and a past that is made again, each beside a plain computation. The weights are those
+//! of the shipped world, run in chunks of three latent frames: what they draw then is no world, but every number
+//! counts.
+
+use std::path::Path;
+
+use ops::Device;
+use serde_json::{Value, json};
+
+use super::super::LingBot;
+use super::super::context::Condition;
+use super::*;
+use crate::fixture::TempDir;
+use crate::world::{Controls, Held, Picture, World};
+
+const CHUNK: usize = 3;
+const SIZE: Size = Size { width: 32, height: 32 };
+
+/// The shipped world with another recipe.
+fn world(recipe: Value) -> LingBot {
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pocket/weights");
+    let dir = TempDir::new();
+    copy(&weights, &weights, &dir);
+    let file = std::fs::read(weights.join("causeway.json")).expect("a recipe");
+    let mut changed: Value = serde_json::from_slice(&file).expect("JSON");
+    let small = json!({"size": [SIZE.width, SIZE.height], "chunk": CHUNK, "window": 12, "sink": 0, "steps": 2});
+    for (key, value) in [small, recipe].iter().flat_map(|object| object.as_object().expect("an object")) {
+        changed[key] = value.clone();
+    }
+    dir.write("causeway.json", changed.to_string());
+    LingBot::load(&dir.open(), &Device::cpu()).expect("a world")
+}
+
+fn copy(root: &Path, folder: &Path, to: &TempDir) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("a file").path();
+        if path.is_dir() {
+            copy(root, &path, to);
+        } else {
+            let name = path.strip_prefix(root).expect("inside").to_string_lossy().into_owned();
+            to.write(&name, std::fs::read(&path).expect("a file"));
+        }
+    }
+}
+
+fn init(world: &LingBot, first_chunk: Option<usize>) -> Init {
+    let card = world.card();
+    Init {
+        prompt: "a green meadow".into(),
+        first_frame: Some(Picture { size: SIZE, rgb: (0..SIZE.frame_bytes()).map(|i| (i * 7 % 251) as u8).collect() }),
+        size: SIZE,
+        seed: 5,
+        sink: card.sink,
+        window: card.window,
+        first_chunk,
+        condition_frames: None,
+    }
+}
+
+fn open(world: &LingBot, init: Init) -> LingBotRollout {
+    let noise = Noise::seeded(init.seed, &Device::cpu());
+    world.open_with_noise(init, noise).expect("a video")
+}
+
+/// Other keys in every latent frame of the video.
+fn controls(frames: Range<usize>) -> Vec<Controls> {
+    frames.map(|frame| Held::default().with(Held::ALL[frame % Held::ALL.len()]).into()).collect()
+}
+
+fn steered(plan: &ChunkPlan) -> ChunkInput {
+    ChunkInput { prompt: None, recache: false, controls: Some(controls(plan.latent_range())) }
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f32> {
+    tensor.to_vec().expect("f32")
+}
+
+/// The condition of some frames of a video, without looking at a rollout's state. `chunk`: the frames of their chunk.
+fn plain_condition(world: &LingBot, fixed: &Tensor, chunk: &Range<usize>, frames: &Range<usize>) -> Condition {
+    let nets = &world.nets;
+    // A camera that is moved from the start of the video, chunk by chunk, would give the same steps: they are not
+    // scaled.
+    let mut camera = CameraPath::new(&nets.config.recipe.camera, SIZE, &Device::cpu());
+    let rays = camera.advance(&controls(0..chunk.end)).expect("rays");
+    let piece = if chunk.start == 0 { 0 } else { fixed.dims()[1] - CHUNK };
+    let conditions = ChunkConditions {
+        first_latent_frame: frames.start,
+        fixed: &fixed.narrow(1, piece + frames.start - chunk.start, frames.len()).expect("a piece"),
+        camera: Some(&rays.narrow(1, frames.start, frames.len()).expect("rays of these frames")),
+        recent: None,
+    };
+    nets.denoiser.dit().condition(conditions).expect("a condition")
+}
+
+#[test]
+fn first_chunks_of_one_latent_frame_to_twice_a_chunk_are_what_a_plain_loop_draws() {
+    let world = world(json!({}));
+    for first in 1..=2 * CHUNK {
+        let mut video = open(&world, init(&world, Some(first)));
+        let fixed = video.fixed.clone();
+        assert_eq!((fixed.dims()[1] - first) % CHUNK, 0, "whole pieces");
+        let mut noise = Noise::seeded(5, &Device::cpu());
+        let (layers, tokens) =
+            (world.nets.config.transformer.num_layers, (SIZE.width / 16 * (SIZE.height / 16)) as usize);
+        let window = Window::new(12, 0, CHUNK).and_then(|window| window.starting_with(first)).expect("possible");
+        let mut history = RollingKvCache::new(window, layers, tokens);
+        let mut start = 0;
+        // Until frames have been evicted.
+        for index in 0..5 {
+            let frames = start..start + if index == 0 { first } else { CHUNK };
+            let plan = video.plan();
+            assert_eq!((plan.index, plan.latent_range()), (index, frames.clone()));
+            let (latent, _) = video.chunk_latents(&steered(&plan), &Cancel::default()).expect("a chunk");
+            let condition = plain_condition(&world, &fixed, &frames, &frames);
+            let mut context = PassContext { condition: &condition, prompt: &video.prompt, history: &mut history };
+            let (_, _, height, width) = fixed.dims4().expect("four sides");
+            let shape = [world.nets.config.transformer.out_channels, frames.len(), height, width];
+            let plain =
+                world.nets.denoiser.sample(shape, &mut noise, &mut context, &Cancel::default()).expect("a chunk");
+            assert_eq!(numbers(&latent), numbers(&plain), "a first chunk of {first}, chunk {index}");
+            let decoded = (0..frames.len())
+                .map(|frame| video.decode(&latent.narrow(1, frame, 1).expect("a frame")).expect("frames").count);
+            assert_eq!(decoded.collect::<Vec<_>>(), plan.frames_of_each().collect::<Vec<_>>());
+            start = frames.end;
+        }
+    }
+}
+
+#[test]
+fn a_world_says_how_long_its_first_chunk_is_and_a_client_may_choose_another() {
+    let world = world(json!({"first_chunk": 1}));
+    assert_eq!(open(&world, init(&world, None)).plan().latent_frames, 1);
+    assert_eq!(open(&world, init(&world, Some(5))).plan().latent_frames, 5);
+    let bytes = |first_chunk| (world.rollout_bytes())(&init(&world, first_chunk));
+    assert!(bytes(Some(6)) > bytes(Some(3)) && bytes(None) == bytes(Some(1)));
+    let refused = world.open(Init { window: 4, ..init(&world, Some(5)) }).err().expect("does not fit");
+    assert!(refused.to_string().contains("a first chunk of 5"), "{refused}");
+}
+
+/// 1e-5: the promise. The two are computed by the same kernels in the same order, so they are equal in fact.
+const TOLERANCE: f32 = 1e-5;
+
+#[test]
+fn a_past_made_again_is_a_fresh_pass_over_its_clean_latents_with_the_new_prompt() {
+    // Everything is still held; two frames are pinned and the rest begins with a whole chunk; nothing is pinned and the
+    // oldest chunk is held in part.
+    for (sink, window, parts) in
+        [(0, 12, &[0..3, 3..6, 6..9, 9..12][..]), (2, 8, &[0..2, 6..9, 9..12]), (0, 7, &[5..6, 6..9, 9..12])]
+    {
+        let world = world(json!({"sink": sink, "window": window}));
+        let mut video = open(&world, init(&world, None));
+        let mut clean = Vec::new();
+        for _ in 0..4 {
+            let input = steered(&video.plan());
+            clean.push(video.chunk_latents(&input, &Cancel::default()).expect("a chunk").0);
+        }
+        let clean = Tensor::cat(&clean, 1).expect("frames");
+        let night = world.nets.read_prompt("a city at night").expect("a prompt");
+        let (layers, tokens) =
+            (world.nets.config.transformer.num_layers, (SIZE.width / 16 * (SIZE.height / 16)) as usize);
+
+        let held = parts.iter().map(Range::len).sum();
+        let plain = Window::new(held, 0, CHUNK).and_then(|window| window.starting_with(parts[0].len()));
+        let mut plain = RollingKvCache::new(plain.expect("possible"), layers, tokens);
+        for frames in parts {
+            let chunk = frames.start / CHUNK * CHUNK..(frames.start / CHUNK + 1) * CHUNK;
+            let condition = plain_condition(&world, &video.fixed, &chunk, frames);
+            let mut context = PassContext { condition: &condition, prompt: &night, history: &mut plain };
+            let clean = clean.narrow(1, frames.start, frames.len()).expect("latents");
+            world.nets.denoiser.remember(&clean, &mut context).expect("a pass");
+        }
+
+        let before: Vec<_> = (0..layers).map(|layer| snapshot(&video.history, layer)).collect();
+        let bytes = video.history.bytes();
+        video.prompt = night;
+        video.remember_again(&Cancel::default()).expect("passes");
+        let mut changed = 0.0f32;
+        for (layer, before) in before.iter().enumerate() {
+            let (found, expected) = (snapshot(&video.history, layer), snapshot(&plain, layer));
+            assert_eq!(found.len(), expected.len());
+            let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off <= TOLERANCE, "sink {sink}, window {window}, layer {layer}: off by {off:e}");
+            changed = found.iter().zip(before).map(|(a, b)| (a - b).abs()).fold(changed, f32::max);
+        }
+        assert!(changed > 100.0 * TOLERANCE, "another prompt gives other keys: {changed:e}");
+        assert_eq!((video.history.bytes(), video.plan().first_latent_frame), (bytes, 12));
+    }
+}
+
+/// All keys, then all values, of a layer.
+fn snapshot(history: &RollingKvCache, layer: usize) -> Vec<f32> {
+    let view = history.held(layer);
+    view.keys.into_iter().chain(view.values).flat_map(numbers).collect()
+}
+
+#[test]
+fn only_a_prompt_that_asks_for_it_makes_the_past_again() {
+    let world = world(json!({}));
+    let night = |recache| ChunkInput { prompt: Some("a city at night".into()), recache, controls: None };
+    let after_two_chunks = || {
+        let mut video = open(&world, init(&world, None));
+        for _ in 0..2 {
+            video.chunk_latents(&ChunkInput::default(), &Cancel::default()).expect("a chunk");
+        }
+        video
+    };
+    let draw = |mut video: LingBotRollout, input: &ChunkInput| {
+        numbers(&video.chunk_latents(input, &Cancel::default()).expect("a chunk").0)
+    };
+    let (plain, again) = (draw(after_two_chunks(), &night(false)), draw(after_two_chunks(), &night(true)));
+    assert_ne!(plain, again);
+    // The same by hand.
+    let mut video = after_two_chunks();
+    video.prompt = world.nets.read_prompt("a city at night").expect("a prompt");
+    video.remember_again(&Cancel::default()).expect("passes");
+    assert_eq!(draw(video, &ChunkInput::default()), again);
+    let mut video = after_two_chunks();
+    video.prompt = world.nets.read_prompt("a city at night").expect("a prompt");
+    assert_eq!(draw(video, &ChunkInput::default()), plain);
+
+    let without_prompt = ChunkInput { prompt: None, ..night(true) };
+    assert!(after_two_chunks().chunk_latents(&without_prompt, &Cancel::default()).is_err());
+    let cancelled = Cancel::default();
+    cancelled.cancel();
+    assert!(matches!(after_two_chunks().chunk_latents(&night(true), &cancelled), Err(WorldError::Cancelled)));
+}
+
+#[test]
+fn clean_latents_are_kept_as_long_as_a_frame_of_their_chunk_is_held_and_within_what_was_admitted() {
+    for (sink, window) in [(0, 12), (2, 8), (1, 8), (0, 7), (4, 7)] {
+        let world = world(json!({"sink": sink, "window": window}));
+        for first in [1, CHUNK, 2 * CHUNK] {
+            let mut video = open(&world, init(&world, Some(first)));
+            let most = Past::frames_max(window, video.chunking);
+            let (_, _, height, width) = video.fixed.dims4().expect("four sides");
+            let frame = (world.nets.config.transformer.out_channels * height * width * size_of::<f32>()) as u64;
+            for _ in 0..7 {
+                video.chunk_latents(&ChunkInput::default(), &Cancel::default()).expect("a chunk");
+                assert!(video.past.bytes() <= most as u64 * frame, "sink {sink}, window {window}, first {first}");
+                let held: Vec<_> = video.history.window().held().collect();
+                let parts = video.past.parts(&held);
+                assert_eq!(parts.iter().map(|(_, places)| places.len()).sum::<usize>(), held.len());
+            }
+        }
+    }
+}
