@@ -13,6 +13,7 @@ mod clip;
 mod clip_card;
 mod controls;
 mod init;
+mod spans;
 mod warm_up;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use clip::{Clip, ClipAsk, ClipBytes, Progress, Script, Step};
 pub use clip_card::{ByMode, ClipCard, ClipSettings, FrameRule, Knob, Knobs};
 pub use controls::{Controls, Held};
 pub use init::{CONDITION_FRAMES_MAX, FIRST_FRAME_PIXELS_MAX, Init, PROMPT_BYTES_MAX, Picture};
+pub use spans::{OpenSpan, Span, Spans};
 pub use warm_up::WarmUp;
 
 /// Weights, ready to draw. Stays on the thread that owns the device.

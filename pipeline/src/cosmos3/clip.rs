@@ -16,7 +16,8 @@ use crate::first_frame;
 use crate::noise::Noise;
 use crate::wan::vae::DecoderState;
 use crate::world::{
-    Cancel, Clip, ClipAsk, ClipSettings, FRAMES_PER_LATENT, Frames, Picture, Progress, Size, Step, Timings, WorldError,
+    Cancel, Clip, ClipAsk, ClipSettings, FRAMES_PER_LATENT, Frames, Picture, Progress, Size, Spans, Step, Timings,
+    WorldError,
 };
 
 /// Token numbers of both prompts of a clip.
@@ -104,6 +105,7 @@ pub struct Cosmos3Clip {
     of: usize,
     done: usize,
     state: State,
+    spans: Spans,
 }
 
 enum State {
@@ -137,7 +139,12 @@ impl Cosmos3Clip {
         };
         let of = 1 + usize::from(picture.is_some()) + schedule.steps() + grid.frames;
         let state = State::Reading(Beginning { prompts, schedule, guidance, noise, picture });
-        Cosmos3Clip { nets: nets.clone(), size, grid, of, done: 0, state }
+        Cosmos3Clip { nets: nets.clone(), size, grid, of, done: 0, state, spans: Spans::default() }
+    }
+
+    /// The same clip; what its parts take goes to `spans`.
+    pub(super) fn profiled(self, spans: Spans) -> Cosmos3Clip {
+        Cosmos3Clip { spans, ..self }
     }
 
     /// The latent so far, `(C, F, h, w)`, normalised: after the last denoising step the clean one. `None` before the first.
@@ -162,9 +169,12 @@ impl Cosmos3Clip {
 
     fn read(&self, begin: &Beginning, cancel: &Cancel) -> Result<Branches, WorldError> {
         among_workers(|| {
-            let read = |tokens: &Vec<u32>| self.nets.transformer.read(tokens, &self.grid, cancel);
-            let negative = begin.prompts.negative.as_ref().map(read).transpose()?;
-            Ok(Branches { prompt: read(&begin.prompts.prompt)?, negative })
+            let read = |tokens: &Vec<u32>, name: &str| {
+                let _span = self.spans.begin(|| name.to_owned());
+                self.nets.transformer.read(tokens, &self.grid, cancel)
+            };
+            let negative = begin.prompts.negative.as_ref().map(|tokens| read(tokens, "und_uncond")).transpose()?;
+            Ok(Branches { prompt: read(&begin.prompts.prompt, "und_cond")?, negative })
         })
     }
 
@@ -172,10 +182,13 @@ impl Cosmos3Clip {
         let Beginning { schedule, guidance, noise, .. } = begin;
         let Grid { frames, height, width, .. } = self.grid;
         let shape = [self.nets.config.transformer.latent_channels, frames, height, width];
-        Ok(State::Denoising(Box::new(Denoise::new(schedule, shape, noise, guidance, branches, given)?)))
+        Ok(State::Denoising(Box::new(
+            Denoise::new(schedule, shape, noise, guidance, branches, given)?.profiled(self.spans.clone()),
+        )))
     }
 
     fn advance(&mut self, cancel: &Cancel, sink: &mut dyn FnMut(Frames)) -> Result<Timings, WorldError> {
+        let spans = self.spans.clone();
         let began = Instant::now();
         let mut timings = Timings::default();
         self.state = match std::mem::replace(&mut self.state, State::Over) {
@@ -189,12 +202,15 @@ impl Cosmos3Clip {
             }
             State::Encoding(begin, branches, picture) => {
                 // `(C, 1, h, w)`, normalised: the first latent frame of a clip is that of its first frame.
+                let _span = spans.begin(|| "encode".into());
                 let given = among_workers(|| self.nets.vae.encode(picture, 1))?;
                 timings.vae = began.elapsed();
                 self.denoise(begin, branches, Some(given))?
             }
             State::Denoising(mut denoise) => {
+                let step = spans.begin_step(denoise.done());
                 denoise.step(&self.nets.transformer, cancel)?;
+                drop(step);
                 timings.dit = began.elapsed();
                 match denoise.done() == denoise.steps() {
                     true => {
@@ -204,13 +220,14 @@ impl Cosmos3Clip {
                 }
             }
             State::Decoding { latent, frame, mut decoder } => {
+                let span = spans.begin(|| format!("vae_frame{frame}"));
                 let one = latent.narrow(1, frame, 1)?;
                 let video = among_workers(|| self.nets.vae.decode(&one, &mut decoder))?;
                 let frames = Frames { size: self.size, count: video.len(), rgb: pixels::to_rgb8(&video)? };
+                drop(span);
                 timings.vae = began.elapsed();
                 sink(frames);
                 State::Decoding { latent, frame: frame + 1, decoder }
-                drop(step);
             }
             State::Over => panic!("a clip that is done, or has failed, is only dropped"),
         };

@@ -7,7 +7,7 @@ use super::schedule::Schedule;
 use super::solver::Solver;
 use super::transformer::{Branch, Transformer};
 use crate::noise::Noise;
-use crate::world::{Cancel, WorldError};
+use crate::world::{Cancel, Spans, WorldError};
 
 /// How strongly, and when, the negative prompt is left behind.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,6 +59,7 @@ pub struct Denoise {
     branches: Branches,
     /// The latent of a given picture, `(C, 1, h, w)`: the first latent frame, which stays as it is.
     given: Option<Tensor>,
+    spans: Spans,
 }
 
 impl Denoise {
@@ -77,7 +78,13 @@ impl Denoise {
             None => start,
         };
         assert!(branches.negative.is_some() || !guidance.can_be_on(), "guidance leads away from something");
-        Ok(Denoise { solver: Solver::new(schedule, start), noise, guidance, branches, given })
+        let spans = Spans::default();
+        Ok(Denoise { solver: Solver::new(schedule, start), noise, guidance, branches, given, spans })
+    }
+
+    /// The same; what its parts take goes to `spans`.
+    pub(super) fn profiled(self, spans: Spans) -> Denoise {
+        Denoise { spans, ..self }
     }
 
     /// Steps done.
@@ -105,19 +112,23 @@ impl Denoise {
         let timestep = self.solver.timestep();
         let time = transformer.generation().time_embedding(timestep)?;
         let given = usize::from(self.given.is_some());
+        let forward = self.spans.begin(|| "dit_forward_cond".into());
         let mut flow = transformer.predict_flow(&latent, given, &time, &self.branches.prompt, cancel)?;
+        drop(forward);
         let scale = self.guidance.at(timestep);
         if scale > 1.0 {
             let negative = self.branches.negative.as_ref().expect("it is there where guidance can be on");
+            let _forward = self.spans.begin(|| "dit_forward_uncond".into());
             let away = transformer.predict_flow(&latent, given, &time, negative, cancel)?;
             flow = guide(&away, &flow, scale)?;
         }
         if let Some(given) = &self.given {
             let still = Tensor::zeros(given.dims(), &given.device())?;
-        drop(forward);
             flow = with_first(&still, &flow)?;
         }
+        let step = self.spans.begin(|| "solver_step".into());
         self.solver.advance(&flow, &mut self.noise)?;
+        drop(step);
         // The solver rescales also what does not flow, so the given frame is put back.
         if let Some(given) = &self.given {
             let whole = with_first(given, self.solver.sample())?;
@@ -128,7 +139,6 @@ impl Denoise {
             return Err(WorldError::Failed(format!("step {step} of {} gave values that are not finite", self.steps())));
         }
         Ok(())
-        drop(step);
     }
 
     /// Bytes that it holds.

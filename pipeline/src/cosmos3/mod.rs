@@ -128,7 +128,8 @@ impl World for Cosmos3 {
 
     fn clip(&self, ask: ClipAsk) -> Result<Box<dyn Clip>, WorldError> {
         let noise = Noise::seeded(ask.init.seed, &self.nets.device);
-        Ok(Box::new(self.clip_with_noise(self.plan(ask)?, noise)))
+        let spans = ask.spans.clone();
+        Ok(Box::new(self.clip_with_noise(self.plan(ask)?, noise).profiled(spans)))
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use std::vec;
 
-use super::{Cancel, ChunkInput, ChunkPlan, ClipSettings, Frames, Init, Refusal, Rollout, Timings, World, WorldError};
+use super::{Cancel, ChunkInput, ClipSettings, Frames, Init, Refusal, Rollout, Spans, Timings, World, WorldError};
 
 /// A video that is drawn piece by piece, without a client. Dropping it gives everything back.
 pub trait Clip {
@@ -62,12 +62,14 @@ pub struct ClipAsk {
     pub inputs: Vec<ChunkInput>,
     /// Values of the model's knobs.
     pub settings: ClipSettings,
+    /// Takes what each part of the work took. Usually off.
+    pub spans: Spans,
 }
 
 impl ClipAsk {
     /// A clip of `frames` video frames whose chunks are steered by `inputs`, one each.
     pub fn new(init: Init, frames: usize, inputs: Vec<ChunkInput>) -> ClipAsk {
-        ClipAsk { init, frames, inputs, settings: ClipSettings::default() }
+        ClipAsk { init, frames, inputs, settings: ClipSettings::default(), spans: Spans::default() }
     }
 
     /// Bytes that the inputs hold until their chunks are drawn.
@@ -94,12 +96,13 @@ pub struct Script {
     chunks: usize,
     /// Video frames still to give.
     frames: usize,
+    spans: Spans,
 }
 
 impl Script {
     /// Open the rollout that will draw the clip.
     pub fn open(world: &(impl World + ?Sized), ask: ClipAsk) -> Result<Script, WorldError> {
-        let ClipAsk { init, frames, inputs, settings } = ask;
+        let ClipAsk { init, frames, inputs, settings, spans } = ask;
         settings.expect_none()?;
         if frames == 0 {
             let reason = "0 frames; a clip has at least 1".to_owned();
@@ -110,7 +113,10 @@ impl Script {
             let reason = format!("{} inputs for a clip of {frames} frames, which are {chunks} chunks", inputs.len());
             return Err(WorldError::Failed(reason));
         }
-        Ok(Script { rollout: world.open(init)?, inputs: inputs.into_iter(), chunks, frames })
+        let opened = spans.begin(|| "encode".into());
+        let rollout = world.open(init)?;
+        drop(opened);
+        Ok(Script { rollout, inputs: inputs.into_iter(), chunks, frames, spans })
     }
 
     /// Bytes that the clip holds: its rollout's, and the inputs still to come.
@@ -125,14 +131,32 @@ impl Clip for Script {
         let input = self.inputs.next().expect("a clip that is done is only dropped");
         let plan = self.rollout.plan();
         let (mut drawn, left) = (0, &mut self.frames);
+        let step = self.spans.begin_step(plan.index);
+        let began = Instant::now();
+        // When the frames of each latent frame came, and when the work on the next went on.
+        let mut given = Vec::new();
         let timings = self.rollout.generate(&input, cancel, &mut |mut frames| {
+            let came = Instant::now();
             drawn += frames.count;
             cut(&mut frames, *left);
             *left -= frames.count;
             if frames.count > 0 {
                 sink(frames);
             }
+            given.push((came, Instant::now()));
         })?;
+        if self.spans.is_on() {
+            // The prompt comes first, then the transformer; what is left until the first frames is their decoding.
+            let drawing = began + timings.text;
+            self.spans.add("text", began, timings.text);
+            self.spans.add("dit", drawing, timings.dit);
+            let mut from = drawing + timings.dit;
+            for (latent_frame, (came, went_on)) in plan.latent_range().zip(given) {
+                self.spans.add(format!("vae_frame{latent_frame}"), from, came.saturating_duration_since(from));
+                from = went_on;
+            }
+        }
+        drop(step);
         if drawn != plan.pixel_frames {
             return Err(WorldError::Failed(format!("{drawn} frames were drawn for {plan:?}")));
         }

@@ -11,6 +11,7 @@ pub mod log;
 pub(crate) mod metrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+pub mod profile;
 pub(crate) mod trace;
 
 use std::collections::BTreeMap;
@@ -73,12 +74,12 @@ impl Observer {
         self.metrics.refused.add(reason);
     }
 
-    pub(crate) fn rollout_opened(&self, seat: u64, bytes: u64) {
     /// A guardrail blocked a prompt.
     pub(crate) fn blocked(&self, guardrail: &'static str) {
         self.metrics.blocked.add(guardrail);
     }
 
+    pub(crate) fn rollout_opened(&self, seat: u64, bytes: u64) {
         self.rollouts.lock().expect("nothing panics under this lock").insert(seat, bytes);
     }
 

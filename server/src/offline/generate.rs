@@ -11,6 +11,7 @@ use pipeline::world::{
 };
 
 use crate::media::first_frame;
+use crate::observe::profile::{Profiled, Recorder};
 use crate::offline::film::Film;
 use crate::offline::progress::Progress;
 use crate::whole_file::Existing;
@@ -36,6 +37,8 @@ pub struct Request {
     pub out: PathBuf,
     /// What happens to pictures or a film that are there already.
     pub existing: Existing,
+    /// The folder for a profile, and what is kept in it.
+    pub profile: Option<(PathBuf, Profiled)>,
 }
 
 /// A prompt, and the chunk it begins with.
@@ -60,6 +63,8 @@ pub struct Report {
     pub generate: Duration,
     /// Encoding and writing the pictures.
     pub encode: Duration,
+    /// Where the profile is, if one was asked for.
+    pub profile: Option<PathBuf>,
 }
 
 /// Chunks when neither they nor an action script are given.
@@ -72,6 +77,9 @@ pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> 
     let mut film = Film::create(&request.out, request.existing, ask.init.size, card.fps)?;
 
     let opening = Instant::now();
+    let recorder = request.profile.as_ref().map(|(_, profiled)| Recorder::new(*profiled));
+    let spans = recorder.as_ref().map(|recorder| recorder.spans().clone()).unwrap_or_default();
+    ask.spans = spans.clone();
     let mut clip = world.clip(ask).context("opening the clip")?;
     let progress = Progress::new(clip.progress().of);
     progress.tell(format_args!("opened in {:.0} ms", ms(opening.elapsed())), 0, "");
@@ -86,10 +94,12 @@ pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> 
         let generate = began.elapsed();
         let timings = step.timings();
         let encoding = Instant::now();
+        let span = spans.begin(|| "encode_file".into());
         for batch in &frames {
             film.push(batch)?;
         }
         let encode = encoding.elapsed();
+        drop(span);
         report.chunks += 1;
         report.frames += frames.iter().map(|batch| batch.count).sum::<usize>();
         report.generate += generate;
@@ -110,6 +120,9 @@ pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> 
         }
     }
     film.finish()?;
+    if let (Some(recorder), Some((folder, _))) = (recorder, &request.profile) {
+        report.profile = Some(folder.join(recorder.finish(folder, "generate")?));
+    }
     Ok(report)
 }
 
@@ -122,8 +135,9 @@ impl Report {
             let share = 100.0 * time.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE);
             format!("  {name:9}{:9.1} ms a chunk  {share:5.1} %\n", ms(time) / self.chunks.max(1) as f64)
         };
+        let profile = self.profile.as_ref().map_or_else(String::new, |path| format!("  profile: {}\n", path.display()));
         format!(
-            "{} frames in {} chunks: {:.1} frames per second drawn, {:.1} with encoding\n{}{}{}{}{}",
+            "{} frames in {} chunks: {:.1} frames per second drawn, {:.1} with encoding\n{}{}{}{}{}{profile}",
             self.frames,
             self.chunks,
             per_second(self.generate),

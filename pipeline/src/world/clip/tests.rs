@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::testcard::{self, Testcard};
-use crate::world::{Picture, RolloutBytes, Size};
+use crate::world::{ChunkPlan, Chunking, Picture, RolloutBytes, Size, Spans};
 
 const SIZE: Size = Size { width: 32, height: 24 };
 
@@ -196,5 +196,30 @@ fn a_clip_holds_what_its_rollout_holds_and_its_inputs() {
     assert_eq!(bytes(Vec::new()), 0);
     let empty = bytes(vec![ChunkInput::default()]);
     assert_eq!(empty, size_of::<ChunkInput>() as u64);
-    assert_eq!(bytes(vec![ChunkInput { prompt: Some("night".into()), controls: None }; 2]), 2 * (empty + 5));
+    assert_eq!(
+        bytes(vec![ChunkInput { prompt: Some("night".into()), recache: false, controls: None }; 2]),
+        2 * (empty + 5)
+    );
+}
+
+#[test]
+fn a_clip_that_is_profiled_says_where_each_chunk_s_time_went() {
+    let spans = Spans::recording();
+    let mut asked = ask(20);
+    asked.spans = spans.clone();
+    draw(Testcard::new(Duration::ZERO).clip(asked).expect("the test card draws it").as_mut());
+    let spans = spans.take();
+    let steps: Vec<_> = spans.iter().filter(|span| span.is_step).collect();
+    assert_eq!(steps.iter().map(|span| span.name.as_str()).collect::<Vec<_>>(), ["ProfilerStep#0", "ProfilerStep#1"]);
+    for (index, step) in steps.iter().enumerate() {
+        let parts: Vec<_> = spans.iter().filter(|span| span.step == Some(index) && !span.is_step).collect();
+        let names: Vec<_> = parts.iter().map(|span| span.name.clone()).collect();
+        let frames = (3 * index..3 * index + 3).map(|frame| format!("vae_frame{frame}"));
+        let mut expected: Vec<_> = ["text", "dit"].map(str::to_owned).into_iter().chain(frames).collect();
+        let mut found = names.clone();
+        (expected.sort(), found.sort());
+        assert_eq!(found, expected);
+        assert!(parts.iter().all(|part| part.began >= step.began), "{names:?}");
+    }
+    assert!(draw(clip(20).as_mut()).0.len() > 1, "the same without");
 }

@@ -3,6 +3,7 @@
 mod access;
 mod guardrails;
 mod limits;
+mod profile;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,8 +14,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::world::{Held, Size};
 
 pub use self::access::AccessArgs;
-use self::limits::LimitArgs;
 pub use self::guardrails::GuardrailArgs;
+use self::limits::LimitArgs;
+pub use self::profile::ProfileArgs;
 use crate::offline::action_script;
 use crate::offline::generate::{Request, Switch};
 use crate::whole_file::Existing;
@@ -116,10 +118,10 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub access: AccessArgs,
     #[command(flatten)]
-    pub limits: LimitArgs,
-}
     pub guardrails: GuardrailArgs,
     #[command(flatten)]
+    pub limits: LimitArgs,
+}
 
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "clap would print it as the command's help")]
@@ -167,12 +169,12 @@ pub struct GenerateArgs {
     /// Replace numbered pictures, or the animation, that are there already.
     #[arg(long)]
     pub force: bool,
-}
-
     #[command(flatten)]
     pub profile: ProfileArgs,
     #[command(flatten)]
     pub guardrails: GuardrailArgs,
+}
+
 impl GenerateArgs {
     /// What happens to what is there already.
     pub fn existing(&self) -> Existing {
@@ -195,6 +197,7 @@ impl GenerateArgs {
             size: self.size,
             out: self.out,
             existing,
+            profile: self.profile.profile()?,
         })
     }
 }
