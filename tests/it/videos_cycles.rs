@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 use pipeline::testcard::Testcard;
-use pipeline::world::{ChunkInput, ChunkPlan, ClipAsk, Init, Size, World};
+use pipeline::world::{ChunkInput, ClipAsk, Init, Size, World};
 use serde_json::json;
 use server::Limits;
 use std::time::Duration;
@@ -30,8 +30,17 @@ async fn tight() -> Result<Server> {
     let card = engine.card.borrow().clone().context("the test card is loaded")?;
     let (sink, window) = card.choose_window(None, None)?;
     let size = Size { width: 64, height: 48 };
-    let init = Init { prompt: "a".into(), first_frame: None, size, seed: 42, sink, window, condition_frames: None };
-    let inputs = vec![ChunkInput::default(); ChunkPlan::count_for(481, card.chunk)];
+    let init = Init {
+        prompt: "a".into(),
+        first_frame: None,
+        size,
+        seed: 42,
+        sink,
+        window,
+        first_chunk: None,
+        condition_frames: None,
+    };
+    let inputs = vec![ChunkInput::default(); card.chunking().count_for(481)];
     let ticket = engine.ask_clip(ClipAsk::new(init, 481, inputs)).map_err(|refused| anyhow::anyhow!("{refused}"))?;
     Server::start(load(), Limits { memory_bytes: ticket.bytes(), ..Limits::default() })
 }
