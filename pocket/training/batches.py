@@ -17,7 +17,7 @@ GREY = 5
 
 @dataclass
 class Batch:
-    """Clips, or the later part of clips, on the training device. camera (B, n, S, 1536) or None."""
+    """Clips, or the later part of clips, on the training device. camera (B, n, S, rays) or None."""
 
     clean: torch.Tensor
     condition: torch.Tensor
@@ -68,7 +68,7 @@ class Batches:
         lens = intrinsics(policy["size"], policy["camera"]["fov_x_deg"]).expand(count, -1)
         still = torch.eye(4).expand(count, 1, 4, 4)
         none = torch.zeros(count, 1, dtype=torch.long, device=device)
-        condition = clean.new_zeros(count, 20, *clean.shape[2:])
+        condition = clean.new_zeros(count, 4 + clean.shape[1], *clean.shape[2:])
         ids = text.as_people_write(ids, self.config.dit)
         return Batch(clean, condition, self._rays(still, lens), ids, none, none[0], True)
 
@@ -88,7 +88,7 @@ class Batches:
             ids[row, kinds:] = of.ids[other]
         clean = clean.to(device).float()
         positions = torch.arange(start + offset, stop + offset, device=device)
-        condition = clean.new_zeros(len(rows), 20, *clean.shape[2:])
+        condition = clean.new_zeros(len(rows), 4 + clean.shape[1], *clean.shape[2:])
         condition[:, 4:] = of.condition[rows].to(device).float()[:, :, positions.clamp(max=GREY)]
         if start == 0:
             condition[:, :4, 0] = 1
@@ -98,4 +98,4 @@ class Batches:
     def _rays(self, steps, lens):
         device, policy = self.config.device, self.config.policy
         with torch.autocast(device, enabled=False):
-            return rays(steps.to(device), lens.to(device), policy["size"], policy["camera"])
+            return rays(steps.to(device), lens.to(device), policy["size"], policy["camera"], self.config.grid)

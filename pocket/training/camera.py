@@ -6,11 +6,31 @@ the unturned ray of a neighbouring pixel and the transformer has no absolute pos
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 
 CELL = 8
 PITCH_MAX_DEG = 85.0
+
+
+@dataclass
+class Grid:
+    """`pixels`: across and down a latent; `patch`: latents across and down a token."""
+
+    pixels: int
+    patch: int
+
+    @classmethod
+    def of(cls, vae, dit):
+        """From vae/config.json and transformer/config.json."""
+        return cls(vae["scale_factor_spatial"], dit["patch_size"][1])
+
+    def rays(self, size, lens):
+        """The picture's size and lens in rays. There are 8x8 of them a latent, as in LingBot World, however many pixels a
+        latent has: neighbours say nearly the same."""
+        width, height = size
+        return (width * CELL // self.pixels, height * CELL // self.pixels), lens * (CELL / self.pixels)
 
 
 class Camera:
@@ -91,12 +111,13 @@ def intrinsics(size, fov_x_deg):
     return torch.tensor([focal, focal, width / 2, height / 2], dtype=torch.float64)
 
 
-def rays(steps, lens, size, policy):
-    """Motions (..., F, 4, 4) and lenses (..., 4) -> patches (..., F, S, 1536) in f32.
+def rays(steps, lens, size, policy, grid):
+    """Motions (..., F, 4, 4) and lenses (..., 4) for pictures of `size` -> patches (..., F, S, 384 patch²) in f32.
 
-    Six components a pixel (where the camera went, how the pixel's direction turned), folded by 8x8 into the channels of
-    a latent and by 2x2 into those of a patch. The differences are f64, the sums after them f32.
+    Six components a ray (where the camera went, how the ray's direction turned), folded by 8x8 into the channels of a
+    latent and by the patch into those of a token. The differences are f64, the sums after them f32.
     """
+    size, lens = grid.rays(size, lens)
     width, height = size
     origin = (steps[..., :3, 3] / policy["translation_scale"]).float()
     matrix = steps[..., :3, :3]
@@ -105,9 +126,9 @@ def rays(steps, lens, size, policy):
     direction = torch.einsum("...fij,...yxj->...ifyx", matrix.float(), directions(lens, size).float())
     origin = origin.movedim(-1, -2)[..., None, None].expand(*direction.shape)
     every = torch.cat([origin, direction], -4)
-    h, w = height // CELL // 2, width // CELL // 2
-    # (.., c, F, row of patches, row of latents, row of pixels, the same for columns)
-    every = every.reshape(*every.shape[:-2], h, 2, CELL, w, 2, CELL)
+    h, w = height // CELL // grid.patch, width // CELL // grid.patch
+    # (.., c, F, row of patches, row of latents, row of rays, the same for columns)
+    every = every.reshape(*every.shape[:-2], h, grid.patch, CELL, w, grid.patch, CELL)
     n = every.dim()
     c, f, py, y, sy, px, x, sx = range(n - 8, n)
     every = every.permute(*range(n - 8), f, py, px, c, sy, sx, y, x)
@@ -125,8 +146,8 @@ def directions(lens, size):
     return through / through.norm(dim=-1, keepdim=True)
 
 
-def unfold(patches, size):
-    """Patches (F, S, 1536) -> the server's layout (384, F, h, w)."""
-    h, w = size[1] // CELL // 2, size[0] // CELL // 2
-    cells = patches.view(len(patches), h, w, 384, 2, 2)
-    return cells.permute(3, 0, 1, 4, 2, 5).reshape(384, len(patches), 2 * h, 2 * w)
+def unfold(patches, size, grid):
+    """Patches (F, S, 384 patch²) -> the server's layout (384, F, h, w)."""
+    w, h = (side // grid.pixels for side in size)
+    cells = patches.view(len(patches), h // grid.patch, w // grid.patch, 384, grid.patch, grid.patch)
+    return cells.permute(3, 0, 1, 4, 2, 5).reshape(384, len(patches), h, w)

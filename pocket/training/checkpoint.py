@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from . import text
+from .camera import Grid
 from .dit import Dit
 from .text import TextEncoder
 from .vae import Vae
@@ -77,6 +78,10 @@ class Checkpoint:
 
     def modules(self):
         return self.dit, self.vae, self.text
+
+    @property
+    def grid(self):
+        return Grid.of(self.vae.config, self.dit.config)
 
     def to(self, device):
         for module in self.modules():

@@ -7,6 +7,8 @@ import typing
 from dataclasses import dataclass
 from pathlib import Path
 
+from .camera import Grid
+
 
 @dataclass
 class Data:
@@ -52,10 +54,14 @@ class Phase:
 
 @dataclass
 class Vae:
-    """`forget_time`: begin as an autoencoder of pictures: discard what `start_from` learned of video."""
+    """`forget_time`: begin as an autoencoder of pictures: discard what `start_from` learned of video. `base`: channels of
+    the widest level, `channels`: of a latent, `fold`: pixels, across and down, that become channels before anything else.
+    """
 
     forget_time: bool
     base: int
+    channels: int
+    fold: int
     steps: int
     minutes: float
     learning_rate: float
@@ -96,9 +102,12 @@ class Text:
 
 @dataclass
 class Dit:
-    """`batch` clips of `frames` latent frames and `pictures` single ones make a step. `spliced`: share of clips that go on
+    """`forget`: begin with an untrained transformer: discard that of `start_from`. `patch`: latents, across and down, of a
+    token. `batch` clips of `frames` latent frames and `pictures` single ones make a step. `spliced`: share of clips that go on
     as another. `shift` bends the levels of noise that are trained on; `policy.shift` those of drawing."""
 
+    forget: bool
+    patch: int
     width: int
     heads: int
     layers: int
@@ -159,8 +168,10 @@ class Evaluate:
 
 @dataclass
 class Config:
-    """`start_from`: a folder of weights of the same sizes to begin with, or empty to begin with nothing. `compile`: the
-    autoencoder's stage, which is then faster by two thirds on a CPU after two minutes of it; the transformer's gains nothing.
+    """`start_from`: a folder of weights to begin with, or empty to begin with nothing. They have the same sizes, but for the
+    autoencoder, which may be smaller (`grow.py`). `bf16`: products in bf16, where the machine is fast in it; in f32 elsewhere.
+    `compile`: what lies between products. On a CPU the autoencoder's steps then take 0.6 of the time, the transformer's 0.9,
+    after some minutes of compiling.
 
     `presets`: prompts for the page to suggest. `gallery`: pictures to start from; where there are none, the renderer's choice.
 
@@ -189,8 +200,9 @@ class Config:
     def load(cls, path):
         config = parsed(cls, tomllib.loads(Path(path).read_text()), str(path))
         width, height = config.policy["size"]
-        if width % 16 or height % 16:
-            raise ValueError(f"policy.size is {width}x{height}, but both must be multiples of 16")
+        side = config.grid.pixels * config.grid.patch
+        if width % side or height % side:
+            raise ValueError(f"policy.size is {width}x{height}, but both must be multiples of {side}, the pixels of a token")
         if config.policy["chunk"] != 1:
             raise ValueError("policy.chunk must be 1: a clip is trained on frame by frame")
         if config.dit.pictures and not config.data.pictures:
@@ -207,6 +219,10 @@ class Config:
         if config.data.frames % 4 != 1:
             raise ValueError(f"data.frames is {config.data.frames}, but must be one more than a multiple of 4")
         return config
+
+    @property
+    def grid(self):
+        return Grid(4 * self.vae.fold, self.dit.patch)
 
     @property
     def latent_frames(self):

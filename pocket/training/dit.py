@@ -1,8 +1,8 @@
 """The diffusion transformer: LingBot World's blocks under their published names.
 
-How attention finds its keys is left to the caller. Training gives a mask over a whole clip, streaming a cache; the
-layers cannot tell which, and a test holds the two to the same numbers. Each latent frame has a noise level and a prompt
-of its own, so one forward trains every frame of a clip, across a change of prompt.
+How attention finds its keys is left to the caller: streaming gives a cache, a test a mask over a whole clip. The layers
+cannot tell which. Each latent frame has a noise level and a prompt of its own. Training runs the same weights in another
+order: `whole.py`.
 
 Inside, tokens are (B, F, S, D): S patches of F latent frames.
 """
@@ -99,9 +99,11 @@ class Dit(nn.Module):
         heads, self.head_dim = config["num_attention_heads"], config["attention_head_dim"]
         width, self.freq_dim, self.outputs = heads * self.head_dim, config["freq_dim"], config["out_channels"]
         gelu = nn.GELU("tanh")
-        self.patch_embedding = nn.Conv3d(config["in_channels"], width, (1, 2, 2), (1, 2, 2))
-        # Six ray components of 8x8 pixels, of 2x2 latents.
-        self.patch_embedding_wancamctrl = nn.Linear(6 * 64 * 4, width)
+        self.patch = config["patch_size"][1]
+        sides = (1, self.patch, self.patch)
+        self.patch_embedding = nn.Conv3d(config["in_channels"], width, sides, sides)
+        # Six ray components of each latent's 8x8 rays.
+        self.patch_embedding_wancamctrl = nn.Linear(6 * 64 * self.patch**2, width)
         self.c2ws_hidden_states_layer1, self.c2ws_hidden_states_layer2 = (
             nn.Linear(width, width),
             nn.Linear(width, width),
@@ -110,7 +112,7 @@ class Dit(nn.Module):
         self.time_embedding = nn.Sequential(nn.Linear(self.freq_dim, width), nn.SiLU(), nn.Linear(width, width))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
         self.blocks = nn.ModuleList(Block(width, config["ffn_dim"], heads) for _ in range(config["num_layers"]))
-        self.head = Head(width, 4 * self.outputs)
+        self.head = Head(width, self.patch**2 * self.outputs)
         self._begin()
 
     def _begin(self):
@@ -127,11 +129,11 @@ class Dit(nn.Module):
     def forward(self, latents, condition, times, camera, context, prompt_of_frame, positions, attend):
         """Flow of every frame.
 
-        latents (B, 16, F, h, w); condition (B, 20, F, h, w); times (B, F) in 0..1000; camera (B, F, S, 1536) or None;
+        latents (B, z, F, h, w); condition (B, 4 + z, F, h, w); times (B, F) in 0..1000; camera (B, F, S, rays) or None;
         context (B, P, L, text_dim); prompt_of_frame (B, F); positions (F,): frame numbers in the session.
         attend(layer, q, k, v), each (B, F, S, heads, d).
         """
-        h, w = latents.shape[-2] // 2, latents.shape[-1] // 2
+        h, w = latents.shape[-2] // self.patch, latents.shape[-1] // self.patch
         x = self.patch_embedding(torch.cat([latents, condition], 1)).flatten(3).permute(0, 2, 3, 1)
         level = self.time_embedding(sinusoid(times, self.freq_dim))
         levels = self.time_projection(level).unflatten(-1, (6, -1))
@@ -143,10 +145,12 @@ class Dit(nn.Module):
         rotation = rotations(positions, h, w, self.head_dim)
         for layer, block in enumerate(self.blocks):
             x = block(x, levels, rotation, text, camera, lambda q, k, v, layer=layer: attend(layer, q, k, v))
-        x = self.head(x, level).float()
-        # Channels come last within a patch of the output, first within one of the input.
-        x = x.view(*x.shape[:2], h, w, 2, 2, self.outputs).permute(0, 6, 1, 2, 4, 3, 5)
-        return x.reshape(x.shape[0], self.outputs, -1, 2 * h, 2 * w)
+        return self.pictures(self.head(x, level).float(), h, w)
+
+    def pictures(self, x, h, w):
+        """Patches (B, F, S, out) -> latents. Channels come last within a patch of the output, first within one of the input."""
+        x = x.view(*x.shape[:2], h, w, self.patch, self.patch, self.outputs).permute(0, 6, 1, 2, 4, 3, 5)
+        return x.reshape(x.shape[0], self.outputs, -1, self.patch * h, self.patch * w)
 
 
 def sinusoid(times, width):
@@ -181,85 +185,28 @@ def rotate(x, rotation):
     return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2).to(x.dtype)
 
 
-def masked(mask):
-    """Attention over a whole clip at once. mask: (F·S, F·S), true where a query (row) sees a key."""
-
-    def attend(_, q, k, v):
-        q, k, v = (t.flatten(1, 2).transpose(1, 2) for t in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return mixed.transpose(1, 2)
-
-    def shaped(layer, q, k, v):
-        return attend(layer, q, k, v).unflatten(1, q.shape[1:3])
-
-    return shaped
-
-
-def windowed(window):
-    """As `masked(teacher_mask(..))`, without the work on what is not seen: a frame's keys are those of its window, put
-    side by side. Three to five times less of it, and twice as fast on a CPU."""
-
-    def attend(_, q, k, v):
-        frames, patches = q.shape[1] // 2, q.shape[2]
-
-        def seen(x):
-            clean, noisy = x[:, :frames], x[:, frames:]
-            before = clean.new_zeros(len(x), window - 1, *x.shape[2:])
-            past = torch.cat([before, clean], 1).unfold(1, window - 1, 1)[:, :frames].movedim(-1, 2).flatten(2, 3)
-            both = torch.cat([torch.cat([past, clean], 2), torch.cat([past, noisy], 2)], 1)
-            return both.flatten(0, 1).transpose(1, 2)
-
-        ago = torch.arange(window - 1, -1, -1, device=q.device)
-        missing = (torch.arange(frames, device=q.device).unsqueeze(1) < ago).repeat_interleave(patches, 1)
-        bias = torch.zeros(missing.shape, device=q.device, dtype=q.dtype).masked_fill(missing, -torch.inf)
-        bias = torch.cat([bias, bias]).repeat(len(q), 1)[:, None, None]
-        # Clips and frames as one dimension: the compiler knows attention by its four.
-        queries = (q * q.shape[-1] ** -0.5).flatten(0, 1).transpose(1, 2)
-        mixed = (queries @ seen(k).transpose(-1, -2) + bias).softmax(-1).to(v.dtype) @ seen(v)
-        return mixed.transpose(1, 2).unflatten(0, q.shape[:2])
-
-    return attend
-
-
-def causal_mask(frames, patches, window, device="cpu"):
-    """A frame sees itself and the `window - 1` before it."""
-    frame = torch.arange(frames * patches, device=device) // patches
-    behind = frame.unsqueeze(1) - frame
-    return (behind >= 0) & (behind < window)
-
-
-def teacher_mask(frames, patches, window, device="cpu"):
-    """For [clean frames | noisy frames]: all see the clean of their window, the noisy only themselves besides."""
-    token = torch.arange(2 * frames * patches, device=device) // patches
-    clean, frame = token < frames, token % frames
-    behind = frame.unsqueeze(1) - frame
-    past = clean & (behind > 0) & (behind < window)
-    itself = (behind == 0) & (clean.unsqueeze(1) == clean)
-    return past | itself
-
-
-def config(width, heads, layers, ffn, text_dim, window, sink):
-    """transformer/config.json of a new transformer."""
+def config(settings, channels, text_dim, policy):
+    """transformer/config.json of a new transformer from a preset's table `[dit]`, for latents of so many channels."""
     return {
         "_class_name": "CausalLingBotWorldTransformer3DModel",
         "added_kv_proj_dim": None,
-        "attention_head_dim": width // heads,
+        "attention_head_dim": settings.width // settings.heads,
         "cross_attn_norm": True,
         "eps": 1e-6,
-        "ffn_dim": ffn,
+        "ffn_dim": settings.ffn,
         "freq_dim": 256,
         "image_dim": None,
-        "in_channels": 36,
-        "num_attention_heads": heads,
-        "num_layers": layers,
-        "out_channels": 16,
-        "patch_size": [1, 2, 2],
+        "in_channels": 4 + 2 * channels,
+        "num_attention_heads": settings.heads,
+        "num_layers": settings.layers,
+        "out_channels": channels,
+        "patch_size": [1, settings.patch, settings.patch],
         "pos_embed_seq_len": None,
         "qk_norm": "rms_norm_across_heads",
         "rope_max_seq_len": 1024,
         "text_dim": text_dim,
         "local_attn_size": -1,
-        "sink_size": sink,
+        "sink_size": policy["sink"],
         "num_frames_per_block": 1,
-        "sliding_window_num_frames": window,
+        "sliding_window_num_frames": policy["window"],
     }

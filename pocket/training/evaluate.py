@@ -45,7 +45,7 @@ class Evaluation:
 
     @torch.no_grad()
     def chunks(self, camera, policy, condition=None, switch=None, scenes=None):
-        """camera: (F, S, 1536) for all, or (B, F, S, 1536). Gives u8 (B, 1 or 4, H, W, 3) on the CPU, F times."""
+        """camera: (F, S, rays) for all, or (B, F, S, rays). Gives u8 (B, 1 or 4, H, W, 3) on the CPU, F times."""
         condition = self.condition if condition is None else condition
         contexts = self.model.context([scene["prompt"] for scene in scenes or self.scenes])
         count = len(condition)
@@ -63,14 +63,14 @@ class Evaluation:
     def held(self, keys):
         """Rays of keys, one set a latent frame."""
         steps = motion(poses_of(self.policy["camera"], keys))
-        return rays(steps, self.lens, self.policy["size"], self.policy["camera"])
+        return rays(steps, self.lens, self.policy["size"], self.policy["camera"], self.model.grid)
 
     def path(self, change=lambda steps: steps):
         """Rays of the clips' own paths, or of a change to them."""
         steps = change(motion(torch.stack([clip.latent_poses for clip in self.clips])))
         steps = steps[:, : max(AHEAD) // 4 + 1]
         lens = torch.stack([clip.intrinsics for clip in self.clips])
-        return rays(steps, lens, self.policy["size"], self.policy["camera"])
+        return rays(steps, lens, self.policy["size"], self.policy["camera"], self.model.grid)
 
     @torch.no_grad()
     def autoencoder(self):

@@ -63,9 +63,9 @@ def first_frames(found, out):
 def record_text_start(model, path):
     """A short walk from a prompt alone."""
     size, camera = model.policy["size"], model.policy["camera"]
-    condition = torch.zeros(1, 20, 1, size[1] // 8, size[0] // 8)
+    condition = torch.zeros(1, 4 + model.dit.outputs, 1, *(side // model.grid.pixels for side in size[::-1]))
     steps = motion(poses_of(camera, TEXT_ACTIONS))
-    seen = rays(steps, intrinsics(size, camera["fov_x_deg"]), size, camera)
+    seen = rays(steps, intrinsics(size, camera["fov_x_deg"]), size, camera, model.grid)
     stream = Stream(model.dit, model.policy, condition, model.context([TEXT]), SeededNoise([SEED]))
     tensors = {}
     for i in range(len(TEXT_ACTIONS)):
@@ -91,7 +91,7 @@ def record_walk(model, pictures, path):
         tensors[f"token_ids{after}"] = token_ids(model.tokenizer, [said["prompt"]], policy["text_len"]).int()
 
     steps = motion(poses_of(policy["camera"], ACTIONS))
-    camera = rays(steps, intrinsics(size, policy["camera"]["fov_x_deg"]), size, policy["camera"])
+    camera = rays(steps, intrinsics(size, policy["camera"]["fov_x_deg"]), size, policy["camera"], model.grid)
     stream, decoder = Stream(model.dit, policy, condition, contexts[0], SeededNoise([SEED])), Decoder(model.vae)
     for i in range(len(ACTIONS)):
         if i == SWITCH:
@@ -103,7 +103,7 @@ def record_walk(model, pictures, path):
         tensors[f"{i:02}.frames"] = decoder.next(latents)[0]
         # Half the size of the file. It follows from the keys; it is recorded so that a wrong camera shows.
         if i in (0, 5):
-            tensors[f"{i:02}.cam"] = unfold(camera[i : i + 1], size)[None]
+            tensors[f"{i:02}.cam"] = unfold(camera[i : i + 1], size, model.grid)[None]
     meta = {
         "policy": policy,
         "prompt": first["prompt"],

@@ -1,6 +1,6 @@
 """Flow matching with a teacher's past: one forward trains every frame of a clip the way it will be streamed.
 
-The sequence is [clean frames | noisy frames]. A noisy frame sees the clean frames of its window, which is what a cache
+A clip is there twice, clean and noisy (`whole.py`). A noisy frame sees the clean frames of its window, which is what a cache
 holds while streaming, and itself. The clean half may be noisier than it says: its level is announced as zero whatever
 was added, so that the model learns not to trust its own past to the last digit. Prompts belong to frames, not to clips.
 """
@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import dit, train_text
+from .machine import products
 from .sampler import schedule, shifted
+from .whole import Whole
 
 # Half of the levels that are trained on are these: a model drawn in few steps visits no others.
 VISITED = [1000, 750, 500, 250]
@@ -21,20 +23,10 @@ class Model(nn.Module):
 
     def __init__(self, config, vocabulary):
         super().__init__()
-        settings, policy = config.dit, trained_policy(config)
-        self.policy = policy
+        policy = self.policy = trained_policy(config)
         self.text = train_text.encoder(config, vocabulary)
-        self.dit = dit.Dit(
-            dit.config(
-                settings.width,
-                settings.heads,
-                settings.layers,
-                settings.ffn,
-                config.text.width,
-                policy["window"],
-                policy["sink"],
-            )
-        )
+        self.dit = dit.Dit(dit.config(config.dit, config.vae.channels, config.text.width, policy))
+        self.whole = Whole(self.dit, policy["window"], policy["sink"], products(config), config.compile)
 
 
 def trained_policy(config):
@@ -101,24 +93,7 @@ def finished(noisy, levels, flow):
 
 
 def flow_at(model, batch, past, noisy, levels):
-    """The flow of noisy frames, (B, 16, n, h, w). `past`: the clean half; without one (None) every frame stands alone."""
+    """The flow of noisy frames, (B, z, n, h, w). `past`: the clean half; without one (None) every frame stands alone."""
     prompts = model.text(batch.ids.flatten(0, 1)).unflatten(0, batch.ids.shape[:2])
-    camera, prompt_of_frame, positions = batch.camera, batch.prompt_of_frame, batch.positions
-    if past is None:
-        attend = dit.masked(None)
-        return model.dit(noisy, batch.condition, 1000 * levels, camera, prompts, prompt_of_frame, positions, attend)
-
-    def twice(tensor, dim):
-        return torch.cat([tensor, tensor], dim)
-
-    flow = model.dit(
-        torch.cat([past, noisy], 2),
-        twice(batch.condition, 2),
-        torch.cat([torch.zeros_like(levels), 1000 * levels], 1),
-        None if camera is None else twice(camera, 1),
-        prompts,
-        twice(prompt_of_frame, 1),
-        twice(positions, 0),
-        dit.windowed(model.policy["window"]),
-    )
-    return flow[:, :, noisy.shape[2] :]
+    of = batch.condition, levels, batch.camera, prompts, batch.prompt_of_frame, batch.positions
+    return model.whole(past, noisy, *of)

@@ -24,7 +24,7 @@ SHARD = 64
 
 @torch.no_grad()
 def run(config, folder):
-    model = vae.Vae(vae.config(config.vae.base)).to(config.device).eval()
+    model = vae.Vae(vae.config(config.vae)).to(config.device).eval()
     load_average(folder / "vae.safetensors", model)
     found = clips.folder(folder / "clips/train")
     out = folder / "latents"
@@ -53,14 +53,14 @@ def run(config, folder):
 
 
 def encode(model, clip, config):
-    """Latents of the clip and its mirror image, and of their first pictures followed by grey; both (2, 16, F, h, w)."""
+    """Latents of the clip and its mirror image, and of their first pictures followed by grey; both (2, z, F, h, w)."""
     video = from_bytes(clip.frames()[None])
     grey = video.new_zeros(1, 3, config.policy["condition_frames"] - 1, *video.shape[-2:])
     return seen(model, video, config), seen(model, torch.cat([video[:, :, :1], grey], 2), config)
 
 
 def seen(model, video, config):
-    """(B, 3, T, H, W) -> (2B, 16, F, h, w): each followed by its mirror image."""
+    """(B, 3, T, H, W) -> (2B, z, F, h, w): each followed by its mirror image."""
     video = torch.stack([video, video.flip(-1)], 1).flatten(0, 1).to(config.device)
     with torch.autocast(config.device, torch.bfloat16, config.bf16):
         return model.sees(video).cpu()
@@ -85,7 +85,7 @@ def statistics(folder):
 def trained_vae(config, folder):
     """The autoencoder as it will be exported."""
     found = statistics(folder)
-    settings = vae.config(config.vae.base) | {"latents_mean": found["mean"], "latents_std": found["std"]}
+    settings = vae.config(config.vae) | {"latents_mean": found["mean"], "latents_std": found["std"]}
     model = load_average(folder / "vae.safetensors", vae.Vae(settings)).eval()
     later = folder / "decoder.safetensors"
     if later.exists():
@@ -95,9 +95,9 @@ def trained_vae(config, folder):
 
 @dataclass
 class Latents:
-    """All clips and, after each, its mirror image, normalised. clean (N, 16, F, h, w), condition (N, 16, 6, h, w),
+    """All clips and, after each, its mirror image, normalised. clean (N, z, F, h, w), condition (N, z, 6, h, w),
     steps (N, F, 4, 4), lens (N, 4),
-    ids (N, P, L): tokens of each clip's prompts, prompt_of_frame (N, F). Single pictures (M, 16, 1, h, w) and their
+    ids (N, P, L): tokens of each clip's prompts, prompt_of_frame (N, F). Single pictures (M, z, 1, h, w) and their
     prompts (M, 1, L)."""
 
     clean: torch.Tensor

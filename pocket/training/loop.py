@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
+from .machine import description
 from .muon import optimizers
 
 WARM_UP = 40
@@ -47,6 +48,7 @@ class Loop:
         if self.done:
             print(f"{self.stage}: done already, {self.step} steps")
             return
+        self._note_machine()
         bar = tqdm(total=self.budget.steps, initial=self.step, desc=self.stage)
         saved, clock, recent = time.monotonic(), time.monotonic(), []
         while self.progress < 1:
@@ -110,6 +112,13 @@ class Loop:
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / f"{self.stage}.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
+
+    def _note_machine(self):
+        """A run may go on elsewhere: which machine did which steps tells what an hour of it bought."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "machines.jsonl", "a") as file:
+            row = {"stage": self.stage, "from_step": self.step, "seconds": round(self.seconds, 2)}
+            file.write(json.dumps(row | {"machine": description(self.config)}) + "\n")
 
     @property
     def _path(self):

@@ -3,9 +3,15 @@
 Muon steps by the momentum's nearest orthogonal matrix, so that no direction of a layer is learned ten times faster than
 another. From the same weights, 200 steps on pictures brought the autoencoder 2.0 dB, where AdamW brought 1.1: and on a
 CPU, steps are what is short. <https://kellerjordan.github.io/posts/muon/>
+
+Matrices of one shape are one stack: a network has many of few shapes, and each is too small to keep a processor busy.
 """
 
+from collections import defaultdict
+
 import torch
+
+from .machine import fast_in_bf16
 
 MOMENTUM = 0.95
 
@@ -37,22 +43,29 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
+            alike = defaultdict(list)
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-                momentum.lerp_(parameter.grad, 1 - MOMENTUM)
-                ahead = parameter.grad.lerp(momentum, MOMENTUM).flatten(1)
-                tall = max(1, ahead.shape[0] / ahead.shape[1]) ** 0.5
-                parameter.add_(orthogonal(ahead).view_as(parameter), alpha=-group["lr"] * tall)
+                if parameter.grad is not None:
+                    alike[parameter.flatten(1).shape].append(parameter)
+            for (rows, columns), parameters in alike.items():
+                momenta = [self.state[p].setdefault("momentum", torch.zeros_like(p.grad)) for p in parameters]
+                gradients = [p.grad for p in parameters]
+                torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+                ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)
+                steps = orthogonal(torch.stack([one.flatten(1) for one in ahead]))
+                tall = max(1, rows / columns) ** 0.5
+                for parameter, step in zip(parameters, steps):
+                    parameter.add_(step.view_as(parameter), alpha=-group["lr"] * tall)
 
 
-def orthogonal(matrix):
-    """The nearest matrix whose singular values are all about one (0.7 to 1.2), by a quintic iteration in bf16."""
-    x = matrix.bfloat16()
-    wide = x if x.shape[0] <= x.shape[1] else x.T
-    wide = wide / (wide.norm() + 1e-7)
+def orthogonal(stack):
+    """(N, rows, columns): the nearest matrices whose singular values are all about one (0.7 to 1.2), by a quintic iteration.
+    In bf16, where it is fast: what it loses is less than what the iteration leaves."""
+    x = stack.bfloat16() if fast_in_bf16(stack.device.type) else stack
+    wide = x if x.shape[1] <= x.shape[2] else x.mT
+    wide = wide / (wide.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(5):
-        squared = wide @ wide.T
-        wide = 3.4445 * wide + (-4.775 * squared + 2.0315 * squared @ squared) @ wide
-    return (wide if x.shape[0] <= x.shape[1] else wide.T).to(matrix.dtype)
+        squared = wide @ wide.mT
+        polynomial = torch.baddbmm(squared, squared, squared, beta=-4.775, alpha=2.0315)
+        wide = torch.baddbmm(wide, polynomial, wide, beta=3.4445)
+    return (wide if x.shape[1] <= x.shape[2] else wide.mT).to(stack.dtype)

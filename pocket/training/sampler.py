@@ -87,7 +87,7 @@ class Window:
 
 
 class Stream:
-    """A batch of sessions. `condition` (B, 20, 6, h, w); contexts (B, L, text_dim)."""
+    """A batch of sessions. `condition` (B, 4 + z, 6, h, w); contexts (B, L, text_dim)."""
 
     def __init__(self, dit, policy, condition, context, noise):
         self.dit, self.condition, self.context, self.noise = dit, condition, context, noise
@@ -97,14 +97,14 @@ class Stream:
 
     @torch.no_grad()
     def next(self, camera):
-        """camera (B, S, 1536) or None -> latents (B, 16, h, w), and the noise they came from: first and mixed in."""
-        shape = (16, 1, *self.condition.shape[-2:])
+        """camera (B, S, rays) or None -> latents (B, z, h, w), and the noise they came from: first and mixed in."""
+        shape = (self.dit.outputs, 1, *self.condition.shape[-2:])
         device = self.condition.device
         first, again = self.noise.draw(shape).to(device), []
 
         def fresh():
-            # Frame-major, as in the published pipeline: (1, 16, h, w) rather than (16, 1, h, w).
-            again.append(self.noise.draw((1, 16, *shape[2:])).to(device))
+            # Frame-major, as in the published pipeline: (1, z, h, w) rather than (z, 1, h, w).
+            again.append(self.noise.draw((1, shape[0], *shape[2:])).to(device))
             return again[-1].transpose(1, 2)
 
         clean = sample(self.sampler, self.levels, first, lambda x, t: self._flow(x, t, camera), fresh)
@@ -113,7 +113,7 @@ class Stream:
 
     @torch.no_grad()
     def remember(self, clean, camera):
-        """Store keys and values of a finished frame (B, 16, 1, h, w) and go on to the next."""
+        """Store keys and values of a finished frame (B, z, 1, h, w) and go on to the next."""
         self.window.stores = True
         self._flow(clean, 0.0, camera)
         self.window.stores = False
@@ -135,7 +135,7 @@ class Stream:
 
 
 def condition_on(vae, pictures, frames):
-    """First frames (B, 3, H, W) in -1..1 -> (B, 20, 6, h, w): mask, then latents of the picture and grey after it."""
+    """First frames (B, 3, H, W) in -1..1 -> (B, 4 + z, 6, h, w): mask, then latents of the picture and grey after it."""
     grey = pictures.new_zeros(len(pictures), 3, frames - 1, *pictures.shape[-2:])
     mean, _ = vae.encode(torch.cat([pictures.unsqueeze(2), grey], 2))
     latents = vae.normalised(mean.float())
@@ -152,7 +152,7 @@ class Decoder:
 
     @torch.no_grad()
     def next(self, latents):
-        """(B, 16, h, w) -> u8 (B, 1 or 4, H, W, 3)."""
+        """(B, z, h, w) -> u8 (B, 1 or 4, H, W, 3)."""
         return to_bytes(self.vae.decode(self.vae.denormalised(latents.unsqueeze(2)), self.memory))
 
 

@@ -17,7 +17,8 @@ def run(config, folder):
     settings, words = config.dit, train_text.tokenizer(folder)
     batches = Batches(Latents.load(config, folder, words), config)
     model = flow.Model(config, words.get_vocab_size())
-    begin_from(config, "transformer", model.dit)
+    if not settings.forget:
+        begin_from(config, "transformer", model.dit)
     model.text.load_state_dict(train_text.trained(config, folder, words).state_dict())
     model.to(config.device)
     count = sum(p.numel() for p in model.dit.parameters())

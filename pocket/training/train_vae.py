@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import clips, vae
-from .checkpoint import begin_from
+from . import clips, grow, vae
 from .config import Phase
 from .loop import Loop, load_average
 from .sampler import from_bytes
@@ -22,8 +21,9 @@ from .sampler import from_bytes
 
 def run(config, folder):
     budget, found = config.vae, clips.folder(folder / "clips/train")
-    model = vae.Vae(vae.config(budget.base))
-    begin_from(config, "vae", model)
+    single = clips.folder(folder / "clips/pictures") if config.data.pictures else []
+    model = vae.Vae(vae.config(budget))
+    grow.begin_from(config, model)
     if budget.forget_time:
         model.forget_time()
     elif model.looks_back():
@@ -32,17 +32,17 @@ def run(config, folder):
     loop = Loop(folder, "vae", model, budget, config)
     if config.compile:
         model.encode, model.decode = torch.compile(model.encode), torch.compile(model.decode)
-    reconstruct(loop, found, model, lambda: phase_at(budget.phases, loop.progress), config)
+    reconstruct(loop, found, single, model, lambda: phase_at(budget.phases, loop.progress), config)
 
 
 def run_decoder(config, folder):
-    model = load_average(folder / "vae.safetensors", vae.Vae(vae.config(config.vae.base)).to(config.device))
+    model = load_average(folder / "vae.safetensors", vae.Vae(vae.config(config.vae)).to(config.device))
     settings = config.decoder
     loop = Loop(folder, "decoder", decoder_of(model), settings, config)
     phase = Phase(1.0, settings.frames, settings.batch, settings.crop, 0)
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
-    reconstruct(loop, clips.folder(folder / "clips/train"), model, lambda: phase, config)
+    reconstruct(loop, clips.folder(folder / "clips/train"), [], model, lambda: phase, config)
 
 
 def decoder_of(model):
@@ -50,10 +50,10 @@ def decoder_of(model):
     return nn.ModuleDict({"post_quant_conv": model.post_quant_conv, "decoder": model.decoder})
 
 
-def reconstruct(loop, found, model, phase_now, config):
+def reconstruct(loop, found, single, model, phase_now, config):
     def load(step):
         phase = phase_now()
-        return phase, batch(found, phase, config.seed * 1_000_003 + step)
+        return phase, batch(found, single, phase, config.seed * 1_000_003 + step)
 
     # Reads the next batch while the current one trains.
     with ThreadPoolExecutor(1) as reader:
@@ -77,17 +77,20 @@ def phase_at(phases, progress):
     return phases[-1]
 
 
-def batch(found, phase, seed):
-    """Random places in random clips: (B, 3, T, H, W)."""
+def batch(found, single, phase, seed):
+    """Random places in random clips: (B, 3, T, H, W). Where one frame is asked for, `single` pictures are clips too."""
     draw = random.Random(seed)
     total, height, width, _ = found[0].shape
     kind = draw.randrange(len(phase.frames))
     # Clips that are shorter than a phase asks for are taken whole.
     frames, (w, h) = min(phase.frames[kind], total), (min(phase.crop[0], width), min(phase.crop[1], height))
+    # A clip shows one world, so a picture of another tells more than another frame of it.
+    among = [found, single] if frames == 1 and single else [found]
     pictures = []
     for _ in range(phase.batch[kind]):
-        start, top, left = (draw.randrange(n + 1) for n in (total - frames, height - h, width - w))
-        pictures.append(draw.choice(found).frames(start, start + frames, top, left, (w, h)))
+        clip = draw.choice(draw.choice(among))
+        start, top, left = (draw.randrange(n + 1) for n in (clip.shape[0] - frames, height - h, width - w))
+        pictures.append(clip.frames(start, start + frames, top, left, (w, h)))
     return from_bytes(torch.stack(pictures))
 
 
@@ -109,4 +112,5 @@ def reconstruction(model, video, unscored, budget):
     error = ((made - true) / 2).pow(2).mean((1, 3, 4)).clamp_min(1e-9)
     kl = 0.5 * (mean.pow(2) + log_variance.exp() - 1 - log_variance).mean()
     loss = pixel + 0.5 * edges + 0.5 * coarse + 0.05 * error.log().mean() + budget.kl * kl
-    return {"loss": loss, "psnr": -10 * error.log10().mean(), "kl": kl}
+    shares = [(made.diff(dim=d).abs().mean() / true.diff(dim=d).abs().mean().clamp_min(1e-6)).detach() for d in (-1, -2)]
+    return {"loss": loss, "psnr": -10 * error.log10().mean(), "kl": kl, "gradient": sum(shares) / 2}

@@ -267,8 +267,10 @@ class Vae(nn.Module):
         return (torch.tensor(v, device=like.device, dtype=torch.float32).view(-1, 1, 1, 1) for v in named)
 
 
-def config(base, z=16):
-    """vae/config.json of a new autoencoder: 8x8x4 to one, of which 2x2 are folded into channels at once."""
+def config(settings):
+    """vae/config.json of a new autoencoder from a preset's table `[vae]`: `fold` x `fold` pixels become channels at once,
+    and are then halved twice."""
+    base, z, fold = settings.base, settings.channels, settings.fold
     return {
         "_class_name": "AutoencoderKLWan",
         "base_dim": base,
@@ -277,14 +279,14 @@ def config(base, z=16):
         "dim_mult": [1, 2, 4],
         "num_res_blocks": 1,
         "temperal_downsample": [True, True],
-        "patch_size": 2,
-        "in_channels": 12,
-        "out_channels": 12,
+        "patch_size": fold,
+        "in_channels": 3 * fold**2,
+        "out_channels": 3 * fold**2,
         "attn_scales": [],
         "dropout": 0.0,
         "is_residual": False,
         "scale_factor_temporal": 4,
-        "scale_factor_spatial": 8,
+        "scale_factor_spatial": 4 * fold,
         "latents_mean": [0.0] * z,
         "latents_std": [1.0] * z,
     }

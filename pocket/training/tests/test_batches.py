@@ -7,6 +7,7 @@ import torch
 
 from training import text
 from training.batches import Batches
+from training.camera import Grid
 from training.latents import Latents
 
 
@@ -38,7 +39,7 @@ class Draws(unittest.TestCase):
             spliced=1.0,
         )
         self.config = types.SimpleNamespace(
-            seed=1, device="cpu", dit=settings, policy={"size": [48, 32], "camera": camera}
+            seed=1, device="cpu", dit=settings, policy={"size": [48, 32], "camera": camera}, grid=Grid(8, 2)
         )
         self.batches = Batches(self.latents, self.config)
 

@@ -26,13 +26,11 @@ class Flows(unittest.TestCase):
         torch.manual_seed(0)
         seen = batch()
 
-        def all_knowing(latents, _condition, times, *_):
-            levels = (times[:, 4:] / 1000)[:, None, :, None, None]
-            flow_of_noisy = (latents[:, :, 4:] - seen.clean) / levels
-            return torch.cat([torch.zeros_like(seen.clean), flow_of_noisy], 2)
+        def all_knowing(_past, noisy, _condition, levels, *_):
+            return (noisy - seen.clean) / levels[:, None, :, None, None]
 
         policy = {"shift": 2.0, "window": 3}
-        model = types.SimpleNamespace(policy=policy, text=lambda ids: torch.zeros(*ids.shape, 8), dit=all_knowing)
+        model = types.SimpleNamespace(policy=policy, text=lambda ids: torch.zeros(*ids.shape, 8), whole=all_knowing)
         guessed = flow.guesses(model, seen, seen.clean, flow.visited_levels(policy, (2, 4), "cpu"))
         torch.testing.assert_close(guessed, seen.clean, atol=1e-5, rtol=1e-5)
 
@@ -65,14 +63,15 @@ class Flows(unittest.TestCase):
         seen = batch(1)
         seen.prompt_of_frame, levels = torch.zeros(2, 1, dtype=torch.long), torch.tensor([[0.5], [0.9]])
 
-        def dit(noisy, condition, times, _camera, contexts, prompts, positions, _attend):
+        def whole(past, noisy, condition, levels, _camera, contexts, prompts, positions):
+            self.assertIsNone(past)
             self.assertEqual((noisy.shape[2], condition.shape[2], positions.tolist()), (1, 1, [0]))
             self.assertEqual((contexts.shape[:2], prompts.shape), ((2, 2), (2, 1)))
             # One who knows the first picture, and of the second only what is seen of it.
-            truth = (noisy - seen.clean) / (times / 1000)[:, None, :, None, None]
+            truth = (noisy - seen.clean) / levels[:, None, :, None, None]
             return torch.stack([truth[0], torch.zeros_like(truth[1])])
 
-        model = types.SimpleNamespace(text=lambda ids: torch.zeros(*ids.shape, 8), dit=dit)
+        model = types.SimpleNamespace(text=lambda ids: torch.zeros(*ids.shape, 8), whole=whole)
         known, unknown = flow.errors(model, seen, None, levels)[:, 0].tolist()
         self.assertLess(known, 1e-9)
         self.assertAlmostEqual(unknown, 2.0, delta=0.5)

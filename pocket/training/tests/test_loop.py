@@ -11,7 +11,7 @@ from torch import nn
 
 from training.loop import Loop, load_average
 
-CONFIG = types.SimpleNamespace(seed=1, device="cpu", bf16=False, checkpoint_minutes=0.0)
+CONFIG = types.SimpleNamespace(seed=1, device="cpu", bf16=False, checkpoint_minutes=0.0, threads=1)
 BUDGET = types.SimpleNamespace(steps=20, minutes=0.0, learning_rate=0.1, matrix_rate=0.1)
 
 
@@ -56,6 +56,9 @@ class Loops(unittest.TestCase):
         self.assertLess(rows[-1]["loss"], rows[0]["loss"])
         self.assertEqual([row.get("seldom") for row in rows], [None, None, 7.0, None])
         self.assertTrue((self.folder / "line.png").exists())
+        machines = [json.loads(line) for line in (self.folder / "machines.jsonl").read_text().splitlines()]
+        self.assertEqual([(row["stage"], row["from_step"]) for row in machines], [("line", 0), ("line", 8)])
+        self.assertRegex(machines[0]["machine"], "1 threads of [0-9]+ cores, .*products in float32")
 
     def test_a_loss_that_is_no_number_is_skipped_and_counted(self):
         loop = self.run_until(None, spoil=(3, 4))

@@ -3,6 +3,7 @@
 import itertools
 import math
 import tempfile
+import types
 import unittest
 import unittest.mock
 from pathlib import Path
@@ -12,9 +13,13 @@ import torch
 from training import __main__, camera, clips, dit, flow, measure, noise, sampler, synthetic, text, train_text, vae
 from training.config import Config
 
+from . import masks
+
 CONFIGS = Path(__file__).parents[1] / "configs"
+TINY = types.SimpleNamespace(base=8, channels=16, fold=2)
 POLICY = Config.load(CONFIGS / "dry.toml").policy
 SIZE = POLICY["size"]
+GRID = camera.Grid(8, 2)
 
 
 def setUpModule():
@@ -23,7 +28,8 @@ def setUpModule():
 
 def random_dit(window=3):
     torch.manual_seed(0)
-    model = dit.Dit(dit.config(48, 2, 3, 64, 24, window, 0))
+    sizes = types.SimpleNamespace(width=48, heads=2, layers=3, ffn=64, patch=2)
+    model = dit.Dit(dit.config(sizes, 16, 24, {"window": window, "sink": 0}))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
     return model.eval().requires_grad_(False)
@@ -52,7 +58,7 @@ class Transformer(unittest.TestCase):
             "camera": torch.cat([self.camera, self.camera], 1),
             "prompts": torch.cat([self.prompts, self.prompts], 1),
         }
-        mask = dit.teacher_mask(self.frames, 6, self.window)
+        mask = masks.teacher_mask(self.frames, 6, self.window)
         whole = self.model(
             torch.cat([self.clean, noisy], 2),
             twice["condition"],
@@ -61,7 +67,7 @@ class Transformer(unittest.TestCase):
             self.contexts,
             twice["prompts"],
             torch.cat([self.positions, self.positions]),
-            dit.masked(mask),
+            masks.masked(mask),
         )[:, :, self.frames :]
         for row in range(2):
             stream = self.stream()
@@ -74,14 +80,8 @@ class Transformer(unittest.TestCase):
                 torch.testing.assert_close(found, whole[row : row + 1, :, one], atol=2e-4, rtol=1e-4)
                 stream.remember(self.clean[row : row + 1, :, one], seen)
 
-    def test_windows_side_by_side_are_the_teachers_mask(self):
-        for frames, window in ((1, 3), (2, 3), (7, 3), (5, 1), (4, 9)):
-            q, k, v = torch.randn(3, 2, 2 * frames, 6, 2, 8)
-            slow = dit.masked(dit.teacher_mask(frames, 6, window))(0, q, k, v)
-            torch.testing.assert_close(dit.windowed(window)(0, q, k, v), slow, atol=1e-5, rtol=1e-4)
-
     def test_a_frame_sees_its_window_and_nothing_else(self):
-        mask = dit.causal_mask(self.frames, 6, self.window)
+        mask = masks.causal_mask(self.frames, 6, self.window)
 
         def last(changed):
             clean = self.clean.clone()
@@ -94,18 +94,18 @@ class Transformer(unittest.TestCase):
                 self.contexts,
                 self.prompts,
                 self.positions,
-                dit.masked(mask),
+                masks.masked(mask),
             )
 
         base = last([])
         # Three layers of a window of three reach six frames back, and none forward.
         self.assertTrue(torch.equal(last([5])[:, :, :5], base[:, :, :5]))
         self.assertFalse(torch.equal(last([5])[:, :, 6], base[:, :, 6]))
-        one_layer = dit.causal_mask(4, 1, 2).int().tolist()
+        one_layer = masks.causal_mask(4, 1, 2).int().tolist()
         self.assertEqual(one_layer, [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]])
 
     def test_the_teachers_mask_shows_the_noisy_half_only_to_itself(self):
-        mask = dit.teacher_mask(3, 1, 2).int().tolist()
+        mask = masks.teacher_mask(3, 1, 2).int().tolist()
         clean = [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]]
         noisy = [[0, 0, 0, 1, 0, 0], [1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 1]]
         self.assertEqual(mask, clean + noisy)
@@ -114,7 +114,7 @@ class Transformer(unittest.TestCase):
 class Autoencoder(unittest.TestCase):
     def test_a_stream_decodes_as_the_whole_does(self):
         torch.manual_seed(0)
-        model = vae.Vae(vae.config(8)).eval().requires_grad_(False)
+        model = vae.Vae(vae.config(TINY)).eval().requires_grad_(False)
         latents = torch.randn(2, 16, 6, 4, 6)
         whole, memory = model.decode(latents), vae.Memory()
         parts = [model.decode(latents[:, :, i : i + 1], memory) for i in range(6)]
@@ -122,7 +122,7 @@ class Autoencoder(unittest.TestCase):
         torch.testing.assert_close(torch.cat(parts, 2), whole, atol=1e-5, rtol=1e-4)
 
     def test_what_follows_does_not_change_what_came_before(self):
-        model = vae.Vae(vae.config(8)).eval().requires_grad_(False)
+        model = vae.Vae(vae.config(TINY)).eval().requires_grad_(False)
         video = torch.rand(1, 3, 9, 32, 48) * 2 - 1
         short, _ = model.encode(video[:, :, :5])
         long, _ = model.encode(video)
@@ -135,14 +135,14 @@ class Cameras(unittest.TestCase):
     def rays_of(self, keys):
         steps = camera.motion(camera.poses_of(POLICY["camera"], keys))
         lens = camera.intrinsics(SIZE, POLICY["camera"]["fov_x_deg"])
-        return camera.rays(steps, lens, SIZE, POLICY["camera"])
+        return camera.rays(steps, lens, SIZE, POLICY["camera"], GRID)
 
     def test_at_rest_rays_are_exactly_zero(self):
         rays = self.rays_of(["wil", "l", "", "ws", "i"])
         self.assertEqual([bool((frame == 0).all()) for frame in rays], [True, False, True, True, False])
 
     def test_a_key_step_is_the_policys(self):
-        origins = camera.unfold(self.rays_of(["", "w", "a"]), SIZE).view(6, 64, 3, *(side // 8 for side in SIZE[::-1]))[
+        origins = camera.unfold(self.rays_of(["", "w", "a"]), SIZE, GRID).view(6, 64, 3, *(side // 8 for side in SIZE[::-1]))[
             :3
         ]
         step = POLICY["camera"]["move_per_latent"] / POLICY["camera"]["translation_scale"]
@@ -164,7 +164,7 @@ class Cameras(unittest.TestCase):
         lens = camera.intrinsics(SIZE, 75.0)
         turn = torch.eye(4, dtype=torch.float64)
         turn[:3, :3] = camera.about_y(10.0)
-        rays = camera.unfold(camera.rays(turn[None], lens, SIZE, POLICY["camera"]), SIZE)
+        rays = camera.unfold(camera.rays(turn[None], lens, SIZE, POLICY["camera"], GRID), SIZE, GRID)
         x, y = 37, 21
         d = torch.tensor(
             [(x + 0.5 - SIZE[0] / 2) / lens[0], (y + 0.5 - SIZE[1] / 2) / lens[1], 1.0], dtype=torch.float64

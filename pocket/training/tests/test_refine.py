@@ -19,13 +19,11 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 def leading_to(target):
     """A model that takes every noisy frame for this one."""
 
-    def dit(latents, _condition, times, *_):
-        count = target.shape[2]
-        noisy, levels = latents[:, :, -count:], (times[:, -count:] / 1000)[:, None, :, None, None]
-        return torch.cat([latents[:, :, :-count], (noisy - target) / levels], 2)
+    def whole(_past, noisy, _condition, levels, *_):
+        return (noisy - target) / levels[:, None, :, None, None]
 
     return types.SimpleNamespace(
-        policy={"shift": 2.0, "window": 3, "steps": [1000, 750, 500, 250]}, text=lambda ids: torch.zeros(*ids.shape, 8), dit=dit
+        policy={"shift": 2.0, "window": 3, "steps": [1000, 750, 500, 250]}, text=lambda ids: torch.zeros(*ids.shape, 8), whole=whole
     )
 
 

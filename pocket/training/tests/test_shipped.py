@@ -61,14 +61,14 @@ class Shipped(unittest.TestCase):
         chunks = len(meta["actions"])
         lens = intrinsics(size, policy["camera"]["fov_x_deg"])
         steps = motion(poses_of(policy["camera"], meta["actions"]))
-        camera = rays(steps, lens, size, policy["camera"])
+        camera = rays(steps, lens, size, policy["camera"], model.grid)
         noise = [n for i in range(chunks) for n in (golden[f"{i:02}.noise"], *golden[f"{i:02}.step_noise"])]
         stream = Stream(model.dit, policy, condition, model.context([meta["prompt"]]), Recorded(noise))
         decoder = Decoder(model.vae)
         worst = 0.0
         for i in range(chunks):
             if f"{i:02}.cam" in golden:
-                self.close(unfold(camera[i : i + 1], size)[None], golden[f"{i:02}.cam"], 1e-6)
+                self.close(unfold(camera[i : i + 1], size, model.grid)[None], golden[f"{i:02}.cam"], 1e-6)
             if i == meta["switch"]["frame"]:
                 stream.context = model.context([meta["switch"]["prompt"]])
             latents, _ = stream.next(camera[i : i + 1])
