@@ -20,7 +20,7 @@ STAGES = {
     "refine": ("refine", "run"),
     "export": ("export", "run"),
     "record": ("export", "run_record"),
-    "evaluate": ("evaluate", "run"),
+    "evaluate": ("evaluation", "run"),
 }
 
 

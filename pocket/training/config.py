@@ -156,14 +156,21 @@ class Refine:
 
 @dataclass
 class Evaluate:
-    """`draws`: samplers to compare, as changes of the policy's `sampler`, `steps` and `shift`; the first is what ships."""
+    """`rows`: of the table, in this order (`evaluation/__init__.py`). `clips` are held out for likeness; `worlds` are walked
+    through, where a place is left and come back to from `seeds` of noise each. `pictures`, labelled, are what the classifier
+    learns from. `prompts`: how many of those written down, 0 for all. `late_seconds`: the end of a walk whose last minute is
+    looked at as well, or 0."""
 
+    rows: list[str]
     clips: int
     worlds: int
+    seeds: int
+    pictures: int
     classifier_steps: int
-    drift_seconds: int
-    drift_walks: int
-    draws: list[dict]
+    prompts: int
+    walk_seconds: int
+    late_seconds: int
+    still_seconds: int
 
 
 @dataclass
@@ -213,9 +220,6 @@ class Config:
                 raise ValueError(f"{stage}.steps is {settings.steps}, but must be 1 or more")
         if config.refine and not (config.refine.pictures and config.data.pictures):
             raise ValueError("refine.pictures and data.pictures must be above 0: `refine` needs single pictures")
-        for draw in config.evaluate.draws if config.evaluate else []:
-            if unknown := draw.keys() - {"sampler", "steps", "shift"}:
-                raise ValueError(f"evaluate.draws has an unknown key: {', '.join(sorted(unknown))}")
         if config.data.frames % 4 != 1:
             raise ValueError(f"data.frames is {config.data.frames}, but must be one more than a multiple of 4")
         return config

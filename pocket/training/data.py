@@ -15,6 +15,8 @@ from .checkpoint import write_json
 
 # Worlds of single pictures, and those held out, are counted from here: no set before them is as large.
 PICTURES, HELD_OUT = 500_000_000, 1_000_000_000
+# And those of the pictures that the evaluation's own networks learn from, and are tested on.
+LABELLED, TESTED = 700_000_000, 800_000_000
 
 
 # One key at a time, and none, for this many latent frames: what the keys are measured on.
@@ -24,20 +26,31 @@ TIMES, WEATHER = ("dawn", "noon", "sunset", "night"), "clear"
 BIOMES = ("meadow", "snow", "desert", "islands", "city", "volcano", "crystal", "autumn")
 
 
-def run(config, folder):
+@dataclasses.dataclass
+class Start:
+    """A world to walk through in the evaluation. `prompt` is the renderer's where it is None."""
+
+    seed: int
+    biome: str
+    time: str
+    prompt: str | None
+
+
+def source(config):
     make = {"synthetic": Synthetic, "renderer": Renderer}.get(config.data.source)
     if make is None:
         raise ValueError(f"data.source is {config.data.source!r}, but must be `synthetic` or `renderer`")
-    source = make(config)
+    return make(config)
+
+
+def run(config, folder):
+    made = source(config)
     for name, first, count in (("train", 0, config.data.clips), ("held_out", HELD_OUT, config.data.held_out)):
         # Clips that are compared with the truth show one world, with the server's field of view.
-        source.clips(prepared(folder / "clips" / name), first, count, training=name == "train")
+        made.clips(prepared(folder / "clips" / name), first, count, training=name == "train")
         found = clips.folder(folder / "clips" / name)
         print(f"{name}: {len(found)} clips of {found[0].shape}")
-    source.pictures(prepared(folder / "clips/pictures"), PICTURES, config.data.pictures)
-    # Evaluation alone looks at them.
-    for key in KEYS if config.evaluate else ():
-        source.held(prepared(folder / "clips/keys" / key), "" if key == "none" else key, config.evaluate.worlds)
+    made.pictures(prepared(folder / "clips/pictures"), PICTURES, config.data.pictures)
 
 
 def prepared(folder):
@@ -57,7 +70,13 @@ class Synthetic:
         self._make(made, range(first, first + count), 1, 0.0, None)
 
     def held(self, made, keys, count):
-        self._make(made, range(HELD_OUT, HELD_OUT + count), HELD + 1, 0.0, keys)
+        self._make(made, range(HELD_OUT, HELD_OUT + count), HELD + 1, 0.0, [""] + [keys] * HELD)
+
+    def starts(self, count):
+        return [Start(HELD_OUT + i, "", "", None) for i in range(count)]
+
+    def walk(self, out, start, keys):
+        self._make(out.parent, [start.seed], len(keys), 0.0, keys)
 
     def _make(self, made, seeds, latents, switches, hold):
         size, camera = self.config.policy["size"], self.config.policy["camera"]
@@ -101,12 +120,22 @@ class Renderer:
         for i in range(count):
             out = made / clips.name(HELD_OUT + i)
             if not out.exists():
-                look = [f"--biome={BIOMES[i % 8]}", f"--time={TIMES[(i + i // 8) % 4]}", f"--weather={WEATHER}"]
-                # Written under another name until it is complete.
-                part = out.with_name(f"part-{out.name}")
-                path = f"--path={keys}*{HELD}"
-                self._call(*look, f"--seed={HELD_OUT + i}", path, f"--out={part}", *self.step, *self.picture)
-                part.rename(out)
+                start = Start(HELD_OUT + i, BIOMES[i % 8], TIMES[(i + i // 8) % 4], None)
+                self.walk(out, start, [""] + [keys] * HELD)
+
+    def starts(self, count):
+        """The gallery's worlds, and others where there are not as many."""
+        given = [Start(shown.seed, shown.biome, shown.time, shown.prompt) for shown in self.config.gallery]
+        more = [Start(HELD_OUT + i, BIOMES[i % 8], TIMES[(i + i // 8) % 4], None) for i in range(len(given), count)]
+        return (given + more)[:count]
+
+    def walk(self, out, start, keys):
+        """These keys, one set a latent frame, from a good view of this world. The first moves nothing."""
+        look = [f"--biome={start.biome}", f"--time={start.time}", f"--weather={WEATHER}", f"--seed={start.seed}"]
+        # Written under another name until it is complete.
+        part = out.with_name(f"part-{out.name}")
+        self._call(*look, f"--path={path_of(keys[1:])}", f"--out={part}", *self.step, *self.picture)
+        part.rename(out)
 
     def gallery(self, out):
         """First frames with prompts."""
@@ -122,3 +151,14 @@ class Renderer:
 
     def _call(self, *options):
         subprocess.run([*self.config.data.renderer, *options], check=True)
+
+
+def path_of(keys):
+    """As the renderer's `--path` has it: `w*12,wl*3,*4`."""
+    parts = []
+    for held in keys:
+        if parts and parts[-1][0] == held:
+            parts[-1][1] += 1
+        else:
+            parts.append([held, 1])
+    return ",".join(f"{held}*{count}" for held, count in parts)

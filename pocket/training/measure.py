@@ -37,15 +37,8 @@ def turn(before, after, lens, axis, most_deg):
     return float(angles[error.argmin()])
 
 
-def statistics(frames):
-    """u8 (T, H, W, 3) -> (T, 5): mean colour, contrast, energy of edges."""
-    x = frames.float() / 255
-    edges = x.diff(dim=1).abs().mean((1, 2, 3)) + x.diff(dim=2).abs().mean((1, 2, 3))
-    return torch.cat([x.mean((1, 2)), x.std((1, 2, 3)).unsqueeze(1), edges.unsqueeze(1)], 1)
-
-
 class Classifier(nn.Module):
-    """Names the landscape and the time of day of a picture. Trained on rendered ones, used on generated ones."""
+    """Names the landscape, the time of day, the weather of a picture. Trained on rendered ones, used on generated ones."""
 
     def __init__(self, names):
         super().__init__()
@@ -62,22 +55,12 @@ class Classifier(nn.Module):
         x = self.body(frames.permute(0, 3, 1, 2).float() / 127.5 - 1).mean((2, 3))
         return {kind: head(x) for kind, head in self.heads.items()}
 
-    @torch.no_grad()
-    def right(self, frames, scenes):
-        """Share of pictures named as their scenes are labelled, for each kind."""
-        found = self(frames.to(next(self.parameters()).device))
-        return {
-            kind: sum(self.names[kind][int(guess)] == scene[kind] for guess, scene in zip(scores.argmax(1), scenes))
-            / len(scenes)
-            for kind, scores in found.items()
-        }
 
-
-def trained_classifier(found, steps, device, seed):
+def trained_classifier(found, kinds, steps, device, seed):
     """On single frames of clips, with a little blur and noise: generated pictures are softer than rendered ones."""
     torch.manual_seed(seed)
     draw = random.Random(seed)
-    names = {kind: sorted({scene[kind] for clip in found for scene in clip.scenes}) for kind in ("biome", "time")}
+    names = {kind: sorted({scene[kind] for clip in found for scene in clip.scenes}) for kind in kinds}
     model = Classifier(names).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     for _ in range(steps):

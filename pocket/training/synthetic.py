@@ -25,13 +25,13 @@ KEYS = ("w", "w", "w", "s", "a", "d", "j", "l", "i", "k", "wl", "wj", "", "")
 
 
 def clip(seed, latents, size, policy, switches, hold=None):
-    """The arguments of `clips.write` after the path. `hold`: these keys all along, rather than at random."""
+    """The arguments of `clips.write` after the path. `hold`: these keys, one set a latent frame, rather than random ones."""
     draw = random.Random(seed)
     keys, held = [], ""
     for latent in range(latents):
         if latent == 0 or draw.random() < 0.3:
             held = draw.choice(KEYS)
-        keys.append(held if hold is None else hold if latent else "")
+        keys.append(held if hold is None else hold[latent])
     poses, lens = walk(keys, policy), intrinsics(size, policy["fov_x_deg"])
     world = (draw.choice(list(GROUND)), draw.choice(list(SKY)))
     video, scenes = picture(seed, world, poses, lens, size), [scene(draw, world, 0)]

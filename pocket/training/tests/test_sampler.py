@@ -9,7 +9,7 @@ import torch
 
 from training import flow, sampler, walks
 from training.config import Config
-from training.evaluate import named
+from training.evaluation import drawn
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -74,8 +74,8 @@ class Schedules(unittest.TestCase):
         self.assertEqual([trained[key] for key in ("sampler", "steps", "shift")], ["renoise", flow.VISITED, 2.0])
 
     def test_an_evaluation_says_how_its_pictures_were_drawn(self):
-        self.assertEqual(named({"sampler": "euler", "steps": 12, "shift": 1.0}), "euler, 12 steps, shift 1")
-        self.assertEqual(named({"steps": [1000], "shift": 2.5}), "renoise, 1 step, shift 2.5")
+        self.assertEqual(drawn({"size": [96, 64], "sampler": "euler", "steps": 12, "shift": 1.0}), "96×64, euler, 12 steps, shift 1")
+        self.assertEqual(drawn({"size": [96, 64], "steps": [1000], "shift": 2.5}), "96×64, renoise, 1 step, shift 2.5")
 
 
 class Walks(unittest.TestCase):
