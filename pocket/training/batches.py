@@ -17,7 +17,8 @@ GREY = 5
 
 @dataclass
 class Batch:
-    """Clips, or the later part of clips, on the training device. camera (B, n, S, rays) or None."""
+    """Clips, or the later part of clips, on the training device. camera (B, n, S, rays) or None. `pinned`: where it is the
+    later part, how many frames of the session's beginning stand before it: those that a sink holds."""
 
     clean: torch.Tensor
     condition: torch.Tensor
@@ -26,6 +27,7 @@ class Batch:
     prompt_of_frame: torch.Tensor
     positions: torch.Tensor
     starts: bool
+    pinned: int = 0
 
 
 class Batches:
@@ -47,10 +49,11 @@ class Batches:
             row: (draw.randrange(clips), draw.randrange(1, frames)) for row in range(count) if draw.random() < settings.spliced
         }
         made = self.take(rows, start, offset, frames, splices)
+        begins = starts or made.pinned > 0
         if draw.random() < settings.camera_none:
             made.camera = None
         for row in range(count):
-            if starts and draw.random() < settings.text_only:
+            if begins and draw.random() < settings.text_only:
                 made.condition[row] = 0
             elif draw.random() < settings.text_dropout:
                 made.ids[row] = text.PAD
@@ -77,23 +80,27 @@ class Batches:
         batch, the clip it goes on as and the frame from which on."""
         of, device = self.latents, self.config.device
         stop = start + frames
-        clean, steps, prompts = of.clean[rows, :, start:stop], of.steps[rows, start:stop], of.prompt_of_frame[rows, start:stop]
+        # A sink holds the session's first frames: a clip's later part comes after them.
+        pinned = min(self.config.policy["sink"], start)
+        at = torch.cat([torch.arange(pinned), torch.arange(start, stop)])
+        clean, steps, prompts = of.clean[rows][:, :, at], of.steps[rows][:, at], of.prompt_of_frame[rows][:, at]
         ids, kinds = of.ids[rows], of.ids.shape[1]
         if splices:
             ids = torch.cat([ids, ids], 1)
         for row, (other, cut) in (splices or {}).items():
-            clean[row, :, cut:] = of.clean[other, :, start + cut : stop]
-            steps[row, cut:] = of.steps[other, start + cut : stop]
-            prompts[row, cut:] = kinds + of.prompt_of_frame[other, start + cut : stop]
+            since = at[pinned + cut :]
+            clean[row, :, pinned + cut :] = of.clean[other][:, since]
+            steps[row, pinned + cut :] = of.steps[other, since]
+            prompts[row, pinned + cut :] = kinds + of.prompt_of_frame[other, since]
             ids[row, kinds:] = of.ids[other]
         clean = clean.to(device).float()
-        positions = torch.arange(start + offset, stop + offset, device=device)
+        positions = torch.where(at < pinned, at, at + offset).to(device)
         condition = clean.new_zeros(len(rows), 4 + clean.shape[1], *clean.shape[2:])
         condition[:, 4:] = of.condition[rows].to(device).float()[:, :, positions.clamp(max=GREY)]
-        if start == 0:
+        if start == 0 or pinned:
             condition[:, :4, 0] = 1
         camera = self._rays(steps, of.lens[rows])
-        return Batch(clean, condition, camera, ids.to(device), prompts.to(device), positions, start == 0)
+        return Batch(clean, condition, camera, ids.to(device), prompts.to(device), positions, start == 0, pinned)
 
     def _rays(self, steps, lens):
         device, policy = self.config.device, self.config.policy

@@ -67,7 +67,7 @@ def run(config, folder):
         with torch.set_grad_enabled(loop.step % settings.critic_steps == 0):
             walked, single = drawn(models.student, clips, past), drawn(models.student, pictures, None)
         # In the middle of a session the first frame has no past to be drawn from.
-        of_clips = match(models.critic, teacher, clips, past, walked, 0 if clips.starts else 1)
+        of_clips = match(models.critic, teacher, clips, past, walked, 0 if clips.starts else clips.pinned + 1)
         of_pictures = match(models.critic, teacher, pictures, None, single, 0)
         error = (walked - clips.clean)[:, :, 1:].pow(2).mean()
         values = {"loss": settings.anchor * error, "error": error}

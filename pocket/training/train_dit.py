@@ -57,8 +57,11 @@ def weights_of(batch, settings):
     prompts = batch.prompt_of_frame
     weight = torch.ones(prompts.shape, device=prompts.device)
     weight[:, 1:][prompts[:, 1:] != prompts[:, :-1]] = settings.switch_weight
-    # In the middle of a session the first frame has no past to be told from: it is context only.
-    weight[:, 0] = settings.frame0_weight if batch.starts else 0
+    if batch.starts:
+        weight[:, 0] = settings.frame0_weight
+    else:
+        # In the middle of a session the first frame has no past to be told from: it is context only, as what is pinned is.
+        weight[:, : batch.pinned + 1] = 0
     return weight
 
 

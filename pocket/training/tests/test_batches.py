@@ -5,7 +5,7 @@ import unittest
 
 import torch
 
-from training import text
+from training import text, train_dit
 from training.batches import Batches
 from training.camera import Grid
 from training.latents import Latents
@@ -39,7 +39,7 @@ class Draws(unittest.TestCase):
             spliced=1.0,
         )
         self.config = types.SimpleNamespace(
-            seed=1, device="cpu", dit=settings, policy={"size": [48, 32], "camera": camera}, grid=Grid(8, 2)
+            seed=1, device="cpu", dit=settings, policy={"size": [48, 32], "camera": camera, "sink": 0}, grid=Grid(8, 2)
         )
         self.batches = Batches(self.latents, self.config)
 
@@ -55,6 +55,21 @@ class Draws(unittest.TestCase):
                     self.assertIn(ids[prompt].tolist(), ([int(10 * frame)] * 3, [text.PAD] * 3))
                 self.assertEqual((len(row[:cut].unique()), len(row[cut:].unique())), (1, 1))
         self.assertTrue(torch.equal(self.latents.clean, before), "drawing must not change what is drawn from")
+
+    def test_a_sinks_frames_stand_before_a_sessions_middle(self):
+        self.latents.clean += 0.01 * torch.arange(9.0).view(1, 1, -1, 1, 1)
+        self.config.policy["sink"] = 2
+        made = self.batches.take([3, 1], 4, 100, 5, {1: (5, 3)})
+        self.assertEqual((made.pinned, made.starts, made.positions.tolist()), (2, False, [0, 1, 104, 105, 106, 107, 108]))
+        shown = made.clean[:, 0, :, 0, 0]
+        torch.testing.assert_close(shown[0], 4 + 0.01 * torch.tensor([0.0, 1, 4, 5, 6, 7, 8]))
+        torch.testing.assert_close(shown[1], torch.tensor([2.0] * 5 + [6.0] * 2) + 0.01 * torch.tensor([0.0, 1, 4, 5, 6, 7, 8]))
+        self.assertEqual(made.prompt_of_frame[1].tolist(), [0] * 5 + [2] * 2)
+        self.assertEqual(made.condition[:, :4].flatten(1).sum(1).tolist(), [4 * 24.0] * 2)
+        settings = types.SimpleNamespace(switch_weight=3.0, frame0_weight=5.0)
+        self.assertEqual(train_dit.weights_of(made, settings)[1].tolist(), [0, 0, 0, 1, 1, 3, 1])
+        made = self.batches.take([3], 1, 0, 3)
+        self.assertEqual((made.pinned, made.positions.tolist()), (1, [0, 1, 2, 3]))
 
     def test_a_single_picture_has_its_prompt_or_none_and_nothing_else(self):
         made = self.batches.pictures(0, 200)

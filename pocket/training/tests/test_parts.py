@@ -176,6 +176,16 @@ class Cameras(unittest.TestCase):
             self.assertAlmostEqual(float(found), float(expected[axis]), places=6)
 
 
+    def test_larger_latents_have_the_rays_of_the_smaller_picture(self):
+        steps = camera.motion(camera.poses_of(POLICY["camera"], ["", "wl", "i"]))
+        smaller, larger = (
+            camera.rays(steps, camera.intrinsics(size, 75.0), size, POLICY["camera"], grid)
+            for size, grid in (((96, 64), GRID), ((192, 128), camera.Grid(16, 2)))
+        )
+        self.assertEqual(smaller.shape, (3, 24, 1536))
+        torch.testing.assert_close(larger, smaller, atol=1e-6, rtol=0)
+
+
 class Clips(unittest.TestCase):
     def test_a_clip_comes_back_as_it_was_written(self):
         seed = next(s for s in range(99) if len(synthetic.clip(s, 6, SIZE, POLICY["camera"], 1.0)[-1]) == 2)
@@ -302,6 +312,13 @@ class Recipes(unittest.TestCase):
                 with unittest.mock.patch("sys.argv", command), unittest.mock.patch("pathlib.Path.mkdir"):
                     with self.assertRaisesRegex(SystemExit, rf"no table \[{stage}\]"):
                         __main__.main()
+
+    def test_the_larger_world_has_as_many_tokens_as_the_smaller_either_way(self):
+        config = Config.load(CONFIGS / "wide.toml")
+        for fold, patch in ((4, 2), (2, 4)):
+            config.vae.fold, config.dit.patch = fold, patch
+            side = config.grid.pixels * config.grid.patch
+            self.assertEqual([of // side for of in config.policy["size"]], [6, 4])
 
     def test_an_error_names_the_key(self):
         recipe = (CONFIGS / "dry.toml").read_text()
