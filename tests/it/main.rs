@@ -9,6 +9,7 @@ mod browser_clip;
 mod browser_edges;
 mod browser_film;
 mod cosmos3;
+mod cosmos3_serve;
 mod drawing;
 mod endings;
 mod faults;
