@@ -74,7 +74,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(args) => serve(*args),
         Command::Key { name } => key(&name),
-        Command::Generate(args) => generate(args),
+        Command::Generate(args) => generate(*args),
         Command::Inspect(args) => inspect(&args),
     }
 }

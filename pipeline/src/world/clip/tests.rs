@@ -217,7 +217,8 @@ fn a_clip_that_is_profiled_says_where_each_chunk_s_time_went() {
         let frames = (3 * index..3 * index + 3).map(|frame| format!("vae_frame{frame}"));
         let mut expected: Vec<_> = ["text", "dit"].map(str::to_owned).into_iter().chain(frames).collect();
         let mut found = names.clone();
-        (expected.sort(), found.sort());
+        expected.sort();
+        found.sort();
         assert_eq!(found, expected);
         assert!(parts.iter().all(|part| part.began >= step.began), "{names:?}");
     }

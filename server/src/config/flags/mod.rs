@@ -41,7 +41,7 @@ pub enum Command {
         name: String,
     },
     /// Draw a video offline, from a first frame, prompts and an action script.
-    Generate(GenerateArgs),
+    Generate(Box<GenerateArgs>),
     /// Say what a model directory holds and what it takes to run it.
     Inspect(InspectArgs),
 }
