@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use pipeline::testcard::{Testcard, read};
-use pipeline::world::{Picture, Size, World};
+use pipeline::world::{Size, World};
 use server::access::policy::{AccessPolicy, Entry};
 use server::access::rules::keys::{ApiKeys, KeyLimits, new_key};
 use server::{Limits, LoadWorld};
@@ -22,28 +20,6 @@ async fn click(browser: &mut Browser, selector: &str) -> Result<()> {
 
 async fn note(browser: &mut Browser, expected: &str) -> Result<()> {
     browser.until(&format!("document.getElementById('clip-note').textContent.includes('{expected}')")).await
-}
-
-/// What the page's film shows at `seconds`.
-async fn shown(browser: &mut Browser, seconds: f64, size: Size) -> Result<Picture> {
-    let script = format!(
-        "new Promise((resolve, reject) => {{
-           const film = document.getElementById('clip-video');
-           film.onerror = () => reject(film.error.message);
-           film.onseeked = () => {{
-             const canvas = document.createElement('canvas');
-             [canvas.width, canvas.height] = [film.videoWidth, film.videoHeight];
-             canvas.getContext('2d').drawImage(film, 0, 0);
-             resolve(canvas.toDataURL('image/png').split(',')[1]);
-           }};
-           film.currentTime = {seconds};
-         }})"
-    );
-    let png = browser.evaluate(&script).await?;
-    let png = BASE64_STANDARD.decode(png.as_str().context("a picture in base64")?)?;
-    let picture = image::load_from_memory(&png)?.into_rgb8();
-    ensure!(picture.dimensions() == (size.width, size.height), "{:?}", picture.dimensions());
-    Ok(Picture { size, rgb: picture.into_raw() })
 }
 
 #[tokio::test]
@@ -87,7 +63,9 @@ async fn the_film_panel_makes_a_film_of_the_walk_that_was_just_walked() -> Resul
     for step in [0, steps.len() / 2, steps.len() - 1] {
         // The first latent frame is one picture, the others are four each.
         let at = (4 * step) as f64 / 16.0 + 0.5 / 16.0;
-        let reading = read(&shown(&mut browser, at, size).await?).context("a test card")?;
+        let picture = browser.film_frame("document.getElementById('clip-video')", at).await?;
+        ensure!(picture.size == size, "{:?}", picture.size);
+        let reading = read(&picture).context("a test card")?;
         let keys: String = reading.held.context("a script")?.iter().collect();
         ensure!(reading.frame == 4 * step && reading.latent_frame == step, "{reading:?} at step {step}");
         ensure!(keys == steps[step].trim_matches('-'), "{keys:?} at step {step} of {script}");

@@ -6,30 +6,11 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use pipeline::testcard::{self, Testcard};
-use pipeline::world::{Frames, Picture, Size};
+use pipeline::world::{Frames, Size};
 use server::media::mp4;
 use tests::browser::Browser;
 
 const SIZE: Size = Size { width: 128, height: 96 };
-
-/// A picture of a film that the page shows, as its canvas has it at `seconds`.
-async fn shown(browser: &mut Browser, seconds: f64) -> Result<Picture> {
-    let script = format!(
-        "new Promise((resolve, reject) => {{
-           film.onerror = () => reject(film.error.message);
-           film.onseeked = () => {{
-             const canvas = document.createElement('canvas');
-             [canvas.width, canvas.height] = [film.videoWidth, film.videoHeight];
-             canvas.getContext('2d').drawImage(film, 0, 0);
-             resolve(canvas.toDataURL('image/png').split(',')[1]);
-           }};
-           film.currentTime = {seconds};
-         }})"
-    );
-    let png = browser.evaluate(&script).await?;
-    let png = BASE64_STANDARD.decode(png.as_str().context("a picture in base64")?)?;
-    Ok(Picture { size: SIZE, rgb: image::load_from_memory(&png)?.into_rgb8().into_raw() })
-}
 
 /// Give the page a film, as `film`.
 async fn load(browser: &mut Browser, file: &[u8]) -> Result<()> {
@@ -63,7 +44,7 @@ async fn a_film_plays_in_a_browser_frame_by_frame() -> Result<()> {
     // The movie's own clock has milliseconds.
     ensure!((duration - FRAMES as f64 / FPS).abs() <= 0.001, "{duration} seconds");
     for frame in [0, 1, 17, 31, 32, 33, 44] {
-        let picture = shown(&mut browser, (frame as f64 + 0.5) / FPS).await?;
+        let picture = browser.film_frame("window.film", (frame as f64 + 0.5) / FPS).await?;
         let reading = testcard::read(&picture).with_context(|| format!("frame {frame} is no test card"))?;
         ensure!(reading.frame == frame, "frame {frame} shows {}", reading.frame);
     }
@@ -112,7 +93,7 @@ async fn a_browser_shows_a_film_in_the_colours_that_were_drawn() -> Result<()> {
     let mut browser = Browser::launch().await?;
     load(&mut browser, &file).await?;
     for (frame, expected) in colours.into_iter().enumerate() {
-        let picture = shown(&mut browser, (frame as f64 + 0.5) / 2.0).await?;
+        let picture = browser.film_frame("window.film", (frame as f64 + 0.5) / 2.0).await?;
         let at = 3 * (48 * 128 + 64);
         // A step of the quantiser; and browsers convert with a blue factor of 2, where BT.709 has 2.11, since libyuv's does not
         // fit into its byte. A film taken for BT.601 would be some 20 levels off in green.

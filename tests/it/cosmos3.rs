@@ -173,7 +173,7 @@ fn what_cannot_be_drawn_is_refused_by_field() {
     check(&|ask| ask.settings.flow_shift = Some(f64::NAN), "flow_shift", "0.1 to 100");
     check(&|ask| ask.settings.guidance_scale = Some(21.0), "guidance_scale", "0 to 20");
     check(&|ask| ask.settings.guidance_interval = Some([0.0, 1001.0]), "guidance_interval", "0 to 1000");
-    check(&|ask| ask.settings.fps = Some(0.0), "fps", "1 to 120");
+    check(&|ask| ask.settings.fps = Some(0.0), "fps", "1 to 240");
     check(&|ask| ask.settings.max_sequence_length = Some(1), "max_sequence_length", "8 to 8192");
     let picture_from_picture = |ask: &mut ClipAsk| {
         ask.frames = 1;

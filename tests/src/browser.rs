@@ -113,6 +113,28 @@ impl Browser {
         self.call("Emulation.setDeviceMetricsOverride", metrics).await.map(drop)
     }
 
+    /// The picture that a `<video>` element shows at `seconds`. `film`: a JavaScript expression for the element.
+    pub async fn film_frame(&mut self, film: &str, seconds: f64) -> anyhow::Result<Picture> {
+        let script = format!(
+            "new Promise((resolve, reject) => {{
+               const film = {film};
+               film.onerror = () => reject(film.error.message);
+               film.onseeked = () => {{
+                 const canvas = document.createElement('canvas');
+                 [canvas.width, canvas.height] = [film.videoWidth, film.videoHeight];
+                 canvas.getContext('2d').drawImage(film, 0, 0);
+                 resolve(canvas.toDataURL('image/png').split(',')[1]);
+               }};
+               film.currentTime = {seconds};
+             }})"
+        );
+        let png = self.evaluate(&script).await?;
+        let png = BASE64_STANDARD.decode(png.as_str().context("a picture in base64")?)?;
+        let picture = image::load_from_memory(&png)?.into_rgb8();
+        let (width, height) = picture.dimensions();
+        Ok(Picture { size: Size { width, height }, rgb: picture.into_raw() })
+    }
+
     /// The value of a JavaScript expression; of a promise, what it becomes.
     pub async fn evaluate(&mut self, expression: &str) -> anyhow::Result<Value> {
         let evaluate = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });

@@ -143,7 +143,7 @@ pub(super) fn check(card: &Card, ask: &ClipAsk) -> Result<(), Refusal> {
         }
     }
     let ClipSettings { fps, num_inference_steps, guidance_scale, guidance_interval, flow_shift, .. } = &ask.settings;
-    within("fps", *fps, 1.0, 120.0)?;
+    within("fps", *fps, 1.0, 240.0)?;
     within("num_inference_steps", *num_inference_steps, 1, 200)?;
     within("guidance_scale", *guidance_scale, 0.0, 20.0)?;
     for end in guidance_interval.iter().flatten() {
