@@ -26,6 +26,7 @@ const NET = { fetch: (...request) => fetch(...request), sleep: (ms) => new Promi
  * @throws a sentence; once `signal` is aborted, anything
  */
 export async function makeFilm(page, key, wish, told, signal, net = NET) {
+  /** @type {Record<string, string>} */
   const headers = key === null ? {} : { Authorization: `Bearer ${key}` };
   /** @param {string} path @param {RequestInit} [more] */
   const ask = async (path, more) => {

@@ -1,0 +1,83 @@
+// The choice of a first frame: the world's own pictures, one of the visitor's, or none.
+
+import { element } from "./element.js";
+import { WALKING } from "./phase.js";
+
+/**
+ * @typedef {{ pick: (item: import("./world.js").GalleryItem) => void, upload: (file: File) => void,
+ *   noPicture: () => void }} Actions
+ */
+
+export class Gallery {
+  #actions;
+  /** @type {import("./phase.js").Phase} */
+  #phase = "loading";
+
+  /** @param {Actions} actions */
+  constructor(actions) {
+    this.#actions = actions;
+    element("file").addEventListener("change", () => {
+      const [file] = element("file").files;
+      if (file) actions.upload(file);
+      element("file").value = ""; // choosing the same file again is a choice too
+    });
+    element("no-picture").addEventListener("click", () => actions.noPicture());
+    this.#listenToDrops();
+  }
+
+  /** @param {import("./world.js").Card} card @param {import("./world.js").GalleryItem[]} gallery */
+  offer(card, gallery) {
+    element("no-picture").hidden = card.needsFirstFrame;
+    element("gallery").replaceChildren(...gallery.map((item) => this.#button(item)));
+  }
+
+  /** @param {import("./phase.js").Phase} phase */
+  phase(phase) {
+    this.#phase = phase;
+  }
+
+  /** Which first frame is chosen. @param {{ gallery: string } | { file: string } | null} chosen */
+  chosen(chosen) {
+    for (const button of element("gallery").children) {
+      button.setAttribute("aria-pressed", String(chosen !== null && "gallery" in chosen && button.dataset.name === chosen.gallery));
+    }
+    const file = chosen && "file" in chosen ? chosen.file : null;
+    element("file-text").textContent = file ?? "Choose or drop a picture of yours";
+    document.querySelector(".upload")?.classList.toggle("chosen", file !== null);
+    element("no-picture").setAttribute("aria-pressed", String(chosen === null));
+    const which = chosen ? "this picture" : "the prompt alone";
+    element("first-frame-note").textContent = WALKING.includes(this.#phase) ? `“Start over” begins with ${which}.` : "";
+  }
+
+  #listenToDrops() {
+    const drop = element("first-frame");
+    window.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    });
+    window.addEventListener("dragleave", (event) => {
+      if (event.relatedTarget === null) drop.classList.remove("over");
+    });
+    window.addEventListener("drop", (event) => {
+      event.preventDefault();
+      drop.classList.remove("over");
+      const file = event.dataTransfer?.files[0];
+      if (file) this.#actions.upload(file);
+    });
+  }
+
+  /** @param {import("./world.js").GalleryItem} item */
+  #button(item) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.name = item.name;
+    button.title = item.prompt;
+    button.setAttribute("aria-pressed", "false");
+    const image = document.createElement("img");
+    image.src = item.url;
+    image.alt = item.prompt || item.name;
+    button.append(image);
+    button.addEventListener("click", () => this.#actions.pick(item));
+    return button;
+  }
+}

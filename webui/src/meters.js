@@ -1,0 +1,42 @@
+// The measurements below the picture.
+
+import { element } from "./element.js";
+
+/**
+ * @typedef {{ fps: number, targetFps: number, chunk: number | null, latency: number | null, latencyMedian: number | null,
+ *   buffered: number, leadMs: number, dropped: number, decodeMs: number | null,
+ *   stats: import("./protocol.js").Stats | null }} Measured
+ */
+
+export class Meters {
+  /** Nothing is going on. */
+  clear() {
+    for (const id of ["m-fps", "m-latency", "m-generate", "m-buffer"]) fill(id, "–", "");
+    element("m-chunk").textContent = element("m-parts").textContent = "";
+  }
+
+  /** @param {Measured} measured */
+  show({ fps, targetFps, chunk, latency, latencyMedian, buffered, leadMs, dropped, decodeMs, stats }) {
+    fill("m-fps", String(fps), `of ${targetFps}`);
+    if (latency === null || latencyMedian === null) fill("m-latency", "–", "");
+    else fill("m-latency", latency.toFixed(), `ms, ~${latencyMedian.toFixed()}`);
+    element("m-chunk").textContent = chunk ?? "";
+    fill("m-buffer", String(buffered), `+ ${leadMs.toFixed()} ms`);
+    if (!stats) return;
+    fill("m-generate", stats.ms.generate.toFixed(), `of ${((1000 * stats.frames) / targetFps).toFixed()} ms`);
+    /** @type {[string, number | null][]} */
+    const parts = [["text", stats.ms.text], ["DiT", stats.ms.dit], ["VAE", stats.ms.vae], ["encode", stats.ms.encode],
+      ["write", stats.ms.write], ["pacing", stats.ms.wait], ["decode", decodeMs]];
+    const shown = parts.flatMap(([name, ms]) => (ms === null ? [] : [`${name} ${ms.toFixed()} ms`]));
+    shown.push(`${(stats.bytes / 1024 / Math.max(1, stats.frames)).toFixed(1)} KiB a picture`);
+    if (dropped > 0) shown.push(`${dropped} skipped to keep up`);
+    element("m-parts").textContent = shown.join(" · ");
+  }
+}
+
+/** @param {string} id @param {string} value @param {string} aside */
+function fill(id, value, aside) {
+  const small = document.createElement("small");
+  small.textContent = aside;
+  element(id).replaceChildren(value, " ", small);
+}

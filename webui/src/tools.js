@@ -1,0 +1,101 @@
+// The buttons over the picture, and the recording that is left of an earlier visit.
+
+import { element } from "./element.js";
+import { WALKING } from "./phase.js";
+
+/**
+ * @typedef {import("./film_store.js").KeptFilm} KeptFilm
+ * @typedef {{ smooth: (smooth: boolean) => void, pause: () => void, record: () => void, wouldLose: () => boolean,
+ *   saveLeft: (film: KeptFilm) => void, removeLeft: (film: KeptFilm) => void }} Actions
+ */
+
+/** Time for a browser to begin a download: it does not report when it did. */
+const SAVING_MS = 60_000;
+
+export class Tools {
+  /** @type {import("./phase.js").Phase} */
+  #phase = "loading";
+  #pausable = false;
+  #recordable = true;
+  #recording = false;
+  /** What is offered of an earlier visit. @type {KeptFilm | null} */
+  #left = null;
+
+  /** @param {Actions} actions */
+  constructor(actions) {
+    element("smooth").addEventListener("click", () => {
+      const smooth = element("smooth").getAttribute("aria-pressed") !== "true";
+      element("smooth").setAttribute("aria-pressed", String(smooth));
+      element("smooth").textContent = smooth ? "Smooth" : "Crisp";
+      actions.smooth(smooth);
+    });
+    element("pause").addEventListener("click", () => actions.pause());
+    element("record").addEventListener("click", () => actions.record());
+    for (const [id, action] of /** @type {const} */ ([["left-film-save", "saveLeft"], ["left-film-remove", "removeLeft"]])) {
+      element(id).addEventListener("click", () => {
+        if (this.#left) actions[action](this.#left);
+      });
+    }
+    window.addEventListener("beforeunload", (event) => {
+      if (actions.wouldLose()) event.preventDefault();
+    });
+    element("fullscreen").hidden = !document.fullscreenEnabled;
+    element("fullscreen").addEventListener("click", () => {
+      if (document.fullscreenElement) document.exitFullscreen();
+      else element("stage").requestFullscreen();
+    });
+  }
+
+  /** @param {import("./phase.js").Phase} phase */
+  phase(phase) {
+    this.#phase = phase;
+    element("pause").textContent = phase === "paused" ? "Resume" : "Pause";
+    element("pause").setAttribute("aria-pressed", String(phase === "paused"));
+    this.#check();
+  }
+
+  /** Whether this server takes pauses. @param {boolean} possible */
+  set pausable(possible) {
+    this.#pausable = possible;
+    this.#check();
+  }
+
+  /** This browser cannot record, and why. @param {string} why */
+  cannotRecord(why) {
+    this.#recordable = false;
+    element("record").title = why;
+    this.#check();
+  }
+
+  /** For how long it has been recording, as text; null: it is not. @param {string | null} time */
+  recording(time) {
+    this.#recording = time !== null;
+    element("record").setAttribute("aria-pressed", String(this.#recording));
+    element("record-time").textContent = time ?? "";
+    this.#check();
+  }
+
+  /** Offers a file to keep, as a download. @param {Blob} file @param {string} name */
+  save(file, name) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(file);
+    link.download = name;
+    link.click();
+    // Not at once: the browser begins to read it after this.
+    setTimeout(() => URL.revokeObjectURL(link.href), SAVING_MS);
+  }
+
+  /** A film that a tab left behind when it closed, to save or remove; null: there is none. @param {KeptFilm | null} film */
+  leftFilm(film) {
+    this.#left = film;
+    element("left-film").hidden = film === null;
+    if (film) element("left-film-name").textContent = `${film.name} (${(film.bytes / 1e6).toFixed(1)} MB)`;
+  }
+
+  /** What is recorded can be ended also while the line is down. */
+  #check() {
+    const walking = WALKING.includes(this.#phase);
+    element("pause").disabled = !walking || !this.#pausable;
+    element("record").disabled = !this.#recordable || !(walking || this.#recording);
+  }
+}
