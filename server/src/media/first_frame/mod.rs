@@ -10,6 +10,7 @@ mod jpeg;
 mod pixels;
 mod png;
 mod webp;
+mod webp_groups;
 
 use pipeline::first_frame::Target;
 use pipeline::world::Picture;

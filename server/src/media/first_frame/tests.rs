@@ -329,6 +329,7 @@ fn what_reading_a_picture_takes_is_bounded_however_it_is_stored() {
         ("a JPEG", jpeg(large, false)),
         ("a progressive JPEG", jpeg(Size { width: 4700, height: 3700 }, true)),
         ("a WebP", pictures::webp(gradient(large).as_raw(), large, 50).expect("encodes")),
+        ("a lossless WebP of many groups of codes", super::webp_groups::tests::a_group_a_block(400)),
     ] {
         // Forget what making the file took.
         std::fs::write("/proc/self/clear_refs", "5").expect("Linux forgets");

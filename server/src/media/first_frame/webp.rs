@@ -7,6 +7,7 @@ use webp::{BitstreamFeatures, BitstreamFormat, Decoder};
 use super::bounds::{check, cut_short};
 use super::exif::Orientation;
 use super::pixels::{Layout, fit};
+use super::webp_groups;
 
 pub(super) fn read(file: &[u8], to: Target) -> Result<Picture, String> {
     let Container { animation, orientation } = Container::read(file)?;
@@ -21,13 +22,16 @@ pub(super) fn read(file: &[u8], to: Target) -> Result<Picture, String> {
         _ => ("a lossless WebP", 4 + layout.bytes() as u64),
     };
     let held = bytes_a_pixel * size.pixels();
-    let Some(Animation { canvas, left, top, first }) = &animation else {
-        check(kind, size, orientation, held, to)?;
-        let decoded = Decoder::new(file).decode().ok_or(UNREADABLE)?;
+    let (stored, held) = match &animation {
+        Some(Animation { canvas, first, .. }) => (*canvas, held + first.len() as u64 + canvas.frame_bytes()),
+        None => (size, held),
+    };
+    check(kind, stored, orientation, held, to)?;
+    check(kind, stored, orientation, held + bytes_of_codes(still, size)?, to)?;
+    let decoded = Decoder::new(still).decode().ok_or(UNREADABLE)?;
+    let Some(Animation { canvas, left, top, .. }) = &animation else {
         return Ok(fit(&decoded, layout, size, orientation, to));
     };
-    check(kind, *canvas, orientation, held + first.len() as u64 + canvas.frame_bytes(), to)?;
-    let decoded = Decoder::new(still).decode().ok_or(UNREADABLE)?;
     // What the first picture leaves free is transparent black.
     let mut pixels = vec![0; canvas.frame_bytes() as usize];
     let rows = pixels.chunks_exact_mut(3 * canvas.width as usize).skip(*top);
@@ -41,6 +45,20 @@ pub(super) fn read(file: &[u8], to: Target) -> Result<Picture, String> {
 }
 
 const UNREADABLE: &str = "cannot be read as a WebP picture: it is broken, or was cut short";
+
+/// What libwebp allocates for the prefix codes of what is coded without loss: a picture, or its alpha.
+fn bytes_of_codes(still: &[u8], size: Size) -> Result<u64, String> {
+    let (mut chunks, mut most) = (Chunks::of(still)?, 0);
+    while let Some((name, content)) = chunks.next()? {
+        let bytes = match name {
+            b"VP8L" => webp_groups::bytes_of_lossless(content),
+            b"ALPH" => webp_groups::bytes_of_alpha(content, size),
+            _ => Some(0),
+        };
+        most = most.max(bytes.ok_or(UNREADABLE)?);
+    }
+    Ok(most)
+}
 
 /// What stands around the coded picture.
 struct Container {
@@ -64,8 +82,7 @@ const ALPHA: u8 = 0x10;
 
 impl Container {
     fn read(file: &[u8]) -> Result<Container, String> {
-        let length = number(&file[4..8]) as usize;
-        let mut chunks = Chunks(file.get(12..8 + length).ok_or_else(|| cut_short("WebP"))?);
+        let mut chunks = Chunks::of(file)?;
         let (mut canvas, mut animation, mut orientation) = (None, None, Orientation::UPRIGHT);
         while let Some((name, content)) = chunks.next()? {
             match (name, content) {
@@ -106,6 +123,11 @@ struct Chunks<'a>(&'a [u8]);
 type Chunk<'a> = (&'a [u8; 4], &'a [u8]);
 
 impl<'a> Chunks<'a> {
+    fn of(file: &'a [u8]) -> Result<Chunks<'a>, String> {
+        let length = number(&file[4..8]) as usize;
+        Ok(Chunks(file.get(12..8 + length).ok_or_else(|| cut_short("WebP"))?))
+    }
+
     fn next(&mut self) -> Result<Option<Chunk<'a>>, String> {
         let Some((name, rest)) = self.0.split_first_chunk::<4>() else { return Ok(None) };
         let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(|| cut_short("WebP"))?;
