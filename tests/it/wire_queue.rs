@@ -3,11 +3,12 @@
 //! None of it is the reference's, which has one seat and a second of patience; `wire_slots` has the sentences that are.
 
 use anyhow::{Result, ensure};
+use pipeline::world::Size;
 use server::Limits;
 use std::time::{Duration, Instant};
 use tests::client::Client;
 use tests::message::{Close, Event, Init, Message, Refused};
-use tests::puppet::{Puppet, Strings, held};
+use tests::puppet::{Puppet, Strings, held, in_flight_bytes};
 use tests::{Server, opening, small, waiting};
 
 /// One seat. A client that hears of the queue waits for as long as a test takes, any other not at all.
@@ -210,27 +211,32 @@ async fn a_server_that_stops_says_so_to_those_that_wait() -> Result<()> {
     stopped.await?
 }
 
-/// 16x16 at ten bytes a pixel: 2560 bytes, and 640 for a quarter of it.
+/// A rollout of 16x16 at ten bytes a pixel takes 2560 bytes, and its frames 18 432; a quarter of both for 8x8.
+const SMALL_BYTES: u64 = 2560 + in_flight_bytes(Size { width: 16, height: 16 });
+
 fn heavy() -> Puppet {
     Puppet { bytes_per_pixel: 10, ..Puppet::taking(Duration::from_millis(2)) }
 }
 
 #[tokio::test]
 async fn a_session_that_finds_no_memory_hears_that_it_was_memory() -> Result<()> {
-    let limits = Limits { memory_bytes: 3000, busy_wait: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits { memory_bytes: SMALL_BYTES + 440, busy_wait: Duration::from_millis(50), ..Limits::default() };
     let (server, _strings) = Server::limited(heavy(), limits)?;
     let mut first = server.session(small()).await?;
     first.chunk().await?;
     let error = refused(&mut server.session(small()).await?).await?;
     ensure!(error.code.as_deref() == Some("memory_busy"), "{error:?}");
     let details = error.details.expect("it says more");
-    ensure!(details.field == "size" && details.reason.contains("2560 bytes, and 440 of 3000 are free"), "{details:?}");
+    ensure!(
+        details.field == "size" && details.reason.contains("20992 bytes, and 440 of 21432 are free"),
+        "{details:?}"
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn a_session_that_fits_passes_one_that_waits_for_memory() -> Result<()> {
-    let limits = Limits { memory_bytes: 3300, ..Limits::default() };
+    let limits = Limits { memory_bytes: SMALL_BYTES + SMALL_BYTES / 4, ..Limits::default() };
     let (server, _strings) = Server::limited(heavy(), limits)?;
     let mut first = server.session(small()).await?;
     first.chunk().await?;

@@ -154,10 +154,10 @@ async fn the_one_too_many_of_the_default_four_is_refused_and_the_four_go_on() ->
 /// A rollout is opened only if its memory fits beside the others'.
 #[tokio::test]
 async fn a_session_that_does_not_fit_beside_the_others_waits_for_their_memory() -> Result<()> {
-    let limits = Limits { memory_bytes: 3000, busy_wait: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits { memory_bytes: 21_432, busy_wait: Duration::from_millis(500), ..Limits::default() };
     let puppet = Puppet { bytes_per_pixel: 10, ..Puppet::taking(Duration::from_millis(5)) };
     let (server, _strings) = Server::limited(puppet, limits)?;
-    // 16x16 at ten bytes a pixel: 2560 bytes.
+    // 16x16 at ten bytes a pixel is 2560 bytes, and 18 432 of frames.
     let mut bystander = Bystander::on(&server).await?;
     let mut second = server.session(small()).await?;
     ensure!(second.closed_after_error().await?.code == 1008);

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use pipeline::world::Size;
 use server::Limits;
 use server::realtime::session::Stay;
 use tests::client::Client;
 use tests::message::{Close, Event, Init, Message, resume};
-use tests::puppet::{Puppet, Seen, Strings};
+use tests::puppet::{Puppet, Seen, Strings, in_flight_bytes};
 use tests::{Server, small};
 use tokio::sync::oneshot;
 
@@ -20,8 +21,8 @@ fn one_place(memory_bytes: u64) -> Limits {
     Limits { sessions: 1, stay, memory_bytes, busy_wait: Duration::from_secs(20), ..limits }
 }
 
-/// A puppet's rollout of the smallest size.
-const ROLLOUT_BYTES: u64 = 16 * 16;
+/// A puppet's rollout of the smallest size, and its frames.
+const ROLLOUT_BYTES: u64 = 16 * 16 + in_flight_bytes(Size { width: 16, height: 16 });
 
 fn serve(memory_bytes: u64) -> Result<(Server, Strings)> {
     Server::limited(Puppet::taking(Duration::from_millis(5)), one_place(memory_bytes))

@@ -182,6 +182,11 @@ impl Strings {
     }
 }
 
+/// Bytes of a free session's frames that may be drawn and not yet written: two chunks of three latent frames.
+pub const fn in_flight_bytes(size: Size) -> u64 {
+    2 * 3 * 4 * 3 * size.width as u64 * size.height as u64
+}
+
 /// Frames of a chunk as raw bytes: three ramps, each steeper than the one before, that begin elsewhere in every row,
 /// frame and chunk.
 ///

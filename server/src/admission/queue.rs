@@ -80,10 +80,17 @@ impl Queue {
         assert!(self.footprints.set(footprints).is_ok(), "a world is loaded once");
     }
 
-    /// Ask for admission of a session that begins like this and, if it is paced, needs a chunk every `period`.
-    pub(crate) fn ask(self: &Arc<Self>, init: &Init, period: Option<Duration>) -> Result<QueueTicket, Refused> {
+    /// Ask for admission of a session that begins like this and, if it is paced, needs a chunk every `period`. `frames` of
+    /// its video may be drawn and not yet written.
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        init: &Init,
+        period: Option<Duration>,
+        frames: usize,
+    ) -> Result<QueueTicket, Refused> {
         let kind = period.map_or(Kind::Free, |period| Kind::Paced { period });
-        self.wait(Wish { bytes: (self.footprints().rollout)(init), pixels: init.size.pixels(), kind })
+        let bytes = (self.footprints().rollout)(init) + frames as u64 * init.size.frame_bytes();
+        self.wait(Wish { bytes, pixels: init.size.pixels(), kind })
     }
 
     /// A place, or one in the queue, for a clip that is asked like this. `frames` of its video may wait to be taken.

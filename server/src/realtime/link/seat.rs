@@ -204,14 +204,17 @@ async fn find_place(
     writer: &Writer,
 ) -> Result<Admitted, OpenFailure> {
     let (came, init) = (Instant::now(), opening.init(None));
-    let ticket = realtime.queue.ask(&init, opening.terms.chunk_period(card)).map_err(|refused| match refused {
-        Refused::QueueFull { .. } | Refused::ClipsFull { .. } => full(realtime, &refused),
-        Refused::TooLarge { .. } => {
-            realtime.observer.refused(refused.name());
-            let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
-            OpenFailure::Refused(Refusal { field: "size", reason })
-        }
-    })?;
+    let credit = if opening.terms.paced { 1 } else { CREDIT };
+    let frames = credit as usize * init.chunking(card).longest() * FRAMES_PER_LATENT;
+    let ticket =
+        realtime.queue.ask(&init, opening.terms.chunk_period(card), frames).map_err(|refused| match refused {
+            Refused::QueueFull { .. } | Refused::ClipsFull { .. } => full(realtime, &refused),
+            Refused::TooLarge { .. } => {
+                realtime.observer.refused(refused.name());
+                let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
+                OpenFailure::Refused(Refusal { field: "size", reason })
+            }
+        })?;
     let (patience, writer) = match opening.features.queue {
         true => (realtime.bounds.queue_wait, Some(writer)),
         false => (realtime.bounds.busy_wait, None),
