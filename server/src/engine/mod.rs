@@ -2,6 +2,7 @@
 
 pub mod clip;
 pub mod clip_seat;
+mod inbox;
 pub mod thread;
 pub mod turns;
 

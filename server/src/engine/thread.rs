@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::clip::{Drawing, OpenClip, Stepped};
+use super::inbox::{Inbox, Waited};
 use super::turns::acks::Acks;
 use super::turns::clips::NextGrant;
 use super::turns::conditions::ConditionQueue;
@@ -152,10 +153,12 @@ impl Engine {
             card_said.send_replace(Some(Arc::clone(world.card())));
             let mut scheduler = Scheduler::default();
             if let Some(WarmUp { size, opened, chunk }) = warm_up {
+                scheduler.openings.took(size.pixels(), opened);
                 scheduler.clips.opened(size.pixels(), opened);
                 scheduler.clips.drew(size.pixels(), chunk);
             }
-            Room { world, scheduler, rollouts: HashMap::new(), clip: None, observer }.run(Inbox::new(inbox)?);
+            Room { world, scheduler, rollouts: HashMap::new(), to_open: HashMap::new(), clip: None, observer }
+                .run(Inbox::new(inbox)?);
             Ok(())
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(work).context("starting the engine")?;
@@ -195,47 +198,13 @@ impl EngineThread {
     }
 }
 
-/// Commands, and a clock to wait for them with: a channel alone waits without end.
-struct Inbox {
-    commands: mpsc::Receiver<Command>,
-    clock: tokio::runtime::Runtime,
-}
-
-enum Waited {
-    Command(Command),
-    /// None came in time.
-    Enough,
-    /// Nobody is left who could send one.
-    Over,
-}
-
-impl Inbox {
-    fn new(commands: mpsc::Receiver<Command>) -> anyhow::Result<Inbox> {
-        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        Ok(Inbox { commands, clock: clock.context("starting the engine's clock")? })
-    }
-
-    /// The next command, waiting for it until `until` at most.
-    fn wait(&mut self, until: Option<Instant>) -> Waited {
-        let command = match until {
-            None => self.commands.blocking_recv(),
-            Some(until) => {
-                let in_time = async { tokio::time::timeout_at(until.into(), self.commands.recv()).await };
-                match self.clock.block_on(in_time) {
-                    Ok(command) => command,
-                    Err(_elapsed) => return Waited::Enough,
-                }
-            }
-        };
-        command.map_or(Waited::Over, Waited::Command)
-    }
-}
-
 /// What the thread owns.
 struct Room {
     world: Box<dyn World>,
     scheduler: Scheduler,
     rollouts: HashMap<SeatId, OpenRollout>,
+    /// Sessions that wait for their opening, and who is told of it.
+    to_open: HashMap<SeatId, (Open, oneshot::Sender<Result<(), OpenError>>)>,
     clip: Option<Drawing>,
     observer: Arc<Observer>,
 }
@@ -251,11 +220,11 @@ struct OpenRollout {
 
 impl Room {
     /// Until nobody is left who could command.
-    fn run(mut self, mut inbox: Inbox) {
+    fn run(mut self, mut inbox: Inbox<Command>) {
         loop {
             // Everything that came, then one chunk or piece: a close takes effect before time is spent on it.
             loop {
-                match inbox.commands.try_recv() {
+                match inbox.next() {
                     Ok(command) => self.obey(command),
                     Err(mpsc::error::TryRecvError::Empty) => break,
                     Err(mpsc::error::TryRecvError::Disconnected) => return,
@@ -263,6 +232,7 @@ impl Room {
             }
             let now = Instant::now();
             match self.scheduler.take_turn(now) {
+                Some(Next::Open(id)) => self.open(id),
                 Some(Next::Chunk(id)) => self.generate(id),
                 Some(Next::Piece(id)) => self.draw_piece(id),
                 None => match inbox.wait(self.scheduler.look_again_at(now)) {
@@ -277,11 +247,9 @@ impl Room {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Open(open, reply) => {
-                // The client may have left: then there is nothing to open. If it leaves after this check, its `Close`
-                // comes and removes the rollout.
-                if !reply.is_closed() {
-                    let _ = reply.send(self.open(open));
-                }
+                let id = open.admitted.id;
+                self.scheduler.openings.ask(id, open.init.size.pixels(), Instant::now());
+                self.to_open.insert(id, (open, reply));
             }
             Command::Grant(id, chunks, due) => self.scheduler.grant(id, chunks, due),
             Command::ExpectGrant(id, next_grant) => self.scheduler.expect_grant(id, next_grant),
@@ -295,13 +263,23 @@ impl Room {
         }
     }
 
-    fn open(&mut self, open: Open) -> Result<(), OpenError> {
+    fn open(&mut self, id: SeatId) {
+        let (open, reply) = self.to_open.remove(&id).expect("the scheduler knows only sessions that wait");
+        // The client may have left: then there is nothing to open. If it leaves after this check, its `Close` comes and
+        // removes the rollout.
+        if !reply.is_closed() {
+            let _ = reply.send(self.open_rollout(open));
+        }
+    }
+
+    fn open_rollout(&mut self, open: Open) -> Result<(), OpenError> {
         let Open { admitted, init, paced, conditions, parts, cancel } = open;
-        let (id, bytes) = (admitted.id, admitted.bytes);
+        let (id, bytes, pixels, began) = (admitted.id, admitted.bytes, init.size.pixels(), Instant::now());
         let rollout = self.world.open(init).map_err(|error| match error {
             WorldError::Refused(refusal) => OpenError::Refused(refusal),
             other => OpenError::Failed(other.to_string()),
         })?;
+        self.scheduler.openings.took(pixels, began.elapsed());
         self.scheduler.open(id, paced);
         self.rollouts.insert(id, OpenRollout { rollout, conditions, parts, cancel, admitted });
         self.observer.rollout_opened(id, bytes);
@@ -311,6 +289,7 @@ impl Room {
 
     fn close(&mut self, id: SeatId) {
         self.scheduler.close(id);
+        self.to_open.remove(&id);
         let clip = self.clip.take_if(|clip| clip.admitted.id == id);
         if self.rollouts.remove(&id).is_some() || clip.is_some() {
             drop(clip);

@@ -45,7 +45,7 @@ struct Clip {
 pub struct Against {
     /// A paced session has credit.
     pub paced: bool,
-    /// A free session has credit.
+    /// A free session has credit, or one is to be opened.
     pub free: bool,
     /// Of the paced sessions without credit, the one that grants first.
     pub next_grant: NextGrant,
@@ -68,6 +68,14 @@ impl NextGrant {
         match self {
             NextGrant::At(start) if start + GRANT_OVERDUE <= now => NextGrant::Never,
             expected => expected,
+        }
+    }
+
+    /// From when on it is not expected any more.
+    pub fn overdue(self) -> Option<Instant> {
+        match self {
+            NextGrant::At(start) => Some(start + GRANT_OVERDUE),
+            NextGrant::Soon | NextGrant::Never => None,
         }
     }
 }
@@ -122,10 +130,7 @@ impl Clips {
     /// When to look again for a clip that waits although no session has credit. `None`: no clip waits.
     pub fn look_again_at(&self, next_grant: NextGrant) -> Option<Instant> {
         let anyway = self.clip.as_ref()?.ready_since? + BESIDE_ANYBODY;
-        match next_grant {
-            NextGrant::At(start) => Some(anyway.min(start + GRANT_OVERDUE)),
-            NextGrant::Soon | NextGrant::Never => Some(anyway),
-        }
+        Some(next_grant.overdue().map_or(anyway, |overdue| overdue.min(anyway)))
     }
 
     /// Whether a paced session may grant before the next piece would be drawn.

@@ -4,4 +4,5 @@ pub mod acks;
 pub mod clips;
 pub mod conditions;
 pub mod event;
+pub(crate) mod openings;
 pub(crate) mod scheduler;

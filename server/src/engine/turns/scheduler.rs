@@ -3,12 +3,14 @@
 //! A paced chunk is due when it is to be shown; of those that have credit the one due first is next. What paced sessions
 //! leave, the free ones share: a chunk for each in turn, in the order in which they asked, a second credit counting only from
 //! the turn of the first. They yield to every paced chunk, but if none of theirs was drawn for [`PATIENCE`] the next one is.
-//! A clip is drawn beside them, a piece at a time, as [`Clips`] says.
+//! A session is opened before free chunks, and beside paced ones as [`Openings`] says. A clip is drawn a piece at a time, as
+//! [`Clips`] says.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::clips::{Against, Clips, NextGrant};
+use super::openings::Openings;
 use crate::admission::rules::SeatId;
 
 /// Free sessions starve no longer than this, and a chunk beside them is late no more often: admission leaves them a share of
@@ -24,6 +26,8 @@ pub(crate) struct Scheduler {
     free_has_it: bool,
     /// When a free session's last turn ended.
     free_until: Option<Instant>,
+    /// The sessions that are to be opened.
+    pub(crate) openings: Openings,
     /// The clip that is drawn beside the sessions.
     pub(crate) clips: Clips,
 }
@@ -31,6 +35,8 @@ pub(crate) struct Scheduler {
 /// What the device does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
+    /// This session's opening.
+    Open(SeatId),
     /// A chunk for this session.
     Chunk(SeatId),
     /// A piece of this clip.
@@ -82,36 +88,48 @@ impl Scheduler {
         }
         let first = |paced: bool| {
             let ready = self.seats.iter().filter(|(_, turn)| turn.credit > 0 && turn.paced == paced);
-            ready.min_by_key(|(_, turn)| (turn.due, turn.last_turn)).map(|(&id, turn)| (id, turn.due))
+            let first = ready.min_by_key(|(_, turn)| (turn.due, turn.last_turn));
+            first.map(|(&id, turn)| (Next::Chunk(id), turn.due))
         };
-        let (paced, free) = (first(true), first(false));
-        let against = Against { paced: paced.is_some(), free: free.is_some(), next_grant: self.next_grant(now) };
+        let (paced, next_grant) = (first(true), self.next_grant(now));
+        let opening = self.openings.next(next_grant, now).map(|(id, since)| (Next::Open(id), Some(since)));
+        let free = opening.or_else(|| first(false));
+        let against = Against { paced: paced.is_some(), free: free.is_some(), next_grant };
         if let Some(clip) = self.clips.take_turn(against, now) {
             return Some(Next::Piece(clip));
         }
-        let (id, is_free) = match (paced, free) {
+        let (next, is_free) = match (paced, free) {
             (Some((paced, _)), Some((free, asked))) => {
                 let waits_since = asked.max(self.free_until);
                 let starves = waits_since.is_some_and(|since| now.saturating_duration_since(since) >= PATIENCE);
                 if starves { (free, true) } else { (paced, false) }
             }
-            (Some((id, _)), None) => (id, false),
-            (None, Some((id, _))) => (id, true),
+            (Some((paced, _)), None) => (paced, false),
+            (None, Some((free, _))) => (free, true),
             (None, None) => return None,
         };
         self.free_has_it = is_free;
+        match next {
+            Next::Open(id) => self.openings.remove(id),
+            Next::Chunk(id) => self.take_credit(id, now),
+            Next::Piece(_) => unreachable!("no session is a clip"),
+        }
+        Some(next)
+    }
+
+    fn take_credit(&mut self, id: SeatId, now: Instant) {
         self.turns += 1;
         let turn = self.seats.get_mut(&id).expect("it was just found");
         turn.credit -= 1;
         turn.last_turn = self.turns;
         turn.due = Some(now);
         turn.next_grant = NextGrant::Soon;
-        Some(Next::Chunk(id))
     }
 
     /// When to ask again, if nobody has a turn now and nothing happens until then.
     pub(crate) fn look_again_at(&self, now: Instant) -> Option<Instant> {
-        self.clips.look_again_at(self.next_grant(now))
+        let next_grant = self.next_grant(now);
+        self.clips.look_again_at(next_grant).into_iter().chain(self.openings.look_again_at(next_grant)).min()
     }
 
     /// When a paced session without credit will grant first.
@@ -123,6 +141,7 @@ impl Scheduler {
     /// The session, or the clip, is gone.
     pub(crate) fn close(&mut self, id: SeatId) {
         self.seats.remove(&id);
+        self.openings.remove(id);
         self.clips.end(id);
     }
 }
@@ -150,7 +169,7 @@ mod tests {
     fn chunk(scheduler: &mut Scheduler, now: Instant) -> Option<SeatId> {
         scheduler.take_turn(now).map(|next| match next {
             Next::Chunk(id) => id,
-            Next::Piece(id) => panic!("a piece of clip {id}"),
+            other => panic!("{other:?}"),
         })
     }
 
@@ -223,6 +242,27 @@ mod tests {
         let free: Vec<_> = drawn.iter().enumerate().filter(|(_, id)| **id != 1).collect();
         // The second begins with the end of a free turn.
         assert_eq!(free, [(10, &2), (21, &3), (32, &2)]);
+    }
+
+    #[test]
+    fn an_opening_goes_before_free_chunks_and_takes_time_of_paced_ones_only_after_its_wait() {
+        let start = Instant::now();
+        let mut scheduler = with([(1, FREE)]);
+        scheduler.grant(1, 2, start);
+        scheduler.openings.ask(2, 100, start + ms(1));
+        let next = |scheduler: &mut Scheduler, at| scheduler.take_turn(start + ms(at));
+        assert_eq!(next(&mut scheduler, 5), Some(Next::Open(2)));
+        assert_eq!(next(&mut scheduler, 10), Some(Next::Chunk(1)));
+        assert_eq!(next(&mut scheduler, 15), Some(Next::Chunk(1)));
+
+        let mut scheduler = with([(1, PACED)]);
+        scheduler.openings.ask(2, 100, start);
+        let drawn = (0..14).map(|turn| {
+            scheduler.grant(1, 1, start + ms(100 * turn));
+            next(&mut scheduler, 100 * turn).expect("the paced one has credit")
+        });
+        let opened: Vec<_> = drawn.enumerate().filter(|(_, next)| *next == Next::Open(2)).collect();
+        assert_eq!(opened, [(10, Next::Open(2))], "after a second, and once");
     }
 
     /// Free sessions on one device with a made-up clock: each has two credits, and one more as each chunk ends. Gives the

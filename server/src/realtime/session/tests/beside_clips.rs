@@ -168,10 +168,12 @@ impl Device {
             && let Some(next) = self.scheduler.take_turn(self.now)
         {
             let took = match next {
+                Next::Open(_) => unreachable!("every session is open"),
                 Next::Chunk(_) => self.about(self.chunk),
                 Next::Piece(_) => self.about(self.piece),
             };
             match next {
+                Next::Open(_) => unreachable!("every session is open"),
                 Next::Piece(_) => {
                     let reel = self.reel.as_mut().expect("the clip that has the turn");
                     let waited = self.now - reel.ready_since.take().expect("it was ready");
@@ -221,6 +223,7 @@ impl Device {
             Next::Chunk(seat) => {
                 self.tell(seat as usize, Input::Chunk { event_id: None, frames: FRAMES, moves: false })
             }
+            Next::Open(_) => unreachable!("every session is open"),
             Next::Piece(_) => {
                 let took = now - *self.pieces_begun.last().expect("one was begun");
                 let reel = self.reel.as_mut().expect("it is drawn");
