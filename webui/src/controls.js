@@ -34,32 +34,21 @@ export class Controls {
   }
 
   /**
-   * `holder` (a key's code, a pointer) begins to hold an action. Holding on, as auto-repeat does, changes nothing.
-   * @param {string} action @param {string} holder @param {number} now
+   * All that `holder` (a key's code, a pointer) holds from now on. Holding on, as auto-repeat does, changes nothing.
+   * @param {string} holder @param {string[]} actions @param {number} now
    */
-  press(action, holder, now) {
-    const holders = this.#holders.get(action);
-    if (holders) {
-      holders.add(holder);
-    } else {
-      this.#holders.set(action, new Set([holder]));
-      this.#changed(now);
+  hold(holder, actions, now) {
+    const before = this.held.join();
+    for (const action of actions) {
+      if (!this.#holders.has(action)) this.#holders.set(action, new Set());
+      this.#holders.get(action)?.add(holder);
     }
-  }
-
-  /**
-   * `holder` lets go of whatever it holds.
-   * @param {string} holder @param {number} now
-   */
-  release(holder, now) {
-    let changed = false;
     for (const [action, holders] of this.#holders) {
-      if (holders.delete(holder) && holders.size === 0) {
-        this.#holders.delete(action);
-        changed = true;
-      }
+      if (!actions.includes(action)) holders.delete(holder);
+      if (holders.size === 0) this.#holders.delete(action);
     }
-    if (changed) this.#changed(now);
+    // One change, where a finger slides from one key to the next.
+    if (this.held.join() !== before) this.#changed(now);
   }
 
   /**

@@ -5,7 +5,7 @@ import { WALKING } from "./phase.js";
 
 /**
  * @typedef {{ pick: (item: import("./world.js").GalleryItem) => void, upload: (file: File) => void,
- *   noPicture: () => void }} Actions
+ *   noPicture: () => void, goThere: () => void }} Actions  `goThere`: begin a walk there now.
  */
 
 export class Gallery {
@@ -22,6 +22,7 @@ export class Gallery {
       element("file").value = ""; // choosing the same file again is a choice too
     });
     element("no-picture").addEventListener("click", () => actions.noPicture());
+    element("go-there").addEventListener("click", () => actions.goThere());
     this.#listenToDrops();
   }
 
@@ -34,6 +35,9 @@ export class Gallery {
   /** @param {import("./phase.js").Phase} phase */
   phase(phase) {
     this.#phase = phase;
+    if (WALKING.includes(phase)) return;
+    element("first-frame-note").textContent = "";
+    element("go-there").hidden = true;
   }
 
   /** Which first frame is chosen. @param {{ gallery: string } | { file: string } | null} chosen */
@@ -46,7 +50,9 @@ export class Gallery {
     document.querySelector(".upload")?.classList.toggle("chosen", file !== null);
     element("no-picture").setAttribute("aria-pressed", String(chosen === null));
     const which = chosen ? "this picture" : "the prompt alone";
-    element("first-frame-note").textContent = WALKING.includes(this.#phase) ? `“Start over” begins with ${which}.` : "";
+    const walking = WALKING.includes(this.#phase);
+    element("first-frame-note").textContent = walking ? `The next start begins with ${which}.` : "";
+    element("go-there").hidden = !walking;
   }
 
   #listenToDrops() {

@@ -1,85 +1,76 @@
-// The hands: keys of the keyboard, and the page's own keys under a finger or the mouse.
+// The keys of the keyboard, wherever the focus is, but in a field that takes text.
 
 import { ACTION_BY_CODE } from "./controls.js";
 import { element, isField } from "./element.js";
+import { LIVE } from "./phase.js";
+import { isComposing } from "./prompt_key.js";
 
-/** Shortcuts by place on the keyboard, like the keys that walk, and none of those. */
-const PAUSE_CODE = "KeyP";
+/** Buttons with a shortcut, by place on the keyboard, like the keys that walk, and none of those. @type {Readonly<Record<string, string>>} */
+const BUTTON_BY_CODE = { KeyP: "pause", KeyF: "fullscreen" };
 
 /**
- * @typedef {{ press: (action: string, holder: string) => void, release: (holder: string) => void,
- *   releaseAll: () => void, looked: () => void }} Actions  `looked`: the page was hidden, or is seen again.
+ * @typedef {{ hold: (holder: string, actions: string[]) => void, releaseAll: () => void,
+ *   looked: () => void, start: () => void }} Actions
+ *   `looked`: the page was hidden, or is seen again.
  */
 
 export class Keyboard {
   #actions;
-  /** @type {NodeListOf<HTMLButtonElement>} */
-  #keys = document.querySelectorAll(".key");
+  /** @type {import("./phase.js").Phase} */
+  #phase = "loading";
   /** What this world knows. @type {string[]} */
   #known = [];
 
   /** @param {Actions} actions */
   constructor(actions) {
     this.#actions = actions;
-    this.#listenToKeyboard();
-    this.#keys.forEach((key) => this.#listenToKey(key));
+    window.addEventListener("keydown", (event) => this.#down(event));
+    window.addEventListener("keyup", (event) => actions.hold(event.code, []));
+    // From here on key-ups go elsewhere.
+    window.addEventListener("blur", () => actions.releaseAll());
+    window.addEventListener("pagehide", () => actions.releaseAll());
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) actions.releaseAll();
+      actions.looked();
+    });
+    document.addEventListener("focusin", (event) => {
+      if (isField(event.target)) actions.releaseAll();
+    });
   }
 
   /** @param {import("./world.js").Card} card */
   offer({ keys }) {
     this.#known = keys;
-    this.#keys.forEach((key) => (key.hidden = !keys.includes(key.dataset.action ?? "")));
   }
 
-  /** @param {string[]} held */
-  held(held) {
-    this.#keys.forEach((key) => {
-      const isHeld = held.includes(key.dataset.action ?? "");
-      key.classList.toggle("held", isHeld);
-      key.setAttribute("aria-pressed", String(isHeld));
-    });
+  /** @param {import("./phase.js").Phase} phase */
+  phase(phase) {
+    this.#phase = phase;
   }
 
-  #listenToKeyboard() {
-    window.addEventListener("keydown", (event) => {
-      // With a modifier it is the browser's shortcut, and its key-up may never be seen.
-      if (event.ctrlKey || event.metaKey || event.altKey) return this.#actions.releaseAll();
-      if (event.code === PAUSE_CODE && !event.repeat && !isField(event.target)) element("pause").click();
-      const action = ACTION_BY_CODE[event.code];
-      if (!action || isField(event.target) || !this.#known.includes(action)) return;
-      event.preventDefault(); // arrows would scroll
-      this.#actions.press(action, event.code);
-    });
-    window.addEventListener("keyup", (event) => this.#actions.release(event.code));
-    // From here on key-ups go elsewhere.
-    window.addEventListener("blur", () => this.#actions.releaseAll());
-    window.addEventListener("pagehide", () => this.#actions.releaseAll());
-    document.addEventListener("visibilitychange", () => {
-      if (document.hidden) this.#actions.releaseAll();
-      this.#actions.looked();
-    });
-    document.addEventListener("focusin", (event) => {
-      if (isField(event.target)) this.#actions.releaseAll();
-    });
-  }
-
-  /** @param {HTMLButtonElement} key */
-  #listenToKey(key) {
-    const action = key.dataset.action ?? "";
-    key.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
-      // Captured, so that a finger that slides off still ends what it began.
-      key.setPointerCapture(event.pointerId);
-      this.#actions.press(action, `pointer ${event.pointerId}`);
-    });
-    for (const end of /** @type {const} */ (["pointerup", "pointercancel", "lostpointercapture"])) {
-      key.addEventListener(end, (event) => this.#actions.release(`pointer ${event.pointerId}`));
+  /** @param {KeyboardEvent} event */
+  #down(event) {
+    // With a modifier it is the browser's shortcut, and its key-up may never be seen.
+    if (event.ctrlKey || event.metaKey || event.altKey) return this.#actions.releaseAll();
+    if (isComposing(event)) return;
+    const live = LIVE.includes(this.#phase);
+    const action = ACTION_BY_CODE[event.code];
+    const walks = action !== undefined && this.#known.includes(action);
+    if (isField(event.target)) {
+      // A list would take a letter for its choice. Its arrows stay its own.
+      if (!(live && walks && event.code.startsWith("Key") && event.target instanceof HTMLSelectElement)) return;
+      element("stage").focus({ preventScroll: true });
     }
-    key.addEventListener("keydown", (event) => {
-      if (event.key !== " " && event.key !== "Enter") return;
-      event.preventDefault();
-      this.#actions.press(action, event.code);
-    });
-    key.addEventListener("contextmenu", (event) => event.preventDefault());
+    const onStage = event.target === document.body || event.target === element("stage");
+    if ((event.code === "Space" || event.code === "Enter") && onStage) {
+      event.preventDefault(); // the space bar would scroll
+      if (!live && !event.repeat) this.#actions.start();
+      return;
+    }
+    const button = BUTTON_BY_CODE[event.code];
+    if (button && !event.repeat) element(button).click();
+    if (!walks) return;
+    event.preventDefault(); // arrows would scroll
+    this.#actions.hold(event.code, [action]);
   }
 }

@@ -4,11 +4,15 @@ import { socketBelow } from "./address.js";
 import { Beginning } from "./beginning.js";
 import { ClipPanel } from "./clip_panel.js";
 import { Controls } from "./controls.js";
+import { returnFocus } from "./focus.js";
+import { Full } from "./full.js";
 import { Gallery } from "./gallery.js";
 import { Keyboard } from "./keyboard.js";
 import { Latency } from "./latency.js";
 import { Meters } from "./meters.js";
+import { Pads } from "./pads.js";
 import { Panel } from "./panel.js";
+import { LIVE } from "./phase.js";
 import { expose } from "./probe.js";
 import { Recorder } from "./recorder.js";
 import { Screen } from "./screen.js";
@@ -42,21 +46,25 @@ const panel = new Panel({
   resized: () => beginning.preview(),
 });
 
+/** @param {string} holder @param {string[]} actions */
+const hold = (holder, actions) => {
+  controls.hold(holder, actions, performance.now());
+  walk.sayKeys();
+};
+
+const pads = new Pads({ hold });
+
 const keyboard = new Keyboard({
-  press: (action, holder) => {
-    controls.press(action, holder, performance.now());
-    walk.sayKeys();
-  },
-  release: (holder) => {
-    controls.release(holder, performance.now());
-    walk.sayKeys();
-  },
+  hold,
   releaseAll: () => {
     controls.releaseAll(performance.now());
     walk.sayKeys();
   },
   looked: () => walk.sayPause(),
+  start: () => walk.start(),
 });
+new Full();
+returnFocus(() => LIVE.includes(visit.phase));
 
 /** @type {Tools} */
 const tools = new Tools({
@@ -72,6 +80,7 @@ const gallery = new Gallery({
   pick: (item) => beginning.pick(item),
   upload: (file) => beginning.upload(file),
   noPicture: () => beginning.noPicture(),
+  goThere: () => walk.restart(),
 });
 
 const visit = new Visit(PAGE, {
@@ -79,11 +88,13 @@ const visit = new Visit(PAGE, {
     panel.phase(phase, curtain, more);
     tools.phase(phase);
     gallery.phase(phase);
+    keyboard.phase(phase);
   },
   found: (card, pictures) => {
     panel.offer(card);
     gallery.offer(card, pictures);
     keyboard.offer(card);
+    pads.offer(card);
     clipPanel.offer(card);
     const [first] = pictures;
     if (first) beginning.pick(first);
@@ -109,7 +120,7 @@ const clipPanel = new ClipPanel(PAGE, KEY, {
 });
 
 /** @type {import("./walk.js").Parts} */
-const parts = { visit, panel, tools, keyboard, meters, beginning, recorder, screen, controls, steps, latency };
+const parts = { visit, panel, tools, pads, meters, beginning, recorder, screen, controls, steps, latency };
 const walk = new Walk(socketBelow("/v1/realtime_video", PAGE), KEY, parts);
 
 ticker.onmessage = () => {

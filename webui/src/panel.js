@@ -15,6 +15,17 @@ import { size as parseSize, sizeProblem } from "./world.js";
  */
 
 const SEED_MAX = 2 ** 32 - 1;
+/** The fields that a walk begins with. */
+const BEGINS_WITH = ["size", "size-list", "format", "seed"];
+
+/** A field holds what cannot be used. The page says so below the field. */
+export class FieldError extends Error {
+  /** @param {string} field its id @param {string} message */
+  constructor(field, message) {
+    super(message);
+    this.field = field;
+  }
+}
 
 export class Panel {
   #actions;
@@ -24,6 +35,8 @@ export class Panel {
   #card = null;
   /** The prompt that the running session was sent last. */
   #promptInUse = "";
+  /** What the fields said when the walk began. @type {Record<string, string>} */
+  #begun = {};
 
   /** @param {Actions} actions */
   constructor(actions) {
@@ -62,23 +75,27 @@ export class Panel {
     element("curtain").dataset.busy = String(busy);
     element("start").textContent = button;
     element("start").classList.toggle("stop", live);
-    element("start").disabled = phase === "loading" || phase === "unreachable";
+    element("go-text").textContent = button;
+    element("stop").hidden = !live;
+    const nowhere = phase === "loading" || phase === "unreachable";
+    element("start").disabled = nowhere;
+    element("go").disabled = nowhere || live;
     element("restart").hidden = !WALKING.includes(phase);
     if (!live) element("prompt-note").textContent = "";
     this.#checkPrompt();
+    this.#checkLater();
   }
 
   /**
    * What the visitor has filled in.
-   * @throws a sentence, if it cannot be used
+   * @throws {FieldError} if it cannot be used
    */
   values() {
     const problem = this.#checkSize();
-    if (problem) throw new Error(`Size: ${problem}.`);
+    if (problem) throw new FieldError("size", `Size: ${problem}.`);
+    const wrong = this.#checkSeed();
+    if (wrong) throw new FieldError("seed", wrong);
     const seed = Number(element("seed").value);
-    if (!Number.isInteger(seed) || seed < 0 || seed > SEED_MAX || element("seed").value.trim() === "") {
-      throw new Error(`Seed: a whole number from 0 to ${SEED_MAX}.`);
-    }
     return {
       prompt: /** @type {string} */ (element("prompt").value.trim()),
       size: this.size,
@@ -92,6 +109,12 @@ export class Panel {
     const asked = this.#askedSize();
     if (!this.#card) throw new Error("a world is offered before its size is asked");
     return asked && !sizeProblem(this.#card.sizes, asked) ? asked : this.#card.defaultSize;
+  }
+
+  /** A walk begins with what the fields say now. */
+  began() {
+    this.#begun = this.#fields();
+    this.#checkLater();
   }
 
   /** The running session obeys this prompt, or soon will. @param {string} prompt @param {string} note */
@@ -111,6 +134,11 @@ export class Panel {
   alert(sentence) {
     element("alert").hidden = sentence === null;
     element("alert-text").textContent = sentence ?? "";
+  }
+
+  /** @param {string} id */
+  focusField(id) {
+    element(id).focus();
   }
 
   focusStage() {
@@ -138,8 +166,14 @@ export class Panel {
         if (this.#checkSize() === null) this.#actions.resized();
       });
     }
+    element("seed").addEventListener("input", () => this.#checkSeed());
+    for (const id of BEGINS_WITH) {
+      for (const type of ["input", "change"]) element(id).addEventListener(type, () => this.#checkLater());
+    }
     element("dice").addEventListener("click", () => {
       element("seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
+      this.#checkSeed();
+      this.#checkLater();
     });
     element("alert-close").addEventListener("click", () => this.alert(null));
   }
@@ -172,6 +206,33 @@ export class Panel {
     } catch {
       return null;
     }
+  }
+
+  /** What a walk begins with and cannot change. */
+  #fields() {
+    return Object.fromEntries(BEGINS_WITH.map((id) => [id, element(id).hidden ? "" : element(id).value]));
+  }
+
+  /** Says of fields that were changed during a walk that only the next one begins with them. */
+  #checkLater() {
+    const live = LIVE.includes(this.#phase);
+    const fields = this.#fields();
+    const changed = BEGINS_WITH.filter((id) => live && fields[id] !== this.#begun[id]);
+    for (const id of BEGINS_WITH) element(id).classList.toggle("later", changed.includes(id));
+    const names = changed.map((id) => document.querySelector(`label[for="${id}"]`)?.textContent ?? id);
+    element("later-note").textContent = names.length > 0 ? `${names.join(", ")}: from the next start.` : "";
+  }
+
+  /** Says below the field what is wrong with the seed. @returns {string | null} */
+  #checkSeed() {
+    const text = element("seed").value.trim();
+    const seed = Number(text);
+    const wrong = text === "" || !Number.isInteger(seed) || seed < 0 || seed > SEED_MAX;
+    const problem = wrong ? `Seed: a whole number from 0 to ${SEED_MAX}.` : null;
+    element("seed").setAttribute("aria-invalid", String(wrong));
+    element("seed-note").classList.toggle("wrong", wrong);
+    element("seed-note").textContent = problem ?? "";
+    return problem;
   }
 
   /** Says below the field what is wrong with the size, or what may be asked. @returns {string | null} */

@@ -55,8 +55,9 @@ export class Screen {
   preview(bitmap, size) {
     this.#fit(size);
     this.#context.imageSmoothingQuality = "high";
+    // Also below a picture that lets something through: the walk begins on black there.
+    this.#context.fillRect(0, 0, size.width, size.height);
     if (bitmap) this.#context.drawImage(bitmap, 0, 0, size.width, size.height);
-    else this.#context.fillRect(0, 0, size.width, size.height);
   }
 
   /** @param {boolean} smooth between the world's pixels, or each a square */

@@ -39,11 +39,6 @@ export class Tools {
     window.addEventListener("beforeunload", (event) => {
       if (actions.wouldLose()) event.preventDefault();
     });
-    element("fullscreen").hidden = !document.fullscreenEnabled;
-    element("fullscreen").addEventListener("click", () => {
-      if (document.fullscreenElement) document.exitFullscreen();
-      else element("stage").requestFullscreen();
-    });
   }
 
   /** @param {import("./phase.js").Phase} phase */

@@ -1,6 +1,7 @@
 // A walk, from Start to its end: what the server says, and what it is told.
 
 import { Connection } from "./connection.js";
+import { FieldError } from "./panel.js";
 import { Pause } from "./pause.js";
 import { Pictures } from "./pictures.js";
 import { errorSentence, init, keysEvent, pauseEvent, promptEvent, resume, standingText } from "./protocol.js";
@@ -18,7 +19,7 @@ const LINE_LOST = 1006;
  *   pause: Pause, token: string | null, graceMs: number, lostAt: number | null,
  *   resumes: number }} Session  One walk, over as many connections as it takes.
  * @typedef {{ visit: import("./visit.js").Visit, panel: import("./panel.js").Panel,
- *   tools: import("./tools.js").Tools, keyboard: import("./keyboard.js").Keyboard, meters: import("./meters.js").Meters,
+ *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, meters: import("./meters.js").Meters,
  *   beginning: import("./beginning.js").Beginning, recorder: import("./recorder.js").Recorder,
  *   screen: import("./screen.js").Screen, controls: import("./controls.js").Controls,
  *   steps: import("./steps.js").Steps, latency: import("./latency.js").Latency }} Parts  What the page has one of.
@@ -66,6 +67,10 @@ export class Walk {
       picture = await beginning.bytes(values.size);
     } catch (error) {
       if (id !== this.#starts) return;
+      if (error instanceof FieldError) {
+        panel.focusField(error.field);
+        return visit.enter("ready", `Not started. ${sentence(error)}`);
+      }
       panel.alert(sentence(error));
       return visit.enter("ready", "Not started.");
     }
@@ -82,6 +87,7 @@ export class Walk {
     };
     tools.pausable = false;
     panel.promptInUse(values.prompt, "");
+    panel.began();
     panel.focusStage();
     requestAnimationFrame(this.#draw);
   }
@@ -116,8 +122,8 @@ export class Walk {
   }
 
   sayKeys() {
-    const { visit, keyboard, controls, steps, latency } = this.#parts;
-    keyboard.held(controls.held);
+    const { visit, pads, controls, steps, latency } = this.#parts;
+    pads.held(controls.held);
     steps.held(controls.held, performance.now());
     // Before there is a place there is nothing to steer: the server would have to keep every event.
     if (!this.session?.connection.open || visit.phase === "waiting") return;

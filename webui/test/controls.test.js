@@ -8,66 +8,66 @@ const said = (controls, buffered = 0) => controls.take(buffered)?.map(({ actions
 
 test("a press and a release are said at once, with their times", () => {
   const controls = new Controls();
-  controls.press("w", "KeyW", 10);
+  controls.hold("KeyW", ["w"], 10);
   assert.deepEqual(controls.take(0), [{ actions: ["w"], at: 10 }]);
-  controls.release("KeyW", 25);
+  controls.hold("KeyW", [], 25);
   assert.deepEqual(controls.take(0), [{ actions: [], at: 25 }]);
   assert.equal(controls.take(0), null);
 });
 
 test("the whole set is said, in a fixed order, opposites and all", () => {
   const controls = new Controls();
-  for (const action of ["w", "s", "a", "l"]) controls.press(action, action, 0);
+  for (const action of ["w", "s", "a", "l"]) controls.hold(action, [action], 0);
   assert.deepEqual(controls.held, ["a", "l", "s", "w"]);
   assert.deepEqual(said(controls), ["w", "sw", "asw", "alsw"]);
 });
 
 test("auto-repeat says nothing", () => {
   const controls = new Controls();
-  for (let now = 0; now < 100; now += 10) controls.press("w", "KeyW", now);
+  for (let now = 0; now < 100; now += 10) controls.hold("KeyW", ["w"], now);
   assert.deepEqual(said(controls), ["w"]);
 });
 
 test("a key held twice ends when both have let go", () => {
   const controls = new Controls();
-  controls.press("i", "ArrowUp", 0);
-  controls.press("i", "pointer 1", 1);
-  controls.release("ArrowUp", 2);
+  controls.hold("ArrowUp", ["i"], 0);
+  controls.hold("pointer 1", ["i"], 1);
+  controls.hold("ArrowUp", [], 2);
   assert.deepEqual(said(controls), ["i"]);
-  controls.release("pointer 1", 3);
+  controls.hold("pointer 1", [], 3);
   assert.deepEqual(said(controls), [""]);
 });
 
 test("letting go of what was never held says nothing", () => {
   const controls = new Controls();
-  controls.release("KeyW", 0);
+  controls.hold("KeyW", [], 0);
   controls.releaseAll(1);
   assert.equal(said(controls), null);
 });
 
 test("a blur lets go of everything, once", () => {
   const controls = new Controls();
-  controls.press("w", "KeyW", 0);
-  controls.press("d", "pointer 2", 0);
+  controls.hold("KeyW", ["w"], 0);
+  controls.hold("pointer 2", ["d"], 0);
   said(controls);
   controls.releaseAll(5);
   controls.releaseAll(6);
   assert.deepEqual(said(controls), [""]);
   // The key comes up later, elsewhere: nothing is left to say.
-  controls.release("KeyW", 9);
+  controls.hold("KeyW", [], 9);
   assert.equal(said(controls), null);
 });
 
 test("while the socket is backed up changes wait, and a tap among them survives", () => {
   const controls = new Controls();
   const backedUp = 1 << 20;
-  controls.press("w", "KeyW", 0);
+  controls.hold("KeyW", ["w"], 0);
   assert.equal(said(controls, backedUp), null);
   for (let i = 0; i < 50; i++) {
-    controls.press("d", "KeyD", i);
-    controls.release("KeyD", i);
+    controls.hold("KeyD", ["d"], i);
+    controls.hold("KeyD", [], i);
   }
-  controls.release("KeyW", 60);
+  controls.hold("KeyW", [], 60);
   assert.equal(said(controls, backedUp), null);
   const sets = said(controls);
   assert.ok(sets && sets.length <= 8, `${sets?.length} transitions`);
@@ -77,9 +77,9 @@ test("while the socket is backed up changes wait, and a tap among them survives"
 
 test("a new session hears what is held now and nothing older", () => {
   const controls = new Controls();
-  controls.press("w", "KeyW", 0);
-  controls.press("a", "KeyA", 1);
-  controls.release("KeyA", 2);
+  controls.hold("KeyW", ["w"], 0);
+  controls.hold("KeyA", ["a"], 1);
+  controls.hold("KeyA", [], 2);
   controls.begin(10);
   assert.deepEqual(controls.take(0), [{ actions: ["w"], at: 10 }]);
   controls.releaseAll(11);
@@ -124,4 +124,14 @@ test("the median of the last few is shown, and unanswered ids do not pile up", (
   for (let i = 0; i < 10_000; i++) latency.sent(i);
   latency.shown(9_000, 99_999);
   assert.equal(latency.last, 1000 - 940, "forgotten long ago");
+});
+
+test("a finger that slides from one key to the next changes both at once", () => {
+  const controls = new Controls();
+  controls.hold("pointer 1", ["w"], 0);
+  controls.hold("pointer 1", ["w", "d"], 10);
+  controls.hold("pointer 1", ["d"], 20);
+  assert.deepEqual(controls.take(0), [
+    { actions: ["w"], at: 0 }, { actions: ["d", "w"], at: 10 }, { actions: ["d"], at: 20 },
+  ]);
 });
