@@ -54,6 +54,7 @@ impl Testcard {
             window: 18,
             window_is_fixed: false,
             needs_first_frame: false,
+            look_step: None,
             gallery: Vec::new(),
             presets: Vec::new(),
             clips: ClipCard::of_rollouts("testcard", default_size, false),

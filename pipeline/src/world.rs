@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-pub use card::{Card, GalleryItem, Size, Sizes, WINDOW_FRAMES_MAX};
+pub use card::{Card, GalleryItem, LookStep, Size, Sizes, WINDOW_FRAMES_MAX};
 pub use chunk::{ChunkInput, ChunkPlan, Chunking, FRAMES_PER_LATENT, Frames, Timings};
 pub use clip::{Clip, ClipAsk, ClipBytes, Progress, Script, Step};
 pub use clip_card::{ByMode, ClipCard, ClipSettings, FrameRule, Knob, Knobs};

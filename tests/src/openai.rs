@@ -216,6 +216,7 @@ pub fn cosmos3_card() -> Card {
         window: 18,
         window_is_fixed: true,
         needs_first_frame: false,
+        look_step: None,
         gallery: Vec::new(),
         presets: Vec::new(),
         clips: ClipCard {

@@ -79,6 +79,7 @@ impl Default for Puppet {
                 window: 18,
                 window_is_fixed: false,
                 needs_first_frame: false,
+                look_step: None,
                 gallery: Vec::new(),
                 presets: Vec::new(),
                 clips: ClipCard::of_rollouts("puppet", Size { width: 832, height: 480 }, false),

@@ -6,16 +6,6 @@
  * @typedef {{ actions: string[], at: number }} Transition  All that is held from `at` (page milliseconds) on.
  */
 
-/**
- * The action of each physical key, by its place on the keyboard and not by its letter: WASD is a shape, also on AZERTY.
- * @type {Readonly<Record<string, string>>}
- */
-export const ACTION_BY_CODE = Object.freeze({
-  KeyW: "w", KeyA: "a", KeyS: "s", KeyD: "d",
-  KeyI: "i", KeyJ: "j", KeyK: "k", KeyL: "l",
-  ArrowUp: "i", ArrowLeft: "j", ArrowDown: "k", ArrowRight: "l",
-});
-
 /** The socket has this much unsent: its reader is behind, and more messages would only queue. */
 const BACKED_UP_BYTES = 64 * 1024;
 

@@ -1,12 +1,9 @@
 // The keys of the keyboard, wherever the focus is, but in a field that takes text.
 
-import { ACTION_BY_CODE } from "./controls.js";
+import { BUTTON_BY_CODE } from "./bindings.js";
 import { element, isField } from "./element.js";
 import { LIVE } from "./phase.js";
 import { isComposing } from "./prompt_key.js";
-
-/** Buttons with a shortcut, by place on the keyboard, like the keys that walk, and none of those. @type {Readonly<Record<string, string>>} */
-const BUTTON_BY_CODE = { KeyP: "pause", KeyF: "fullscreen" };
 
 /**
  * @typedef {{ hold: (holder: string, actions: string[]) => void, releaseAll: () => void,
@@ -15,14 +12,16 @@ const BUTTON_BY_CODE = { KeyP: "pause", KeyF: "fullscreen" };
  */
 
 export class Keyboard {
+  #bindings;
   #actions;
   /** @type {import("./phase.js").Phase} */
   #phase = "loading";
   /** What this world knows. @type {string[]} */
   #known = [];
 
-  /** @param {Actions} actions */
-  constructor(actions) {
+  /** @param {() => import("./bindings.js").Bindings} bindings @param {Actions} actions */
+  constructor(bindings, actions) {
+    this.#bindings = bindings;
     this.#actions = actions;
     window.addEventListener("keydown", (event) => this.#down(event));
     window.addEventListener("keyup", (event) => actions.hold(event.code, []));
@@ -54,7 +53,7 @@ export class Keyboard {
     if (event.ctrlKey || event.metaKey || event.altKey) return this.#actions.releaseAll();
     if (isComposing(event)) return;
     const live = LIVE.includes(this.#phase);
-    const action = ACTION_BY_CODE[event.code];
+    const action = this.#bindings()[event.code];
     const walks = action !== undefined && this.#known.includes(action);
     if (isField(event.target)) {
       // A list would take a letter for its choice. Its arrows stay its own.
@@ -67,7 +66,7 @@ export class Keyboard {
       if (!live && !event.repeat) this.#actions.start();
       return;
     }
-    const button = BUTTON_BY_CODE[event.code];
+    const button = event.key === "?" ? "help-button" : BUTTON_BY_CODE[event.code];
     if (button && !event.repeat) element(button).click();
     if (!walks) return;
     event.preventDefault(); // arrows would scroll

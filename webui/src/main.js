@@ -4,11 +4,15 @@ import { socketBelow } from "./address.js";
 import { Beginning } from "./beginning.js";
 import { ClipPanel } from "./clip_panel.js";
 import { Controls } from "./controls.js";
+import { ControlsPanel } from "./controls_panel.js";
 import { returnFocus } from "./focus.js";
 import { Full } from "./full.js";
 import { Gallery } from "./gallery.js";
+import { Gamepads } from "./gamepad.js";
+import { Hands } from "./hands.js";
 import { Keyboard } from "./keyboard.js";
 import { Latency } from "./latency.js";
+import { Look } from "./look.js";
 import { Meters } from "./meters.js";
 import { Pads } from "./pads.js";
 import { Panel } from "./panel.js";
@@ -17,10 +21,16 @@ import { expose } from "./probe.js";
 import { Recorder } from "./recorder.js";
 import { Screen } from "./screen.js";
 import { sentence } from "./sentence.js";
+import { Settings, storage } from "./settings.js";
 import { Steps } from "./steps.js";
+import { Sticks } from "./sticks.js";
 import { Tools } from "./tools.js";
 import { Visit } from "./visit.js";
 import { Walk } from "./walk.js";
+import { label, speak, spoken } from "./words.js";
+
+/** The button for each command of a gamepad. */
+const BUTTON = { pause: "pause", hud: "hud-button", help: "help-button", snapshot: "snapshot" };
 
 /** As often as most screens, which do not refresh for a tab that is hidden. */
 const TICK_MS = 1000 / 60;
@@ -30,6 +40,10 @@ const PAGE = location.href;
 
 /** The key for a server that asks for one: the part of the address after `#key=`, which a browser sends to no server. */
 const KEY = new URLSearchParams(location.hash.slice(1)).get("key");
+
+const settings = new Settings(storage());
+speak(settings.values.language ?? spoken(navigator.languages));
+label(document);
 
 const controls = new Controls();
 const steps = new Steps();
@@ -53,10 +67,27 @@ const hold = (holder, actions) => {
 };
 
 const pads = new Pads({ hold });
+const hands = new Hands();
+new Sticks((stick, rates) => hands.want(stick, rates));
 
-const keyboard = new Keyboard({
+const look = new Look(/** @type {HTMLElement} */ (document.getElementById("stage")), () => settings.values, {
+  turn: (degrees) => hands.turn(degrees),
+  walking: () => visit.phase === "running",
+  drag: () => {},
+});
+
+const gamepads = new Gamepads(() => navigator.getGamepads(), {
+  want: (stick, rates) => hands.want(stick, rates),
+  command: (command) => {
+    if (command === "start" && !LIVE.includes(visit.phase)) walk.start();
+    else if (command !== "start") document.getElementById(BUTTON[command])?.click();
+  },
+});
+
+const keyboard = new Keyboard(() => settings.values.bindings, {
   hold,
   releaseAll: () => {
+    hands.rest();
     controls.releaseAll(performance.now());
     walk.sayKeys();
   },
@@ -64,6 +95,7 @@ const keyboard = new Keyboard({
   start: () => walk.start(),
 });
 new Full();
+new ControlsPanel(settings);
 returnFocus(() => LIVE.includes(visit.phase));
 
 /** @type {Tools} */
@@ -89,12 +121,17 @@ const visit = new Visit(PAGE, {
     tools.phase(phase);
     gallery.phase(phase);
     keyboard.phase(phase);
+    if (phase !== "running") {
+      look.free();
+      hands.rest();
+    }
   },
   found: (card, pictures) => {
     panel.offer(card);
     gallery.offer(card, pictures);
     keyboard.offer(card);
     pads.offer(card);
+    hands.offer(card);
     clipPanel.offer(card);
     const [first] = pictures;
     if (first) beginning.pick(first);
@@ -120,8 +157,14 @@ const clipPanel = new ClipPanel(PAGE, KEY, {
 });
 
 /** @type {import("./walk.js").Parts} */
-const parts = { visit, panel, tools, pads, meters, beginning, recorder, screen, controls, steps, latency };
+const parts = { visit, panel, tools, pads, hands, meters, beginning, recorder, screen, controls, steps, latency };
 const walk = new Walk(socketBelow("/v1/realtime_video", PAGE), KEY, parts);
+
+/** Gamepads tell nothing by themselves: somebody has to look, as often as pictures come. */
+function lookAtGamepads() {
+  if (gamepads.poll(settings.values.deadZone) > 0) requestAnimationFrame(lookAtGamepads);
+}
+window.addEventListener("gamepadconnected", lookAtGamepads);
 
 ticker.onmessage = () => {
   if (document.hidden) walk.advance(performance.now());

@@ -19,7 +19,7 @@ const LINE_LOST = 1006;
  *   pause: Pause, token: string | null, graceMs: number, lostAt: number | null,
  *   resumes: number }} Session  One walk, over as many connections as it takes.
  * @typedef {{ visit: import("./visit.js").Visit, panel: import("./panel.js").Panel,
- *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, meters: import("./meters.js").Meters,
+ *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, hands: import("./hands.js").Hands, meters: import("./meters.js").Meters,
  *   beginning: import("./beginning.js").Beginning, recorder: import("./recorder.js").Recorder,
  *   screen: import("./screen.js").Screen, controls: import("./controls.js").Controls,
  *   steps: import("./steps.js").Steps, latency: import("./latency.js").Latency }} Parts  What the page has one of.
@@ -148,6 +148,7 @@ export class Walk {
   /** Shows what is due. To be called often. @param {number} now */
   advance(now) {
     if (!this.session) return;
+    this.#parts.controls.hold("hands", this.#parts.hands.keys(now), now);
     this.sayKeys();
     const frame = this.session.pictures.due(now);
     if (frame) this.#show(this.session, frame, now);

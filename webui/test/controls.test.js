@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ACTION_BY_CODE, Controls } from "../src/controls.js";
+import { DEFAULT } from "../src/bindings.js";
+import { Controls } from "../src/controls.js";
 import { Latency } from "../src/latency.js";
 
 /** The action sets that are said now. @param {Controls} controls */
@@ -89,8 +90,8 @@ test("a new session hears what is held now and nothing older", () => {
 
 test("arrows and letters mean the same looks", () => {
   const pairs = [["ArrowUp", "KeyI"], ["ArrowLeft", "KeyJ"], ["ArrowDown", "KeyK"], ["ArrowRight", "KeyL"]];
-  for (const [arrow, letter] of pairs) assert.equal(ACTION_BY_CODE[arrow], ACTION_BY_CODE[letter]);
-  assert.equal(ACTION_BY_CODE.KeyX, undefined);
+  for (const [arrow, letter] of pairs) assert.equal(DEFAULT[arrow], DEFAULT[letter]);
+  assert.equal(DEFAULT.KeyX, undefined);
 });
 
 test("an input is seen when a picture carries its id or a later one", () => {

@@ -2,14 +2,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { card, galleryItem, healthOf, size, sizeProblem } from "../src/world.js";
 
-const own = { default_size: "832x480", fps: 16, chunk: 3, needs_first_frame: true, window_is_fixed: false, presets: ["a desert at night"], keys: ["w", "s"] };
+const own = { default_size: "832x480", fps: 16, chunk: 3, needs_first_frame: true, window_is_fixed: false, presets: ["a desert at night"], keys: ["w", "s"], look_step: { yaw_deg: 10, pitch_deg: 8 } };
 
 test("a card says which sizes are drawn, as a list or as a rule", () => {
   const listed = card({ id: "pocket", causeway: { ...own, sizes: { only: ["96x64", "128x96"] } } });
   assert.deepEqual(listed, {
     name: "pocket", sizes: { only: [{ width: 96, height: 64 }, { width: 128, height: 96 }] },
     defaultSize: { width: 832, height: 480 }, fps: 16, chunk: 3, needsFirstFrame: true, presets: ["a desert at night"], keys: ["w", "s"],
+    degrees: { yaw: 10, pitch: 8 },
   });
+  const { look_step, ...silent } = own;
+  assert.equal(card({ id: "other", causeway: { ...silent, sizes: { only: [] } } }).degrees, null);
   const ruled = card({ id: "lingbot", causeway: { ...own, sizes: { multiple: 16, pixels_max: 399360 } } });
   assert.deepEqual(ruled.sizes, { multiple: 16, pixelsMax: 399360 });
 });

@@ -50,6 +50,7 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
         window: 1,
         window_is_fixed: true,
         needs_first_frame: false,
+        look_step: None,
         clips,
         gallery: dir.gallery()?,
         presets: dir.presets()?,

@@ -39,7 +39,7 @@ use crate::noise::Noise;
 use crate::wan;
 use crate::wan::text::{PromptTokens, TextEncoder};
 use crate::wan::vae::Vae;
-use crate::world::{Card, ClipCard, Init, Rollout, RolloutBytes, Size, Sizes, World, WorldError};
+use crate::world::{Card, ClipCard, Init, LookStep, Rollout, RolloutBytes, Size, Sizes, World, WorldError};
 
 /// A LingBot World model, ready to draw.
 pub struct LingBot {
@@ -138,6 +138,10 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
         window: recipe.window,
         window_is_fixed: recipe.window_is_fixed,
         needs_first_frame: !recipe.text_start,
+        look_step: Some(LookStep {
+            yaw_deg: recipe.camera.yaw_deg_per_latent,
+            pitch_deg: recipe.camera.pitch_deg_per_latent,
+        }),
         gallery: dir.gallery()?,
         presets: dir.presets()?,
         clips,

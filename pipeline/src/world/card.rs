@@ -31,12 +31,23 @@ pub struct Card {
     pub window_is_fixed: bool,
     /// Whether a video must start from a picture.
     pub needs_first_frame: bool,
+    /// What a key that looks turns by, where the world has one step for it.
+    pub look_step: Option<LookStep>,
     /// Pictures with prompts that this world is known to start well from.
     pub gallery: Vec<GalleryItem>,
     /// Prompts that this world is known to understand.
     pub presets: Vec<String>,
     /// What it offers to requests for clips and pictures.
     pub clips: ClipCard,
+}
+
+/// What keys that look turn the camera by in one latent frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LookStep {
+    /// Degrees to the side.
+    pub yaw_deg: f64,
+    /// Degrees up or down.
+    pub pitch_deg: f64,
 }
 
 /// A first frame that ships with a world.
@@ -220,6 +231,7 @@ mod tests {
             window: 18,
             window_is_fixed,
             needs_first_frame: true,
+            look_step: None,
             gallery: Vec::new(),
             presets: Vec::new(),
             clips: ClipCard::of_rollouts("test", Size { width: 832, height: 480 }, true),

@@ -77,6 +77,7 @@ pub(crate) fn choices(card: &Card) -> Value {
         "needs_first_frame": card.needs_first_frame,
         "presets": card.presets,
         "keys": if card.clips.steerable { Held::ALL.to_vec() } else { Vec::new() },
+        "look_step": card.look_step.map(|step| json!({ "yaw_deg": step.yaw_deg, "pitch_deg": step.pitch_deg })),
         "realtime": card.clips.realtime,
         "clips": clips(card),
     })

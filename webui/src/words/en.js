@@ -1,0 +1,28 @@
+// English.
+
+export const EN = {
+  controls: "Controls",
+  sensitivity: "Mouse and finger: how far a movement turns",
+  invert: "Down looks up",
+  dead_zone: "Gamepad: part of the stick that rests",
+  touch: "Under the thumbs",
+  touch_keys: "Keys",
+  touch_sticks: "Sticks",
+  overlay: "Show what is held on the picture",
+  burn: "Show keys and prompt in recordings",
+  keys: "Keys",
+  keys_reset: "As they were",
+  press_a_key: "Press a key",
+  key_taken: "{key} does something else. Press another key, or Escape.",
+  walk_forward: "Walk forward",
+  walk_left: "Walk left",
+  walk_back: "Walk back",
+  walk_right: "Walk right",
+  look_up: "Look up",
+  look_left: "Look left",
+  look_down: "Look down",
+  look_right: "Look right",
+  language: "Language",
+  language_auto: "The browser's",
+  language_later: "The page speaks it when it is opened again.",
+};
