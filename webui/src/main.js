@@ -9,8 +9,10 @@ import { returnFocus } from "./focus.js";
 import { Full } from "./full.js";
 import { Gallery } from "./gallery.js";
 import { Gamepads } from "./gamepad.js";
+import { Guide } from "./guide.js";
 import { Hands } from "./hands.js";
 import { Keyboard } from "./keyboard.js";
+import { Hud } from "./hud.js";
 import { Latency } from "./latency.js";
 import { Look } from "./look.js";
 import { Meters } from "./meters.js";
@@ -48,7 +50,6 @@ label(document);
 const controls = new Controls();
 const steps = new Steps();
 const latency = new Latency();
-const meters = new Meters();
 const screen = new Screen(/** @type {HTMLCanvasElement} */ (document.getElementById("screen")));
 const ticker = new Worker(new URL("./ticker.js", import.meta.url), { type: "module" });
 
@@ -95,7 +96,10 @@ const keyboard = new Keyboard(() => settings.values.bindings, {
   start: () => walk.start(),
 });
 new Full();
-new ControlsPanel(settings);
+
+const controlsPanel = new ControlsPanel(settings);
+const hud = new Hud(settings, new Meters(), (action) => controlsPanel.labels(action)[0]);
+const guide = new Guide(settings, (action) => controlsPanel.labels(action));
 returnFocus(() => LIVE.includes(visit.phase));
 
 /** @type {Tools} */
@@ -157,7 +161,7 @@ const clipPanel = new ClipPanel(PAGE, KEY, {
 });
 
 /** @type {import("./walk.js").Parts} */
-const parts = { visit, panel, tools, pads, hands, meters, beginning, recorder, screen, controls, steps, latency };
+const parts = { visit, panel, tools, pads, hands, hud, guide, beginning, recorder, screen, controls, steps, latency };
 const walk = new Walk(socketBelow("/v1/realtime_video", PAGE), KEY, parts);
 
 /** Gamepads tell nothing by themselves: somebody has to look, as often as pictures come. */

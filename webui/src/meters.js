@@ -17,7 +17,8 @@ export class Meters {
 
   /** @param {Measured} measured */
   show({ fps, targetFps, chunk, latency, latencyMedian, buffered, leadMs, dropped, decodeMs, stats }) {
-    fill("m-fps", String(fps), `of ${targetFps}`);
+    // A second may hold one picture more than its share, and a walk that catches up some.
+    fill("m-fps", String(Math.min(fps, targetFps)), `of ${targetFps}`);
     if (latency === null || latencyMedian === null) fill("m-latency", "–", "");
     else fill("m-latency", latency.toFixed(), `ms, ~${latencyMedian.toFixed()}`);
     element("m-chunk").textContent = chunk ?? "";

@@ -124,6 +124,11 @@ export class Panel {
     this.#checkPrompt();
   }
 
+  /** The prompt that the walk was sent last. */
+  get promptShown() {
+    return this.#promptInUse;
+  }
+
   /** @param {string} prompt */
   set prompt(prompt) {
     element("prompt").value = prompt;

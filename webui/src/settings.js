@@ -4,9 +4,10 @@ import { DEFAULT, isFree } from "./bindings.js";
 
 /**
  * @typedef {{ sensitivity: number, invert: boolean, touch: "keys" | "sticks", deadZone: number,
- *   bindings: import("./bindings.js").Bindings, hud: boolean, overlay: boolean, burn: boolean,
+ *   bindings: import("./bindings.js").Bindings, hud: boolean, overlay: boolean, burn: boolean, hinted: boolean,
  *   look: "smooth" | "sharp" | "crisp" | null, language: "en" | "zh" | null, prompts: string[] }} Values
  *   `look` and `language`: null where the page chooses. `overlay`: keys shown on the picture. `burn`: keys and prompt in films.
+ *   `hinted`: the hints of a first walk were followed.
  *   `prompts`: the last ones, newest first.
  */
 
@@ -20,7 +21,7 @@ const NAME = "causeway-settings";
 /** @type {Values} */
 const DEFAULTS = {
   sensitivity: 1, invert: false, touch: "keys", deadZone: 0.15, bindings: DEFAULT,
-  hud: false, overlay: false, burn: false, look: null, language: null, prompts: [],
+  hud: false, overlay: false, burn: false, hinted: false, look: null, language: null, prompts: [],
 };
 
 /**
@@ -36,7 +37,7 @@ export function read(text) {
     // not ours
   }
   if (typeof kept !== "object" || kept === null) return DEFAULTS;
-  const flag = (/** @type {"invert" | "hud" | "overlay" | "burn"} */ name) => (typeof kept[name] === "boolean" ? kept[name] : DEFAULTS[name]);
+  const flag = (/** @type {"invert" | "hud" | "overlay" | "burn" | "hinted"} */ name) => (typeof kept[name] === "boolean" ? kept[name] : DEFAULTS[name]);
   const number = (/** @type {"sensitivity" | "deadZone"} */ name, /** @type {{ min: number, max: number }} */ { min, max }) =>
     (typeof kept[name] === "number" && kept[name] >= min && kept[name] <= max ? kept[name] : DEFAULTS[name]);
   const one = (/** @type {string} */ name, /** @type {string[]} */ of, /** @type {any} */ otherwise) =>
@@ -50,6 +51,7 @@ export function read(text) {
     hud: flag("hud"),
     overlay: flag("overlay"),
     burn: flag("burn"),
+    hinted: flag("hinted"),
     look: one("look", ["smooth", "sharp", "crisp"], null),
     language: one("language", ["en", "zh"], null),
     prompts: Array.isArray(kept.prompts) ? kept.prompts.filter(isPrompt).slice(0, PROMPTS_MAX) : [],

@@ -2,6 +2,7 @@
 
 import { element } from "./element.js";
 import { WALKING } from "./phase.js";
+import { say } from "./words.js";
 
 /**
  * @typedef {import("./film_store.js").KeptFilm} KeptFilm
@@ -44,7 +45,7 @@ export class Tools {
   /** @param {import("./phase.js").Phase} phase */
   phase(phase) {
     this.#phase = phase;
-    element("pause").textContent = phase === "paused" ? "Resume" : "Pause";
+    element("pause-text").textContent = say(phase === "paused" ? "resume" : "pause");
     element("pause").setAttribute("aria-pressed", String(phase === "paused"));
     this.#check();
   }

@@ -19,7 +19,7 @@ const LINE_LOST = 1006;
  *   pause: Pause, token: string | null, graceMs: number, lostAt: number | null,
  *   resumes: number }} Session  One walk, over as many connections as it takes.
  * @typedef {{ visit: import("./visit.js").Visit, panel: import("./panel.js").Panel,
- *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, hands: import("./hands.js").Hands, meters: import("./meters.js").Meters,
+ *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, hands: import("./hands.js").Hands, hud: import("./hud.js").Hud, guide: import("./guide.js").Guide,
  *   beginning: import("./beginning.js").Beginning, recorder: import("./recorder.js").Recorder,
  *   screen: import("./screen.js").Screen, controls: import("./controls.js").Controls,
  *   steps: import("./steps.js").Steps, latency: import("./latency.js").Latency }} Parts  What the page has one of.
@@ -117,13 +117,15 @@ export class Walk {
     const eventId = latency.sent(performance.now());
     this.session.connection.send(promptEvent(eventId, text));
     this.session.prompt = { text, eventId };
+    this.#parts.guide.prompted();
     panel.promptInUse(text, "Sent. The world changes with its next chunk.");
     panel.focusStage();
   }
 
   sayKeys() {
-    const { visit, pads, controls, steps, latency } = this.#parts;
+    const { visit, pads, guide, controls, steps, latency } = this.#parts;
     pads.held(controls.held);
+    guide.held(controls.held);
     steps.held(controls.held, performance.now());
     // Before there is a place there is nothing to steer: the server would have to keep every event.
     if (!this.session?.connection.open || visit.phase === "waiting") return;
@@ -142,7 +144,14 @@ export class Walk {
     steps.goOn(performance.now());
     // An input from before or during the pause waited for the visitor: its time says nothing about the server.
     latency.begin();
+    this.#parts.hud.timeline.rested();
     this.session.pictures.rested();
+  }
+
+  /** What is held and wished for now. @returns {import("./inputs.js").Inputs} */
+  get inputs() {
+    const { controls, hands, panel } = this.#parts;
+    return { held: controls.held, rates: hands.rates, prompt: panel.promptShown };
   }
 
   /** Shows what is due. To be called often. @param {number} now */
@@ -152,11 +161,12 @@ export class Walk {
     this.sayKeys();
     const frame = this.session.pictures.due(now);
     if (frame) this.#show(this.session, frame, now);
-    const { recorder, meters } = this.#parts;
+    const { recorder, hud } = this.#parts;
     recorder.tick(now);
+    hud.inputs(this.inputs);
     if (now - this.#metersAt < METERS_EVERY_MS) return;
     this.#metersAt = now;
-    meters.show(this.#measured(this.session, now));
+    hud.measured(this.#measured(this.session, now));
     recorder.sayTime(now);
   }
 
@@ -250,7 +260,8 @@ export class Walk {
     this.session?.pictures.clear();
     this.session = null;
     this.#parts.steps.rest(performance.now());
-    this.#parts.meters.clear();
+    this.#parts.hud.clear();
+    this.#parts.guide.end();
     this.#parts.recorder.walkEnded();
   }
 
@@ -270,11 +281,15 @@ export class Walk {
 
   /** @param {Session} of @param {import("./pictures.js").Frame} frame @param {number} now */
   #show(of, { bitmap, chunk, eventId }, now) {
-    const { visit, panel, screen, controls, steps, latency } = this.#parts;
+    const { visit, panel, screen, hud, guide, controls, steps, latency } = this.#parts;
     screen.show(bitmap);
+    hud.timeline.shown(now, eventId);
     if (visit.phase === "starting" || visit.phase === "waiting") {
       this.#walk(of);
-      if (of.framesShown === 0) steps.begin(controls.held, now);
+      if (of.framesShown === 0) {
+        steps.begin(controls.held, now);
+        guide.begin(visit.card);
+      }
     }
     latency.shown(eventId, now);
     of.chunk = chunk;
