@@ -1,7 +1,11 @@
-// Where the next walk begins: the first frame that is chosen, and its preview on the stage.
+// Where the next walk begins: the first frame that is chosen, its preview on the stage, and what a link holds on the way.
 
 import * as firstFrames from "./first_frame.js";
 import { sentence } from "./sentence.js";
+import { say } from "./words.js";
+
+/** Worlds up to this many pixels know little: they say so of a visitor's own picture. */
+const SMALL_PIXELS = 256 * 256;
 
 export class Beginning {
   #panel;
@@ -23,9 +27,9 @@ export class Beginning {
     this.#walking = walking;
   }
 
-  /** A picture is chosen; without one, the prompt alone says what the world looks like. */
-  get hasPicture() {
-    return this.#chosen !== null;
+  /** The chosen picture: one of the world's own by its name. @returns {{ name: string, own: boolean } | null} */
+  get picture() {
+    return this.#chosen;
   }
 
   /** The chosen picture as a server takes it, null without one. @param {import("./protocol.js").Size} size */
@@ -52,9 +56,24 @@ export class Beginning {
     this.#choose(null, null);
   }
 
+  /** A visitor's own picture is dragged. @param {number} x @param {number} y in parts of the stage */
+  drag(x, y) {
+    if (!this.#chosen?.own) return;
+    this.#chosen.drag(this.#panel.size, x, y);
+    this.preview();
+  }
+
+  /** Which part of a visitor's own picture. @param {number} place 0 … 1 */
+  place(place) {
+    if (!this.#chosen?.own) return;
+    this.#chosen.place = place;
+    this.preview();
+  }
+
   /** Before the walk, the stage shows where it will begin. */
   async preview() {
     const chosen = this.#chosen;
+    this.#sayPart();
     if (this.#walking()) return;
     try {
       const bitmap = (await chosen?.bitmap(this.#panel.size)) ?? null;
@@ -69,5 +88,15 @@ export class Beginning {
     this.#chosen = chosen;
     this.#gallery.chosen(label);
     this.preview();
+  }
+
+  #sayPart() {
+    const { size } = this.#panel;
+    const own = this.#chosen?.own ? this.#chosen : null;
+    const small = own && size.width * size.height <= SMALL_PIXELS;
+    this.#gallery.own({
+      place: own && own.room(size) > 0 ? own.place : null,
+      note: small ? say("own_small", { size: `${size.width}×${size.height}` }) : "",
+    });
   }
 }

@@ -14,8 +14,11 @@ const LAST_PART_BYTES = 4e6;
 /** How often a recorder hands over a part: no more than this can be lost with it. */
 const PART_MS = 1000;
 
-/** The smallest files first. */
-const TYPES = ["video/webm;codecs=vp9", "video/webm;codecs=vp8", "video/webm", "video/mp4"];
+/** MP4 first, which every phone and every program plays; then the smallest files first. */
+const TYPES = [
+  "video/mp4;codecs=avc1.640028", "video/mp4;codecs=avc1.42E01F", "video/mp4;codecs=vp09.00.40.08", "video/mp4",
+  "video/webm;codecs=vp9", "video/webm;codecs=vp8", "video/webm",
+];
 
 /**
  * What to record as; null where a browser cannot.
@@ -95,8 +98,11 @@ export function fileName(world, at, type) {
   const time = two(at.getHours()) + two(at.getMinutes()) + two(at.getSeconds());
   // A world may be named like a path.
   const name = world.replace(/[^\w.-]+/g, "-");
-  return `causeway-${name}-${day}-${time}.${type.startsWith("video/mp4") ? "mp4" : "webm"}`;
+  const [ending] = Object.entries(ENDINGS).find(([, begins]) => type.startsWith(begins)) ?? ["webm"];
+  return `causeway-${name}-${day}-${time}.${ending}`;
 }
+
+const ENDINGS = { mp4: "video/mp4", webm: "video/webm", png: "image/png" };
 
 /**
  * The largest whole factor that keeps a small world's film within a common screen. Players blur what they enlarge.

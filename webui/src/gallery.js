@@ -2,10 +2,12 @@
 
 import { element } from "./element.js";
 import { WALKING } from "./phase.js";
+import { say } from "./words.js";
 
 /**
  * @typedef {{ pick: (item: import("./world.js").GalleryItem) => void, upload: (file: File) => void,
- *   noPicture: () => void, goThere: () => void }} Actions  `goThere`: begin a walk there now.
+ *   noPicture: () => void, goThere: () => void,
+ *   place: (place: number) => void }} Actions  `goThere`: begin a walk there now.
  */
 
 export class Gallery {
@@ -22,6 +24,7 @@ export class Gallery {
       element("file").value = ""; // choosing the same file again is a choice too
     });
     element("no-picture").addEventListener("click", () => actions.noPicture());
+    element("crop").addEventListener("input", (/** @type {any} */ { target }) => actions.place(Number(target.value)));
     element("go-there").addEventListener("click", () => actions.goThere());
     this.#listenToDrops();
   }
@@ -46,13 +49,20 @@ export class Gallery {
       button.setAttribute("aria-pressed", String(chosen !== null && "gallery" in chosen && button.dataset.name === chosen.gallery));
     }
     const file = chosen && "file" in chosen ? chosen.file : null;
-    element("file-text").textContent = file ?? "Choose or drop a picture of yours";
+    element("file-text").textContent = file ?? say("choose_picture");
     document.querySelector(".upload")?.classList.toggle("chosen", file !== null);
     element("no-picture").setAttribute("aria-pressed", String(chosen === null));
-    const which = chosen ? "this picture" : "the prompt alone";
     const walking = WALKING.includes(this.#phase);
-    element("first-frame-note").textContent = walking ? `The next start begins with ${which}.` : "";
+    const which = say(chosen ? "this_picture" : "prompt_alone");
+    element("first-frame-note").textContent = walking ? say("next_start", { which }) : "";
     element("go-there").hidden = !walking;
+  }
+
+  /** Of a visitor's own picture: which part is used, null without a choice, and what a world can make of it. @param {{ place: number | null, note: string }} own */
+  own({ place, note }) {
+    element("crop-field").hidden = place === null;
+    if (place !== null) element("crop").value = String(place);
+    element("own-note").textContent = note;
   }
 
   #listenToDrops() {

@@ -13,6 +13,7 @@ import { Guide } from "./guide.js";
 import { Hands } from "./hands.js";
 import { Keyboard } from "./keyboard.js";
 import { Hud } from "./hud.js";
+import { drawInputs } from "./inputs.js";
 import { Latency } from "./latency.js";
 import { Look } from "./look.js";
 import { Meters } from "./meters.js";
@@ -24,6 +25,7 @@ import { Recorder } from "./recorder.js";
 import { Screen } from "./screen.js";
 import { sentence } from "./sentence.js";
 import { Settings, storage } from "./settings.js";
+import { Sharing } from "./sharing.js";
 import { Steps } from "./steps.js";
 import { Sticks } from "./sticks.js";
 import { Tools } from "./tools.js";
@@ -53,11 +55,16 @@ const latency = new Latency();
 const screen = new Screen(/** @type {HTMLCanvasElement} */ (document.getElementById("screen")));
 const ticker = new Worker(new URL("./ticker.js", import.meta.url), { type: "module" });
 
+const start = () => walk.start(sharing.takeScript());
+
 const panel = new Panel({
-  start: () => walk.start(),
+  start,
   stop: () => walk.stop(),
   restart: () => walk.restart(),
-  changePrompt: (prompt) => walk.changePrompt(prompt),
+  changePrompt: (prompt) => {
+    walk.changePrompt(prompt);
+    sharing.used(prompt);
+  },
   resized: () => beginning.preview(),
 });
 
@@ -74,13 +81,13 @@ new Sticks((stick, rates) => hands.want(stick, rates));
 const look = new Look(/** @type {HTMLElement} */ (document.getElementById("stage")), () => settings.values, {
   turn: (degrees) => hands.turn(degrees),
   walking: () => visit.phase === "running",
-  drag: () => {},
+  drag: (x, y) => beginning.drag(x, y),
 });
 
 const gamepads = new Gamepads(() => navigator.getGamepads(), {
   want: (stick, rates) => hands.want(stick, rates),
   command: (command) => {
-    if (command === "start" && !LIVE.includes(visit.phase)) walk.start();
+    if (command === "start" && !LIVE.includes(visit.phase)) start();
     else if (command !== "start") document.getElementById(BUTTON[command])?.click();
   },
 });
@@ -93,7 +100,7 @@ const keyboard = new Keyboard(() => settings.values.bindings, {
     walk.sayKeys();
   },
   looked: () => walk.sayPause(),
-  start: () => walk.start(),
+  start,
 });
 new Full();
 
@@ -107,6 +114,8 @@ const tools = new Tools({
   smooth: (smooth) => (screen.smooth = smooth),
   pause: () => walk.pause(),
   record: () => recorder.toggle(),
+  snapshot: () => recorder.snapshot(),
+  share: () => sharing.share(visit.card, steps.script(visit.card.fps, performance.now())?.script ?? ""),
   wouldLose: () => recorder.wouldLose,
   saveLeft: (film) => recorder.saveLeft(film),
   removeLeft: (film) => recorder.removeLeft(film),
@@ -117,6 +126,7 @@ const gallery = new Gallery({
   upload: (file) => beginning.upload(file),
   noPicture: () => beginning.noPicture(),
   goThere: () => walk.restart(),
+  place: (place) => beginning.place(place),
 });
 
 const visit = new Visit(PAGE, {
@@ -137,16 +147,23 @@ const visit = new Visit(PAGE, {
     pads.offer(card);
     hands.offer(card);
     clipPanel.offer(card);
-    const [first] = pictures;
-    if (first) beginning.pick(first);
-    else beginning.noPicture();
+    const said = sharing.begin(card, pictures);
+    if (said) visit.enter("ready", said);
   },
 });
 
 const beginning = new Beginning(panel, gallery, screen, () => walk.session !== null);
 
+/** @type {Sharing} */
+const sharing = new Sharing(PAGE, settings, panel, beginning);
+
+/** Keys and prompt on each picture of a recording, where the visitor wants that. */
+const burn = () => (settings.values.burn
+  ? (/** @type {CanvasRenderingContext2D} */ film) => drawInputs(film, walk.inputs, { prompt: true })
+  : null);
+
 /** @type {Recorder} */
-const recorder = new Recorder(panel, tools, screen, () => visit.card.name, (recording) => {
+const recorder = new Recorder(panel, tools, screen, () => visit.card.name, burn, (recording) => {
   ticker.postMessage(recording ? TICK_MS : null);
   // It may have ended while the tab is hidden.
   walk.sayPause();
@@ -161,7 +178,7 @@ const clipPanel = new ClipPanel(PAGE, KEY, {
 });
 
 /** @type {import("./walk.js").Parts} */
-const parts = { visit, panel, tools, pads, hands, hud, guide, beginning, recorder, screen, controls, steps, latency };
+const parts = { visit, panel, tools, pads, hands, hud, guide, sharing, beginning, recorder, screen, controls, steps, latency };
 const walk = new Walk(socketBelow("/v1/realtime_video", PAGE), KEY, parts);
 
 /** Gamepads tell nothing by themselves: somebody has to look, as often as pictures come. */

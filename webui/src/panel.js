@@ -111,6 +111,19 @@ export class Panel {
     return asked && !sizeProblem(this.#card.sizes, asked) ? asked : this.#card.defaultSize;
   }
 
+  /** Fills in how a walk began elsewhere. @param {{ prompt: string, seed: number, size: string | null }} values a size that is no other's stays as it is */
+  fill({ prompt, seed, size }) {
+    this.prompt = prompt;
+    element("seed").value = String(seed);
+    this.#checkSeed();
+    if (size === null || !this.#card) return;
+    const before = element("size").value;
+    for (const id of ["size", "size-list"]) element(id).value = size;
+    if (this.#checkSize() === null) return;
+    for (const id of ["size", "size-list"]) element(id).value = before;
+    this.#checkSize();
+  }
+
   /** A walk begins with what the fields say now. */
   began() {
     this.#begun = this.#fields();

@@ -27,9 +27,9 @@ const QUALITY = 92;
 /**
  * The first message of a session.
  * @param {{ prompt: string, firstFrame: Uint8Array | null, size: Size, fps: number, seed: number,
- *   format: "jpeg" | "webp" | "raw", key?: string | null }} start
+ *   format: "jpeg" | "webp" | "raw", key?: string | null, script?: string[][] }} start  `script`: the keys of the first steps.
  */
-export function init({ prompt, firstFrame, size, fps, seed, format, key }) {
+export function init({ prompt, firstFrame, size, fps, seed, format, key, script = [] }) {
   return {
     type: "init",
     prompt,
@@ -41,6 +41,7 @@ export function init({ prompt, firstFrame, size, fps, seed, format, key }) {
     realtime_output_pacing: true,
     output_compression: format === "raw" ? undefined : QUALITY,
     api_key: key ?? undefined,
+    condition_inputs: script.length > 0 ? { camera_actions: script } : undefined,
     // Other servers ignore it.
     protocol_features: ["queue", "session", "pause"],
   };

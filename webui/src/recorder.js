@@ -3,6 +3,7 @@
 import { endingSentence, fileName, Film, filmType, timeText } from "./film.js";
 import { FilmStore, isLeft, LEFT_AFTER_MS } from "./film_store.js";
 import { sentence } from "./sentence.js";
+import { say } from "./words.js";
 
 const FILM_TYPE = "captureStream" in HTMLCanvasElement.prototype ? filmType(globalThis.MediaRecorder) : null;
 
@@ -14,6 +15,8 @@ export class Recorder {
   #world;
   /** Told when recording begins and ends. @type {(recording: boolean) => void} */
   #changed;
+  /** Draws on each picture of a recording, where that is wished. @type {() => ((context: CanvasRenderingContext2D) => void) | null} */
+  #burn;
   /** What is being recorded. @type {Film | null} */
   #film = null;
   /** Null where the browser has no database for this page. @type {FilmStore | null} */
@@ -24,15 +27,17 @@ export class Recorder {
   /**
    * @param {import("./panel.js").Panel} panel @param {import("./tools.js").Tools} tools
    * @param {import("./screen.js").Screen} screen
-   * @param {() => string} world @param {(recording: boolean) => void} changed
+   * @param {() => string} world @param {() => ((context: CanvasRenderingContext2D) => void) | null} burn
+   * @param {(recording: boolean) => void} changed
    */
-  constructor(panel, tools, screen, world, changed) {
+  constructor(panel, tools, screen, world, burn, changed) {
     this.#panel = panel;
     this.#tools = tools;
     this.#screen = screen;
     this.#world = world;
+    this.#burn = burn;
     this.#changed = changed;
-    if (!FILM_TYPE) tools.cannotRecord("This browser cannot record video");
+    if (!FILM_TYPE) tools.cannotRecord(say("cannot_record"));
     FilmStore.open().then(
       (store) => {
         this.#films = store;
@@ -57,16 +62,27 @@ export class Recorder {
     if (!FILM_TYPE) return;
     const name = fileName(this.#world(), new Date(), FILM_TYPE);
     try {
+      this.#screen.burn = this.#burn();
       const recorder = new MediaRecorder(this.#screen.roll(), { mimeType: FILM_TYPE });
       const came = (/** @type {Blob} */ part) => this.#keeper?.add(part, Date.now());
       this.#film = new Film(recorder, performance.now(), came, (file, ending) => this.#keep(file, name, ending));
     } catch (error) {
       this.#screen.cut();
-      return this.#panel.alert(`Recording did not begin: ${sentence(error)}`);
+      return this.#panel.alert(say("recording_failed", { why: sentence(error) }));
     }
     this.#keeper = this.#films?.begin(name, FILM_TYPE, Date.now()) ?? null;
     this.#tools.recording(timeText(0));
     this.#changed(true);
+  }
+
+  /** Saves the picture that is shown. */
+  async snapshot() {
+    const name = fileName(this.#world(), new Date(), "image/png");
+    try {
+      this.#tools.save(await this.#screen.snapshot(), name);
+    } catch (error) {
+      this.#panel.alert(say("snapshot_failed", { why: sentence(error) }));
+    }
   }
 
   /** To be called often. @param {number} now */
@@ -90,7 +106,7 @@ export class Recorder {
     try {
       if (this.#films) this.#tools.save(await this.#films.read(left), left.name);
     } catch (error) {
-      this.#panel.alert(`The recording could not be read: ${sentence(error)}`);
+      this.#panel.alert(say("recording_unread", { why: sentence(error) }));
     }
   }
 

@@ -29,6 +29,9 @@ export class Screen {
     this.#expose();
   }
 
+  /** Draws on each picture of a film. @type {((context: CanvasRenderingContext2D) => void) | null} */
+  burn = null;
+
   /** A video of everything shown from now on: a frame for each picture, at the time it is shown. @returns {MediaStream} */
   roll() {
     const { width, height } = this.#canvas;
@@ -41,6 +44,18 @@ export class Screen {
     const stream = film.captureStream();
     this.#expose();
     return stream;
+  }
+
+  /** The picture that is shown, as a PNG file, enlarged as a film is. @returns {Promise<Blob>} */
+  async snapshot() {
+    const { width, height } = this.#canvas;
+    const scale = filmScale(this.#canvas);
+    const large = new OffscreenCanvas(width * scale, height * scale);
+    const context = large.getContext("2d", { alpha: false });
+    if (!context) throw new Error("this browser gives no second canvas");
+    context.imageSmoothingEnabled = !this.#canvas.classList.contains("crisp");
+    context.drawImage(this.#canvas, 0, 0, large.width, large.height);
+    return large.convertToBlob({ type: "image/png" });
   }
 
   /** The film is over. */
@@ -70,6 +85,7 @@ export class Screen {
     const { width, height } = this.#film.canvas;
     this.#film.imageSmoothingEnabled = !this.#canvas.classList.contains("crisp");
     this.#film.drawImage(this.#canvas, 0, 0, width, height);
+    this.burn?.(this.#film);
   }
 
   /** @param {import("./protocol.js").Size} size */

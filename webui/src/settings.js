@@ -1,14 +1,16 @@
 // What a visitor has set, kept in the browser for the next visit.
 
 import { DEFAULT, isFree } from "./bindings.js";
+import { isShared } from "./share.js";
 
 /**
  * @typedef {{ sensitivity: number, invert: boolean, touch: "keys" | "sticks", deadZone: number,
  *   bindings: import("./bindings.js").Bindings, hud: boolean, overlay: boolean, burn: boolean, hinted: boolean,
- *   look: "smooth" | "sharp" | "crisp" | null, language: "en" | "zh" | null, prompts: string[] }} Values
+ *   look: "smooth" | "sharp" | "crisp" | null, language: "en" | "zh" | null, prompts: string[],
+ *   last: import("./share.js").Shared | null }} Values
  *   `look` and `language`: null where the page chooses. `overlay`: keys shown on the picture. `burn`: keys and prompt in films.
  *   `hinted`: the hints of a first walk were followed.
- *   `prompts`: the last ones, newest first.
+ *   `prompts`: the last ones, newest first. `last`: how the last walk began.
  */
 
 export const SENSITIVITY = { min: 0.2, max: 5 };
@@ -21,7 +23,7 @@ const NAME = "causeway-settings";
 /** @type {Values} */
 const DEFAULTS = {
   sensitivity: 1, invert: false, touch: "keys", deadZone: 0.15, bindings: DEFAULT,
-  hud: false, overlay: false, burn: false, hinted: false, look: null, language: null, prompts: [],
+  hud: false, overlay: false, burn: false, hinted: false, look: null, language: null, prompts: [], last: null,
 };
 
 /**
@@ -55,6 +57,7 @@ export function read(text) {
     look: one("look", ["smooth", "sharp", "crisp"], null),
     language: one("language", ["en", "zh"], null),
     prompts: Array.isArray(kept.prompts) ? kept.prompts.filter(isPrompt).slice(0, PROMPTS_MAX) : [],
+    last: isShared(kept.last) ? kept.last : null,
   };
 }
 

@@ -6,7 +6,8 @@ import { say } from "./words.js";
 
 /**
  * @typedef {import("./film_store.js").KeptFilm} KeptFilm
- * @typedef {{ smooth: (smooth: boolean) => void, pause: () => void, record: () => void, wouldLose: () => boolean,
+ * @typedef {{ smooth: (smooth: boolean) => void, pause: () => void, record: () => void, snapshot: () => void,
+ *   share: () => void, wouldLose: () => boolean,
  *   saveLeft: (film: KeptFilm) => void, removeLeft: (film: KeptFilm) => void }} Actions
  */
 
@@ -31,7 +32,9 @@ export class Tools {
       actions.smooth(smooth);
     });
     element("pause").addEventListener("click", () => actions.pause());
-    element("record").addEventListener("click", () => actions.record());
+    for (const id of /** @type {const} */ (["record", "snapshot", "share"])) {
+      element(id).addEventListener("click", () => actions[id]());
+    }
     for (const [id, action] of /** @type {const} */ ([["left-film-save", "saveLeft"], ["left-film-remove", "removeLeft"]])) {
       element(id).addEventListener("click", () => {
         if (this.#left) actions[action](this.#left);
@@ -91,6 +94,7 @@ export class Tools {
   /** What is recorded can be ended also while the line is down. */
   #check() {
     const walking = WALKING.includes(this.#phase);
+    element("snapshot").disabled = !WALKING.includes(this.#phase);
     element("pause").disabled = !walking || !this.#pausable;
     element("record").disabled = !this.#recordable || !(walking || this.#recording);
   }

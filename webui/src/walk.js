@@ -5,6 +5,7 @@ import { FieldError } from "./panel.js";
 import { Pause } from "./pause.js";
 import { Pictures } from "./pictures.js";
 import { errorSentence, init, keysEvent, pauseEvent, promptEvent, resume, standingText } from "./protocol.js";
+import { heldAt } from "./script.js";
 import { sentence } from "./sentence.js";
 
 /** Between two attempts to come back. */
@@ -17,9 +18,10 @@ const LINE_LOST = 1006;
  * @typedef {{ id: number, connection: Connection, pictures: Pictures, stats: import("./protocol.js").Stats | null,
  *   chunk: number | null, eventIdShown: number | null, framesShown: number, prompt: { text: string, eventId: number } | null,
  *   pause: Pause, token: string | null, graceMs: number, lostAt: number | null,
- *   resumes: number }} Session  One walk, over as many connections as it takes.
+ *   resumes: number, script: string[][] }} Session  One walk, over as many connections as it takes. `script`: the keys that it
+ *   began with, until a hand takes over.
  * @typedef {{ visit: import("./visit.js").Visit, panel: import("./panel.js").Panel,
- *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, hands: import("./hands.js").Hands, hud: import("./hud.js").Hud, guide: import("./guide.js").Guide,
+ *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, hands: import("./hands.js").Hands, hud: import("./hud.js").Hud, guide: import("./guide.js").Guide, sharing: import("./sharing.js").Sharing,
  *   beginning: import("./beginning.js").Beginning, recorder: import("./recorder.js").Recorder,
  *   screen: import("./screen.js").Screen, controls: import("./controls.js").Controls,
  *   steps: import("./steps.js").Steps, latency: import("./latency.js").Latency }} Parts  What the page has one of.
@@ -49,7 +51,8 @@ export class Walk {
     this.#decoder.onerror = ({ message }) => parts.panel.alert(`The picture decoder stopped: ${message}.`);
   }
 
-  async start() {
+  /** @param {string[][]} [script] the keys of the first steps */
+  async start(script = []) {
     const { visit, panel, tools, beginning, controls, latency } = this.#parts;
     const id = ++this.#starts;
     panel.alert(null);
@@ -60,7 +63,7 @@ export class Walk {
         return id === this.#starts ? await visit.findWorld() : undefined;
       }
       values = panel.values();
-      if (visit.card.needsFirstFrame && !beginning.hasPicture) {
+      if (visit.card.needsFirstFrame && !beginning.picture) {
         throw new Error("Choose a first frame: this world starts from a picture.");
       }
       visit.enter("connecting", "Connecting…");
@@ -80,14 +83,15 @@ export class Walk {
     latency.begin();
     controls.begin(performance.now());
     this.session = {
-      id, connection: this.#connect(init({ ...values, firstFrame: picture, fps, key: this.#key })),
+      id, connection: this.#connect(init({ ...values, firstFrame: picture, fps, key: this.#key, script })),
       pictures: new Pictures(id, this.#decoder, fps), stats: null,
       chunk: null, eventIdShown: null, framesShown: 0, prompt: null, pause: new Pause(),
-      token: null, graceMs: 0, lostAt: null, resumes: 0,
+      token: null, graceMs: 0, lostAt: null, resumes: 0, script,
     };
     tools.pausable = false;
     panel.promptInUse(values.prompt, "");
     panel.began();
+    this.#parts.sharing.began(visit.card);
     panel.focusStage();
     requestAnimationFrame(this.#draw);
   }
@@ -124,9 +128,12 @@ export class Walk {
 
   sayKeys() {
     const { visit, pads, guide, controls, steps, latency } = this.#parts;
-    pads.held(controls.held);
+    // The server drops a script for the first key, too.
+    if (this.session && controls.held.length > 0) this.session.script = [];
+    const { held } = this;
+    pads.held(held);
     guide.held(controls.held);
-    steps.held(controls.held, performance.now());
+    steps.held(held, performance.now());
     // Before there is a place there is nothing to steer: the server would have to keep every event.
     if (!this.session?.connection.open || visit.phase === "waiting") return;
     const transitions = controls.take(this.session.connection.bufferedBytes);
@@ -148,10 +155,16 @@ export class Walk {
     this.session.pictures.rested();
   }
 
+  /** What is held: by hands, or by the script that the walk began with. */
+  get held() {
+    const { session } = this;
+    return session && session.script.length > 0 ? heldAt(session.script, session.framesShown - 1) : this.#parts.controls.held;
+  }
+
   /** What is held and wished for now. @returns {import("./inputs.js").Inputs} */
   get inputs() {
-    const { controls, hands, panel } = this.#parts;
-    return { held: controls.held, rates: hands.rates, prompt: panel.promptShown };
+    const { hands, panel } = this.#parts;
+    return { held: this.held, rates: hands.rates, prompt: panel.promptShown };
   }
 
   /** Shows what is due. To be called often. @param {number} now */
@@ -281,13 +294,13 @@ export class Walk {
 
   /** @param {Session} of @param {import("./pictures.js").Frame} frame @param {number} now */
   #show(of, { bitmap, chunk, eventId }, now) {
-    const { visit, panel, screen, hud, guide, controls, steps, latency } = this.#parts;
+    const { visit, panel, screen, hud, guide, steps, latency } = this.#parts;
     screen.show(bitmap);
     hud.timeline.shown(now, eventId);
     if (visit.phase === "starting" || visit.phase === "waiting") {
       this.#walk(of);
       if (of.framesShown === 0) {
-        steps.begin(controls.held, now);
+        steps.begin(this.held, now);
         guide.begin(visit.card);
       }
     }

@@ -48,10 +48,10 @@ function begin() {
 test("the first type that the browser records is taken, and none where it records none", () => {
   const check = (/** @type {string[]} */ supported, /** @type {string | null} */ expected) =>
     assert.equal(filmType({ isTypeSupported: (type) => supported.includes(type) }), expected);
-  check(["video/mp4", "video/webm", "video/webm;codecs=vp8", "video/webm;codecs=vp9"], "video/webm;codecs=vp9");
-  check(["video/mp4", "video/webm", "video/webm;codecs=vp8"], "video/webm;codecs=vp8");
-  check(["video/mp4", "video/webm"], "video/webm");
-  check(["video/mp4"], "video/mp4");
+  check(["video/webm", "video/webm;codecs=vp9", "video/mp4", "video/mp4;codecs=avc1.42E01F"], "video/mp4;codecs=avc1.42E01F");
+  check(["video/webm;codecs=vp9", "video/mp4"], "video/mp4");
+  check(["video/webm", "video/webm;codecs=vp8", "video/webm;codecs=vp9"], "video/webm;codecs=vp9");
+  check(["video/webm"], "video/webm");
   check([], null);
   assert.equal(filmType(undefined), null);
 });
