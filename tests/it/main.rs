@@ -8,6 +8,7 @@ mod browser;
 mod browser_clip;
 mod browser_edges;
 mod browser_film;
+mod browser_hands;
 mod cosmos3;
 mod cosmos3_serve;
 mod drawing;

@@ -202,7 +202,8 @@ impl Browser {
 
     async fn key(&mut self, kind: &str, code: &str) -> anyhow::Result<()> {
         let letter = code.strip_prefix("Key").map(str::to_ascii_lowercase);
-        let mut event = json!({ "type": kind, "code": code, "key": letter.as_deref().unwrap_or(code) });
+        let name = if code == "Space" { " " } else { letter.as_deref().unwrap_or(code) };
+        let mut event = json!({ "type": kind, "code": code, "key": name });
         // Without a text, a key-down writes nothing: so arrows and Enter have none, and letters have their own.
         if let Some(letter) = letter.filter(|_| kind == "keyDown") {
             event["text"] = Value::from(letter);
@@ -221,6 +222,11 @@ impl Browser {
 
     pub async fn mouse_up(&mut self, selector: &str) -> anyhow::Result<()> {
         self.mouse("mouseReleased", selector).await
+    }
+
+    /// The mouse, pressed or not, goes to the middle of an element.
+    pub async fn mouse_move(&mut self, selector: &str) -> anyhow::Result<()> {
+        self.mouse("mouseMoved", selector).await
     }
 
     async fn mouse(&mut self, kind: &str, selector: &str) -> anyhow::Result<()> {

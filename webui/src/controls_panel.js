@@ -42,14 +42,15 @@ export class ControlsPanel {
     }, () => {});
   }
 
-  /** @param {string} code */
-  label(code) {
-    return keyLabel(code, this.#layout);
+  /** One key of an action, as it is written: the arrow, which is the better picture of a look. @param {string} action */
+  label(action) {
+    const labels = this.labels(action);
+    return labels.find((label) => "↑←↓→".includes(label)) ?? labels[0] ?? "·";
   }
 
   /** The keys of an action, as they are written. @param {string} action */
   labels(action) {
-    return codesOf(this.#settings.values.bindings, action).map((code) => this.label(code));
+    return codesOf(this.#settings.values.bindings, action).map((code) => keyLabel(code, this.#layout));
   }
 
   /** @param {KeyboardEvent} event */
@@ -60,7 +61,7 @@ export class ControlsPanel {
     event.stopImmediatePropagation();
     const action = this.#asking;
     if (code !== "Escape" && !isFree(code)) {
-      element("keys-note").textContent = say("key_taken", { key: this.label(code) });
+      element("keys-note").textContent = say("key_taken", { key: keyLabel(code, this.#layout) });
       return;
     }
     this.#asking = null;
@@ -83,10 +84,8 @@ export class ControlsPanel {
     element("set-keys").replaceChildren(...ACTIONS.map((action) => this.#row(action)));
     for (const key of document.querySelectorAll(/** @type {"button"} */ (".key"))) {
       const action = key.dataset.action ?? "";
-      const labels = this.labels(action);
-      // The arrow is the better picture of a look.
-      key.textContent = labels.find((label) => "↑←↓→".includes(label)) ?? labels[0] ?? "·";
-      key.ariaLabel = `${say(NAMES[action])} (${labels.join(", ")})`;
+      key.textContent = this.label(action);
+      key.ariaLabel = `${say(NAMES[action])} (${this.labels(action).join(", ")})`;
     }
   }
 

@@ -1,8 +1,8 @@
 // Films on their way, in the browser's own database: a tab that closes leaves its film there, and a later visit offers it.
 
 /**
- * @typedef {{ id: string, name: string, type: string, bytes: number, seenAt: number }} KeptFilm  `seenAt`: when its tab
- *   was last seen recording, in milliseconds of the epoch.
+ * @typedef {{ id: string, name: string, type: string, bytes: number, began: number, seenAt: number }} KeptFilm
+ *   `began`, `seenAt`: when its tab began to record and was last seen to, in milliseconds of the epoch.
  */
 
 const DATABASE = "causeway-films";
@@ -44,7 +44,7 @@ export class FilmStore {
    */
   begin(name, type, now) {
     /** @type {KeptFilm} */
-    const film = { id: crypto.getRandomValues(new Uint32Array(4)).join("-"), name, type, bytes: 0, seenAt: now };
+    const film = { id: crypto.getRandomValues(new Uint32Array(4)).join("-"), name, type, bytes: 0, began: now, seenAt: now };
     return new Keeper(this.#database, film);
   }
 

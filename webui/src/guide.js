@@ -4,6 +4,9 @@ import { element } from "./element.js";
 import { Hints } from "./hint.js";
 import { say } from "./words.js";
 
+/** Not everybody wants another prompt. */
+const LAST_HINT_MS = 8000;
+
 export class Guide {
   #settings;
   #labels;
@@ -43,7 +46,7 @@ export class Guide {
     if (this.#hints.now !== before) this.#show();
   }
 
-  /** The prompt was changed. */
+  /** The prompt was changed, or that can be done has been said for long enough. */
   prompted() {
     if (this.#hints.now !== "prompt") return;
     this.#hints.done();
@@ -62,7 +65,10 @@ export class Guide {
     element("hint").hidden = hint === null;
     if (hint === "walk") element("hint").textContent = say("hint_walk", { key: this.#labels("w")[0] ?? "–" });
     else if (hint === "look") element("hint").textContent = say("hint_look", { keys: [..."ijkl"].map((action) => this.#labels(action).at(-1)).join(" ") });
-    else if (hint === "prompt") element("hint").textContent = say("hint_prompt");
+    else if (hint === "prompt") {
+      element("hint").textContent = say("hint_prompt");
+      setTimeout(() => this.prompted(), LAST_HINT_MS);
+    }
   }
 }
 

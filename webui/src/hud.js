@@ -16,7 +16,7 @@ export class Hud {
 
   /**
    * @param {import("./settings.js").Settings} settings @param {import("./meters.js").Meters} meters
-   * @param {(action: string) => string | undefined} labels what is written on the key of an action
+   * @param {(action: string) => string} labels what is written on the key of an action
    */
   constructor(settings, meters, labels) {
     this.#settings = settings;

@@ -31,7 +31,7 @@ import { Sticks } from "./sticks.js";
 import { Tools } from "./tools.js";
 import { Visit } from "./visit.js";
 import { Walk } from "./walk.js";
-import { label, speak, spoken } from "./words.js";
+import { label, say, speak, spoken } from "./words.js";
 
 /** The button for each command of a gamepad. */
 const BUTTON = { pause: "pause", hud: "hud-button", help: "help-button", snapshot: "snapshot" };
@@ -45,6 +45,9 @@ const PAGE = location.href;
 /** The key for a server that asks for one: the part of the address after `#key=`, which a browser sends to no server. */
 const KEY = new URLSearchParams(location.hash.slice(1)).get("key");
 
+/** @param {string} id */
+const canvas = (id) => /** @type {HTMLCanvasElement} */ (document.getElementById(id));
+
 const settings = new Settings(storage());
 speak(settings.values.language ?? spoken(navigator.languages));
 label(document);
@@ -52,7 +55,7 @@ label(document);
 const controls = new Controls();
 const steps = new Steps();
 const latency = new Latency();
-const screen = new Screen(/** @type {HTMLCanvasElement} */ (document.getElementById("screen")));
+const screen = new Screen(canvas("screen"), canvas("sharp"));
 const ticker = new Worker(new URL("./ticker.js", import.meta.url), { type: "module" });
 
 const start = () => walk.start(sharing.takeScript());
@@ -105,13 +108,13 @@ const keyboard = new Keyboard(() => settings.values.bindings, {
 new Full();
 
 const controlsPanel = new ControlsPanel(settings);
-const hud = new Hud(settings, new Meters(), (action) => controlsPanel.labels(action)[0]);
+const hud = new Hud(settings, new Meters(), (action) => controlsPanel.label(action));
 const guide = new Guide(settings, (action) => controlsPanel.labels(action));
 returnFocus(() => LIVE.includes(visit.phase));
 
 /** @type {Tools} */
 const tools = new Tools({
-  smooth: (smooth) => (screen.smooth = smooth),
+  enlarge: (look) => settings.set({ look }),
   pause: () => walk.pause(),
   record: () => recorder.toggle(),
   snapshot: () => recorder.snapshot(),
@@ -119,6 +122,19 @@ const tools = new Tools({
   wouldLose: () => recorder.wouldLose,
   saveLeft: (film) => recorder.saveLeft(film),
   removeLeft: (film) => recorder.removeLeft(film),
+});
+
+/** @type {import("./screen.js").How | null | undefined} */
+let lookBefore;
+settings.listen(({ look }) => {
+  if (look === lookBefore) return;
+  lookBefore = look;
+  try {
+    screen.how = look;
+  } catch (error) {
+    panel.alert(say("sharp_impossible", { why: sentence(error) }));
+  }
+  tools.enlarged(screen.how);
 });
 
 const gallery = new Gallery({

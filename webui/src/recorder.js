@@ -1,10 +1,13 @@
 // Recordings of the walk: begins and ends them, keeps them in the browser meanwhile, and offers what closed tabs left behind.
 
 import { endingSentence, fileName, Film, filmType, timeText } from "./film.js";
+import { withLength } from "./film_length.js";
 import { FilmStore, isLeft, LEFT_AFTER_MS } from "./film_store.js";
 import { sentence } from "./sentence.js";
 import { say } from "./words.js";
 
+/** An MP4 is handed over from key frame to key frame: no more than this can be lost with a tab. It also makes a film easy to wind. */
+const KEY_EVERY_MS = 2000;
 const FILM_TYPE = "captureStream" in HTMLCanvasElement.prototype ? filmType(globalThis.MediaRecorder) : null;
 
 export class Recorder {
@@ -63,7 +66,7 @@ export class Recorder {
     const name = fileName(this.#world(), new Date(), FILM_TYPE);
     try {
       this.#screen.burn = this.#burn();
-      const recorder = new MediaRecorder(this.#screen.roll(), { mimeType: FILM_TYPE });
+      const recorder = new MediaRecorder(this.#screen.roll(), /** @type {MediaRecorderOptions} */ ({ mimeType: FILM_TYPE, videoKeyFrameIntervalDuration: KEY_EVERY_MS }));
       const came = (/** @type {Blob} */ part) => this.#keeper?.add(part, Date.now());
       this.#film = new Film(recorder, performance.now(), came, (file, ending) => this.#keep(file, name, ending));
     } catch (error) {
@@ -104,7 +107,7 @@ export class Recorder {
   /** @param {import("./film_store.js").KeptFilm} left */
   async saveLeft(left) {
     try {
-      if (this.#films) this.#tools.save(await this.#films.read(left), left.name);
+      if (this.#films) this.#tools.save(await withLength(await this.#films.read(left), left.seenAt - left.began), left.name);
     } catch (error) {
       this.#panel.alert(say("recording_unread", { why: sentence(error) }));
     }
@@ -117,12 +120,13 @@ export class Recorder {
   }
 
   /** @param {Blob} file @param {string} name @param {import("./film.js").Ending} ending */
-  #keep(file, name, ending) {
+  async #keep(file, name, ending) {
     const kept = this.#keeper;
+    const ms = this.#film?.elapsedMs(performance.now()) ?? 0;
     this.#film = this.#keeper = null;
     this.#screen.cut();
     this.#tools.recording(null);
-    if (file.size > 0) this.#tools.save(file, name);
+    if (file.size > 0) this.#tools.save(await withLength(file, ms), name);
     // If that fails, it is offered once more at a later visit.
     if (kept) this.#films?.forget(kept.id).catch(() => {});
     const said = endingSentence(ending, file.size);

@@ -1,21 +1,32 @@
-// The canvas: as many pixels as the world draws, scaled to the stage by the browser.
+// The canvas: as many pixels as the world draws, scaled to the stage by the browser, or by the graphics processor into a second
+// canvas above it (`sharp`).
 //
 // A film has a hidden canvas of its own, enlarged as the picture on the screen is.
 
 import { filmScale } from "./film.js";
+import { Sharp } from "./sharp.js";
+
+/** @typedef {"smooth" | "sharp" | "crisp"} How  Between the world's pixels: blended, edges kept, or each pixel a square. */
 
 export class Screen {
   #canvas;
+  #above;
   #context;
+  /** @type {How} */
+  #how = "smooth";
+  /** @type {Sharp | null} made when it is first wanted */
+  #sharp = null;
   /** The hidden canvas that is filmed. @type {CanvasRenderingContext2D | null} */
   #film = null;
 
-  /** @param {HTMLCanvasElement} canvas */
-  constructor(canvas) {
+  /** @param {HTMLCanvasElement} canvas @param {HTMLCanvasElement} above for the sharp picture */
+  constructor(canvas, above) {
     this.#canvas = canvas;
+    this.#above = above;
     const context = canvas.getContext("2d", { alpha: false });
     if (!context) throw new Error("This browser gives no 2D canvas.");
     this.#context = context;
+    new ResizeObserver(() => this.#sharpen()).observe(canvas);
   }
 
   /**
@@ -26,6 +37,7 @@ export class Screen {
     this.#fit(bitmap);
     this.#context.drawImage(bitmap, 0, 0);
     bitmap.close();
+    this.#sharpen();
     this.#expose();
   }
 
@@ -53,8 +65,8 @@ export class Screen {
     const large = new OffscreenCanvas(width * scale, height * scale);
     const context = large.getContext("2d", { alpha: false });
     if (!context) throw new Error("this browser gives no second canvas");
-    context.imageSmoothingEnabled = !this.#canvas.classList.contains("crisp");
-    context.drawImage(this.#canvas, 0, 0, large.width, large.height);
+    this.#sharpen(); // what a graphics processor drew earlier may be gone
+    this.#enlarge(context);
     return large.convertToBlob({ type: "image/png" });
   }
 
@@ -73,19 +85,51 @@ export class Screen {
     // Also below a picture that lets something through: the walk begins on black there.
     this.#context.fillRect(0, 0, size.width, size.height);
     if (bitmap) this.#context.drawImage(bitmap, 0, 0, size.width, size.height);
+    this.#sharpen();
   }
 
-  /** @param {boolean} smooth between the world's pixels, or each a square */
-  set smooth(smooth) {
-    this.#canvas.classList.toggle("crisp", !smooth);
+  /** How it enlarges. @returns {How} */
+  get how() {
+    return this.#how;
+  }
+
+  /**
+   * How to enlarge from now on.
+   * @param {How | null} how null: sharp where a graphics card does it, else smooth
+   * @throws if it cannot be sharp; then it is as before
+   */
+  set how(how) {
+    if (how === "sharp" || how === null) {
+      try {
+        if (!this.#sharp || this.#sharp.lost) this.#sharp = new Sharp(this.#above, how === null);
+      } catch (error) {
+        if (how === "sharp") throw error;
+        how = "smooth";
+      }
+    }
+    this.#how = how ?? "sharp";
+    this.#above.hidden = this.#how !== "sharp";
+    this.#canvas.classList.toggle("crisp", this.#how === "crisp");
+    this.#sharpen();
+  }
+
+  #sharpen() {
+    if (this.#how !== "sharp" || !this.#sharp) return;
+    const { clientWidth, clientHeight } = this.#canvas;
+    this.#sharp.draw(this.#canvas, { width: clientWidth * devicePixelRatio, height: clientHeight * devicePixelRatio });
   }
 
   #expose() {
     if (!this.#film) return;
-    const { width, height } = this.#film.canvas;
-    this.#film.imageSmoothingEnabled = !this.#canvas.classList.contains("crisp");
-    this.#film.drawImage(this.#canvas, 0, 0, width, height);
+    this.#enlarge(this.#film);
     this.burn?.(this.#film);
+  }
+
+  /** @param {CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D} large */
+  #enlarge(large) {
+    const { width, height } = large.canvas;
+    large.imageSmoothingEnabled = this.#how !== "crisp";
+    large.drawImage(this.#how === "sharp" ? this.#above : this.#canvas, 0, 0, width, height);
   }
 
   /** @param {import("./protocol.js").Size} size */
@@ -94,6 +138,6 @@ export class Screen {
     if (this.#canvas.width === width && this.#canvas.height === height) return;
     this.#canvas.width = width;
     this.#canvas.height = height;
-    this.#canvas.style.setProperty("--ratio", String(width / height));
+    for (const canvas of [this.#canvas, this.#above]) canvas.style.setProperty("--ratio", String(width / height));
   }
 }

@@ -6,7 +6,7 @@ import { say } from "./words.js";
 
 /**
  * @typedef {import("./film_store.js").KeptFilm} KeptFilm
- * @typedef {{ smooth: (smooth: boolean) => void, pause: () => void, record: () => void, snapshot: () => void,
+ * @typedef {{ enlarge: (how: import("./screen.js").How) => void, pause: () => void, record: () => void, snapshot: () => void,
  *   share: () => void, wouldLose: () => boolean,
  *   saveLeft: (film: KeptFilm) => void, removeLeft: (film: KeptFilm) => void }} Actions
  */
@@ -25,12 +25,7 @@ export class Tools {
 
   /** @param {Actions} actions */
   constructor(actions) {
-    element("smooth").addEventListener("click", () => {
-      const smooth = element("smooth").getAttribute("aria-pressed") !== "true";
-      element("smooth").setAttribute("aria-pressed", String(smooth));
-      element("smooth").textContent = smooth ? "Smooth" : "Crisp";
-      actions.smooth(smooth);
-    });
+    element("how").addEventListener("change", () => actions.enlarge(element("how").value));
     element("pause").addEventListener("click", () => actions.pause());
     for (const id of /** @type {const} */ (["record", "snapshot", "share"])) {
       element(id).addEventListener("click", () => actions[id]());
@@ -43,6 +38,11 @@ export class Tools {
     window.addEventListener("beforeunload", (event) => {
       if (actions.wouldLose()) event.preventDefault();
     });
+  }
+
+  /** How the picture is enlarged. @param {import("./screen.js").How} how */
+  enlarged(how) {
+    element("how").value = how;
   }
 
   /** @param {import("./phase.js").Phase} phase */
