@@ -10,7 +10,7 @@ run: build-tools
 	cargo run --release --locked --bin causeway -- serve $(ARGS)
 
 # Formatting, lints, every Rust test (with a real browser) and every JavaScript test.
-test: build-tools test-tools
+test: build-tools test-tools target/axe/installed
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo nextest run --locked --workspace
@@ -32,6 +32,13 @@ target/clients/installed: tests/clients/requirements.txt tests/clients/package.j
 	python3 -m venv target/clients
 	target/clients/bin/python -m pip install -q -r tests/clients/requirements.txt
 	cp tests/clients/package.json target/clients/ && npm install --prefix target/clients --no-audit --no-fund
+	touch $@
+
+# axe-core, with which a browser test checks that the page can be used by everybody.
+target/axe/installed: tests/axe/package.json
+	@command -v npm >/dev/null || missing=" npm"; $(call install)
+	mkdir -p target/axe
+	cp tests/axe/package.json target/axe/ && npm install --prefix target/axe --no-audit --no-fund
 	touch $@
 
 # What takes too long for a test, or depends on how quiet the machine is: thousands of sessions, hundreds of faults.
@@ -62,9 +69,9 @@ build-tools:
 	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; $(call install)
 
-# The browser test drives Chromium; the page's modules are tested with Node; curl and Python run the commands of docs/videos.md.
+# The browser tests drive Chromium, and one drives Firefox; the page's modules are tested with Node; curl and Python run the commands of docs/videos.md.
 test-tools:
-	@for tool in chromium:chromium node:nodejs curl:curl python3:python3; do \
+	@for tool in chromium:chromium firefox-esr:firefox-esr node:nodejs curl:curl python3:python3; do \
 	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; $(call install)
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest

@@ -5,9 +5,11 @@
 mod accept;
 mod access;
 mod browser;
+mod browser_axe;
 mod browser_clip;
 mod browser_edges;
 mod browser_film;
+mod browser_firefox;
 mod browser_hands;
 mod cosmos3;
 mod cosmos3_serve;

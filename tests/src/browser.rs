@@ -39,10 +39,63 @@ pub struct Browser {
     _process: Process,
 }
 
+/// How Chromium is started, besides its profile.
+const CHROMIUM: [&str; 11] = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-port=0",
+    "about:blank",
+];
+
 /// A running browser and its profile, both gone when dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     profile: PathBuf,
+}
+
+impl Process {
+    /// Start a browser with an empty profile of its own. `args` are made of the profile's path. The program is named as Debian's
+    /// package is.
+    pub(crate) fn start(program: &str, args: impl FnOnce(&Path) -> Vec<String>) -> anyhow::Result<Process> {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let name = format!("causeway-browser-{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
+        let profile = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&profile).with_context(|| format!("creating {}", profile.display()))?;
+        let mut command = Command::new(program);
+        command.args(args(&profile)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        match command.spawn() {
+            Ok(child) => Ok(Process { child, profile }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let _ = std::fs::remove_dir(&profile);
+                bail!("the browser test needs {program}: install it with `apt-get install {program}`")
+            }
+            Err(error) => Err(error).with_context(|| format!("starting {program}")),
+        }
+    }
+
+    /// What the browser writes into a file of its profile once it listens; `read` gives nothing while the file is not whole.
+    pub(crate) async fn written<T>(&mut self, file: &str, read: impl Fn(&str) -> Option<T>) -> anyhow::Result<T> {
+        let deadline = Instant::now() + START_DEADLINE;
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            look.tick().await;
+            let written = std::fs::read_to_string(self.profile.join(file)).unwrap_or_default();
+            if let Some(found) = read(&written) {
+                return Ok(found);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the browser ended at once, with {status}");
+            }
+            anyhow::ensure!(Instant::now() < deadline, "the browser did not listen within {START_DEADLINE:?}");
+        }
+    }
 }
 
 impl Drop for Process {
@@ -63,29 +116,18 @@ impl Drop for Process {
 impl Browser {
     /// Start a browser with a profile of its own and one empty page of 1280x800.
     pub async fn launch() -> anyhow::Result<Browser> {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let name = format!("causeway-browser-{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
-        let profile = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&profile).with_context(|| format!("creating {}", profile.display()))?;
-        let child = Command::new("chromium")
-            .arg(format!("--user-data-dir={}", profile.display()))
-            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            .args(["--disable-dev-shm-usage", "--window-size=1280,800", "--remote-debugging-port=0", "about:blank"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let child = match child {
-            Ok(child) => child,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let _ = std::fs::remove_dir(&profile);
-                bail!("the browser test needs Chromium: install it with `apt-get install chromium`")
-            }
-            Err(error) => return Err(error).context("starting chromium"),
-        };
-        let mut process = Process { child, profile };
-        let address = debugging_address(&mut process).await?;
+        let mut process = Process::start("chromium", |profile| {
+            let mut args = vec![format!("--user-data-dir={}", profile.display())];
+            args.extend(CHROMIUM.map(String::from));
+            args
+        })?;
+        // Its port and its path. The last line is there when the file is whole.
+        let address = process
+            .written("DevToolsActivePort", |written| {
+                let (port, path) = written.split_once('\n').filter(|(_, path)| path.starts_with('/'))?;
+                Some(format!("ws://127.0.0.1:{port}{}", path.trim_end()))
+            })
+            .await?;
         // A screenshot is a message of a few megabytes, in base64.
         let config = WebSocketConfig::default().max_message_size(Some(64 << 20)).max_frame_size(Some(64 << 20));
         let (socket, _response) = connect_async_with_config(&address, Some(config), true).await.context(address)?;
@@ -176,19 +218,7 @@ impl Browser {
 
     /// What the page's canvas holds now, pixel for pixel.
     pub async fn canvas(&mut self) -> anyhow::Result<Picture> {
-        const READ: &str = "(() => {
-            const { width, height } = document.querySelector('canvas');
-            const { data } = document.querySelector('canvas').getContext('2d').getImageData(0, 0, width, height);
-            let rgb = '';
-            for (let i = 0; i < data.length; i += 4) rgb += String.fromCharCode(data[i], data[i + 1], data[i + 2]);
-            return { width, height, rgb: btoa(rgb) };
-        })()";
-        let read = self.evaluate(READ).await?;
-        let side =
-            |name: &str| read[name].as_u64().and_then(|side| u32::try_from(side).ok()).context("a canvas's side");
-        let size = Size { width: side("width")?, height: side("height")? };
-        let rgb = BASE64_STANDARD.decode(read["rgb"].as_str().context("a canvas's pixels")?)?;
-        Ok(Picture { size, rgb })
+        picture_of(&self.evaluate(READ_CANVAS).await?)
     }
 
     /// A key goes down and stays down. `code` is its place on the keyboard: `KeyW`, `ArrowUp`, `Enter`.
@@ -282,23 +312,21 @@ impl Browser {
     }
 }
 
-/// Where the browser listens: it writes its port and path into its profile once it does.
-async fn debugging_address(process: &mut Process) -> anyhow::Result<String> {
-    let file = process.profile.join("DevToolsActivePort");
-    let deadline = Instant::now() + START_DEADLINE;
-    let mut look = tokio::time::interval(Duration::from_millis(20));
-    loop {
-        look.tick().await;
-        let written = std::fs::read_to_string(&file).unwrap_or_default();
-        // The last line is there when the file is whole.
-        if let Some((port, path)) = written.split_once('\n').filter(|(_, path)| path.starts_with('/')) {
-            return Ok(format!("ws://127.0.0.1:{port}{}", path.trim_end()));
-        }
-        if let Some(status) = process.child.try_wait()? {
-            bail!("chromium ended at once, with {status}");
-        }
-        anyhow::ensure!(Instant::now() < deadline, "chromium did not listen within {START_DEADLINE:?}");
-    }
+/// An expression for the pixels of the page's canvas, for [`picture_of`].
+pub(crate) const READ_CANVAS: &str = "(() => {
+    const { width, height } = document.querySelector('canvas');
+    const { data } = document.querySelector('canvas').getContext('2d').getImageData(0, 0, width, height);
+    let rgb = '';
+    for (let i = 0; i < data.length; i += 4) rgb += String.fromCharCode(data[i], data[i + 1], data[i + 2]);
+    return { width, height, rgb: btoa(rgb) };
+})()";
+
+/// The picture that [`READ_CANVAS`] gave.
+pub(crate) fn picture_of(read: &Value) -> anyhow::Result<Picture> {
+    let side = |name: &str| read[name].as_u64().and_then(|side| u32::try_from(side).ok()).context("a canvas's side");
+    let size = Size { width: side("width")?, height: side("height")? };
+    let rgb = BASE64_STANDARD.decode(read["rgb"].as_str().context("a canvas's pixels")?)?;
+    Ok(Picture { size, rgb })
 }
 
 /// The words of an event that reports an error.

@@ -11,6 +11,7 @@ pub mod cosmos3;
 pub mod encoding;
 pub mod exposition;
 pub mod fault;
+pub mod firefox;
 pub mod fuzz;
 pub mod keyed;
 pub mod message;

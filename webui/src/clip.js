@@ -1,6 +1,7 @@
 // A film that the server draws from a prompt: asked for, waited for and fetched over plain HTTP.
 
 import { below } from "./address.js";
+import { say } from "./words.js";
 
 /**
  * @typedef {{ prompt: string, seconds: number, size: string, seed: number, script: string, picture: Uint8Array | null }} Wish
@@ -48,7 +49,9 @@ export async function makeFilm(page, key, wish, told, signal, net = NET) {
       signal.throwIfAborted();
       told(job);
       if (job.status === "completed") break;
-      if (job.status === "failed") throw new Error(`The film failed: ${ended(job.error?.message ?? "the server does not say why")}`);
+      if (job.status === "failed") {
+        throw new Error(say("film_failed", { why: ended(job.error?.message ?? say("film_failed_silently")) }));
+      };
       await net.sleep(pollMs(response.headers.get("openai-poll-after-ms")));
       signal.throwIfAborted();
       response = await ask(path);
@@ -78,9 +81,10 @@ export function pollMs(said) {
 
 /** How far a film is. @param {Job} job */
 export function progressText({ status, progress, queue_position: position }) {
-  if (status === "completed") return "Done.";
-  if (status === "in_progress") return `Drawing: ${progress} %`;
-  return position ? `Waiting: ${position === 1 ? "next" : `number ${position}`} in line` : "Waiting for its turn";
+  if (status === "completed") return say("film_done");
+  if (status === "in_progress") return say("film_drawing", { percent: progress });
+  if (!position) return say("film_turn");
+  return position === 1 ? say("film_next") : say("film_number", { number: position });
 }
 
 /**
@@ -90,14 +94,14 @@ export function progressText({ status, progress, queue_position: position }) {
 export function refusal(status, body, retryAfter) {
   const said = typeof body?.error?.message === "string" ? body.error.message : null;
   if (status === 401) return "This server asks for a key. Open this page with #key= and your key at the end of its address.";
-  if (status === 501) return "This server was built without a video encoder: it can be walked, but it makes no films.";
+  if (status === 501) return say("film_no_encoder");
   if (status === 429) {
-    const later = Number(retryAfter) > 0 ? `in ${Number(retryAfter)} seconds` : "later";
-    return `The server has as many films to draw as it takes. Try again ${later}.`;
+    const seconds = Number(retryAfter);
+    return seconds > 0 ? say("film_full_until", { seconds }) : say("film_full");
   }
-  if (status === 404 && body?.error === undefined) return "This server makes no films: it is older than this page.";
-  if (status === 404) return "The server has forgotten this film.";
-  return said === null ? `The server answered ${status}.` : `The server says: ${ended(said)}`;
+  if (status === 404 && body?.error === undefined) return say("film_old_server");
+  if (status === 404) return say("film_forgotten");
+  return said === null ? say("film_answered", { status }) : say("film_says", { said: ended(said) });
 }
 
 /** @param {string} text */

@@ -4,6 +4,7 @@ import { makeFilm, progressText } from "./clip.js";
 import { fileName } from "./film.js";
 import { sizeText } from "./protocol.js";
 import { sentence } from "./sentence.js";
+import { say } from "./words.js";
 
 /**
  * @typedef {{ prompt: string, size: import("./protocol.js").Size, seed: number, picture: Uint8Array | null }} Chosen
@@ -37,13 +38,13 @@ export class ClipPanel {
       if (this.#end) return this.#end.abort();
       const seconds = Number(element("seconds").value);
       if (!(seconds >= SECONDS.min && seconds <= SECONDS.max)) {
-        return this.#say(`Seconds: from ${SECONDS.min} to ${SECONDS.max}.`, true);
+        return this.#say(say("film_wrong_seconds", SECONDS), true);
       }
       this.#make({ prompt: element("prompt").value.trim(), seconds, script: element("script").value.trim() });
     });
     element("walked").addEventListener("click", () => {
       const walked = this.#card && actions.walked(this.#card.fps);
-      if (!walked) return this.#say("You have not walked yet: press Start, and hold W for a while.", true);
+      if (!walked) return this.#say(say("film_not_walked"), true);
       element("script").value = walked.script;
       element("seconds").value = String(walked.seconds);
       this.#say("");
@@ -58,12 +59,12 @@ export class ClipPanel {
 
   /** A film from the server, beside the walk. @param {Asked} asked */
   async #make({ prompt, seconds, script }) {
-    if (!this.#card) return this.#say("The server is still loading its world.", true);
+    if (!this.#card) return this.#say(say("film_world_loading"), true);
     const { name } = this.#card;
     const end = (this.#end = new AbortController());
     this.#show(null);
     this.#progress(0);
-    this.#say("Asking…");
+    this.#say(say("film_asking"));
     try {
       const { size, seed, picture, prompt: above } = await this.#actions.chosen();
       const wish = { prompt: prompt || above, seconds, size: sizeText(size), seed, script, picture };
@@ -72,9 +73,9 @@ export class ClipPanel {
         this.#say(progressText(job));
       }, end.signal);
       this.#show({ file, name: fileName(name, new Date(), file.type) });
-      this.#say(job.ignored.length > 0 ? `Done. The server made no use of: ${job.ignored.join(", ")}.` : "Done.");
+      this.#say(job.ignored.length > 0 ? say("film_unused", { names: job.ignored.join(", ") }) : say("film_done"));
     } catch (error) {
-      if (end.signal.aborted) this.#say("Cancelled.");
+      if (end.signal.aborted) this.#say(say("film_cancelled"));
       else this.#say(sentence(error), true);
     }
     this.#end = null;
@@ -83,7 +84,7 @@ export class ClipPanel {
 
   /** So far a film is done, in percent; null: none is being made. @param {number | null} percent */
   #progress(percent) {
-    element("make").textContent = percent === null ? "Make the film" : "Cancel";
+    element("make").textContent = say(percent === null ? "film_make" : "film_cancel");
     element("progress").hidden = percent === null;
     element("progress").value = percent ?? 0;
   }

@@ -3,6 +3,8 @@
 // All of a film is in memory until it is saved. So it ends by itself when it is long or large, and what was recorded is kept. Each
 // part also goes to the browser's database as it comes, for a tab that closes before.
 
+import { say } from "./words.js";
+
 /**
  * @typedef {"asked" | "session over" | "too long" | "too large" | "failed"} Ending
  */
@@ -81,10 +83,10 @@ export class Film {
  * @returns {string | null}
  */
 export function endingSentence(ending, bytes) {
-  if (bytes === 0) return "Nothing was recorded: no picture came meanwhile.";
-  if (ending === "too long") return `The recording is ${FILM_MS_MAX / 60_000} minutes long, the most there can be. It was saved.`;
-  if (ending === "too large") return `The recording is ${FILM_BYTES_MAX / 1e6} MB large, the most there can be. It was saved.`;
-  if (ending === "failed") return "The browser stopped recording. What there was of it was saved.";
+  if (bytes === 0) return say("recorded_nothing");
+  if (ending === "too long") return say("recorded_long", { minutes: FILM_MS_MAX / 60_000 });
+  if (ending === "too large") return say("recorded_large", { megabytes: FILM_BYTES_MAX / 1e6 });
+  if (ending === "failed") return say("recorded_failed");
   return null;
 }
 

@@ -142,8 +142,9 @@ export function webm(head, ms) {
   if (segment?.id !== SEGMENT || segment.end !== Infinity) return null;
   for (let at = segment.start; at < head.length; ) {
     const element = elementAt(head, at);
-    // A table of places would be wrong after the insertion.
-    if (!element || element.end > head.length || element.id === SEEK_HEAD) return null;
+    if (!element || element.end > head.length) return null;
+    // A table of places would be wrong after the insertion. Firefox writes an empty one.
+    if (element.id === SEEK_HEAD && element.end > element.start) return null;
     if (element.id === INFO) {
       const info = withDuration(head.subarray(element.start, element.end), ms);
       return info && joined(head.subarray(0, at), info, head.subarray(element.end));

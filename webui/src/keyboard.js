@@ -61,7 +61,7 @@ export class Keyboard {
       element("stage").focus({ preventScroll: true });
     }
     const onStage = event.target === document.body || event.target === element("stage");
-    if ((event.code === "Space" || event.code === "Enter") && onStage) {
+    if ((event.key === " " || event.key === "Enter") && onStage) {
       event.preventDefault(); // the space bar would scroll
       if (!live && !event.repeat) this.#actions.start();
       return;

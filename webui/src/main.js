@@ -199,9 +199,13 @@ const walk = new Walk(socketBelow("/v1/realtime_video", PAGE), KEY, parts);
 
 /** Gamepads tell nothing by themselves: somebody has to look, as often as pictures come. */
 function lookAtGamepads() {
-  if (gamepads.poll(settings.values.deadZone) > 0) requestAnimationFrame(lookAtGamepads);
+  watched = gamepads.poll(settings.values.deadZone) > 0;
+  if (watched) requestAnimationFrame(lookAtGamepads);
 }
-window.addEventListener("gamepadconnected", lookAtGamepads);
+let watched = false;
+window.addEventListener("gamepadconnected", () => {
+  if (!watched) lookAtGamepads();
+});
 
 ticker.onmessage = () => {
   if (document.hidden) walk.advance(performance.now());

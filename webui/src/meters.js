@@ -1,6 +1,7 @@
 // The measurements below the picture.
 
 import { element } from "./element.js";
+import { say } from "./words.js";
 
 /**
  * @typedef {{ fps: number, targetFps: number, chunk: number | null, latency: number | null, latencyMedian: number | null,
@@ -18,19 +19,19 @@ export class Meters {
   /** @param {Measured} measured */
   show({ fps, targetFps, chunk, latency, latencyMedian, buffered, leadMs, dropped, decodeMs, stats }) {
     // A second may hold one picture more than its share, and a walk that catches up some.
-    fill("m-fps", String(Math.min(fps, targetFps)), `of ${targetFps}`);
+    fill("m-fps", String(Math.min(fps, targetFps)), say("of", { of: targetFps }));
     if (latency === null || latencyMedian === null) fill("m-latency", "–", "");
-    else fill("m-latency", latency.toFixed(), `ms, ~${latencyMedian.toFixed()}`);
+    else fill("m-latency", latency.toFixed(), say("ms_median", { median: latencyMedian.toFixed() }));
     element("m-chunk").textContent = chunk ?? "";
     fill("m-buffer", String(buffered), `+ ${leadMs.toFixed()} ms`);
     if (!stats) return;
-    fill("m-generate", stats.ms.generate.toFixed(), `of ${((1000 * stats.frames) / targetFps).toFixed()} ms`);
+    fill("m-generate", stats.ms.generate.toFixed(), say("of_ms", { of: ((1000 * stats.frames) / targetFps).toFixed() }));
     /** @type {[string, number | null][]} */
     const parts = [["text", stats.ms.text], ["DiT", stats.ms.dit], ["VAE", stats.ms.vae], ["encode", stats.ms.encode],
       ["write", stats.ms.write], ["pacing", stats.ms.wait], ["decode", decodeMs]];
     const shown = parts.flatMap(([name, ms]) => (ms === null ? [] : [`${name} ${ms.toFixed()} ms`]));
-    shown.push(`${(stats.bytes / 1024 / Math.max(1, stats.frames)).toFixed(1)} KiB a picture`);
-    if (dropped > 0) shown.push(`${dropped} skipped to keep up`);
+    shown.push(say("a_picture", { kib: (stats.bytes / 1024 / Math.max(1, stats.frames)).toFixed(1) }));
+    if (dropped > 0) shown.push(say("skipped", { count: dropped }));
     element("m-parts").textContent = shown.join(" · ");
   }
 }

@@ -7,6 +7,7 @@ import { LIVE, PHASES, WALKING } from "./phase.js";
 import { promptKey } from "./prompt_key.js";
 import { sizeText } from "./protocol.js";
 import { size as parseSize, sizeProblem } from "./world.js";
+import { say } from "./words.js";
 
 /**
  * @typedef {import("./phase.js").Phase} Phase
@@ -92,7 +93,7 @@ export class Panel {
    */
   values() {
     const problem = this.#checkSize();
-    if (problem) throw new FieldError("size", `Size: ${problem}.`);
+    if (problem) throw new FieldError("size", say("size_wrong", { problem }));
     const wrong = this.#checkSeed();
     if (wrong) throw new FieldError("seed", wrong);
     const seed = Number(element("seed").value);
@@ -238,7 +239,7 @@ export class Panel {
     const changed = BEGINS_WITH.filter((id) => live && fields[id] !== this.#begun[id]);
     for (const id of BEGINS_WITH) element(id).classList.toggle("later", changed.includes(id));
     const names = changed.map((id) => document.querySelector(`label[for="${id}"]`)?.textContent ?? id);
-    element("later-note").textContent = names.length > 0 ? `${names.join(", ")}: from the next start.` : "";
+    element("later-note").textContent = names.length > 0 ? say("later", { fields: names.join(", ") }) : "";
   }
 
   /** Says below the field what is wrong with the seed. @returns {string | null} */
@@ -246,7 +247,7 @@ export class Panel {
     const text = element("seed").value.trim();
     const seed = Number(text);
     const wrong = text === "" || !Number.isInteger(seed) || seed < 0 || seed > SEED_MAX;
-    const problem = wrong ? `Seed: a whole number from 0 to ${SEED_MAX}.` : null;
+    const problem = wrong ? say("seed_wrong", { max: SEED_MAX }) : null;
     element("seed").setAttribute("aria-invalid", String(wrong));
     element("seed-note").classList.toggle("wrong", wrong);
     element("seed-note").textContent = problem ?? "";
@@ -258,13 +259,16 @@ export class Panel {
     if (!this.#card) return null;
     const asked = this.#askedSize();
     const { sizes } = this.#card;
-    const problem = asked ? sizeProblem(sizes, asked) : "write it like 832x480";
+    const problem = asked ? sizeProblem(sizes, asked) : say("size_form");
     element("size").setAttribute("aria-invalid", String(problem !== null));
     element("size-note").classList.toggle("wrong", problem !== null);
     element("size-note").textContent =
-      problem !== null ? `Size: ${problem}.`
+      problem !== null ? say("size_wrong", { problem })
       : "only" in sizes ? ""
-      : `Size: ${sizes.multiple > 1 ? `multiples of ${sizes.multiple}, ` : ""}up to ${sizes.pixelsMax.toLocaleString("en")} pixels.`;
+      : say(sizes.multiple > 1 ? "size_hint_multiple" : "size_hint", {
+          multiple: sizes.multiple,
+          pixels: sizes.pixelsMax.toLocaleString("en"),
+        });
     return problem;
   }
 }

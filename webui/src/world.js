@@ -1,6 +1,7 @@
 // What this server offers, over plain HTTP: whether it is ready, which world, which pictures to start from.
 
 import { below } from "./address.js";
+import { say } from "./words.js";
 
 /**
  * @typedef {import("./protocol.js").Size} Size
@@ -102,9 +103,9 @@ export function size(text) {
 export function sizeProblem(sizes, { width, height }) {
   if ("only" in sizes) {
     const drawn = sizes.only.some((size) => size.width === width && size.height === height);
-    return drawn ? null : `this world draws ${sizes.only.map(({ width, height }) => `${width}×${height}`).join(", ")}`;
+    return drawn ? null : say("size_only", { sizes: sizes.only.map(({ width, height }) => `${width}×${height}`).join(", ") });
   }
-  if (width % sizes.multiple || height % sizes.multiple) return `both sides must be multiples of ${sizes.multiple}`;
-  if (width * height > sizes.pixelsMax) return `at most ${sizes.pixelsMax.toLocaleString("en")} pixels`;
+  if (width % sizes.multiple || height % sizes.multiple) return say("size_multiple", { multiple: sizes.multiple });
+  if (width * height > sizes.pixelsMax) return say("size_pixels", { pixels: sizes.pixelsMax.toLocaleString("en") });
   return null;
 }

@@ -71,6 +71,8 @@ test("a WebM gets its length into its description, and the rest is as it was", (
 
 test("a head that is not as browsers write it is left alone", async () => {
   const seekHead = bytes([0x11, 0x4d, 0x9b, 0x74, 0x81, 0]);
+  const empty = bytes([0x11, 0x4d, 0x9b, 0x74, 0x80]);
+  assert.ok(webm(film(EBML, SEGMENT, empty, info(TICKS)), 1));
   assert.equal(webm(film(EBML, SEGMENT, seekHead, info(TICKS)), 1), null);
   assert.equal(webm(bytes("nothing of the kind"), 1), null);
   assert.equal(webm(new Uint8Array(), 1), null);
