@@ -145,3 +145,43 @@ async fn a_shared_link_begins_the_same_walk_and_holds_the_same_keys() -> anyhow:
     assert_eq!(problems(&browser), Vec::<&String>::new());
     stop(server).await
 }
+
+#[tokio::test]
+async fn the_picture_is_enlarged_sharply_where_there_is_webgl_and_the_page_says_so_where_there_is_none()
+-> anyhow::Result<()> {
+    // What the page would save of the picture, beside the world's own pixels: their mean difference, 0 to 255.
+    const DIFFERENCE: &str = "new Promise((resolve) => {
+        URL.createObjectURL = (file) => (createImageBitmap(file).then((picture) => {
+          const screen = document.getElementById('screen');
+          const read = (source) => {
+            const context = new OffscreenCanvas(screen.width, screen.height).getContext('2d');
+            context.drawImage(source, 0, 0, screen.width, screen.height);
+            return context.getImageData(0, 0, screen.width, screen.height).data;
+          };
+          const [a, b] = [read(picture), read(screen)];
+          resolve(a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / a.length);
+        }), 'blob:nothing');
+        HTMLAnchorElement.prototype.click = () => {};
+        document.getElementById('snapshot').click();
+    })";
+    let server = testcard_server().await;
+    let mut browser = Browser::launch().await?;
+    open_and_start(&mut browser, &server.url, "jpeg").await?;
+    browser.until_picture("the first picture", pipeline::testcard::read).await?;
+    browser.click("#pause").await?;
+    browser.until("causeway.paused").await?;
+    fill(&mut browser, "how", "sharp").await;
+    assert_eq!(browser.evaluate("document.getElementById('sharp').hidden").await?, false);
+    let difference = browser.evaluate(DIFFERENCE).await?.as_f64().expect("a number");
+    // None at all would be the same canvas; the test card is large squares, of which sharpening changes the edges alone.
+    assert!(difference > 0.0 && difference < 16.0, "{difference}");
+
+    browser.evaluate("localStorage.clear()").await?;
+    browser.navigate(&server.url).await?;
+    browser.evaluate("HTMLCanvasElement.prototype.getContext = () => null").await?;
+    fill(&mut browser, "how", "sharp").await;
+    browser.until("document.getElementById('alert-text').textContent.includes('WebGL 2')").await?;
+    assert_eq!(browser.evaluate("document.getElementById('how').value").await?, "smooth");
+    assert_eq!(problems(&browser), Vec::<&String>::new());
+    stop(server).await
+}

@@ -133,6 +133,7 @@ settings.listen(({ look }) => {
     screen.how = look;
   } catch (error) {
     panel.alert(say("sharp_impossible", { why: sentence(error) }));
+    settings.set({ look: screen.how });
   }
   tools.enlarged(screen.how);
 });

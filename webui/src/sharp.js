@@ -75,7 +75,7 @@ void main() {
     if (x >= 0 && x <= 1 && y >= 0 && y <= 1) { low = min(low, c); high = max(high, c); }
   }
   // A little past them: cut off hard, a slope becomes a step.
-  vec3 room = 0.2 * (high - low);
+  vec3 room = 0.06 * (high - low);
   colour = vec4(clamp(sum / weights, low - room, high + room), 1.0);
 }`;
 

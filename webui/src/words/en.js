@@ -27,7 +27,7 @@ export const EN = {
   how_smooth: "Smooth",
   how_sharp: "Sharp",
   how_crisp: "Crisp",
-  sharp_impossible: "Sharp needs WebGL 2, which this browser does not give: {why}",
+  sharp_impossible: "The picture cannot be sharp: {why}",
   full: "Full screen",
   full_title: "Fill the whole screen (F)",
   hud: "Measurements",

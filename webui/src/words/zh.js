@@ -28,7 +28,7 @@ export const ZH = {
   how_smooth: "平滑",
   how_sharp: "锐利",
   how_crisp: "颗粒",
-  sharp_impossible: "“锐利”需要 WebGL 2，此浏览器不提供：{why}",
+  sharp_impossible: "画面无法锐利：{why}",
   full: "全屏",
   full_title: "占满整个屏幕（F）",
   hud: "测量数据",
