@@ -80,6 +80,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let source = args.world.source();
+    if let Source::Directory(dir) = &source {
+        // A mistyped name is told at once, and not below an address that looks as if there were a server.
+        ModelDir::open(dir)?;
+    }
     compute_on(&args.world)?;
     let guardrails = args.guardrails.build()?;
     let limits =
@@ -101,7 +106,6 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         if let Entry::Keys(keys) = &limits.access.entry {
             tokio::spawn(read_keys_again(args.access, keys.clone())?);
         }
-        let source = args.world.source();
         server::serve(listener, Box::new(move || load(&source)), limits, until_interrupted()?).await
     });
     // Weights that are still being read must not keep the process.

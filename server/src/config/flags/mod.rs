@@ -7,6 +7,7 @@ mod profile;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -23,11 +24,23 @@ use crate::whole_file::Existing;
 
 /// Causeway lays the road while you walk: a realtime world-model server.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(name = "causeway", version = version(), arg_required_else_help = true)]
 pub struct Cli {
     #[expect(missing_docs, reason = "clap would print it as the help")]
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The version, the commit that was built, and the features it was built with.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let features = [("h264", cfg!(feature = "h264")), ("otlp", cfg!(feature = "otlp"))];
+        let features: Vec<&str> = features.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();
+        let features = if features.is_empty() { "none".to_owned() } else { features.join(" ") };
+        let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("CAUSEWAY_COMMIT"));
+        format!("{version} (commit {commit}, features: {features})")
+    });
+    &VERSION
 }
 
 #[derive(Debug, Subcommand)]
@@ -234,6 +247,25 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_names_the_program_its_commit_and_its_features() {
+        let told =
+            Cli::try_parse_from(["causeway", "--version"]).expect_err("the version is told in place of a command");
+        let told = told.to_string();
+        let begin = concat!("causeway ", env!("CARGO_PKG_VERSION"), " (commit ");
+        assert!(told.starts_with(begin) && told.trim_end().ends_with(')'), "{told}");
+        assert_eq!(told.contains("h264"), cfg!(feature = "h264"), "{told}");
+        assert!(!told.contains("commit )") && !told.contains("commit ,"), "{told}");
+    }
+
+    #[test]
+    fn a_script_may_begin_with_nothing_held() {
+        let line = ["causeway", "generate", "--prompt", "x", "--out", "o.webp", "--actions", "-*2,w*2"];
+        let cli = Cli::try_parse_from(line).expect("a script, and no flag");
+        let Command::Generate(args) = cli.command else { panic!("the line says generate") };
+        assert_eq!(args.actions.map(|script| script.0.len()), Some(4));
     }
 
     #[test]
