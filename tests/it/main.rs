@@ -24,6 +24,7 @@ mod lifecycle;
 mod manual;
 mod memory;
 mod observe;
+mod page_headers;
 mod recording;
 mod resume;
 mod rfc6455;

@@ -1,6 +1,7 @@
 //! HTTP: routes, and the state they share. The top of the server.
 
 pub(crate) mod app;
+mod asset;
 mod models;
 mod page;
 pub(crate) mod routes;

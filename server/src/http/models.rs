@@ -4,13 +4,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use pipeline::world::Card;
 use serde_json::{Value, json};
 use url::Url;
 
 use super::app::App;
+use super::asset::Asset;
 use super::not_found;
 use super::status::{choices, loading};
 use crate::openai::errors::ApiError;
@@ -60,7 +61,7 @@ pub(crate) async fn gallery(State(app): State<App>) -> Response {
     Json(items.collect::<Vec<_>>()).into_response()
 }
 
-pub(crate) async fn gallery_picture(State(app): State<App>, Path(name): Path<String>) -> Response {
+pub(crate) async fn gallery_picture(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap) -> Response {
     let Some(card) = app.card() else { return loading() };
     let Some(item) = card.gallery.iter().find(|item| item.name == name) else {
         return not_found("no such picture in the gallery");
@@ -70,7 +71,7 @@ pub(crate) async fn gallery_picture(State(app): State<App>, Path(name): Path<Str
         [b'R', b'I', b'F', b'F', ..] => "image/webp",
         _ => "image/jpeg",
     };
-    ([(header::CONTENT_TYPE, content_type)], item.file.to_vec()).into_response()
+    Asset::new(content_type, item.file.to_vec().into()).answer(&headers)
 }
 
 /// Where the picture `name` of the gallery is found. A file's name may hold what means something else in an address.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -41,7 +41,16 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/gallery/{name}", get(gallery_picture))
         .fallback(page)
         .layer(from_fn_with_state(app.entrance.clone(), access::http::check_host))
+        .layer(map_response(guarded))
         .with_state(app)
+}
+
+/// For every answer: a browser takes it as what it says it is, and tells no other site of its address, which may hold a key.
+async fn guarded(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 /// Bytes that may wait to be written. One message is written at a time, and the largest is 16 raw frames of 3840x2160:
