@@ -6,6 +6,7 @@
 use rmpv::Value;
 use server::realtime::session::{CREDIT, Input, Output, Session, Stay};
 use server::realtime::wire::close::Close;
+use server::realtime::wire::features::Features;
 use server::realtime::wire::init::Terms;
 use std::time::{Duration, Instant};
 use tests::chance::Chance;
@@ -46,7 +47,7 @@ impl Scene {
         // No idle limit and no lifetime: they would hide a session that stands still.
         let stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30), yield_after: None };
         let now = Instant::now();
-        let session = Session::new(terms, true, stay, now);
+        let session = Session::new(terms, Features { pause: true, ..Features::default() }, stay, now);
         let floods = chance.one_in(20);
         Scene {
             chance,

@@ -11,6 +11,7 @@ use rmpv::Value;
 use server::access::rules::keys::{ApiKeys, KeyLimits};
 use server::media::first_frame;
 use server::realtime::wire::event;
+use server::realtime::wire::features::Features;
 use server::realtime::wire::first_message::{self, FirstMessage, WrongFirst};
 use std::io::Cursor;
 use std::time::{Duration, Instant};
@@ -48,7 +49,9 @@ fn check_init(what: &str, fits: Init, one_more: Init, field: &str) {
 }
 
 fn check_event(what: &str, fits: Event, one_more: Event, field: &str) {
-    let read = |event: Event| event::Asked::decode(&encoded(event), false).map(drop).map_err(|invalid| invalid.refusal);
+    let read = |event: Event| {
+        event::Asked::decode(&encoded(event), Features::default()).map(drop).map_err(|invalid| invalid.refusal)
+    };
     check(what, read(fits), read(one_more), field);
 }
 

@@ -7,7 +7,7 @@ use pipeline::world::Size;
 use server::Limits;
 use std::time::{Duration, Instant};
 use tests::client::Client;
-use tests::message::{Close, Event, Init, Message, Refused};
+use tests::message::{Close, Event, Init, Message, Reason, Refused};
 use tests::puppet::{Puppet, Strings, held, in_flight_bytes};
 use tests::{Server, opening, small, waiting};
 
@@ -53,7 +53,9 @@ async fn a_client_that_asked_for_it_hears_its_position_at_once_and_when_it_chang
     let mut fourth = waits(&server, queued("fourth"), 3).await?;
     // Dropped without a close frame: a client that is gone is forgotten.
     drop(second);
-    ensure!(third.standing().await?.position == 1 && fourth.standing().await?.position == 2);
+    let standing = third.standing().await?;
+    ensure!(standing.position == 1 && standing.reason == Reason::Sessions, "{standing:?}");
+    ensure!(fourth.standing().await?.position == 2);
     first.close().await?;
     ensure!(strings.opened().await?.prompt == "third");
     ensure!(fourth.standing().await?.position == 1);
@@ -88,6 +90,23 @@ async fn a_client_that_hears_its_position_is_refused_only_when_its_own_wait_is_o
     refused(&mut server.session(small()).await?).await?;
     refused(&mut patient).await?;
     ensure!(asked.elapsed() >= Duration::from_millis(700), "refused after {:?}", asked.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_says_that_it_still_waits_keeps_its_place_and_its_wait_begins_anew() -> Result<()> {
+    let limits = Limits { queue_wait: Duration::from_millis(900), ..one_seat() };
+    let (server, _strings, _first) = taken(limits).await?;
+    let mut stays = waits(&server, queued("stays"), 1).await?;
+    let (asked, mut silent) = (Instant::now(), waits(&server, queued("silent"), 2).await?);
+    while asked.elapsed() < Duration::from_millis(1800) {
+        stays.send(Event::wait()).await?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    refused(&mut silent).await?;
+    waits(&server, queued("newcomer"), 2).await?;
+    // It says no more.
+    refused(&mut stays).await?;
     Ok(())
 }
 

@@ -22,9 +22,13 @@ use server::openai::request::resolve::{Resolved, Rules};
 use server::openai::request::values::Route;
 use server::realtime::wire::acks::event_ack;
 use server::realtime::wire::event::Asked;
+use server::realtime::wire::features::Features;
 use server::realtime::wire::first_message::{self, FirstMessage};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
+
+/// Of a client that names all there are.
+const EVERY_FEATURE: Features = Features { queue: true, session: true, ack: true, timing: true, pause: true };
 
 /// For one message, on a busy machine, in a test build. Pictures are decoded off the loop and may take longer.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -154,7 +158,7 @@ impl Fuzz {
     pub fn feed(&self, input: &[u8]) -> bool {
         match self.target {
             Target::Event => {
-                let Ok(asked) = Asked::decode(input, true) else { return false };
+                let Ok(asked) = Asked::decode(input, EVERY_FEATURE) else { return false };
                 let Asked::Steer(event) = asked else { return true };
                 let mut queue = ConditionQueue::default();
                 queue.push(event);

@@ -72,6 +72,10 @@ impl Event {
     pub fn resume() -> Event {
         Event::new("resume", Value::Nil)
     }
+    /// Keep the place in the queue. Only for a client that named the feature `queue`.
+    pub fn wait() -> Event {
+        Event::new("wait", Value::Nil)
+    }
     /// A new prompt, from the next chunk on.
     pub fn prompt(text: &str) -> Event {
         Event::new("prompt", text)
@@ -290,11 +294,22 @@ pub struct Stats {
     pub content_type: String,
 }
 
+/// What keeps a client from a place.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    Sessions,
+    Memory,
+    Time,
+    Order,
+}
+
 /// The place of a client in the queue.
 #[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
 pub struct Standing {
     /// 1 is the next to get a place.
     pub position: u64,
+    pub reason: Reason,
     /// Absent while the server cannot estimate it.
     #[serde(default, deserialize_with = "never_nil")]
     pub estimated_wait_ms: Option<u64>,

@@ -29,7 +29,7 @@ pub struct LimitArgs {
     /// Sessions that may wait for a place; 0: none waits.
     #[arg(long, value_name = "N", default_value_t = usual().queue as u16, value_parser = clap::value_parser!(u16).range(0..=1024))]
     pub queue: u16,
-    /// How long one waits that hears its position, before it is told that there is no place.
+    /// How long one waits that hears its position, since it last said that it still waits.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().queue_wait))]
     pub queue_wait: Seconds,
     /// How long one waits that knows of no queue.

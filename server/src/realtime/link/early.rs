@@ -1,10 +1,15 @@
-//! What a client says before its session begins, or goes on: kept, within bounds.
+//! What a client says before its session begins, or goes on: kept, within bounds. That it still waits is not kept, but
+//! noted.
+
+use std::time::Instant;
 
 use bytes::Bytes;
 use pipeline::world::Refusal;
 
-use crate::realtime::session::rate_limit::EVENTS;
-use crate::realtime::wire::event::EVENT_BYTES_MAX;
+use crate::rate::Bucket;
+use crate::realtime::session::rate_limit::{EVENTS, INVALID_MESSAGES};
+use crate::realtime::wire::event::{Asked, EVENT_BYTES_MAX};
+use crate::realtime::wire::features::Features;
 use crate::realtime::wire::fields::refuse;
 
 /// Bytes of all events before a session begins: many connections may wait for few seats. Keys are some dozens of bytes
@@ -12,14 +17,35 @@ use crate::realtime::wire::fields::refuse;
 const EARLY_BYTES_MAX: usize = 4 * EVENT_BYTES_MAX;
 
 /// Events that came before their session began.
-#[derive(Default)]
 pub(super) struct Early {
+    features: Features,
     pub(super) events: Vec<Bytes>,
     bytes: usize,
+    waits: Bucket,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    /// It is kept for the session.
+    Kept,
+    /// The client says that it still waits.
+    Waits,
 }
 
 impl Early {
-    pub(super) fn push(&mut self, event: &Bytes) -> Result<(), Refusal> {
+    /// `features`: those of the client.
+    pub(super) fn new(features: Features) -> Early {
+        Early { features, events: Vec::new(), bytes: 0, waits: Bucket::default() }
+    }
+
+    pub(super) fn push(&mut self, event: &Bytes, now: Instant) -> Result<Came, Refusal> {
+        if Asked::decode(event, self.features) == Ok(Asked::Wait) {
+            let taken = self.waits.take(INVALID_MESSAGES, now);
+            return taken
+                .map(|()| Came::Waits)
+                .map_err(|_| refuse("kind", "wait is said too often: once in 10 s will do"));
+        }
         // Keep only the first bytes of a long event: it is refused either way.
         let event = Bytes::copy_from_slice(&event[..event.len().min(EVENT_BYTES_MAX + 1)]);
         self.bytes += event.len();
@@ -28,6 +54,6 @@ impl Early {
             return Err(refuse("message", format!("at most {most} may wait for a session to begin")));
         }
         self.events.push(event);
-        Ok(())
+        Ok(Came::Kept)
     }
 }

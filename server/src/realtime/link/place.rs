@@ -10,13 +10,13 @@
 //! ```
 
 use std::future::pending;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use super::connection::Heard;
-use super::early::Early;
+use super::early::{Came, Early};
 use super::resume::Handover;
 use super::seat::SAID_EVERY;
 use crate::access::door::Lease;
@@ -73,8 +73,10 @@ pub(super) struct Returning {
     pub(super) standing: watch::Receiver<Standing>,
     /// What it said meanwhile.
     pub(super) early: Early,
-    /// How long it waits.
-    pub(super) until: Instant,
+    /// When it asked for a place, or last said that it still waits.
+    pub(super) since: Instant,
+    /// How long it waits from then on.
+    pub(super) patience: Duration,
     /// When it may hear of its position again; `None`: it does not know that there is a queue.
     pub(super) say_at: Option<Instant>,
     /// What it has heard.
@@ -94,7 +96,8 @@ impl Returning {
                 self.handover.line.connection.writer().begin_with(vec![queue::queue(&waiting)]);
             }
             let said_all = self.said == Some(waiting);
-            let say_at = self.say_at.filter(|_| !said_all).unwrap_or(self.until);
+            let until = self.since + self.patience;
+            let say_at = self.say_at.filter(|_| !said_all).unwrap_or(until);
             tokio::select! {
                 biased;
                 changed = self.standing.changed() => {
@@ -102,7 +105,7 @@ impl Returning {
                         return PlaceNews::Not(None, Some(Close::FAILED));
                     }
                 }
-                () = sleep_until(self.until.into()) => return no_place(&waiting.obstacle),
+                () = sleep_until(until.into()) => return no_place(&waiting.obstacle),
                 heard = self.handover.line.connection.hear() => {
                     if let Some(end) = self.heard(heard) {
                         return end;
@@ -115,8 +118,12 @@ impl Returning {
 
     fn heard(&mut self, heard: Heard) -> Option<PlaceNews> {
         let (refusal, close) = match heard {
-            Heard::Binary(event) => match self.early.push(&event) {
-                Ok(()) => return None,
+            Heard::Binary(event) => match self.early.push(&event, Instant::now()) {
+                Ok(Came::Kept) => return None,
+                Ok(Came::Waits) => {
+                    self.since = Instant::now();
+                    return None;
+                }
                 Err(refusal) => (refusal, Close::FLOOD),
             },
             Heard::Text => (text_message(), Close::TEXT),

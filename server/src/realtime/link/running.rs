@@ -83,7 +83,7 @@ impl<'a> Running<'a> {
             paced: seat.terms.paced,
         };
         let listed = realtime.observer.session(id, seat.id, facts);
-        let mut session = Session::new(seat.terms, seat.features.pause, realtime.bounds.stay, Instant::now());
+        let mut session = Session::new(seat.terms, seat.features, realtime.bounds.stay, Instant::now());
         for event in early {
             session.handle(Input::Binary(event), Instant::now());
         }
@@ -256,8 +256,8 @@ impl<'a> Running<'a> {
             true => (bounds.queue_wait, Some(now)),
             false => (bounds.busy_wait, None),
         };
-        let (early, until) = (Early::default(), now + patience);
-        let returning = Returning { handover, lease, standing, early, until, say_at, said: None };
+        let early = Early::new(self.seat.features);
+        let returning = Returning { handover, lease, standing, early, since: now, patience, say_at, said: None };
         self.place = Place::Returning(Box::new(returning));
         self.session.handle(Input::Returning, now);
     }

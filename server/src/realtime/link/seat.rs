@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pipeline::world::{Cancel, Card, FRAMES_PER_LATENT, Refusal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, sleep_until};
 use tracing::warn;
 
@@ -23,7 +23,8 @@ use crate::media::pictures;
 use crate::realtime::session::CREDIT;
 use crate::realtime::wire::acks::InitAck;
 use crate::realtime::wire::error::ClientError;
-use crate::realtime::wire::init::{Features, FirstFrame, InitRequest, Opening, Terms};
+use crate::realtime::wire::features::Features;
+use crate::realtime::wire::init::{FirstFrame, InitRequest, Opening, Terms};
 use crate::realtime::wire::queue;
 
 /// Of the name of a model that is not served here.
@@ -96,11 +97,12 @@ impl Seat {
 }
 
 /// Wait for a place, and open what an init asks for: gives the seat, and the channel that its chunks come through.
-/// `writer` is for a client that asked to hear where it stands. `held` is what the init holds, until all of it is used.
+/// `writer` is for a client that asked to hear where it stands; it says when it last said that it still waits. `held` is
+/// what the init holds, until all of it is used.
 pub(super) async fn open(
     realtime: &Realtime,
     init: InitRequest,
-    writer: Writer,
+    (writer, waits_still): (Writer, watch::Receiver<Instant>),
     mut held: Option<Account>,
 ) -> Result<(Seat, Parts), OpenFailure> {
     let stopped = || OpenFailure::Failed("the server is shutting down".into());
@@ -133,7 +135,7 @@ pub(super) async fn open(
         }
     };
 
-    let admitted = find_place(realtime, &opening, &card, &writer).await?;
+    let admitted = find_place(realtime, &opening, &card, (&writer, waits_still)).await?;
     // Only now: a session that waits for a place keeps the file, which is smaller.
     let picture = match file {
         None => None,
@@ -201,7 +203,7 @@ async fn find_place(
     realtime: &Realtime,
     opening: &Opening,
     card: &Card,
-    writer: &Writer,
+    (writer, waits_still): (&Writer, watch::Receiver<Instant>),
 ) -> Result<Admitted, OpenFailure> {
     let (came, init) = (Instant::now(), opening.init(None));
     let credit = if opening.terms.paced { 1 } else { CREDIT };
@@ -219,7 +221,7 @@ async fn find_place(
         true => (realtime.bounds.queue_wait, Some(writer)),
         false => (realtime.bounds.busy_wait, None),
     };
-    let place = wait(ticket, came + patience, writer).await.map_err(|obstacle| {
+    let place = wait(ticket, (patience, waits_still), writer).await.map_err(|obstacle| {
         realtime.observer.refused(obstacle.name());
         OpenFailure::Busy(ClientError::busy(&obstacle))
     })?;
@@ -232,13 +234,20 @@ fn full(realtime: &Realtime, refused: &Refused) -> OpenFailure {
     OpenFailure::Busy(ClientError::queue_full(refused))
 }
 
-/// Wait for admission. A client that asked for it is told its position meanwhile.
-async fn wait(mut ticket: QueueTicket, deadline: Instant, writer: Option<&Writer>) -> Result<Admitted, Obstacle> {
+/// Wait for admission, for as long as this since the client last said that it waits. A client that asked for it is told
+/// its position meanwhile.
+async fn wait(
+    mut ticket: QueueTicket,
+    (patience, mut waits_still): (Duration, watch::Receiver<Instant>),
+    writer: Option<&Writer>,
+) -> Result<Admitted, Obstacle> {
     let mut said = None;
+    let came = Instant::now();
     loop {
+        let deadline = came.max(*waits_still.borrow_and_update()) + patience;
         let standing = *ticket.standing.borrow_and_update();
         let Standing::Waits(waiting) = standing else { return Ok(ticket.into_admitted()) };
-        let news = (waiting.position, waiting.estimate);
+        let news = (waiting.position, waiting.estimate, waiting.obstacle.name());
         if let Some(writer) = writer
             && said.replace(news) != Some(news)
         {
@@ -252,6 +261,7 @@ async fn wait(mut ticket: QueueTicket, deadline: Instant, writer: Option<&Writer
                 told.expect("a ticket is told as long as it is held");
             }
             () = sleep_until(deadline.into()) => return Err(waiting.obstacle),
+            Ok(()) = waits_still.changed() => {}
             () = async {
                 sleep(SAID_EVERY).await;
                 changed.changed().await.expect("a ticket is told as long as it is held");

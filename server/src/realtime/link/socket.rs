@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use axum::extract::ws::WebSocket;
 use bytes::Bytes;
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::Realtime;
 use super::connection::{Connection, Heard};
 use super::delivery::Parts;
-use super::early::Early;
+use super::early::{Came, Early};
 use super::line::{Line, Over};
 use super::resume::{Handover, gone};
 use super::running::Running;
@@ -179,8 +180,9 @@ async fn open_and_listen(
     held: Option<Account>,
 ) -> Begun {
     let _counted = realtime.observer.opening();
-    let mut opening = Box::pin(open(realtime, init, connection.writer(), held));
-    let mut early = Early::default();
+    let mut early = Early::new(init.features());
+    let (still_waits, said) = watch::channel(Instant::now());
+    let mut opening = Box::pin(open(realtime, init, (connection.writer(), said), held));
     loop {
         let heard = tokio::select! {
             opened = &mut opening => {
@@ -193,7 +195,14 @@ async fn open_and_listen(
         };
         let wrong = match heard {
             Heard::Text => Some((text_message(), Close::TEXT)),
-            Heard::Binary(event) => early.push(&event).err().map(|refusal| (refusal, Close::FLOOD)),
+            Heard::Binary(event) => match early.push(&event, Instant::now()) {
+                Ok(Came::Kept) => None,
+                Ok(Came::Waits) => {
+                    still_waits.send_replace(Instant::now());
+                    None
+                }
+                Err(refusal) => Some((refusal, Close::FLOOD)),
+            },
             over => return Begun::End(over.last_words()),
         };
         if let Some((refusal, close)) = wrong {

@@ -21,6 +21,7 @@ use crate::rate::Bucket;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::{Asked, Invalid};
+use crate::realtime::wire::features::Features;
 use crate::realtime::wire::init::Terms;
 use pipeline::world::Refusal;
 
@@ -121,8 +122,9 @@ pub struct Session {
     written: u64,
     /// When a lost client's time to come back ends.
     alone_until: Option<Instant>,
-    /// Whether the client may pause, and whether it did.
-    pauses: bool,
+    /// What the client understands.
+    features: Features,
+    /// Since when its client has paused it.
     paused: Option<Instant>,
     /// It has no place.
     parked: bool,
@@ -135,8 +137,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session whose rollout is not opened yet. `pauses`: its client may pause.
-    pub fn new(terms: Terms, pauses: bool, stay: Stay, now: Instant) -> Session {
+    /// A session whose rollout is not opened yet.
+    pub fn new(terms: Terms, features: Features, stay: Stay, now: Instant) -> Session {
         Session {
             max_chunks: terms.max_chunks,
             pace: terms.paced.then(|| Pace::new(terms.fps)),
@@ -147,7 +149,7 @@ impl Session {
             granted: 0,
             written: 0,
             alone_until: None,
-            pauses,
+            features,
             paused: None,
             parked: false,
             owed: 0,
@@ -165,7 +167,7 @@ impl Session {
                 self.owed = CREDIT;
                 self.begin(now);
             }
-            Input::Binary(bytes) => match Asked::decode(bytes, self.pauses) {
+            Input::Binary(bytes) => match Asked::decode(bytes, self.features) {
                 Ok(asked) if self.events.take(EVENTS, now).is_ok() => self.obey(asked, now),
                 Ok(asked) => self.invalid(too_many(&asked), now),
                 Err(invalid) => self.invalid(invalid, now),
@@ -253,7 +255,8 @@ impl Session {
                 (self.paused, self.steered) = (None, now);
                 self.go_on(now);
             }
-            Asked::Pause | Asked::Resume => {}
+            // It said so before it heard that its wait is over.
+            Asked::Pause | Asked::Resume | Asked::Wait => {}
         }
     }
 

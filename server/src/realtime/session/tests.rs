@@ -10,6 +10,7 @@ use crate::realtime::wire::message;
 
 const FREE: Terms = Terms { fps: 10, paced: false, max_chunks: None };
 const PACED: Terms = Terms { paced: true, ..FREE };
+const PAUSES: Features = Features { queue: false, session: false, ack: false, timing: false, pause: true };
 const STAY: Stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30), yield_after: None };
 
 fn ms(ms: u64) -> Duration {
@@ -17,7 +18,7 @@ fn ms(ms: u64) -> Duration {
 }
 
 fn begin_with(terms: Terms, stay: Stay, start: Instant) -> (Session, Vec<Output>) {
-    let mut session = Session::new(terms, true, stay, start);
+    let mut session = Session::new(terms, PAUSES, stay, start);
     let first = say(&mut session, Input::Opened, start);
     (session, first)
 }
@@ -308,7 +309,7 @@ fn more_events_than_anybody_can_mean_are_refused_by_their_ids() {
 #[test]
 fn a_pause_outlasts_a_cut_and_can_come_before_the_world_has_opened() {
     let now = Instant::now();
-    let mut session = Session::new(FREE, true, STAY, now);
+    let mut session = Session::new(FREE, PAUSES, STAY, now);
     assert_eq!(say(&mut session, Input::Binary(&pause()), now), []);
     assert_eq!(say(&mut session, Input::Opened, now), []);
     assert_eq!(say(&mut session, Input::Lost, now), []);

@@ -4,6 +4,7 @@
 use pipeline::world::{Held, PROMPT_BYTES_MAX, Refusal};
 use rmpv::ValueRef;
 
+use super::features::Features;
 use super::fields::{Fields, as_str, list, refuse, text};
 use crate::engine::turns::event::{Event, EventPart};
 
@@ -25,6 +26,8 @@ pub enum Asked {
     Pause,
     /// Go on after a pause.
     Resume,
+    /// The client still waits for its place in the queue.
+    Wait,
 }
 
 /// An invalid message, and its event id if that was readable.
@@ -43,13 +46,13 @@ impl From<Refusal> for Invalid {
 }
 
 impl Asked {
-    /// `pauses`: this client has said that it may ask for a pause.
-    pub fn decode(bytes: &[u8], pauses: bool) -> Result<Asked, Invalid> {
+    /// `features`: those that this client has named decide which kinds of event it may send.
+    pub fn decode(bytes: &[u8], features: Features) -> Result<Asked, Invalid> {
         let mut id = None;
-        Asked::read(bytes, pauses, &mut id).map_err(|refusal| Invalid { id, refusal })
+        Asked::read(bytes, features, &mut id).map_err(|refusal| Invalid { id, refusal })
     }
 
-    fn read(bytes: &[u8], pauses: bool, id: &mut Option<u32>) -> Result<Asked, Refusal> {
+    fn read(bytes: &[u8], features: Features, id: &mut Option<u32>) -> Result<Asked, Refusal> {
         if bytes.len() > EVENT_BYTES_MAX {
             return Err(refuse("message", format!("{} bytes; at most {EVENT_BYTES_MAX}", bytes.len())));
         }
@@ -65,8 +68,9 @@ impl Asked {
         let payload = fields.take("payload").unwrap_or(ValueRef::Nil);
         let asks_to_recache = fields.flag("recache")?;
         let mut parts = match kind {
-            "pause" if pauses => return Ok(Asked::Pause),
-            "resume" if pauses => return Ok(Asked::Resume),
+            "pause" if features.pause => return Ok(Asked::Pause),
+            "resume" if features.pause => return Ok(Asked::Resume),
+            "wait" if features.queue => return Ok(Asked::Wait),
             "composite_input" => composite(payload)?,
             kind => vec![part("kind", kind, payload)?],
         };
@@ -84,7 +88,7 @@ impl Asked {
 }
 
 const KINDS: &str =
-    "must be one of prompt, camera_actions, composite_input; and pause, resume if the init named the feature pause";
+    "must be one of prompt, camera_actions, composite_input; pause, resume with the feature pause; wait with queue";
 const INPUT_TYPES: &str = "must be prompt or camera_actions";
 
 fn composite(payload: ValueRef<'_>) -> Result<Vec<EventPart>, Refusal> {
@@ -177,7 +181,7 @@ mod tests {
     use crate::realtime::wire::message;
 
     fn event(json: &str) -> Result<Event, Refusal> {
-        match Asked::decode(&message(json), false) {
+        match Asked::decode(&message(json), Features::default()) {
             Ok(Asked::Steer(event)) => Ok(event),
             Ok(other) => panic!("{other:?}"),
             Err(invalid) => Err(invalid.refusal),
@@ -242,11 +246,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_for_who_said_so() {
-        for (kind, asked) in [("pause", Asked::Pause), ("resume", Asked::Resume)] {
+    fn a_kind_of_a_feature_is_for_who_named_it() {
+        let pause = Features { pause: true, ..Features::default() };
+        let queue = Features { queue: true, ..Features::default() };
+        for (kind, asked, named, other) in [
+            ("pause", Asked::Pause, pause, queue),
+            ("resume", Asked::Resume, pause, queue),
+            ("wait", Asked::Wait, queue, pause),
+        ] {
             let bytes = message(&format!(r#"{{"type":"event","kind":"{kind}","event_id":5}}"#));
-            assert_eq!(Asked::decode(&bytes, true), Ok(asked));
-            let invalid = Asked::decode(&bytes, false).expect_err("not asked for");
+            assert_eq!(Asked::decode(&bytes, named), Ok(asked));
+            let invalid = Asked::decode(&bytes, other).expect_err("not asked for");
             assert_eq!((invalid.id, invalid.refusal.field), (Some(5), "kind"));
         }
     }

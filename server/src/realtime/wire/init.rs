@@ -10,7 +10,8 @@ use pipeline::world::{
 };
 use rmpv::ValueRef;
 
-use super::fields::{Fields, as_str, list, refuse, text};
+use super::features::Features;
+use super::fields::{Fields, as_str, refuse};
 use super::{data_url, event};
 use crate::media::pictures::{Encoding, Format};
 
@@ -84,47 +85,6 @@ impl Terms {
     }
 }
 
-/// Features beyond the reference's messages that the client lists in `protocol_features`. Unknown names are ignored:
-/// they are meant for other servers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Features {
-    /// Its position while it waits for a place.
-    pub queue: bool,
-    /// How to come back after a cut.
-    pub session: bool,
-    /// What its session is, and what became of its events.
-    pub ack: bool,
-    /// Where frames stand in the video: more fields of a header.
-    pub timing: bool,
-    /// It may say two more kinds of event.
-    pub pause: bool,
-}
-
-impl Features {
-    fn take(fields: &mut Fields<'_>) -> Result<Features, Refusal> {
-        let mut features = Features::default();
-        let Some(names) = fields.take("protocol_features") else { return Ok(features) };
-        for name in list("protocol_features", names)? {
-            match text("protocol_features", &name)? {
-                "queue" => features.queue = true,
-                "session" => features.session = true,
-                "ack" => features.ack = true,
-                "timing" => features.timing = true,
-                "pause" => features.pause = true,
-                _ => {}
-            }
-        }
-        Ok(features)
-    }
-
-    /// As the wire calls them.
-    pub fn names(&self) -> Vec<&'static str> {
-        let Features { queue, session, ack, timing, pause } = *self;
-        let named = [(queue, "queue"), (session, "session"), (ack, "ack"), (timing, "timing"), (pause, "pause")];
-        named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
-    }
-}
-
 /// Where the first frame is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirstFrame {
@@ -135,6 +95,11 @@ pub enum FirstFrame {
 }
 
 impl InitRequest {
+    /// Features that the client understands.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
     /// All fields but `type` and `api_key`. `fields` are those of `message`, of which a picture keeps its part.
     pub(crate) fn read(fields: &mut Fields<'_>, message: &Bytes) -> Result<InitRequest, Refusal> {
         let prompt = fields.text("prompt")?.ok_or_else(|| refuse("prompt", "is missing"))?;

@@ -5,6 +5,7 @@ pub mod close;
 pub(crate) mod data_url;
 pub mod error;
 pub mod event;
+pub mod features;
 pub(crate) mod fields;
 pub mod first_message;
 pub(crate) mod frames;

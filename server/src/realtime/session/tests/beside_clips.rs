@@ -8,6 +8,7 @@ use crate::admission::rules::SeatId;
 use crate::engine::turns::clips::{BESIDE_ANYBODY, BESIDE_FREE, NextGrant};
 use crate::engine::turns::scheduler::{Next, Scheduler};
 use crate::realtime::session::{Input, Output, Session, Stay};
+use crate::realtime::wire::features::Features;
 use crate::realtime::wire::init::Terms;
 
 /// Frames a second, and of a chunk: each is shown for 750 ms.
@@ -102,7 +103,7 @@ impl Device {
     fn join(&mut self, paced: bool) {
         let id = self.clients.len();
         let stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(3600), yield_after: None };
-        let session = Session::new(Terms { fps: FPS, paced, max_chunks: None }, false, stay, self.now);
+        let session = Session::new(Terms { fps: FPS, paced, max_chunks: None }, Features::default(), stay, self.now);
         self.clients.push(Client {
             session,
             paced,
