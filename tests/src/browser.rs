@@ -150,6 +150,11 @@ impl Browser {
         self.until("document.readyState === 'complete'").await
     }
 
+    /// Run this script in every page that is opened from here on, before the page's own.
+    pub async fn before_every_page(&mut self, script: &str) -> anyhow::Result<()> {
+        self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await.map(drop)
+    }
+
     pub async fn resize(&mut self, width: u32, height: u32) -> anyhow::Result<()> {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", metrics).await.map(drop)

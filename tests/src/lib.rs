@@ -13,6 +13,7 @@ pub mod exposition;
 pub mod fault;
 pub mod firefox;
 pub mod fuzz;
+pub mod key_press;
 pub mod keyed;
 pub mod message;
 pub mod mp4;

@@ -51,7 +51,7 @@ export class Pictures {
     this.decodeMs = decodeMs;
     if (error !== null) return `A picture could not be decoded: ${error}.`;
     const frames = bitmaps.map((bitmap) => ({ bitmap, chunk, eventId }));
-    this.#playback.push(chunk, frames, now).forEach(free);
+    this.#playback.push(chunk, eventId, frames, now).forEach(free);
     return null;
   }
 
@@ -86,7 +86,7 @@ export class Pictures {
     return this.#playback.lead;
   }
 
-  /** Pictures that were never shown. */
+  /** Pictures that were never shown, to keep up with the server. */
   get skipped() {
     return this.#playback.dropped + this.#undecoded;
   }

@@ -4,6 +4,9 @@
 // the `jitter` (how much later than that a chunk came). Whatever is queued is spread so that it lasts until the next chunk is
 // expected, plus a small lead for the jitter. So a slow server gives slow motion, not stop and go; there is no buffering
 // phase, and the first picture is shown when it comes.
+//
+// Pictures that obey a newer input are the exception: somebody waits for them. They are shown as soon as they come, and what
+// is queued before them is dropped.
 
 /** Half a screen refresh and a worker's hiccup: the lead where the network adds nothing. */
 const LEAD_MIN_MS = 30;
@@ -11,9 +14,10 @@ const LEAD_MIN_MS = 30;
 const LEAD_MAX_MS = 400;
 /** A queue this much too long is cut; a shorter surplus is played off a little faster. */
 const SURPLUS_MAX_MS = 250;
-/** How much faster and slower than they should frames are shown to correct the queue's length. */
+/** How much faster and slower than they should frames are shown to correct the queue's length. A gap is seen as a stutter
+ * from one and a half frame times on, and the screen's refresh adds up to a quarter of one. */
 const FASTEST = 1.25;
-const SLOWEST = 0.67;
+const SLOWEST = 0.8;
 
 /**
  * @template Frame
@@ -26,11 +30,15 @@ export class Playback {
   #nextAt = -Infinity;
   /** The chunk that is arriving. @type {{ index: number, began: number, frames: number } | null} */
   #chunk = null;
+  /** The newest input that the pictures obey. @type {number | null} */
+  #eventId = null;
   /** @type {number[]} when the pictures of the last second were shown */
   #shownAt = [];
 
   /** Frames that were never shown, to catch up. */
   dropped = 0;
+  /** Frames that were never shown because newer ones answered an input. */
+  outdated = 0;
 
   /** @param {number} fps what the world is made for: never played faster than a little above */
   constructor(fps) {
@@ -54,15 +62,18 @@ export class Playback {
 
   /**
    * Frames of a chunk have come. A chunk may come in several parts.
-   * @param {number} index the chunk's number @param {Frame[]} frames @param {number} now
+   * @param {number} index the chunk's number @param {number | null} eventId the newest input that its pictures obey
+   * @param {Frame[]} frames @param {number} now
    * @returns {Frame[]} frames that will not be shown any more, for the caller to free
    */
-  push(index, frames, now) {
+  push(index, eventId, frames, now) {
     if (this.#chunk?.index !== index) {
       if (this.#chunk && this.#chunk.frames > 0) this.#measure(now - this.#chunk.began, this.#chunk.frames);
       this.#chunk = { index, began: now, frames: 0 };
     }
     this.#chunk.frames += frames.length;
+    const outdated = this.#answers(eventId) ? this.#cutOver(now) : [];
+    this.outdated += outdated.length;
     // The queue ran dry: the new frame is due now, not at the time at which it would have been.
     if (this.#queue.length === 0) this.#nextAt = Math.max(this.#nextAt, now);
     this.#queue.push(...frames);
@@ -75,7 +86,7 @@ export class Playback {
     // The picture on the screen stays until `nextAt`; the queue has to fill the rest.
     const rest = lasts - Math.max(0, this.#nextAt - now);
     this.#interval = clamp(rest / this.#queue.length, this.#frameMs / FASTEST, this.pace / SLOWEST);
-    return dropped;
+    return [...outdated, ...dropped];
   }
 
   /**
@@ -114,6 +125,26 @@ export class Playback {
    * @returns {Frame[]}
    */
   clear() {
+    return this.#queue.splice(0);
+  }
+
+  /**
+   * Whether somebody waits for pictures that obey this input: none before them did.
+   * @param {number | null} eventId
+   */
+  #answers(eventId) {
+    const isNewer = eventId !== null && eventId > (this.#eventId ?? -Infinity);
+    if (isNewer) this.#eventId = eventId;
+    return isNewer;
+  }
+
+  /**
+   * What comes next is due now.
+   * @param {number} now
+   * @returns {Frame[]} what was queued
+   */
+  #cutOver(now) {
+    this.#nextAt = Math.min(this.#nextAt, now);
     return this.#queue.splice(0);
   }
 

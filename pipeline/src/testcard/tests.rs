@@ -1,7 +1,7 @@
 //! The strip can be read back at every size.
 
 use super::*;
-use crate::world::Controls;
+use crate::world::{Controls, Picture};
 
 fn open(width: u32, height: u32, prompt: &str) -> Box<dyn Rollout> {
     let init = Init {

@@ -266,6 +266,7 @@ impl Session {
         self.outputs.push_back(Output::Steer(event));
         let begin = self.pace.as_mut().and_then(|pace| pace.event(id, now));
         self.grant_at(begin);
+        self.release(now);
     }
 
     fn holds(&self) -> bool {

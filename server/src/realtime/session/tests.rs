@@ -51,14 +51,14 @@ fn the_engine_hears_with_each_paced_chunk_when_the_next_will_be_granted() {
     let begins = session.poll_timeout().expect("the next is put off");
     assert_eq!(told, [Some(begins)], "as the session itself will do");
     assert_eq!(begins, start + ms(1000 - 100 - 10));
-    // An event that came while a chunk was drawn without it: the next follows as soon as that is sent.
+    // An event that came while a chunk was drawn without it: that one is sent at once, and the next follows.
     assert!(matches!(say(&mut session, Input::Tick, begins)[..], [Output::Grant { .. }]));
     say(
         &mut session,
         Input::Binary(&message(r#"{"type":"event","kind":"prompt","payload":"p","event_id":3}"#)),
         begins + ms(10),
     );
-    assert_eq!(expected(&mut session, None, start + ms(990)), [Some(start + ms(1000))]);
+    assert_eq!(expected(&mut session, None, start + ms(990)), [Some(start + ms(990))]);
     let (mut free, _) = begin(FREE, start);
     assert_eq!(expected(&mut free, None, start), [], "a free session has no such time");
 }
