@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use pipeline::testcard::{Reading, Testcard, prompt_hash, read};
 use pipeline::world::{Cancel, ChunkInput, Held, Init, Picture, Size, World};
-use server::access::policy::{AccessPolicy, Entry};
-use server::access::rules::keys::{self, KeyLimits, new_key};
 use server::{Limits, LoadWorld, Phase, serve};
 use tests::browser::Browser;
 use tests::client::Client;
@@ -17,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-const CHUNK_TIME: Duration = Duration::from_millis(200);
+pub(crate) const CHUNK_TIME: Duration = Duration::from_millis(200);
 
 pub(crate) struct Running {
     pub(crate) url: String,
@@ -38,7 +36,12 @@ async fn server_of(load: LoadWorld) -> Running {
 }
 
 pub(crate) async fn limited(load: LoadWorld, limits: Limits) -> Running {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    at("127.0.0.1:0", load, limits).await
+}
+
+/// At an address that a browser knows already.
+pub(crate) async fn at(address: &str, load: LoadWorld, limits: Limits) -> Running {
+    let listener = TcpListener::bind(address).await.expect("a free port");
     let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
     let (phase, said) = watch::channel(Phase::Serving);
     let ended = tokio::spawn(serve(listener, load, limits, said));
@@ -373,27 +376,4 @@ fn drawn_by_the_world(size: Size, reading: Reading) -> anyhow::Result<Vec<u8>> {
 pub(crate) async fn stop(server: Running) -> anyhow::Result<()> {
     server.phase.send_replace(Phase::Stopping);
     tokio::time::timeout(Duration::from_secs(20), server.ended).await??
-}
-
-#[tokio::test]
-async fn a_page_whose_address_ends_in_a_key_shows_it_to_a_server_that_asks_for_one() -> anyhow::Result<()> {
-    let (key, line) = new_key("visitor")?;
-    let access = AccessPolicy {
-        entry: Entry::Keys(keys::ApiKeys::parse(&line, KeyLimits::default())?.into()),
-        ..AccessPolicy::default()
-    };
-    let load: LoadWorld = Box::new(|| Ok(Box::new(Testcard::new(CHUNK_TIME)) as Box<dyn World>));
-    let server = limited(load, Limits { access, ..Limits::default() }).await;
-    let mut browser = Browser::launch().await?;
-    open_and_start(&mut browser, &format!("{}#key={key}", server.url), "jpeg").await?;
-    browser.until("causeway.framesShown > 0").await?;
-    // Another address, or the browser would only move within the page.
-    browser.navigate("about:blank").await?;
-    browser.navigate(&server.url).await?;
-    browser.until("window.causeway?.phase === 'ready'").await?;
-    browser.click("#start").await?;
-    browser.until("document.body.innerText.includes('a key is needed')").await?;
-    drop(browser);
-    server.phase.send_replace(Phase::Stopping);
-    server.ended.await?
 }

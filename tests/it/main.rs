@@ -6,6 +6,7 @@ mod accept;
 mod access;
 mod browser;
 mod browser_axe;
+mod browser_back;
 mod browser_clip;
 mod browser_edges;
 mod browser_film;

@@ -63,9 +63,15 @@ pub struct Shaper {
 impl Shaper {
     /// `up` is from clients to the server, `down` from the server to them.
     pub async fn before(server: SocketAddr, up: Shape, down: Shape, seed: u64) -> Result<Shaper> {
+        Shaper::at(SocketAddr::from(([127, 0, 0, 1], 0)), server, up, down, seed).await
+    }
+
+    /// The same at an address that clients know already.
+    pub async fn at(address: SocketAddr, server: SocketAddr, up: Shape, down: Shape, seed: u64) -> Result<Shaper> {
         let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
         socket.set_recv_buffer_size(KERNEL_BUFFER)?;
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        socket.bind(address)?;
         let listener = socket.listen(64)?;
         let address = listener.local_addr()?;
         let accepting = tokio::spawn(accept(listener, server, up, down, seed));

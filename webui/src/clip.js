@@ -93,7 +93,7 @@ export function progressText({ status, progress, queue_position: position }) {
  */
 export function refusal(status, body, retryAfter) {
   const said = typeof body?.error?.message === "string" ? body.error.message : null;
-  if (status === 401) return "This server asks for a key. Open this page with #key= and your key at the end of its address.";
+  if (status === 401) return say("film_key");
   if (status === 501) return say("film_no_encoder");
   if (status === 429) {
     const seconds = Number(retryAfter);

@@ -28,7 +28,7 @@ export class ClipPanel {
   /** Ends the film that the server makes for this page; null: none is being made. @type {AbortController | null} */
   #end = null;
 
-  /** @param {string} page the page's own address @param {string | null} key @param {Actions} actions */
+  /** @param {string} page the page's own address @param {import("./key.js").Key} key @param {Actions} actions */
   constructor(page, key, actions) {
     this.#page = page;
     this.#key = key;
@@ -68,7 +68,7 @@ export class ClipPanel {
     try {
       const { size, seed, picture, prompt: above } = await this.#actions.chosen();
       const wish = { prompt: prompt || above, seconds, size: sizeText(size), seed, script, picture };
-      const { file, job } = await makeFilm(this.#page, this.#key, wish, (job) => {
+      const { file, job } = await makeFilm(this.#page, this.#key.value, wish, (job) => {
         this.#progress(job.progress);
         this.#say(progressText(job));
       }, end.signal);

@@ -1,7 +1,7 @@
 // One WebSocket: objects go out, whole messages come in. It is used once; a new start takes a new one.
 
 import { encode } from "./msgpack.js";
-import { closeSentence, Incoming } from "./protocol.js";
+import { Incoming } from "./protocol.js";
 
 /** Our own close code (4000–4999 are free): a message could not be read, so nothing after it can be. */
 const UNREADABLE = 4002;
@@ -13,13 +13,13 @@ export class Connection {
   /**
    * @param {string} url
    * @param {{ opened: () => void, received: (message: NonNullable<ReturnType<Incoming["receive"]>>) => void,
-   *   closed: (sentence: string, code: number) => void }} listener  `closed` is called once, and not after `close()`.
+   *   closed: (code: number, reason: string) => void }} listener  `closed` is called once, and not after `close()`.
    */
   constructor(url, listener) {
     this.#socket = new WebSocket(url);
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onopen = listener.opened;
-    this.#socket.onclose = ({ code, reason }) => listener.closed(closeSentence(code, reason), code);
+    this.#socket.onclose = ({ code, reason }) => listener.closed(code, reason);
     this.#socket.onmessage = ({ data }) => {
       let message;
       try {
@@ -27,7 +27,7 @@ export class Connection {
         message = this.#incoming.receive(new Uint8Array(data));
       } catch (error) {
         this.close(UNREADABLE);
-        listener.closed(`The server said something unreadable: ${/** @type {Error} */ (error).message}.`, UNREADABLE);
+        listener.closed(UNREADABLE, /** @type {Error} */ (error).message);
         return;
       }
       if (message) listener.received(message);

@@ -11,6 +11,8 @@ import { Gallery } from "./gallery.js";
 import { Gamepads } from "./gamepad.js";
 import { Guide } from "./guide.js";
 import { Hands } from "./hands.js";
+import { Key, withoutKey } from "./key.js";
+import { KeyField } from "./key_field.js";
 import { Keyboard } from "./keyboard.js";
 import { Hud } from "./hud.js";
 import { drawInputs } from "./inputs.js";
@@ -42,8 +44,9 @@ const TICK_MS = 1000 / 60;
 /** The page's own address, which may be one below a path of a proxy. */
 const PAGE = location.href;
 
-/** The key for a server that asks for one: the part of the address after `#key=`, which a browser sends to no server. */
-const KEY = new URLSearchParams(location.hash.slice(1)).get("key");
+const key = new Key(PAGE, tabStore());
+const address = withoutKey(PAGE);
+if (address !== null) history.replaceState(history.state, "", address);
 
 /** @param {string} id */
 const canvas = (id) => /** @type {HTMLCanvasElement} */ (document.getElementById(id));
@@ -167,6 +170,12 @@ const visit = new Visit(PAGE, {
     const said = sharing.begin(card, pictures);
     if (said) visit.enter("ready", said);
   },
+  strange: (why) => panel.alert(why),
+});
+
+const keyField = new KeyField((entered) => {
+  key.value = entered;
+  walk.again();
 });
 
 const beginning = new Beginning(panel, gallery, screen, () => walk.session !== null);
@@ -186,7 +195,7 @@ const recorder = new Recorder(panel, tools, screen, () => visit.card.name, burn,
   walk.sayPause();
 });
 
-const clipPanel = new ClipPanel(PAGE, KEY, {
+const clipPanel = new ClipPanel(PAGE, key, {
   chosen: async () => {
     const values = panel.values();
     return { ...values, picture: await beginning.bytes(values.size) };
@@ -195,8 +204,10 @@ const clipPanel = new ClipPanel(PAGE, KEY, {
 });
 
 /** @type {import("./walk.js").Parts} */
-const parts = { visit, panel, tools, pads, hands, hud, guide, sharing, beginning, recorder, screen, controls, steps, latency };
-const walk = new Walk(socketBelow("/v1/realtime_video", PAGE), KEY, parts);
+const parts = {
+  visit, panel, tools, pads, hands, hud, guide, sharing, beginning, keyField, recorder, screen, controls, steps, latency,
+};
+const walk = new Walk(socketBelow("/v1/realtime_video", PAGE), key, parts);
 
 /** Gamepads tell nothing by themselves: somebody has to look, as often as pictures come. */
 function lookAtGamepads() {
@@ -214,7 +225,13 @@ ticker.onmessage = () => {
 
 expose(walk, parts);
 
-visit.findWorld().catch((error) => {
-  panel.alert(`The server's description of its world could not be used: ${sentence(error)}`);
-  visit.enter("unreachable", "This page and this server do not understand each other.");
-});
+visit.findWorld();
+
+/** What this tab keeps until it is closed; null where the browser forbids it. */
+function tabStore() {
+  try {
+    return sessionStorage;
+  } catch {
+    return null;
+  }
+}

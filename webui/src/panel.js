@@ -3,7 +3,7 @@
 // What the visitor does goes out through `actions`; what to show comes in.
 
 import { element } from "./element.js";
-import { LIVE, PHASES, WALKING } from "./phase.js";
+import { LIVE, LOOKING, PHASES, WALKING } from "./phase.js";
 import { promptKey } from "./prompt_key.js";
 import { sizeText } from "./protocol.js";
 import { size as parseSize, sizeProblem } from "./world.js";
@@ -78,7 +78,7 @@ export class Panel {
     element("start").classList.toggle("stop", live);
     element("go-text").textContent = button;
     element("stop").hidden = !live;
-    const nowhere = phase === "loading" || phase === "unreachable";
+    const nowhere = LOOKING.includes(phase);
     element("start").disabled = nowhere;
     element("go").disabled = nowhere || live;
     element("restart").hidden = !WALKING.includes(phase);
@@ -168,7 +168,7 @@ export class Panel {
     element("form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
       if (LIVE.includes(this.#phase)) this.#actions.stop();
-      else if (this.#phase === "ready" || this.#phase === "lost") this.#actions.start();
+      else if (!LOOKING.includes(this.#phase)) this.#actions.start();
     });
     element("restart").addEventListener("click", () => this.#actions.restart());
     element("send-prompt").addEventListener("click", () => this.#sendPrompt());

@@ -13,7 +13,7 @@ import { decode } from "./msgpack.js";
  *         text: number | null, dit: number | null, vae: number | null } }} Stats  Where a chunk's time went.
  * @typedef {{ kind: "error", content: string, code: string | null,
  *   details: { field: string | null, reason: string | null } }} ServerError
- * @typedef {{ kind: "queue", position: number, waitMs: number | null }} Standing  There is no place yet; 1: the next is ours.
+ * @typedef {{ kind: "queue", position: number, reason: string | null, waitMs: number | null }} Standing  There is no place yet; 1: the next is ours.
  * @typedef {{ kind: "session", token: string, graceMs: number }} Hello  How to come back after a cut, and how long that is possible.
  * @typedef {{ kind: "unknown", type: string }} Unknown
  * @typedef {{ width: number, height: number }} Size
@@ -87,6 +87,9 @@ export function pauseEvent(kind) {
   return { type: "event", kind };
 }
 
+/** Keep the place in the queue: somebody is still there. Only for a server that has told of a queue. */
+export const waitEvent = () => ({ type: "event", kind: "wait" });
+
 /** @param {Size} size */
 export const sizeText = ({ width, height }) => `${width}x${height}`;
 
@@ -123,7 +126,7 @@ export class Incoming {
           details: { field: textOrNull(message.details?.field), reason: textOrNull(message.details?.reason) },
         };
       case "queue":
-        return { kind: "queue", position: message.position, waitMs: message.estimated_wait_ms ?? null };
+        return { kind: "queue", position: message.position, reason: textOrNull(message.reason), waitMs: message.estimated_wait_ms ?? null };
       case "session":
         return { kind: "session", token: String(message.resume_token), graceMs: message.grace_ms };
       default:
@@ -211,12 +214,20 @@ export function errorSentence({ content, details }) {
  * The position in the queue, for a person: in a few words, and in a sentence.
  * @param {Standing} standing
  */
-export function standingText({ position, waitMs }) {
+export function standingText({ position, reason, waitMs }) {
   const place = position === 1 ? "next" : `number ${position}`;
   const who = position === 1 ? "You are next" : `${position - 1} ahead of you`;
   const wait = waitMs === null ? "" : `, about ${durationText(waitMs)}`;
-  return { short: place + wait, sentence: `Every place is taken. ${who}${wait}.` };
+  return { short: place + wait, sentence: `${MISSING[reason ?? ""] ?? MISSING.sessions} ${who}${wait}.` };
 }
+
+/** What keeps a visitor from a place. @type {Record<string, string>} */
+const MISSING = {
+  sessions: "Every place is taken.",
+  memory: "The server has no memory left for another walk like this.",
+  time: "The processor is busy with the walks of others.",
+  order: "Others came first.",
+};
 
 /** @param {number} ms */
 function durationText(ms) {
@@ -264,6 +275,8 @@ const CLOSES = {
   1011: "The server failed",
   1012: "The server ended the session",
   1013: "The server is full; try again later",
+  // The page's own.
+  4002: "The server said something unreadable",
 };
 
 /** @param {string} text */

@@ -1,11 +1,13 @@
 // A visit: its phase, and the world that was found.
 
+import { foundSentence } from "./ending.js";
+import { sentence } from "./sentence.js";
 import { health, world } from "./world.js";
 
 /**
  * @typedef {{ entered: (phase: import("./phase.js").Phase, curtain: string, more?: string) => void,
- *   found: (card: import("./world.js").Card, gallery: import("./world.js").GalleryItem[]) => void }} Told
- *   `found`: a world that was not known before.
+ *   found: (card: import("./world.js").Card, gallery: import("./world.js").GalleryItem[]) => void,
+ *   strange: (why: string) => void }} Told  `found`: a world that was not known before. `strange`: one that the page cannot use.
  */
 
 /** Often enough for a person who waits for a model to load. */
@@ -46,27 +48,51 @@ export class Visit {
     this.#told.entered(next, curtain, more);
   }
 
-  /** Whether the server would take a walk now. */
-  async isReady() {
-    return (await health(this.#page)) === "ready";
-  }
-
   /** Wait until the server is there and its model loaded, then offer the world. */
   async findWorld() {
-    for (;;) {
-      const state = await health(this.#page);
-      if (state === "ready") break;
+    await this.#untilReady((state) => {
       if (state === "loading") this.enter("loading", "The server is loading its world…");
       else this.enter("unreachable", UNREADY[state]);
+    });
+    await this.#offer("ready", "The server is back. Press Start.");
+  }
+
+  /**
+   * A walk ended, perhaps with its server: wait until that is there, and say so.
+   * @param {string} why a sentence @param {boolean} opened a connection had been open
+   */
+  async lookFor(why, opened) {
+    await this.#untilReady((state) => {
+      this.enter("lost", state === "loading" ? `${why} The server is loading its world…` : `${why} ${UNREADY[state]}`);
+    });
+    await this.#offer("over", foundSentence(why, opened));
+  }
+
+  /** @param {(state: Exclude<import("./world.js").Health, "ready">) => void} unready told at each look that finds it so */
+  async #untilReady(unready) {
+    for (;;) {
+      const state = await health(this.#page);
+      if (state === "ready") return;
+      unready(state);
       await new Promise((resolve) => setTimeout(resolve, HEALTH_EVERY_MS));
     }
-    const { card, gallery } = await world(this.#page);
-    // The same world is back: what the visitor has chosen still holds.
-    if (JSON.stringify(card) === JSON.stringify(this.#card)) {
-      return this.enter("ready", "The server is back. Press Start.");
+  }
+
+  /**
+   * Offer the world that the server has now.
+   * @param {import("./phase.js").Phase} phase @param {string} said if it is the one that is known: what was chosen still holds
+   */
+  async #offer(phase, said) {
+    let found;
+    try {
+      found = await world(this.#page);
+    } catch (error) {
+      this.#told.strange(`The server's description of its world could not be used: ${sentence(error)}`);
+      return this.enter("unreachable", "This page and this server do not understand each other.");
     }
-    this.#card = card;
+    if (JSON.stringify(found.card) === JSON.stringify(this.#card)) return this.enter(phase, said);
+    this.#card = found.card;
     this.enter("ready", "Press Start, then hold W.");
-    this.#told.found(card, gallery);
+    this.#told.found(found.card, found.gallery);
   }
 }

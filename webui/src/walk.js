@@ -1,28 +1,38 @@
 // A walk, from Start to its end: what the server says, and what it is told.
 
 import { Connection } from "./connection.js";
+import { closed, lastWord, LINE_LOST, refused } from "./ending.js";
 import { FieldError } from "./panel.js";
 import { Pause } from "./pause.js";
 import { Pictures } from "./pictures.js";
-import { errorSentence, init, keysEvent, pauseEvent, promptEvent, resume, standingText } from "./protocol.js";
+import { errorSentence, init, keysEvent, pauseEvent, promptEvent, resume, standingText, waitEvent } from "./protocol.js";
 import { heldAt } from "./script.js";
 import { sentence } from "./sentence.js";
+import { Silence, stalledText } from "./silence.js";
 
 /** Between two attempts to come back. */
 const RETURN_EVERY_MS = 500;
+/** For an answer to the first message of a connection that comes back, and for a connection to open. */
+const ANSWER_WITHIN_MS = 5000;
+/** Between two attempts to get a place. */
+const PLACE_EVERY_MS = 5000;
+/** How often the queue is told that somebody is still there: three times in the minute that a server waits by default. */
+const STILL_EVERY_MS = 20_000;
 const METERS_EVERY_MS = 250;
-/** The close code that a browser reports for a line that ended without a close frame. */
-const LINE_LOST = 1006;
+const PICTURES_PER_LATENT_FRAME = 4;
+/** A server that hears no pong ends the connection; a client that comes back finds its walk. */
+const NO_PONG = "keepalive ping timeout";
 
 /**
  * @typedef {{ id: number, connection: Connection, pictures: Pictures, stats: import("./protocol.js").Stats | null,
  *   chunk: number | null, eventIdShown: number | null, framesShown: number, prompt: { text: string, eventId: number } | null,
- *   pause: Pause, token: string | null, graceMs: number, lostAt: number | null,
- *   resumes: number, script: string[][] }} Session  One walk, over as many connections as it takes. `script`: the keys that it
- *   began with, until a hand takes over.
+ *   pause: Pause, silence: Silence, token: string | null, graceMs: number, lostAt: number | null, resumes: number,
+ *   saidToWaitAt: number, lastWord: import("./ending.js").Ending | null, script: string[][] }} Session  One walk, over as many
+ *   connections as it takes. `script`: the keys that it began with, until a hand takes over.
  * @typedef {{ visit: import("./visit.js").Visit, panel: import("./panel.js").Panel,
  *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, hands: import("./hands.js").Hands, hud: import("./hud.js").Hud, guide: import("./guide.js").Guide, sharing: import("./sharing.js").Sharing,
- *   beginning: import("./beginning.js").Beginning, recorder: import("./recorder.js").Recorder,
+ *   beginning: import("./beginning.js").Beginning, keyField: import("./key_field.js").KeyField,
+ *   recorder: import("./recorder.js").Recorder,
  *   screen: import("./screen.js").Screen, controls: import("./controls.js").Controls,
  *   steps: import("./steps.js").Steps, latency: import("./latency.js").Latency }} Parts  What the page has one of.
  */
@@ -32,15 +42,19 @@ export class Walk {
   #key;
   #parts;
   #decoder = new Worker(new URL("./decoder.js", import.meta.url), { type: "module" });
+  /** What the last start was given. @type {string[][]} */
+  #script = [];
   /** The number of starts: a callback of an earlier start sees by it that it is outdated. */
   #starts = 0;
   #metersAt = 0;
+  /** What was said of a stall last. */
+  #stalledText = "";
   /** @type {Session | null} */
   session = null;
 
   /**
    * @param {string} url of the socket
-   * @param {string | null} key for a server that asks for one
+   * @param {import("./key.js").Key} key for a server that asks for one
    * @param {Parts} parts
    */
   constructor(url, key, parts) {
@@ -53,15 +67,13 @@ export class Walk {
 
   /** @param {string[][]} [script] the keys of the first steps */
   async start(script = []) {
-    const { visit, panel, tools, beginning, controls, latency } = this.#parts;
+    const { visit, panel, tools, beginning, controls, latency, keyField } = this.#parts;
     const id = ++this.#starts;
+    this.#script = script;
     panel.alert(null);
+    keyField.hide();
     let values, picture;
     try {
-      if (visit.phase === "lost" && !(await visit.isReady())) {
-        // The server that comes back may serve another world.
-        return id === this.#starts ? await visit.findWorld() : undefined;
-      }
       values = panel.values();
       if (visit.card.needsFirstFrame && !beginning.picture) {
         throw new Error("Choose a first frame: this world starts from a picture.");
@@ -79,14 +91,15 @@ export class Walk {
     }
     if (id !== this.#starts) return; // stopped, or started again, meanwhile
 
-    const { fps } = visit.card;
+    const { fps, chunk } = visit.card;
     latency.begin();
     controls.begin(performance.now());
     this.session = {
-      id, connection: this.#connect(init({ ...values, firstFrame: picture, fps, key: this.#key, script })),
+      id, connection: this.#connect(init({ ...values, firstFrame: picture, fps, key: this.#key.value, script })),
       pictures: new Pictures(id, this.#decoder, fps), stats: null,
       chunk: null, eventIdShown: null, framesShown: 0, prompt: null, pause: new Pause(),
-      token: null, graceMs: 0, lostAt: null, resumes: 0, script,
+      silence: new Silence((1000 * PICTURES_PER_LATENT_FRAME * chunk) / fps), token: null, graceMs: 0, lostAt: null, resumes: 0,
+      saidToWaitAt: 0, lastWord: null, script,
     };
     tools.pausable = false;
     panel.promptInUse(values.prompt, "");
@@ -99,6 +112,11 @@ export class Walk {
   stop() {
     this.#leave();
     this.#parts.visit.enter("ready", "Stopped. Press Start to walk again.");
+  }
+
+  /** Another attempt to start, as the last one. */
+  again() {
+    this.start(this.#script);
   }
 
   restart() {
@@ -147,7 +165,11 @@ export class Walk {
     const kind = this.session.pause.take(document.hidden, recorder.recording);
     if (kind === null) return;
     this.session.connection.send(pauseEvent(kind));
-    if (kind === "pause") return steps.rest(performance.now());
+    if (kind === "pause") {
+      this.session.silence.rest();
+      return steps.rest(performance.now());
+    }
+    this.session.silence.listen(performance.now());
     steps.goOn(performance.now());
     // An input from before or during the pause waited for the visitor: its time says nothing about the server.
     latency.begin();
@@ -172,11 +194,15 @@ export class Walk {
     if (!this.session) return;
     this.#parts.controls.hold("hands", this.#parts.hands.keys(now), now);
     this.sayKeys();
+    this.#listen(this.session, now);
+    this.#stay(this.session, now);
     const frame = this.session.pictures.due(now);
     if (frame) this.#show(this.session, frame, now);
     const { recorder, hud } = this.#parts;
     recorder.tick(now);
     hud.inputs(this.inputs);
+    // Before the first picture there is nothing to measure.
+    if (this.session.framesShown === 0) return;
     if (now - this.#metersAt < METERS_EVERY_MS) return;
     this.#metersAt = now;
     hud.measured(this.#measured(this.session, now));
@@ -193,40 +219,115 @@ export class Walk {
   /** @param {object} first the message to begin with @returns {Connection} */
   #connect(first) {
     const { visit } = this.#parts;
+    let opened = false;
+    const over = (/** @type {number} */ code, /** @type {string} */ reason) => {
+      clearTimeout(timer);
+      const canComeBack = code === LINE_LOST || reason === NO_PONG;
+      if (canComeBack && this.session?.token && this.#comeBack(this.session)) return;
+      const ending = this.session?.lastWord ?? closed(code, reason, opened, (this.session?.framesShown ?? 0) > 0);
+      this.#leave();
+      this.#end(ending, opened);
+    };
+    // A server that is stopped takes a connection and answers nothing.
+    const timer = setTimeout(() => {
+      if (this.session?.connection !== connection || (opened && visit.phase !== "returning")) return;
+      connection.close();
+      over(LINE_LOST, "");
+    }, ANSWER_WITHIN_MS);
     const connection = new Connection(this.#url, {
       opened: () => {
+        opened = true;
         connection.send(first);
         if (visit.phase === "connecting") visit.enter("starting", "The world is being set up…");
         this.sayKeys();
       },
-      received: (message) => this.session && this.#received(this.session, message),
-      closed: (why, code) => {
-        if (code === LINE_LOST && this.session?.token && this.#comeBack(this.session)) return;
-        this.#leave();
-        visit.enter(code === 1000 ? "ready" : "lost", why);
+      received: (message) => {
+        clearTimeout(timer);
+        if (this.session) this.#received(this.session, message);
       },
+      closed: over,
     });
     return connection;
+  }
+
+  /**
+   * Says when nothing comes any more, and tries another connection when that lasts.
+   * @param {Session} to @param {number} now
+   */
+  #listen(to, now) {
+    const { visit } = this.#parts;
+    if (visit.phase !== "running" && visit.phase !== "stalled") return;
+    if (to.token && to.silence.isOver(now)) {
+      to.connection.close();
+      this.#comeBack(to);
+      return;
+    }
+    const silent = to.silence.stalledFor(now);
+    if (silent === null) {
+      if (visit.phase === "stalled") this.#walk(to);
+    } else if (visit.phase === "running" || this.#stalledText !== stalledText(silent)) {
+      this.#stalledText = stalledText(silent);
+      visit.enter("stalled", this.#stalledText);
+    }
+  }
+
+  /** Keeps the place in the queue. Nothing is drawn in a hidden tab, so nothing is said there. @param {Session} of @param {number} now */
+  #stay(of, now) {
+    if (this.#parts.visit.phase !== "waiting" || now - of.saidToWaitAt < STILL_EVERY_MS) return;
+    of.saidToWaitAt = now;
+    of.connection.send(waitEvent());
+  }
+
+  /**
+   * The walk is over, or did not begin. Says why in one place, and does what follows.
+   * @param {import("./ending.js").Ending} ending @param {boolean} opened a connection had been open
+   */
+  #end({ said, next }, opened) {
+    const { visit, panel, keyField } = this.#parts;
+    const id = this.#starts;
+    if (next === "look") return void visit.lookFor(said, opened);
+    if (next === "again") return visit.enter("over", said);
+    if (next === "key") {
+      visit.enter("locked", said);
+      return keyField.show();
+    }
+    if (next === "fix") {
+      panel.alert(said);
+      return visit.enter("ready", "Not started.");
+    }
+    visit.enter("full", `${said} Asking again every ${PLACE_EVERY_MS / 1000} s…`);
+    const ask = () => {
+      if (id !== this.#starts) return;
+      // Somebody who has gone takes nobody's place.
+      if (document.hidden) setTimeout(ask, PLACE_EVERY_MS);
+      else this.again();
+    };
+    setTimeout(ask, PLACE_EVERY_MS);
   }
 
   /** @param {Session} to @param {Parameters<ConstructorParameters<typeof Connection>[1]["received"]>[0]} message */
   #received(to, message) {
     const { visit, panel } = this.#parts;
-    if (message.kind === "pictures") to.pictures.decode(message);
-    else if (message.kind === "session") this.#greet(to, message);
+    const now = performance.now();
+    to.silence.heard(now);
+    if (message.kind === "pictures") {
+      to.silence.chunk(message.chunk, now);
+      to.pictures.decode(message);
+    } else if (message.kind === "session") this.#greet(to, message);
     else if (message.kind === "stats") to.stats = message;
     else if (message.kind === "queue") {
+      if (visit.phase !== "waiting") to.saidToWaitAt = now;
       const { short, sentence } = standingText(message);
       visit.enter("waiting", sentence, short);
     } else if (message.kind === "error") {
-      panel.alert(errorSentence(message));
       // An error before the first picture means that none will come; the socket would stay open and wait for another init.
-      if (visit.phase === "starting" || visit.phase === "waiting") {
+      const comingBack = visit.phase === "returning";
+      if (visit.phase === "starting" || visit.phase === "waiting" || comingBack) {
         this.#leave();
-        visit.enter("ready", "Not started.");
-      } else if (visit.phase === "returning") {
-        this.#leave();
-        visit.enter("lost", errorSentence(message));
+        this.#end(refused(message, comingBack), true);
+      } else {
+        to.lastWord = lastWord(message);
+        if (!to.lastWord) panel.alert(errorSentence(message));
       }
     }
   }
@@ -240,11 +341,12 @@ export class Walk {
     to.lostAt ??= now;
     this.#parts.steps.rest(now);
     to.pause.lost();
+    to.silence.rest();
     if (now - to.lostAt > to.graceMs) return false;
     this.#parts.visit.enter("returning", "The connection was lost. Coming back…");
     setTimeout(() => {
       // A chunk that was cut is sent again from its beginning.
-      const again = resume(/** @type {string} */ (to.token), to.stats?.chunk ?? null, this.#key);
+      const again = resume(/** @type {string} */ (to.token), to.stats?.chunk ?? null, this.#key.value);
       if (to === this.session) to.connection = this.#connect(again);
     }, RETURN_EVERY_MS);
     return true;
@@ -262,6 +364,7 @@ export class Walk {
     }
     Object.assign(to, { token, graceMs });
     to.pause.hello();
+    to.silence.listen(performance.now());
     this.#parts.tools.pausable = true;
     this.sayPause();
   }
@@ -303,6 +406,7 @@ export class Walk {
         steps.begin(this.held, now);
         guide.begin(visit.card);
       }
+      if (!of.pause.told) of.silence.listen(now);
     }
     latency.shown(eventId, now);
     of.chunk = chunk;

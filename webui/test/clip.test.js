@@ -99,7 +99,7 @@ test("a visitor hears in plain words what a server cannot do", () => {
   const check = (/** @type {number} */ status, /** @type {any} */ body, /** @type {string | null} */ retry, /** @type {RegExp} */ expected) =>
     assert.match(refusal(status, body, retry), expected);
   const said = (/** @type {string} */ message) => ({ error: { message } });
-  check(401, said("no key"), null, /asks for a key.*#key=/);
+  check(401, said("no key"), null, /asks for a key.*Start/);
   check(501, said("encoder_unavailable"), null, /without a video encoder/);
   check(429, said("queue_full"), "12", /Try again in 12 seconds\./);
   check(429, null, null, /Try again later\./);

@@ -94,6 +94,9 @@ test("one that waits is told where it stands, and for how long once that is know
   check({ position: 3, estimated_wait_ms: 29_600 }, "number 3, about 30 s", "Every place is taken. 2 ahead of you, about 30 s.");
   check({ position: 2, estimated_wait_ms: 3 }, "number 2, about 1 s", "Every place is taken. 1 ahead of you, about 1 s.");
   check({ position: 1, estimated_wait_ms: 150_000 }, "next, about 3 min", "Every place is taken. You are next, about 3 min.");
+  check({ position: 2, reason: "time" }, "number 2", "The processor is busy with the walks of others. 1 ahead of you.");
+  check({ position: 1, reason: "sessions" }, "next", "Every place is taken. You are next.");
+  check({ position: 1, reason: "a reason from the future" }, "next", "Every place is taken. You are next.");
 });
 
 test("a close code becomes a sentence, and the reason is not lost", () => {
