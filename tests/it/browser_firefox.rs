@@ -19,11 +19,14 @@ async fn the_page_walks_and_records_in_firefox() -> anyhow::Result<()> {
     firefox.until_picture("W is held", held("w")).await?;
     firefox.evaluate("document.getElementById('record').click()").await?;
     firefox.until("causeway.recording").await?;
+    // A recording without a picture is no file.
+    let begins = firefox.evaluate("causeway.framesShown").await?.as_u64().unwrap_or_default();
     firefox.key_up('w').await?;
     firefox.until_picture("nothing is held", held("")).await?;
     let kept = "(() => { const make = URL.createObjectURL;
         URL.createObjectURL = (file) => (window.film = document.createElement('video'), film.src = make.call(URL, file)); })()";
     firefox.evaluate(kept).await?;
+    firefox.until(&format!("causeway.framesShown > {}", begins + 24)).await?;
     firefox.evaluate("document.getElementById('record').click()").await?;
     firefox.until("!causeway.recording && window.film?.readyState >= 1 && Number.isFinite(film.duration)").await?;
     assert_eq!(firefox.problems(), Vec::<String>::new());

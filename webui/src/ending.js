@@ -1,6 +1,7 @@
 // What a server's error or a closed connection means for the visit: what is said over the picture, and what the page does next.
 
 import { closeSentence, errorSentence } from "./protocol.js";
+import { say } from "./words.js";
 
 /**
  * @typedef {"again" | "wait" | "key" | "look" | "fix"} Next
@@ -12,17 +13,12 @@ import { closeSentence, errorSentence } from "./protocol.js";
 /** The close code that a browser reports for a line that ended without a close frame. */
 export const LINE_LOST = 1006;
 
-const WALK_UNKNOWN =
-  "The server does not know this walk any more: it was restarted, or the walk had waited too long. Start again here.";
-const NOT_OPENED = "The server does not answer.";
-const CUT = "The connection was lost, and this walk with it.";
-
-/** Why there is no place, by the error's code. @type {Record<string, string>} */
+/** Why there is no place, by the error's code. @type {Record<string, import("./words.js").Word>} */
 const NO_PLACE = {
-  session_busy: "Every place in this world is taken.",
-  memory_busy: "The server has no memory left for another walk like this.",
-  device_busy: "The processor is busy: one more walk would make all of them stutter.",
-  queue_full: "Every place is taken, and as many wait already as may.",
+  session_busy: "no_place_sessions",
+  memory_busy: "no_place_memory",
+  device_busy: "no_place_device",
+  queue_full: "no_place_queue",
 };
 
 /**
@@ -32,9 +28,9 @@ const NO_PLACE = {
  */
 export function refused(error, comingBack) {
   const code = error.code ?? "";
-  if (code in NO_PLACE) return { said: NO_PLACE[code], next: "wait" };
+  if (code in NO_PLACE) return { said: say(NO_PLACE[code]), next: "wait" };
   if (code === "unauthorized") return { said: keySentence(error.content), next: "key" };
-  if (comingBack) return { said: code === "invalid_resume_request" ? WALK_UNKNOWN : errorSentence(error), next: "again" };
+  if (comingBack) return { said: code === "invalid_resume_request" ? say("walk_unknown") : errorSentence(error), next: "again" };
   return { said: errorSentence(error), next: "fix" };
 }
 
@@ -54,7 +50,7 @@ export const lastWord = (error) => (LAST.includes(error.code ?? "") ? { said: er
  * @returns {Ending}
  */
 export function closed(code, reason, opened, walked) {
-  if (code === LINE_LOST) return { said: walked ? CUT : opened ? closeSentence(code, reason) : NOT_OPENED, next: "look" };
+  if (code === LINE_LOST) return { said: walked ? say("cut") : opened ? closeSentence(code, reason) : say("not_opened"), next: "look" };
   const isOver = code === 1000 || code === 1008;
   return { said: closeSentence(code, reason), next: isOver ? "again" : "look" };
 }
@@ -65,11 +61,11 @@ export function closed(code, reason, opened, walked) {
  */
 export const foundSentence = (said, opened) =>
   opened
-    ? `${said} The server is there: start again here.`
-    : "The server is there, but it took no WebSocket: a proxy between may not let one pass. Try again.";
+    ? say("found_again", { said })
+    : say("no_websocket");
 
 /** @param {string} content the server's words, which are for developers */
 function keySentence(content) {
-  if (content.startsWith("a key is needed")) return "This server asks for a key.";
+  if (content.startsWith("a key is needed")) return say("key_wanted");
   return `${content.charAt(0).toUpperCase()}${content.slice(1)}.`;
 }

@@ -7,7 +7,7 @@ import { isComposing } from "./prompt_key.js";
 
 /**
  * @typedef {{ hold: (holder: string, actions: string[]) => void, releaseAll: () => void,
- *   looked: () => void, start: () => void }} Actions
+ *   looked: () => void }} Actions
  *   `looked`: the page was hidden, or is seen again.
  */
 
@@ -63,7 +63,8 @@ export class Keyboard {
     const onStage = event.target === document.body || event.target === element("stage");
     if ((event.key === " " || event.key === "Enter") && onStage) {
       event.preventDefault(); // the space bar would scroll
-      if (!live && !event.repeat) this.#actions.start();
+      // The button in the picture is there where a walk can begin.
+      if (!event.repeat) element("go").click();
       return;
     }
     const button = event.key === "?" ? "help-button" : BUTTON_BY_CODE[event.code];

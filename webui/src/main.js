@@ -36,7 +36,7 @@ import { Walk } from "./walk.js";
 import { label, say, speak, spoken } from "./words.js";
 
 /** The button for each command of a gamepad. */
-const BUTTON = { pause: "pause", hud: "hud-button", help: "help-button", snapshot: "snapshot" };
+const BUTTON = { start: "go", pause: "pause", hud: "hud-button", help: "help-button", snapshot: "snapshot" };
 
 /** As often as most screens, which do not refresh for a tab that is hidden. */
 const TICK_MS = 1000 / 60;
@@ -92,10 +92,7 @@ const look = new Look(/** @type {HTMLElement} */ (document.getElementById("stage
 
 const gamepads = new Gamepads(() => navigator.getGamepads(), {
   want: (stick, rates) => hands.want(stick, rates),
-  command: (command) => {
-    if (command === "start" && !LIVE.includes(visit.phase)) start();
-    else if (command !== "start") document.getElementById(BUTTON[command])?.click();
-  },
+  command: (command) => document.getElementById(BUTTON[command])?.click(),
 });
 
 const keyboard = new Keyboard(() => settings.values.bindings, {
@@ -106,7 +103,6 @@ const keyboard = new Keyboard(() => settings.values.bindings, {
     walk.sayKeys();
   },
   looked: () => walk.sayPause(),
-  start,
 });
 new Full();
 

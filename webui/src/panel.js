@@ -67,16 +67,17 @@ export class Panel {
    */
   phase(phase, curtain, more) {
     this.#phase = phase;
-    const { status, button, busy } = PHASES[phase];
+    const { button, busy } = PHASES[phase];
+    const status = say(`phase_${phase}`);
     const live = LIVE.includes(phase);
-    element("status").textContent = more ? `${status}: ${more}` : status;
+    element("status").textContent = more ? say("phase_with", { phase: status, more }) : status;
     element("status").dataset.phase = phase;
     element("curtain-text").textContent = curtain;
     element("curtain").dataset.open = String(phase === "running");
     element("curtain").dataset.busy = String(busy);
-    element("start").textContent = button;
+    element("start").textContent = say(button);
     element("start").classList.toggle("stop", live);
-    element("go-text").textContent = button;
+    element("go-text").textContent = say(button);
     element("stop").hidden = !live;
     const nowhere = LOOKING.includes(phase);
     element("start").disabled = nowhere;

@@ -5,22 +5,22 @@
  *   "running" | "stalled" | "paused" | "returning" | "lost" | "over"} Phase
  */
 
-/** What is said of each, and on the large button. @type {Record<Phase, { status: string, button: string, busy: boolean }>} */
+/** What is said on the large button, as a word of `words.js`, and whether the page waits. @type {Record<Phase, { button: import("./words.js").Word, busy: boolean }>} */
 export const PHASES = {
-  loading: { status: "World is loading", button: "Start", busy: true },
-  unreachable: { status: "No server", button: "Start", busy: true },
-  ready: { status: "Ready", button: "Start", busy: false },
-  locked: { status: "Key wanted", button: "Start", busy: false },
-  connecting: { status: "Connecting", button: "Stop", busy: true },
-  waiting: { status: "Waiting", button: "Leave the queue", busy: true },
-  full: { status: "No place", button: "Stop asking", busy: true },
-  starting: { status: "Starting", button: "Stop", busy: true },
-  running: { status: "Walking", button: "Stop", busy: false },
-  stalled: { status: "No pictures", button: "Stop", busy: true },
-  paused: { status: "Paused", button: "Stop", busy: false },
-  returning: { status: "Reconnecting", button: "Stop", busy: true },
-  lost: { status: "Disconnected", button: "Start again", busy: true },
-  over: { status: "Walk over", button: "Start again", busy: false },
+  loading: { button: "start", busy: true },
+  unreachable: { button: "start", busy: true },
+  ready: { button: "start", busy: false },
+  locked: { button: "start", busy: false },
+  connecting: { button: "stop", busy: true },
+  waiting: { button: "leave_queue", busy: true },
+  full: { button: "stop_asking", busy: true },
+  starting: { button: "stop", busy: true },
+  running: { button: "stop", busy: false },
+  stalled: { button: "stop", busy: true },
+  paused: { button: "stop", busy: false },
+  returning: { button: "stop", busy: true },
+  lost: { button: "start_again", busy: true },
+  over: { button: "start_again", busy: false },
 };
 
 /** There is a connection, or the page tries to get one. The large button ends that. @type {readonly Phase[]} */

@@ -1,6 +1,7 @@
 // The pictures of one walk: decoded by a worker, queued, and handed out when they are due.
 
 import { Playback } from "./playback.js";
+import { say } from "./words.js";
 
 /** Pictures that may wait for the decoder. Past this, newer ones are dropped undecoded. */
 const DECODING_MAX = 64;
@@ -49,7 +50,7 @@ export class Pictures {
   decoded({ chunk, eventId, count, bitmaps, decodeMs, error }, now) {
     this.#decoding -= count;
     this.decodeMs = decodeMs;
-    if (error !== null) return `A picture could not be decoded: ${error}.`;
+    if (error !== null) return say("picture_undecoded", { why: error });
     const frames = bitmaps.map((bitmap) => ({ bitmap, chunk, eventId }));
     this.#playback.push(chunk, eventId, frames, now).forEach(free);
     return null;

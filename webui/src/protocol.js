@@ -4,6 +4,7 @@
 // Only `frame_batch_header` announces such a second message, so a type from the future cannot break the framing.
 
 import { decode } from "./msgpack.js";
+import { say } from "./words.js";
 
 /**
  * @typedef {{ kind: "pictures", chunk: number, eventId: number | null, width: number, height: number,
@@ -204,10 +205,11 @@ const textOrNull = (value) => (value === undefined || value === null ? null : St
  * @param {ServerError} error
  */
 export function errorSentence({ content, details }) {
-  const said = ERRORS[content] ?? content.replace(/^error during generate loop: /, "The world stopped: ");
-  if (!details.reason) return said.endsWith(".") ? said : `${said}.`;
-  const field = details.field ? `${FIELDS[details.field] ?? details.field}: ` : "";
-  return `${said.replace(/\.$/, "")}. ${capital(field + details.reason)}.`;
+  const [, why] = /^error during generate loop: (.*)$/s.exec(content) ?? [];
+  const said = content in ERRORS ? say(ERRORS[content]) : why === undefined ? content : say("error_stopped", { why });
+  if (!details.reason) return /[.。]$/.test(said) ? said : `${said}.`;
+  const name = details.field && (FIELDS[details.field] ? say(FIELDS[details.field]) : details.field);
+  return `${said.replace(/[.。]$/, "")}. ${capital((name ? `${name}: ` : "") + details.reason)}.`;
 }
 
 /**
@@ -215,24 +217,24 @@ export function errorSentence({ content, details }) {
  * @param {Standing} standing
  */
 export function standingText({ position, reason, waitMs }) {
-  const place = position === 1 ? "next" : `number ${position}`;
-  const who = position === 1 ? "You are next" : `${position - 1} ahead of you`;
-  const wait = waitMs === null ? "" : `, about ${durationText(waitMs)}`;
-  return { short: place + wait, sentence: `${MISSING[reason ?? ""] ?? MISSING.sessions} ${who}${wait}.` };
+  const place = position === 1 ? say("queue_next") : say("queue_number", { number: position });
+  const who = position === 1 ? say("queue_you_are_next") : say("queue_ahead", { count: position - 1 });
+  const wait = waitMs === null ? "" : say("queue_about", { time: durationText(waitMs) });
+  return { short: place + wait, sentence: say("queue_sentence", { why: say(MISSING[reason ?? ""] ?? MISSING.sessions), who, wait }) };
 }
 
-/** What keeps a visitor from a place. @type {Record<string, string>} */
+/** What keeps a visitor from a place. @type {Record<string, import("./words.js").Word>} */
 const MISSING = {
-  sessions: "Every place is taken.",
-  memory: "The server has no memory left for another walk like this.",
-  time: "The processor is busy with the walks of others.",
-  order: "Others came first.",
+  sessions: "missing_sessions",
+  memory: "no_place_memory",
+  time: "missing_time",
+  order: "missing_order",
 };
 
 /** @param {number} ms */
 function durationText(ms) {
   const seconds = Math.max(1, Math.round(ms / 1000));
-  return seconds < 100 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+  return seconds < 100 ? say("seconds", { count: seconds }) : say("minutes", { count: Math.round(seconds / 60) });
 }
 
 /**
@@ -240,43 +242,42 @@ function durationText(ms) {
  * @param {number} code @param {string} reason
  */
 export function closeSentence(code, reason) {
-  if (code === 1000 && reason === "generation complete") return "The video is complete.";
-  const said = CLOSES[code] ?? `The server closed the connection (code ${code})`;
-  return reason ? `${said}: ${reason}.` : `${said}.`;
+  if (code === 1000 && reason === "generation complete") return say("video_complete");
+  const said = code in CLOSES ? say(CLOSES[code]) : say("closed_other", { code });
+  return reason ? say("closed_because", { said, why: reason }) : say("closed_plain", { said });
 }
 
-/** @type {Record<string, string>} */
+/** @type {Record<string, import("./words.js").Word>} */
 const ERRORS = {
-  "invalid generate request": "The world cannot start like this.",
-  "invalid event": "The server could not use the last input.",
-  "invalid resume request": "The walk could not be taken up again.",
-  "this session goes on on another connection": "This walk goes on in another window.",
-  "another realtime session is already active": "Every place in this world is taken. Try again when someone has left.",
+  "invalid generate request": "error_generate",
+  "invalid event": "error_event",
+  "invalid resume request": "error_resume",
+  "this session goes on on another connection": "error_elsewhere",
+  "another realtime session is already active": "error_taken",
 };
 
-/** Names on the wire → names on the page. @type {Record<string, string>} */
+/** Names on the wire → names on the page. @type {Record<string, import("./words.js").Word>} */
 const FIELDS = {
-  first_frame: "first frame",
-  realtime_output_format: "picture format",
-  output_compression: "picture quality",
-  payload: "input",
-  realtime_output_pacing: "time",
+  first_frame: "field_first_frame",
+  realtime_output_format: "field_realtime_output_format",
+  output_compression: "field_output_compression",
+  payload: "field_payload",
+  realtime_output_pacing: "field_realtime_output_pacing",
 };
 
-/** @type {Record<number, string>} */
+/** @type {Record<number, import("./words.js").Word>} */
 const CLOSES = {
-  1000: "The session has ended",
-  1001: "The server is going away",
-  1002: "The server saw a protocol error",
-  1003: "The server could not read a message",
-  1006: "The connection was lost: the server stopped, or the network between did",
-  1008: "The server refused the session",
-  1009: "A message was too large for the server; try a smaller first frame",
-  1011: "The server failed",
-  1012: "The server ended the session",
-  1013: "The server is full; try again later",
-  // The page's own.
-  4002: "The server said something unreadable",
+  1000: "closed_1000",
+  1001: "closed_1001",
+  1002: "closed_1002",
+  1003: "closed_1003",
+  1006: "closed_1006",
+  1008: "closed_1008",
+  1009: "closed_1009",
+  1011: "closed_1011",
+  1012: "closed_1012",
+  1013: "closed_1013",
+  4002: "closed_4002",
 };
 
 /** @param {string} text */

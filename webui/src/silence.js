@@ -3,6 +3,8 @@
 //
 // How long a silence is too long follows from the world: a chunk that takes a minute to draw is no stall.
 
+import { say } from "./words.js";
+
 /** How much longer than two chunks nothing may come. */
 const PATIENCE_MS = 1000;
 /** From then on another connection is tried, and for a world with longer chunks later. */
@@ -71,4 +73,4 @@ export class Silence {
 }
 
 /** @param {number} ms */
-export const stalledText = (ms) => `No pictures for ${Math.floor(ms / 1000)} s…`;
+export const stalledText = (ms) => say("stalled", { seconds: Math.floor(ms / 1000) });

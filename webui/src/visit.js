@@ -3,6 +3,7 @@
 import { foundSentence } from "./ending.js";
 import { sentence } from "./sentence.js";
 import { health, world } from "./world.js";
+import { say } from "./words.js";
 
 /**
  * @typedef {{ entered: (phase: import("./phase.js").Phase, curtain: string, more?: string) => void,
@@ -13,11 +14,7 @@ import { health, world } from "./world.js";
 /** Often enough for a person who waits for a model to load. */
 const HEALTH_EVERY_MS = 1000;
 
-const UNREADY = {
-  unreachable: "The server does not answer. Trying again…",
-  closing: "The server is closing down. Trying again…",
-  strange: "Something else than Causeway answers at this address. Trying again…",
-};
+const UNREADY = /** @type {const} */ ({ unreachable: "server_unreachable", closing: "server_closing", strange: "server_strange" });
 
 export class Visit {
   #page;
@@ -51,10 +48,10 @@ export class Visit {
   /** Wait until the server is there and its model loaded, then offer the world. */
   async findWorld() {
     await this.#untilReady((state) => {
-      if (state === "loading") this.enter("loading", "The server is loading its world…");
-      else this.enter("unreachable", UNREADY[state]);
+      if (state === "loading") this.enter("loading", say("world_loading"));
+      else this.enter("unreachable", say(UNREADY[state]));
     });
-    await this.#offer("ready", "The server is back. Press Start.");
+    await this.#offer("ready", say("server_back"));
   }
 
   /**
@@ -63,7 +60,7 @@ export class Visit {
    */
   async lookFor(why, opened) {
     await this.#untilReady((state) => {
-      this.enter("lost", state === "loading" ? `${why} The server is loading its world…` : `${why} ${UNREADY[state]}`);
+      this.enter("lost", `${why} ${say(state === "loading" ? "world_loading" : UNREADY[state])}`);
     });
     await this.#offer("over", foundSentence(why, opened));
   }
@@ -87,12 +84,12 @@ export class Visit {
     try {
       found = await world(this.#page);
     } catch (error) {
-      this.#told.strange(`The server's description of its world could not be used: ${sentence(error)}`);
-      return this.enter("unreachable", "This page and this server do not understand each other.");
+      this.#told.strange(say("world_unusable", { why: sentence(error) }));
+      return this.enter("unreachable", say("not_understood"));
     }
     if (JSON.stringify(found.card) === JSON.stringify(this.#card)) return this.enter(phase, said);
     this.#card = found.card;
-    this.enter("ready", "Press Start, then hold W.");
+    this.enter("ready", say("press_start"));
     this.#told.found(found.card, found.gallery);
   }
 }

@@ -9,6 +9,7 @@ import { errorSentence, init, keysEvent, pauseEvent, promptEvent, resume, standi
 import { heldAt } from "./script.js";
 import { sentence } from "./sentence.js";
 import { Silence, stalledText } from "./silence.js";
+import { say } from "./words.js";
 
 /** Between two attempts to come back. */
 const RETURN_EVERY_MS = 500;
@@ -62,7 +63,7 @@ export class Walk {
     this.#key = key;
     this.#parts = parts;
     this.#decoder.onmessage = ({ data }) => this.#decoded(data);
-    this.#decoder.onerror = ({ message }) => parts.panel.alert(`The picture decoder stopped: ${message}.`);
+    this.#decoder.onerror = ({ message }) => parts.panel.alert(say("decoder_stopped", { why: message }));
   }
 
   /** @param {string[][]} [script] the keys of the first steps */
@@ -76,18 +77,18 @@ export class Walk {
     try {
       values = panel.values();
       if (visit.card.needsFirstFrame && !beginning.picture) {
-        throw new Error("Choose a first frame: this world starts from a picture.");
+        throw new Error(say("choose_first_frame"));
       }
-      visit.enter("connecting", "Connecting…");
+      visit.enter("connecting", say("connecting"));
       picture = await beginning.bytes(values.size);
     } catch (error) {
       if (id !== this.#starts) return;
       if (error instanceof FieldError) {
         panel.focusField(error.field);
-        return visit.enter("ready", `Not started. ${sentence(error)}`);
+        return visit.enter("ready", say("not_started_why", { why: sentence(error) }));
       }
       panel.alert(sentence(error));
-      return visit.enter("ready", "Not started.");
+      return visit.enter("ready", say("not_started"));
     }
     if (id !== this.#starts) return; // stopped, or started again, meanwhile
 
@@ -111,7 +112,7 @@ export class Walk {
 
   stop() {
     this.#leave();
-    this.#parts.visit.enter("ready", "Stopped. Press Start to walk again.");
+    this.#parts.visit.enter("ready", say("stopped"));
   }
 
   /** Another attempt to start, as the last one. */
@@ -140,7 +141,7 @@ export class Walk {
     this.session.connection.send(promptEvent(eventId, text));
     this.session.prompt = { text, eventId };
     this.#parts.guide.prompted();
-    panel.promptInUse(text, "Sent. The world changes with its next chunk.");
+    panel.promptInUse(text, say("prompt_sent"));
     panel.focusStage();
   }
 
@@ -212,7 +213,7 @@ export class Walk {
   /** There are pictures, or will be as soon as the visitor wants to go on. @param {Session} of */
   #walk({ pause }) {
     const { visit } = this.#parts;
-    if (pause.byHand) visit.enter("paused", "Paused. Press Resume or P to go on.");
+    if (pause.byHand) visit.enter("paused", say("paused_text"));
     else visit.enter("running", "");
   }
 
@@ -238,7 +239,7 @@ export class Walk {
       opened: () => {
         opened = true;
         connection.send(first);
-        if (visit.phase === "connecting") visit.enter("starting", "The world is being set up…");
+        if (visit.phase === "connecting") visit.enter("starting", say("setting_up"));
         this.sayKeys();
       },
       received: (message) => {
@@ -293,9 +294,9 @@ export class Walk {
     }
     if (next === "fix") {
       panel.alert(said);
-      return visit.enter("ready", "Not started.");
+      return visit.enter("ready", say("not_started"));
     }
-    visit.enter("full", `${said} Asking again every ${PLACE_EVERY_MS / 1000} s…`);
+    visit.enter("full", say("asking_again", { said, seconds: PLACE_EVERY_MS / 1000 }));
     const ask = () => {
       if (id !== this.#starts) return;
       // Somebody who has gone takes nobody's place.
@@ -343,7 +344,7 @@ export class Walk {
     to.pause.lost();
     to.silence.rest();
     if (now - to.lostAt > to.graceMs) return false;
-    this.#parts.visit.enter("returning", "The connection was lost. Coming back…");
+    this.#parts.visit.enter("returning", say("coming_back"));
     setTimeout(() => {
       // A chunk that was cut is sent again from its beginning.
       const again = resume(/** @type {string} */ (to.token), to.stats?.chunk ?? null, this.#key.value);
@@ -413,7 +414,7 @@ export class Walk {
     of.eventIdShown = eventId;
     of.framesShown += 1;
     if (of.prompt && eventId !== null && eventId >= of.prompt.eventId) {
-      panel.promptInUse(of.prompt.text, `In the picture since chunk ${chunk}.`);
+      panel.promptInUse(of.prompt.text, say("prompt_shown", { chunk: chunk ?? "" }));
       of.prompt = null;
     }
   }
