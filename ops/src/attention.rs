@@ -217,6 +217,7 @@ impl Head {
                 taps: &[left.values],
                 channels: left.depth,
                 step: left.step,
+                channel_step: 1,
                 weights: &packed[first * panel_len..],
                 panels: group,
                 panel_len,

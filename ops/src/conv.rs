@@ -201,6 +201,7 @@ impl Conv {
                             taps: inputs,
                             channels: self.inputs,
                             step: self.stride * self.inputs,
+                            channel_step: 1,
                             weights: &taps.weights[weights..],
                             panels: group,
                             panel_len,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::cpu::panels::{PANEL, Row, panels_max};
+use crate::cpu::panels::{PANEL, Row, TILE, panels_max};
 use crate::cpu::simd::Isa;
 use crate::cpu::storage::{pays_to_share, read};
 use crate::error::bail;
@@ -21,10 +21,21 @@ pub struct Linear {
     bias: Option<Vec<f32>>,
 }
 
-/// Rows of one task: with their sums they stay in the second-level cache.
-const ROWS: usize = 48;
-/// Inputs that one pass over the rows takes: a panel group's weights for them are 256 KiB.
-const DEPTH: usize = 1024;
+/// Rows of one task, and inputs that one pass over them takes.
+#[derive(Clone, Copy)]
+struct Block {
+    rows: usize,
+    depth: usize,
+}
+
+/// Where a kernel takes several panels at once: their weights for so many inputs are 256 KiB.
+const WIDE: Block = Block { rows: 48, depth: 1024 };
+/// Where it takes one: its weights are 32 KiB and serve all tiles, whose 192 KiB stay in the second-level cache.
+const NARROW: Block = Block { rows: 16 * TILE, depth: 512 };
+/// From this size on, laying rows out by tiles pays: a tile is then read from one end to the other. In place its rows lie a
+/// power of two apart in many models, and push each other out of the first-level cache.
+const LAID_OUT_INPUTS: usize = 512;
+const LAID_OUT_PANELS: usize = 16;
 
 impl Linear {
     /// `weight`: `(out, in)`, as checkpoints store it; sides after the first count as one. `bias`: `(out)`.
@@ -83,32 +94,81 @@ impl Linear {
             // As many panels at once as the kernel takes, in groups as even as can be.
             let panels = self.outputs.div_ceil(PANEL);
             let group = panels.div_ceil(panels.div_ceil(panels_max(isa)));
-            let block = |sums: &mut Vec<f32>, out: &mut [f32], x: &[f32]| {
+            let large = self.inputs >= LAID_OUT_INPUTS && panels >= LAID_OUT_PANELS && rows >= TILE;
+            let by_tiles = group == 1 && large;
+            let most = if by_tiles { NARROW } else { WIDE };
+            let block = |scratch: &mut Scratch, out: &mut [f32], x: &[f32]| {
+                if by_tiles {
+                    return self.block_by_tiles(isa, x, scratch, out);
+                }
                 for first in (0..panels).step_by(group) {
-                    self.panels(isa, first..panels.min(first + group), x, sums, out);
+                    self.panels(isa, first..panels.min(first + group), x, &mut scratch.sums, out);
                 }
             };
             if !pays_to_share(rows * self.inputs * self.outputs / 16) {
-                return block(&mut Vec::new(), &mut out, x);
+                let blocks = out.chunks_mut(most.rows * self.outputs).zip(x.chunks(most.rows * inputs));
+                let mut scratch = Scratch::default();
+                blocks.for_each(|(out, x)| block(&mut scratch, out, x));
+                return;
             }
-            let share = rows.div_ceil(2 * rayon::current_num_threads()).clamp(1, ROWS);
+            let share = rows.div_ceil(2 * rayon::current_num_threads()).clamp(1, most.rows);
             out.par_chunks_mut(share * self.outputs)
                 .zip(x.par_chunks(share * inputs))
-                .for_each_init(Vec::new, |sums, (out, x)| block(sums, out, x));
+                .for_each_init(Scratch::default, |scratch, (out, x)| block(scratch, out, x));
         })?;
         Tensor::from_vec(out, [rows, self.outputs], &self.device)
     }
 
-    /// Some panels of some rows. `sums`: scratch, kept from call to call.
+    /// All panels of some rows, which are laid out by tiles first: `(depth of NARROW, tile, input, row of the tile)`.
+    fn block_by_tiles(&self, isa: Isa, x: &[f32], Scratch { laid_out, sums }: &mut Scratch, out: &mut [f32]) {
+        let tiles = (x.len() / self.inputs).div_ceil(TILE);
+        laid_out.resize(tiles * TILE * self.inputs, 0.0);
+        for (tile, rows) in x.chunks(TILE * self.inputs).enumerate() {
+            for first in (0..self.inputs).step_by(NARROW.depth) {
+                let depth = NARROW.depth.min(self.inputs - first);
+                let of_tile = &mut laid_out[(first * tiles + tile * depth) * TILE..][..depth * TILE];
+                for (row, values) in rows.chunks_exact(self.inputs).enumerate() {
+                    for (place, value) in of_tile.iter_mut().skip(row).step_by(TILE).zip(&values[first..]) {
+                        *place = *value;
+                    }
+                }
+            }
+        }
+        let rows = x.len() / self.inputs;
+        sums.resize(rows * PANEL, 0.0);
+        for (panel, weights) in self.weights.chunks_exact(self.inputs * PANEL).enumerate() {
+            for first in (0..self.inputs).step_by(NARROW.depth) {
+                let depth = NARROW.depth.min(self.inputs - first);
+                let laid_out = laid_out[first * tiles * TILE..].chunks_exact(depth * TILE);
+                for (tile, sums) in laid_out.zip(sums.chunks_mut(TILE * PANEL)) {
+                    let row = Row {
+                        taps: &[tile],
+                        channels: depth,
+                        step: 1,
+                        channel_step: TILE,
+                        weights: &weights[first * PANEL..],
+                        panels: 1,
+                        panel_len: weights.len(),
+                        accumulate: first > 0,
+                    };
+                    row.run(isa, sums);
+                }
+            }
+            self.put(panel * PANEL..self.outputs.min((panel + 1) * PANEL), PANEL, sums, out);
+        }
+    }
+
+    /// Some panels of some rows, read in place. `sums`: scratch, kept from call to call.
     fn panels(&self, isa: Isa, panels: Range<usize>, x: &[f32], sums: &mut Vec<f32>, out: &mut [f32]) {
         let width = panels.len() * PANEL;
         let panel_len = self.inputs * PANEL;
         sums.resize(x.len() / self.inputs * width, 0.0);
-        for first in (0..self.inputs).step_by(DEPTH) {
+        for first in (0..self.inputs).step_by(WIDE.depth) {
             let row = Row {
                 taps: &[&x[first..]],
-                channels: DEPTH.min(self.inputs - first),
+                channels: WIDE.depth.min(self.inputs - first),
                 step: self.inputs,
+                channel_step: 1,
                 weights: &self.weights[panels.start * panel_len + first * PANEL..],
                 panels: panels.len(),
                 panel_len,
@@ -116,7 +176,11 @@ impl Linear {
             };
             row.run(isa, sums);
         }
-        let outputs = panels.start * PANEL..self.outputs.min(panels.end * PANEL);
+        self.put(panels.start * PANEL..self.outputs.min(panels.end * PANEL), width, sums, out);
+    }
+
+    /// Sums, `width` of them a row, become outputs of these numbers.
+    fn put(&self, outputs: Range<usize>, width: usize, sums: &[f32], out: &mut [f32]) {
         for (out, sums) in out.chunks_exact_mut(self.outputs).zip(sums.chunks_exact(width)) {
             let out = &mut out[outputs.clone()];
             match &self.bias {
@@ -131,6 +195,13 @@ impl Linear {
     }
 }
 
+/// Kept from block to block.
+#[derive(Default)]
+struct Scratch {
+    laid_out: Vec<f32>,
+    sums: Vec<f32>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,7 +210,7 @@ mod tests {
     #[test]
     fn it_agrees_with_a_matrix_product_on_every_instruction_set() -> PlainResult<()> {
         for (rows, inputs, outputs) in
-            [(1, 1, 1), (5, 3, 16), (24, 192, 192), (7, 1030, 50), (100, 64, 130), (13, 20, 65)]
+            [(1, 1, 1), (5, 3, 16), (24, 192, 192), (7, 1030, 50), (100, 64, 130), (13, 20, 65), (103, 515, 300)]
         {
             let (x, weight, bias) = (noise((rows, inputs), 1)?, noise((outputs, inputs), 2)?, noise(outputs, 3)?);
             let product = x.matmul(&weight.t()?)?;

@@ -8,6 +8,9 @@ use super::simd::Isa;
 /// Output channels of one panel of packed weights.
 pub(crate) const PANEL: usize = 16;
 
+/// Pixels of one tile where only one panel is taken: inputs that are laid out by tiles are read from one end to the other.
+pub(crate) const TILE: usize = 6;
+
 /// One row's share of a convolution.
 pub(crate) struct Row<'a> {
     /// For every tap, the input of the row's first output pixel and all that follows it.
@@ -16,6 +19,8 @@ pub(crate) struct Row<'a> {
     pub channels: usize,
     /// Floats from one output pixel's input to the next one's.
     pub step: usize,
+    /// Floats from one input channel to the next.
+    pub channel_step: usize,
     /// Packed weights from the first tap on: `panels` runs, `panel_len` apart, of `(tap, input channel, PANEL)`.
     pub weights: &'a [f32],
     pub panels: usize,
@@ -37,8 +42,8 @@ impl Row<'_> {
     pub(crate) fn run(&self, isa: Isa, sums: &mut [f32]) {
         let pixels = sums.len() / (self.panels * PANEL);
         assert_eq!(sums.len(), pixels * self.panels * PANEL, "sums are whole pixels");
-        assert!(pixels > 0 && self.panels > 0 && self.panels <= panels_max(isa));
-        let reach = (pixels - 1) * self.step + self.channels;
+        assert!(pixels > 0 && self.channels > 0 && self.panels > 0 && self.panels <= panels_max(isa));
+        let reach = (pixels - 1) * self.step + (self.channels - 1) * self.channel_step + 1;
         assert!(self.taps.iter().all(|tap| tap.len() >= reach), "every tap reaches the last pixel's input");
         let depth = self.taps.len() * self.channels * PANEL;
         assert!(self.weights.len() >= (self.panels - 1) * self.panel_len + depth, "weights for every tap");
@@ -69,7 +74,7 @@ impl Row<'_> {
             let mut total = if self.accumulate { *sums } else { [0.0; PANEL] };
             let (weights, _) = self.weights.as_chunks::<PANEL>();
             for (tap, weights) in self.taps.iter().zip(weights.chunks_exact(self.channels)) {
-                for (x, weights) in tap[pixel * self.step..].iter().zip(weights) {
+                for (x, weights) in tap[pixel * self.step..].iter().step_by(self.channel_step).zip(weights) {
                     for (total, weight) in total.iter_mut().zip(weights) {
                         *total += x * weight;
                     }
@@ -141,7 +146,7 @@ mod avx512 {
                             acc[m][n] = _mm512_fmadd_ps(x, w[n], acc[m][n]);
                         }
                     }
-                    x = x.add(1);
+                    x = x.add(row.channel_step);
                     weights = weights.add(PANEL);
                 }
             }
@@ -158,7 +163,7 @@ mod avx512 {
 #[cfg(target_arch = "x86_64")]
 #[expect(clippy::needless_range_loop, reason = "indices of a tile read best as indices")]
 mod avx2 {
-    use super::{PANEL, Row};
+    use super::{PANEL, Row, TILE};
     use std::arch::x86_64::*;
 
     /// # Safety
@@ -169,9 +174,9 @@ mod avx2 {
         let mut done = 0;
         // SAFETY: each tile starts at a pixel that leaves it room before `pixels`.
         unsafe {
-            while done + 6 <= pixels {
-                tile::<6>(row, done, sums);
-                done += 6;
+            while done + TILE <= pixels {
+                tile::<TILE>(row, done, sums);
+                done += TILE;
             }
             while done < pixels {
                 tile::<1>(row, done, sums);
@@ -207,7 +212,7 @@ mod avx2 {
                             acc[m][n] = _mm256_fmadd_ps(x, w[n], acc[m][n]);
                         }
                     }
-                    x = x.add(1);
+                    x = x.add(row.channel_step);
                     weights = weights.add(PANEL);
                 }
             }
