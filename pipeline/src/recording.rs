@@ -15,7 +15,7 @@
 //!
 //! | field                | value                                                                                          |
 //! |----------------------|------------------------------------------------------------------------------------------------|
-//! | `causeway_recording` | integer: the version of this format, 2; 1 is read too. Always the first field                  |
+//! | `causeway_recording` | integer: the version of this format, 3; 1 and 2 are read too. Always the first field            |
 //! | `prompt`             | text, at most 8192 bytes                                                                        |
 //! | `size`               | list of two integers: width and height of the video in pixels, 1 to 2³² − 1                     |
 //! | `seed`               | integer, 0 to 2⁶⁴ − 1. JavaScript needs a BigInt for those past 2⁵³                             |
@@ -26,6 +26,10 @@
 //! | `first_frame`        | map: the picture that the video starts from. Absent: there is none                              |
 //! | `first_frame.size`   | list of two integers: width and height in pixels, at most 40 million pixels together            |
 //! | `first_frame.rgb`    | bytes: 3·width·height, row by row from the top, red, green and blue of each pixel               |
+//! | `drawn_by`           | map: what drew the video. Absent: it is not known. Since version 3                              |
+//! | `drawn_by.world`     | text, at most 256 bytes: the world's name                                                       |
+//! | `drawn_by.weights`   | text, at most 256 bytes: a fingerprint of its weights and settings                              |
+//! | `drawn_by.compute`   | text, at most 256 bytes: the type that it computes in, `f32`                                    |
 //!
 //! The map of a chunk:
 //!
@@ -39,9 +43,8 @@
 //! | `controls.held` | text: the keys held, each by its letter out of `wasdijkl`. Absent: none                              |
 //!
 //! A field not named here, a field given twice and a value of another type are errors, and so is another version: a
-//! field that is added later gets a new version. A recording of version 1 is one of version 2 without the fields that
-//! came later. The first map is the place for it (which model drew, in which arithmetic). Fields may come in any order
-//! after the version. They are written in the order above, integers and lengths in their shortest form, so that equal
+//! field that is added later gets a new version. A recording of an earlier version is one of this version without the
+//! fields that came later. Fields may come in any order after the version. They are written in the order above, integers and lengths in their shortest form, so that equal
 //! values have equal bytes.
 //!
 //! The picture is stored decoded: two decoders of JPEG may differ in a level, and a recording must give the same bytes
@@ -50,9 +53,11 @@
 //! and changes nothing that is drawn, because fitting a picture that fits leaves it as it is.
 
 mod cursor;
+mod origin;
 
 use std::ops::RangeInclusive;
 
+pub use self::origin::Origin;
 use crate::world::{
     CONDITION_FRAMES_MAX, ChunkInput, Controls, FIRST_FRAME_PIXELS_MAX, Held, Init, PROMPT_BYTES_MAX, Picture, Size,
     WINDOW_FRAMES_MAX,
@@ -60,7 +65,7 @@ use crate::world::{
 use cursor::{Cursor, Writer, refuse};
 
 /// The version of the format that is written here. Earlier ones are read, too.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// The first field of a recording. Its value is the version.
 const VERSION_FIELD: &str = "causeway_recording";
@@ -98,10 +103,12 @@ pub enum Invalid {
     },
 }
 
-/// The bytes that the recording of a video begins with. `Err` if a value is past a bound of the format.
-pub fn encode_init(init: &Init) -> Result<Vec<u8>, Invalid> {
+/// The bytes that the recording of a video begins with, and what draws it, if that is known. `Err` if a value is past a
+/// bound of the format.
+pub fn encode_init(init: &Init, origin: Option<&Origin>) -> Result<Vec<u8>, Invalid> {
     let mut writer = Writer::default();
-    let optional = [init.condition_frames.is_some(), init.first_chunk.is_some(), init.first_frame.is_some()];
+    let optional =
+        [init.condition_frames.is_some(), init.first_chunk.is_some(), init.first_frame.is_some(), origin.is_some()];
     writer.map(6 + optional.into_iter().filter(|&there| there).count());
     writer.name(VERSION_FIELD);
     writer.integer(VERSION_FIELD, VERSION, VERSION..=VERSION)?;
@@ -132,6 +139,10 @@ pub fn encode_init(init: &Init) -> Result<Vec<u8>, Invalid> {
         check_picture(writer.at(), picture.size, picture.rgb.len())?;
         writer.name("rgb");
         writer.bytes("first_frame.rgb", &picture.rgb, RGB_BYTES_MAX)?;
+    }
+    if let Some(origin) = origin {
+        writer.name("drawn_by");
+        origin.write(&mut writer)?;
     }
     Ok(writer.into_bytes())
 }
@@ -166,12 +177,14 @@ pub fn encode_chunk(input: &ChunkInput) -> Result<Vec<u8>, Invalid> {
 /// [`crate::world::Card`].
 pub fn read(bytes: &[u8]) -> Result<(Init, Chunks<'_>), Invalid> {
     let mut cursor = Cursor::new(bytes);
-    let (init, version) = read_init(&mut cursor)?;
-    Ok((init, Chunks { cursor, version, failed: false }))
+    let (init, origin, version) = read_init(&mut cursor)?;
+    Ok((init, Chunks { origin, cursor, version, failed: false }))
 }
 
 /// What steered the chunks of a recording, in their order. Ends after the last one, or after an error.
 pub struct Chunks<'a> {
+    /// What drew the video, if the recording says so.
+    pub origin: Option<Origin>,
     cursor: Cursor<'a>,
     version: u64,
     failed: bool,
@@ -190,10 +203,10 @@ impl Iterator for Chunks<'_> {
     }
 }
 
-fn read_init(cursor: &mut Cursor) -> Result<(Init, u64), Invalid> {
+fn read_init(cursor: &mut Cursor) -> Result<(Init, Option<Origin>, u64), Invalid> {
     let (fields, version) = read_version(cursor)?;
     let (mut prompt, mut size, mut seed, mut sink, mut window) = (None, None, None, None, None);
-    let (mut condition_frames, mut first_chunk, mut first_frame) = (None, None, None);
+    let (mut condition_frames, mut first_chunk, mut first_frame, mut origin) = (None, None, None, None);
     cursor.fields(version, fields - 1, |cursor, name| {
         match name {
             "prompt" => prompt = Some(cursor.text("prompt", PROMPT_BYTES_MAX)?),
@@ -204,6 +217,7 @@ fn read_init(cursor: &mut Cursor) -> Result<(Init, u64), Invalid> {
             "condition_frames" => condition_frames = Some(cursor.integer(name, CONDITION_FRAMES)?),
             "first_chunk" if version >= 2 => first_chunk = Some(cursor.integer(name, FIRST_CHUNK)?),
             "first_frame" => first_frame = Some(read_picture(cursor, version)?),
+            "drawn_by" if version >= 3 => origin = Some(Origin::read(cursor, version)?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -219,7 +233,7 @@ fn read_init(cursor: &mut Cursor) -> Result<(Init, u64), Invalid> {
         first_frame,
     };
     check_window(cursor.at(), &init)?;
-    Ok((init, version))
+    Ok((init, origin, version))
 }
 
 /// Read up to the version, which must not be newer than ours. Gives the number of fields in the first map, and the

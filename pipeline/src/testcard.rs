@@ -1,5 +1,4 @@
-//! The test card: a [`World`] without weights that draws its inputs (chunk, held keys, prompt), as fast or slowly as
-//! asked.
+//! The test card: a [`World`] without weights that draws its inputs (chunk, held keys, prompt), at the speed asked for.
 //!
 //! It serves tests, demonstrations and load runs. A strip along the bottom repeats the picture's text as black and
 //! white cells that survive JPEG, WebP and scaling. [`read`] reads the strip from the pixels that a client received.
@@ -12,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, Rollout,
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, Origin, Rollout,
     RolloutBytes, Size, Sizes, Timings, WarmUp, World, WorldError,
 };
 use strip::{BLACK, STRIP_PART, WHITE, cells};
@@ -69,6 +68,10 @@ impl Testcard {
 impl World for Testcard {
     fn card(&self) -> &Arc<Card> {
         &self.card
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { world: self.card.name.clone(), weights: "none".to_owned(), compute: "integers".to_owned() }
     }
 
     fn rollout_bytes(&self) -> RolloutBytes {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub use crate::recording::Origin;
 pub use card::{Card, GalleryItem, LookStep, Size, Sizes, WINDOW_FRAMES_MAX};
 pub use chunk::{ChunkInput, ChunkPlan, Chunking, FRAMES_PER_LATENT, Frames, Timings};
 pub use clip::{Clip, ClipAsk, ClipBytes, Progress, Script, Step};
@@ -33,6 +34,9 @@ pub use warm_up::WarmUp;
 pub trait World {
     /// What this world offers. Plain data, so that a request can be checked on any thread, without the device.
     fn card(&self) -> &Arc<Card>;
+
+    /// What draws: a recording says so, and is drawn again by the same.
+    fn origin(&self) -> Origin;
 
     /// The most bytes that a rollout will hold, computed from its `Init`. Known before it is opened, so that a session
     /// that does not fit is refused or waits. A value of its own, so that other threads can ask without waiting for the

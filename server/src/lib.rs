@@ -21,6 +21,7 @@ mod phase;
 pub mod pocket;
 pub mod rate;
 pub mod realtime;
+pub mod recordings;
 pub mod say;
 #[cfg(test)]
 mod scratch;
@@ -101,12 +102,14 @@ pub async fn serve_telling(
         limits.openai_bounds(),
     );
     let results = Arc::clone(&openai);
+    let recordings = limits.recordings()?;
     let realtime = Realtime {
         engine,
         queue,
         fetcher,
         guardrails: limits.guardrails.clone(),
         pictures,
+        recordings,
         observer,
         resumable: Arc::default(),
         phase: phase_said.clone(),

@@ -15,7 +15,9 @@ use server::access::key_ring::KeyRing;
 use server::access::policy::Entry;
 use server::access::rules::keys::new_key;
 use server::access::secrets::{WithoutSecrets, hide};
-use server::config::flags::{AccessArgs, Cli, Command, GenerateArgs, InspectArgs, ServeArgs, Source, WorldArgs};
+use server::config::flags::{
+    AccessArgs, Cli, Command, GenerateArgs, InspectArgs, ReplayArgs, ServeArgs, Source, WorldArgs,
+};
 use server::observe::log::without_secrets;
 use server::say::{note, say};
 use server::{Limits, Phase, offline, pocket};
@@ -75,6 +77,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(args) => serve(*args),
         Command::Key { name } => key(&name),
         Command::Generate(args) => generate(*args),
+        Command::Replay(args) => replay(args),
         Command::Inspect(args) => inspect(&args),
     }
 }
@@ -172,6 +175,14 @@ fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     }
     let report = offline::generate::generate(load(&source)?.as_ref(), &request)?;
     say(format_args!("{}{}\n", report.summary(), request.out.display()))
+}
+
+fn replay(args: ReplayArgs) -> anyhow::Result<()> {
+    compute_on(&args.world)?;
+    let source = args.world.source();
+    let request = args.request();
+    let recording = request.read()?;
+    say(format_args!("{}\n", offline::replay::replay(load(&source)?.as_ref(), recording, &request)?))
 }
 
 fn inspect(args: &InspectArgs) -> anyhow::Result<()> {

@@ -26,6 +26,7 @@ mod manual;
 mod memory;
 mod observe;
 mod page_headers;
+mod recorded;
 mod recording;
 mod resume;
 mod rfc6455;

@@ -53,7 +53,7 @@ fn draw(world: &LingBot, init: Init, inputs: impl IntoIterator<Item = ChunkInput
 }
 
 fn record(init: &Init, inputs: &[ChunkInput]) -> Vec<u8> {
-    let mut bytes = encode_init(init).expect("within the bounds");
+    let mut bytes = encode_init(init, None).expect("within the bounds");
     bytes.extend(inputs.iter().flat_map(|input| encode_chunk(input).expect("within the bounds")));
     bytes
 }

@@ -193,13 +193,17 @@ impl Fuzz {
             }
             Target::Recording => {
                 let Ok((init, chunks)) = recording::read(input) else { return false };
+                let origin = chunks.origin.clone();
                 let Ok(chunks) = chunks.collect::<Result<Vec<_>, _>>() else { return false };
-                let mut bytes = recording::encode_init(&init).expect("what was read can be written");
+                let mut bytes = recording::encode_init(&init, origin.as_ref()).expect("what was read can be written");
                 for chunk in &chunks {
                     bytes.extend(recording::encode_chunk(chunk).expect("what was read can be written"));
                 }
                 let (again, rest) = recording::read(&bytes).expect("what was written can be read");
-                assert!(again == init && rest.map(Result::ok).eq(chunks.into_iter().map(Some)), "another recording");
+                assert!(
+                    again == init && rest.origin == origin && rest.map(Result::ok).eq(chunks.into_iter().map(Some)),
+                    "another recording"
+                );
                 true
             }
             Target::Form => self.clip(Some(seeds::FORM_TYPE), input),

@@ -5,8 +5,8 @@
 //! should happen meanwhile, and lets the chunk end.
 
 use pipeline::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Chunking, Clip, ClipAsk, ClipCard, ClipSettings, Frames, Held, Init, Rollout,
-    RolloutBytes, Script, Size, Sizes, Timings, WarmUp, World, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, Clip, ClipAsk, ClipCard, ClipSettings, Frames, Held, Init, Origin,
+    Rollout, RolloutBytes, Script, Size, Sizes, Timings, WarmUp, World, WorldError,
 };
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex};
@@ -241,6 +241,10 @@ impl Inside {
 impl World for Stage {
     fn card(&self) -> &Arc<Card> {
         &self.card
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { world: "puppet".to_owned(), weights: "none".to_owned(), compute: "integers".to_owned() }
     }
 
     fn rollout_bytes(&self) -> RolloutBytes {

@@ -32,17 +32,21 @@ use self::footprint::{ClipShape, Footprint};
 use self::prompt::{PromptTokens, Scene};
 use self::transformer::Transformer;
 use crate::load::error::LoadError;
+use crate::load::fingerprint::Fingerprint;
 use crate::load::model_dir::{Component, ModelDir};
 use crate::load::weights::Checkpoint;
 use crate::noise::Noise;
 use crate::wan;
 use crate::wan::vae::Vae;
-use crate::world::{Card, Clip, ClipAsk, ClipBytes, Init, Refusal, Rollout, RolloutBytes, WarmUp, World, WorldError};
+use crate::world::{
+    Card, Clip, ClipAsk, ClipBytes, Init, Origin, Refusal, Rollout, RolloutBytes, WarmUp, World, WorldError,
+};
 
 /// A Cosmos3 model, ready to draw.
 pub struct Cosmos3 {
     nets: Arc<Nets>,
     card: Arc<Card>,
+    origin: Origin,
 }
 
 /// All weights, and what a model directory says about running them.
@@ -63,15 +67,19 @@ impl Cosmos3 {
         let tokens = PromptTokens::read(dir, config.transformer.vocab_size)?;
         let list = tensors::transformer(&config.transformer);
         let checkpoint = open_transformer(dir)?;
+        let mut print = Fingerprint::of_settings(dir)?;
+        print.network(&checkpoint)?;
         let transformer = Transformer::load(&config.transformer, &checkpoint.weights(&list, device)?)?;
         checkpoint.finish(&list)?;
         drop(checkpoint);
         let list = wan::tensors::vae(&config.vae);
         let checkpoint = Checkpoint::open(dir, Component::Vae)?;
+        print.network(&checkpoint)?;
         let vae = Vae::load(&config.vae, &checkpoint.weights(&list, device)?)?;
         checkpoint.finish(&list)?;
         let (tokens, config) = (Arc::new(tokens), Arc::new(config));
-        Ok(Cosmos3 { nets: Arc::new(Nets { device: device.clone(), transformer, vae, tokens, config }), card })
+        let origin = Origin::of(&card, print);
+        Ok(Cosmos3 { nets: Arc::new(Nets { device: device.clone(), transformer, vae, tokens, config }), card, origin })
     }
 
     /// What a clip of these values is made of. `Err` names the value that cannot be drawn.
@@ -90,6 +98,10 @@ impl Cosmos3 {
 impl World for Cosmos3 {
     fn card(&self) -> &Arc<Card> {
         &self.card
+    }
+
+    fn origin(&self) -> Origin {
+        self.origin.clone()
     }
 
     fn rollout_bytes(&self) -> RolloutBytes {

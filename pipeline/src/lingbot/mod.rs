@@ -32,6 +32,7 @@ use self::nets::Nets;
 use self::rollout::LingBotRollout;
 use self::schedule::Schedule;
 use crate::load::error::LoadError;
+use crate::load::fingerprint::Fingerprint;
 use crate::load::model_dir::{Component, ModelDir};
 use crate::load::tensor_list::TensorList;
 use crate::load::weights::{Checkpoint, Weights};
@@ -39,12 +40,13 @@ use crate::noise::Noise;
 use crate::wan;
 use crate::wan::text::{PromptTokens, TextEncoder};
 use crate::wan::vae::Vae;
-use crate::world::{Card, ClipCard, Init, LookStep, Rollout, RolloutBytes, Size, Sizes, World, WorldError};
+use crate::world::{Card, ClipCard, Init, LookStep, Origin, Rollout, RolloutBytes, Size, Sizes, World, WorldError};
 
 /// A LingBot World model, ready to draw.
 pub struct LingBot {
     nets: Arc<Nets>,
     card: Arc<Card>,
+    origin: Origin,
 }
 
 /// Latents are an eighth of the picture on each side, and tokens 2×2 latents.
@@ -61,16 +63,20 @@ impl LingBot {
         // Small files come first: an error in them is reported before gigabytes are read.
         let card = Arc::new(card(dir, &config)?);
         let tokens = PromptTokens::read(dir, &config.text, recipe.text_len, recipe.append_eos)?;
+        let mut print = Fingerprint::of_settings(dir)?;
         // One network after the other: a checkpoint's mapping goes when its tensors have been packed.
         let list = tensors::transformer(&config.transformer);
-        let dit = load(dir, Component::Transformer, &list, device, |w| Dit::load(&config.transformer, w))?;
+        let dit = load(dir, Component::Transformer, &list, &mut print, device, |w| Dit::load(&config.transformer, w))?;
         let list = wan::tensors::vae(&config.vae);
-        let vae = load(dir, Component::Vae, &list, device, |w| Vae::load(&config.vae, w))?;
+        let vae = load(dir, Component::Vae, &list, &mut print, device, |w| Vae::load(&config.vae, w))?;
         let list = wan::tensors::text_encoder(&config.text);
-        let text = load(dir, Component::TextEncoder, &list, device, |w| TextEncoder::load(&config.text, w, tokens))?;
+        let text = load(dir, Component::TextEncoder, &list, &mut print, device, |w| {
+            TextEncoder::load(&config.text, w, tokens)
+        })?;
         let schedule = Schedule::new(recipe.shift, &recipe.steps);
         let denoiser = Denoiser::new(dit, recipe.sampler, &schedule)?;
-        Ok(LingBot { nets: Arc::new(Nets { device: device.clone(), denoiser, vae, text, config }), card })
+        let origin = Origin::of(&card, print);
+        Ok(LingBot { nets: Arc::new(Nets { device: device.clone(), denoiser, vae, text, config }), card, origin })
     }
 
     /// As [`World::open`], with noise from anywhere: a recording makes runs of other implementations comparable.
@@ -82,6 +88,10 @@ impl LingBot {
 impl World for LingBot {
     fn card(&self) -> &Arc<Card> {
         &self.card
+    }
+
+    fn origin(&self) -> Origin {
+        self.origin.clone()
     }
 
     fn rollout_bytes(&self) -> RolloutBytes {
@@ -109,10 +119,12 @@ fn load<T>(
     dir: &ModelDir,
     component: Component,
     tensors: &TensorList,
+    print: &mut Fingerprint,
     device: &Device,
     network: impl FnOnce(&Weights) -> Result<T, LoadError>,
 ) -> Result<T, LoadError> {
     let checkpoint = Checkpoint::open(dir, component)?;
+    print.network(&checkpoint)?;
     let network = network(&checkpoint.weights(tensors, device)?)?;
     checkpoint.finish(tensors)?;
     Ok(network)

@@ -25,6 +25,11 @@ impl File {
         &self.name
     }
 
+    /// Its bytes, whatever they are.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The bytes of a text, without the mark that some editors put before it. An error if something else lies there.
     pub fn text(&self) -> Result<&[u8], LoadError> {
         match stand_in(&self.bytes) {

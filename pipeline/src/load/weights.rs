@@ -182,6 +182,12 @@ impl Checkpoint {
         Some((shard, shard.get(&location.stored).expect("locations point at tensors that are there")))
     }
 
+    /// The bytes of the tensor of this published name.
+    pub(crate) fn bytes(&self, name: &str) -> Result<&[u8], LoadError> {
+        let found = self.find(name).map(|(shard, entry)| shard.bytes_of(entry));
+        found.ok_or_else(|| LoadError::file(&self.file, format!("tensor {name} is missing")))
+    }
+
     /// The tensor of this published name as it is stored.
     pub fn stored(&self, name: &str) -> Result<Stored<'_>, LoadError> {
         let (shard, entry) =

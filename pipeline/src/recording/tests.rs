@@ -26,7 +26,7 @@ fn held(keys: &str) -> Controls {
 
 /// The whole recording.
 fn encode(init: &Init, chunks: &[ChunkInput]) -> Vec<u8> {
-    let mut bytes = encode_init(init).expect("within the bounds");
+    let mut bytes = encode_init(init, None).expect("within the bounds");
     bytes.extend(chunks.iter().flat_map(|input| encode_chunk(input).expect("within the bounds")));
     bytes
 }
@@ -131,9 +131,9 @@ fn the_bytes_of_version_1_are_these() {
     ]
     .concat();
     assert_eq!(decode(&expected), Ok((init.clone(), chunks.to_vec())));
-    let mut of_2 = expected;
-    of_2[20] = 2;
-    assert_eq!(encode(&init, &chunks), of_2);
+    let mut newest = expected;
+    newest[20] = VERSION as u8;
+    assert_eq!(encode(&init, &chunks), newest);
 }
 
 /// As above, with what version 2 added.
@@ -151,10 +151,31 @@ fn the_bytes_of_version_2_are_these() {
         ]
         .concat()
     };
-    assert_eq!(encode(&init, &chunks), with(2));
+    assert_eq!(encode(&init, &chunks), with(VERSION as u8));
     assert_eq!(decode(&with(2)), Ok((init, chunks.to_vec())));
     let Err(Invalid::Refused { field, reason, .. }) = decode(&with(1)) else { panic!("version 1 has no first_chunk") };
     assert_eq!((field.as_str(), reason.as_str()), ("first_chunk", "is not a field of version 1"));
+}
+
+/// As above, with what version 3 added.
+#[test]
+fn the_bytes_of_version_3_are_these() {
+    let origin = Origin { world: "pocket".into(), weights: "0123ab".into(), compute: "f32".into() };
+    let with = |version: u8| {
+        [
+            b"\x87\xb2causeway_recording".as_slice(),
+            &[version],
+            b"\xa6prompt\xa6a road\xa4size\x92\x40\x30\xa4seed\x07\xa4sink\x06\xa6window\x12",
+            b"\xa8drawn_by\x83\xa5world\xa6pocket\xa7weights\xa60123ab\xa7compute\xa3f32",
+        ]
+        .concat()
+    };
+    assert_eq!(encode_init(&init(), Some(&origin)), Ok(with(3)));
+    let bytes = with(3);
+    let (read_init, chunks) = read(&bytes).expect("version 3");
+    assert_eq!((read_init, chunks.origin), (init(), Some(origin)));
+    let Err(Invalid::Refused { field, .. }) = decode(&with(2)) else { panic!("version 2 has no drawn_by") };
+    assert_eq!(field, "drawn_by");
 }
 
 #[test]
@@ -225,7 +246,7 @@ fn what_is_wrong_is_named() {
     for foreign in [&b"\x89PNG\r\n\x1a\n"[..], b"GIF89a", b"\x80", b"\x81\xa6prompt\xa1p", b"\x86\x01\x01", b"\xc0"] {
         check(&[foreign], "causeway_recording", "no recording");
     }
-    for (version, name) in [(&b"\x00"[..], "version 0"), (b"\x03", "version 3"), (b"\xcd\x01\x00", "version 256")] {
+    for (version, name) in [(&b"\x00"[..], "version 0"), (b"\x04", "version 4"), (b"\xcd\x01\x00", "version 256")] {
         check(&[b"\x87", FIRST, version, b"\xa5model\xa1m", REST], "causeway_recording", name);
     }
     check(&[b"\x86", FIRST, b"\xa11", REST], "causeway_recording", "must be an integer, not text");
@@ -318,7 +339,9 @@ fn nothing_follows_an_error() {
 #[test]
 fn what_could_not_be_read_is_not_written() {
     let check = |init: Init, field: &str| {
-        let Err(Invalid::Refused { field: found, .. }) = encode_init(&init) else { panic!("{field} was written") };
+        let Err(Invalid::Refused { field: found, .. }) = encode_init(&init, None) else {
+            panic!("{field} was written")
+        };
         assert_eq!(found, field);
     };
     check(Init { prompt: "p".repeat(PROMPT_BYTES_MAX + 1), ..init() }, "prompt");

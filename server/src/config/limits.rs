@@ -1,6 +1,7 @@
 //! What an operator bounds, and what each bound is by default.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::policy::AccessPolicy;
@@ -11,6 +12,7 @@ use crate::openai::request::{jobs, resolve};
 use crate::openai::state::OpenAiBounds;
 use crate::realtime::link::bounds::LinkBounds;
 use crate::realtime::session::Stay;
+use crate::recordings::Recordings;
 
 /// Bytes of a request beside its picture: prompts, a script, the form around them.
 const FORM_BYTES: u64 = 1 << 20;
@@ -57,6 +59,8 @@ pub struct Limits {
     pub drain: Duration,
     /// Where to write what every stage did when; it has a bound of its own.
     pub trace_file: Option<PathBuf>,
+    /// Where every session is recorded, and the most bytes of all recordings there.
+    pub record: Option<(PathBuf, u64)>,
     /// Who may enter.
     pub access: AccessPolicy,
     /// Where first frames may be fetched from.
@@ -129,6 +133,7 @@ impl Default for Limits {
             backlog_bytes: 64 << 20,
             drain: Duration::from_secs(20),
             trace_file: None,
+            record: None,
             access: AccessPolicy::default(),
             fetch: Rules::default(),
             guardrails: Guardrails::default(),
@@ -137,6 +142,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    pub(crate) fn recordings(&self) -> anyhow::Result<Option<Arc<Recordings>>> {
+        let open = |(folder, bytes_max): &(PathBuf, u64)| Recordings::open(folder, *bytes_max).map(Arc::new);
+        self.record.as_ref().map(open).transpose()
+    }
+
     pub(crate) fn link_bounds(&self) -> LinkBounds {
         LinkBounds {
             queue_wait: self.queue_wait,

@@ -180,7 +180,8 @@ async fn a_reader_that_takes_nothing_holds_up_its_own_clip_and_no_session() {
     let (id, card) = (admitted.id, rig.engine.card.borrow().clone().expect("it is loaded"));
     let (parts, mut drawn) = mpsc::channel(parts_places(card.chunk, 1));
     let conditions = Arc::new(Mutex::new(ConditionQueue::new(None)));
-    let open = Open { admitted, init: init(), paced: false, conditions, parts, cancel: Cancel::default() };
+    let open =
+        Open { admitted, init: init(), paced: false, conditions, parts, cancel: Cancel::default(), record: None };
     let (reply, opened) = oneshot::channel();
     rig.engine.commands.send(Command::Open(open, reply)).await.expect("the engine runs");
     assert!(opened.await.expect("an answer").is_ok());

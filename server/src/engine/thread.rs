@@ -23,6 +23,7 @@ use super::turns::scheduler::{Next, Scheduler};
 use crate::admission::queue::{Admitted, Queue};
 use crate::admission::rules::SeatId;
 use crate::observe::Observer;
+use crate::recordings::{self, Recordings, Tape};
 
 /// Called on the engine's thread.
 pub type LoadWorld = Box<dyn FnOnce() -> anyhow::Result<Box<dyn World>> + Send>;
@@ -57,6 +58,8 @@ pub struct Open {
     pub parts: mpsc::Sender<Result<ChunkPart, String>>,
     /// Stops its chunk between two passes.
     pub cancel: Cancel,
+    /// Where it is recorded, and its name there.
+    pub record: Option<(Arc<Recordings>, String)>,
 }
 
 /// Why a session could not begin.
@@ -214,6 +217,7 @@ struct OpenRollout {
     conditions: Arc<Mutex<ConditionQueue>>,
     parts: mpsc::Sender<Result<ChunkPart, String>>,
     cancel: Cancel,
+    tape: Option<Tape>,
     /// The last field, so that it is dropped last: the rollout's memory is free when its share goes back to admission.
     admitted: Admitted,
 }
@@ -273,15 +277,18 @@ impl Room {
     }
 
     fn open_rollout(&mut self, open: Open) -> Result<(), OpenError> {
-        let Open { admitted, init, paced, conditions, parts, cancel } = open;
+        let Open { admitted, init, paced, conditions, parts, cancel, record } = open;
         let (id, bytes, pixels, began) = (admitted.id, admitted.bytes, init.size.pixels(), Instant::now());
+        let beginning = record.as_ref().map(|_| recordings::beginning(&init, &self.world.origin())).transpose();
+        let beginning = beginning.map_err(|invalid| OpenError::Failed(invalid.to_string()))?;
         let rollout = self.world.open(init).map_err(|error| match error {
             WorldError::Refused(refusal) => OpenError::Refused(refusal),
             other => OpenError::Failed(other.to_string()),
         })?;
         self.scheduler.openings.took(pixels, began.elapsed());
         self.scheduler.open(id, paced);
-        self.rollouts.insert(id, OpenRollout { rollout, conditions, parts, cancel, admitted });
+        let tape = record.zip(beginning).map(|((to, session), beginning)| to.begin(&session, beginning));
+        self.rollouts.insert(id, OpenRollout { rollout, conditions, parts, cancel, tape, admitted });
         self.observer.rollout_opened(id, bytes);
         debug!(seat = id, bytes, "opened");
         Ok(())
@@ -360,6 +367,9 @@ impl Room {
             }
             Ok(world) => {
                 open.admitted.drew(generate);
+                if let Some(tape) = &mut open.tape {
+                    tape.chunk(&input);
+                }
                 self.observer.generated(id, &plan, began, sampled, &world);
                 debug!(seat = id, chunk = plan.index, ?event_id, ?input, ?generate, ?world, "chunk");
                 Ok(ChunkPart::End { generate, world })

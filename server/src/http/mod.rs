@@ -4,6 +4,7 @@ pub(crate) mod app;
 mod asset;
 mod models;
 mod page;
+mod recording;
 pub(crate) mod routes;
 mod status;
 

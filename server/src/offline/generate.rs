@@ -1,20 +1,22 @@
 //! `causeway generate`: a clip, drawn without a server. All that steers it is known beforehand, so the command line is
 //! a recording and drawing it again gives the same bytes.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use pipeline::first_frame::Target;
+use pipeline::recording;
 use pipeline::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipAsk, Frames, Held, Init, Size, Step, Timings, World,
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipAsk, Frames, Held, Init, Origin, Size, Step, Timings, World,
 };
 
 use crate::media::first_frame;
 use crate::observe::profile::{Profiled, Recorder};
 use crate::offline::film::Film;
 use crate::offline::progress::Progress;
-use crate::whole_file::Existing;
+use crate::whole_file::{Existing, WholeFile};
 
 /// What to draw, and where to.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Request {
     pub out: PathBuf,
     /// What happens to pictures or a film that are there already.
     pub existing: Existing,
+    /// A file for what steers the video.
+    pub record: Option<PathBuf>,
     /// The folder for a profile, and what is kept in it.
     pub profile: Option<(PathBuf, Profiled)>,
 }
@@ -74,12 +78,42 @@ const CHUNKS: usize = 4;
 pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> {
     let card = world.card();
     let mut ask = ask(card, request)?;
+    if let Some(path) = &request.record {
+        ensure!(card.clips.steerable, "--record: {} draws no chunks, and a recording is made of them", card.name);
+        record(path, request.existing, &ask, &world.origin())?;
+    }
     let mut film = Film::create(&request.out, request.existing, ask.init.size, card.fps)?;
-
-    let opening = Instant::now();
     let recorder = request.profile.as_ref().map(|(_, profiled)| Recorder::new(*profiled));
     let spans = recorder.as_ref().map(|recorder| recorder.spans().clone()).unwrap_or_default();
     ask.spans = spans.clone();
+    let mut report = draw(world, ask, &mut |frames| film.push(frames))?;
+    film.finish()?;
+    if let (Some(recorder), Some((folder, _))) = (recorder, &request.profile) {
+        report.profile = Some(folder.join(recorder.finish(folder, "generate")?));
+    }
+    Ok(report)
+}
+
+/// Write what steers a clip to a file.
+fn record(path: &Path, existing: Existing, ask: &ClipAsk, origin: &Origin) -> anyhow::Result<()> {
+    let mut file = WholeFile::create(path, existing)?;
+    let whole = || format!("writing {}", path.display());
+    file.write_all(&recording::encode_init(&ask.init, Some(origin))?).with_context(whole)?;
+    for input in &ask.inputs {
+        file.write_all(&recording::encode_chunk(input)?).with_context(whole)?;
+    }
+    file.finish()
+}
+
+/// Draw a clip, hand its frames on, and show progress on standard error.
+pub(super) fn draw(
+    world: &dyn World,
+    ask: ClipAsk,
+    sink: &mut dyn FnMut(&Frames) -> anyhow::Result<()>,
+) -> anyhow::Result<Report> {
+    let card = world.card();
+    let opening = Instant::now();
+    let spans = ask.spans.clone();
     let mut clip = world.clip(ask).context("opening the clip")?;
     let progress = Progress::new(clip.progress().of);
     progress.tell(format_args!("opened in {:.0} ms", ms(opening.elapsed())), 0, "");
@@ -96,7 +130,7 @@ pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> 
         let encoding = Instant::now();
         let span = spans.begin(|| "encode_file".into());
         for batch in &frames {
-            film.push(batch)?;
+            sink(batch)?;
         }
         let encode = encoding.elapsed();
         drop(span);
@@ -118,10 +152,6 @@ pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> 
         if let Step::Done(_) = step {
             break;
         }
-    }
-    film.finish()?;
-    if let (Some(recorder), Some((folder, _))) = (recorder, &request.profile) {
-        report.profile = Some(folder.join(recorder.finish(folder, "generate")?));
     }
     Ok(report)
 }

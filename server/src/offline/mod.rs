@@ -4,3 +4,4 @@ pub mod action_script;
 pub mod film;
 pub mod generate;
 pub mod progress;
+pub mod replay;

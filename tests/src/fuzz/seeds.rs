@@ -1,7 +1,7 @@
 //! Valid inputs, from which all others are made; and families of inputs that are alike but for their length.
 
 use anyhow::Result;
-use pipeline::recording;
+use pipeline::recording::{self, Origin};
 use pipeline::world::{self, ChunkInput, Held, Picture, Size};
 use rmpv::Value;
 use server::media::pictures;
@@ -152,7 +152,7 @@ fn beginning(prompt: &str) -> Vec<u8> {
         first_chunk: None,
         condition_frames: None,
     };
-    recording::encode_init(&init).expect("within the bounds")
+    recording::encode_init(&init, None).expect("within the bounds")
 }
 
 /// The content type of every form here.
@@ -203,6 +203,7 @@ pub(super) fn recordings() -> Result<Vec<Value>> {
     let picture = Picture { size, rgb: (0..36).collect() };
     let (init, _) = recording::read(&beginning("é"))?;
     let with_picture = world::Init { first_frame: Some(picture), condition_frames: Some(45), ..init };
+    let origin = Origin { world: "pocket".to_owned(), weights: "0123ab".to_owned(), compute: "f32".to_owned() };
     let controls = |keys: [&str; 3]| Some(keys.map(|keys| Held::from_tokens(keys.split(' ')).into()).to_vec());
     let chunks = [
         ChunkInput::default(),
@@ -212,10 +213,11 @@ pub(super) fn recordings() -> Result<Vec<Value>> {
     ];
     let chunks: Vec<_> = chunks.iter().map(recording::encode_chunk).collect::<Result<_, _>>()?;
     let value = |bytes: &Vec<u8>| rmpv::decode::read_value(&mut &bytes[..]);
-    let recordings = [beginning(""), beginning("a meadow"), recording::encode_init(&with_picture)?].map(|first| {
-        let maps: Vec<_> = std::iter::once(&first).chain(&chunks).map(value).collect::<Result<_, _>>()?;
-        Ok(Value::Array(maps))
-    });
+    let recordings =
+        [beginning(""), beginning("a meadow"), recording::encode_init(&with_picture, Some(&origin))?].map(|first| {
+            let maps: Vec<_> = std::iter::once(&first).chain(&chunks).map(value).collect::<Result<_, _>>()?;
+            Ok(Value::Array(maps))
+        });
     recordings.into_iter().collect()
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::testcard::{self, Testcard};
-use crate::world::{ChunkPlan, Chunking, Picture, RolloutBytes, Size, Spans};
+use crate::world::{ChunkPlan, Chunking, Origin, Picture, RolloutBytes, Size, Spans};
 
 const SIZE: Size = Size { width: 32, height: 24 };
 
@@ -141,6 +141,10 @@ struct Broken(Testcard, Result<usize, &'static str>);
 struct BrokenRollout(Box<dyn Rollout>, Result<usize, &'static str>);
 
 impl World for Broken {
+    fn origin(&self) -> Origin {
+        Testcard::new(Duration::ZERO).origin()
+    }
+
     fn card(&self) -> &Arc<crate::world::Card> {
         self.0.card()
     }

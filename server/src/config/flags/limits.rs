@@ -2,10 +2,12 @@
 //! there.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::TypedValueParser;
 
 use crate::access::policy::AccessPolicy;
 use crate::config::limits::{JobLimits, Limits};
@@ -99,6 +101,12 @@ pub struct LimitArgs {
     /// The most video frames of a clip, where the world has no bound of its own.
     #[arg(long, value_name = "N", default_value_t = usual().jobs.clip_frames as u32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub clip_frames: u32,
+    /// Record every session into this folder, in a file of its own that `causeway replay` draws again.
+    #[arg(long, value_name = "DIR", value_parser = clap::builder::NonEmptyStringValueParser::new().map(PathBuf::from))]
+    pub record: Option<PathBuf>,
+    /// The most bytes of all recordings in that folder; past it nothing more is recorded.
+    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(1 << 30), value_parser = some_bytes)]
+    pub record_bytes: ByteSize,
     /// Fetch a first frame that is given as a URL if it is on this host, or HOST:PORT. Several with commas, or again.
     /// Only at public addresses.
     #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = host_on_the_internet)]
@@ -114,6 +122,7 @@ impl LimitArgs {
     pub fn limits(&self, access: AccessPolicy) -> Limits {
         Limits {
             trace_file: None,
+            record: self.record.clone().map(|folder| (folder, self.record_bytes.0)),
             guardrails: Guardrails::default(),
             sessions: usize::from(self.sessions),
             memory_bytes: self.memory.0,

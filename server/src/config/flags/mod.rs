@@ -20,6 +20,7 @@ use self::limits::LimitArgs;
 pub use self::profile::ProfileArgs;
 use crate::offline::action_script;
 use crate::offline::generate::{Request, Switch};
+use crate::offline::replay;
 use crate::whole_file::Existing;
 
 /// Causeway lays the road while you walk: a realtime world-model server.
@@ -55,6 +56,8 @@ pub enum Command {
     },
     /// Draw a video offline, from a first frame, prompts and an action script.
     Generate(Box<GenerateArgs>),
+    /// Draw a recorded video again: from the same world the same bytes.
+    Replay(ReplayArgs),
     /// Say what a model directory holds and what it takes to run it.
     Inspect(InspectArgs),
 }
@@ -151,6 +154,33 @@ pub struct InspectArgs {
 
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "clap would print it as the command's help")]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// A recording: of `serve --record` or `generate --record`.
+    pub file: PathBuf,
+    /// A directory for numbered PNG files, a file that ends in .mp4 for a film, or in .webp for an animation. Without it the
+    /// frames are drawn and their hash is printed.
+    #[arg(long, value_name = "PATH")]
+    pub out: Option<PathBuf>,
+    /// Draw so many chunks, and not all.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub until: Option<u32>,
+    /// Replace what is there already.
+    #[arg(long)]
+    pub force: bool,
+}
+
+impl ReplayArgs {
+    /// What to draw, and where to.
+    pub fn request(self) -> replay::Request {
+        let existing = if self.force { Existing::Replace } else { Existing::Keep };
+        replay::Request { file: self.file, out: self.out, until: self.until, existing }
+    }
+}
+
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "clap would print it as the command's help")]
 pub struct GenerateArgs {
     #[command(flatten)]
     pub world: WorldArgs,
@@ -182,6 +212,9 @@ pub struct GenerateArgs {
     /// Replace numbered pictures, or the animation, that are there already.
     #[arg(long)]
     pub force: bool,
+    /// Write what steers the video to this file too, for `causeway replay`.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     #[command(flatten)]
     pub profile: ProfileArgs,
     #[command(flatten)]
@@ -210,6 +243,7 @@ impl GenerateArgs {
             size: self.size,
             out: self.out,
             existing,
+            record: self.record,
             profile: self.profile.profile()?,
         })
     }

@@ -27,6 +27,7 @@ use crate::guardrails::Guardrails;
 use crate::media::picture_reader::PictureReader;
 use crate::observe::Observer;
 use crate::phase::Phase;
+use crate::recordings::Recordings;
 
 /// What every realtime session reaches, and nothing of HTTP.
 pub(crate) struct Realtime {
@@ -40,6 +41,8 @@ pub(crate) struct Realtime {
     pub(crate) guardrails: Guardrails,
     /// Reads first frames.
     pub(crate) pictures: Arc<PictureReader>,
+    /// Where sessions are recorded.
+    pub(crate) recordings: Option<Arc<Recordings>>,
     /// Is told what happens.
     pub(crate) observer: Arc<Observer>,
     /// Finds the session of a client that comes back.

@@ -101,6 +101,7 @@ impl Seat {
 /// what the init holds, until all of it is used.
 pub(super) async fn open(
     realtime: &Realtime,
+    session: &str,
     init: InitRequest,
     (writer, waits_still): (Writer, watch::Receiver<Instant>),
     mut held: Option<Account>,
@@ -156,6 +157,7 @@ pub(super) async fn open(
         conditions: Arc::clone(&conditions),
         parts: parts_drawn,
         cancel: cancel.clone(),
+        record: realtime.recordings.clone().map(|recordings| (recordings, session.to_owned())),
     };
     // Created before the engine is asked: this future may be dropped after the engine has opened the seat and before
     // the answer is read; then nothing else would free the seat.

@@ -143,7 +143,7 @@ async fn begin(
     };
     let mut phase = realtime.phase.clone();
     let begun = tokio::select! {
-        begun = open_and_listen(&mut line.connection, realtime, init, held) => begun,
+        begun = open_and_listen(&mut line.connection, realtime, id, init, held) => begun,
         () = Phase::Draining.reached(&mut phase) => return Answer::close(line, Close::SHUTDOWN),
     };
     match begun {
@@ -176,13 +176,14 @@ enum Begun {
 async fn open_and_listen(
     connection: &mut Connection,
     realtime: &Realtime,
+    id: &str,
     init: InitRequest,
     held: Option<Account>,
 ) -> Begun {
     let _counted = realtime.observer.opening();
     let mut early = Early::new(init.features());
     let (still_waits, said) = watch::channel(Instant::now());
-    let mut opening = Box::pin(open(realtime, init, (connection.writer(), said), held));
+    let mut opening = Box::pin(open(realtime, id, init, (connection.writer(), said), held));
     loop {
         let heard = tokio::select! {
             opened = &mut opening => {

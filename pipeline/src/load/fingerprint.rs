@@ -1,0 +1,70 @@
+//! A fingerprint of a model: two models of the same fingerprint draw the same video from the same inputs.
+//!
+//! Hashing every weight would read 28 GB. Training moves every tensor, so the name, type, shape and first kilobyte of each
+//! tell models apart; files of settings and the tokenizer are hashed whole.
+
+use sha2::{Digest, Sha256};
+
+use super::error::LoadError;
+use super::model_dir::ModelDir;
+use super::weights::Checkpoint;
+
+/// Every file of settings that a model may have.
+const SETTINGS: [&str; 10] = [
+    "causeway.json",
+    "config.json",
+    "configuration.json",
+    "transformer/config.json",
+    "vae/config.json",
+    "text_encoder/config.json",
+    "scheduler/scheduler_config.json",
+    "tokenizer/chat_template.jinja",
+    "tokenizer/tokenizer.json",
+    "tokenizer/tokenizer_config.json",
+];
+
+/// Bytes of each tensor that are hashed.
+const OF_A_TENSOR: usize = 1024;
+
+/// Hexadecimal digits of a fingerprint: 128 bits.
+const DIGITS: usize = 32;
+
+/// A fingerprint in the making.
+pub(crate) struct Fingerprint(Sha256);
+
+impl Fingerprint {
+    /// Of the settings of this model; its networks follow.
+    pub(crate) fn of_settings(dir: &ModelDir) -> Result<Fingerprint, LoadError> {
+        let mut fingerprint = Fingerprint(Sha256::new());
+        for path in SETTINGS.into_iter().filter(|path| dir.has(path)) {
+            fingerprint.add(path.as_bytes());
+            fingerprint.add(dir.read(path)?.bytes());
+        }
+        Ok(fingerprint)
+    }
+
+    /// The next network.
+    pub(crate) fn network(&mut self, checkpoint: &Checkpoint) -> Result<(), LoadError> {
+        for (name, entry) in checkpoint.tensors() {
+            self.add(name.as_bytes());
+            self.add(format!("{} {:?}", entry.dtype, entry.shape).as_bytes());
+            let bytes = checkpoint.bytes(name)?;
+            self.add(&bytes[..bytes.len().min(OF_A_TENSOR)]);
+        }
+        Ok(())
+    }
+
+    /// In hexadecimal digits.
+    pub(crate) fn finish(self) -> String {
+        let hash = self.0.finalize();
+        let mut digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        digits.truncate(DIGITS);
+        digits
+    }
+
+    /// With its length, so that no two lists of parts are the same bytes.
+    fn add(&mut self, part: &[u8]) {
+        self.0.update((part.len() as u64).to_le_bytes());
+        self.0.update(part);
+    }
+}

@@ -1,0 +1,64 @@
+//! The recording of a session, while it runs and after.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Take};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::try_unfold;
+use tokio::task::spawn_blocking;
+
+use super::not_found;
+use crate::http::app::App;
+
+/// Bytes that are read at a time.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Its bytes so far. An id is as hard to guess as a key, so any key opens it.
+pub(super) async fn recording(State(app): State<App>, Path(id): Path<String>) -> Response {
+    let Some(recordings) = &app.realtime.recordings else {
+        return not_found("nothing is recorded here: the server runs without --record");
+    };
+    // An id is 32 hexadecimal digits, so it names no other file.
+    if id.len() != 32 || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return not_found("no session has this id");
+    }
+    let path = recordings.path(&id);
+    // What is appended while this is sent is for the next request.
+    let open = move || {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        Ok::<_, std::io::Error>((file.take(length), length))
+    };
+    match spawn_blocking(open).await {
+        Ok(Ok((file, length))) => {
+            let head = [
+                (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+                (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{id}.causeway\"")),
+                (header::CONTENT_LENGTH, length.to_string()),
+            ];
+            (head, Body::from_stream(try_unfold(file, piece))).into_response()
+        }
+        Ok(Err(error)) if error.kind() == ErrorKind::NotFound => not_found("no session of this id was recorded"),
+        Ok(Err(error)) => {
+            tracing::warn!(%id, %error, "a recording cannot be read");
+            (StatusCode::INTERNAL_SERVER_ERROR, "the recording cannot be read").into_response()
+        }
+        Err(panic) => {
+            tracing::error!(error = %panic, "opening a recording");
+            (StatusCode::INTERNAL_SERVER_ERROR, "the recording cannot be read").into_response()
+        }
+    }
+}
+
+async fn piece(mut file: Take<File>) -> std::io::Result<Option<(Bytes, Take<File>)>> {
+    let read = move || {
+        let mut bytes = vec![0; PIECE_BYTES];
+        let count = file.read(&mut bytes)?;
+        bytes.truncate(count);
+        Ok((count > 0).then_some((bytes.into(), file)))
+    };
+    spawn_blocking(read).await.map_err(std::io::Error::other)?
+}
