@@ -5,6 +5,8 @@ import { drawInputs } from "./inputs.js";
 import { drawTimeline, Timeline } from "./timeline.js";
 import { say } from "./words.js";
 
+const RATE_AFTER_MS = 1500;
+
 export class Hud {
   #settings;
   #meters;
@@ -12,6 +14,8 @@ export class Hud {
   #graph = context(element("timeline"));
   #layer = context(element("inputs"));
   #drawn = "";
+  /** When the walk was measured first. @type {number | null} */
+  #began = null;
   timeline = new Timeline();
 
   /**
@@ -35,17 +39,20 @@ export class Hud {
 
   /** Nothing is going on. */
   clear() {
+    this.#began = null;
     this.timeline.clear();
     this.#meters.clear();
     element("line").textContent = say("line_still");
   }
 
-  /** Not for every picture. @param {import("./meters.js").Measured} measured */
-  measured(measured) {
+  /** Not for every picture. @param {import("./meters.js").Measured} measured @param {number} now */
+  measured(measured, now) {
+    this.#began ??= now;
     const { fps, targetFps, latencyMedian } = measured;
     const shown = Math.min(fps, targetFps);
-    element("line").textContent = latencyMedian === null
-      ? say("line", { fps: shown })
+    // Of the first second there is no rate yet.
+    element("line").textContent = now - this.#began < RATE_AFTER_MS ? say("line_still")
+      : latencyMedian === null ? say("line", { fps: shown })
       : say("line_latency", { fps: shown, ms: latencyMedian.toFixed() });
     if (!this.#settings.values.hud) return;
     this.#meters.show(measured);

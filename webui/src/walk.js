@@ -206,7 +206,7 @@ export class Walk {
     if (this.session.framesShown === 0) return;
     if (now - this.#metersAt < METERS_EVERY_MS) return;
     this.#metersAt = now;
-    hud.measured(this.#measured(this.session, now));
+    hud.measured(this.#measured(this.session, now), now);
     recorder.sayTime(now);
   }
 
