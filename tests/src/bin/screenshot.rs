@@ -1,4 +1,5 @@
 //! Takes the picture of the page that README shows: opens it, picks a first frame, walks, and saves what a person would see.
+//! It is a PNG; README's is that as WebP of quality 86, a seventh of the size.
 
 use std::path::PathBuf;
 use std::time::Duration;
