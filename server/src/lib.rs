@@ -80,6 +80,9 @@ pub async fn serve_telling(
 ) -> anyhow::Result<()> {
     // Dropped last: this ends the trace file.
     let (trace, _trace_writer) = limits.trace_file.as_deref().map(Trace::create).transpose()?.unzip();
+    if let Some(folder) = &limits.profile_dir {
+        std::fs::create_dir_all(folder).with_context(|| format!("--profile-dir {}", folder.display()))?;
+    }
     let observer = Arc::new(Observer::new(trace, &REASONS));
     let queue = Queue::new(limits.bounds());
     let (engine, mut thread) = Engine::start(load, Arc::clone(&queue), limits.sessions, Arc::clone(&observer))?;
@@ -99,7 +102,7 @@ pub async fn serve_telling(
         limits.guardrails.clone(),
         (observer.clone(), entrance.clone()),
         (phase_said.clone(), present.downgrade()),
-        limits.openai_bounds(),
+        (limits.openai_bounds(), limits.profile_dir.clone()),
     );
     let results = Arc::clone(&openai);
     let recordings = limits.recordings()?;

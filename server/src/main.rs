@@ -91,7 +91,7 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
     compute_on(&args.world)?;
     let guardrails = args.guardrails.build()?;
     let limits =
-        Limits { trace_file: args.trace_file, guardrails, ..args.limits.limits(args.access.policy(args.host)?) };
+        Limits { trace_file: args.trace_file, profile_dir: args.profile_dir, guardrails, ..args.limits.limits(args.access.policy(args.host)?) };
     // Blocking threads encode frames on the cores that the model needs: tokio's default of 512 would starve it.
     let encoders = std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();

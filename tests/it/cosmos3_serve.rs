@@ -12,7 +12,7 @@ use server::Limits;
 use server::config::flags::{Cli, Command};
 use server::media::pictures;
 use server::offline::generate::{Report, generate};
-use tests::cosmos3::{ModelFolder, golden};
+use tests::cosmos3::{ModelFolder, ask, golden};
 use tests::message::Init;
 use tests::openai::{Part, cosmos3_card, post, post_form};
 use tests::{Server, refusal};
@@ -74,6 +74,37 @@ async fn a_prompt_and_a_picture_become_films_and_a_prompt_becomes_a_picture() ->
     let refused = post(server.address, "/v1/videos", sound).await?.error(400)?;
     ensure!(refused.contains("sound"), "{refused}");
     server.stop()
+}
+
+/// V028.
+#[tokio::test]
+async fn the_resolution_template_is_accepted_and_the_tokens_stay_the_same() -> Result<()> {
+    let (dir, server) = serve()?;
+    let asked = |more: &[(&str, serde_json::Value)]| {
+        let mut body = json!({ "prompt": "a red boat", "size": "64x64", "num_frames": 5, "num_inference_steps": 2 });
+        more.iter().for_each(|(name, value)| body[name] = value.clone());
+        post(server.address, "/v1/videos/sync", body)
+    };
+    let plain = asked(&[]).await?;
+    let template = |on: bool| [("use_resolution_template", json!(on))];
+    for with in [asked(&template(true)).await?, asked(&template(false)).await?] {
+        ensure!(with.status == 200 && with.header("x-ignored").is_none(), "{with:?}");
+        ensure!(with.body == plain.body, "another film");
+    }
+    // The film of other tokens is another one.
+    let other = asked(&[("use_duration_template", json!(false))]).await?;
+    ensure!(other.status == 200 && other.body != plain.body, "the tokens cannot be seen in the film");
+    server.stop()?;
+
+    let world = dir.load()?;
+    let prompts = |on: Option<bool>| {
+        let mut asked = ask("a red boat", Size { width: 64, height: 64 }, 5, 42);
+        asked.settings.use_resolution_template = on;
+        Ok::<_, anyhow::Error>(world.plan(asked)?.prompts)
+    };
+    let plain = prompts(None)?;
+    ensure!(prompts(Some(true))? == plain && prompts(Some(false))? == plain);
+    Ok(())
 }
 
 /// `causeway generate` with these arguments on the golden model, into numbered pictures.

@@ -42,6 +42,7 @@ mod videos_extras;
 mod videos_images;
 mod videos_jobs;
 mod videos_manual;
+mod videos_profile;
 mod videos_refusals;
 mod videos_replay;
 mod videos_server;

@@ -99,7 +99,7 @@ async fn a_knob_that_a_world_lacks_is_named_and_nothing_breaks() -> Result<()> {
     until(&server, &queued, "completed").await?;
     let all = json!({
         "guidance_interval": [1, 2], "max_sequence_length": 64, "use_duration_template": true,
-        "use_resolution_template": true, "use_system_prompt": true, "profile": true, "task_type": "t2v",
+        "use_resolution_template": true, "use_system_prompt": true, "profile": false, "task_type": "t2v",
         "condition_video_keep": "", "quality": "hd", "num_frames": 5, "size": "64x64",
     });
     until(&server, &job(&server, asking(all)).await?, "completed").await?;

@@ -12,7 +12,7 @@ use tests::puppet::Puppet;
 use crate::videos_create::{cosmos3, roomy};
 
 /// What is answered otherwise here: the call, the status, and the beginning of what is said, where it is an error.
-pub(crate) const DIFFERENT: [(&str, u16, &str); 20] = [
+pub(crate) const DIFFERENT: [(&str, u16, &str); 21] = [
     ("content variant video", 200, ""),
     ("json no prompt", 400, "prompt is required"),
     ("json garbage", 400, "Invalid request body: it is not valid JSON"),
@@ -32,6 +32,7 @@ pub(crate) const DIFFERENT: [(&str, u16, &str); 20] = [
     ("failed content", 404, "Video generation failed"),
     ("img bad size", 200, ""),
     ("sync route", 200, ""),
+    ("p:profile", 400, "profiling is not enabled on this server"),
     ("image failing", 500, "Image generation failed"),
 ];
 

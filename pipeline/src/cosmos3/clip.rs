@@ -50,14 +50,17 @@ pub struct Plan {
 impl Plan {
     /// What `ask`, which was checked and whose settings are complete, comes to with these networks.
     pub(super) fn new(nets: &Nets, ask: ClipAsk) -> Result<Plan, WorldError> {
-        let ClipAsk { init, frames, settings, .. } = ask;
+        let ClipAsk { init, frames, settings, spans, .. } = ask;
         let scene = Scene { size: init.size, frames, fps: fps(&settings) };
         let steps = settings.num_inference_steps.expect("settings are complete") as usize;
+        let tokenize = spans.begin(|| "tokenize".into());
+        let prompts = prompts(&nets.tokens, &init.prompt, &scene, &settings)?;
+        drop(tokenize);
         Ok(Plan {
             size: init.size,
             frames,
             fps: scene.fps,
-            prompts: prompts(&nets.tokens, &init.prompt, &scene, &settings)?,
+            prompts,
             schedule: Schedule::new(&nets.config.sampling, steps, settings.flow_shift.expect("settings are complete")),
             guidance: guidance(&settings),
             picture: init.first_frame.map(|picture| frame(picture, init.size, &nets.device)).transpose()?,

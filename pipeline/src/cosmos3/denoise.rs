@@ -113,13 +113,13 @@ impl Denoise {
         let time = transformer.generation().time_embedding(timestep)?;
         let given = usize::from(self.given.is_some());
         let forward = self.spans.begin(|| "dit_forward_cond".into());
-        let mut flow = transformer.predict_flow(&latent, given, &time, &self.branches.prompt, cancel)?;
+        let mut flow = transformer.predict_flow(&latent, given, &time, &self.branches.prompt, cancel, &self.spans)?;
         drop(forward);
         let scale = self.guidance.at(timestep);
         if scale > 1.0 {
             let negative = self.branches.negative.as_ref().expect("it is there where guidance can be on");
             let _forward = self.spans.begin(|| "dit_forward_uncond".into());
-            let away = transformer.predict_flow(&latent, given, &time, negative, cancel)?;
+            let away = transformer.predict_flow(&latent, given, &time, negative, cancel, &self.spans)?;
             flow = guide(&away, &flow, scale)?;
         }
         if let Some(given) = &self.given {

@@ -9,7 +9,7 @@ use super::mrope::{Grid, Mrope};
 use super::understanding::{Prefix, Understanding};
 use crate::load::error::LoadError;
 use crate::load::weights::Weights;
-use crate::world::{Cancel, WorldError};
+use crate::world::{Cancel, Spans, WorldError};
 
 /// The weights of both stacks.
 pub struct Transformer {
@@ -84,7 +84,7 @@ impl Transformer {
     }
 
     /// The flow of `latent`, `(C, F, h, w)`, at the time of [`Generation::time_embedding`]. The first `given` latent frames are
-    /// clean; what is predicted for them means nothing. Looks at `cancel` before each layer.
+    /// clean; what is predicted for them means nothing. Looks at `cancel` before each layer; what each takes goes to `spans`.
     pub fn predict_flow(
         &self,
         latent: &Tensor,
@@ -92,12 +92,14 @@ impl Transformer {
         time: &Tensor,
         branch: &Branch,
         cancel: &Cancel,
+        spans: &Spans,
     ) -> Result<Tensor, WorldError> {
         let (_, frames, height, width) = latent.dims4()?;
         let tokens = branch.rotary.tables().0.dim(0)?;
         let mut h = self.generation.begin(latent, given * tokens / frames, time)?;
         for layer in 0..self.generation.layers() {
             cancel.check()?;
+            let _span = spans.begin(|| format!("layer{layer}"));
             h = self.generation.layer(layer, &h, &branch.prefix, &branch.rotary)?;
         }
         Ok(self.generation.finish(&self.generation.norm(&h)?, height, width)?)

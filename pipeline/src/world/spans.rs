@@ -29,10 +29,20 @@ pub struct Span {
     pub step: Option<usize>,
     /// Is this the step itself?
     pub is_step: bool,
+    /// Is it work beside the device's, which overlaps it?
+    pub is_beside: bool,
     /// When it began.
     pub began: Instant,
     /// How long it took.
     pub took: Duration,
+}
+
+/// What a span is to the steps of its clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Part,
+    Step,
+    Beside,
 }
 
 /// A span that ends when this is dropped.
@@ -40,7 +50,7 @@ pub struct Span {
 pub struct OpenSpan<'a> {
     spans: &'a Spans,
     name: String,
-    is_step: bool,
+    kind: Kind,
     began: Option<Instant>,
 }
 
@@ -57,7 +67,12 @@ impl Spans {
 
     /// A span that begins now. Its name is only made if spans are taken.
     pub fn begin(&self, name: impl FnOnce() -> String) -> OpenSpan<'_> {
-        self.open(name, false)
+        self.open(name, Kind::Part)
+    }
+
+    /// As [`Spans::begin`], for work that goes on while the device works: it is no part of a step.
+    pub fn begin_beside(&self, name: impl FnOnce() -> String) -> OpenSpan<'_> {
+        self.open(name, Kind::Beside)
     }
 
     /// Step `index` of the clip, which begins now: a denoising step, or a chunk. Spans until its end are parts of it.
@@ -65,12 +80,12 @@ impl Spans {
         if let Some(recorded) = &self.0 {
             recorded.lock().expect("nothing panics under this lock").step = Some(index);
         }
-        self.open(|| format!("ProfilerStep#{index}"), true)
+        self.open(|| format!("ProfilerStep#{index}"), Kind::Step)
     }
 
     /// A span that is over.
     pub fn add(&self, name: impl Into<String>, began: Instant, took: Duration) {
-        self.push(name.into(), false, began, took);
+        self.push(name.into(), Kind::Part, began, took);
     }
 
     /// All spans so far, by their beginning. The recorder is empty afterwards.
@@ -82,17 +97,18 @@ impl Spans {
         spans
     }
 
-    fn open(&self, name: impl FnOnce() -> String, is_step: bool) -> OpenSpan<'_> {
+    fn open(&self, name: impl FnOnce() -> String, kind: Kind) -> OpenSpan<'_> {
         let name = if self.is_on() { name() } else { String::new() };
-        OpenSpan { spans: self, name, is_step, began: self.is_on().then(Instant::now) }
+        OpenSpan { spans: self, name, kind, began: self.is_on().then(Instant::now) }
     }
 
-    fn push(&self, name: String, is_step: bool, began: Instant, took: Duration) {
+    fn push(&self, name: String, kind: Kind, began: Instant, took: Duration) {
         let Some(recorded) = &self.0 else { return };
         let mut recorded = recorded.lock().expect("nothing panics under this lock");
-        let step = recorded.step;
+        let (is_step, is_beside) = (kind == Kind::Step, kind == Kind::Beside);
+        let step = recorded.step.filter(|_| !is_beside);
         if recorded.spans.len() < SPANS_MAX {
-            recorded.spans.push(Span { name, step, is_step, began, took });
+            recorded.spans.push(Span { name, step, is_step, is_beside, began, took });
         }
         if is_step {
             recorded.step = None;
@@ -103,7 +119,7 @@ impl Spans {
 impl Drop for OpenSpan<'_> {
     fn drop(&mut self) {
         if let Some(began) = self.began {
-            self.spans.push(std::mem::take(&mut self.name), self.is_step, began, began.elapsed());
+            self.spans.push(std::mem::take(&mut self.name), self.kind, began, began.elapsed());
         }
     }
 }
@@ -125,6 +141,7 @@ mod tests {
         for step in 0..2 {
             let _step = spans.begin_step(step);
             drop(spans.begin(|| "dit_forward".into()));
+            drop(spans.begin_beside(|| "encode_mp4".into()));
         }
         let began = Instant::now();
         spans.add("vae_frame0", began, Duration::from_millis(3));
@@ -133,8 +150,10 @@ mod tests {
             ("und", None, false),
             ("ProfilerStep#0", Some(0), true),
             ("dit_forward", Some(0), false),
+            ("encode_mp4", None, false),
             ("ProfilerStep#1", Some(1), true),
             ("dit_forward", Some(1), false),
+            ("encode_mp4", None, false),
             ("vae_frame0", None, false),
         ];
         assert_eq!(found, expected.map(|(name, step, is_step)| (name.to_owned(), step, is_step)));

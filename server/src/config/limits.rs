@@ -61,6 +61,8 @@ pub struct Limits {
     pub trace_file: Option<PathBuf>,
     /// Where every session is recorded, and the most bytes of all recordings there.
     pub record: Option<(PathBuf, u64)>,
+    /// Where profiles go that clients of clips and pictures ask for. `None`: nobody may ask for one.
+    pub profile_dir: Option<PathBuf>,
     /// Who may enter.
     pub access: AccessPolicy,
     /// Where first frames may be fetched from.
@@ -134,6 +136,7 @@ impl Default for Limits {
             drain: Duration::from_secs(20),
             trace_file: None,
             record: None,
+            profile_dir: None,
             access: AccessPolicy::default(),
             fetch: Rules::default(),
             guardrails: Guardrails::default(),

@@ -1,6 +1,6 @@
 //! A clip as its client sees it: the wait for its turn, and then what the engine draws of it.
 
-use pipeline::world::{Cancel, ClipAsk, FRAMES_PER_LATENT, Size};
+use pipeline::world::{Cancel, ClipAsk, FRAMES_PER_LATENT, Size, Spans};
 use tokio::sync::mpsc;
 
 use super::clip::{ClipError, ClipPart, OpenClip, clip_parts_places};
@@ -44,6 +44,11 @@ impl ClipTicket {
     /// The size of its frames.
     pub fn size(&self) -> Size {
         self.ask.init.size
+    }
+
+    /// What takes the time of its parts.
+    pub fn spans(&self) -> Spans {
+        self.ask.spans.clone()
     }
 
     /// The most bytes that it will hold: what it is admitted with.

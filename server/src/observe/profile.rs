@@ -128,7 +128,8 @@ fn trace(name: &str, spans: &[Span], zero: Instant) -> Value {
             "cat": if span.is_step { "step" } else { "part" },
             "name": span.name,
             "pid": pid,
-            "tid": 0,
+            // Spans of one line are nested: what overlaps has a line of its own.
+            "tid": u8::from(span.is_beside),
             "ts": microseconds(span.began.saturating_duration_since(zero)),
             "dur": microseconds(span.took),
             "args": span.step.map_or_else(|| json!({}), |step| json!({ "step": step })),

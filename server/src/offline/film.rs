@@ -95,6 +95,15 @@ impl Film {
         Ok(())
     }
 
+    /// What encoding is called in a profile.
+    pub fn span(&self) -> &'static str {
+        match self {
+            Film::Mp4(_) => "encode_mp4",
+            Film::Webp(_) => "encode_webp",
+            Film::Pngs { .. } => "encode_png",
+        }
+    }
+
     /// The last frame is there.
     pub fn finish(self) -> anyhow::Result<()> {
         match self {

@@ -128,7 +128,7 @@ pub(super) fn draw(
         let generate = began.elapsed();
         let timings = step.timings();
         let encoding = Instant::now();
-        let span = spans.begin(|| "encode_file".into());
+        let span = spans.begin(|| film.span().into());
         for batch in &frames {
             sink(batch)?;
         }

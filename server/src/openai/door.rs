@@ -90,4 +90,4 @@ fn with_origin(mut response: Response, origin: Option<HeaderValue>) -> Response 
 
 /// Headers that a page may read.
 const EXPOSED: &str = "Content-Disposition, Content-Range, ETag, Retry-After, openai-poll-after-ms, X-Request-Id, X-Model, \
-                       X-Inference-Time-S, X-Stage-Durations, X-Peak-Memory-MB, X-Seed, X-Ignored";
+                       X-Inference-Time-S, X-Stage-Durations, X-Peak-Memory-MB, X-Seed, X-Ignored, X-Profile-Trace";

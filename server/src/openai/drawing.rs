@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pipeline::world::{Cancel, Frames, Picture, Progress, Refusal, Size};
+use pipeline::world::{Cancel, Frames, Picture, Progress, Refusal, Size, Spans};
 use tokio::task::JoinHandle;
 
 use crate::engine::clip::{ClipError, ClipPart};
@@ -113,12 +113,12 @@ pub async fn draw(
 ) -> Result<Drawn, DrawError> {
     // When this future is dropped, what is being encoded stops, too.
     let ends = CancelWhenDropped(cancel);
-    let (size, peak_bytes, asked) = (ticket.size(), ticket.bytes(), Instant::now());
+    let (size, peak_bytes, spans, asked) = (ticket.size(), ticket.bytes(), ticket.spans(), Instant::now());
     let mut seat = ticket.begin(ends.0.clone()).await?;
     let turn = Instant::now();
     progress(Progress { done: 0, of: 1 });
     let mut stages = Stages { queue: turn - asked, ..Stages::default() };
-    let mut encoder = Encoder::Idle(Output::begin(size, encoding, ends.0.clone())?);
+    let mut encoder = Encoder::Idle(Output::begin(size, encoding, ends.0.clone(), spans)?);
     while let Some(part) = seat.next().await? {
         match part {
             // These frames wait until those before them are encoded. As long as they do, nothing else is taken, and once
@@ -182,6 +182,8 @@ struct Output {
     first_frame: Option<Picture>,
     /// Time of encoding.
     took: Duration,
+    /// Takes that time, batch by batch.
+    spans: Spans,
 }
 
 /// Packed RGB8 to the bytes of a picture's file.
@@ -193,7 +195,7 @@ enum File {
 }
 
 impl Output {
-    fn begin(size: Size, encoding: Encoding, cancel: Cancel) -> Result<Output, DrawError> {
+    fn begin(size: Size, encoding: Encoding, cancel: Cancel, spans: Spans) -> Result<Output, DrawError> {
         let picture = |encode| File::Picture { encode, file: None };
         let file = match encoding {
             Encoding::Mp4 { fps, quantiser } => {
@@ -203,10 +205,12 @@ impl Output {
             Encoding::Jpeg { quality } => picture(Box::new(move |rgb| pictures::jpeg(rgb, size, quality))),
             Encoding::WebP { quality } => picture(Box::new(move |rgb| pictures::webp(rgb, size, quality))),
         };
-        Ok(Output { file, size, cancel, frames: 0, first_frame: None, took: Duration::ZERO })
+        Ok(Output { file, size, cancel, frames: 0, first_frame: None, took: Duration::ZERO, spans })
     }
 
     fn push(mut self, batch: &Frames) -> Result<Output, DrawError> {
+        let spans = self.spans.clone();
+        let _span = spans.begin_beside(|| self.file.span().into());
         for rgb in batch.rgb.chunks_exact(self.size.frame_bytes() as usize) {
             self.check()?;
             let began = Instant::now();
@@ -222,6 +226,7 @@ impl Output {
     fn finish(self) -> Result<(Vec<u8>, Picture, Duration), DrawError> {
         self.check()?;
         let first_frame = self.first_frame.ok_or_else(|| DrawError::Failed("no frame was drawn".to_owned()))?;
+        let _span = self.spans.begin_beside(|| self.file.span().into());
         let began = Instant::now();
         let file = self.file.finish().map_err(failed)?;
         Ok((file, first_frame, self.took + began.elapsed()))
@@ -241,6 +246,14 @@ impl File {
                 *file = Some(encode(rgb)?);
                 Ok(())
             }
+        }
+    }
+
+    /// What encoding is called in a profile.
+    fn span(&self) -> &'static str {
+        match self {
+            File::Film(_) => "encode_mp4",
+            File::Picture { .. } => "encode_picture",
         }
     }
 

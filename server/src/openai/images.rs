@@ -56,7 +56,7 @@ pub(crate) async fn create(
     let (size, ignored) = (facts.resolved.size.to_string(), facts.resolved.ignored.clone());
     let now = openai.now();
     if answer.by_url {
-        openai.book().keep_pictures(&id, caller.account.clone(), facts, outputs, costs, now)?;
+        openai.book().keep_pictures(&id, caller.account.clone(), facts, outputs, costs.clone(), now)?;
     }
     let body = json!({
         "id": id,
@@ -65,6 +65,7 @@ pub(crate) async fn create(
         "size": size,
         "output_format": format,
         "inference_time_s": costs.inference,
+        "profile_trace": costs.profile_trace,
         "peak_memory_mb": costs.peak_bytes as f64 / f64::from(1 << 20),
         "usage": null,
         "ignored": ignored,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use pipeline::first_frame::Target;
-use pipeline::world::{Card, Picture};
+use pipeline::world::{Card, Picture, Spans};
 
 use super::errors::ApiError;
 use super::request::Body;
-use super::request::ask::{Ask, Source};
+use super::request::ask::{Ask, Remix, Source};
 use super::request::invalid::{Invalid, Kind, quoted};
 use super::request::job::Facts;
 use super::request::refuse::holds_video;
@@ -17,6 +17,7 @@ use super::request::resolve::Resolved;
 use super::request::values::{PictureAnswer, Route};
 use super::state::OpenAi;
 use crate::guardrails::{Blocked, Switch};
+use crate::observe::profile::{Profiled, Recorder};
 use crate::phase::Phase;
 use crate::realtime::wire::data_url;
 
@@ -28,8 +29,14 @@ pub(crate) struct Prepared {
     pub(crate) picture: Option<Picture>,
     /// How pictures are answered.
     pub(crate) answer: PictureAnswer,
+    /// Records what its parts take, if its client asked for that.
+    pub(crate) recorder: Option<Recorder>,
     /// A guardrail does not let a prompt be drawn. The picture was not looked at then.
     pub(crate) blocked: bool,
+}
+
+fn spans_of(recorder: Option<&Recorder>) -> Spans {
+    recorder.map(|recorder| recorder.spans().clone()).unwrap_or_default()
 }
 
 impl Prepared {
@@ -60,18 +67,16 @@ impl OpenAi {
         let card = self.open_for_work()?;
         let ask = Ask::read(body, route, &card)?;
         let (source, answer, guardrails) = (ask.picture.clone(), ask.answer, ask.guardrails);
-        let checked = self.guardrails.switch(guardrails).map_err(|switch| {
-            let kind = if switch == Switch::NotAvailable { Kind::Guardrails } else { Kind::Value };
-            Invalid { kind, ..Invalid::value("use_guardrails", switch.to_string()) }
-        })?;
+        let (checked, recorder) = (self.are_prompts_checked(guardrails)?, self.recorder(ask.profile)?);
         let resolved = Resolved::new(ask, &card, self.bounds.rules)?;
         self.check_memory(&resolved, &card)?;
-        let blocked = checked && self.blocks(&resolved).await;
+        let spans = spans_of(recorder.as_ref());
+        let blocked = checked && self.blocks(&resolved, &spans).await;
         let (file, picture) = match source {
             Some(source) if !blocked => {
                 let _place = self.picturing.acquire().await.expect("it is never closed");
                 let file = self.picture_file(source, &card).await?;
-                let picture = self.picture(Some(file.clone()), &resolved, &card).await?;
+                let picture = self.picture(Some(file.clone()), &resolved, &card, &spans).await?;
                 (Some(file), picture)
             }
             _ => (None, None),
@@ -83,23 +88,48 @@ impl OpenAi {
             remixed_from: None,
             is_image: route == Route::Image,
         };
-        Ok(Prepared { card, facts, picture, answer, blocked })
+        Ok(Prepared { card, facts, picture, answer, recorder, blocked })
     }
 
-    /// The same work with another prompt.
-    pub(crate) async fn prepare_remix(&self, facts: Facts) -> Result<Prepared, ApiError> {
+    /// The same work as of `old` with another prompt.
+    pub(crate) async fn prepare_remix(&self, remix: Remix, mut old: Facts) -> Result<Prepared, ApiError> {
         let card = self.open_for_work()?;
-        let blocked = self.blocks(&facts.resolved).await;
+        let Remix { prompt, guardrails, profile, ignored } = remix;
+        let (checked, recorder) = (self.are_prompts_checked(guardrails)?, self.recorder(profile)?);
+        (old.resolved.prompt, old.resolved.ignored) = (prompt, ignored);
+        old.resolved.bound_ignored();
+        let facts = old;
+        let spans = spans_of(recorder.as_ref());
+        let blocked = checked && self.blocks(&facts.resolved, &spans).await;
         let file = facts.picture.clone().filter(|_| !blocked);
-        let picture = self.picture(file, &facts.resolved, &card).await?;
-        Ok(Prepared { card, facts, picture, answer: PictureAnswer::default(), blocked })
+        let picture = self.picture(file, &facts.resolved, &card, &spans).await?;
+        Ok(Prepared { card, facts, picture, answer: PictureAnswer::default(), recorder, blocked })
+    }
+
+    /// Whether the prompts of a request that says this of guardrails are checked.
+    fn are_prompts_checked(&self, asked: Option<bool>) -> Result<bool, Invalid> {
+        self.guardrails.switch(asked).map_err(|switch| {
+            let kind = if switch == Switch::NotAvailable { Kind::Guardrails } else { Kind::Value };
+            Invalid { kind, ..Invalid::value("use_guardrails", switch.to_string()) }
+        })
+    }
+
+    /// What records a request that asks for this profile. An operator who wants none names no folder for them.
+    fn recorder(&self, asked: Option<Profiled>) -> Result<Option<Recorder>, Invalid> {
+        match asked {
+            Some(_) if self.profile_dir.is_none() => {
+                Err(Invalid::unsupported("profile", "profiling is not enabled on this server"))
+            }
+            asked => Ok(asked.map(Recorder::new)),
+        }
     }
 
     /// Whether a guardrail blocks one of a request's prompts. The negative prompt is not asked about.
-    async fn blocks(&self, resolved: &Resolved) -> bool {
+    async fn blocks(&self, resolved: &Resolved, spans: &Spans) -> bool {
         if self.guardrails.checks_no_text() {
             return false;
         }
+        let _span = spans.begin(|| "text_guardrail".into());
         let later = resolved.prompts.iter().map(|switch| switch.prompt.clone());
         let prompts: Vec<String> = std::iter::once(resolved.prompt.clone()).chain(later).collect();
         let guardrails = self.guardrails.clone();
@@ -169,8 +199,10 @@ impl OpenAi {
         file: Option<Bytes>,
         resolved: &Resolved,
         card: &Card,
+        spans: &Spans,
     ) -> Result<Option<Picture>, ApiError> {
         let Some(file) = file else { return Ok(None) };
+        let _span = spans.begin(|| "image_preprocess".into());
         let read = self.pictures.read(file, Target { size: resolved.size, fit: card.clips.picture_fit }).await;
         read.map(Some).map_err(|why| {
             let message = format!("Failed to process image source: it {why}");

@@ -1,6 +1,7 @@
 //! The state that the routes share: the book of jobs, the turn of the device, and what the server lends them.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -51,6 +52,8 @@ pub(crate) struct OpenAi {
     /// Work that is under way holds a sender made from this, so that a drain waits for it.
     pub(crate) present: mpsc::WeakSender<()>,
     pub(crate) bounds: OpenAiBounds,
+    /// Where profiles of requests go. `None`: nobody may ask for one.
+    pub(crate) profile_dir: Option<PathBuf>,
     /// Requests whose picture is fetched and decoded. The others wait, and hold no more than their body, which is counted.
     pub(crate) picturing: Semaphore,
     /// One clip is drawn at a time, in the order of arrival: a job of several outputs draws them one after the other.
@@ -68,7 +71,7 @@ impl OpenAi {
         guardrails: Guardrails,
         (observer, entrance): (Arc<Observer>, Entrance),
         (phase, present): (watch::Receiver<Phase>, mpsc::WeakSender<()>),
-        bounds: OpenAiBounds,
+        (bounds, profile_dir): (OpenAiBounds, Option<PathBuf>),
     ) -> Arc<OpenAi> {
         Arc::new(OpenAi {
             engine,
@@ -80,6 +83,7 @@ impl OpenAi {
             phase,
             present,
             bounds,
+            profile_dir,
             picturing: Semaphore::new(PICTURING_MAX),
             turn: Arc::new(Semaphore::new(1)),
             book: Mutex::new(Jobs::new(bounds.jobs)),

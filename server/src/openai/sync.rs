@@ -29,6 +29,7 @@ const X_STAGE_DURATIONS: HeaderName = HeaderName::from_static("x-stage-durations
 const X_PEAK_MEMORY_MB: HeaderName = HeaderName::from_static("x-peak-memory-mb");
 const X_SEED: HeaderName = HeaderName::from_static("x-seed");
 const X_IGNORED: HeaderName = HeaderName::from_static("x-ignored");
+const X_PROFILE_TRACE: HeaderName = HeaderName::from_static("x-profile-trace");
 
 /// `POST /v1/videos/sync`
 pub(crate) async fn create(
@@ -68,6 +69,9 @@ fn answer(id: &str, model: &str, resolved: &Resolved, output: Output, costs: &Co
     ] {
         headers.insert(name, printable(&value));
     }
+    if let Some(name) = &costs.profile_trace {
+        headers.insert(X_PROFILE_TRACE, printable(name));
+    }
     if !resolved.ignored.is_empty() {
         let names: Vec<_> = resolved.ignored.iter().map(|name| name.replace(',', "?")).collect();
         headers.insert(X_IGNORED, printable(&names.join(",")));
@@ -91,10 +95,11 @@ impl OpenAi {
         prepared: Prepared,
         until: Instant,
     ) -> Result<Done, ApiError> {
-        let Prepared { card, facts, picture, answer, .. } = prepared;
+        let Prepared { card, facts, picture, answer, recorder, .. } = prepared;
         // Dropped last: a drain waits for the answer.
         let _present = self.present.upgrade().ok_or_else(ApiError::draining)?;
-        let work = Work { id: id.to_owned(), card, resolved: facts.resolved.clone(), picture, format: answer.format };
+        let (id_of_work, resolved) = (id.to_owned(), facts.resolved.clone());
+        let work = Work { id: id_of_work, card, resolved, picture, format: answer.format, recorder };
         // Nothing of it is kept for a remix.
         let facts = Facts { picture: None, ..facts };
         let entered = Leaving::enter(self, id.to_owned(), kind, caller.account.clone(), facts);

@@ -56,12 +56,8 @@ pub(crate) async fn remix(
     openai.can_encode()?;
     let old = openai.book().facts(&id, &caller.account, openai.now()).ok_or_else(video_not_found)?;
     let body::Read { body, held } = body::read(&openai, &caller, request).await?;
-    let (prompt, ignored) = Ask::read_remix(body)?;
-    let mut resolved = old.resolved;
-    (resolved.prompt, resolved.ignored) = (prompt, ignored);
-    resolved.bound_ignored();
-    let facts = Facts { resolved, remixed_from: Some(id), ..old };
-    let prepared = openai.prepare_remix(facts).await?;
+    let remix = Ask::read_remix(body)?;
+    let prepared = openai.prepare_remix(remix, Facts { remixed_from: Some(id), ..old }).await?;
     drop(held);
     begin(&openai, &caller, prepared)
 }

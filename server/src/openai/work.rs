@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipeline::world::{Card, Picture, Progress};
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::drawing::{DrawError, Drawn, Encoding, draw};
 use super::request::job::{Costs, Failure, Output};
@@ -14,6 +14,7 @@ use super::state::OpenAi;
 use super::stop::Current;
 use crate::admission::rules::Refused;
 use crate::media::quantiser;
+use crate::observe::profile::Recorder;
 use crate::phase::Phase;
 
 /// What is to be drawn, once its turn comes.
@@ -23,6 +24,8 @@ pub(crate) struct Work {
     pub(crate) resolved: Resolved,
     pub(crate) picture: Option<Picture>,
     pub(crate) format: PictureFormat,
+    /// Records its first output.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// All outputs, and what they took.
@@ -49,6 +52,9 @@ impl Work {
             turn = Arc::clone(&openai.turn).acquire_owned() => turn.expect("it is never closed"),
         };
         let waited = asked.elapsed();
+        if let Some(recorder) = &self.recorder {
+            recorder.spans().add("queue", asked, waited);
+        }
         let within = openai.bounds.job_timeout;
         match tokio::time::timeout(within, self.draw_outputs(openai, current, waited)).await {
             Ok(done) => done,
@@ -60,12 +66,14 @@ impl Work {
         }
     }
 
-    async fn draw_outputs(self, openai: &OpenAi, current: &Current, waited: Duration) -> Result<Done, Failure> {
+    async fn draw_outputs(mut self, openai: &OpenAi, current: &Current, waited: Duration) -> Result<Done, Failure> {
         let (began, count, encoding) = (Instant::now(), self.resolved.seeds.len(), self.encoding());
         let mut costs = Costs { queue: waited.as_secs_f64(), ..Costs::default() };
         let mut outputs = Vec::with_capacity(count);
         for output in 0..count {
-            let clip = self.resolved.clip(&self.card, output, self.picture.clone());
+            let mut clip = self.resolved.clip(&self.card, output, self.picture.clone());
+            let recorder = self.recorder.take();
+            clip.spans = recorder.as_ref().map(|recorder| recorder.spans().clone()).unwrap_or_default();
             let ticket = openai.engine.ask_clip(clip).map_err(Failure::of_refused)?;
             let progress = |pieces: Progress| {
                 let mut book = openai.book();
@@ -79,6 +87,9 @@ impl Work {
             let Drawn { bytes, content_type, first_frame, stages, peak_bytes, .. } =
                 drawn.map_err(|error| Failure::of_drawing(error, &self.id, *openai.phase.borrow()))?;
             openai.observer.output_drawn(output, turn);
+            if let Some(recorder) = recorder {
+                costs.profile_trace = openai.write_profile(recorder, &self.id).await;
+            }
             outputs.push(Output { bytes, content_type, first_frame: Arc::new(first_frame) });
             costs.queue += stages.queue.as_secs_f64();
             costs.text += stages.text.as_secs_f64();
@@ -96,6 +107,17 @@ impl Work {
             ("encode", costs.encode),
         ]);
         Ok((outputs, costs))
+    }
+}
+
+impl OpenAi {
+    /// Write the profile of what was drawn, and give its file's name. The film is whole without it: `None`, and a line in the
+    /// log, if it cannot be written.
+    async fn write_profile(&self, recorder: Recorder, id: &str) -> Option<String> {
+        let (folder, id) = (self.profile_dir.clone()?, id.to_owned());
+        let written = tokio::task::spawn_blocking(move || recorder.finish(&folder, &id)).await;
+        let written = written.map_err(anyhow::Error::from).flatten();
+        written.inspect_err(|why| error!(why = format!("{why:#}"), "a profile was not written")).ok()
     }
 }
 

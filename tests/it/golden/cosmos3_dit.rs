@@ -9,7 +9,7 @@ use pipeline::cosmos3::mrope::Grid;
 use pipeline::cosmos3::tensors;
 use pipeline::cosmos3::transformer::Transformer;
 use pipeline::load::weights::Checkpoint;
-use pipeline::world::{Cancel, FRAMES_PER_LATENT};
+use pipeline::world::{Cancel, FRAMES_PER_LATENT, Spans};
 use serde::Deserialize;
 
 use super::{Golden, assert_close, for_each_folder};
@@ -97,7 +97,8 @@ fn check_case(transformer: &Transformer, config: &TransformerConfig, golden: &Go
             assert_close("padding", &first(padded.prefix().keys(layer)), read.prefix().keys(layer), 1e-6);
             assert_close("padding", &first(padded.prefix().values(layer)), read.prefix().values(layer), 1e-6);
         }
-        let flow = transformer.predict_flow(&latent, given, &time, &read, &cancel).expect("a flow");
+        let flow = transformer.predict_flow(&latent, given, &time, &read, &cancel, &Spans::default());
+        let flow = flow.expect("a flow");
         // What is predicted for a clean frame means nothing; in the files it is zero.
         let expected = golden.get(&key(&format!("{branch}.velocity")));
         let noisy = |x: &Tensor| x.narrow(1, given, frames - given).expect("the noisy frames");

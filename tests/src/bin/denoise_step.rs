@@ -15,7 +15,7 @@ use pipeline::cosmos3::mrope::Grid;
 use pipeline::cosmos3::tensors;
 use pipeline::cosmos3::transformer::Transformer;
 use pipeline::load::weights::Checkpoint;
-use pipeline::world::Cancel;
+use pipeline::world::{Cancel, Spans};
 use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
 use serde_json::json;
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
         let began = Instant::now();
         let flow = among_workers(|| {
             let time = transformer.generation().time_embedding(500.0)?;
-            transformer.predict_flow(&latent, 0, &time, &branch, &cancel)
+            transformer.predict_flow(&latent, 0, &time, &branch, &cancel, &Spans::default())
         })?;
         let took = began.elapsed().as_secs_f64() * 1e3;
         let values = flow.to_f64().map_err(anyhow::Error::msg)?;

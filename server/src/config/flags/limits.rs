@@ -123,6 +123,7 @@ impl LimitArgs {
         Limits {
             trace_file: None,
             record: self.record.clone().map(|folder| (folder, self.record_bytes.0)),
+            profile_dir: None,
             guardrails: Guardrails::default(),
             sessions: usize::from(self.sessions),
             memory_bytes: self.memory.0,

@@ -126,6 +126,10 @@ pub struct ServeArgs {
     /// Write what every stage did when, for ui.perfetto.dev or chrome://tracing: a JSON file of 128 MiB at most.
     #[arg(long, value_name = "FILE")]
     pub trace_file: Option<PathBuf>,
+    /// Let requests for clips and pictures ask for a profile, and write each into this folder, for ui.perfetto.dev: what
+    /// its steps and their parts took. Whoever may ask can fill the disk.
+    #[arg(long, value_name = "DIR", value_parser = folder)]
+    pub profile_dir: Option<PathBuf>,
     /// Send a span for every session and chunk to an OpenTelemetry collector that takes OTLP over HTTP:
     /// http://127.0.0.1:4318
     #[cfg(feature = "otlp")]
@@ -255,6 +259,11 @@ pub struct ActionScript(pub Vec<Held>);
 
 fn script(text: &str) -> Result<ActionScript, String> {
     action_script::parse(text).map(ActionScript)
+}
+
+/// An empty path would be the folder that the server was started in.
+fn folder(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("it is empty: name a folder, or leave it out".into()) } else { Ok(text.into()) }
 }
 
 /// The first prompt is text, whatever stands in it; the others begin with their chunk.

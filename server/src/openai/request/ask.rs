@@ -11,6 +11,7 @@ use super::invalid::Invalid;
 use super::refuse;
 use super::script::{self, Switch};
 use super::values::{self, PictureAnswer, Quality, Route, Seeds, Task};
+use crate::observe::profile::Profiled;
 
 /// Video frames a second that a client may ask for.
 pub const FPS_MAX: f64 = 240.0;
@@ -78,6 +79,21 @@ pub struct Ask {
     pub ignored: Vec<String>,
     /// Whether prompts are to be checked, if the client said so.
     pub guardrails: Option<bool>,
+    /// What is to be recorded of the time that it takes.
+    pub profile: Option<Profiled>,
+}
+
+/// What a remix asks for: everything else is as in the old job.
+#[derive(Debug, PartialEq)]
+pub struct Remix {
+    /// In place of the old one.
+    pub prompt: String,
+    /// Whether prompts are to be checked, if the client said so. The old job's answer does not count for a new prompt.
+    pub guardrails: Option<bool>,
+    /// What is to be recorded of the time that it takes.
+    pub profile: Option<Profiled>,
+    /// Names that were given and are not used.
+    pub ignored: Vec<String>,
 }
 
 /// Where a picture is.
@@ -142,8 +158,8 @@ impl Ask {
             answer: if route == Route::Image { values::answer(&mut fields)? } else { PictureAnswer::default() },
             ignored: Vec::new(),
             guardrails: None,
+            profile: values::profile(&mut fields)?,
         };
-        let profile = values::profile(&mut fields)?;
         ask.guardrails = fields.flag("use_guardrails")?;
         // OpenAI's, accepted without effect; and the model's name, since a server has one world.
         for name in ["user", "metadata", "quality", "style", "background", "model"] {
@@ -153,21 +169,20 @@ impl Ask {
         refuse::missing_modes(&mut fields, &files, card)?;
         ask.steer(&mut fields, card)?;
         ask.find_picture(&mut fields, files, card)?;
-        if profile {
-            ask.ignored.push("profile".to_owned());
-        }
         ask.ignored.extend(fields.names().map(str::to_owned));
         Ok(ask)
     }
 
     /// A new prompt for what was asked before, and nothing else.
-    pub fn read_remix(body: Body) -> Result<(String, Vec<String>), Invalid> {
+    pub fn read_remix(body: Body) -> Result<Remix, Invalid> {
         let Body { transport, fields, files } = body;
         let mut fields = Fields::new(transport, fields);
         let prompt = values::prompt(&mut fields, transport, Route::Video)?;
+        let (guardrails, profile) = (fields.flag("use_guardrails")?, values::profile(&mut fields)?);
         fields.take("model");
         let files = files.iter().map(|file| file.field.to_owned());
-        Ok((prompt, fields.names().map(str::to_owned).chain(files).collect()))
+        let ignored = fields.names().map(str::to_owned).chain(files).collect();
+        Ok(Remix { prompt, guardrails, profile, ignored })
     }
 
     fn steer(&mut self, fields: &mut Fields, card: &Card) -> Result<(), Invalid> {

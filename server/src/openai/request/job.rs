@@ -48,7 +48,7 @@ pub struct Output {
 }
 
 /// What drawing took.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Costs {
     /// Seconds of each stage.
     pub queue: f64,
@@ -64,6 +64,8 @@ pub struct Costs {
     pub inference: f64,
     /// The most bytes held.
     pub peak_bytes: u64,
+    /// The file in the operator's folder that says more, if a profile was asked for.
+    pub profile_trace: Option<String>,
 }
 
 /// Why a job failed: one of the codes that clients know, and a sentence.
@@ -191,7 +193,7 @@ impl Record {
             "file_paths": null,
             "action": null,
             "lidar": null,
-            "profile_trace": null,
+            "profile_trace": done.and_then(|(_, costs)| costs.profile_trace.as_deref()),
             "ignored": resolved.ignored,
             "queue_position": position,
         })

@@ -199,9 +199,10 @@ impl Jobs {
     /// All outputs are there. Dropped if the job is gone in the meantime.
     pub fn complete(&mut self, id: &str, outputs: Vec<Output>, costs: Costs, now: Now) {
         if let Some(record) = self.unfinished(id) {
+            let inference = Duration::try_from_secs_f64(costs.inference).unwrap_or_default();
             record.state = State::Completed { outputs, costs, at: now };
             record.percent = 100;
-            self.last_inference = Duration::try_from_secs_f64(costs.inference).unwrap_or_default();
+            self.last_inference = inference;
             self.end(id, now);
         }
     }

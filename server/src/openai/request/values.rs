@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::Transport;
 use super::fields::{Fields, integer, is_blank, number};
 use super::invalid::{Invalid, quoted};
+use crate::observe::profile::{Profiled, STEPS};
 
 /// Outputs of one request; more are clamped, as by the references.
 pub const OUTPUTS_MAX: u32 = 10;
@@ -201,13 +202,14 @@ pub(super) fn answer(fields: &mut Fields) -> Result<PictureAnswer, Invalid> {
     Ok(PictureAnswer { by_url, format })
 }
 
-/// Whether a profile is asked for. No world records one yet, so it goes to `ignored`; a wrong value is still an error.
-pub(super) fn profile(fields: &mut Fields) -> Result<bool, Invalid> {
-    let steps = fields.integer("num_profiled_timesteps")?;
-    if steps.is_some_and(|steps| steps == 0 || steps < -1) {
-        let message = "num_profiled_timesteps must be positive, or -1 for all";
-        return Err(Invalid::value("num_profiled_timesteps", message));
-    }
-    let all = fields.flag("profile_all_stages")?;
-    Ok(fields.flag("profile")?.unwrap_or(false) || all.unwrap_or(false))
+/// Which part of a request is to be profiled, if any. A number of steps that cannot be is an error even if none is.
+pub(super) fn profile(fields: &mut Fields) -> Result<Option<Profiled>, Invalid> {
+    let steps = fields.integer("num_profiled_timesteps")?.unwrap_or(STEPS.into());
+    // Numbers past every request mean all of its steps but the first.
+    let steps = steps.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+    let all = fields.flag("profile_all_stages")?.unwrap_or(false);
+    let profiled = Profiled::new(steps, all);
+    let profiled = profiled.map_err(|wrong| Invalid::value("num_profiled_timesteps", wrong.to_string()))?;
+    let asked = fields.flag("profile")?.unwrap_or(false) || all;
+    Ok(asked.then_some(profiled))
 }

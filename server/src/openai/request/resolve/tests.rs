@@ -67,11 +67,10 @@ fn what_is_given_and_not_used_is_named() {
     let given = json!({
         "flow_shift": 3, "guidance_scale": 2, "negative_prompt": "x", "num_inference_steps": 4, "zzz": 1,
         "guidance_interval": [1, 2], "use_system_prompt": true, "camera_actions": "w*30", "num_frames": 9,
-        "prompts": ["1:a", "2:b"], "profile": true, "user": "u",
+        "prompts": ["1:a", "2:b"], "user": "u",
     });
     let ignored = resolve(given).expect("it is drawn").ignored;
     let expected = [
-        "profile",
         "zzz",
         "num_inference_steps",
         "guidance_scale",
