@@ -36,6 +36,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::info;
 
 pub use config::limits::{JobLimits, Limits};
+pub use engine::offer::Offer;
 pub use engine::thread::LoadWorld;
 pub use http::routes::bounded_websocket;
 pub use phase::Phase;
@@ -85,7 +86,8 @@ pub async fn serve_telling(
     }
     let observer = Arc::new(Observer::new(trace, &REASONS));
     let queue = Queue::new(limits.bounds());
-    let (engine, mut thread) = Engine::start(load, Arc::clone(&queue), limits.sessions, Arc::clone(&observer))?;
+    let (engine, mut thread) =
+        Engine::start(limits.offer.of(load), Arc::clone(&queue), limits.sessions, Arc::clone(&observer))?;
     tell(engine.clone());
     let loaded = engine.card.clone();
     let (say, phase_said) = watch::channel(Phase::Serving);

@@ -2,9 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::openai::{Part, asking, get, job, post, post_form};
+use server::{Limits, Offer};
+use tests::Server;
+use tests::openai::{Part, asking, cosmos3_card, get, job, path, post, post_form};
+use tests::puppet::Puppet;
 
-use crate::videos_create::{cosmos3, decided};
+use crate::videos_create::{cosmos3, decided, roomy};
 
 const CONTAINERS: [&str; 4] = ["extra_body", "extra_json", "extra_args", "extra_params"];
 
@@ -156,4 +159,40 @@ async fn the_schema_lists_the_stable_fields_and_no_extra() -> Result<()> {
         ensure!(fields.get(extra).is_none(), "{extra}");
     }
     Ok(())
+}
+
+/// The operator's choice stands between the request's and the world's.
+#[tokio::test]
+async fn the_operator_says_the_usual_shift_and_the_largest_picture() -> Result<()> {
+    let offer = Offer { flow_shift: Some(7.5), pixels: Some(832 * 480) };
+    let puppet = Puppet { card: cosmos3_card(), ..Puppet::on_strings() };
+    let (server, mut strings) = Server::limited(puppet, Limits { offer, ..roomy() })?;
+    for (body, shift, size) in [
+        (json!({}), 7.5, "832x464"),
+        (json!({ "flow_shift": 6, "size": "832x480" }), 6.0, "832x480"),
+        (json!({ "num_frames": 1, "size": "64x64" }), 7.5, "64x64"),
+    ] {
+        let queued = job(&server, asking(body)).await?;
+        let asked = strings.asked().await?;
+        ensure!(asked.settings.flow_shift == Some(shift) && queued["size"] == size, "{queued} {asked:?}");
+        get(server.address, &format!("DELETE {}", path(&queued, ""))).await?.expect(200)?;
+    }
+    let large = post(server.address, "/v1/videos", asking(json!({ "size": "1280x720" }))).await?.error(400)?;
+    ensure!(large.contains("1280x720") && large.contains("up to 399360 pixels"), "{large}");
+    let told = get(server.address, "GET /v1/models").await?.expect(200)?["data"][0]["causeway"].clone();
+    ensure!(told["sizes"]["pixels_max"] == 832 * 480 && told["default_size"] == "832x464", "{told}");
+    ensure!(told["clips"]["knobs"]["flow_shift"] == json!({ "video": 7.5, "picture": 7.5 }), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_world_that_cannot_be_offered_so_is_not_served() -> Result<()> {
+    let check = async |offer: Offer, said: &str| {
+        let (server, _strings) = Server::limited(Puppet::default(), Limits { offer, ..roomy() })?;
+        let error = format!("{:#}", server.ended().err().context("it ends")?);
+        ensure!(error.contains(said), "{error}");
+        Ok(())
+    };
+    check(Offer { flow_shift: Some(3.0), ..Offer::default() }, "puppet has no such setting").await?;
+    check(Offer { pixels: Some(3), ..Offer::default() }, "--pixels 3").await
 }

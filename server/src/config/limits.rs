@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::access::policy::AccessPolicy;
 use crate::admission::rules::Bounds;
+use crate::engine::offer::Offer;
 use crate::fetch::rules::Rules;
 use crate::guardrails::Guardrails;
 use crate::openai::request::{jobs, resolve};
@@ -30,6 +31,8 @@ pub struct Limits {
     pub queue: usize,
     /// Clips and pictures that are asked for by HTTP.
     pub jobs: JobLimits,
+    /// What the operator changes of the world.
+    pub offer: Offer,
     /// How long one of them waits before it is told that there is none: a client that hears of its position, and one
     /// that does not know that there is a queue.
     pub queue_wait: Duration,
@@ -113,6 +116,7 @@ impl Default for Limits {
             load: 0.9,
             queue: 16,
             jobs: JobLimits::default(),
+            offer: Offer::default(),
             queue_wait: Duration::from_secs(60),
             busy_wait: Duration::from_secs(1),
             write_deadline: Duration::from_secs(10),

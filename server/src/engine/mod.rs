@@ -3,6 +3,7 @@
 pub mod clip;
 pub mod clip_seat;
 mod inbox;
+pub mod offer;
 pub mod thread;
 pub mod turns;
 

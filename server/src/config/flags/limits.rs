@@ -11,6 +11,7 @@ use clap::builder::TypedValueParser;
 
 use crate::access::policy::AccessPolicy;
 use crate::config::limits::{JobLimits, Limits};
+use crate::engine::offer::Offer;
 use crate::fetch::rules::{AllowedHost, Rules};
 use crate::guardrails::Guardrails;
 use crate::realtime::session::Stay;
@@ -107,6 +108,12 @@ pub struct LimitArgs {
     /// The most bytes of all recordings in that folder; past it nothing more is recorded.
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(1 << 30), value_parser = some_bytes)]
     pub record_bytes: ByteSize,
+    /// The most pixels of a frame that a client may ask for; by default, and at most, the world's own bound.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub pixels: Option<u64>,
+    /// How far the noise levels of clips and pictures are shifted that say no flow_shift; by default as the world says.
+    #[arg(long, value_name = "N", value_parser = shift)]
+    pub flow_shift: Option<f64>,
     /// Fetch a first frame that is given as a URL if it is on this host, or HOST:PORT. Several with commas, or again.
     /// Only at public addresses.
     #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = host_on_the_internet)]
@@ -138,6 +145,7 @@ impl LimitArgs {
                 sync_timeout: self.video_sync_timeout.0,
                 clip_frames: self.clip_frames as usize,
             },
+            offer: Offer { pixels: self.pixels, flow_shift: self.flow_shift },
             queue_wait: self.queue_wait.0,
             busy_wait: self.busy_wait.0,
             write_deadline: self.write_deadline.0,
@@ -166,6 +174,12 @@ impl LimitArgs {
 fn share(text: &str) -> Result<f64, String> {
     let share: Option<f64> = text.parse().ok();
     share.filter(|share| (0.01..=100.0).contains(share)).ok_or_else(|| "0.01 to 100".into())
+}
+
+/// As in a request.
+fn shift(text: &str) -> Result<f64, String> {
+    let shift: Option<f64> = text.parse().ok();
+    shift.filter(|shift| (0.1..=100.0).contains(shift)).ok_or_else(|| "0.1 to 100".into())
 }
 
 /// Of a host at another address nothing would ever be fetched.
@@ -274,6 +288,14 @@ mod tests {
         assert_eq!((share("0.9"), share("1"), share("2.5")), (Ok(0.9), Ok(1.0), Ok(2.5)));
         for bad in ["", "0", "-1", "NaN", "inf", "101", "90%"] {
             assert!(share(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_shift_is_what_a_request_may_ask_for() {
+        assert_eq!((shift("0.1"), shift("7.5"), shift("100")), (Ok(0.1), Ok(7.5), Ok(100.0)));
+        for bad in ["", "0", "-3", "NaN", "inf", "100.1"] {
+            assert!(shift(bad).is_err(), "{bad}");
         }
     }
 
