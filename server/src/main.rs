@@ -90,8 +90,12 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
     }
     compute_on(&args.world)?;
     let guardrails = args.guardrails.build()?;
-    let limits =
-        Limits { trace_file: args.trace_file, profile_dir: args.profile_dir, guardrails, ..args.limits.limits(args.access.policy(args.host)?) };
+    let limits = Limits {
+        trace_file: args.trace_file,
+        profile_dir: args.profile_dir,
+        guardrails,
+        ..args.limits.limits(args.access.policy(args.host)?)
+    };
     // Blocking threads encode frames on the cores that the model needs: tokio's default of 512 would starve it.
     let encoders = std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -168,9 +172,8 @@ fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     offline::film::check(&args.out, args.existing())?;
     compute_on(&args.world)?;
     let source = args.world.source();
-    let guardrails = args.guardrails.build()?;
     let request = args.request()?;
-    if let Err(blocked) = guardrails.check(request.prompts.iter().map(|switch| switch.text.as_str())) {
+    if let Err(blocked) = request.guardrails.check(request.prompts.iter().map(|switch| switch.text.as_str())) {
         anyhow::bail!("a prompt is blocked by the guardrail {}: nothing is drawn", blocked.guardrail);
     }
     let report = offline::generate::generate(load(&source)?.as_ref(), &request)?;

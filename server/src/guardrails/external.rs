@@ -1,4 +1,4 @@
-//! A classifier that runs elsewhere, asked over HTTP about each prompt.
+//! Classifiers that run elsewhere, asked over HTTP: about each prompt, and about drawn frames.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use pipeline::world::Frames;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -16,42 +18,135 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use url::{Host, Url};
 
-use super::guard::{TextGuardrail, Verdict};
-use super::rules::answer::{Dialect, Opinion};
+use super::guard::{FrameGuardrail, TextGuardrail, Verdict};
+use super::rules::answer::{Dialect, Opinion, frames_opinion, frames_question};
+use crate::media::{first_frame, pictures};
 
 /// Time for one prompt, connecting included: a player waits for the answer.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+const PROMPT_WITHIN: Duration = Duration::from_secs(2);
 
-/// Bytes of an answer. A verdict is some dozens.
+/// Time for the frames of one latent frame, four at most.
+const FRAMES_WITHIN: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer without pictures. A verdict is some dozens.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// A classifier at a URL of the operator's.
+/// JPEG of the frames that a classifier looks at: nothing that it could see is lost.
+const QUALITY: u8 = 95;
+
+/// A classifier of prompts at a URL of the operator's.
 pub struct External {
-    url: Url,
+    service: Service,
     dialect: Dialect,
-    tls: TlsConnector,
-    within: Duration,
 }
 
 impl External {
     /// At this URL, which is of http or https.
     pub fn new(url: Url, dialect: Dialect) -> anyhow::Result<External> {
-        External::within(ANSWERED_WITHIN, url, dialect)
+        External::within(PROMPT_WITHIN, url, dialect)
     }
 
     fn within(within: Duration, url: Url, dialect: Dialect) -> anyhow::Result<External> {
+        Ok(External { service: Service::new("--guardrail-url", url, within)?, dialect })
+    }
+}
+
+impl TextGuardrail for External {
+    fn name(&self) -> &'static str {
+        "classifier"
+    }
+
+    fn check(&self, prompt: &str) -> Verdict {
+        let opinion = self.service.ask(&self.dialect.question(prompt), ANSWER_BYTES_MAX).and_then(|answer| {
+            self.dialect.opinion(&answer).map_err(|reason| format!("its answer is not understood: {reason}"))
+        });
+        verdict(opinion)
+    }
+}
+
+/// A classifier of frames at a URL of the operator's. It may give other pictures in their place, as one does that makes
+/// faces unknowable.
+pub struct ExternalFrames {
+    service: Service,
+}
+
+impl ExternalFrames {
+    /// At this URL, which is of http or https.
+    pub fn new(url: Url) -> anyhow::Result<ExternalFrames> {
+        Ok(ExternalFrames { service: Service::new("--frame-guardrail-url", url, FRAMES_WITHIN)? })
+    }
+
+    fn ask(&self, frames: &mut Frames) -> Result<Opinion, String> {
+        let (size, bytes) = (frames.size, frames.size.frame_bytes() as usize);
+        let jpeg = |rgb: &[u8]| pictures::jpeg(rgb, size, QUALITY).map_err(|error| format!("{error:#}"));
+        let files = frames.rgb.chunks_exact(bytes).map(jpeg).collect::<Result<Vec<_>, _>>()?;
+        // Its pictures may be larger than the pixels are, and base64 adds a third.
+        let answer = self.service.ask(&frames_question(&files), ANSWER_BYTES_MAX + 2 * frames.rgb.len())?;
+        let (opinion, changed) = frames_opinion(&answer, frames.count)
+            .map_err(|reason| format!("its answer is not understood: {reason}"))?;
+        for (rgb, file) in frames.rgb.chunks_exact_mut(bytes).zip(changed) {
+            let Some(file) = file else { continue };
+            let picture =
+                first_frame::read(&file, size).map_err(|reason| format!("a picture of its answer {reason}"))?;
+            rgb.copy_from_slice(&picture.rgb);
+        }
+        Ok(opinion)
+    }
+}
+
+impl FrameGuardrail for ExternalFrames {
+    fn name(&self) -> &'static str {
+        "frame_classifier"
+    }
+
+    fn process(&self, frames: &mut Frames) -> Verdict {
+        verdict(self.ask(frames))
+    }
+}
+
+fn verdict(opinion: Result<Opinion, String>) -> Verdict {
+    match opinion {
+        Ok(Opinion::Safe) => Verdict::Allow,
+        Ok(Opinion::Unsafe { category }) => Verdict::Block { code: category.unwrap_or_else(|| "unsafe".into()) },
+        Err(reason) => Verdict::Error { reason },
+    }
+}
+
+/// JSON to a URL, and the answer.
+struct Service {
+    url: Url,
+    tls: TlsConnector,
+    within: Duration,
+}
+
+impl Service {
+    fn new(flag: &str, url: Url, within: Duration) -> anyhow::Result<Service> {
         ensure!(
             matches!(url.scheme(), "http" | "https") && url.host().is_some(),
-            "--guardrail-url {url}: a URL of http or https"
+            "{flag} {url}: a URL of http or https"
         );
         let provider = Arc::new(crypto::ring::default_provider());
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.context("TLS")?.with_root_certificates(roots).with_no_client_auth();
-        Ok(External { url, dialect, tls: TlsConnector::from(Arc::new(config)), within })
+        Ok(Service { url, tls: TlsConnector::from(Arc::new(config)), within })
     }
 
-    async fn ask(&self, prompt: &str) -> anyhow::Result<Opinion> {
+    /// On a thread for blocking work, with a small runtime of its own: the command line has no other. `Err`: why there is no
+    /// answer, for the log.
+    fn ask(&self, question: &Value, answer_max: usize) -> Result<Vec<u8>, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let answer = runtime.block_on(async { timeout(self.within, self.exchange(question, answer_max)).await });
+        // A look-up of a name cannot be cut short, and is not waited for.
+        runtime.shutdown_background();
+        match answer {
+            Ok(answer) => answer.map_err(|error| format!("{error:#}")),
+            Err(_elapsed) => Err(format!("no answer within {} s", self.within.as_secs_f64())),
+        }
+    }
+
+    async fn exchange(&self, question: &Value, answer_max: usize) -> anyhow::Result<Vec<u8>> {
         let host = self.url.host().context("it has a host")?;
         let port = self.url.port_or_known_default().context("it has a port")?;
         let stream = match &host {
@@ -60,23 +155,22 @@ impl External {
             Host::Ipv6(address) => TcpStream::connect((*address, port)).await,
         };
         let stream = stream.context("connecting")?;
-        let answer = if self.url.scheme() == "https" {
-            let name = match host {
-                Host::Domain(name) => ServerName::try_from(name.to_owned())?,
-                Host::Ipv4(address) => ServerName::from(std::net::IpAddr::V4(address)),
-                Host::Ipv6(address) => ServerName::from(std::net::IpAddr::V6(address)),
-            };
-            self.post(self.tls.connect(name, stream).await.context("TLS")?, prompt).await?
-        } else {
-            self.post(stream, prompt).await?
+        if self.url.scheme() != "https" {
+            return self.post(stream, question, answer_max).await;
+        }
+        let name = match host {
+            Host::Domain(name) => ServerName::try_from(name.to_owned())?,
+            Host::Ipv4(address) => ServerName::from(std::net::IpAddr::V4(address)),
+            Host::Ipv6(address) => ServerName::from(std::net::IpAddr::V6(address)),
         };
-        self.dialect.opinion(&answer).map_err(|reason| anyhow::anyhow!("its answer is not understood: {reason}"))
+        self.post(self.tls.connect(name, stream).await.context("TLS")?, question, answer_max).await
     }
 
     async fn post(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        prompt: &str,
+        question: &Value,
+        answer_max: usize,
     ) -> anyhow::Result<Vec<u8>> {
         let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream)).await?;
         // Ends with the runtime of this one question.
@@ -88,38 +182,13 @@ impl External {
             .header(header::USER_AGENT, concat!("causeway/", env!("CARGO_PKG_VERSION")))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONNECTION, "close")
-            .body(Body::from(self.dialect.question(prompt).to_string()))?;
+            .body(Body::from(question.to_string()))?;
         let response = sender.send_request(request).await?;
         if response.status() != StatusCode::OK {
             bail!("it answered {}", response.status().as_u16());
         }
-        let body = to_bytes(Body::new(response.into_body()), ANSWER_BYTES_MAX).await.context("reading its answer")?;
+        let body = to_bytes(Body::new(response.into_body()), answer_max).await.context("reading its answer")?;
         Ok(body.to_vec())
-    }
-}
-
-impl TextGuardrail for External {
-    fn name(&self) -> &'static str {
-        "classifier"
-    }
-
-    /// On a thread for blocking work, with a small runtime of its own: the command line has no other.
-    fn check(&self, prompt: &str) -> Verdict {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return Verdict::Error { reason: error.to_string() },
-        };
-        let opinion = runtime.block_on(async { timeout(self.within, self.ask(prompt)).await });
-        // A look-up of a name cannot be cut short, and is not waited for.
-        runtime.shutdown_background();
-        match opinion {
-            Ok(Ok(Opinion::Safe)) => Verdict::Allow,
-            Ok(Ok(Opinion::Unsafe { category })) => {
-                Verdict::Block { code: category.unwrap_or_else(|| "unsafe".into()) }
-            }
-            Ok(Err(error)) => Verdict::Error { reason: format!("{error:#}") },
-            Err(_elapsed) => Verdict::Error { reason: format!("no answer within {} s", self.within.as_secs_f64()) },
-        }
     }
 }
 
@@ -127,6 +196,11 @@ impl TextGuardrail for External {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use pipeline::world::Size;
+    use serde_json::json;
 
     use super::*;
 
@@ -151,7 +225,7 @@ mod tests {
         (Url::parse(&url).expect("a URL"), thread)
     }
 
-    fn verdict(answer: Option<&'static str>) -> (Verdict, String) {
+    fn asked(answer: Option<&'static str>) -> (Verdict, String) {
         let (url, thread) = classifier(answer);
         let external = External::within(Duration::from_millis(300), url, Dialect::Verdict).expect("http");
         let verdict = external.check("a \"quiet\" road");
@@ -160,18 +234,18 @@ mod tests {
 
     #[test]
     fn a_prompt_is_posted_as_json_and_the_answer_decides() {
-        let (allowed, asked) = verdict(Some("HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"safe\": true}"));
+        let (allowed, posted) = asked(Some("HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"safe\": true}"));
         assert_eq!(allowed, Verdict::Allow);
         assert!(
-            asked.starts_with("POST /check?v=1 HTTP/1.1\r\n") && asked.ends_with(r#"{"prompt":"a \"quiet\" road"}"#)
+            posted.starts_with("POST /check?v=1 HTTP/1.1\r\n") && posted.ends_with(r#"{"prompt":"a \"quiet\" road"}"#)
         );
         let no = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"safe\": false, \"category\": \"violence\"}";
-        assert_eq!(verdict(Some(no)).0, Verdict::Block { code: "violence".into() });
+        assert_eq!(asked(Some(no)).0, Verdict::Block { code: "violence".into() });
     }
 
     #[test]
     fn what_cannot_tell_is_an_error_that_says_why() {
-        let error = |answer| match verdict(answer).0 {
+        let error = |answer| match asked(answer).0 {
             Verdict::Error { reason } => reason,
             other => panic!("{other:?}"),
         };
@@ -182,5 +256,35 @@ mod tests {
         let nobody = External::new("http://127.0.0.1:1/".parse().expect("a URL"), Dialect::Verdict).expect("http");
         assert!(matches!(nobody.check("p"), Verdict::Error { reason } if reason.contains("connecting")));
         assert!(External::new("file:///etc".parse().expect("a URL"), Dialect::Verdict).is_err());
+    }
+
+    /// Two frames of 4x4 in one colour, and what becomes of them.
+    fn looked_at(answer: String) -> (Verdict, Frames, String) {
+        let size = Size { width: 4, height: 4 };
+        let mut frames = Frames { size, count: 2, rgb: vec![200; 2 * 48] };
+        let (url, thread) = classifier(Some(answer.leak()));
+        let verdict = ExternalFrames::new(url).expect("http").process(&mut frames);
+        (verdict, frames, thread.join().expect("it answered"))
+    }
+
+    fn ok(body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[test]
+    fn frames_are_posted_as_pictures_and_the_answer_may_change_them() {
+        let (verdict, frames, asked) = looked_at(ok(r#"{"safe": true}"#));
+        assert_eq!((verdict, frames.rgb), (Verdict::Allow, vec![200; 96]));
+        let body: Value = serde_json::from_str(asked.split("\r\n\r\n").nth(1).expect("a body")).expect("JSON");
+        let first = STANDARD.decode(body["frames"][0].as_str().expect("text")).expect("base64");
+        assert!(first.starts_with(&[0xff, 0xd8]) && body["frames"].as_array().is_some_and(|frames| frames.len() == 2));
+
+        let black = STANDARD.encode(pictures::png(&[0; 48], Size { width: 4, height: 4 }).expect("a PNG"));
+        let (verdict, frames, _) = looked_at(ok(&json!({ "safe": true, "frames": [null, black] }).to_string()));
+        assert_eq!((verdict, frames.rgb), (Verdict::Allow, [vec![200; 48], vec![0; 48]].concat()));
+        let (verdict, ..) = looked_at(ok(r#"{"safe": false, "category": "blood"}"#));
+        assert_eq!(verdict, Verdict::Block { code: "blood".into() });
+        let (verdict, ..) = looked_at(ok(&json!({ "safe": true, "frames": ["aaaa", null] }).to_string()));
+        assert!(matches!(verdict, Verdict::Error { reason } if reason.contains("a picture of its answer")));
     }
 }

@@ -18,7 +18,8 @@ pub trait TextGuardrail: Send + Sync {
 pub trait FrameGuardrail: Send + Sync {
     /// Its name, for clients and metrics.
     fn name(&self) -> &'static str;
-    /// May these frames be sent? It may change pixels, but neither size nor count.
+    /// May these frames be sent? It may change pixels, but neither size nor count. May take seconds and block: it is asked
+    /// on a thread for blocking work.
     fn process(&self, frames: &mut Frames) -> Verdict;
 }
 
@@ -112,6 +113,11 @@ impl Guardrails {
         self.text.is_empty()
     }
 
+    /// Is no frame checked?
+    pub fn checks_no_frames(&self) -> bool {
+        self.frames.is_empty()
+    }
+
     /// Whether a request is checked that asks for this. `None`: it says nothing.
     pub fn switch(&self, asked: Option<bool>) -> Result<bool, Switch> {
         match asked {
@@ -129,7 +135,7 @@ impl Guardrails {
         })
     }
 
-    /// Ask every guardrail about these frames, in order. The first block wins.
+    /// Ask every guardrail about these frames, in order. The first block wins. May block for seconds.
     pub fn process(&self, frames: &mut Frames) -> Result<(), Blocked> {
         self.frames.iter().try_for_each(|guardrail| {
             let before = (frames.size, frames.count, frames.rgb.len());

@@ -9,6 +9,6 @@ mod guard;
 mod lists;
 pub mod rules;
 
-pub use self::external::External;
+pub use self::external::{External, ExternalFrames};
 pub use self::guard::{Blocked, FrameGuardrail, Guardrails, OnError, Policy, Switch, TextGuardrail, Verdict};
 pub use self::lists::WordList;

@@ -12,6 +12,7 @@ use pipeline::world::{
     Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipAsk, Frames, Held, Init, Origin, Size, Step, Timings, World,
 };
 
+use crate::guardrails::Guardrails;
 use crate::media::first_frame;
 use crate::observe::profile::{Profiled, Recorder};
 use crate::offline::film::Film;
@@ -43,6 +44,8 @@ pub struct Request {
     pub record: Option<PathBuf>,
     /// The folder for a profile, and what is kept in it.
     pub profile: Option<(PathBuf, Profiled)>,
+    /// What frames must pass; prompts, too, but they are not checked here.
+    pub guardrails: Guardrails,
 }
 
 /// A prompt, and the chunk it begins with.
@@ -126,6 +129,10 @@ pub(super) fn draw(
             .step(&Cancel::default(), &mut |batch| frames.push(batch))
             .with_context(|| format!("drawing {} {piece}", if card.clips.steerable { "chunk" } else { "piece" }))?;
         let generate = began.elapsed();
+        for batch in &mut frames {
+            let passed = request.guardrails.process(batch);
+            passed.map_err(|blocked| anyhow!("frames are blocked by the guardrail {}", blocked.guardrail))?;
+        }
         let timings = step.timings();
         let encoding = Instant::now();
         let span = spans.begin(|| film.span().into());

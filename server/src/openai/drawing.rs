@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::engine::clip::{ClipError, ClipPart};
 use crate::engine::clip_seat::ClipTicket;
+use crate::guardrails::{Blocked, Guardrails};
 use crate::media::{mp4, pictures};
 
 /// What kind of file is made.
@@ -83,6 +84,9 @@ pub enum DrawError {
     /// The frames could not be encoded.
     #[error("{0}")]
     Encoder(String),
+    /// A guardrail does not let a frame be sent.
+    #[error("the guardrail {} blocked frames", .0.guardrail)]
+    Blocked(Blocked),
     /// It was cancelled, or the server stops.
     #[error("the clip was cut short")]
     Stopped,
@@ -100,7 +104,7 @@ impl Encoding {
     }
 }
 
-/// Wait for the clip's turn, draw it, and encode it.
+/// Wait for the clip's turn, draw it, and encode what passes the guardrails.
 ///
 /// `progress` hears that its turn has come (nothing of one piece is done), and then of each piece. To end it at once drop
 /// the future; `cancel` can be called by any thread, is seen between two passes and before each frame is encoded, and does
@@ -108,6 +112,7 @@ impl Encoding {
 pub async fn draw(
     ticket: ClipTicket,
     encoding: Encoding,
+    guardrails: &Guardrails,
     cancel: Cancel,
     progress: impl Fn(Progress) + Send,
 ) -> Result<Drawn, DrawError> {
@@ -118,7 +123,8 @@ pub async fn draw(
     let turn = Instant::now();
     progress(Progress { done: 0, of: 1 });
     let mut stages = Stages { queue: turn - asked, ..Stages::default() };
-    let mut encoder = Encoder::Idle(Output::begin(size, encoding, ends.0.clone(), spans)?);
+    let output = Output::begin(size, encoding, ends.0.clone())?;
+    let mut encoder = Encoder::Idle(Output { guardrails: guardrails.clone(), spans, ..output });
     while let Some(part) = seat.next().await? {
         match part {
             // These frames wait until those before them are encoded. As long as they do, nothing else is taken, and once
@@ -151,7 +157,7 @@ impl Encoder {
     /// Begin to encode these frames, once the ones before are.
     async fn add(self, batch: Frames) -> Result<Encoder, DrawError> {
         let output = self.idle().await?;
-        Ok(Encoder::Busy(tokio::task::spawn_blocking(move || output.push(&batch))))
+        Ok(Encoder::Busy(tokio::task::spawn_blocking(move || output.push(batch))))
     }
 
     /// Wait until all that was added is encoded.
@@ -184,6 +190,7 @@ struct Output {
     took: Duration,
     /// Takes that time, batch by batch.
     spans: Spans,
+    guardrails: Guardrails,
 }
 
 /// Packed RGB8 to the bytes of a picture's file.
@@ -195,7 +202,7 @@ enum File {
 }
 
 impl Output {
-    fn begin(size: Size, encoding: Encoding, cancel: Cancel, spans: Spans) -> Result<Output, DrawError> {
+    fn begin(size: Size, encoding: Encoding, cancel: Cancel) -> Result<Output, DrawError> {
         let picture = |encode| File::Picture { encode, file: None };
         let file = match encoding {
             Encoding::Mp4 { fps, quantiser } => {
@@ -205,11 +212,17 @@ impl Output {
             Encoding::Jpeg { quality } => picture(Box::new(move |rgb| pictures::jpeg(rgb, size, quality))),
             Encoding::WebP { quality } => picture(Box::new(move |rgb| pictures::webp(rgb, size, quality))),
         };
-        Ok(Output { file, size, cancel, frames: 0, first_frame: None, took: Duration::ZERO, spans })
+        let (took, spans, guardrails) = (Duration::ZERO, Spans::default(), Guardrails::default());
+        Ok(Output { file, size, cancel, frames: 0, first_frame: None, took, spans, guardrails })
     }
 
-    fn push(mut self, batch: &Frames) -> Result<Output, DrawError> {
+    fn push(mut self, mut batch: Frames) -> Result<Output, DrawError> {
         let spans = self.spans.clone();
+        if !self.guardrails.checks_no_frames() {
+            self.check()?;
+            let _span = spans.begin_beside(|| "frame_guardrail".into());
+            self.guardrails.process(&mut batch).map_err(DrawError::Blocked)?;
+        }
         let _span = spans.begin_beside(|| self.file.span().into());
         for rgb in batch.rgb.chunks_exact(self.size.frame_bytes() as usize) {
             self.check()?;

@@ -18,7 +18,7 @@ use crate::phase::Phase;
 impl OpenAi {
     /// Begin a job: it waits from now on. Gives its id.
     pub(crate) fn begin_job(self: &Arc<Self>, caller: &Caller, prepared: Prepared) -> Result<String, ApiError> {
-        let Prepared { card, facts, picture, answer, recorder, blocked } = prepared;
+        let Prepared { card, facts, picture, answer, recorder, guardrails, blocked } = prepared;
         let present = self.present.upgrade().ok_or_else(ApiError::draining)?;
         let id = uuid::Uuid::new_v4().to_string();
         let resolved = facts.resolved.clone();
@@ -31,7 +31,8 @@ impl OpenAi {
         let (tell, told) = watch::channel(false);
         let (say_ended, ended) = watch::channel(false);
         self.stops().insert(id.clone(), Stop::new(tell, ended));
-        let work = Work { id: id.clone(), card, resolved, picture, format: answer.format, recorder };
+        let (id_of_work, format) = (id.clone(), answer.format);
+        let work = Work { id: id_of_work, card, resolved, picture, format, recorder, guardrails };
         let openai = Arc::clone(self);
         tokio::spawn(async move {
             openai.run_job(work, told).await;

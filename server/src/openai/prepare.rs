@@ -16,7 +16,7 @@ use super::request::refuse::holds_video;
 use super::request::resolve::Resolved;
 use super::request::values::{PictureAnswer, Route};
 use super::state::OpenAi;
-use crate::guardrails::{Blocked, Switch};
+use crate::guardrails::{Blocked, Guardrails, Switch};
 use crate::observe::profile::{Profiled, Recorder};
 use crate::phase::Phase;
 use crate::realtime::wire::data_url;
@@ -31,6 +31,8 @@ pub(crate) struct Prepared {
     pub(crate) answer: PictureAnswer,
     /// Records what its parts take, if its client asked for that.
     pub(crate) recorder: Option<Recorder>,
+    /// What its frames must pass.
+    pub(crate) guardrails: Guardrails,
     /// A guardrail does not let a prompt be drawn. The picture was not looked at then.
     pub(crate) blocked: bool,
 }
@@ -66,12 +68,12 @@ impl OpenAi {
     pub(crate) async fn prepare(&self, body: Body, route: Route) -> Result<Prepared, ApiError> {
         let card = self.open_for_work()?;
         let ask = Ask::read(body, route, &card)?;
-        let (source, answer, guardrails) = (ask.picture.clone(), ask.answer, ask.guardrails);
-        let (checked, recorder) = (self.are_prompts_checked(guardrails)?, self.recorder(ask.profile)?);
+        let (source, answer) = (ask.picture.clone(), ask.answer);
+        let (guardrails, recorder) = (self.guardrails_of(ask.guardrails)?, self.recorder(ask.profile)?);
         let resolved = Resolved::new(ask, &card, self.bounds.rules)?;
         self.check_memory(&resolved, &card)?;
         let spans = spans_of(recorder.as_ref());
-        let blocked = checked && self.blocks(&resolved, &spans).await;
+        let blocked = self.blocks(&guardrails, &resolved, &spans).await;
         let (file, picture) = match source {
             Some(source) if !blocked => {
                 let _place = self.picturing.acquire().await.expect("it is never closed");
@@ -88,30 +90,32 @@ impl OpenAi {
             remixed_from: None,
             is_image: route == Route::Image,
         };
-        Ok(Prepared { card, facts, picture, answer, recorder, blocked })
+        Ok(Prepared { card, facts, picture, answer, recorder, guardrails, blocked })
     }
 
     /// The same work as of `old` with another prompt.
     pub(crate) async fn prepare_remix(&self, remix: Remix, mut old: Facts) -> Result<Prepared, ApiError> {
         let card = self.open_for_work()?;
         let Remix { prompt, guardrails, profile, ignored } = remix;
-        let (checked, recorder) = (self.are_prompts_checked(guardrails)?, self.recorder(profile)?);
+        let (guardrails, recorder) = (self.guardrails_of(guardrails)?, self.recorder(profile)?);
         (old.resolved.prompt, old.resolved.ignored) = (prompt, ignored);
         old.resolved.bound_ignored();
         let facts = old;
         let spans = spans_of(recorder.as_ref());
-        let blocked = checked && self.blocks(&facts.resolved, &spans).await;
+        let blocked = self.blocks(&guardrails, &facts.resolved, &spans).await;
         let file = facts.picture.clone().filter(|_| !blocked);
         let picture = self.picture(file, &facts.resolved, &card, &spans).await?;
-        Ok(Prepared { card, facts, picture, answer: PictureAnswer::default(), recorder, blocked })
+        let answer = PictureAnswer::default();
+        Ok(Prepared { card, facts, picture, answer, recorder, guardrails, blocked })
     }
 
-    /// Whether the prompts of a request that says this of guardrails are checked.
-    fn are_prompts_checked(&self, asked: Option<bool>) -> Result<bool, Invalid> {
-        self.guardrails.switch(asked).map_err(|switch| {
+    /// The guardrails of a request that says this of them.
+    fn guardrails_of(&self, asked: Option<bool>) -> Result<Guardrails, Invalid> {
+        let checked = self.guardrails.switch(asked).map_err(|switch| {
             let kind = if switch == Switch::NotAvailable { Kind::Guardrails } else { Kind::Value };
             Invalid { kind, ..Invalid::value("use_guardrails", switch.to_string()) }
-        })
+        })?;
+        Ok(if checked { self.guardrails.clone() } else { Guardrails::default() })
     }
 
     /// What records a request that asks for this profile. An operator who wants none names no folder for them.
@@ -125,14 +129,14 @@ impl OpenAi {
     }
 
     /// Whether a guardrail blocks one of a request's prompts. The negative prompt is not asked about.
-    async fn blocks(&self, resolved: &Resolved, spans: &Spans) -> bool {
-        if self.guardrails.checks_no_text() {
+    async fn blocks(&self, guardrails: &Guardrails, resolved: &Resolved, spans: &Spans) -> bool {
+        if guardrails.checks_no_text() {
             return false;
         }
         let _span = spans.begin(|| "text_guardrail".into());
         let later = resolved.prompts.iter().map(|switch| switch.prompt.clone());
         let prompts: Vec<String> = std::iter::once(resolved.prompt.clone()).chain(later).collect();
-        let guardrails = self.guardrails.clone();
+        let guardrails = guardrails.clone();
         match tokio::task::spawn_blocking(move || guardrails.check(prompts.iter().map(String::as_str))).await {
             Ok(Ok(())) => false,
             Ok(Err(Blocked { guardrail })) => {

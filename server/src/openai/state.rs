@@ -44,7 +44,7 @@ pub(crate) struct OpenAi {
     pub(crate) engine: Engine,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) pictures: Arc<PictureReader>,
-    /// What prompts must pass.
+    /// What prompts and frames must pass.
     pub(crate) guardrails: Guardrails,
     pub(crate) observer: Arc<Observer>,
     pub(crate) entrance: Entrance,

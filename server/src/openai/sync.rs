@@ -95,11 +95,11 @@ impl OpenAi {
         prepared: Prepared,
         until: Instant,
     ) -> Result<Done, ApiError> {
-        let Prepared { card, facts, picture, answer, recorder, .. } = prepared;
+        let Prepared { card, facts, picture, answer, recorder, guardrails, .. } = prepared;
         // Dropped last: a drain waits for the answer.
         let _present = self.present.upgrade().ok_or_else(ApiError::draining)?;
-        let (id_of_work, resolved) = (id.to_owned(), facts.resolved.clone());
-        let work = Work { id: id_of_work, card, resolved, picture, format: answer.format, recorder };
+        let (id_of_work, resolved, format) = (id.to_owned(), facts.resolved.clone(), answer.format);
+        let work = Work { id: id_of_work, card, resolved, picture, format, recorder, guardrails };
         // Nothing of it is kept for a remix.
         let facts = Facts { picture: None, ..facts };
         let entered = Leaving::enter(self, id.to_owned(), kind, caller.account.clone(), facts);
@@ -143,6 +143,7 @@ fn of_failure(Failure { code, message }: Failure, what: &str) -> ApiError {
     match code {
         "shutting_down" => ApiError::draining(),
         "timeout" => failed(StatusCode::GATEWAY_TIMEOUT, "timeout"),
+        "guardrail_blocked" => failed(StatusCode::BAD_REQUEST, "guardrail_blocked"),
         "invalid_argument" | "out_of_memory" => failed(StatusCode::BAD_REQUEST, "invalid_value"),
         "encoder_failed" => failed(StatusCode::INTERNAL_SERVER_ERROR, "encoder_failed"),
         _ => failed(StatusCode::INTERNAL_SERVER_ERROR, "internal"),

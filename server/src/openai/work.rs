@@ -13,6 +13,7 @@ use super::request::values::PictureFormat;
 use super::state::OpenAi;
 use super::stop::Current;
 use crate::admission::rules::Refused;
+use crate::guardrails::{Blocked, Guardrails};
 use crate::media::quantiser;
 use crate::observe::profile::Recorder;
 use crate::phase::Phase;
@@ -26,6 +27,8 @@ pub(crate) struct Work {
     pub(crate) format: PictureFormat,
     /// Records its first output.
     pub(crate) recorder: Option<Recorder>,
+    /// What its frames must pass.
+    pub(crate) guardrails: Guardrails,
 }
 
 /// All outputs, and what they took.
@@ -83,7 +86,10 @@ impl Work {
                 book.progress(&self.id, (output as f64 + of_output) / count as f64);
             };
             let turn = Instant::now();
-            let drawn = draw(ticket, encoding, current.next(), progress).await;
+            let drawn = draw(ticket, encoding, &self.guardrails, current.next(), progress).await;
+            if let Err(DrawError::Blocked(Blocked { guardrail })) = drawn {
+                openai.observer.blocked(guardrail);
+            }
             let Drawn { bytes, content_type, first_frame, stages, peak_bytes, .. } =
                 drawn.map_err(|error| Failure::of_drawing(error, &self.id, *openai.phase.borrow()))?;
             openai.observer.output_drawn(output, turn);
@@ -152,6 +158,10 @@ impl Failure {
             DrawError::Encoder(why) => {
                 warn!(id, why, "a clip was not encoded");
                 Failure { code: "encoder_failed", message: "the video could not be encoded".to_owned() }
+            }
+            DrawError::Blocked(_) => {
+                let message = "Guardrail blocked frames.".to_owned();
+                Failure { code: "guardrail_blocked", message }
             }
             DrawError::Stopped if phase == Phase::Stopping => Failure::shutting_down(),
             // Whoever cancels work does not look at what comes of it: the engine has ended.

@@ -1,4 +1,4 @@
-//! What prompts are checked with, as flags.
+//! What prompts and frames are checked with, as flags.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,9 @@ use url::Url;
 
 use crate::guardrails::rules::answer::Dialect;
 use crate::guardrails::rules::blocklist::Match;
-use crate::guardrails::{External, Guardrails, OnError, Policy, TextGuardrail, WordList};
+use crate::guardrails::{
+    External, ExternalFrames, FrameGuardrail, Guardrails, OnError, Policy, TextGuardrail, WordList,
+};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What may be drawn")]
@@ -29,10 +31,14 @@ pub struct GuardrailArgs {
     /// The URL is an OpenAI chat endpoint with this model, which answers with a line Safety: Safe or Unsafe.
     #[arg(long, value_name = "NAME", requires = "guardrail_url")]
     pub guardrail_model: Option<String>,
-    /// What happens if the classifier does not answer.
+    /// Ask a classifier about drawn frames before they leave, four at most at once: POST {"frames"}, JPEG files in
+    /// base64, is answered {"safe", "category"} within 5 s; with "frames", pictures that stand in their place, or null.
+    #[arg(long, value_name = "URL")]
+    pub frame_guardrail_url: Option<Url>,
+    /// What happens if a classifier does not answer.
     #[arg(long, value_enum, default_value_t)]
     pub guardrail_on_error: OnError,
-    /// Whether prompts are checked: off, on (a request may go without), or required.
+    /// Whether prompts and frames are checked: off, on (a request may go without), or required.
     #[arg(long, value_enum, default_value_t)]
     pub guardrails: Policy,
 }
@@ -53,11 +59,15 @@ impl GuardrailArgs {
             };
             text.push(Arc::new(External::new(url.clone(), dialect)?));
         }
+        let mut frames: Vec<Arc<dyn FrameGuardrail>> = Vec::new();
+        if let Some(url) = &self.frame_guardrail_url {
+            frames.push(Arc::new(ExternalFrames::new(url.clone())?));
+        }
         ensure!(
-            self.guardrails != Policy::Required || !text.is_empty(),
-            "--guardrails required, but there are none: give --blocklist or --guardrail-url"
+            self.guardrails != Policy::Required || !text.is_empty() || !frames.is_empty(),
+            "--guardrails required, but there are none: give --blocklist, --guardrail-url or --frame-guardrail-url"
         );
-        Ok(Guardrails::new(text, Vec::new(), self.guardrails, self.guardrail_on_error))
+        Ok(Guardrails::new(text, frames, self.guardrails, self.guardrail_on_error))
     }
 }
 
@@ -85,6 +95,8 @@ mod tests {
         let list = list.to_str().expect("text");
         let both = guardrails(&["--blocklist", list, "--guardrail-url", "http://127.0.0.1:1/check"]).expect("both");
         assert_eq!(both.described()["text"], serde_json::json!(["blocklist", "classifier"]));
+        let frames = guardrails(&["--frame-guardrail-url", "http://127.0.0.1:1/", "--guardrails", "required"]);
+        assert_eq!(frames.expect("one").described()["frames"], serde_json::json!(["frame_classifier"]));
         assert!(guardrails(&["--blocklist", list, "--guardrails", "off"]).expect("off").is_empty());
         assert!(guardrails(&["--blocklist", list]).expect("on").check(["poison"]).is_err());
         for wrong in [
@@ -94,6 +106,7 @@ mod tests {
             &["--blocklist", list, "--blocklist-match", "near"],
             &["--blocklist", "/no such list"],
             &["--guardrail-url", "ftp://x/"],
+            &["--frame-guardrail-url", "ftp://x/"],
         ] {
             assert!(guardrails(wrong).is_err(), "{wrong:?}");
         }

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::world::{Held, Size};
 
@@ -128,7 +129,7 @@ pub struct ServeArgs {
     pub trace_file: Option<PathBuf>,
     /// Let requests for clips and pictures ask for a profile, and write each into this folder, for ui.perfetto.dev: what
     /// its steps and their parts took. Whoever may ask can fill the disk.
-    #[arg(long, value_name = "DIR", value_parser = folder)]
+    #[arg(long, value_name = "DIR", value_parser = NonEmptyStringValueParser::new().map(PathBuf::from))]
     pub profile_dir: Option<PathBuf>,
     /// Send a span for every session and chunk to an OpenTelemetry collector that takes OTLP over HTTP:
     /// http://127.0.0.1:4318
@@ -234,7 +235,7 @@ impl GenerateArgs {
     /// What to draw, and where to.
     ///
     /// # Errors
-    /// If a prompt is empty, or one after the first does not say with which chunk it begins.
+    /// If a prompt is empty, or one after the first does not say with which chunk it begins; if a guardrail cannot be had.
     pub fn request(self) -> anyhow::Result<Request> {
         let existing = self.existing();
         Ok(Request {
@@ -249,6 +250,7 @@ impl GenerateArgs {
             existing,
             record: self.record,
             profile: self.profile.profile()?,
+            guardrails: self.guardrails.build()?,
         })
     }
 }
@@ -259,11 +261,6 @@ pub struct ActionScript(pub Vec<Held>);
 
 fn script(text: &str) -> Result<ActionScript, String> {
     action_script::parse(text).map(ActionScript)
-}
-
-/// An empty path would be the folder that the server was started in.
-fn folder(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("it is empty: name a folder, or leave it out".into()) } else { Ok(text.into()) }
 }
 
 /// The first prompt is text, whatever stands in it; the others begin with their chunk.

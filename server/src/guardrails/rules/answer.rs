@@ -1,5 +1,7 @@
-//! What a classifier is asked, and what its answer means.
+//! What classifiers are asked, and what their answers mean.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -25,6 +27,35 @@ pub enum Opinion {
         /// In the classifier's words.
         category: Option<String>,
     },
+}
+
+/// The JSON that asks about frames, of which these are the files.
+pub fn frames_question(files: &[Vec<u8>]) -> Value {
+    json!({ "frames": files.iter().map(|file| STANDARD.encode(file)).collect::<Vec<_>>() })
+}
+
+/// The file of a picture that a classifier gives in place of a frame. `None`: the frame stays as it is.
+pub type Replacement = Option<Vec<u8>>;
+
+/// What an answer says of `count` frames, and what stands in place of each. `Err` if it says nothing that is understood.
+pub fn frames_opinion(answer: &[u8], count: usize) -> Result<(Opinion, Vec<Replacement>), String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        safe: bool,
+        category: Option<String>,
+        frames: Option<Vec<Option<String>>>,
+    }
+    let Answer { safe, category, frames } = serde_json::from_slice(answer).map_err(|error| error.to_string())?;
+    if !safe {
+        return Ok((Opinion::Unsafe { category: category.map(shortened) }, Vec::new()));
+    }
+    let Some(frames) = frames else { return Ok((Opinion::Safe, Vec::new())) };
+    if frames.len() != count {
+        return Err(format!("frames has {} items, and {count} were sent", frames.len()));
+    }
+    let file = |text: Option<String>| text.map(|text| STANDARD.decode(text)).transpose();
+    let files = frames.into_iter().map(file).collect::<Result<_, _>>();
+    Ok((Opinion::Safe, files.map_err(|error| format!("a frame that is no base64: {error}"))?))
 }
 
 /// Bytes of a category that are kept.
@@ -125,5 +156,26 @@ mod tests {
 
     fn unsafe_for(category: &str) -> Opinion {
         Opinion::Unsafe { category: Some(category.into()) }
+    }
+
+    #[test]
+    fn an_answer_about_frames_may_bring_others_in_their_place() {
+        let files = [b"one".to_vec(), b"two".to_vec()];
+        assert_eq!(frames_question(&files), json!({ "frames": ["b25l", "dHdv"] }));
+        let check = |answer: Value, expected: Result<(Opinion, Vec<Replacement>), ()>| {
+            assert_eq!(frames_opinion(answer.to_string().as_bytes(), 2).map_err(drop), expected, "{answer}");
+        };
+        check(json!({ "safe": true }), Ok((Opinion::Safe, Vec::new())));
+        check(
+            json!({ "safe": true, "frames": [null, "dHdv"] }),
+            Ok((Opinion::Safe, vec![None, Some(b"two".to_vec())])),
+        );
+        let blood = Opinion::Unsafe { category: Some("blood".into()) };
+        check(json!({ "safe": false, "category": "blood", "frames": [] }), Ok((blood, Vec::new())));
+        for wrong in
+            [json!({}), json!({ "safe": true, "frames": ["b25l"] }), json!({ "safe": true, "frames": [null, "?"] })]
+        {
+            check(wrong, Err(()));
+        }
     }
 }

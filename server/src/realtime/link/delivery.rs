@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use bytes::Bytes;
 use pipeline::world::Frames;
 use tokio::sync::mpsc;
@@ -9,6 +10,7 @@ use tracing::debug;
 
 use super::outlet::Outlet;
 use crate::engine::thread::{ChunkPart, Drawn};
+use crate::guardrails::{Blocked, Guardrails};
 use crate::media::pictures;
 use crate::observe::LiveSession;
 use crate::observe::costs::{Costs, Sums};
@@ -21,11 +23,27 @@ pub(super) async fn next_part(parts: &mut Parts) -> anyhow::Result<ChunkPart> {
     parts.recv().await.unwrap_or_else(|| Err("the engine stopped".to_owned())).map_err(anyhow::Error::msg)
 }
 
+/// Why a chunk is not sent: a guardrail does not let its frames leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the guardrail {} blocked frames", .0.guardrail)]
+pub(super) struct BlockedFrames(pub(super) Blocked);
+
+/// These frames as the guardrails let them leave.
+async fn passed(guardrails: &Guardrails, mut frames: Frames) -> anyhow::Result<Frames> {
+    if guardrails.checks_no_frames() {
+        return Ok(frames);
+    }
+    let guardrails = guardrails.clone();
+    let process = move || guardrails.process(&mut frames).map(|()| frames);
+    let processed = tokio::task::spawn_blocking(process).await.context("a guardrail panicked")?;
+    Ok(processed.map_err(BlockedFrames)?)
+}
+
 /// Encode and send a chunk while it is drawn, latent frame by latent frame, and say what it cost.
 pub(super) async fn deliver(
     outlet: &Outlet,
     label: &ChunkLabel,
-    encoding: pictures::Encoding,
+    (encoding, guardrails): (pictures::Encoding, &Guardrails),
     (chunk, first): (Drawn, Frames),
     parts: &mut Parts,
     pace_wait: Duration,
@@ -48,6 +66,7 @@ pub(super) async fn deliver(
                 break;
             }
         };
+        let frames = passed(guardrails, frames).await?;
         let encoding_began = Instant::now();
         let batches = encoding.batches(frames).await?;
         costs.encode += encoding_began.elapsed();

@@ -17,7 +17,7 @@ use tracing::{Instrument, debug, info, warn};
 use super::Realtime;
 use super::checking::{Checked, Checking};
 use super::connection::Heard;
-use super::delivery::{Parts, deliver};
+use super::delivery::{BlockedFrames, Parts, deliver};
 use super::early::Early;
 use super::line::{Line, Over};
 use super::outlet::Outlet;
@@ -31,6 +31,7 @@ use crate::engine::thread::Command;
 use crate::engine::turns::acks::Acks;
 use crate::engine::turns::clips::NextGrant;
 use crate::engine::turns::event::Event;
+use crate::guardrails::Blocked;
 use crate::observe::{Facts, Listed, chunk_span};
 use crate::phase::Phase;
 use crate::realtime::session::backlog::Backlog;
@@ -344,8 +345,10 @@ impl<'a> Running<'a> {
                 timing: seat.features.timing.then_some(timing),
             };
             let (outlet, encoding, span) = (Arc::clone(outlet), seat.encoding, chunk_span(drawn.plan.index));
+            let guardrails = seat.guardrails.clone();
             let delivering = async move {
-                let sent = deliver(&outlet, &label, encoding, (drawn, first), &mut parts, pace_wait, &live).await;
+                let how = (encoding, &guardrails);
+                let sent = deliver(&outlet, &label, how, (drawn, first), &mut parts, pace_wait, &live).await;
                 (parts, sent)
             };
             Box::pin(delivering.instrument(span))
@@ -371,7 +374,13 @@ impl<'a> Running<'a> {
             ChunkNews::Delivered(Ok(())) => Input::Written,
             ChunkNews::Delivered(Err(error)) => {
                 warn!(error = format!("{error:#}"), "chunk not delivered");
-                Input::Failed(error.to_string())
+                match error.downcast_ref() {
+                    Some(BlockedFrames(Blocked { guardrail })) => {
+                        self.realtime.observer.blocked(guardrail);
+                        Input::Blocked
+                    }
+                    None => Input::Failed(error.to_string()),
+                }
             }
             ChunkNews::Failed(error) => Input::Failed(error.to_string()),
         };

@@ -74,6 +74,8 @@ pub enum Input<'a> {
     End(Close),
     /// The world failed.
     Failed(String),
+    /// A guardrail does not let a frame leave.
+    Blocked,
     /// Time has passed.
     Tick,
 }
@@ -215,6 +217,10 @@ impl Session {
             Input::Failed(message) => {
                 self.outputs.push_back(Output::Tell(ClientError::failed(&message)));
                 self.outputs.push_back(Output::Close(Close::FAILED));
+            }
+            Input::Blocked => {
+                self.outputs.push_back(Output::Tell(ClientError::frames_blocked()));
+                self.outputs.push_back(Output::Close(Close::BLOCKED));
             }
             Input::Tick => {
                 self.release(now);

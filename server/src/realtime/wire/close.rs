@@ -36,6 +36,8 @@ impl Close {
     pub const FLOOD: Close = Close { code: 1008, reason: "too many invalid messages" };
     /// The client has sent more than the server holds for clients without a session.
     pub const TOO_MUCH: Close = Close { code: 1008, reason: "too many bytes" };
+    /// A guardrail does not let a frame leave.
+    pub const BLOCKED: Close = Close { code: 1008, reason: "frames blocked" };
     /// The client sent a message longer than the server takes.
     pub const TOO_BIG: Close = Close { code: 1009, reason: "message too big" };
     /// The world failed.

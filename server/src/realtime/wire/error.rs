@@ -94,6 +94,12 @@ impl ClientError {
         ClientError { content, code: "guardrail_blocked", details: None, event_id }
     }
 
+    /// A guardrail does not let a frame leave: the session ends.
+    pub fn frames_blocked() -> ClientError {
+        let content = "Guardrail blocked frames.".to_owned();
+        ClientError { content, code: "guardrail_blocked", details: None, event_id: None }
+    }
+
     /// The client may not enter.
     pub fn denied(denied: Denied) -> ClientError {
         ClientError { content: denied.to_string(), code: denied.code(), details: None, event_id: None }
