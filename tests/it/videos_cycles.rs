@@ -1,5 +1,6 @@
 //! A hundred times in a row: clients that leave in the middle of a clip or of their request, half-closed connections, jobs
-//! that are deleted while they are drawn. Afterwards the device is idle, and memory is free.
+//! that are deleted while they are drawn, a store that is full, a server that is stopped. Afterwards the device is idle, and
+//! memory is free.
 //!
 //! The server has memory for one clip and no more, so a clip whose memory did not come back would keep all others waiting.
 
@@ -7,11 +8,14 @@ use anyhow::{Context, Result, ensure};
 use pipeline::testcard::Testcard;
 use pipeline::world::{ChunkInput, ClipAsk, Init, Size, World};
 use serde_json::json;
-use server::Limits;
+use server::{JobLimits, Limits};
+use stats_alloc::Region;
 use std::time::Duration;
 use tests::Server;
-use tests::openai::{get, job, path, post, send};
+use tests::openai::{get, job, path, post, send, until};
 use tokio::io::AsyncWriteExt;
+
+use crate::memory::COUNTED;
 
 const CYCLES: u64 = 100;
 /// Longer than all of a hundred cycles, however busy the machine is.
@@ -124,4 +128,85 @@ async fn a_hundred_jobs_that_are_deleted_while_they_are_drawn_leave_the_device_i
         idle(&server).await
     };
     tokio::time::timeout(WITHIN, cycles).await.context("the device was not let go")?
+}
+
+/// Cycles after which caches, pools and tables have their size.
+const WARM: u64 = 20;
+
+/// Bytes that may be held more after a hundred cycles than after the first ones: 2 % of what one clip needs.
+const GROWTH_MAX: i64 = 256 << 10;
+
+/// Bytes that this process has allocated since `region` began, and not freed.
+fn held(region: &Region<'_, std::alloc::System>) -> i64 {
+    let change = region.change();
+    change.bytes_allocated as i64 - change.bytes_deallocated as i64
+}
+
+#[tokio::test]
+async fn a_hundred_times_the_store_is_full_and_room_again_and_memory_is_where_it_was() -> Result<()> {
+    // A job needs 72 KiB of pixels / 8 and its first frame, 9 KiB: room for one, and not for a second beside its file.
+    let small = || json!({ "prompt": "a", "size": "64x48", "num_frames": 9 });
+    let jobs = JobLimits { bytes: 20_000, ..JobLimits::default() };
+    let load = Box::new(|| Ok(Box::new(Testcard::new(Duration::ZERO)) as Box<dyn World>));
+    let server = Server::start(load, Limits { jobs, ..Limits::default() })?;
+    let cycles = async {
+        let mut region = Region::new(COUNTED);
+        for cycle in 0..CYCLES {
+            if cycle == WARM {
+                region = Region::new(COUNTED);
+            }
+            let kept = job(&server, small()).await?;
+            until(&server, &kept, "completed").await?;
+            let refused = post(server.address, "/v1/videos", small()).await?;
+            refused.error(429)?;
+            ensure!(refused.json()?["error"]["code"] == "storage_full" && refused.header("retry-after").is_some());
+            // A client that waits keeps nothing here.
+            ensure!(post(server.address, "/v1/videos/sync", small()).await?.status == 200);
+            get(server.address, &format!("DELETE {}", path(&kept, ""))).await?.expect(200)?;
+        }
+        let info = get(server.address, "GET /server_info").await?.expect(200)?;
+        ensure!(info["jobs"] == json!({ "running": 0, "waiting": 0, "kept": 0 }), "{info}");
+        ensure!(info["memory_bytes_used"] == 0, "{info}");
+        let grown = held(&region);
+        ensure!(grown < GROWTH_MAX, "{grown} bytes more are held");
+        Ok(())
+    };
+    tokio::time::timeout(WITHIN, cycles).await.context("the store was not let go")?
+}
+
+/// A drain, as SIGTERM begins it, while a client waits for its clip. `server/tests/process.rs` sends the signal itself.
+#[tokio::test]
+async fn a_hundred_servers_that_are_stopped_during_a_sync_clip_tell_its_client_and_leave_nothing() -> Result<()> {
+    let mut region = Region::new(COUNTED);
+    let mut answered = [0, 0];
+    for cycle in 0..CYCLES {
+        if cycle == WARM {
+            region = Region::new(COUNTED);
+        }
+        let load = Box::new(|| Ok(Box::new(Testcard::new(Duration::from_millis(2))) as Box<dyn World>));
+        // Every other one has too little time to finish a clip of 16 chunks.
+        let drain = Duration::from_millis(if cycle % 2 == 0 { 10_000 } else { 5 });
+        let server = Server::start(load, Limits { drain, ..Limits::default() })?;
+        let body = json!({ "prompt": "a", "size": "64x48", "num_frames": 181 }).to_string();
+        let asked = send(server.address, "POST /v1/videos/sync", &[], body.as_bytes()).await?;
+        while get(server.address, "GET /server_info").await?.expect(200)?["jobs"]["running"] == 0 {}
+        a_moment(cycle).await;
+        server.drain();
+        let answer = asked.answer().await?;
+        match answer.status {
+            200 => answered[0] += 1,
+            503 => {
+                answered[1] += 1;
+                ensure!(answer.json()?["error"]["code"] == "draining", "{answer:?}");
+            }
+            _ => anyhow::bail!("{answer:?}"),
+        }
+        // An error would say that the engine, or the listener, did not end.
+        server.ended()?;
+    }
+    let [finished, told] = answered;
+    ensure!(finished >= CYCLES / 2 && told > 0, "{finished} were finished, {told} were told");
+    let grown = held(&region);
+    ensure!(grown < GROWTH_MAX, "{grown} bytes more are held");
+    Ok(())
 }
