@@ -36,6 +36,7 @@ mod soak;
 mod testcard;
 mod tidy;
 mod turns;
+mod videos_beside;
 mod videos_create;
 mod videos_cycles;
 mod videos_extras;
