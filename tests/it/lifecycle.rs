@@ -56,8 +56,6 @@ async fn the_pages_that_realtime_clients_read_first_are_there() -> Result<()> {
         ensure!(status == 200 && models["object"] == "list", "{path}: {status} {models}");
         ensure!(models["data"][0]["id"] == "puppet" && models["data"][0]["object"] == "model", "{models}");
     }
-    let (head, _) = Raw::get(server.address, "/v1/models").await?;
-    ensure!(head.to_lowercase().contains("access-control-allow-origin: *"), "{head}");
     ensure!(json(&server, "/server_info").await?.1.is_object());
     ensure!(json(&server, "/v1/gallery").await?.1.is_array());
     Ok(())

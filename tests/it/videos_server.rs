@@ -188,6 +188,31 @@ async fn a_page_of_an_allowed_origin_may_ask_and_no_other() -> Result<()> {
     let posted = ask(server.address, "POST /v1/videos", &[("Origin", "https://play.example")], SMALL).await?;
     posted.expect(200)?;
     ensure!(posted.header("access-control-allow-origin") == Some("https://play.example"), "{posted:?}");
+    // What needs no key needs the same origin.
+    for line in ["GET /models", "GET /v1/models", "GET /v1/models/puppet", "GET /openapi.json"] {
+        let told = ask(server.address, line, &[("Origin", "https://play.example")], b"").await?;
+        let allowed = told.header("access-control-allow-origin");
+        ensure!(told.status == 200 && allowed == Some("https://play.example"), "{line}: {told:?}");
+        ask(server.address, line, &[("Origin", "https://evil.example")], b"").await?.error(403).context(line)?;
+    }
+    Ok(())
+}
+
+/// A page whose name leads here, by a look-up that its owner changed, reads nothing.
+#[tokio::test]
+async fn a_name_that_is_not_this_server_s_is_refused_in_this_api_s_shape() -> Result<()> {
+    let (server, _strings) = Server::limited(Puppet::default(), roomy())?;
+    let denied = async |line| tests::keyed::ask(server.address, "evil.example", line, "", "").await;
+    for line in ["GET /v1/videos", "POST /v1/videos/sync", "GET /v1/images/x/content", "GET /v1/models"] {
+        let told = denied(line).await?;
+        let body: Value = serde_json::from_str(&told.body).with_context(|| told.body.clone())?;
+        let error = &body["error"];
+        ensure!(
+            told.status == 403 && error["type"] == "permission_error" && body["detail"] == error["message"],
+            "{body}"
+        );
+    }
+    ensure!(denied("GET /health").await?.body.starts_with("this server does not answer"), "a sentence");
     Ok(())
 }
 

@@ -83,22 +83,17 @@ impl Entrance {
         checked.inspect_err(|denied| self.observer.denied(denied.reason()))
     }
 
+    /// Whether the server answers to the name by which this request calls it.
+    pub(crate) fn check_host(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        let checked = self.door.check_host(text(headers, &header::HOST));
+        checked.inspect_err(|denied| self.observer.denied(denied.reason()))
+    }
+
     /// Count a denial, and log it without the credential.
     fn refused(&self, address: Address, denied: Denied) -> Denied {
         self.observer.denied(denied.reason());
         tracing::info!(%address, code = denied.code(), why = %denied, "denied");
         denied
-    }
-}
-
-/// Middleware for every route: `Host` and the rate of requests.
-pub(crate) async fn check_host(State(entrance): State<Entrance>, request: Request, next: Next) -> Response {
-    match entrance.door.check_host(text(request.headers(), &header::HOST)) {
-        Ok(()) => next.run(request).await,
-        Err(denied) => {
-            entrance.observer.denied(denied.reason());
-            denied.into_response()
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use pipeline::world::Card;
 use serde_json::{Value, json};
@@ -20,9 +20,7 @@ use crate::openai::request::invalid::quoted;
 /// OpenAI's list of models, filled as the reference does. `causeway` has the options of a client.
 pub(crate) async fn models(State(app): State<App>) -> Response {
     let Some(card) = app.card() else { return loading() };
-    // Pages of other origins read the model's name here.
-    let cors = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))];
-    (cors, Json(json!({ "object": "list", "data": [line(&card)] }))).into_response()
+    Json(json!({ "object": "list", "data": [line(&card)] })).into_response()
 }
 
 /// One model of the list.
@@ -32,8 +30,7 @@ pub(crate) async fn model(State(app): State<App>, Path(id): Path<String>) -> Res
         let message = format!("The model '{}' does not exist", quoted(&id));
         return ApiError::not_found("model_not_found", message).about("model").into_response();
     }
-    let cors = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))];
-    (cors, Json(line(&card))).into_response()
+    Json(line(&card)).into_response()
 }
 
 fn line(card: &Card) -> Value {

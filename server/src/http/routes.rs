@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -17,30 +17,35 @@ use super::models::{gallery, gallery_picture, model, models};
 use super::page::page;
 use super::{not_found, status};
 use crate::access;
-use crate::access::http::Visitor;
+use crate::access::http::{Entrance, Visitor};
 use crate::access::listener::ConnectionPermit;
 use crate::access::metered::Meter;
 use crate::access::rules::denied::Denied;
 use crate::openai;
+use crate::openai::errors::ApiError;
 use crate::phase::Phase;
 use crate::realtime::link::socket::serve_client;
 
 pub(crate) fn router(app: App) -> Router {
     let keyed = status::inside().route_layer(from_fn_with_state(app.entrance.clone(), access::http::need_key));
+    // Pages of other origins read the model's name here, if they may open a socket.
+    let open = Router::new()
+        .route("/models", get(models))
+        .route("/v1/models", get(models))
+        .route("/v1/models/{*id}", get(model))
+        .route_layer(from_fn_with_state(app.entrance.clone(), openai::door::enter_without_key));
     Router::new()
         .merge(keyed)
+        .merge(open)
         .route("/v1/realtime_video", get(upgrade))
         .route("/v1/realtime_video/generate", get(upgrade))
         .merge(status::routes())
         .merge(openai::routes::routes(&app.openai))
         .route("/v1/tokens", post(access::http::mint).layer(DefaultBodyLimit::max(TOKEN_WISH_BYTES_MAX)))
-        .route("/models", get(models))
-        .route("/v1/models", get(models))
-        .route("/v1/models/{*id}", get(model))
         .route("/v1/gallery", get(gallery))
         .route("/v1/gallery/{name}", get(gallery_picture))
         .fallback(page)
-        .layer(from_fn_with_state(app.entrance.clone(), access::http::check_host))
+        .layer(from_fn_with_state(app.entrance.clone(), check_host))
         .layer(map_response(guarded))
         .with_state(app)
 }
@@ -51,6 +56,15 @@ async fn guarded(mut response: Response) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
+}
+
+/// Middleware for every route: the name in `Host`. Each API is answered in its own shape.
+async fn check_host(State(entrance): State<Entrance>, request: Request, next: Next) -> Response {
+    match entrance.check_host(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(denied) if openai::routes::answers(request.uri().path()) => ApiError::from(denied).into_response(),
+        Err(denied) => denied.into_response(),
+    }
 }
 
 /// Bytes that may wait to be written. One message is written at a time, and the largest is 16 raw frames of 3840x2160:

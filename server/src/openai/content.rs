@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use pipeline::world::{Picture, Size};
 use url::form_urlencoded;
@@ -25,13 +26,29 @@ const THUMBNAIL_WIDTH_MAX: u32 = 512;
 /// Of a thumbnail: it is looked at in a list.
 const THUMBNAIL_QUALITY: u8 = 80;
 
+/// A request for a file.
+pub(crate) struct Wanted {
+    caller: Arc<Caller>,
+    id: String,
+    variant: Option<String>,
+    headers: HeaderMap,
+}
+
+impl FromRequestParts<Arc<OpenAi>> for Wanted {
+    type Rejection = Response<Body>;
+
+    async fn from_request_parts(parts: &mut Parts, openai: &Arc<OpenAi>) -> Result<Wanted, Response<Body>> {
+        let Path(id) = Path::from_request_parts(parts, openai).await.map_err(IntoResponse::into_response)?;
+        let caller = parts.extensions.get().cloned().expect("the door lets nobody in who is not known");
+        let variant = parts.uri.query().and_then(variant);
+        Ok(Wanted { caller, id, variant, headers: std::mem::take(&mut parts.headers) })
+    }
+}
+
 /// `GET /v1/videos/{id}/content`
 pub(crate) async fn of_video(
     State(openai): State<Arc<OpenAi>>,
-    Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    Wanted { caller, id, variant, headers }: Wanted,
 ) -> Result<Response<Body>, ApiError> {
     let content = openai.book().content(&id, &caller.account, false, openai.now()).ok_or_else(video_not_found)?;
     let outputs = match content {
@@ -41,7 +58,6 @@ pub(crate) async fn of_video(
             return Err(ApiError::not_found("job_failed", format!("Video generation failed: {why}")));
         }
     };
-    let variant = variant(query.as_deref());
     let output = match variant.as_deref() {
         None | Some("video") => Some(&outputs[0]),
         Some("thumbnail") => {
@@ -62,15 +78,12 @@ pub(crate) async fn of_video(
 /// `GET /v1/images/{id}/content`
 pub(crate) async fn of_image(
     State(openai): State<Arc<OpenAi>>,
-    Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    Wanted { caller, id, variant, headers }: Wanted,
 ) -> Result<Response<Body>, ApiError> {
     let not_found = || ApiError::not_found("image_not_found", "Image not found");
     let content = openai.book().content(&id, &caller.account, true, openai.now()).ok_or_else(not_found)?;
     let Content::Ready(outputs) = content else { return Err(not_found()) };
-    let variant = variant(query.as_deref()).unwrap_or_else(|| "0".to_owned());
+    let variant = variant.unwrap_or_else(|| "0".to_owned());
     let output = variant.parse::<usize>().ok().and_then(|number| outputs.get(number));
     let output = output.ok_or_else(|| {
         ApiError::not_found("variant_not_found", format!("Image variant {} not found", quoted(&variant)))
@@ -79,8 +92,8 @@ pub(crate) async fn of_image(
     Ok(file.answer(&id, &variant, &headers))
 }
 
-fn variant(query: Option<&str>) -> Option<String> {
-    let mut pairs = form_urlencoded::parse(query?.as_bytes());
+fn variant(query: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
     pairs.find(|(name, _)| name == "variant").map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
 }
 

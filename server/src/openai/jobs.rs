@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::door::Caller;
 use super::errors::ApiError;
 use super::prepare::Prepared;
-use super::request::job::Failure;
+use super::request::job::{Failure, FailureCode};
 use super::state::OpenAi;
 use super::stop::{Current, LET_GO_WITHIN, Stop};
 use super::work::Work;
@@ -59,8 +59,11 @@ impl OpenAi {
                 JobOutcome::Completed
             }
             Err(failure) => {
-                let outcome = if failure.code == "cancelled" { JobOutcome::Cancelled } else { JobOutcome::Failed };
-                tracing::info!(id, code = failure.code, "a job ended early");
+                let outcome = match failure.code {
+                    FailureCode::Cancelled => JobOutcome::Cancelled,
+                    _ => JobOutcome::Failed,
+                };
+                tracing::info!(id, code = failure.code.name(), "a job ended early");
                 self.book().fail(&id, failure, self.now());
                 outcome
             }

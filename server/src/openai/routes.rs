@@ -10,6 +10,11 @@ use super::errors::ApiError;
 use super::state::OpenAi;
 use super::{content, door, images, schema, sync, videos};
 
+/// Whether a path belongs to this API, so that all errors on it have its shape.
+pub(crate) fn answers(path: &str) -> bool {
+    ["/v1/videos", "/v1/images", "/v1/models", "/openapi.json"].iter().any(|own| path.starts_with(own))
+}
+
 /// All of them. They know their own state.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(openai: &Arc<OpenAi>) -> Router<S> {
     let entrance = openai.entrance.clone();

@@ -13,7 +13,7 @@ use super::door::Caller;
 use super::errors::ApiError;
 use super::leaving::Leaving;
 use super::prepare::Prepared;
-use super::request::job::{Costs, Facts, Failure, Output};
+use super::request::job::{Costs, Facts, Failure, FailureCode, Output};
 use super::request::resolve::Resolved;
 use super::request::values::Route;
 use super::state::OpenAi;
@@ -141,12 +141,13 @@ impl OpenAi {
 fn of_failure(Failure { code, message }: Failure, what: &str) -> ApiError {
     let failed = |status, code| ApiError::new(status, code, format!("{what} generation failed: {message}"));
     match code {
-        "shutting_down" => ApiError::draining(),
-        "timeout" => failed(StatusCode::GATEWAY_TIMEOUT, "timeout"),
-        "guardrail_blocked" => failed(StatusCode::BAD_REQUEST, "guardrail_blocked"),
-        "invalid_argument" | "out_of_memory" => failed(StatusCode::BAD_REQUEST, "invalid_value"),
-        "encoder_failed" => failed(StatusCode::INTERNAL_SERVER_ERROR, "encoder_failed"),
-        _ => failed(StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        FailureCode::ShuttingDown => ApiError::draining(),
+        FailureCode::Timeout => failed(StatusCode::GATEWAY_TIMEOUT, "timeout"),
+        FailureCode::GuardrailBlocked => failed(StatusCode::BAD_REQUEST, "guardrail_blocked"),
+        FailureCode::InvalidArgument | FailureCode::OutOfMemory => failed(StatusCode::BAD_REQUEST, "invalid_value"),
+        FailureCode::EncoderFailed => failed(StatusCode::INTERNAL_SERVER_ERROR, "encoder_failed"),
+        // Nobody listens any more to work that was cancelled.
+        FailureCode::Cancelled | FailureCode::Internal => failed(StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }
 }
 

@@ -7,7 +7,7 @@ use pipeline::world::{Card, Picture, Progress};
 use tracing::{error, warn};
 
 use super::drawing::{DrawError, Drawn, Encoding, draw};
-use super::request::job::{Costs, Failure, Output};
+use super::request::job::{Costs, Failure, FailureCode, Output};
 use super::request::resolve::Resolved;
 use super::request::values::PictureFormat;
 use super::state::OpenAi;
@@ -64,7 +64,7 @@ impl Work {
             Err(_elapsed) => {
                 let message =
                     format!("the device had worked for {} s, which is all that a job may take", within.as_secs());
-                Err(Failure { code: "timeout", message })
+                Err(Failure { code: FailureCode::Timeout, message })
             }
         }
     }
@@ -129,20 +129,20 @@ impl OpenAi {
 
 impl Failure {
     pub(crate) fn shutting_down() -> Failure {
-        Failure { code: "shutting_down", message: "the server is shutting down".to_owned() }
+        Failure { code: FailureCode::ShuttingDown, message: "the server is shutting down".to_owned() }
     }
 
     pub(crate) fn guardrail_blocked() -> Failure {
-        Failure { code: "guardrail_blocked", message: "Guardrail blocked prompt.".to_owned() }
+        Failure { code: FailureCode::GuardrailBlocked, message: "Guardrail blocked prompt.".to_owned() }
     }
 
     pub(crate) fn cancelled() -> Failure {
-        Failure { code: "cancelled", message: "the work was cancelled".to_owned() }
+        Failure { code: FailureCode::Cancelled, message: "the work was cancelled".to_owned() }
     }
 
     fn of_refused(refused: Refused) -> Failure {
         match refused {
-            Refused::TooLarge { .. } => Failure { code: "out_of_memory", message: refused.to_string() },
+            Refused::TooLarge { .. } => Failure { code: FailureCode::OutOfMemory, message: refused.to_string() },
             // One clip of this API asks at a time, so the engine's own queue has room for it.
             Refused::ClipsFull { .. } | Refused::QueueFull { .. } => Failure::internal(),
         }
@@ -150,18 +150,18 @@ impl Failure {
 
     fn of_drawing(error: DrawError, id: &str, phase: Phase) -> Failure {
         match error {
-            DrawError::Refused(refusal) => Failure { code: "invalid_argument", message: refusal.to_string() },
+            DrawError::Refused(refusal) => Failure { code: FailureCode::InvalidArgument, message: refusal.to_string() },
             DrawError::Failed(why) => {
                 warn!(id, why, "a clip failed");
                 Failure::internal()
             }
             DrawError::Encoder(why) => {
                 warn!(id, why, "a clip was not encoded");
-                Failure { code: "encoder_failed", message: "the video could not be encoded".to_owned() }
+                Failure { code: FailureCode::EncoderFailed, message: "the video could not be encoded".to_owned() }
             }
             DrawError::Blocked(_) => {
                 let message = "Guardrail blocked frames.".to_owned();
-                Failure { code: "guardrail_blocked", message }
+                Failure { code: FailureCode::GuardrailBlocked, message }
             }
             DrawError::Stopped if phase == Phase::Stopping => Failure::shutting_down(),
             // Whoever cancels work does not look at what comes of it: the engine has ended.
@@ -171,6 +171,6 @@ impl Failure {
 
     /// A client is told no more.
     fn internal() -> Failure {
-        Failure { code: "internal", message: "Model generation failed".to_owned() }
+        Failure { code: FailureCode::Internal, message: "Model generation failed".to_owned() }
     }
 }

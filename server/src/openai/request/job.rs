@@ -68,11 +68,48 @@ pub struct Costs {
     pub profile_trace: Option<String>,
 }
 
-/// Why a job failed: one of the codes that clients know, and a sentence.
+/// Why work failed, in a word that programs know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureCode {
+    /// A guardrail does not let a prompt be drawn, or a frame leave.
+    GuardrailBlocked,
+    /// It needs more memory than there is.
+    OutOfMemory,
+    /// The world does not draw what was asked for.
+    InvalidArgument,
+    /// It was ended on purpose.
+    Cancelled,
+    /// It has taken all the time that it may.
+    Timeout,
+    /// Frames could not be made a file.
+    EncoderFailed,
+    /// The server stops.
+    ShuttingDown,
+    /// A mistake of the server: its client is told no more.
+    Internal,
+}
+
+impl FailureCode {
+    /// As clients hear it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FailureCode::GuardrailBlocked => "guardrail_blocked",
+            FailureCode::OutOfMemory => "out_of_memory",
+            FailureCode::InvalidArgument => "invalid_argument",
+            FailureCode::Cancelled => "cancelled",
+            FailureCode::Timeout => "timeout",
+            FailureCode::EncoderFailed => "encoder_failed",
+            FailureCode::ShuttingDown => "shutting_down",
+            FailureCode::Internal => "internal",
+        }
+    }
+}
+
+/// Why a job failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// For programs.
-    pub code: &'static str,
+    pub code: FailureCode,
     /// For people.
     pub message: String,
 }
@@ -183,7 +220,7 @@ impl Record {
             "num_outputs": resolved.seeds.len(),
             "url": done.map(|_| address(0)),
             "urls": done.map(|(outputs, _)| (0..outputs.len()).map(address).collect::<Vec<_>>()),
-            "error": failure.map(|failure| json!({ "code": failure.code, "message": failure.message })),
+            "error": failure.map(|failure| json!({ "code": failure.code.name(), "message": failure.message })),
             "remixed_from_video_id": facts.remixed_from,
             "revised_prompt": null,
             "inference_time_s": done.map(|(_, costs)| costs.inference),

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::super::Body;
 use super::super::ask::Ask;
+use super::super::job::FailureCode;
 use super::super::resolve::{Resolved, Rules};
 use super::super::values::Route;
 use super::*;
@@ -91,10 +92,10 @@ fn a_job_that_is_gone_is_never_written_to_again() {
     jobs.remove("a");
     assert!(!jobs.begin("a", at(0)));
     complete(&mut jobs, "a", 10, at(1));
-    jobs.fail("a", Failure { code: "internal", message: String::new() }, at(1));
+    jobs.fail("a", Failure { code: FailureCode::Internal, message: String::new() }, at(1));
     assert_eq!(jobs.levels(at(1)), Levels::default());
     enter(&mut jobs, "b", at(1)).expect("there is room");
-    jobs.fail("b", Failure { code: "internal", message: "m".into() }, at(1));
+    jobs.fail("b", Failure { code: FailureCode::Internal, message: "m".into() }, at(1));
     complete(&mut jobs, "b", 10, at(2));
     assert_eq!(field(&mut jobs, "b", "status", at(2)), "failed", "what has failed stays so");
 }
