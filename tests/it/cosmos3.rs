@@ -73,6 +73,26 @@ fn a_clip_is_read_then_denoised_then_decoded_a_latent_frame_at_a_time() {
 }
 
 #[test]
+fn progress_follows_the_time_that_pieces_took_before() {
+    let (_folder, world) = model();
+    let shares = || {
+        let mut clip = open(&world, short("sea", 1));
+        let mut shares = vec![clip.share()];
+        while let Step::More(_) = clip.step(&Cancel::default(), &mut |_| {}).expect("a piece") {
+            shares.push(clip.share());
+        }
+        shares.push(clip.share());
+        shares
+    };
+    let sixths: Vec<f64> = (0..=6).map(|done| f64::from(done) / 6.0).collect();
+    let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9);
+    assert!(near(&shares(), &sixths), "nothing is known of a new model");
+    let second = shares();
+    assert!(second.is_sorted() && second[0] == 0.0 && second[6] == 1.0, "{second:?}");
+    assert!(!near(&second, &sixths), "{second:?}");
+}
+
+#[test]
 fn two_clips_drawn_in_turn_give_what_each_gives_alone() {
     let (_folder, world) = model();
     let alone = ["a red boat", "hill"].map(|prompt| draw(open(&world, short(prompt, 3))).0);

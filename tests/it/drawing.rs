@@ -52,7 +52,7 @@ fn ask(engine: &Engine, size: Size, frames: usize, held: &[Held]) -> Result<Clip
 /// Draw a clip to its end, however it ends.
 async fn drawn(engine: &Engine, ask: ClipAsk, encoding: Encoding) -> Result<Result<Drawn, DrawError>> {
     let ticket = engine.ask_clip(ask).map_err(|refused| anyhow::anyhow!("{refused}"))?;
-    Ok(tokio::time::timeout(SOON, draw(ticket, encoding, &Guardrails::default(), Cancel::default(), |_| ())).await?)
+    Ok(tokio::time::timeout(SOON, draw(ticket, encoding, Guardrails::default(), Cancel::default(), |_, _| ())).await?)
 }
 
 /// The keys that the frames of a film say they were drawn with, and their numbers.
@@ -73,7 +73,7 @@ async fn a_clip_becomes_a_film_whose_frames_say_what_was_held() -> Result<()> {
         engine.ask_clip(ask(&engine, SIZE, 30, &[w, w, l])?).map_err(|refused| anyhow::anyhow!("{refused}"))?;
     let admitted = ticket.bytes();
     let encoding = Encoding::Mp4 { fps: 8.0, quantiser: 20 };
-    let drawn = draw(ticket, encoding, &Guardrails::default(), Cancel::default(), move |progress| {
+    let drawn = draw(ticket, encoding, Guardrails::default(), Cancel::default(), move |progress, _share| {
         told.send((progress.done, progress.of)).expect("the test listens");
     });
     let drawn = drawn.await?;
@@ -141,7 +141,7 @@ async fn a_cancelled_clip_ends_within_its_piece_and_leaves_the_device_to_the_nex
     let cancel = Cancel::default();
     let ticket = engine.ask_clip(ask(&engine, SIZE, 33, &[])?).map_err(|refused| anyhow::anyhow!("{refused}"))?;
     let ends = cancel.clone();
-    let begun = move |progress: Progress| {
+    let begun = move |progress: Progress, _share| {
         // Its turn has come; what draws is a chunk that takes an hour.
         if progress.done == 0 {
             let ends = ends.clone();
@@ -151,7 +151,7 @@ async fn a_cancelled_clip_ends_within_its_piece_and_leaves_the_device_to_the_nex
             });
         }
     };
-    let ended = tokio::time::timeout(SOON, draw(ticket, FILM, &Guardrails::default(), cancel, begun)).await?;
+    let ended = tokio::time::timeout(SOON, draw(ticket, FILM, Guardrails::default(), cancel, begun)).await?;
     ensure!(ended.as_ref().err() == Some(&DrawError::Stopped), "{ended:?}");
     Ok(())
 }
@@ -164,7 +164,7 @@ async fn dropping_the_drawing_frees_the_device_wherever_it_is() -> Result<()> {
         let pieces = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&pieces);
         let ticket = engine.ask_clip(ask(&engine, SIZE, 481, &[])?).map_err(|refused| anyhow::anyhow!("{refused}"))?;
-        let drawing = draw(ticket, FILM, &Guardrails::default(), Cancel::default(), move |progress| {
+        let drawing = draw(ticket, FILM, Guardrails::default(), Cancel::default(), move |progress, _share| {
             counted.store(progress.done, Ordering::Relaxed);
         });
         let ended = tokio::time::timeout(Duration::from_millis(wait), drawing).await;

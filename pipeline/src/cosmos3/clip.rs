@@ -10,6 +10,7 @@ use ops::{Device, FrameStack, Tensor, pixels};
 use super::Nets;
 use super::denoise::{Branches, Denoise, Guidance};
 use super::mrope::Grid;
+use super::pace::Piece;
 use super::prompt::{PromptTokens, Scene, final_prompt, system_prompt};
 use super::schedule::Schedule;
 use crate::first_frame;
@@ -100,12 +101,33 @@ pub(super) fn prompts(
     Ok(Prompts { prompt: tokens.of(&text, system, longest)?, negative: negative.transpose()? })
 }
 
+/// The pieces of a clip's work.
+fn pieces(
+    prompts: &Prompts,
+    from_picture: bool,
+    schedule: &Schedule,
+    guidance: Guidance,
+    grid: &Grid,
+    size: Size,
+) -> Vec<Piece> {
+    let read = prompts.prompt.len() + prompts.negative.as_ref().map_or(0, Vec::len);
+    let step = |timestep: f64| Piece::denoise(grid.tokens(), guidance.at(timestep) > 1.0);
+    std::iter::once(Piece::read(read))
+        .chain(from_picture.then(|| Piece::encode(size.pixels())))
+        .chain((0..schedule.steps()).map(|at| step(schedule.timestep(at))))
+        .chain((0..grid.frames).map(|latent_frame| Piece::decode(latent_frame, size.pixels())))
+        .collect()
+}
+
 /// One clip in the making.
 pub struct Cosmos3Clip {
     nets: Arc<Nets>,
     size: Size,
     grid: Grid,
-    of: usize,
+    /// In their order.
+    pieces: Vec<Piece>,
+    /// The share of its time that is over after each of them.
+    shares: Vec<f64>,
     done: usize,
     state: State,
     spans: Spans,
@@ -140,9 +162,10 @@ impl Cosmos3Clip {
             fps: Some(fps),
             temporal_factor: FRAMES_PER_LATENT,
         };
-        let of = 1 + usize::from(picture.is_some()) + schedule.steps() + grid.frames;
+        let pieces = pieces(&prompts, picture.is_some(), &schedule, guidance, &grid, size);
+        let shares = nets.times.lock().expect("nothing panics under this lock").shares(&pieces);
         let state = State::Reading(Beginning { prompts, schedule, guidance, noise, picture });
-        Cosmos3Clip { nets: nets.clone(), size, grid, of, done: 0, state, spans: Spans::default() }
+        Cosmos3Clip { nets: nets.clone(), size, grid, pieces, shares, done: 0, state, spans: Spans::default() }
     }
 
     /// The same clip; what its parts take goes to `spans`.
@@ -241,9 +264,13 @@ impl Cosmos3Clip {
 impl Clip for Cosmos3Clip {
     fn step(&mut self, cancel: &Cancel, sink: &mut dyn FnMut(Frames)) -> Result<Step, WorldError> {
         cancel.check()?;
+        let began = Instant::now();
         let timings = self.advance(cancel, sink)?;
+        let mut times = self.nets.times.lock().expect("nothing panics under this lock");
+        times.took(self.pieces[self.done], began.elapsed());
+        drop(times);
         self.done += 1;
-        if self.done < self.of {
+        if self.done < self.pieces.len() {
             return Ok(Step::More(timings));
         }
         self.state = State::Over;
@@ -251,6 +278,10 @@ impl Clip for Cosmos3Clip {
     }
 
     fn progress(&self) -> Progress {
-        Progress { done: self.done, of: self.of }
+        Progress { done: self.done, of: self.pieces.len() }
+    }
+
+    fn share(&self) -> f64 {
+        self.done.checked_sub(1).map_or(0.0, |last| self.shares[last])
     }
 }

@@ -14,6 +14,7 @@ pub mod footprint;
 pub mod generation;
 mod layer;
 pub mod mrope;
+pub mod pace;
 pub mod prompt;
 pub mod schedule;
 pub mod solver;
@@ -21,7 +22,7 @@ pub mod tensors;
 pub mod transformer;
 pub mod understanding;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ops::Device;
 
@@ -29,6 +30,7 @@ use self::card::{card, check, complete};
 use self::clip::{Cosmos3Clip, Plan};
 use self::config::ModelConfig;
 use self::footprint::{ClipShape, Footprint};
+use self::pace::Times;
 use self::prompt::{PromptTokens, Scene};
 use self::transformer::Transformer;
 use crate::load::error::LoadError;
@@ -56,6 +58,8 @@ pub(crate) struct Nets {
     vae: Vae,
     tokens: Arc<PromptTokens>,
     config: Arc<ModelConfig>,
+    /// What pieces of clips took last.
+    times: Mutex<Times>,
 }
 
 impl Cosmos3 {
@@ -79,7 +83,9 @@ impl Cosmos3 {
         checkpoint.finish(&list)?;
         let (tokens, config) = (Arc::new(tokens), Arc::new(config));
         let origin = Origin::of(&card, print);
-        Ok(Cosmos3 { nets: Arc::new(Nets { device: device.clone(), transformer, vae, tokens, config }), card, origin })
+        let times = Mutex::default();
+        let nets = Arc::new(Nets { device: device.clone(), transformer, vae, tokens, config, times });
+        Ok(Cosmos3 { nets, card, origin })
     }
 
     /// What a clip of these values is made of. `Err` names the value that cannot be drawn.

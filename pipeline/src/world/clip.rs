@@ -20,6 +20,13 @@ pub trait Clip {
 
     /// Pieces done, and pieces in all.
     fn progress(&self) -> Progress;
+
+    /// The share of its time that is over, as far as can be told: 0 to 1, and it never falls. Where pieces take about the
+    /// same time, the share of its pieces.
+    fn share(&self) -> f64 {
+        let Progress { done, of } = self.progress();
+        done as f64 / of as f64
+    }
 }
 
 /// What one piece of work came to, and where the time of this piece went.

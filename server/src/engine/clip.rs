@@ -38,6 +38,8 @@ pub enum ClipPart {
     Piece {
         /// How far the clip is; the last part of a clip has `done` equal to `of`.
         progress: Progress,
+        /// The share of the clip's time that is over, 0 to 1.
+        share: f64,
         /// How long the device took for the piece.
         took: Duration,
         /// What the world says of that time.
@@ -129,7 +131,7 @@ impl Drawing {
             return Stepped::Opened(Drawing { work: Work::Begun(clip), parts, cancel, pixels, admitted }, took);
         };
         let progress = clip.progress();
-        let part = ClipPart::Piece { progress, took, world: step.timings() };
+        let part = ClipPart::Piece { progress, share: clip.share(), took, world: step.timings() };
         debug!(clip = id, ?progress, ?took, world = ?step.timings(), "piece");
         match step {
             Step::More(_) => {

@@ -106,36 +106,37 @@ impl Encoding {
 
 /// Wait for the clip's turn, draw it, and encode what passes the guardrails.
 ///
-/// `progress` hears that its turn has come (nothing of one piece is done), and then of each piece. To end it at once drop
+/// `progress` hears that its turn has come (nothing of one piece is done), and then of each piece; beside it, which share of
+/// the clip's time is over. To end it at once drop
 /// the future; `cancel` can be called by any thread, is seen between two passes and before each frame is encoded, and does
 /// not end the wait for its turn.
 pub async fn draw(
     ticket: ClipTicket,
     encoding: Encoding,
-    guardrails: &Guardrails,
+    guardrails: Guardrails,
     cancel: Cancel,
-    progress: impl Fn(Progress) + Send,
+    progress: impl Fn(Progress, f64) + Send,
 ) -> Result<Drawn, DrawError> {
     // When this future is dropped, what is being encoded stops, too.
     let ends = CancelWhenDropped(cancel);
     let (size, peak_bytes, spans, asked) = (ticket.size(), ticket.bytes(), ticket.spans(), Instant::now());
     let mut seat = ticket.begin(ends.0.clone()).await?;
     let turn = Instant::now();
-    progress(Progress { done: 0, of: 1 });
+    progress(Progress { done: 0, of: 1 }, 0.0);
     let mut stages = Stages { queue: turn - asked, ..Stages::default() };
     let output = Output::begin(size, encoding, ends.0.clone())?;
-    let mut encoder = Encoder::Idle(Output { guardrails: guardrails.clone(), spans, ..output });
+    let mut encoder = Encoder::Idle(Output { guardrails, spans, ..output });
     while let Some(part) = seat.next().await? {
         match part {
             // These frames wait until those before them are encoded. As long as they do, nothing else is taken, and once
             // the engine's channel is full no piece is drawn.
             ClipPart::Frames(frames) => encoder = encoder.add(frames).await?,
             ClipPart::Opened { took } => stages.text += took,
-            ClipPart::Piece { progress: pieces, world, .. } => {
+            ClipPart::Piece { progress: pieces, share, world, .. } => {
                 stages.text += world.text;
                 stages.denoise += world.dit;
                 stages.decode += world.vae;
-                progress(pieces);
+                progress(pieces, share);
             }
         }
     }

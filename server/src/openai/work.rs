@@ -78,15 +78,14 @@ impl Work {
             let recorder = self.recorder.take();
             clip.spans = recorder.as_ref().map(|recorder| recorder.spans().clone()).unwrap_or_default();
             let ticket = openai.engine.ask_clip(clip).map_err(Failure::of_refused)?;
-            let progress = |pieces: Progress| {
+            let progress = |_pieces: Progress, of_output: f64| {
                 let mut book = openai.book();
                 // The first word of it comes with its turn.
                 book.begin(&self.id, openai.now());
-                let of_output = pieces.done as f64 / pieces.of.max(1) as f64;
                 book.progress(&self.id, (output as f64 + of_output) / count as f64);
             };
             let turn = Instant::now();
-            let drawn = draw(ticket, encoding, &self.guardrails, current.next(), progress).await;
+            let drawn = draw(ticket, encoding, self.guardrails.clone(), current.next(), progress).await;
             if let Err(DrawError::Blocked(Blocked { guardrail })) = drawn {
                 openai.observer.blocked(guardrail);
             }

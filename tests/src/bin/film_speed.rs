@@ -73,7 +73,7 @@ async fn encoded(engine: &Engine, chunks: usize) -> Result<(Duration, Duration)>
     let ticket = engine.ask_clip(ask(engine, chunks)?).map_err(|refused| anyhow::anyhow!("{refused}"))?;
     let quality = quantiser::default_quality(ticket.size());
     let encoding = Encoding::Mp4 { fps: 16.0, quantiser: quantiser::of_quality(quality) };
-    let drawn = draw(ticket, encoding, &Guardrails::default(), Cancel::default(), |_| ()).await?;
+    let drawn = draw(ticket, encoding, Guardrails::default(), Cancel::default(), |_, _| ()).await?;
     Ok((drawn.took, drawn.stages.encode))
 }
 
