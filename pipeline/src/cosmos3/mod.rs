@@ -7,6 +7,7 @@
 
 pub mod caption;
 pub(crate) mod card;
+mod chat;
 pub mod clip;
 pub mod config;
 pub mod denoise;

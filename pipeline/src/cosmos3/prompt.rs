@@ -1,11 +1,12 @@
-//! A prompt becomes token numbers: a sentence about the clip's length or a structured caption, the chat the model was trained
-//! on, the tokenizer, and two tokens that say that a picture follows.
+//! A prompt becomes token numbers: a sentence about the clip's length or a structured caption, the chat that the model was
+//! trained on, the tokenizer, and two tokens that say that a picture follows.
 
 use ops::{Error, Result};
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::caption;
+use super::chat::{ChatTemplate, TURN_END, TURN_START, of_qwen};
 use crate::load::error::LoadError;
 use crate::load::file::File;
 use crate::load::model_dir::ModelDir;
@@ -49,6 +50,8 @@ pub fn system_prompt(scene: &Scene) -> &'static str {
 /// Prompts in, token numbers out.
 pub struct PromptTokens {
     tokenizer: Tokenizer,
+    /// `None`: the checkpoint brings none.
+    template: Option<ChatTemplate>,
     /// Ends the text.
     eos: u32,
     /// Begins the picture.
@@ -56,8 +59,6 @@ pub struct PromptTokens {
 }
 
 const FOLDER: &str = "text_tokenizer";
-const TURN_START: &str = "<|im_start|>";
-const TURN_END: &str = "<|im_end|>";
 const VISION_START: &str = "<|vision_start|>";
 
 impl PromptTokens {
@@ -65,20 +66,29 @@ impl PromptTokens {
     /// brings a chat of another kind.
     pub fn read(dir: &ModelDir, vocab_size: usize) -> std::result::Result<PromptTokens, LoadError> {
         let path = |name: &str| format!("{FOLDER}/{name}");
+        let config_path = path("tokenizer_config.json");
+        let config = if dir.has(&config_path) { dir.read(&config_path)?.json()? } else { Value::Null };
+        // A token is told as a text, or as an object that holds it.
+        let eos = config["eos_token"].as_str().or(config["eos_token"]["content"].as_str()).unwrap_or(TURN_END);
+        let tokens = PromptTokens::new(&dir.read(&path("tokenizer.json"))?, vocab_size, eos)?;
         let template = path("chat_template.jinja");
         if dir.has(&template) {
             let file = dir.read(&template)?;
-            let text = String::from_utf8_lossy(file.text()?);
-            if !text.contains(TURN_START) || !text.contains(TURN_END) {
-                let reason = format!("is a chat of another kind: it does not write {TURN_START} and {TURN_END}");
-                return Err(LoadError::file(file.name(), reason));
-            }
+            return tokens.with_template(file.name(), &String::from_utf8_lossy(file.text()?), eos);
         }
-        let config = path("tokenizer_config.json");
-        let config = if dir.has(&config) { dir.read(&config)?.json()? } else { Value::Null };
-        // A token is told as a text, or as an object that holds it.
-        let eos = config["eos_token"].as_str().or(config["eos_token"]["content"].as_str());
-        PromptTokens::new(&dir.read(&path("tokenizer.json"))?, vocab_size, eos.unwrap_or(TURN_END))
+        // Older tokenizers have it in their configuration: one text, or several with names.
+        let named = config["chat_template"].as_array().and_then(|all| all.iter().find(|one| one["name"] == "default"));
+        match config["chat_template"].as_str().or_else(|| named?["template"].as_str()) {
+            Some(text) => tokens.with_template(&config_path, text, eos),
+            None => Ok(tokens),
+        }
+    }
+
+    /// The same, with the chat of a template that stands in `file`. An error if it is a chat of another kind.
+    pub fn with_template(self, file: &str, text: &str, eos: &str) -> std::result::Result<PromptTokens, LoadError> {
+        let template = ChatTemplate::new(text, eos);
+        let template = template.map_err(|reason| LoadError::file(file, format!("the chat template {reason}")))?;
+        Ok(PromptTokens { template: Some(template), ..self })
     }
 
     /// From `tokenizer.json`. `eos`: the token that ends a text.
@@ -98,14 +108,16 @@ impl PromptTokens {
         for token in [TURN_START, TURN_END] {
             id(token)?;
         }
-        Ok(PromptTokens { eos: id(eos)?, vision_start: id(VISION_START)?, tokenizer })
+        Ok(PromptTokens { eos: id(eos)?, vision_start: id(VISION_START)?, tokenizer, template: None })
     }
 
     /// The tokens of a prompt in its final form, at most `longest` (at least 2): what is too long loses its end, but keeps the
     /// two tokens behind it. An error where the tokenizer has none.
     pub fn of(&self, prompt: &str, system: Option<&str>, longest: usize) -> Result<Vec<u32>> {
-        let system = system.map_or(String::new(), |text| format!("{TURN_START}system\n{text}{TURN_END}\n"));
-        let chat = format!("{system}{TURN_START}user\n{prompt}{TURN_END}\n{TURN_START}assistant\n");
+        let chat = match &self.template {
+            Some(template) => template.render(prompt, system).map_err(Error::new)?,
+            None => of_qwen(prompt, system),
+        };
         let encoding = self.tokenizer.encode_fast(chat, false).map_err(Error::new)?;
         let mut tokens: Vec<u32> = encoding.get_ids().iter().copied().take(longest.saturating_sub(2)).collect();
         tokens.extend([self.eos, self.vision_start]);
@@ -175,12 +187,26 @@ mod tests {
         check(&[], 9, "tokenizer.json");
         check(std::slice::from_ref(&own), 8, "token \"sea\" is number 8; the transformer knows 8");
         check(&[own.clone(), ("tokenizer_config.json", r#"{"eos_token": "</s>"}"#.into())], 9, "there is no </s>");
-        check(
-            &[own.clone(), ("chat_template.jinja", "[INST] {{ content }} [/INST]".into())],
-            9,
-            "a chat of another kind",
-        );
-        read(&[own, ("chat_template.jinja", "<|im_start|>{{ role }}<|im_end|>".into())], 9).expect("the chat we write");
+        let inst = "[INST] {{ messages[0].content }} [/INST]";
+        check(&[own.clone(), ("chat_template.jinja", inst.into())], 9, "a chat of another kind");
+        let config = serde_json::json!({ "chat_template": inst }).to_string();
+        check(&[own, ("tokenizer_config.json", config)], 9, "tokenizer_config.json");
+    }
+
+    #[test]
+    fn the_checkpoint_s_own_chat_is_written_wherever_its_template_stands() {
+        let text = "{% for m in messages %}<|im_start|>{{ m.role }} sea {{ m.content }}<|im_end|>{% endfor %}";
+        let config = |template| serde_json::json!({ "chat_template": template }).to_string();
+        let several =
+            serde_json::json!([{ "name": "tool_use", "template": "?" }, { "name": "default", "template": text }]);
+        for (name, file) in [
+            ("chat_template.jinja", text.to_owned()),
+            ("tokenizer_config.json", config(text.into())),
+            ("tokenizer_config.json", config(several)),
+        ] {
+            let tokens = read(&[("tokenizer.json", tokenizer().to_string()), (name, file)], 9).expect("a tokenizer");
+            assert_eq!(tokens.of("sea", None, 100).expect("tokens"), [0, 5, 8, 8, 1, 1, 2], "{name}");
+        }
     }
 
     #[test]
