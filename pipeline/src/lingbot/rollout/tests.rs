@@ -126,6 +126,44 @@ fn first_chunks_of_one_latent_frame_to_twice_a_chunk_are_what_a_plain_loop_draws
     }
 }
 
+/// What a rollout was before it could make its past again, written out: no clean latent is kept, and nothing looks at one.
+/// Every byte of every frame is the same, whatever the kernels of this processor are.
+#[test]
+fn a_rollout_that_never_makes_its_past_again_draws_what_a_loop_draws_that_keeps_none() {
+    let world = world(json!({"sink": 2, "window": 8}));
+    let mut video = open(&world, init(&world, None));
+    let fixed = video.fixed.clone();
+    let mut noise = Noise::seeded(5, &Device::cpu());
+    let (layers, tokens) = (world.nets.config.transformer.num_layers, (SIZE.width / 16 * (SIZE.height / 16)) as usize);
+    let window = Window::new(8, 2, CHUNK).and_then(|window| window.starting_with(CHUNK)).expect("possible");
+    let (mut history, mut decoder) = (RollingKvCache::new(window, layers, tokens), DecoderState::new());
+    let mut prompt = world.nets.read_prompt("a green meadow").expect("a prompt");
+    // Frames are evicted from the third chunk on; the prompt changes in the fourth.
+    for index in 0..6 {
+        let plan = video.plan();
+        let frames = plan.latent_range();
+        let night = (index == 3).then(|| "a city at night".to_owned());
+        if let Some(night) = &night {
+            prompt = world.nets.read_prompt(night).expect("a prompt");
+        }
+        let condition = plain_condition(&world, &fixed, &frames, &frames);
+        let mut context = PassContext { condition: &condition, prompt: &prompt, history: &mut history };
+        let (_, _, height, width) = fixed.dims4().expect("four sides");
+        let shape = [world.nets.config.transformer.out_channels, frames.len(), height, width];
+        let latent = world.nets.denoiser.sample(shape, &mut noise, &mut context, &Cancel::default()).expect("a chunk");
+        let mut plain = Vec::new();
+        for frame in 0..frames.len() {
+            let one = latent.narrow(1, frame, 1).expect("a frame");
+            let drawn = world.nets.vae.decode(&one, &mut decoder).expect("frames");
+            plain.extend(pixels::to_rgb8(&drawn).expect("bytes"));
+        }
+        let mut drawn = Vec::new();
+        let input = ChunkInput { prompt: night, ..steered(&plan) };
+        video.generate(&input, &Cancel::default(), &mut |frames| drawn.extend(frames.rgb)).expect("a chunk");
+        assert_eq!(drawn, plain, "chunk {index}");
+    }
+}
+
 #[test]
 fn a_world_says_how_long_its_first_chunk_is_and_a_client_may_choose_another() {
     let world = world(json!({"first_chunk": 1}));
