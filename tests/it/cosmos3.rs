@@ -263,6 +263,8 @@ fn a_directory_with_something_wrong_says_what_in_one_sentence() {
 #[test]
 fn sound_and_actions_are_skipped_and_named() {
     let folder = ModelFolder::of(&golden());
+    let plain = inspect(&folder.open(), None, None).expect("a report").to_string();
+    assert!(plain.contains("not published, visual only; FlowUniPC"), "{plain}");
     let more: [(&str, &[usize]); 4] = [
         ("audio_proj_in.weight", &[56, 64]),
         ("audio_modality_embed", &[56]),
@@ -275,6 +277,7 @@ fn sound_and_actions_are_skipped_and_named() {
     let report = inspect(&folder.open(), None, None).expect("a report");
     assert!(report.is_complete(), "{report}");
     let text = report.to_string();
+    assert!(!text.contains("visual only"), "{text}");
     for part in
         ["2 tensors of sound, which is not built", "1 tensors of actions", "a clip of 93 frames at 1280x720", "to load"]
     {

@@ -148,6 +148,8 @@ fn what_steers_sessions_is_refused_by_flag() -> Result<()> {
     check(&["--prompt", "sea", "--prompt", "1:hill"], "from one prompt")?;
     check(&["--prompt", "sea", "--frames", "3"], "5 the shortest clip")?;
     check(&["--prompt", "sea", "--frames", "400", "--size", "64x64"], "at most 300")?;
+    check(&["--prompt", "sea", "--size", "48x64"], "the shortest side that")?;
+    check(&["--prompt", "sea", "--frames", "1", "--size", "64x48"], "the shortest side that")?;
     check(&["--prompt", "sea", "--size", "60x64"], "multiples of 16")
 }
 

@@ -123,7 +123,12 @@ fn summary(config: &TransformerConfig) -> String {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.config {
-            Ok(config) => writeln!(f, "{}\n{}; {}", self.name, config.variant(), config.sampling)?,
+            Ok(config) => {
+                // Checkpoints that were trained further for one task are of this kind, and say no more of it.
+                let parts =
+                    if self.unused.keys().any(|part| *part != Unused::LanguageHead) { "" } else { ", visual only" };
+                writeln!(f, "{}\n{}{parts}; {}", self.name, config.variant(), config.sampling)?;
+            }
             Err(reason) => writeln!(f, "{}\nCosmos3, not a whole model: {reason}", self.name)?,
         }
         let (mut parameters, mut bytes) = (0, 0);

@@ -112,6 +112,16 @@ impl Card {
         }
     }
 
+    /// As [`Card::choose_size`], for a clip or a picture: its sides have a least length.
+    pub fn choose_clip_size(&self, asked: Option<Size>) -> Result<Size, Refusal> {
+        let (size, least) = (self.choose_size(asked)?, self.clips.side_min);
+        if size.width.min(size.height) < least {
+            let reason = format!("{size}: the shortest side that {} draws is {least}", self.name);
+            return Err(Refusal { field: "size", reason });
+        }
+        Ok(size)
+    }
+
     /// `(sink, window)` in latent frames: what was asked for, unless the world fixes them. `Err` if a chunk does not
     /// fit into the window beside the pinned frames, or the window is longer than [`WINDOW_FRAMES_MAX`].
     pub fn choose_window(&self, sink: Option<usize>, window: Option<usize>) -> Result<(usize, usize), Refusal> {

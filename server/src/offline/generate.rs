@@ -89,7 +89,12 @@ pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> 
     let recorder = request.profile.as_ref().map(|(_, profiled)| Recorder::new(*profiled));
     let spans = recorder.as_ref().map(|recorder| recorder.spans().clone()).unwrap_or_default();
     ask.spans = spans.clone();
-    let mut report = draw(world, ask, &mut |frames| film.push(frames))?;
+    let mut report = draw(world, ask, &mut |frames| {
+        let _span = spans.begin(|| film.span().into());
+        let passed = request.guardrails.process(frames);
+        passed.map_err(|blocked| anyhow!("frames are blocked by the guardrail {}", blocked.guardrail))?;
+        film.push(frames)
+    })?;
     film.finish()?;
     if let (Some(recorder), Some((folder, _))) = (recorder, &request.profile) {
         report.profile = Some(folder.join(recorder.finish(folder, "generate")?));
@@ -108,15 +113,14 @@ fn record(path: &Path, existing: Existing, ask: &ClipAsk, origin: &Origin) -> an
     file.finish()
 }
 
-/// Draw a clip, hand its frames on, and show progress on standard error.
+/// Draw a clip, hand its frames on, which may change them, and show progress on standard error.
 pub(super) fn draw(
     world: &dyn World,
     ask: ClipAsk,
-    sink: &mut dyn FnMut(&Frames) -> anyhow::Result<()>,
+    sink: &mut dyn FnMut(&mut Frames) -> anyhow::Result<()>,
 ) -> anyhow::Result<Report> {
     let card = world.card();
     let opening = Instant::now();
-    let spans = ask.spans.clone();
     let mut clip = world.clip(ask).context("opening the clip")?;
     let progress = Progress::new(clip.progress().of);
     progress.tell(format_args!("opened in {:.0} ms", ms(opening.elapsed())), 0, "");
@@ -129,18 +133,12 @@ pub(super) fn draw(
             .step(&Cancel::default(), &mut |batch| frames.push(batch))
             .with_context(|| format!("drawing {} {piece}", if card.clips.steerable { "chunk" } else { "piece" }))?;
         let generate = began.elapsed();
-        for batch in &mut frames {
-            let passed = request.guardrails.process(batch);
-            passed.map_err(|blocked| anyhow!("frames are blocked by the guardrail {}", blocked.guardrail))?;
-        }
         let timings = step.timings();
         let encoding = Instant::now();
-        let span = spans.begin(|| film.span().into());
-        for batch in &frames {
+        for batch in &mut frames {
             sink(batch)?;
         }
         let encode = encoding.elapsed();
-        drop(span);
         report.chunks += 1;
         report.frames += frames.iter().map(|batch| batch.count).sum::<usize>();
         report.generate += generate;
@@ -210,8 +208,8 @@ fn ask(card: &Card, request: &Request) -> anyhow::Result<ClipAsk> {
     let frames = card.clips.frames.frames(asked.unwrap_or(usual));
     let frames = frames.map_err(|reason| anyhow!("--frames {} {reason}", asked.unwrap_or(usual)))?;
     let is_picture = frames == 1;
-    let init =
-        Init { size: if is_picture { request.size.unwrap_or(card.clips.picture_size) } else { init.size }, ..init };
+    let size = if is_picture { request.size.unwrap_or(card.clips.picture_size) } else { init.size };
+    let init = Init { size, ..init };
     let mut ask = ClipAsk::new(init, frames, Vec::new());
     ask.settings = card.clips.knobs.usual(is_picture);
     Ok(ask)
@@ -219,7 +217,7 @@ fn ask(card: &Card, request: &Request) -> anyhow::Result<ClipAsk> {
 
 fn init(card: &Card, request: &Request) -> anyhow::Result<Init> {
     let (sink, window) = card.choose_window(None, None)?;
-    let size = card.choose_size(request.size)?;
+    let size = card.choose_clip_size(request.size)?;
     let first_frame = match &request.image {
         None if card.needs_first_frame => bail!("--image is missing: {} starts from a picture", card.name),
         None => None,

@@ -1,6 +1,8 @@
 //! From what was asked to what is drawn: a pure function of the request and the world's card.
 
-use pipeline::world::{Card, ChunkInput, ChunkPlan, ClipAsk, ClipSettings, Controls, Held, Init, Knob, Picture, Size};
+use pipeline::world::{
+    Card, ChunkInput, ChunkPlan, ClipAsk, ClipSettings, Controls, Held, Init, Knob, Picture, Refusal, Size,
+};
 
 use super::ask::Ask;
 use super::invalid::{Invalid, quoted};
@@ -164,16 +166,9 @@ fn size(ask: &Ask, card: &Card) -> Result<Size, Invalid> {
     };
     let base = ask.size.unwrap_or(usual);
     let size = Size { width: ask.width.unwrap_or(base.width), height: ask.height.unwrap_or(base.height) };
-    let refused = |reason: String| Invalid::value("size", reason);
     // Its reason names the size and what is drawn, but not the field.
-    let size = card.choose_size(Some(size)).map_err(|refusal| refused(format!("size: {}", refusal.reason)))?;
-    if size.width.min(size.height) < card.clips.side_min {
-        return Err(refused(format!(
-            "size: {size}: the shortest side that {} draws is {}",
-            card.name, card.clips.side_min
-        )));
-    }
-    Ok(size)
+    let refused = |refusal: Refusal| Invalid::value("size", format!("size: {}", refusal.reason));
+    card.choose_clip_size(Some(size)).map_err(refused)
 }
 
 fn frames(ask: &Ask, card: &Card, rules: Rules, fps: f64) -> Result<usize, Invalid> {
