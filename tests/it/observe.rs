@@ -174,15 +174,15 @@ async fn a_server_is_ready_once_its_world_is_loaded_and_alive_before() -> Result
 
 #[tokio::test]
 async fn the_server_says_what_it_serves_and_within_which_limits() -> Result<()> {
-    let limits = Limits { sessions: 3, memory_bytes: 12_345, ..Limits::default() };
+    let limits = Limits { sessions: 3, memory_bytes: 56_789, ..Limits::default() };
     let (server, _strings) = Server::limited(Puppet::default(), limits)?;
     let mut client = server.session(small()).await?;
     client.chunk().await?;
     let info = json(&server, "/server_info").await?.1;
     ensure!(info["server"] == "causeway" && info["status"] == "ok" && info["model"] == "puppet", "{info}");
-    ensure!(info["limits"]["sessions"] == 3 && info["limits"]["memory_bytes"] == 12_345, "{info}");
+    ensure!(info["limits"]["sessions"] == 3 && info["limits"]["memory_bytes"] == 56_789, "{info}");
     ensure!(info["world"]["default_size"] == "832x480" && info["world"]["fps"] == 16, "{info}");
-    ensure!(info["sessions"] == 1 && info["connections"] == 1 && info["memory_bytes_used"] == 256, "{info}");
+    ensure!(info["sessions"] == 1 && info["connections"] == 1 && info["memory_bytes_used"] == 256 + 18_432, "{info}");
     ensure!(info["uptime_s"].as_f64().is_some_and(|seconds| seconds > 0.0), "{info}");
     Ok(())
 }
@@ -199,7 +199,7 @@ async fn the_list_of_sessions_says_how_one_fares() -> Result<()> {
         anyhow::bail!("not one: {listed}");
     };
     ensure!(a["session_id"] == stats.session_id.as_str() && a["format"] == "jpeg" && a["size"] == "16x16", "{listed}");
-    ensure!(a["chunks"] == 1 && a["frames"] == 9 && a["memory_bytes"] == 256, "{listed}");
+    ensure!(a["chunks"] == 1 && a["frames"] == 9 && a["memory_bytes"] == 256 + 18_432, "{listed}");
     ensure!(a["sent_bytes"] == stats.ws_payload_bytes && a["seat"].is_u64(), "{listed}");
     ensure!(a["last_chunk_ms"].is_u64() && a["age_s"].as_f64().is_some_and(|age| age > 0.0), "{listed}");
     drop(client);
