@@ -27,6 +27,9 @@ struct Args {
     /// Walks that they are divided among
     #[arg(long, default_value_t = 6)]
     walks: usize,
+    /// Measure the test card alone, with this drawing time of a chunk in milliseconds
+    #[arg(long, value_name = "MS")]
+    draw_ms: Option<f64>,
     /// What decides when keys are pressed
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -48,18 +51,22 @@ async fn main() -> Result<()> {
     println!("load before: {}", load()?);
     let pocket = || pipeline::load_world(&server::pocket::dir(), &pipeline::Device::cpu());
     let card = pocket()?.card().clone();
-    let shipped = measure(&args, Box::new(move || Ok(pocket()?))).await?;
-    let draw_ms = quantile(shipped.draw_ms.iter().copied(), 0.5);
-    shipped.print(&format!("the world that ships: a chunk is drawn in {draw_ms:.0} ms"));
-
+    let (mut by_id, mut draw_ms) = (None, args.draw_ms.unwrap_or_default());
+    if args.draw_ms.is_none() {
+        let shipped = measure(&args, Box::new(move || Ok(pocket()?))).await?;
+        draw_ms = quantile(shipped.draw_ms.iter().copied(), 0.5);
+        shipped.print(&format!("the world that ships: a chunk is drawn in {draw_ms:.0} ms"));
+        by_id = Some(quantile(shipped.presses.iter().map(|press| press.picture_ms), 0.5));
+    }
     let draw = Duration::from_secs_f64(draw_ms / 1000.0);
     let testcard = measure(&args, Box::new(move || Ok(Box::new(Testcard::paced_like(&card, draw))))).await?;
-    testcard.print("the test card, at the same pace and drawing time");
+    testcard.print(&format!("the test card at the same pace, which draws a chunk in {draw_ms:.0} ms"));
+    let by_pixels = quantile(testcard.pixels()?, 0.5);
     println!("load after: {}", load()?);
 
-    let by_id = quantile(shipped.presses.iter().map(|press| press.picture_ms), 0.5);
-    let by_pixels = quantile(testcard.pixels()?, 0.5);
-    println!("key to picture, median: {by_id:.0} ms by event id, {by_pixels:.0} ms by the pixels of the test card");
+    if let Some(by_id) = by_id {
+        println!("key to picture, median: {by_id:.0} ms by event id, {by_pixels:.0} ms by the pixels of the test card");
+    }
     Ok(())
 }
 
