@@ -12,6 +12,7 @@ mod browser_edges;
 mod browser_film;
 mod browser_firefox;
 mod browser_hands;
+mod browser_keys;
 mod cosmos3;
 mod cosmos3_serve;
 mod drawing;
