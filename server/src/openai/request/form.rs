@@ -150,8 +150,12 @@ impl Form {
 fn insert(fields: &mut Map<String, Value>, name: &str, value: Value) -> Result<(), Invalid> {
     let wrong = |why: &str| Invalid::value("body", format!("{}: {why}", quoted(name)));
     let Some((first, rest)) = name.split_once('[') else {
-        // The first of several parts of one name is used, as everywhere.
-        fields.entry(name).or_insert(value);
+        // One of the two would be lost without a word.
+        if fields.contains_key(name) {
+            let hint = if name == "prompt" { "; changes on the way are `prompts`" } else { "" };
+            return Err(Invalid::validation(name.to_owned(), format!("{name}: is given twice{hint}")));
+        }
+        fields.insert(name.to_owned(), value);
         return Ok(());
     };
     let inside = rest.strip_suffix(']').ok_or_else(|| wrong("its brackets do not close"))?;

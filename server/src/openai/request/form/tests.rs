@@ -62,6 +62,13 @@ fn brackets_rebuild_what_they_stand_for() {
 }
 
 #[test]
+fn a_name_that_is_given_twice_is_refused() {
+    let twice = form(&[("prompt", "", b"a meadow"), ("prompt", "", b"4:a snowy valley")]).expect_err("which of them?");
+    assert_eq!(twice.message, "prompt: is given twice; changes on the way are `prompts`");
+    assert!(form(&[("seed", "", b"1"), ("seed", "", b"1")]).is_err());
+}
+
+#[test]
 fn a_file_is_a_slice_of_the_body_with_what_its_client_says_of_it() {
     let content = b"\x89PNG\r\n--x\r\n--xy\r\n\0";
     let rest = "; filename=\"a \\\"b\\\".png\"\r\nContent-Type: image/png";
@@ -108,9 +115,9 @@ fn what_is_no_form_is_refused() {
 
 #[test]
 fn a_form_has_at_most_256_parts_and_headers_of_8_kib() {
-    let parts: Vec<Part<'_>> = vec![("a", "", b"1"); PARTS_MAX];
+    let parts: Vec<Part<'_>> = vec![("a[]", "", b"1"); PARTS_MAX];
     assert!(form(&parts).is_ok());
-    assert!(form(&[parts, vec![("a", "", b"1")]].concat()).is_err());
+    assert!(form(&[parts, vec![("a[]", "", b"1")]].concat()).is_err());
     assert!(form(&[("a", &format!("; x=\"{}\"", "y".repeat(9000)), b"1")]).is_err());
 }
 
