@@ -84,6 +84,8 @@ pub async fn serve_telling(
     if let Some(folder) = &limits.profile_dir {
         std::fs::create_dir_all(folder).with_context(|| format!("--profile-dir {}", folder.display()))?;
     }
+    // As the trace: every session has ended by then.
+    let (recordings, _recordings_writer) = limits.recordings()?.unzip();
     let observer = Arc::new(Observer::new(trace, &REASONS));
     let queue = Queue::new(limits.bounds());
     let (engine, mut thread) =
@@ -107,7 +109,6 @@ pub async fn serve_telling(
         (limits.openai_bounds(), limits.profile_dir.clone()),
     );
     let results = Arc::clone(&openai);
-    let recordings = limits.recordings()?;
     let realtime = Realtime {
         engine,
         queue,

@@ -1,89 +1,113 @@
 //! Recordings of sessions on disk: a file for each, which grows as the session goes. It holds what steered the session,
 //! so `causeway replay` can draw it again (`pipeline/src/recording.rs` has the format).
 //!
-//! One thread writes. The engine hands it the bytes of a chunk, about 35, and never waits for a disk: where that is too
-//! slow, the recording ends early, and the log says so. A chunk is written at once, so whatever ends the process, a
-//! recording has every chunk that was drawn before.
+//! One thread writes, a few milliseconds after a chunk was drawn. The engine never waits for it: where the disk is too slow,
+//! a recording ends early, and the log says so. What is in a file is good whatever ends the process.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 
 use anyhow::Context;
-use pipeline::recording::{Invalid, Origin, encode_chunk, encode_init};
-use pipeline::world::{ChunkInput, Init};
+use pipeline::recording::{Invalid, encode_chunk};
+use pipeline::world::ChunkInput;
 use tracing::{info, warn};
 
 /// What the names of recordings end in.
-pub const ENDING: &str = "causeway";
+const ENDING: &str = "causeway";
 
-/// Parts that may wait for the disk.
-const PARTS_WAITING: usize = 4096;
+/// Bytes that may wait for the disk, of all recordings together.
+const WAITING_BYTES_MAX: u64 = 64 << 20;
+
+/// What a part takes beside its bytes.
+const PART_BYTES: u64 = 64;
+
+/// The name of a session's recording: a file in the folder of its account, where the server has keys.
+pub(crate) fn name(account: Option<&str>, session: &str) -> String {
+    match account {
+        Some(account) => format!("{account}/{session}.{ENDING}"),
+        None => format!("{session}.{ENDING}"),
+    }
+}
 
 /// Where recordings go.
-#[derive(Debug)]
-pub struct Recordings {
+#[derive(Debug, Clone)]
+pub(crate) struct Recordings {
     folder: PathBuf,
-    parts: SyncSender<Part>,
+    parts: Sender<Part>,
+    waiting_bytes: Arc<AtomicU64>,
 }
 
-/// Bytes for the file of a session.
+/// Ends the thread that writes, once all that was handed to it is written.
+pub(crate) struct RecordingsWriter {
+    parts: Sender<Part>,
+    thread: Option<JoinHandle<()>>,
+}
+
 #[derive(Debug)]
-struct Part {
-    session: Arc<str>,
-    bytes: Vec<u8>,
+enum Part {
+    /// Bytes for the file of this name.
+    Bytes(Arc<str>, Vec<u8>),
+    End,
 }
 
-/// The recording of one session. The file is whole when this is dropped.
+/// The recording of one session.
 pub(crate) struct Tape {
-    session: Arc<str>,
-    parts: SyncSender<Part>,
+    name: Arc<str>,
+    to: Recordings,
     /// A part was lost: what came after it would be steered by the wrong values.
     has_ended: bool,
 }
 
 impl Recordings {
-    /// Recordings in this folder, which is made if it is not there. All files of recordings in it, those of earlier runs
-    /// included, take `bytes_max` bytes at most.
-    ///
-    /// # Errors
-    /// If the folder cannot be made or read, or the thread that writes cannot be started.
-    pub fn open(folder: &Path, bytes_max: u64) -> anyhow::Result<Recordings> {
+    /// Recordings in this folder, which is made if it is not there. All files in it, those of earlier runs included, take
+    /// `bytes_max` bytes at most. What the second gives is dropped last: it ends the files.
+    pub(crate) fn open(folder: &Path, bytes_max: u64) -> anyhow::Result<(Recordings, RecordingsWriter)> {
         let there = || format!("--record {}", folder.display());
         std::fs::create_dir_all(folder).with_context(there)?;
-        let mut bytes = 0;
-        for entry in folder.read_dir().with_context(there)? {
-            let entry = entry.with_context(there)?;
-            if entry.path().extension().is_some_and(|ending| ending == ENDING) {
-                bytes += entry.metadata().with_context(there)?.len();
-            }
-        }
-        let (parts, to_write) = sync_channel(PARTS_WAITING);
-        let writer = Writer { folder: folder.to_owned(), files: HashMap::new(), bytes, bytes_max };
-        let thread = std::thread::Builder::new().name("recordings".into());
-        thread.spawn(move || writer.run(&to_write)).context("starting the thread that writes recordings")?;
-        Ok(Recordings { folder: folder.to_owned(), parts })
+        let bytes = bytes_in(folder).with_context(there)?;
+        let (parts, to_write) = channel();
+        let recordings = Recordings { folder: folder.to_owned(), parts, waiting_bytes: Arc::default() };
+        let writer = Writer {
+            folder: folder.to_owned(),
+            waiting_bytes: Arc::clone(&recordings.waiting_bytes),
+            files: HashMap::new(),
+            bytes,
+            bytes_max,
+        };
+        let thread = std::thread::Builder::new().name("recordings".into()).spawn(move || writer.run(&to_write));
+        let thread = Some(thread.context("starting the thread that writes recordings")?);
+        let parts = recordings.parts.clone();
+        Ok((recordings, RecordingsWriter { parts, thread }))
     }
 
-    /// The file of a session's recording, whether or not there is one.
-    pub(crate) fn path(&self, session: &str) -> PathBuf {
-        path(&self.folder, session)
+    /// The file of this name, whether or not it is there.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
-    /// Begin the recording of a session with these bytes.
-    pub(crate) fn begin(&self, session: &str, beginning: Vec<u8>) -> Tape {
-        let mut tape = Tape { session: session.into(), parts: self.parts.clone(), has_ended: false };
+    /// Begin the recording of this name with these bytes.
+    pub(crate) fn begin(&self, name: &str, beginning: Vec<u8>) -> Tape {
+        let mut tape = Tape { name: name.into(), to: self.clone(), has_ended: false };
         tape.push(Ok(beginning));
         tape
     }
 }
 
-/// The first bytes of a recording.
-pub(crate) fn beginning(init: &Init, origin: &Origin) -> Result<Vec<u8>, Invalid> {
-    encode_init(init, Some(origin))
+/// Of all files in a folder and its folders.
+fn bytes_in(folder: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        let there = entry.metadata()?;
+        bytes += if there.is_dir() { bytes_in(&entry.path())? } else { there.len() };
+    }
+    Ok(bytes)
 }
 
 impl Tape {
@@ -95,26 +119,37 @@ impl Tape {
     }
 
     fn push(&mut self, bytes: Result<Vec<u8>, Invalid>) {
-        let reason = match bytes {
-            Ok(bytes) => match self.parts.try_send(Part { session: Arc::clone(&self.session), bytes }) {
-                Ok(()) => return,
-                Err(TrySendError::Full(_)) => "the disk is too slow".to_owned(),
-                Err(TrySendError::Disconnected(_)) => "its thread has ended".to_owned(),
-            },
-            Err(invalid) => invalid.to_string(),
-        };
-        warn!(session = &*self.session, reason, "the recording of a session ends early");
-        self.has_ended = true;
+        if let Err(reason) = bytes.map_err(|invalid| invalid.to_string()).and_then(|bytes| self.hand_over(bytes)) {
+            warn!(name = &*self.name, reason, "the recording of a session ends early");
+            self.has_ended = true;
+        }
+    }
+
+    fn hand_over(&self, bytes: Vec<u8>) -> Result<(), String> {
+        let count = bytes.len() as u64 + PART_BYTES;
+        if self.to.waiting_bytes.fetch_add(count, Ordering::Relaxed) + count > WAITING_BYTES_MAX {
+            self.to.waiting_bytes.fetch_sub(count, Ordering::Relaxed);
+            return Err(format!("the disk is too slow: {WAITING_BYTES_MAX} bytes wait for it"));
+        }
+        let part = Part::Bytes(Arc::clone(&self.name), bytes);
+        self.to.parts.send(part).map_err(|_| "the thread that writes has ended".to_owned())
     }
 }
 
-fn path(folder: &Path, session: &str) -> PathBuf {
-    folder.join(format!("{session}.{ENDING}"))
+impl Drop for RecordingsWriter {
+    fn drop(&mut self) {
+        // An error: it has ended already.
+        let _ = self.parts.send(Part::End);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            warn!("the thread that writes recordings panicked");
+        }
+    }
 }
 
 /// What the thread owns.
 struct Writer {
     folder: PathBuf,
+    waiting_bytes: Arc<AtomicU64>,
     /// Of sessions that run. `None`: nothing more is written to it.
     files: HashMap<Arc<str>, Option<File>>,
     bytes: u64,
@@ -123,34 +158,41 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, parts: &Receiver<Part>) {
-        while let Ok(Part { session, bytes }) = parts.recv() {
-            if let Err(reason) = self.write(&session, &bytes) {
-                warn!(%session, reason, "the recording of a session ends early");
-                self.files.insert(Arc::clone(&session), None);
+        while let Ok(Part::Bytes(name, bytes)) = parts.recv() {
+            self.waiting_bytes.fetch_sub(bytes.len() as u64 + PART_BYTES, Ordering::Relaxed);
+            if let Err(reason) = self.write(&name, &bytes) {
+                warn!(%name, reason, "the recording of a session ends early");
+                self.files.insert(Arc::clone(&name), None);
             }
-            drop(session);
+            drop(name);
             // Nobody else has the name of a session that is over and whose parts are all written.
-            self.files.retain(|session, _| Arc::strong_count(session) > 1);
+            self.files.retain(|name, _| Arc::strong_count(name) > 1);
         }
     }
 
-    fn write(&mut self, session: &Arc<str>, bytes: &[u8]) -> Result<(), String> {
-        let path = path(&self.folder, session);
-        if self.bytes + bytes.len() as u64 > self.bytes_max && !matches!(self.files.get(session), Some(None)) {
-            return Err(format!("recordings take {} bytes, and --record-bytes allows {}", self.bytes, self.bytes_max));
+    fn write(&mut self, name: &Arc<str>, bytes: &[u8]) -> Result<(), String> {
+        if let Some(None) = self.files.get(name) {
+            return Ok(());
         }
-        let file = match self.files.get_mut(session) {
-            Some(None) => return Ok(()),
-            Some(Some(file)) => file,
-            None => {
-                let file = OpenOptions::new().append(true).create_new(true).open(&path);
-                let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
-                info!(%session, path = %path.display(), "recording");
-                self.files.entry(Arc::clone(session)).or_default().insert(file)
-            }
+        let all = self.bytes + bytes.len() as u64;
+        if all > self.bytes_max {
+            return Err(format!("recordings would take {all} bytes, and --record-bytes allows {}", self.bytes_max));
+        }
+        let path = self.folder.join(&**name);
+        let mut write = || -> std::io::Result<()> {
+            let file = match self.files.get_mut(name) {
+                Some(Some(file)) => file,
+                _ => {
+                    std::fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
+                    let file = OpenOptions::new().append(true).create_new(true).open(&path)?;
+                    info!(path = %path.display(), "recording");
+                    self.files.entry(Arc::clone(name)).or_default().insert(file)
+                }
+            };
+            file.write_all(bytes)
         };
-        file.write_all(bytes).map_err(|error| format!("{}: {error}", path.display()))?;
-        self.bytes += bytes.len() as u64;
+        write().map_err(|error| format!("{}: {error}", path.display()))?;
+        self.bytes = all;
         Ok(())
     }
 }

@@ -7,12 +7,15 @@ use anyhow::{Context, Result, ensure};
 use pipeline::testcard::Testcard;
 use pipeline::world::World;
 use server::Limits;
+use server::access::key_ring::KeyRing;
+use server::access::policy::{AccessPolicy, Entry};
+use server::access::rules::keys::{ApiKeys, KeyLimits, new_key};
 use server::offline::replay::{Request, replay};
 use server::whole_file::Existing;
 use sha2::{Digest, Sha256};
 use tests::client::Client;
 use tests::message::{Event, Init};
-use tests::openai::get;
+use tests::openai::{ask, get};
 use tests::{Server, small};
 
 /// A folder that is there as long as this is.
@@ -99,6 +102,29 @@ async fn a_recorded_session_is_drawn_again_to_the_byte_and_can_be_fetched_while_
     }
     client.close().await?;
     server.stop()
+}
+
+#[tokio::test]
+async fn a_recording_is_given_to_the_account_of_its_session_alone() -> Result<()> {
+    let folder = Folder::new("accounts");
+    let ((alice, first), (bob, second)) = (new_key("alice")?, new_key("bob")?);
+    let ring = KeyRing::from(ApiKeys::parse(&format!("{first}\n{second}\n"), KeyLimits::default())?);
+    let access = AccessPolicy { entry: Entry::Keys(ring), ..AccessPolicy::default() };
+    let server = testcard(Limits { record: Some((folder.0.clone(), 1 << 20)), access, ..Limits::default() })?;
+    let mut client = server.session(small().set("api_key", alice.as_str())).await?;
+    let (session, _) = walk(&mut client, 2).await?;
+    let path = format!("GET /v1/realtime_video/sessions/{session}/recording");
+    let asked = async |key: &str| ask(server.address, &path, &[("Authorization", &format!("Bearer {key}"))], b"").await;
+    while asked(&alice).await?.status == 404 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    ensure!(asked(&alice).await?.status == 200);
+    ensure!(asked(&bob).await?.status == 404, "it is not his");
+    ensure!(get(server.address, &path).await?.status == 401);
+    client.close().await?;
+    server.stop()?;
+    ensure!(folder.0.join(format!("alice/{session}.causeway")).is_file());
+    Ok(())
 }
 
 #[tokio::test]

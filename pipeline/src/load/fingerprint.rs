@@ -10,10 +10,9 @@ use super::model_dir::ModelDir;
 use super::weights::Checkpoint;
 
 /// Every file of settings that a model may have.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 9] = [
     "causeway.json",
     "config.json",
-    "configuration.json",
     "transformer/config.json",
     "vae/config.json",
     "text_encoder/config.json",
@@ -66,5 +65,31 @@ impl Fingerprint {
     fn add(&mut self, part: &[u8]) {
         self.0.update((part.len() as u64).to_le_bytes());
         self.0.update(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::Dtype;
+    use safetensors::tensor::{TensorView, serialize};
+
+    use super::*;
+
+    fn of(name: &str, numbers: &[f32], shape: &[usize]) -> String {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).expect("a tensor");
+        let file = serialize([(name, view)], None).expect("a file");
+        let mut print = Fingerprint(Sha256::new());
+        print.network(&Checkpoint::from_bytes(&file).expect("a checkpoint")).expect("readable");
+        print.finish()
+    }
+
+    #[test]
+    fn a_number_a_name_or_a_shape_makes_another_fingerprint() {
+        let here = of("a", &[1.0, 2.0], &[2]);
+        assert_eq!((here.len(), &here), (DIGITS, &of("a", &[1.0, 2.0], &[2])));
+        for other in [of("a", &[1.0, 2.5], &[2]), of("b", &[1.0, 2.0], &[2]), of("a", &[1.0, 2.0], &[1, 2])] {
+            assert_ne!(here, other);
+        }
     }
 }

@@ -192,6 +192,11 @@ impl Visitor {
         begun.map_err(|denied| self.entrance.refused(self.address, denied))
     }
 
+    /// Whose sessions are its own, too. `None`: all clients are one.
+    pub(crate) fn account(&self) -> Option<Arc<str>> {
+        self.pass.as_ref()?.account()
+    }
+
     /// What is known of the connection's bytes.
     pub(crate) fn meter(&self) -> Arc<Meter> {
         self.meter.clone()

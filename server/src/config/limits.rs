@@ -1,7 +1,6 @@
 //! What an operator bounds, and what each bound is by default.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::policy::AccessPolicy;
@@ -13,7 +12,7 @@ use crate::openai::request::{jobs, resolve};
 use crate::openai::state::OpenAiBounds;
 use crate::realtime::link::bounds::LinkBounds;
 use crate::realtime::session::Stay;
-use crate::recordings::Recordings;
+use crate::recordings::{Recordings, RecordingsWriter};
 
 /// Bytes of a request beside its picture: prompts, a script, the form around them.
 const FORM_BYTES: u64 = 1 << 20;
@@ -149,8 +148,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    pub(crate) fn recordings(&self) -> anyhow::Result<Option<Arc<Recordings>>> {
-        let open = |(folder, bytes_max): &(PathBuf, u64)| Recordings::open(folder, *bytes_max).map(Arc::new);
+    pub(crate) fn recordings(&self) -> anyhow::Result<Option<(Recordings, RecordingsWriter)>> {
+        let open = |(folder, bytes_max): &(PathBuf, u64)| Recordings::open(folder, *bytes_max);
         self.record.as_ref().map(open).transpose()
     }
 

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use pipeline::recording::encode_init;
 use pipeline::world::{Cancel, Card, ChunkPlan, Frames, Init, Refusal, Rollout, Timings, WarmUp, World, WorldError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
@@ -23,7 +24,7 @@ use super::turns::scheduler::{Next, Scheduler};
 use crate::admission::queue::{Admitted, Queue};
 use crate::admission::rules::SeatId;
 use crate::observe::Observer;
-use crate::recordings::{self, Recordings, Tape};
+use crate::recordings::{Recordings, Tape};
 
 /// Called on the engine's thread.
 pub type LoadWorld = Box<dyn FnOnce() -> anyhow::Result<Box<dyn World>> + Send>;
@@ -59,7 +60,7 @@ pub struct Open {
     /// Stops its chunk between two passes.
     pub cancel: Cancel,
     /// Where it is recorded, and its name there.
-    pub record: Option<(Arc<Recordings>, String)>,
+    pub(crate) record: Option<(Recordings, String)>,
 }
 
 /// Why a session could not begin.
@@ -279,7 +280,7 @@ impl Room {
     fn open_rollout(&mut self, open: Open) -> Result<(), OpenError> {
         let Open { admitted, init, paced, conditions, parts, cancel, record } = open;
         let (id, bytes, pixels, began) = (admitted.id, admitted.bytes, init.size.pixels(), Instant::now());
-        let beginning = record.as_ref().map(|_| recordings::beginning(&init, &self.world.origin())).transpose();
+        let beginning = record.as_ref().map(|_| encode_init(&init, Some(&self.world.origin()))).transpose();
         let beginning = beginning.map_err(|invalid| OpenError::Failed(invalid.to_string()))?;
         let rollout = self.world.open(init).map_err(|error| match error {
             WorldError::Refused(refusal) => OpenError::Refused(refusal),
@@ -287,7 +288,7 @@ impl Room {
         })?;
         self.scheduler.openings.took(pixels, began.elapsed());
         self.scheduler.open(id, paced);
-        let tape = record.zip(beginning).map(|((to, session), beginning)| to.begin(&session, beginning));
+        let tape = record.zip(beginning).map(|((to, name), beginning)| to.begin(&name, beginning));
         self.rollouts.insert(id, OpenRollout { rollout, conditions, parts, cancel, tape, admitted });
         self.observer.rollout_opened(id, bytes);
         debug!(seat = id, bytes, "opened");

@@ -2,22 +2,34 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Take};
+use std::net::SocketAddr;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::try_unfold;
 use tokio::task::spawn_blocking;
 
 use super::not_found;
 use crate::http::app::App;
+use crate::recordings::name;
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Its bytes so far. An id is as hard to guess as a key, so any key opens it.
-pub(super) async fn recording(State(app): State<App>, Path(id): Path<String>) -> Response {
+/// Its bytes so far, for its own account: every key sees the ids of all sessions.
+pub(super) async fn recording(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Response {
+    let account = match app.entrance.account(peer, &headers, &uri, false) {
+        Ok((_address, account)) => account,
+        Err(denied) => return denied.into_response(),
+    };
     let Some(recordings) = &app.realtime.recordings else {
         return not_found("nothing is recorded here: the server runs without --record");
     };
@@ -25,15 +37,15 @@ pub(super) async fn recording(State(app): State<App>, Path(id): Path<String>) ->
     if id.len() != 32 || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return not_found("no session has this id");
     }
-    let path = recordings.path(&id);
+    let path = recordings.path(&name(account.as_deref(), &id));
     // What is appended while this is sent is for the next request.
     let open = move || {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         Ok::<_, std::io::Error>((file.take(length), length))
     };
-    match spawn_blocking(open).await {
-        Ok(Ok((file, length))) => {
+    match spawn_blocking(open).await.map_err(std::io::Error::other).flatten() {
+        Ok((file, length)) => {
             let head = [
                 (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
                 (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{id}.causeway\"")),
@@ -41,13 +53,11 @@ pub(super) async fn recording(State(app): State<App>, Path(id): Path<String>) ->
             ];
             (head, Body::from_stream(try_unfold(file, piece))).into_response()
         }
-        Ok(Err(error)) if error.kind() == ErrorKind::NotFound => not_found("no session of this id was recorded"),
-        Ok(Err(error)) => {
-            tracing::warn!(%id, %error, "a recording cannot be read");
-            (StatusCode::INTERNAL_SERVER_ERROR, "the recording cannot be read").into_response()
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            not_found("no session of this id was recorded for this account")
         }
-        Err(panic) => {
-            tracing::error!(error = %panic, "opening a recording");
+        Err(error) => {
+            tracing::warn!(%id, %error, "a recording cannot be read");
             (StatusCode::INTERNAL_SERVER_ERROR, "the recording cannot be read").into_response()
         }
     }

@@ -15,6 +15,7 @@ use tracing::Instrument;
 use super::app::App;
 use super::models::{gallery, gallery_picture, model, models};
 use super::page::page;
+use super::recording::recording;
 use super::{not_found, status};
 use crate::access;
 use crate::access::http::{Entrance, Visitor};
@@ -39,6 +40,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(open)
         .route("/v1/realtime_video", get(upgrade))
         .route("/v1/realtime_video/generate", get(upgrade))
+        .route("/v1/realtime_video/sessions/{id}/recording", get(recording))
         .merge(status::routes())
         .merge(openai::routes::routes(&app.openai))
         .route("/v1/tokens", post(access::http::mint).layer(DefaultBodyLimit::max(TOKEN_WISH_BYTES_MAX)))

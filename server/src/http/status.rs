@@ -8,7 +8,6 @@ use axum::{Json, Router};
 use pipeline::world::{Card, ClipCard, FrameRule, Held, Knob, Sizes};
 use serde_json::{Value, json};
 
-use super::recording::recording;
 use crate::http::app::App;
 use crate::observe::metrics::{CONTENT_TYPE, Levels};
 
@@ -26,7 +25,6 @@ pub(crate) fn inside() -> Router<App> {
         .route("/server_info", get(server_info))
         .route("/model_info", get(model_info))
         .route("/v1/realtime_video/sessions", get(sessions))
-        .route("/v1/realtime_video/sessions/{id}/recording", get(recording))
         .route("/metrics", get(metrics))
 }
 

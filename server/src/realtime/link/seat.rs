@@ -101,7 +101,7 @@ impl Seat {
 /// what the init holds, until all of it is used.
 pub(super) async fn open(
     realtime: &Realtime,
-    session: &str,
+    recorded_as: String,
     init: InitRequest,
     (writer, waits_still): (Writer, watch::Receiver<Instant>),
     mut held: Option<Account>,
@@ -157,7 +157,7 @@ pub(super) async fn open(
         conditions: Arc::clone(&conditions),
         parts: parts_drawn,
         cancel: cancel.clone(),
-        record: realtime.recordings.clone().map(|recordings| (recordings, session.to_owned())),
+        record: realtime.recordings.clone().map(|recordings| (recordings, recorded_as)),
     };
     // Created before the engine is asked: this future may be dropped after the engine has opened the seat and before
     // the answer is read; then nothing else would free the seat.

@@ -26,6 +26,7 @@ use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::first_message::{self, Decoded, FirstMessage, ResumeRequest, WrongFirst};
 use crate::realtime::wire::init::InitRequest;
+use crate::recordings;
 
 pub(crate) async fn serve_client(socket: WebSocket, realtime: &Realtime, visitor: Visitor) {
     let id = uuid::Uuid::new_v4().simple().to_string();
@@ -141,9 +142,10 @@ async fn begin(
         Ok(init) => init,
         Err(wrong) => return Answer::Refused(line, wrong.error()),
     };
+    let recorded_as = recordings::name(line.visitor.account().as_deref(), id);
     let mut phase = realtime.phase.clone();
     let begun = tokio::select! {
-        begun = open_and_listen(&mut line.connection, realtime, id, init, held) => begun,
+        begun = open_and_listen(&mut line.connection, realtime, recorded_as, init, held) => begun,
         () = Phase::Draining.reached(&mut phase) => return Answer::close(line, Close::SHUTDOWN),
     };
     match begun {
@@ -176,14 +178,14 @@ enum Begun {
 async fn open_and_listen(
     connection: &mut Connection,
     realtime: &Realtime,
-    id: &str,
+    recorded_as: String,
     init: InitRequest,
     held: Option<Account>,
 ) -> Begun {
     let _counted = realtime.observer.opening();
     let mut early = Early::new(init.features());
     let (still_waits, said) = watch::channel(Instant::now());
-    let mut opening = Box::pin(open(realtime, id, init, (connection.writer(), said), held));
+    let mut opening = Box::pin(open(realtime, recorded_as, init, (connection.writer(), said), held));
     loop {
         let heard = tokio::select! {
             opened = &mut opening => {
