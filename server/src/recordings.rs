@@ -36,7 +36,7 @@ pub(crate) fn name(account: Option<&str>, session: &str) -> String {
 }
 
 /// Where recordings go.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Recordings {
     folder: PathBuf,
     parts: Sender<Part>,
@@ -59,7 +59,7 @@ enum Part {
 /// The recording of one session.
 pub(crate) struct Tape {
     name: Arc<str>,
-    to: Recordings,
+    to: Arc<Recordings>,
     /// A part was lost: what came after it would be steered by the wrong values.
     has_ended: bool,
 }
@@ -67,7 +67,7 @@ pub(crate) struct Tape {
 impl Recordings {
     /// Recordings in this folder, which is made if it is not there. All files in it, those of earlier runs included, take
     /// `bytes_max` bytes at most. What the second gives is dropped last: it ends the files.
-    pub(crate) fn open(folder: &Path, bytes_max: u64) -> anyhow::Result<(Recordings, RecordingsWriter)> {
+    pub(crate) fn open(folder: &Path, bytes_max: u64) -> anyhow::Result<(Arc<Recordings>, RecordingsWriter)> {
         let there = || format!("--record {}", folder.display());
         std::fs::create_dir_all(folder).with_context(there)?;
         let bytes = bytes_in(folder).with_context(there)?;
@@ -83,7 +83,7 @@ impl Recordings {
         let thread = std::thread::Builder::new().name("recordings".into()).spawn(move || writer.run(&to_write));
         let thread = Some(thread.context("starting the thread that writes recordings")?);
         let parts = recordings.parts.clone();
-        Ok((recordings, RecordingsWriter { parts, thread }))
+        Ok((Arc::new(recordings), RecordingsWriter { parts, thread }))
     }
 
     /// The file of this name, whether or not it is there.
@@ -92,8 +92,8 @@ impl Recordings {
     }
 
     /// Begin the recording of this name with these bytes.
-    pub(crate) fn begin(&self, name: &str, beginning: Vec<u8>) -> Tape {
-        let mut tape = Tape { name: name.into(), to: self.clone(), has_ended: false };
+    pub(crate) fn begin(self: &Arc<Self>, name: &str, beginning: Vec<u8>) -> Tape {
+        let mut tape = Tape { name: name.into(), to: Arc::clone(self), has_ended: false };
         tape.push(Ok(beginning));
         tape
     }

@@ -1,6 +1,7 @@
 //! What an operator bounds, and what each bound is by default.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::policy::AccessPolicy;
@@ -148,7 +149,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    pub(crate) fn recordings(&self) -> anyhow::Result<Option<(Recordings, RecordingsWriter)>> {
+    pub(crate) fn recordings(&self) -> anyhow::Result<Option<(Arc<Recordings>, RecordingsWriter)>> {
         let open = |(folder, bytes_max): &(PathBuf, u64)| Recordings::open(folder, *bytes_max);
         self.record.as_ref().map(open).transpose()
     }

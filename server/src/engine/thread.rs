@@ -60,7 +60,7 @@ pub struct Open {
     /// Stops its chunk between two passes.
     pub cancel: Cancel,
     /// Where it is recorded, and its name there.
-    pub(crate) record: Option<(Recordings, String)>,
+    pub(crate) record: Option<(Arc<Recordings>, String)>,
 }
 
 /// Why a session could not begin.

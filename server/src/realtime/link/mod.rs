@@ -42,7 +42,7 @@ pub(crate) struct Realtime {
     /// Reads first frames.
     pub(crate) pictures: Arc<PictureReader>,
     /// Where sessions are recorded.
-    pub(crate) recordings: Option<Recordings>,
+    pub(crate) recordings: Option<Arc<Recordings>>,
     /// Is told what happens.
     pub(crate) observer: Arc<Observer>,
     /// Finds the session of a client that comes back.
