@@ -29,6 +29,7 @@ mod observe;
 mod page_headers;
 mod recorded;
 mod recording;
+mod reference;
 mod resume;
 mod rfc6455;
 mod secrets;

@@ -22,6 +22,7 @@ pub mod order;
 pub mod path_proxy;
 pub mod puppet;
 pub mod raw;
+pub mod reference;
 pub mod shaper;
 
 use anyhow::{Result, ensure};
