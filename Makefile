@@ -9,28 +9,34 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 run: build-tools
 	cargo run --release --locked --bin causeway -- serve $(ARGS)
 
-# Formatting, lints, every Rust test (with a real browser) and every JavaScript test.
-test: build-tools test-tools target/axe/installed
+# Formatting, lints, every Rust test (with a real browser), every JavaScript test, and the clients in other languages.
+test: build-tools test-tools target/axe/installed target/clients/installed
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo nextest run --locked --workspace
 	node --test webui/test/*.test.js
+	target/clients/bin/python clients/check.py target/debug/causeway target/debug/reference_server
 
 # A build with OpenTelemetry, which `test` leaves out: it brings a second HTTP client.
 test-otlp: build-tools test-tools
 	cargo clippy --locked -p server --features otlp --all-targets -- -D warnings
 	cargo nextest run --locked -p server --features otlp --test collector
 
-# The video API with clients that are not ours: OpenAI's SDKs for Python and JavaScript, and curl.
+# The video API with clients that are not ours: OpenAI's SDKs for Python and JavaScript, and curl. Of our own clients what
+# `test` leaves out: that the Python package can be built and installed, and its types.
 test-clients: build-tools test-tools target/clients/installed
 	cargo build --release --locked --bin causeway
 	target/clients/bin/python tests/clients/run.py target/release/causeway target/clients/node_modules
+	cd clients/python && ../../target/clients/bin/python -m mypy
+	rm -rf target/clients/python && cp -r clients/python target/clients/python
+	target/clients/bin/python -m pip install -q --force-reinstall --no-deps target/clients/python
+	cd target && clients/bin/python -c "import causeway_client; print(causeway_client.__file__)"
 
-target/clients/installed: tests/clients/requirements.txt tests/clients/package.json
+target/clients/installed: clients/requirements.txt tests/clients/requirements.txt tests/clients/package.json
 	@python3 -c "import ensurepip, venv" || missing=" python3-venv"; \
 	command -v npm >/dev/null || missing="$$missing npm"; $(call install)
 	python3 -m venv target/clients
-	target/clients/bin/python -m pip install -q -r tests/clients/requirements.txt
+	target/clients/bin/python -m pip install -q -r clients/requirements.txt -r tests/clients/requirements.txt
 	cp tests/clients/package.json target/clients/ && npm install --prefix target/clients --no-audit --no-fund
 	touch $@
 

@@ -1,0 +1,70 @@
+"""Try the clients that are not written in Rust against real servers.
+
+    python clients/check.py SERVER REFERENCE [CLIENT...]
+
+SERVER is a built `causeway`, REFERENCE a built `reference_server` (it has none of our features). Both are started on free
+ports, the first with the test card, and beside it a line to it that cuts every other connection. Each client's own tests
+find them by the variables CAUSEWAY_URL, CUT_URL and REFERENCE_URL.
+"""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from line import Line
+
+HERE = Path(__file__).parent
+BUILT = HERE.parent / "target" / "clients"
+PATH = "/v1/realtime_video/generate"
+LIMIT_S = 120
+
+CLIENTS = {
+    "python": [[sys.executable, "-m", "unittest", "discover", "-q", "-s", "tests", "-t", "."]],
+}
+"""The commands that test each client, run in its folder."""
+
+
+def start(*command):
+    """A server, and the port that it writes down first."""
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    said = re.fullmatch(r"causeway: http://\S+:(\d+)/\n", server.stdout.readline())
+    assert said, f"{command[0]} did not say where it listens"
+    return server, int(said[1])
+
+
+async def main(program, reference, *names):
+    servers, ports = zip(start(program, "serve", "--world", "testcard", "--chunk-ms", "20", "--port", "0"), start(reference))
+    try:
+        ports = (*ports, await Line(ports[0]).open())
+        urls = dict(zip(("CAUSEWAY_URL", "REFERENCE_URL", "CUT_URL"), (f"ws://127.0.0.1:{port}{PATH}" for port in ports)))
+        failed = [name for name in names or CLIENTS if not await check(name, {**os.environ, **urls})]
+        return f"failed: {', '.join(failed)}" if failed else 0
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait()
+
+
+async def check(name, environment):
+    began = time.monotonic()
+    for command in CLIENTS[name]:
+        print(f"{name}: {' '.join(map(str, command))}", flush=True)
+        tests = await asyncio.create_subprocess_exec(*map(str, command), cwd=HERE / name, env=environment)
+        try:
+            status = await asyncio.wait_for(tests.wait(), LIMIT_S)
+        except TimeoutError:
+            tests.kill()
+            status = f"no end within {LIMIT_S} s"
+        if status != 0:
+            print(f"{name}: {status}", flush=True)
+            return False
+    print(f"ok  {name}: {time.monotonic() - began:.1f} s", flush=True)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(*sys.argv[1:])))

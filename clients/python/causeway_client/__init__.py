@@ -1,0 +1,35 @@
+"""Walk in a Causeway world: frames in, keys and prompts out.
+
+`Walk` is the client, for asyncio; `BlockingWalk` is the same without it. Both work with servers of SGLang's realtime
+protocol too: what such a server does not offer is left out.
+"""
+
+from .blocking import BlockingWalk
+from .messages import (
+    ChunkStats,
+    EventAck,
+    InitAck,
+    News,
+    Queue,
+    ServerError,
+    Session,
+    Unknown,
+)
+from .walk import Closed, Frame, Receipt, Refused, Walk
+
+__all__ = [
+    "BlockingWalk",
+    "ChunkStats",
+    "Closed",
+    "EventAck",
+    "Frame",
+    "InitAck",
+    "News",
+    "Queue",
+    "Receipt",
+    "Refused",
+    "ServerError",
+    "Session",
+    "Unknown",
+    "Walk",
+]

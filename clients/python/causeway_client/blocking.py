@@ -1,0 +1,72 @@
+"""A walk without asyncio: the same methods, and `for frame in walk`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from .walk import Frame, Receipt, Walk
+
+
+class BlockingWalk:
+    """As `Walk`, with the same arguments. It may be used by one thread at a time."""
+
+    def __init__(self, url: str, prompt: str, **more: Any) -> None:
+        self.walk = Walk(url, prompt, **more)
+        """What runs underneath: its attributes may be read."""
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> BlockingWalk:
+        self._runner.run(self.walk.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._runner.run(self.walk.close())
+        self._runner.close()
+
+    def __iter__(self) -> BlockingWalk:
+        return self
+
+    def __next__(self) -> Frame:
+        try:
+            return self._runner.run(self.walk.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def hold(self, keys: str | Sequence[str]) -> int:
+        return self._runner.run(self.walk.hold(keys))
+
+    def tap(self, keys: str | Sequence[str]) -> int:
+        return self._runner.run(self.walk.tap(keys))
+
+    def script(self, items: Sequence[str | Sequence[str]]) -> int:
+        return self._runner.run(self.walk.script(items))
+
+    def prompt(self, text: str, *, recache: bool = False) -> int:
+        return self._runner.run(self.walk.prompt(text, recache=recache))
+
+    def pause(self) -> None:
+        self._runner.run(self.walk.pause())
+
+    def play(self) -> None:
+        self._runner.run(self.walk.play())
+
+    def receipt(self, event_id: int) -> Receipt:
+        """What became of an event. Frames are read until it is known; they are given by the next iterations."""
+        return self._runner.run(self._receipt(event_id))
+
+    async def _receipt(self, event_id: int) -> Receipt:
+        waiting = asyncio.ensure_future(self.walk.receipt(event_id))
+        await asyncio.sleep(0)
+        while not waiting.done():
+            if not await self.walk._receive():
+                break
+            await asyncio.sleep(0)
+        return await waiting
