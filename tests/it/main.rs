@@ -66,5 +66,6 @@ mod wire_queue;
 mod wire_slots;
 mod wire_slow_reader;
 mod wire_stats;
+mod wire_steps;
 mod wire_transcript;
 mod yielding;

@@ -30,6 +30,12 @@ struct Scene {
     sending: bool,
     away: bool,
     paused: bool,
+    /// It gets a chunk for each step, and no other.
+    stepped: bool,
+    /// Steps that were asked for, and not refused.
+    asked: u64,
+    /// A step waits until the events before it are checked.
+    checking: bool,
     /// The client talks nonsense most of the time.
     floods: bool,
     /// Told to end, or has said so: there will be no more chunks than there are.
@@ -43,11 +49,14 @@ impl Scene {
     fn set(seed: u64) -> Scene {
         let mut chance = Chance::new(seed);
         let max_chunks = chance.one_in(2).then(|| 1 + chance.below(12) as u64);
-        let terms = Terms { fps: 1 + chance.below(60) as u32, paced: chance.one_in(2), max_chunks };
+        let paced = chance.one_in(2);
+        let stepped = !paced && chance.one_in(2);
+        let terms = Terms { fps: 1 + chance.below(60) as u32, paced, max_chunks };
         // No idle limit and no lifetime: they would hide a session that stands still.
         let stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30), yield_after: None };
         let now = Instant::now();
-        let session = Session::new(terms, Features { pause: true, ..Features::default() }, stay, now);
+        let features = Features { pause: true, step: stepped, ..Features::default() };
+        let session = Session::new(terms, features, stay, now);
         let floods = chance.one_in(20);
         Scene {
             chance,
@@ -61,6 +70,9 @@ impl Scene {
             sending: false,
             away: false,
             paused: false,
+            stepped,
+            asked: 0,
+            checking: false,
             floods,
             told_to_end: false,
             newest_id: 0,
@@ -88,6 +100,10 @@ impl Scene {
         if self.session.poll_timeout().is_some_and(|due| due <= self.now) {
             return self.say("tick", Input::Tick);
         }
+        if self.checking && self.chance.one_in(3) {
+            self.checking = false;
+            return self.say("ready", Input::Ready);
+        }
         match self.chance.below(22) {
             0..=4 if self.granted > self.drawn && !self.held && !self.sending => {
                 self.drawn += 1;
@@ -99,6 +115,10 @@ impl Scene {
                 self.sending = false;
                 self.written += 1;
                 self.say("written", Input::Written)
+            }
+            10 | 11 if !self.away && self.stepped => {
+                self.asked += 1;
+                self.say("step", Input::Binary(&bytes_of(Event::step().into())))
             }
             10..=12 if !self.away => {
                 let id = self.newest_id + self.chance.below(2) as u32;
@@ -150,6 +170,7 @@ impl Scene {
                     self.check("more was promised than asked for", chunks > 0 && self.granted <= max);
                     self.check("something was promised to nobody", !self.away && !self.paused);
                     self.check("something was promised after the end", !self.told_to_end);
+                    self.check("a chunk without a step", !self.stepped || self.granted <= self.asked);
                 }
                 Output::Send { .. } => {
                     self.check("sent what was not there", self.held && !self.sending);
@@ -164,6 +185,11 @@ impl Scene {
                     let more = !self.told_to_end && self.terms.max_chunks.is_none_or(|max| self.granted < max);
                     self.check("a chunk is expected after the last", at.is_none() || more);
                 }
+                Output::Step => {
+                    self.check("a step of a session without steps, or a second one", self.stepped && !self.checking);
+                    self.checking = true;
+                }
+                Output::Tell(_) if what == "step" => self.asked -= 1,
                 Output::Tell(_) | Output::Steer(_) => {}
             }
         }
@@ -194,7 +220,9 @@ impl Scene {
     /// Something will happen: a chunk comes, a message goes out, or time has an end.
     fn check_progress(&self) {
         let moves = self.granted > self.written && !self.held;
-        self.check("stands still", moves || self.paused || self.session.poll_timeout().is_some());
+        let steps_left = self.terms.max_chunks.unwrap_or(u64::MAX).min(self.asked).saturating_sub(self.granted);
+        let waits = self.paused || self.checking || (self.stepped && steps_left == 0);
+        self.check("stands still", moves || waits || self.session.poll_timeout().is_some());
     }
 
     fn check(&self, otherwise: &str, holds: bool) {

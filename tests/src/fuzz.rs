@@ -28,7 +28,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Of a client that names all there are.
-const EVERY_FEATURE: Features = Features { queue: true, session: true, ack: true, timing: true, pause: true };
+const EVERY_FEATURE: Features =
+    Features { queue: true, session: true, ack: true, timing: true, pause: true, step: true };
 
 /// For one message, on a busy machine, in a test build. Pictures are decoded off the loop and may take longer.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -159,7 +160,7 @@ impl Fuzz {
         match self.target {
             Target::Event => {
                 let Ok(asked) = Asked::decode(input, EVERY_FEATURE) else { return false };
-                let Asked::Steer(event) = asked else { return true };
+                let (Asked::Steer(event) | Asked::Step(event)) = asked else { return true };
                 let mut queue = ConditionQueue::default();
                 queue.push(event);
                 for index in 0..2 {

@@ -72,6 +72,14 @@ impl Event {
     pub fn resume() -> Event {
         Event::new("resume", Value::Nil)
     }
+    /// Draw one more chunk. Only for a client that named the feature `step`.
+    pub fn step() -> Event {
+        Event::new("step", Value::Nil)
+    }
+    /// Draw one more chunk with all of these.
+    pub fn step_with(parts: impl IntoIterator<Item = Event>) -> Event {
+        Event::composite(parts).set("kind", "step")
+    }
     /// Keep the place in the queue. Only for a client that named the feature `queue`.
     pub fn wait() -> Event {
         Event::new("wait", Value::Nil)

@@ -64,6 +64,9 @@ impl ConditionQueue {
 
     /// One more event: it takes effect with the next chunk.
     pub fn push(&mut self, event: Event) {
+        if event.parts.is_empty() {
+            self.wait_with(event.id);
+        }
         for part in event.parts {
             match part {
                 EventPart::Prompt { text, recache } => {

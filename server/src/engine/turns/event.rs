@@ -7,7 +7,7 @@ use pipeline::world::Held;
 pub struct Event {
     /// Chosen by the client; comes back on the chunks that were drawn with the event.
     pub id: Option<u32>,
-    /// In the order in which they take effect.
+    /// In the order in which they take effect. A step may have none.
     pub parts: Vec<EventPart>,
 }
 

@@ -54,6 +54,11 @@ impl Checking {
         Ok(None)
     }
 
+    /// Whether no event waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// The next event that is checked; pending for ever while none waits. Cancel-safe.
     pub(super) async fn next(&mut self) -> Checked {
         let Some(check) = &mut self.check else { return pending().await };

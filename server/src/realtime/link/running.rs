@@ -53,6 +53,8 @@ pub(super) struct Running<'a> {
     ticket: Option<ResumeTicket>,
     client: Client,
     chunk: Chunk,
+    /// A step waits until the events before it are checked.
+    step_waits: bool,
     /// Video frames of the chunks that were delivered, or are.
     frames: u64,
     place: Place,
@@ -100,6 +102,7 @@ impl<'a> Running<'a> {
             ticket,
             client: Client::Here(Box::new(line)),
             chunk: Chunk::Waiting(parts),
+            step_waits: false,
             frames: 0,
             place: Place::Kept,
             lease: Some(lease),
@@ -299,6 +302,8 @@ impl<'a> Running<'a> {
                 Ok(None) => {}
                 Err(error) => self.tell(&error),
             },
+            Output::Step if self.checking.is_idle() => self.session.handle(Input::Ready, Instant::now()),
+            Output::Step => self.step_waits = true,
             Output::Tell(error) => self.tell(&error),
             Output::Send { pace_wait } => self.deliver(pace_wait),
             Output::Close(close) => return Some(close),
@@ -325,6 +330,9 @@ impl<'a> Running<'a> {
             self.tell(&error);
         }
         allowed.into_iter().for_each(|event| self.steer(event));
+        if self.checking.is_idle() && std::mem::take(&mut self.step_waits) {
+            self.session.handle(Input::Ready, Instant::now());
+        }
     }
 
     fn deliver(&mut self, pace_wait: Duration) {

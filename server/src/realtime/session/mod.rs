@@ -10,12 +10,14 @@
 pub(crate) mod backlog;
 mod pace;
 pub(crate) mod rate_limit;
+mod steps;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use self::pace::Pace;
 use self::rate_limit::{EVENTS, INVALID_MESSAGES};
+use self::steps::{Said, Steps};
 use crate::engine::turns::event::Event;
 use crate::rate::Bucket;
 use crate::realtime::wire::close::Close;
@@ -45,6 +47,8 @@ pub struct Stay {
 pub enum Input<'a> {
     /// The world has opened the rollout.
     Opened,
+    /// All that was to steer the chunk of an [`Output::Step`] steers it.
+    Ready,
     /// The client sent a binary message.
     Binary(&'a [u8]),
     /// The client sent text, which says nothing here.
@@ -98,6 +102,8 @@ pub enum Output {
     },
     /// Let this event steer the next chunk.
     Steer(Event),
+    /// A stepped session's next chunk may begin once all events before this steer it: then say [`Input::Ready`].
+    Step,
     /// Tell the client what was wrong.
     Tell(ClientError),
     /// Send the drawn chunk. The duration is the time that pacing delayed it, before its start and after its drawing.
@@ -112,8 +118,12 @@ pub enum Output {
 /// What is known of a running session.
 pub struct Session {
     max_chunks: Option<u64>,
-    /// `None`: it runs free.
+    /// `None`: it runs free, or by steps.
     pace: Option<Pace>,
+    /// For a client that asks for each chunk.
+    steps: Option<Steps>,
+    /// The world has opened the rollout.
+    opened: bool,
     stay: Stay,
     began: Instant,
     /// When the client last steered.
@@ -144,6 +154,8 @@ impl Session {
         Session {
             max_chunks: terms.max_chunks,
             pace: terms.paced.then(|| Pace::new(terms.fps)),
+            steps: features.step.then(Steps::default),
+            opened: false,
             stay,
             began: now,
             steered: now,
@@ -166,11 +178,12 @@ impl Session {
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         match input {
             Input::Opened => {
-                self.owed = CREDIT;
+                (self.owed, self.opened) = (self.credit(), true);
                 self.begin(now);
             }
+            Input::Ready => self.ready(now),
             Input::Binary(bytes) => match Asked::decode(bytes, self.features) {
-                Ok(asked) if self.events.take(EVENTS, now).is_ok() => self.obey(asked, now),
+                Ok(asked) if self.events.take(EVENTS, now).is_ok() => self.obey(asked, bytes.len(), now),
                 Ok(asked) => self.invalid(too_many(&asked), now),
                 Err(invalid) => self.invalid(invalid, now),
             },
@@ -192,6 +205,8 @@ impl Session {
                     }
                     None => self.outputs.push_back(Output::Send { pace_wait: Duration::ZERO }),
                 }
+                self.steps.iter_mut().for_each(Steps::began);
+                self.step();
             }
             Input::Written => self.next(now),
             Input::Lost => {
@@ -210,7 +225,7 @@ impl Session {
                 }
             }
             Input::Parked => {
-                (self.parked, self.ending, self.owed) = (true, None, CREDIT);
+                (self.parked, self.ending, self.owed) = (true, None, self.credit());
             }
             Input::Returning => self.steered = now,
             Input::End(close) => self.end(close),
@@ -250,9 +265,58 @@ impl Session {
         }
     }
 
-    fn obey(&mut self, asked: Asked, now: Instant) {
+    fn obey(&mut self, asked: Asked, bytes: usize, now: Instant) {
+        match (asked, &mut self.steps) {
+            (Asked::Steer(event), Some(steps)) => {
+                let kept = steps.event(event, bytes);
+                self.said(kept, now);
+            }
+            (Asked::Step(event), Some(steps)) => {
+                let kept = steps.step(event, bytes);
+                self.said(kept, now);
+            }
+            (asked, _) => self.obey_at_once(asked, now),
+        }
+    }
+
+    fn said(&mut self, kept: Result<(), Invalid>, now: Instant) {
+        match kept {
+            Ok(()) => {
+                self.steered = now;
+                self.step();
+            }
+            Err(invalid) => self.invalid(invalid, now),
+        }
+    }
+
+    /// Pass on what a stepped session's client said, up to the step whose chunk has not begun.
+    fn step(&mut self) {
+        let may_begin = self.opened && !self.holds() && self.ending.is_none();
+        while let Some(said) = self.steps.as_mut().and_then(|steps| steps.next(may_begin)) {
+            self.outputs.push_back(match said {
+                Said::Event(event) => Output::Steer(event),
+                Said::Step => Output::Step,
+            });
+        }
+    }
+
+    /// A step has passed all checks. Where the session rests by now, the step waits until it goes on.
+    fn ready(&mut self, now: Instant) {
+        if self.holds() || self.ending.is_some() {
+            self.steps.iter_mut().for_each(Steps::put_back);
+        } else {
+            self.grant(1, now);
+        }
+    }
+
+    /// Chunks that are granted without being asked for.
+    fn credit(&self) -> u64 {
+        if self.steps.is_some() { 0 } else { CREDIT }
+    }
+
+    fn obey_at_once(&mut self, asked: Asked, now: Instant) {
         match asked {
-            Asked::Steer(event) => self.steer(event, now),
+            Asked::Steer(event) | Asked::Step(event) => self.steer(event, now),
             Asked::Pause if self.paused.is_none() => {
                 (self.paused, self.steered) = (Some(now), now);
                 self.rest();
@@ -297,6 +361,7 @@ impl Session {
     }
 
     fn grant_owed(&mut self, begin: impl FnOnce(&mut Pace) -> Option<Instant>, now: Instant) {
+        self.step();
         if self.holds() || self.owed == 0 {
             return;
         }
@@ -316,6 +381,8 @@ impl Session {
             self.close_when_done();
         } else if self.max_chunks == Some(self.written) {
             self.end(Close::COMPLETE);
+        } else if self.steps.is_some() {
+            // The next chunk needs a step.
         } else if self.holds() {
             self.owed += 1;
         } else if let Some(pace) = &mut self.pace {
@@ -403,7 +470,7 @@ impl Session {
 }
 
 fn too_many(asked: &Asked) -> Invalid {
-    let id = if let Asked::Steer(event) = asked { event.id } else { None };
+    let id = if let Asked::Steer(event) | Asked::Step(event) = asked { event.id } else { None };
     let rate = Duration::from_secs(1).as_millis() / EVENTS.every.as_millis();
     let reason = format!("too many events: at most {} at once, and {rate} a second", EVENTS.at_once);
     Invalid { id, refusal: Refusal { field: "message", reason } }

@@ -10,7 +10,7 @@ use crate::realtime::wire::message;
 
 const FREE: Terms = Terms { fps: 10, paced: false, max_chunks: None };
 const PACED: Terms = Terms { paced: true, ..FREE };
-const PAUSES: Features = Features { queue: false, session: false, ack: false, timing: false, pause: true };
+const PAUSES: Features = Features { queue: false, session: false, ack: false, timing: false, pause: true, step: false };
 const STAY: Stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30), yield_after: None };
 
 fn ms(ms: u64) -> Duration {

@@ -22,6 +22,8 @@ const PARTS_MAX: usize = 16;
 pub enum Asked {
     /// Let this steer the next chunk.
     Steer(Event),
+    /// Draw one chunk with this, and with what was said since the step before. Its list of parts may be empty.
+    Step(Event),
     /// Draw no more, until asked to resume.
     Pause,
     /// Go on after a pause.
@@ -71,6 +73,8 @@ impl Asked {
             "pause" if features.pause => return Ok(Asked::Pause),
             "resume" if features.pause => return Ok(Asked::Resume),
             "wait" if features.queue => return Ok(Asked::Wait),
+            "step" if features.step && payload == ValueRef::Nil => Vec::new(),
+            "step" if features.step => composite(payload)?,
             "composite_input" => composite(payload)?,
             kind => vec![part("kind", kind, payload)?],
         };
@@ -83,12 +87,13 @@ impl Asked {
                 return Err(refuse("recache", "is for an event with a prompt"));
             }
         }
-        Ok(Asked::Steer(Event { id: *id, parts }))
+        let event = Event { id: *id, parts };
+        Ok(if kind == "step" { Asked::Step(event) } else { Asked::Steer(event) })
     }
 }
 
-const KINDS: &str =
-    "must be one of prompt, camera_actions, composite_input; pause, resume with the feature pause; wait with queue";
+const KINDS: &str = "must be one of prompt, camera_actions, composite_input; with the feature of that name pause, step; resume \
+                     with pause; wait with queue";
 const INPUT_TYPES: &str = "must be prompt or camera_actions";
 
 fn composite(payload: ValueRef<'_>) -> Result<Vec<EventPart>, Refusal> {
@@ -249,10 +254,12 @@ mod tests {
     fn a_kind_of_a_feature_is_for_who_named_it() {
         let pause = Features { pause: true, ..Features::default() };
         let queue = Features { queue: true, ..Features::default() };
+        let step = Features { step: true, ..Features::default() };
         for (kind, asked, named, other) in [
             ("pause", Asked::Pause, pause, queue),
             ("resume", Asked::Resume, pause, queue),
             ("wait", Asked::Wait, queue, pause),
+            ("step", Asked::Step(Event { id: Some(5), parts: Vec::new() }), step, pause),
         ] {
             let bytes = message(&format!(r#"{{"type":"event","kind":"{kind}","event_id":5}}"#));
             assert_eq!(Asked::decode(&bytes, named), Ok(asked));

@@ -18,6 +18,8 @@ pub struct Features {
     pub timing: bool,
     /// It may say two more kinds of event.
     pub pause: bool,
+    /// It gets a chunk for each step that it asks for, and no other.
+    pub step: bool,
 }
 
 impl Features {
@@ -31,6 +33,7 @@ impl Features {
                 "ack" => features.ack = true,
                 "timing" => features.timing = true,
                 "pause" => features.pause = true,
+                "step" => features.step = true,
                 _ => {}
             }
         }
@@ -39,8 +42,15 @@ impl Features {
 
     /// As the wire calls them.
     pub fn names(&self) -> Vec<&'static str> {
-        let Features { queue, session, ack, timing, pause } = *self;
-        let named = [(queue, "queue"), (session, "session"), (ack, "ack"), (timing, "timing"), (pause, "pause")];
+        let Features { queue, session, ack, timing, pause, step } = *self;
+        let named = [
+            (queue, "queue"),
+            (session, "session"),
+            (ack, "ack"),
+            (timing, "timing"),
+            (pause, "pause"),
+            (step, "step"),
+        ];
         named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
     }
 }

@@ -137,6 +137,10 @@ impl InitRequest {
             features: Features::take(fields)?,
         };
         refuse_what_is_not_done(fields)?;
+        if request.paced && request.features.step {
+            let reason = "must be false with the feature step: a chunk is drawn when its step comes, and sent at once";
+            return Err(refuse("realtime_output_pacing", reason));
+        }
         Ok(request)
     }
 

@@ -152,7 +152,9 @@ impl Device {
                     client.sent.push(now);
                     client.session.handle(Input::Written, now);
                 }
-                Output::Steer(_) | Output::Tell(_) | Output::Close(_) => unreachable!("nobody steers, nothing ends"),
+                Output::Steer(_) | Output::Step | Output::Tell(_) | Output::Close(_) => {
+                    unreachable!("nobody steers, nothing ends")
+                }
             }
         }
     }
