@@ -15,7 +15,7 @@
 //!
 //! | field                | value                                                                                          |
 //! |----------------------|------------------------------------------------------------------------------------------------|
-//! | `causeway_recording` | integer: the version of this format, 3; 1 and 2 are read too. Always the first field            |
+//! | `causeway_recording` | integer: the version of this format, 4; 1 to 3 are read too. Always the first field             |
 //! | `prompt`             | text, at most 8192 bytes                                                                        |
 //! | `size`               | list of two integers: width and height of the video in pixels, 1 to 2³² − 1                     |
 //! | `seed`               | integer, 0 to 2⁶⁴ − 1. JavaScript needs a BigInt for those past 2⁵³                             |
@@ -41,9 +41,17 @@
 //! | `controls`      | list of 1 to 1024 maps, one for each latent frame of the chunk. Absent: no control was ever used,    |
 //! |                 | which steers a model differently from a camera at rest                                               |
 //! | `controls.held` | text: the keys held, each by its letter out of `wasdijkl`. Absent: none                              |
+//! | `controls.rates` | list of four numbers, −1 to 1: forward, right, turning right, looking up, as parts of what a key   |
+//! |                 | does, added to the keys. Absent: all 0. Since version 4                                              |
+//! | `controls.pose` | list of seven numbers: the pose that the camera goes to. Its position in the axes of the video's     |
+//! |                 | beginning, each at most 10⁶, and the quaternion `w x y z`, of length 1, out of the camera's axes.    |
+//! |                 | Absent: none. Since version 4                                                                        |
+//! | `controls.part` | number, more than 0 and at most 1, with `pose`: how much of the way to it is gone in this latent     |
+//! |                 | frame. Absent: all of it. Since version 4                                                            |
+//! | `controls.intrinsics` | list of four numbers: `fx fy cx cy` in pixels of the video. Absent: the world's own. Since version 4 |
 //!
 //! A field not named here, a field given twice and a value of another type are errors, and so is another version: a
-//! field that is added later gets a new version. A recording of an earlier version is one of this version without the
+//! field that is added later gets a new version. A *number* is a 64-bit float and nothing else. A recording of an earlier version is one of this version without the
 //! fields that came later. Fields may come in any order after the version. They are written in the order above, integers and lengths in their shortest form, so that equal
 //! values have equal bytes.
 //!
@@ -52,6 +60,7 @@
 //! Fitting the picture to the video first ([`crate::first_frame::fit`]) makes it as small as one frame of the video,
 //! and changes nothing that is drawn, because fitting a picture that fits leaves it as it is.
 
+mod controls;
 mod cursor;
 mod origin;
 
@@ -59,13 +68,13 @@ use std::ops::RangeInclusive;
 
 pub use self::origin::Origin;
 use crate::world::{
-    CONDITION_FRAMES_MAX, ChunkInput, Controls, FIRST_FRAME_PIXELS_MAX, Held, Init, PROMPT_BYTES_MAX, Picture, Size,
-    WINDOW_FRAMES_MAX,
+    CONDITION_FRAMES_MAX, ChunkInput, FIRST_FRAME_PIXELS_MAX, Init, PROMPT_BYTES_MAX, Picture, Size, WINDOW_FRAMES_MAX,
 };
+use controls::{read_controls, write_controls};
 use cursor::{Cursor, Writer, refuse};
 
 /// The version of the format that is written here. Earlier ones are read, too.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 /// The first field of a recording. Its value is the version.
 const VERSION_FIELD: &str = "causeway_recording";
@@ -282,36 +291,6 @@ fn read_chunk(cursor: &mut Cursor, version: u64) -> Result<ChunkInput, Invalid> 
     let input = ChunkInput { prompt: prompt.map(str::to_owned), recache, controls };
     check_recache(at, &input)?;
     Ok(input)
-}
-
-fn write_controls(writer: &mut Writer, controls: &Controls) -> Result<(), Invalid> {
-    let held = controls.held();
-    writer.map(usize::from(!held.is_empty()));
-    if !held.is_empty() {
-        writer.name("held");
-        writer.text("controls.held", &held.iter().collect::<String>(), Held::ALL.len())?;
-    }
-    Ok(())
-}
-
-fn read_controls(cursor: &mut Cursor, version: u64) -> Result<Controls, Invalid> {
-    let fields = cursor.map("controls")?;
-    let mut held = Held::default();
-    cursor.fields(version, fields, |cursor, name| {
-        if name != "held" {
-            return Ok(false);
-        }
-        let at = cursor.at();
-        for key in cursor.text("controls.held", Held::ALL.len())?.chars() {
-            if !Held::ALL.contains(&key) {
-                let known: String = Held::ALL.iter().collect();
-                return Err(refuse(at, "controls.held", format!("{key:?} is not one of the keys {known}")));
-            }
-            held = held.with(key);
-        }
-        Ok(true)
-    })?;
-    Ok(held.into())
 }
 
 fn write_size(writer: &mut Writer, field: &str, size: Size) -> Result<(), Invalid> {

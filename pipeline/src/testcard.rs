@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, Origin, Rollout,
-    RolloutBytes, Size, Sizes, Timings, WarmUp, World, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, Origin, Pose,
+    Rollout, RolloutBytes, Size, Sizes, Steering, Timings, WarmUp, World, WorldError,
 };
-use strip::{BLACK, STRIP_PART, WHITE, cells};
-pub use strip::{Reading, prompt_hash, read};
+use strip::{BLACK, STRIP_PART, WHITE, cells, steered_cells};
+pub use strip::{Reading, Steered, prompt_hash, read, read_steered};
 
 /// Latent frames of a chunk, as in LingBot World.
 const CHUNK: usize = 3;
@@ -42,6 +42,7 @@ impl Testcard {
             window_is_fixed: false,
             needs_first_frame: false,
             look_step: None,
+            steering: Steering::ALL,
             gallery: Vec::new(),
             presets: Vec::new(),
             clips: ClipCard::of_rollouts("testcard", default_size, false),
@@ -90,6 +91,7 @@ impl World for Testcard {
             gradient: gradient(init.size),
             chunk: 0,
             frame: 0,
+            pose: None,
         }))
     }
 
@@ -112,6 +114,8 @@ struct Drawing {
     chunk: usize,
     /// Video frames drawn so far.
     frame: usize,
+    /// Where poses have led, once one came.
+    pose: Option<Pose>,
 }
 
 /// A prompt as it is drawn: its beginning, and the hash of the whole.
@@ -158,8 +162,13 @@ impl Rollout for Drawing {
                 held: input.controls.as_ref().map(|controls| controls[i].held()),
                 prompt_hash: self.caption.hash,
             };
+            let controls = input.controls.as_ref().map(|controls| &controls[i]);
+            if let Some(way) = controls.and_then(|controls| controls.way()) {
+                self.pose = Some(way.from(&self.pose.unwrap_or(Pose::START)));
+            }
+            let steered = controls.and_then(|controls| Steered::of(controls, self.pose));
             let count = if latent_frame == 0 { 1 } else { FRAMES_PER_LATENT };
-            sink(self.draw(reading, count));
+            sink(self.draw(reading, steered, count));
             self.frame += count;
             timings.dit += draw - wait;
             timings.vae += draw.elapsed();
@@ -178,7 +187,7 @@ const KEY_UNUSED: [u8; 3] = [30, 32, 40];
 
 impl Drawing {
     /// `count` frames, which differ in the gradient's position and in the frame number.
-    fn draw(&self, first: Reading, count: usize) -> Frames {
+    fn draw(&self, first: Reading, steered: Option<Steered>, count: usize) -> Frames {
         let frame_bytes = self.size.frame_bytes() as usize;
         let mut rgb = Vec::with_capacity(count * frame_bytes);
         for i in 0..count {
@@ -188,6 +197,9 @@ impl Drawing {
             let mut canvas = Canvas { size: self.size, rgb: &mut rgb[start..] };
             canvas.face(&reading, &self.caption.text);
             canvas.strip(&reading);
+            if let Some(steered) = &steered {
+                canvas.upper_strip(steered);
+            }
         }
         Frames { size: self.size, count, rgb }
     }
@@ -294,6 +306,14 @@ impl Canvas<'_> {
         let word = reading.word();
         for (bit, (x, y)) in cells(self.size).enumerate() {
             self.fill(x, y, if word >> bit & 1 == 1 { WHITE } else { BLACK });
+        }
+    }
+
+    /// See [`read_steered`].
+    fn upper_strip(&mut self, steered: &Steered) {
+        let bytes = steered.bytes();
+        for (bit, (x, y)) in steered_cells(self.size).enumerate() {
+            self.fill(x, y, if bytes[bit / 8] >> (bit % 8) & 1 == 1 { WHITE } else { BLACK });
         }
     }
 }

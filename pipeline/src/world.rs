@@ -13,6 +13,8 @@ mod clip;
 mod clip_card;
 mod controls;
 mod init;
+mod lens;
+mod pose;
 mod spans;
 mod warm_up;
 
@@ -25,8 +27,10 @@ pub use card::{Card, GalleryItem, LookStep, Size, Sizes, WINDOW_FRAMES_MAX};
 pub use chunk::{ChunkInput, ChunkPlan, Chunking, FRAMES_PER_LATENT, Frames, Timings};
 pub use clip::{Clip, ClipAsk, ClipBytes, Progress, Script, Step};
 pub use clip_card::{ByMode, ClipCard, ClipSettings, FrameRule, Knob, Knobs};
-pub use controls::{Controls, Held};
+pub use controls::{Controls, Held, Rates, Scale, Steering, Way};
 pub use init::{CONDITION_FRAMES_MAX, FIRST_FRAME_PIXELS_MAX, Init, PROMPT_BYTES_MAX, Picture};
+pub use lens::{FOV_DEG, Intrinsics};
+pub use pose::{ORTHONORMAL_WITHIN, POSITION_MAX, Pose, Rotation};
 pub use spans::{OpenSpan, Span, Spans};
 pub use warm_up::WarmUp;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pipeline::first_frame::Fit;
-use pipeline::world::{ByMode, Card, ClipCard, FrameRule, Knob, Knobs, Size, Sizes};
+use pipeline::world::{ByMode, Card, ClipCard, FrameRule, Knob, Knobs, Size, Sizes, Steering};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -217,6 +217,7 @@ pub fn cosmos3_card() -> Card {
         window_is_fixed: true,
         needs_first_frame: false,
         look_step: None,
+        steering: Steering::default(),
         gallery: Vec::new(),
         presets: Vec::new(),
         clips: ClipCard {

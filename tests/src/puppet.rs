@@ -6,7 +6,7 @@
 
 use pipeline::world::{
     Cancel, Card, ChunkInput, ChunkPlan, Chunking, Clip, ClipAsk, ClipCard, ClipSettings, Frames, Held, Init, Origin,
-    Rollout, RolloutBytes, Script, Size, Sizes, Timings, WarmUp, World, WorldError,
+    Rollout, RolloutBytes, Script, Size, Sizes, Steering, Timings, WarmUp, World, WorldError,
 };
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex};
@@ -80,6 +80,7 @@ impl Default for Puppet {
                 window_is_fixed: false,
                 needs_first_frame: false,
                 look_step: None,
+                steering: Steering::default(),
                 gallery: Vec::new(),
                 presets: Vec::new(),
                 clips: ClipCard::of_rollouts("puppet", Size { width: 832, height: 480 }, false),

@@ -5,7 +5,9 @@ use super::config::{ModelConfig, Variant};
 use crate::first_frame::Fit;
 use crate::load::error::LoadError;
 use crate::load::model_dir::ModelDir;
-use crate::world::{ByMode, Card, ClipAsk, ClipCard, ClipSettings, FrameRule, Knob, Knobs, Refusal, Size, Sizes};
+use crate::world::{
+    ByMode, Card, ClipAsk, ClipCard, ClipSettings, FrameRule, Knob, Knobs, Refusal, Size, Sizes, Steering,
+};
 
 /// The largest frame: 1920×1088.
 const PIXELS_MAX: u64 = 1920 * 1088;
@@ -51,6 +53,7 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
         window_is_fixed: true,
         needs_first_frame: false,
         look_step: None,
+        steering: Steering::default(),
         clips,
         gallery: dir.gallery()?,
         presets: dir.presets()?,

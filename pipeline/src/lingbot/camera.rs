@@ -1,24 +1,29 @@
 //! The camera: controls become its motion, and the motion becomes the rays that steer the transformer.
 //!
-//! The model is told how the camera moved since the previous latent frame, in the axes that it had then. This motion
-//! depends on the controls and on the camera's pitch, and on nothing else. So no pose is kept, and a video of any
-//! length loses no precision. The very first latent frame counts as at rest: there is no frame before it to move from.
+//! The model is told how the camera moved since the previous latent frame, in the axes that it had then. While keys and
+//! rates steer, this motion depends on them and on the camera's pitch, and on nothing else: no position is subtracted,
+//! so a video of any length loses no precision. Where the camera stands is kept beside that, for a client that gives
+//! poses: the motion is then what leads from there to the pose. The very first latent frame counts as at rest: there is
+//! no frame before it to move from.
 //!
 //! Axes are OpenCV's: x right, y down, z forward. All is computed in f64; rays are rounded to f32 once.
 
 use ops::{Device, Result, Tensor, threads};
 
 use super::recipe::{CameraConfig, Rays, Translation};
-use crate::world::{Controls, Size};
+use crate::world::{Controls, Intrinsics, Pose, Rotation, Size};
 
 /// The camera of one video: what its next step depends on.
 #[derive(Clone)]
 pub struct CameraPath {
     config: CameraConfig,
-    lens: Lens,
+    size: Size,
+    /// The world's own lens.
+    lens: Intrinsics,
     device: Device,
-    /// Positive looks up.
-    pitch_deg: f64,
+    /// In the axes that the camera had when the video began.
+    position: [f64; 3],
+    attitude: Attitude,
     /// The length that translations are divided by: the longest step so far, or a constant.
     unit: f64,
     /// Whether the next latent frame is the first of the video.
@@ -35,14 +40,15 @@ pub struct Step {
 }
 
 /// Three rows of three.
-pub type Matrix = [[f64; 3]; 3];
+pub type Matrix = Rotation;
 
-/// A pinhole camera without distortion: pixels to rays in the camera's own axes.
+/// How a camera is turned.
 #[derive(Clone)]
-struct Lens {
-    size: Size,
-    /// In pixels.
-    focal: f64,
+enum Attitude {
+    /// As keys and rates turn a camera that began level: `Ry(yaw)·Rx(pitch)`. Positive looks right, and up.
+    Level { yaw_deg: f64, pitch_deg: f64 },
+    /// As a pose said, or from one on.
+    Free(Pose),
 }
 
 /// A step that would look further up or down than this leaves the pitch as it is.
@@ -64,16 +70,26 @@ impl CameraPath {
             size.width.is_multiple_of(cell) && size.height.is_multiple_of(cell),
             "latents cover a picture without remainder"
         );
-        let focal = match config.fov_x_deg {
-            Some(fov) => f64::from(size.width) / 2.0 / (fov.to_radians() / 2.0).tan(),
-            None => DEFAULT_FOCAL,
+        let lens = match config.fov_x_deg {
+            Some(fov) => {
+                Intrinsics::of_field_of_view(fov, size).expect("a recipe's field of view is in the same range")
+            }
+            None => Intrinsics::centred(DEFAULT_FOCAL, size),
         };
         let unit = match config.translation {
             Translation::Fixed => config.translation_scale,
             Translation::RunningMax => 0.0,
         };
-        let lens = Lens { size, focal };
-        CameraPath { config: config.clone(), lens, device: device.clone(), pitch_deg: 0.0, unit, starts: true }
+        CameraPath {
+            config: config.clone(),
+            size,
+            lens,
+            device: device.clone(),
+            position: [0.0; 3],
+            attitude: Attitude::Level { yaw_deg: 0.0, pitch_deg: 0.0 },
+            unit,
+            starts: true,
+        }
     }
 
     /// Move on by a chunk, with one value of `controls` for each latent frame. Gives the rays that the transformer
@@ -81,7 +97,8 @@ impl CameraPath {
     /// pixel `(x, y)`'s ray.
     pub fn advance(&mut self, controls: &[Controls]) -> Result<Tensor> {
         let steps = self.follow(controls);
-        self.rays(&steps)
+        let lenses: Vec<_> = controls.iter().map(|controls| controls.intrinsics().unwrap_or(self.lens)).collect();
+        self.rays(&steps, &lenses)
     }
 
     /// Move on by a chunk. Gives the steps as the model is told them: scaled, the first of a video without motion.
@@ -104,27 +121,48 @@ impl CameraPath {
         steps
     }
 
+    /// Where the camera stands.
+    pub fn pose(&self) -> Pose {
+        match self.attitude {
+            Attitude::Level { .. } => Pose::of(&self.orientation(), self.position),
+            Attitude::Free(pose) => pose,
+        }
+    }
+
+    /// Out of the camera's axes into those of the video's beginning.
+    fn orientation(&self) -> Matrix {
+        match &self.attitude {
+            Attitude::Level { yaw_deg, pitch_deg } => product(about_y(*yaw_deg), about_x(*pitch_deg)),
+            Attitude::Free(pose) => pose.world_from_camera(),
+        }
+    }
+
     /// Move on by one latent frame that is steered by `controls`. The step is in the configuration's units, not scaled.
-    ///
+    pub fn step(&mut self, controls: &Controls) -> Step {
+        if let Some(way) = controls.way() {
+            let here = self.pose();
+            let there = way.from(&here);
+            return if there == here { Step::STILL } else { self.go_to(there) };
+        }
+        match self.attitude {
+            Attitude::Level { yaw_deg, pitch_deg } => self.walk_level(yaw_deg, pitch_deg, controls.motion()),
+            Attitude::Free(pose) => self.walk_free(pose.world_from_camera(), controls.motion()),
+        }
+    }
+
     /// Yaw turns about the world's vertical and pitch about the camera's right, so a camera that began level always has
     /// the orientation `Ry(yaw)·Rx(pitch)`. The rotation from one orientation to the next is
     /// `Rx(−pitch)·Ry(turn)·Rx(pitch′)`: the yaw itself cancels.
-    pub fn step(&mut self, controls: &Controls) -> Step {
-        let held = controls.held();
-        let balance = |plus, minus| f64::from(i8::from(held.has(plus)) - i8::from(held.has(minus)));
-        let before = self.pitch_deg;
-        let after = before + self.config.pitch_deg_per_latent * balance('i', 'k');
-        if after.abs() <= PITCH_MAX_DEG {
-            self.pitch_deg = after;
-        }
-        let pitch = self.pitch_deg;
-        let turn = self.config.yaw_deg_per_latent * balance('l', 'j');
+    fn walk_level(&mut self, yaw: f64, before: f64, [ahead, aside, turning, looking]: [f64; 4]) -> Step {
+        let after = before + self.config.pitch_deg_per_latent * looking;
+        let pitch = if after.abs() <= PITCH_MAX_DEG { after } else { before };
+        let turn = self.config.yaw_deg_per_latent * turning;
 
         // Steps along the camera's level directions after its turn. The reference divides each direction by its length
         // plus a small number, which shortens the steps a little.
         let level = pitch.to_radians().cos();
-        let forward = balance('w', 's') * self.config.move_per_latent * level / (level + LENGTH_EPS);
-        let right = balance('d', 'a') * self.config.move_per_latent / (1.0 + LENGTH_EPS);
+        let forward = ahead * self.config.move_per_latent * level / (level + LENGTH_EPS);
+        let right = aside * self.config.move_per_latent / (1.0 + LENGTH_EPS);
 
         // Without a turn both pitches are about the same axis, and their difference is exact: a camera at rest gets
         // exactly the identity, which a product of matrices would not give.
@@ -133,11 +171,48 @@ impl CameraPath {
             false => product(about_x(-before), product(about_y(turn), about_x(pitch))),
         };
         let translation = rotate(product(about_x(-before), about_y(turn)), [right, 0.0, forward]);
+        // Whole turns are dropped, so that a camera that always turns the same way stays exact.
+        let yaw_deg = (yaw + turn) % 360.0;
+        self.position = sum(self.position, rotate(about_y(yaw_deg), [right, 0.0, forward]));
+        self.attitude = Attitude::Level { yaw_deg, pitch_deg: pitch };
         Step { rotation, translation }
     }
 
-    fn rays(&self, steps: &[Step]) -> Result<Tensor> {
-        let Lens { size, focal } = self.lens;
+    /// The same for a camera that is turned in any way, as the reference computes it.
+    fn walk_free(&mut self, rotation: Matrix, [ahead, aside, turning, looking]: [f64; 4]) -> Step {
+        if [ahead, aside, turning, looking] == [0.0; 4] {
+            return Step::STILL;
+        }
+        let before = (-rotation[1][2]).clamp(-1.0, 1.0).asin().to_degrees();
+        let mut look = self.config.pitch_deg_per_latent * looking;
+        // A pose may look further than keys: from there they lead back, and no further.
+        if (before + look).abs() > PITCH_MAX_DEG.max(before.abs()) {
+            look = 0.0;
+        }
+        let turn = self.config.yaw_deg_per_latent * turning;
+        let after = product(about_y(turn), product(rotation, about_x(look)));
+        let level = |column: usize| {
+            let [x, z] = [after[0][column], after[2][column]];
+            let length = (x * x + z * z).sqrt() + LENGTH_EPS;
+            [x / length, 0.0, z / length]
+        };
+        let (forward, right) = (level(2), level(0));
+        let step = self.config.move_per_latent;
+        let moved = [0, 1, 2].map(|i| step * (ahead * forward[i] + aside * right[i]));
+        self.go_to(Pose::of(&after, sum(self.position, moved)))
+    }
+
+    /// Stand there. The step is what leads there, in the axes of before.
+    fn go_to(&mut self, pose: Pose) -> Step {
+        let back = transposed(self.orientation());
+        let way = [0, 1, 2].map(|i| pose.position()[i] - self.position[i]);
+        (self.attitude, self.position) = (Attitude::Free(pose), pose.position());
+        Step { rotation: product(back, pose.world_from_camera()), translation: rotate(back, way) }
+    }
+
+    /// `lenses`: one for each step.
+    fn rays(&self, steps: &[Step], lenses: &[Intrinsics]) -> Result<Tensor> {
+        let size = self.size;
         let (w, h) = (size.width as usize / CELL, size.height as usize / CELL);
         let frame = h * w;
         // The matrix that turns a pixel's direction, for each latent frame.
@@ -161,15 +236,15 @@ impl CameraPath {
         let (x, yz) = directions.split_at_mut(component);
         let (y, z) = yz.split_at_mut(component);
         let planes = steps.len() * frame;
-        let centre = (f64::from(size.width) / 2.0, f64::from(size.height) / 2.0);
         let one_place_of_each_cell = x.chunks_mut(planes).zip(y.chunks_mut(planes)).zip(z.chunks_mut(planes));
         threads::for_each(one_place_of_each_cell, 1, |place, ((x, y), z)| {
-            let across = |cell: usize| ((cell * CELL + place % CELL) as f64 + 0.5 - centre.0) / focal;
-            let down = |cell: usize| ((cell * CELL + place / CELL) as f64 + 0.5 - centre.1) / focal;
-            let columns: Vec<f64> = (0..w).map(across).collect();
-            for row in 0..h {
-                let v = down(row);
-                for (i, m) in matrices.iter().enumerate() {
+            for (i, (m, lens)) in matrices.iter().zip(lenses).enumerate() {
+                let [fx, fy, cx, cy] = lens.numbers();
+                let across = |cell: usize| ((cell * CELL + place % CELL) as f64 + 0.5 - cx) / fx;
+                let down = |cell: usize| ((cell * CELL + place / CELL) as f64 + 0.5 - cy) / fy;
+                let columns: Vec<f64> = (0..w).map(across).collect();
+                for row in 0..h {
+                    let v = down(row);
                     let at = i * frame + row * w;
                     let line = x[at..at + w].iter_mut().zip(&mut y[at..at + w]).zip(&mut z[at..at + w]);
                     for (((x, y), z), &u) in line.zip(&columns) {
@@ -207,6 +282,14 @@ fn product(a: Matrix, b: Matrix) -> Matrix {
     a.map(|row| [0, 1, 2].map(|j| row[0] * b[0][j] + row[1] * b[1][j] + row[2] * b[2][j]))
 }
 
+fn transposed(m: Matrix) -> Matrix {
+    [0, 1, 2].map(|i| [m[0][i], m[1][i], m[2][i]])
+}
+
+fn sum(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
+    [a[0] + b[0], a[1] + b[1], a[2] + b[2]]
+}
+
 fn rotate(m: Matrix, v: [f64; 3]) -> [f64; 3] {
     m.map(|row| row[0] * v[0] + row[1] * v[1] + row[2] * v[2])
 }
@@ -227,167 +310,4 @@ fn length(v: [f64; 3]) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::f64::consts::FRAC_1_SQRT_2;
-
-    use super::*;
-    use crate::world::Held;
-
-    fn size(width: u32, height: u32) -> Size {
-        Size { width, height }
-    }
-
-    fn camera() -> CameraPath {
-        CameraPath::new(&CameraConfig::default(), size(16, 16), &Device::cpu())
-    }
-
-    /// `"w wl"`: w, then w and l; `-` is nothing.
-    fn keys(history: &str) -> Vec<Controls> {
-        history.split(' ').map(|held| held.chars().fold(Held::default(), Held::with).into()).collect()
-    }
-
-    fn close<const N: usize>(what: &str, found: [f64; N], expected: [f64; N], tolerance: f64) {
-        for (a, b) in found.iter().zip(expected) {
-            assert!((a - b).abs() <= tolerance, "{what}: {found:?} is not {expected:?}");
-        }
-    }
-
-    /// Checks the translations that the model is told if the whole history is one chunk. Expected values have six
-    /// digits.
-    fn check_translations(history: &str, expected: &[[f64; 3]]) {
-        let steps = camera().follow(&keys(history));
-        assert_eq!(steps.len(), expected.len());
-        for (step, &expected) in steps.iter().zip(expected) {
-            close(history, step.translation, expected, 1e-6);
-        }
-    }
-
-    /// C69, C71 of `docs/conformance.md`, and so on.
-    #[test]
-    fn translations_are_relative_and_the_longest_is_one() {
-        let (still, ahead) = ([0.0; 3], [0.0, 0.0, 1.0]);
-        let bend = [0.104528, 0.0, 0.994522];
-        let half = FRAC_1_SQRT_2;
-        check_translations("w w w", &[still, ahead, ahead]);
-        check_translations("wl wl wl", &[still, bend, bend]);
-        check_translations("wd wd w", &[still, [half, 0.0, half], [0.0, 0.0, half]]);
-        check_translations("iw iw iw", &[still, [0.0, 0.069756, 0.997564], [0.0, 0.139173, 0.990268]]);
-        check_translations("w s a", &[still, [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]]);
-    }
-
-    #[test]
-    fn poses_add_up_from_steps() {
-        let check = |history: &str, expected: &[[f64; 3]]| {
-            let (mut camera, mut rotation, mut position) = (camera(), Step::STILL.rotation, [0.0; 3]);
-            for (controls, &expected) in keys(history).iter().zip(expected) {
-                let step = camera.step(controls);
-                let moved = rotate(rotation, step.translation);
-                position = [0, 1, 2].map(|i| position[i] + moved[i]);
-                rotation = product(rotation, step.rotation);
-                close(history, position, expected, 1e-6);
-            }
-        };
-        let ahead = [[0.0, 0.0, 0.05], [0.0, 0.0, 0.1], [0.0, 0.0, 0.15]];
-        check("w w w", &ahead);
-        check("wl wl wl", &[[0.005226, 0.0, 0.049726], [0.015622, 0.0, 0.098633], [0.031073, 0.0, 0.146186]]);
-        check("wd wd", &[[0.05, 0.0, 0.05], [0.1, 0.0, 0.1]]);
-        // Walking stays level whatever the pitch.
-        check("iw iw iw", &ahead);
-    }
-
-    /// C70
-    #[test]
-    fn keys_turn_the_right_way_and_the_first_are_not_seen() {
-        let (sin, cos) = 6f64.to_radians().sin_cos();
-        let right = [[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]];
-        let (sin, cos) = 4f64.to_radians().sin_cos();
-        let up = [[1.0, 0.0, 0.0], [0.0, cos, -sin], [0.0, sin, cos]];
-        for (history, expected) in [("l l", right), ("i i", up), ("w l", right), ("l i", up)] {
-            let steps = camera().follow(&keys(history));
-            assert_eq!(steps[0], Step::STILL);
-            for (found, expected) in steps[1].rotation.into_iter().zip(expected) {
-                close(history, found, expected, 1e-12);
-            }
-        }
-    }
-
-    /// C73
-    #[test]
-    fn opposite_keys_cancel_and_repeated_ones_count_once() {
-        for history in ["- ws", "- ad", "- ik", "- jl", "- wsadikjl", "- -"] {
-            assert_eq!(camera().follow(&keys(history)), [Step::STILL; 2], "{history}");
-        }
-        assert_eq!(Held::from_tokens(["w", "w"]), keys("w")[0].held());
-    }
-
-    /// C72
-    #[test]
-    fn pitch_stops_at_the_last_whole_step_below_its_limit() {
-        let mut camera = camera();
-        camera.follow(&keys("i ".repeat(22).trim()));
-        assert_eq!(camera.pitch_deg, 84.0);
-        assert_eq!(camera.follow(&keys("i"))[0], Step::STILL);
-        camera.follow(&keys("k ".repeat(50).trim()));
-        assert_eq!(camera.pitch_deg, -84.0);
-    }
-
-    /// C74
-    #[test]
-    fn ten_thousand_steps_ahead_are_as_long_as_the_first() {
-        let mut camera = camera();
-        camera.follow(&keys("w"));
-        for _ in 0..10_000 {
-            let step = camera.follow(&keys("w"))[0];
-            close("a step ahead", step.translation, [0.0, 0.0, 1.0], 1e-6);
-            assert_eq!(step.rotation, Step::STILL.rotation);
-        }
-    }
-
-    #[test]
-    fn how_a_history_is_cut_into_chunks_does_not_matter_once_its_longest_step_is_known() {
-        let history = keys("w wd l iw jw - s kd a w wl ws");
-        let at_once = camera().follow(&history);
-        for chunk in [1, 2, 3, 4, 6] {
-            let mut camera = camera();
-            let steps: Vec<_> = history.chunks(chunk).flat_map(|keys| camera.follow(keys)).collect();
-            // The diagonal, which is the longest, is the second.
-            assert_eq!(steps[2..], at_once[2..]);
-        }
-    }
-
-    #[test]
-    fn rays_hold_origin_and_direction_of_each_pixel() -> Result<()> {
-        let rays = camera().advance(&keys("w l iw"))?;
-        assert_eq!(rays.dims(), [384, 3, 2, 2]);
-        let rays = rays.to_vec::<f32>()?;
-        let check = |frame: usize, x: usize, y: usize, expected: [f64; 6]| {
-            let at = frame * 4 + y / 8 * 2 + x / 8;
-            let found = [0, 1, 2, 3, 4, 5].map(|c| f64::from(rays[(c * 64 + y % 8 * 8 + x % 8) * 3 * 4 + at]));
-            close(&format!("frame {frame}, pixel ({x}, {y})"), found, expected, 1e-6);
-        };
-        check(0, 0, 0, [0.0, 0.0, 0.0, -0.014997, -0.014997, 0.999775]);
-        check(0, 10, 3, [0.0, 0.0, 0.0, 0.005, -0.009, 0.999947]);
-        check(1, 0, 0, [0.0, 0.0, 0.0, 0.08959, -0.014997, 0.995866]);
-        check(1, 10, 3, [0.0, 0.0, 0.0, 0.109495, -0.009, 0.993947]);
-        check(2, 0, 0, [0.0, 0.0, 1.0, -0.014997, -0.084701, 0.996294]);
-        check(2, 10, 3, [0.0, 0.0, 1.0, 0.005, -0.07873, 0.996883]);
-        Ok(())
-    }
-
-    #[test]
-    fn at_rest_delta_rays_are_exactly_zero() -> Result<()> {
-        let config = CameraConfig {
-            rays: Rays::Delta,
-            ray_scale: 4.0,
-            fov_x_deg: Some(75.0),
-            translation: Translation::Fixed,
-            translation_scale: 2.0,
-            ..CameraConfig::default()
-        };
-        let mut camera = CameraPath::new(&config, size(96, 64), &Device::cpu());
-        camera.advance(&keys("wil l i w"))?;
-        let rays = camera.advance(&keys("- ws"))?.to_vec::<f32>()?;
-        assert!(rays.iter().all(|&ray| ray == 0.0));
-        Ok(())
-    }
-}
+mod tests;

@@ -154,6 +154,7 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
             yaw_deg: recipe.camera.yaw_deg_per_latent,
             pitch_deg: recipe.camera.pitch_deg_per_latent,
         }),
+        steering: recipe.camera.steering(),
         gallery: dir.gallery()?,
         presets: dir.presets()?,
         clips,

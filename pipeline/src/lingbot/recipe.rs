@@ -16,7 +16,7 @@ use crate::load::error::LoadError;
 use crate::load::file::File;
 use crate::load::model_dir::{Component, ModelDir};
 use crate::load::object::Object;
-use crate::world::{FRAMES_PER_LATENT, Size};
+use crate::world::{FRAMES_PER_LATENT, Scale, Size, Steering};
 
 /// The file beside the networks' folders.
 const FILE: &str = "causeway.json";
@@ -331,6 +331,16 @@ impl fmt::Display for Lineage {
 }
 
 impl CameraConfig {
+    /// What a camera like this can follow besides keys. Differences of rays do not tell one lens from another while the
+    /// camera rests, so a model that reads those has been trained with one lens.
+    pub fn steering(&self) -> Steering {
+        let scale = match self.translation {
+            Translation::RunningMax => Scale::LongestStep,
+            Translation::Fixed => Scale::Fixed,
+        };
+        Steering { rates: true, poses: Some(scale), intrinsics: self.rays == Rays::Absolute }
+    }
+
     fn from_object(object: &Object) -> Result<CameraConfig, LoadError> {
         object.known(&[
             "rays",

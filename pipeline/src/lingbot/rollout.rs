@@ -100,6 +100,12 @@ impl LingBotRollout {
         }
 
         let controls = input.controls.as_deref();
+        let steering = self.nets.config.recipe.camera.steering();
+        if let Some(Err(what)) =
+            controls.into_iter().flatten().map(|controls| steering.check(controls)).find(Result::is_err)
+        {
+            return Err(WorldError::Failed(format!("this world does not follow {what}")));
+        }
         let steered = controls.map(|controls| (self.camera.clone(), controls.to_vec()));
         let rays = controls.map(|controls| self.camera.advance(controls)).transpose()?;
         let (_, _, height, width) = self.fixed.dims4()?;

@@ -112,6 +112,31 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// A float of 64 bits.
+    pub(super) fn number(&mut self, field: &str) -> Result<f64, Invalid> {
+        let mut rest = &self.bytes[self.at..];
+        match decode::read_f64(&mut rest) {
+            Ok(number) => {
+                self.at = self.bytes.len() - rest.len();
+                Ok(number)
+            }
+            Err(ValueReadError::TypeMismatch(marker)) => {
+                Err(mismatch(self.at, field, "a number with a fraction", marker))
+            }
+            Err(ValueReadError::InvalidMarkerRead(_) | ValueReadError::InvalidDataRead(_)) => Err(self.incomplete()),
+        }
+    }
+
+    /// A list of so many floats.
+    pub(super) fn numbers<const N: usize>(&mut self, field: &str) -> Result<[f64; N], Invalid> {
+        self.list(field, N as u64..=N as u64)?;
+        let mut numbers = [0.0; N];
+        for number in &mut numbers {
+            *number = self.number(field)?;
+        }
+        Ok(numbers)
+    }
+
     pub(super) fn text(&mut self, field: &str, bytes_max: usize) -> Result<&'a str, Invalid> {
         let at = self.at;
         let bytes = self.sized(field, "text", bytes_max, decode::read_str_len)?;
@@ -191,6 +216,17 @@ impl Writer {
 
     pub(super) fn boolean(&mut self, value: bool) {
         encode::write_bool(&mut self.0, value).expect(ENDLESS);
+    }
+
+    pub(super) fn number(&mut self, number: f64) {
+        encode::write_f64(&mut self.0, number).expect(ENDLESS);
+    }
+
+    pub(super) fn numbers(&mut self, field: &str, numbers: &[f64]) -> Result<(), Invalid> {
+        let count = numbers.len() as u64;
+        self.list(field, numbers.len(), count..=count)?;
+        numbers.iter().for_each(|&number| self.number(number));
+        Ok(())
     }
 
     pub(super) fn text(&mut self, field: &str, text: &str, bytes_max: usize) -> Result<(), Invalid> {

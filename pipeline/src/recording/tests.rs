@@ -1,6 +1,9 @@
 //! Every value comes back, and bytes that are no recording are refused by name, whatever they claim.
+//!
+//! Over 400 lines: each version's bytes stand here in full.
 
 use super::*;
+use crate::world::{Controls, Held, Intrinsics, Pose, Rates, Way};
 
 fn init() -> Init {
     Init {
@@ -22,6 +25,25 @@ fn picture(width: u32, height: u32) -> Picture {
 
 fn held(keys: &str) -> Controls {
     keys.chars().fold(Held::default(), Held::with).into()
+}
+
+/// A turn of 120° about a diagonal: a quaternion whose numbers are exact.
+fn pose() -> Pose {
+    Pose::new([1.5, 0.0, -2.0], [0.5, 0.5, -0.5, 0.5]).expect("a pose")
+}
+
+/// One latent frame for each way of steering, and one with all of them.
+fn steered() -> Vec<Controls> {
+    let rates = Rates::new([1.0, -0.5, 0.0, 0.25]).expect("rates");
+    let lens = Intrinsics::new(500.0, 400.0, 32.0, -24.0).ok();
+    let half = Way::part_of(pose(), 0.5).ok();
+    vec![
+        held("").with_rates(rates),
+        held("").with_way(Some(Way::to(pose()))),
+        held("").with_way(half),
+        held("").with_intrinsics(lens),
+        held("wl").with_rates(rates).with_way(half).with_intrinsics(lens),
+    ]
 }
 
 /// The whole recording.
@@ -50,6 +72,7 @@ fn with_everything() -> (Vec<u8>, Vec<usize>) {
         ChunkInput { prompt: Some("Straße, 道".into()), recache: true, controls: None },
         ChunkInput { prompt: None, recache: false, controls: Some(vec![held("wl"), held(""), held("s")]) },
         ChunkInput { prompt: Some(String::new()), recache: false, controls: Some(vec![held("wasdijkl")]) },
+        ChunkInput { prompt: None, recache: false, controls: Some(steered()) },
     ];
     let lengths = chunks.each_ref().map(|chunk| encode(&init, std::slice::from_ref(chunk)).len());
     let first = encode(&init, &[]).len();
@@ -91,8 +114,9 @@ fn every_beginning_comes_back() {
 #[test]
 fn every_chunk_comes_back() {
     let sets = (0..256_u32).map(|set| Held::ALL.into_iter().enumerate().filter(move |(bit, _)| set >> bit & 1 == 1));
-    let sets: Vec<Controls> =
+    let mut sets: Vec<Controls> =
         sets.map(|set| set.map(|(_, key)| key).fold(Held::default(), Held::with).into()).collect();
+    sets.splice(7..7, steered());
     let scripts = [1, 3, 15, 16, 256, 1024].map(|count| sets.iter().cycle().take(count).cloned().collect::<Vec<_>>());
     let controls = scripts.into_iter().map(Some).chain([None]);
     for controls in controls {
@@ -170,12 +194,43 @@ fn the_bytes_of_version_3_are_these() {
         ]
         .concat()
     };
-    assert_eq!(encode_init(&init(), Some(&origin)), Ok(with(3)));
+    assert_eq!(encode_init(&init(), Some(&origin)), Ok(with(VERSION as u8)));
     let bytes = with(3);
     let (read_init, chunks) = read(&bytes).expect("version 3");
     assert_eq!((read_init, chunks.origin), (init(), Some(origin)));
     let Err(Invalid::Refused { field, .. }) = decode(&with(2)) else { panic!("version 2 has no drawn_by") };
     assert_eq!(field, "drawn_by");
+}
+
+/// As above, with what version 4 added.
+#[test]
+fn the_bytes_of_version_4_are_these() {
+    let chunks = [ChunkInput { prompt: None, recache: false, controls: Some(steered().split_off(4)) }];
+    let [rates, position, turn, lens]: [&[u8]; 4] = [
+        b"\xcb\x3f\xf0\0\0\0\0\0\0\xcb\xbf\xe0\0\0\0\0\0\0\xcb\0\0\0\0\0\0\0\0\xcb\x3f\xd0\0\0\0\0\0\0",
+        b"\xcb\x3f\xf8\0\0\0\0\0\0\xcb\0\0\0\0\0\0\0\0\xcb\xc0\0\0\0\0\0\0\0",
+        b"\xcb\x3f\xe0\0\0\0\0\0\0\xcb\x3f\xe0\0\0\0\0\0\0\xcb\xbf\xe0\0\0\0\0\0\0\xcb\x3f\xe0\0\0\0\0\0\0",
+        b"\xcb\x40\x7f\x40\0\0\0\0\0\xcb\x40\x79\0\0\0\0\0\0\xcb\x40\x40\0\0\0\0\0\0\xcb\xc0\x38\0\0\0\0\0\0",
+    ];
+    let with = |version: u8| {
+        [
+            b"\x86\xb2causeway_recording".as_slice(),
+            &[version],
+            b"\xa6prompt\xa6a road\xa4size\x92\x40\x30\xa4seed\x07\xa4sink\x06\xa6window\x12",
+            b"\x81\xa8controls\x91\x85\xa4held\xa2wl\xa5rates\x94",
+            rates,
+            b"\xa4pose\x97",
+            position,
+            turn,
+            b"\xa4part\xcb\x3f\xe0\0\0\0\0\0\0\xaaintrinsics\x94",
+            lens,
+        ]
+        .concat()
+    };
+    assert_eq!(encode(&init(), &chunks), with(4));
+    assert_eq!(decode(&with(4)), Ok((init(), chunks.to_vec())));
+    let Err(Invalid::Refused { field, .. }) = decode(&with(3)) else { panic!("version 3 has no rates") };
+    assert_eq!(field, "rates");
 }
 
 #[test]
@@ -246,7 +301,7 @@ fn what_is_wrong_is_named() {
     for foreign in [&b"\x89PNG\r\n\x1a\n"[..], b"GIF89a", b"\x80", b"\x81\xa6prompt\xa1p", b"\x86\x01\x01", b"\xc0"] {
         check(&[foreign], "causeway_recording", "no recording");
     }
-    for (version, name) in [(&b"\x00"[..], "version 0"), (b"\x04", "version 4"), (b"\xcd\x01\x00", "version 256")] {
+    for (version, name) in [(&b"\x00"[..], "version 0"), (b"\x05", "version 5"), (b"\xcd\x01\x00", "version 256")] {
         check(&[b"\x87", FIRST, version, b"\xa5model\xa1m", REST], "causeway_recording", name);
     }
     check(&[b"\x86", FIRST, b"\xa11", REST], "causeway_recording", "must be an integer, not text");
@@ -326,6 +381,32 @@ fn what_is_wrong_is_named() {
     check_chunk(b"\x81\xa8controls\x91\x81\xa4rate\x01", "rate", "not a field");
     check_chunk(b"\x81\xa8controls\x91\x81\xa4held\xa1x", "controls.held", "'x' is not one of the keys wasdijkl");
     check_chunk(b"\x81\xa8controls\x91\x81\xa4held\xa9wasdijklw", "controls.held", "at most 8");
+    check_chunk(b"\x81\xa8controls\x91\x81\xa5rates\x90", "rates", "not a field of version 1");
+
+    // What version 4 added.
+    let steered = |name: &str, numbers: &[f64]| {
+        let head = [0xa0 + name.len() as u8];
+        let numbers = numbers.iter().flat_map(|number| [&[0xcb][..], &number.to_be_bytes()].concat());
+        let numbers: Vec<u8> = numbers.collect();
+        [&b"\x81\xa8controls\x91\x81"[..], &head, name.as_bytes(), &numbers].concat()
+    };
+    let good_4 = [b"\x86", FIRST, b"\x04", REST].concat();
+    let check_list = |name: &str, numbers: &[f64], reason: &str| {
+        let mut bytes = steered(name, numbers);
+        bytes.insert(bytes.len() - 9 * numbers.len(), 0x90 + numbers.len() as u8);
+        check(&[&good_4, &bytes], &format!("controls.{name}"), reason);
+    };
+    check_list("rates", &[0.0, 0.0, 1.5, 0.0], "yaw is 1.5");
+    check_list("rates", &[0.0; 3], "3 items is not allowed: it must be 4");
+    check_list("pose", &[0.0, f64::NAN, 0.0, 1.0, 0.0, 0.0, 0.0], "at most 1000000");
+    check_list("pose", &[0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0], "it must be 1");
+    check_list("intrinsics", &[500.0, 0.0, 0.0, 0.0], "fy is 0");
+    check(&[&good_4, &steered("part", &[0.5])], "controls.part", "for a latent frame with a pose");
+    check(
+        &[&good_4, b"\x81\xa8controls\x91\x81\xa5rates\x94\x01"],
+        "controls.rates",
+        "with a fraction, not an integer",
+    );
 }
 
 #[test]

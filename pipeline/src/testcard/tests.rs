@@ -1,7 +1,7 @@
 //! The strip can be read back at every size.
 
 use super::*;
-use crate::world::{Controls, Picture};
+use crate::world::{Controls, Intrinsics, Picture, Pose, Rates, Way};
 
 fn open(width: u32, height: u32, prompt: &str) -> Box<dyn Rollout> {
     let init = Init {
@@ -54,6 +54,32 @@ fn what_was_drawn_can_be_read_from_the_pixels() {
             }
         }
     }
+}
+
+#[test]
+fn what_steered_it_besides_keys_can_be_read_from_the_pixels() {
+    let rates = Rates::new([1.0, -64.0 / 127.0, 0.0, 12.0 / 127.0]).expect("rates");
+    let lens = Intrinsics::new(500.125, 400.0, 64.0, -3.5).expect("a lens");
+    let pose = Pose::new([2.0, -4.0, 8.0], [0.5, 0.5, -0.5, 0.5]).expect("a pose");
+    let controls = [
+        Controls::from(Held::from_tokens(["w"])),
+        Controls::default().with_rates(rates),
+        Controls::default().with_way(Way::part_of(pose, 0.5).ok()).with_intrinsics(Some(lens)),
+    ];
+    let mut rollout = open(128, 96, "p");
+    let input = ChunkInput { prompt: None, recache: false, controls: Some(controls.to_vec()) };
+    let pictures = pictures(rollout.as_mut(), &input);
+    let read = [0, 1, 5].map(|first| read_steered(&pictures[first]));
+    assert_eq!(read[0], None, "keys alone");
+    assert_eq!(read[1], Some(Steered { rates, pose: None, intrinsics: None }));
+    let halfway = read[2].expect("steered");
+    assert_eq!((halfway.rates, halfway.intrinsics), (Rates::default(), Some(lens)));
+    let found = halfway.pose.expect("a pose");
+    assert_eq!(found.position(), [1.0, -2.0, 4.0]);
+    let expected = Pose::START.toward(&pose, 0.5).quaternion();
+    assert!(found.quaternion().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4), "{found:?}");
+    // The strip for keys is where it was.
+    assert!(pictures.iter().all(|picture| super::read(picture).is_some()));
 }
 
 #[test]

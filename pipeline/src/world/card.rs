@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Chunking, ClipCard, Refusal};
+use super::{Chunking, ClipCard, Refusal, Steering};
 
 /// What a world offers and what it lets a client choose.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct Card {
     pub needs_first_frame: bool,
     /// What a key that looks turns by, where the world has one step for it.
     pub look_step: Option<LookStep>,
+    /// What its camera can follow besides keys.
+    pub steering: Steering,
     /// Pictures with prompts that this world is known to start well from.
     pub gallery: Vec<GalleryItem>,
     /// Prompts that this world is known to understand.
@@ -242,6 +244,7 @@ mod tests {
             window_is_fixed,
             needs_first_frame: true,
             look_step: None,
+            steering: Steering::default(),
             gallery: Vec::new(),
             presets: Vec::new(),
             clips: ClipCard::of_rollouts("test", Size { width: 832, height: 480 }, true),

@@ -1,7 +1,8 @@
 //! Keys to rays against what the reference gave.
 //!
 //! Tensors in bf16 are not compared: the reference rounds accumulated poses to bf16 before it takes their differences, so
-//! after some dozens of steps a step of one unit comes out as 0.75 or 0. We keep no poses and do not reproduce that.
+//! after some dozens of steps a step of one unit comes out as 0.75 or 0. Our steps come from no poses and do not
+//! reproduce that.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use pipeline::recording::{self, Origin};
-use pipeline::world::{self, ChunkInput, Held, Picture, Size};
+use pipeline::world::{self, ChunkInput, Controls, Held, Intrinsics, Picture, Pose, Rates, Size, Way};
 use rmpv::Value;
 use server::media::pictures;
 
@@ -205,8 +205,14 @@ pub(super) fn recordings() -> Result<Vec<Value>> {
     let with_picture = world::Init { first_frame: Some(picture), condition_frames: Some(45), ..init };
     let origin = Origin { world: "pocket".to_owned(), weights: "0123ab".to_owned(), compute: "f32".to_owned() };
     let controls = |keys: [&str; 3]| Some(keys.map(|keys| Held::from_tokens(keys.split(' ')).into()).to_vec());
+    let (rates, lens) = (Rates::new([0.5, 0.0, -1.0, 0.0]), Intrinsics::new(500.0, 400.0, 32.0, 24.0));
+    let (rates, lens) = (rates.map_err(anyhow::Error::msg)?, lens.map_err(anyhow::Error::msg)?);
+    let half = Way::part_of(Pose::START, 0.5).map_err(anyhow::Error::msg)?;
+    let steered = Controls::from(Held::default().with('w')).with_rates(rates);
+    let steered = steered.with_way(Some(half)).with_intrinsics(Some(lens));
     let chunks = [
         ChunkInput::default(),
+        ChunkInput { prompt: None, recache: false, controls: Some(vec![steered, Controls::default()]) },
         ChunkInput { prompt: Some("a road at dusk".into()), recache: false, controls: None },
         ChunkInput { prompt: None, recache: false, controls: controls(["w", "w l", ""]) },
         ChunkInput { prompt: Some("night".into()), recache: false, controls: controls(["", "w a s d i j k l", "s"]) },
