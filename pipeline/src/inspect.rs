@@ -1,6 +1,7 @@
 //! A report of a model directory, in words and numbers. It says `complete` if and only if the directory loads.
 
 mod cosmos3;
+mod json;
 
 use std::collections::BTreeMap;
 use std::fmt;

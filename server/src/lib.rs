@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod browser;
 pub mod config;
 pub mod engine;
 pub mod fetch;
@@ -25,6 +26,7 @@ pub mod recordings;
 pub mod say;
 #[cfg(test)]
 mod scratch;
+pub mod service;
 pub mod whole_file;
 
 use std::sync::Arc;

@@ -146,6 +146,69 @@ fn an_animation_that_is_there_stays_until_the_new_one_is_whole() -> Result<()> {
     Ok(())
 }
 
+/// SIGINT to a walk as soon as `path` is there.
+fn interrupted(mut walk: Command, path: &Path) -> Result<Output> {
+    let child = walk.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let deadline = Instant::now() + PATIENCE;
+    while !path.exists() {
+        ensure!(Instant::now() < deadline, "{} is not written", path.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    ensure!(Command::new("sh").arg("-c").arg(format!("kill -INT {}", child.id())).status()?.success());
+    Ok(child.wait_with_output()?)
+}
+
+#[test]
+fn a_walk_that_is_interrupted_is_a_shorter_walk_or_leaves_what_was_there() -> Result<()> {
+    let folder = folder("interrupted")?;
+    // Pictures: the third chunk's first says that two chunks are drawn.
+    let pictures = folder.join("pictures");
+    let output = interrupted(walk(&pictures, "1000", &["--chunk-ms", "50"]), &pictures.join("00021.png"))?;
+    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
+    ensure!(said(&output).contains("of 1000 chunks: the video ends there"), "{}", said(&output));
+    let count = names(&pictures)?.len();
+    ensure!(count >= 33 && (count - 9).is_multiple_of(12), "{count} pictures");
+
+    let film = folder.join("walk.webp");
+    std::fs::write(&film, "mine")?;
+    let slow = walk(&film, "2", &["--force", "--chunk-ms", "3600000"]);
+    let output = interrupted(slow, &folder.join("walk.webp.unfinished"))?;
+    ensure!(!output.status.success() && said(&output).contains("nothing is written"), "{}", said(&output));
+    assert_eq!(std::fs::read(&film)?, b"mine");
+    assert_eq!(names(&folder)?, ["pictures", "walk.webp"]);
+    Ok(())
+}
+
+#[test]
+fn variables_are_flags_and_what_is_typed_wins() -> Result<()> {
+    let folder = folder("variables")?;
+    let out = folder.join("walk");
+    let mut command = walk(&out, "1", &[]);
+    // The typed --world excludes the model of the environment.
+    let output = command.env("CAUSEWAY_MODEL", "/no such model").env("CAUSEWAY_SIZES", "1").output()?;
+    ensure!(output.status.success(), "{}", said(&output));
+    ensure!(said(&output).contains("CAUSEWAY_SIZES is set, but no flag is named so"), "{}", said(&output));
+    let output = causeway(&["inspect"]).env("CAUSEWAY_SIZE", "large").output()?;
+    ensure!(!output.status.success() && said(&output).contains("by the environment: CAUSEWAY_SIZE"), "{output:?}");
+    Ok(())
+}
+
+#[test]
+fn shells_and_readers_of_manuals_are_told_every_command() -> Result<()> {
+    for arguments in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"], &["man"]] {
+        let output = causeway(arguments).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        for command in ["serve", "key", "generate", "replay", "inspect", "completions", "man"] {
+            ensure!(text.contains(command), "{arguments:?} says nothing of {command}");
+        }
+    }
+    let page = String::from_utf8(causeway(&["man", "serve"]).output()?.stdout)?;
+    ensure!(page.contains("queue\\-wait") && page.contains(".TH"), "{page}");
+    let refused = causeway(&["man", "fly"]).output()?;
+    ensure!(!refused.status.success() && said(&refused).contains("\"fly\" is no command"), "{}", said(&refused));
+    Ok(())
+}
+
 #[test]
 fn what_stood_on_the_command_line_as_text_is_read_as_text() -> Result<()> {
     let folder = folder("text")?;

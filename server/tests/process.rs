@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -136,6 +137,27 @@ impl Drop for KeyFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
+}
+
+/// `NOTIFY_SOCKET`, as systemd sets it for a unit of `Type=notify`.
+#[test]
+fn a_service_manager_is_told_when_the_world_is_ready_and_when_the_server_stops() -> Result<()> {
+    let path = std::env::temp_dir().join(format!("causeway-notify-{}", std::process::id()));
+    let manager = UnixDatagram::bind(&path)?;
+    manager.set_read_timeout(Some(PATIENCE))?;
+    let hear = || -> Result<String> {
+        let mut bytes = [0; 256];
+        let length = manager.recv(&mut bytes)?;
+        Ok(String::from_utf8(bytes[..length].to_vec())?)
+    };
+    let mut server = Process::serve(&format!("export NOTIFY_SOCKET={};", path.display()), &[])?;
+    assert_eq!(hear()?, "STATUS=loading the world");
+    assert_eq!(hear()?, "READY=1\nSTATUS=serving testcard");
+    server.signal("TERM")?;
+    assert_eq!(hear()?, "STOPPING=1\nSTATUS=draining");
+    ensure!(server.ended()?.success(), "{}", server.log());
+    std::fs::remove_file(path)?;
+    Ok(())
 }
 
 #[test]

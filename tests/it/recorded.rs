@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pipeline::testcard::Testcard;
-use pipeline::world::World;
+use pipeline::world::{Cancel, World};
 use server::Limits;
 use server::access::key_ring::KeyRing;
 use server::access::policy::{AccessPolicy, Entry};
@@ -59,8 +59,9 @@ async fn walk(client: &mut Client, chunks: usize) -> Result<(String, Sha256)> {
 }
 
 fn again(file: &Path, until: Option<u32>) -> Result<String> {
-    let request = Request { file: file.to_owned(), out: None, until, existing: Existing::Keep };
-    replay(&Testcard::new(Duration::ZERO), request.read()?, &request)
+    let request =
+        Request { file: file.to_owned(), out: None, until, existing: Existing::Keep, cancel: Cancel::default() };
+    Ok(replay(&Testcard::new(Duration::ZERO), request.read()?, &request)?.1)
 }
 
 fn digits(hash: Sha256) -> String {

@@ -62,6 +62,12 @@ fn a_whole_model_is_complete_and_its_numbers_are_those_of_its_files() {
         assert!(text.contains(part), "{text}");
     }
     assert!(text.ends_with("\ncomplete"), "{text}");
+    let (shape, bytes) = report.session.as_ref().expect("a model").as_ref().expect("its own size");
+    let (window, total) = (shape.window, bytes.total());
+    let told = Inspection::LingBot(Box::new(report)).to_json();
+    assert_eq!((&told["complete"], &told["errors"]), (&json!(true), &json!([])));
+    assert_eq!(told["networks"]["transformer"]["parameters"], parameters);
+    assert_eq!((&told["session"]["window"], &told["session"]["bytes"]["total"]), (&json!(window), &json!(total)));
 }
 
 #[test]

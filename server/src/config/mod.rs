@@ -1,4 +1,5 @@
-//! What an operator chooses: the command line, and the bounds it sets.
+//! What an operator chooses: the command line, the variables that complete it, and the bounds both set.
 
+pub mod environment;
 pub mod flags;
 pub mod limits;

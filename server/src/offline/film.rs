@@ -57,7 +57,8 @@ pub fn check(path: &Path, existing: Existing) -> anyhow::Result<()> {
 }
 
 impl Film {
-    /// Begin a video of frames of `size`. Numbered pictures of an earlier one are removed, if they may be replaced.
+    /// Begin a video of frames of `size`. Numbered pictures of an earlier one are removed with the first frame, if they may
+    /// be replaced.
     pub fn create(path: &Path, existing: Existing, size: Size, fps: u32) -> anyhow::Result<Film> {
         check(path, existing)?;
         match path.extension().and_then(|ending| ending.to_str()) {
@@ -70,9 +71,6 @@ impl Film {
             _ => {}
         }
         std::fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
-        for picture in numbered(path)? {
-            std::fs::remove_file(&picture).with_context(|| format!("removing {}", picture.display()))?;
-        }
         Ok(Film::Pngs { folder: path.to_owned(), size, next: 0 })
     }
 
@@ -83,6 +81,12 @@ impl Film {
                 Film::Webp(animation) => animation.push(rgb)?,
                 Film::Mp4(film) => film.push(rgb)?,
                 Film::Pngs { folder, size, next } => {
+                    if *next == 0 {
+                        for picture in numbered(folder)? {
+                            std::fs::remove_file(&picture)
+                                .with_context(|| format!("removing {}", picture.display()))?;
+                        }
+                    }
                     let path = folder.join(format!("{next:05}.png"));
                     let mut file = WholeFile::create(&path, Existing::Replace)?;
                     let png = pictures::png(rgb, *size)?;

@@ -10,13 +10,14 @@ use pipeline::first_frame::Target;
 use pipeline::recording;
 use pipeline::world::{
     Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipAsk, Frames, Held, Init, Origin, Size, Step, Timings, World,
+    WorldError,
 };
 
 use crate::guardrails::Guardrails;
 use crate::media::first_frame;
 use crate::observe::profile::{Profiled, Recorder};
 use crate::offline::film::Film;
-use crate::offline::progress::Progress;
+use crate::offline::progress::{Estimate, Progress};
 use crate::whole_file::{Existing, WholeFile};
 
 /// What to draw, and where to.
@@ -46,6 +47,8 @@ pub struct Request {
     pub profile: Option<(PathBuf, Profiled)>,
     /// What frames must pass; prompts, too, but they are not checked here.
     pub guardrails: Guardrails,
+    /// Ends the drawing: what is drawn by then becomes a shorter video.
+    pub cancel: Cancel,
 }
 
 /// A prompt, and the chunk it begins with.
@@ -62,6 +65,8 @@ pub struct Switch {
 pub struct Report {
     /// Chunks that were drawn.
     pub chunks: usize,
+    /// Chunks that were asked for: more than were drawn if the drawing was interrupted.
+    pub asked: usize,
     /// Video frames of them.
     pub frames: usize,
     /// The world's time, by stage.
@@ -77,7 +82,10 @@ pub struct Report {
 /// Chunks when neither they nor an action script are given.
 const CHUNKS: usize = 4;
 
-/// Draw the video of `request` into its files, with progress on standard error.
+/// Draw the video of `request` into its files, with progress on standard error. One that is interrupted is a shorter video.
+///
+/// # Errors
+/// If it cannot be drawn or written; if it was interrupted before its first frame. A file that was there stays then.
 pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> {
     let card = world.card();
     let mut ask = ask(card, request)?;
@@ -89,7 +97,7 @@ pub fn generate(world: &dyn World, request: &Request) -> anyhow::Result<Report> 
     let recorder = request.profile.as_ref().map(|(_, profiled)| Recorder::new(*profiled));
     let spans = recorder.as_ref().map(|recorder| recorder.spans().clone()).unwrap_or_default();
     ask.spans = spans.clone();
-    let mut report = draw(world, ask, &mut |frames| {
+    let mut report = draw(world, ask, &request.cancel, &mut |frames| {
         let _span = spans.begin(|| film.span().into());
         let passed = request.guardrails.process(frames);
         passed.map_err(|blocked| anyhow!("frames are blocked by the guardrail {}", blocked.guardrail))?;
@@ -113,10 +121,15 @@ fn record(path: &Path, existing: Existing, ask: &ClipAsk, origin: &Origin) -> an
     file.finish()
 }
 
-/// Draw a clip, hand its frames on, which may change them, and show progress on standard error.
+/// Draw a clip, hand its frames on, which may change them, and show progress on standard error. The report says if it was
+/// cancelled.
+///
+/// # Errors
+/// If it cannot be drawn; if it was cancelled before its first frame.
 pub(super) fn draw(
     world: &dyn World,
     ask: ClipAsk,
+    cancel: &Cancel,
     sink: &mut dyn FnMut(&mut Frames) -> anyhow::Result<()>,
 ) -> anyhow::Result<Report> {
     let card = world.card();
@@ -124,14 +137,21 @@ pub(super) fn draw(
     let mut clip = world.clip(ask).context("opening the clip")?;
     let progress = Progress::new(clip.progress().of);
     progress.tell(format_args!("opened in {:.0} ms", ms(opening.elapsed())), 0, "");
-    let mut report = Report::default();
+    let mut report = Report { asked: clip.progress().of, ..Report::default() };
+    let drawing = Instant::now();
     loop {
         let piece = clip.progress().done;
         let mut frames: Vec<Frames> = Vec::new();
         let began = Instant::now();
-        let step = clip
-            .step(&Cancel::default(), &mut |batch| frames.push(batch))
-            .with_context(|| format!("drawing {} {piece}", if card.clips.steerable { "chunk" } else { "piece" }))?;
+        let step = match clip.step(cancel, &mut |batch| frames.push(batch)) {
+            Err(WorldError::Cancelled) if report.frames == 0 => {
+                bail!("interrupted before the first frame: nothing is written")
+            }
+            // The frames of a chunk that is not whole are dropped.
+            Err(WorldError::Cancelled) => break,
+            step => step
+                .with_context(|| format!("drawing {} {piece}", if card.clips.steerable { "chunk" } else { "piece" }))?,
+        };
         let generate = began.elapsed();
         let timings = step.timings();
         let encoding = Instant::now();
@@ -153,7 +173,8 @@ pub(super) fn draw(
             ms(encode),
         );
         let rate = report.frames as f64 / report.generate.as_secs_f64();
-        progress.tell(line, report.chunks, format_args!("{rate:.1} frames per second"));
+        let left = Estimate::of(clip.share(), drawing.elapsed());
+        progress.tell(line, report.chunks, format_args!("{rate:.1} frames per second{left}"));
         if let Step::Done(_) = step {
             break;
         }
@@ -162,6 +183,11 @@ pub(super) fn draw(
 }
 
 impl Report {
+    /// The drawing was cancelled before its end.
+    pub fn is_interrupted(&self) -> bool {
+        self.chunks < self.asked
+    }
+
     /// A few lines for people.
     pub fn summary(&self) -> String {
         let per_second = |time: Duration| self.frames as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE);

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use pipeline::recording::{self, Invalid};
-use pipeline::world::{ChunkInput, ChunkPlan, ClipAsk, Init, Origin, World};
+use pipeline::world::{Cancel, ChunkInput, ChunkPlan, ClipAsk, Init, Origin, World};
 use sha2::{Digest, Sha256};
 
 use super::film::{self, Film};
-use super::generate::draw;
+use super::generate::{Report, draw};
 use crate::say::note;
 use crate::whole_file::Existing;
 
@@ -26,6 +26,8 @@ pub struct Request {
     pub until: Option<u32>,
     /// What happens to pictures or a film that are there already.
     pub existing: Existing,
+    /// Ends the drawing: what is drawn by then becomes a shorter video.
+    pub cancel: Cancel,
 }
 
 /// A recording that was read.
@@ -79,12 +81,12 @@ impl Request {
     }
 }
 
-/// Draw it. Gives a few lines for people: how many frames there were, and their SHA-256, which is the same for the same
+/// Draw it. Gives what was drawn, and a few lines for people: how many frames there were, and their SHA-256, which is the same for the same
 /// video.
 ///
 /// # Errors
 /// If another world drew the recording; if the video cannot be drawn or written.
-pub fn replay(world: &dyn World, recorded: Recorded, request: &Request) -> anyhow::Result<String> {
+pub fn replay(world: &dyn World, recorded: Recorded, request: &Request) -> anyhow::Result<(Report, String)> {
     let Recorded { init, origin, inputs } = recorded;
     let (name, card) = (request.file.display(), world.card());
     if let Some(origin) = origin {
@@ -101,7 +103,7 @@ pub fn replay(world: &dyn World, recorded: Recorded, request: &Request) -> anyho
         None => None,
     };
     let mut hash = Sha256::new();
-    let report = draw(world, ClipAsk::new(init, frames, inputs), &mut |frames| {
+    let report = draw(world, ClipAsk::new(init, frames, inputs), &request.cancel, &mut |frames| {
         hash.update(&frames.rgb);
         film.as_mut().map_or(Ok(()), |film| film.push(frames))
     })?;
@@ -113,7 +115,8 @@ pub fn replay(world: &dyn World, recorded: Recorded, request: &Request) -> anyho
         digits
     });
     let out = request.out.as_ref().map_or_else(String::new, |out| format!("\n{}", out.display()));
-    Ok(format!("{}  sha256 of the frames: {hash}{out}", report.summary()))
+    let told = format!("{}  sha256 of the frames: {hash}{out}", report.summary());
+    Ok((report, told))
 }
 
 fn told(Origin { world, weights, compute }: &Origin) -> String {

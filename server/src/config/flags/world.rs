@@ -1,0 +1,79 @@
+//! Which world is meant, as flags.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+#[derive(Debug, Clone, Args)]
+#[expect(missing_docs, reason = "clap would print it as the command's help")]
+pub struct WorldArgs {
+    /// A model directory; without one, the small model that is embedded.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// A world without a model directory.
+    #[arg(long, value_enum, conflicts_with = "model")]
+    world: Option<Named>,
+    /// How long the test card takes for a chunk; 0: no longer than it must.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
+    chunk_ms: u64,
+    /// Threads that compute; by default one for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Named {
+    /// No weights: draws its chunk index and the keys held.
+    Testcard,
+    /// The small model that is embedded.
+    Pocket,
+}
+
+/// Where a world comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The test card.
+    Testcard {
+        /// How long it takes for a chunk.
+        chunk_time: Duration,
+    },
+    /// A model directory.
+    Directory(PathBuf),
+    /// The model in the binary.
+    Embedded,
+}
+
+impl WorldArgs {
+    /// The world that is meant.
+    pub fn source(&self) -> Source {
+        match (&self.model, self.world) {
+            (Some(dir), _) => Source::Directory(dir.clone()),
+            (None, Some(Named::Testcard)) => Source::Testcard { chunk_time: Duration::from_millis(self.chunk_ms) },
+            (None, Some(Named::Pocket) | None) => Source::Embedded,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Command};
+    use super::*;
+
+    #[test]
+    fn the_world_is_a_directory_or_a_name_or_the_embedded_one() {
+        let source = |line: &[&str]| {
+            let cli = Cli::try_parse_from([&["causeway", "serve"], line].concat()).ok()?;
+            let Command::Serve(args) = cli.command else { return None };
+            Some(args.world.source())
+        };
+        assert_eq!(source(&[]), Some(Source::Embedded));
+        assert_eq!(source(&["--model", "dir"]), Some(Source::Directory("dir".into())));
+        let chunk_time = Duration::from_millis(70);
+        assert_eq!(source(&["--world", "testcard", "--chunk-ms", "70"]), Some(Source::Testcard { chunk_time }));
+        assert_eq!(source(&["--world", "testcard", "--model", "dir"]), None);
+        assert_eq!(source(&["--world", "nothing"]), None);
+    }
+}
