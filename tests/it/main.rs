@@ -55,6 +55,7 @@ mod wire_acks;
 mod wire_bad_input;
 mod wire_bad_pictures;
 mod wire_bounds;
+mod wire_control;
 mod wire_events;
 mod wire_frames;
 mod wire_handshake;

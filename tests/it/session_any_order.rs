@@ -190,7 +190,7 @@ impl Scene {
                     self.checking = true;
                 }
                 Output::Tell(_) if what == "step" => self.asked -= 1,
-                Output::Tell(_) | Output::Steer(_) => {}
+                Output::Tell(_) | Output::Steer(_) | Output::Transport(..) => {}
             }
         }
         match &close {

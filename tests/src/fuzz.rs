@@ -28,8 +28,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Of a client that names all there are.
-const EVERY_FEATURE: Features =
-    Features { queue: true, session: true, ack: true, timing: true, pause: true, step: true };
+const EVERY_FEATURE: Features = Features {
+    queue: true,
+    session: true,
+    ack: true,
+    timing: true,
+    pause: true,
+    step: true,
+    transport: true,
+    playback: true,
+};
 
 /// For one message, on a busy machine, in a test build. Pictures are decoded off the loop and may take longer.
 const MOMENT: Duration = Duration::from_secs(2);

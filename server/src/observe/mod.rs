@@ -188,11 +188,12 @@ impl Observer {
         let session = Arc::new(LiveSession {
             observer: Arc::clone(self),
             seat,
-            facts,
             started: Instant::now(),
             started_unix: since_1970().as_secs(),
             shown_until: Mutex::new(None),
             away: AtomicBool::new(false),
+            format: Mutex::new(facts.format),
+            facts,
             chunks: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
@@ -229,10 +230,10 @@ impl Observer {
 
 /// A session's settings that outsiders may see.
 pub(crate) struct Facts {
+    /// What its first chunk is sent as, by the encoding's name on the wire.
+    pub(crate) format: &'static str,
     /// Width and height of the video as it is drawn.
     pub(crate) size: Size,
-    /// The encoding's name on the wire, under `encoding`.
-    pub(crate) format: &'static str,
     /// Video frames per second.
     pub(crate) fps: u32,
     /// Whether chunks are held back until those before them have been shown.
@@ -274,6 +275,8 @@ pub(crate) struct LiveSession {
     shown_until: Mutex<Option<Instant>>,
     /// Its client was lost, and may come back.
     away: AtomicBool,
+    /// What the last chunk was sent as, by the encoding's name on the wire.
+    format: Mutex<&'static str>,
     chunks: AtomicU64,
     frames: AtomicU64,
     sent_bytes: AtomicU64,
@@ -332,11 +335,12 @@ impl LiveSession {
         }
     }
 
-    /// A chunk was handed to the socket completely.
-    pub(crate) fn sent(&self, costs: &Costs, sums: &Sums, kept_bytes: usize) {
+    /// A chunk was handed to the socket completely, in this format.
+    pub(crate) fn sent(&self, format: &'static str, (costs, sums): (&Costs, &Sums), kept_bytes: usize) {
+        *self.format.lock().expect("nothing panics under this lock") = format;
         self.kept_bytes.store(kept_bytes as u64, Ordering::Relaxed);
         self.observer.metrics.chunk.observe(costs.total);
-        let sent = self.observer.metrics.sent(self.facts.format);
+        let sent = self.observer.metrics.sent(format);
         sent.frames.add(sums.frames as u64);
         sent.bytes.add(sums.socket_bytes);
         self.chunks.fetch_add(1, Ordering::Relaxed);
@@ -362,7 +366,7 @@ impl LiveSession {
             "started_unix": self.started_unix,
             "age_s": self.started.elapsed().as_secs_f64(),
             "size": self.facts.size.to_string(),
-            "format": self.facts.format,
+            "format": *self.format.lock().expect("nothing panics under this lock"),
             "fps": self.facts.fps,
             "paced": self.facts.paced,
             "away": self.away.load(Ordering::Relaxed),
@@ -400,7 +404,7 @@ mod tests {
     }
 
     fn facts(width: u32, height: u32, paced: bool) -> Facts {
-        Facts { size: Size { width, height }, format: "raw", fps: 10, paced }
+        Facts { format: "raw", size: Size { width, height }, fps: 10, paced }
     }
 
     /// Chunks of a second, each sent at a time in milliseconds after it was held back: `(misses, underruns)`.

@@ -87,7 +87,7 @@ pub(super) async fn deliver(
     }
     costs.total = began.elapsed();
     outlet.say(frames::chunk_stats(label, &encoding, &costs, &sums)).await?;
-    live.sent(&costs, &sums, outlet.kept_bytes());
+    live.sent(encoding.format().name(), (&costs, &sums), outlet.kept_bytes());
     debug!(chunk = label.chunk_index, ?costs, ?sums, "sent");
     Ok(())
 }

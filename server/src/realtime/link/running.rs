@@ -38,6 +38,7 @@ use crate::realtime::session::backlog::Backlog;
 use crate::realtime::session::{Input, Output, Session};
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
+use crate::realtime::wire::event::Invalid;
 use crate::realtime::wire::frames::{ChunkLabel, Timing};
 
 /// A session with a seat.
@@ -80,13 +81,14 @@ impl<'a> Running<'a> {
         let backlog = ticket.as_ref().map(|_| Backlog::new(realtime.bounds.backlog_bytes));
         let outlet = Arc::new(Outlet::new(line.connection.writer(), backlog));
         let facts = Facts {
-            size: seat.encoding.source(),
             format: seat.encoding.format().name(),
+            size: seat.encoding.source(),
             fps: seat.terms.fps,
             paced: seat.terms.paced,
         };
         let listed = realtime.observer.session(id, seat.id, facts);
         let mut session = Session::new(seat.terms, seat.features, realtime.bounds.stay, Instant::now());
+        session.begins(seat.chunking, 0);
         for event in early {
             session.handle(Input::Binary(event), Instant::now());
         }
@@ -304,6 +306,10 @@ impl<'a> Running<'a> {
             },
             Output::Step if self.checking.is_idle() => self.session.handle(Input::Ready, Instant::now()),
             Output::Step => self.step_waits = true,
+            Output::Transport(id, transport) => match transport.of(self.seat.encoding.source()) {
+                Ok(encoding) => self.seat.encoding = encoding,
+                Err(refusal) => self.tell(&ClientError::invalid_event(Invalid { id, refusal })),
+            },
             Output::Tell(error) => self.tell(&error),
             Output::Send { pace_wait } => self.deliver(pace_wait),
             Output::Close(close) => return Some(close),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pipeline::world::{Cancel, Card, FRAMES_PER_LATENT, Refusal};
+use pipeline::world::{Cancel, Card, Chunking, FRAMES_PER_LATENT, Refusal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, sleep_until};
 use tracing::warn;
@@ -50,6 +50,7 @@ pub(super) struct Seat {
     /// What steers the next chunk: the engine takes it when that begins.
     pub(super) conditions: Arc<Mutex<ConditionQueue>>,
     pub(super) terms: Terms,
+    pub(super) chunking: Chunking,
     pub(super) features: Features,
     pub(super) encoding: pictures::Encoding,
     /// What its prompts must pass.
@@ -149,7 +150,8 @@ pub(super) async fn open(
     let (id, cancel) = (admitted.id, Cancel::default());
     let conditions = Arc::new(Mutex::new(ConditionQueue::new(opening.script.take())));
     let init = opening.init(picture);
-    let (parts_drawn, parts) = mpsc::channel(parts_places(init.chunking(&card).longest(), CREDIT));
+    let chunking = init.chunking(&card);
+    let (parts_drawn, parts) = mpsc::channel(parts_places(chunking.longest(), CREDIT));
     let open = Open {
         admitted,
         init,
@@ -167,6 +169,7 @@ pub(super) async fn open(
         cancel,
         conditions,
         terms,
+        chunking,
         features,
         encoding,
         guardrails,

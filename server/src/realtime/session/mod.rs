@@ -8,6 +8,7 @@
 //! Over 400 lines: the transitions of one state machine stand in one place.
 
 pub(crate) mod backlog;
+mod lead;
 mod pace;
 pub(crate) mod rate_limit;
 mod steps;
@@ -15,17 +16,19 @@ mod steps;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use self::lead::Lead;
 use self::pace::Pace;
 use self::rate_limit::{EVENTS, INVALID_MESSAGES};
 use self::steps::{Said, Steps};
 use crate::engine::turns::event::Event;
 use crate::rate::Bucket;
 use crate::realtime::wire::close::Close;
+use crate::realtime::wire::control::{Control, Transport};
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::{Asked, Invalid};
 use crate::realtime::wire::features::Features;
 use crate::realtime::wire::init::Terms;
-use pipeline::world::Refusal;
+use pipeline::world::{Chunking, Refusal};
 
 /// One chunk on the wire while the next is made. A third only adds latency to a key press.
 pub const CREDIT: u64 = 2;
@@ -104,6 +107,8 @@ pub enum Output {
     Steer(Event),
     /// A stepped session's next chunk may begin once all events before this steer it: then say [`Input::Ready`].
     Step,
+    /// Send frames like this from the next chunk on. With the id of the event that asked for it.
+    Transport(Option<u32>, Transport),
     /// Tell the client what was wrong.
     Tell(ClientError),
     /// Send the drawn chunk. The duration is the time that pacing delayed it, before its start and after its drawing.
@@ -124,6 +129,7 @@ pub struct Session {
     steps: Option<Steps>,
     /// The world has opened the rollout.
     opened: bool,
+    lead: Lead,
     stay: Stay,
     began: Instant,
     /// When the client last steered.
@@ -156,6 +162,7 @@ impl Session {
             pace: terms.paced.then(|| Pace::new(terms.fps)),
             steps: features.step.then(Steps::default),
             opened: false,
+            lead: Lead::new(terms.fps),
             stay,
             began: now,
             steered: now,
@@ -172,6 +179,11 @@ impl Session {
             invalid: Bucket::default(),
             outputs: VecDeque::new(),
         }
+    }
+
+    /// The video is cut like this, and its first chunk that is sent has this place in it.
+    pub fn begins(&mut self, chunking: Chunking, first: usize) {
+        self.lead.begins(chunking, first);
     }
 
     /// Something happened; what follows from it is fetched with [`Session::poll_output`].
@@ -215,6 +227,8 @@ impl Session {
             }
             Input::Found => {
                 (self.alone_until, self.parked) = (None, false);
+                // It may show the video in another way now, and says so again.
+                self.lead.playback(None);
                 self.steered = now;
                 self.begin(now);
                 self.close_when_done();
@@ -275,6 +289,14 @@ impl Session {
                 let kept = steps.step(event, bytes);
                 self.said(kept, now);
             }
+            (Asked::Control(id, Control::Transport(transport)), _) => {
+                self.outputs.push_back(Output::Transport(id, transport));
+            }
+            // No steering: a page that nobody watches says it too.
+            (Asked::Control(_, Control::Playback(playback)), _) => {
+                self.lead.playback(Some(playback));
+                self.go_on(now);
+            }
             (asked, _) => self.obey_at_once(asked, now),
         }
     }
@@ -327,6 +349,7 @@ impl Session {
             }
             // It said so before it heard that its wait is over.
             Asked::Pause | Asked::Resume | Asked::Wait => {}
+            Asked::Control(..) => unreachable!("taken before"),
         }
     }
 
@@ -340,7 +363,7 @@ impl Session {
     }
 
     fn holds(&self) -> bool {
-        self.paused.is_some() || self.alone_until.is_some() || self.parked
+        self.paused.is_some() || self.alone_until.is_some() || self.parked || self.lead.is_too_far()
     }
 
     /// Chunks already drawn are still sent.
@@ -365,14 +388,14 @@ impl Session {
         if self.holds() || self.owed == 0 {
             return;
         }
-        let owed = std::mem::take(&mut self.owed);
-        match &mut self.pace {
-            Some(pace) => {
-                let begin = begin(pace);
-                self.grant_at(begin);
-            }
-            None => self.grant(owed, now),
+        if let Some(pace) = &mut self.pace {
+            self.owed = 0;
+            let begin = begin(pace);
+            return self.grant_at(begin);
         }
+        let chunks = self.lead.room(self.owed);
+        self.owed -= chunks;
+        self.grant(chunks, now);
     }
 
     fn next(&mut self, now: Instant) {
@@ -404,6 +427,7 @@ impl Session {
         let chunks = chunks.min(left);
         if chunks > 0 && self.ending.is_none() {
             self.granted += chunks;
+            self.lead.granted(chunks);
             self.outputs.push_back(Output::Grant { chunks, due });
         }
     }

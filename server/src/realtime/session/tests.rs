@@ -10,7 +10,16 @@ use crate::realtime::wire::message;
 
 const FREE: Terms = Terms { fps: 10, paced: false, max_chunks: None };
 const PACED: Terms = Terms { paced: true, ..FREE };
-const PAUSES: Features = Features { queue: false, session: false, ack: false, timing: false, pause: true, step: false };
+const PAUSES: Features = Features {
+    queue: false,
+    session: false,
+    ack: false,
+    timing: false,
+    pause: true,
+    step: false,
+    transport: false,
+    playback: false,
+};
 const STAY: Stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30), yield_after: None };
 
 fn ms(ms: u64) -> Duration {
@@ -444,4 +453,38 @@ fn a_parked_session_ends_when_it_has_idled_too_long() {
     say(&mut session, Input::Parked, start + seconds(60));
     assert_eq!(session.poll_timeout(), Some(start + seconds(900)));
     assert_eq!(say(&mut session, Input::Tick, start + seconds(900)), [Output::Close(Close::IDLE)]);
+}
+
+#[test]
+fn a_session_goes_on_when_its_client_has_shown_enough() {
+    let start = Instant::now();
+    let playback = |frame: u32| {
+        message(&format!(r#"{{"type":"event","kind":"playback","payload":{{"frame":{frame},"lead_ms":1000}}}}"#))
+    };
+    for terms in [FREE, PACED] {
+        let terms = Terms { max_chunks: None, fps: 16, ..terms };
+        let features = Features { playback: true, ..PAUSES };
+        let mut session = Session::new(terms, features, STAY, start);
+        session.begins(Chunking::even(3), 0);
+        let credit = if terms.paced { 1 } else { CREDIT };
+        let granted = |outputs: Vec<Output>| -> u64 {
+            outputs.iter().map(|output| if let Output::Grant { chunks, .. } = output { *chunks } else { 0 }).sum()
+        };
+        assert_eq!(granted(say(&mut session, Input::Opened, start)), credit);
+        say(&mut session, Input::Binary(&playback(0)), start);
+        for _ in 0..credit {
+            session.handle(chunk(), start);
+            assert_eq!(granted(say(&mut session, Input::Written, start)), 0, "21 frames would be more than a second");
+        }
+        let later = start + seconds(2);
+        // 9 frames of the first chunk, 12 of every other: a paced session is at 9, a free one at 21.
+        let (too_few, enough) = if terms.paced { (4, 5) } else { (16, 17) };
+        assert_eq!(granted(say(&mut session, Input::Binary(&playback(too_few)), later)), 0);
+        assert_eq!(granted(say(&mut session, Input::Binary(&playback(enough)), later)), 1, "{terms:?}");
+        // Another client that says nothing gets what it would get otherwise.
+        say(&mut session, Input::Lost, later);
+        session.handle(chunk(), later);
+        say(&mut session, Input::Written, later);
+        assert!(granted(say(&mut session, Input::Found, later)) >= 1, "{terms:?}");
+    }
 }

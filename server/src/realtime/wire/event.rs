@@ -4,6 +4,7 @@
 use pipeline::world::{Held, PROMPT_BYTES_MAX, Refusal};
 use rmpv::ValueRef;
 
+use super::control::Control;
 use super::features::Features;
 use super::fields::{Fields, as_str, list, refuse, text};
 use crate::engine::turns::event::{Event, EventPart};
@@ -24,6 +25,8 @@ pub enum Asked {
     Steer(Event),
     /// Draw one chunk with this, and with what was said since the step before. Its list of parts may be empty.
     Step(Event),
+    /// Change how the session goes on; with the event's own id.
+    Control(Option<u32>, Control),
     /// Draw no more, until asked to resume.
     Pause,
     /// Go on after a pause.
@@ -69,6 +72,9 @@ impl Asked {
         let kind = fields.text("kind")?.ok_or_else(|| refuse("kind", KINDS))?;
         let payload = fields.take("payload").unwrap_or(ValueRef::Nil);
         let asks_to_recache = fields.flag("recache")?;
+        if Control::is_one(kind, features) {
+            return Ok(Asked::Control(*id, Control::read(kind, payload)?));
+        }
         let mut parts = match kind {
             "pause" if features.pause => return Ok(Asked::Pause),
             "resume" if features.pause => return Ok(Asked::Resume),
@@ -92,8 +98,8 @@ impl Asked {
     }
 }
 
-const KINDS: &str = "must be one of prompt, camera_actions, composite_input; with the feature of that name pause, step; resume \
-                     with pause; wait with queue";
+const KINDS: &str = "must be one of prompt, camera_actions, composite_input; with the feature of that name pause, step, \
+                     transport, playback; resume with pause; wait with queue";
 const INPUT_TYPES: &str = "must be prompt or camera_actions";
 
 fn composite(payload: ValueRef<'_>) -> Result<Vec<EventPart>, Refusal> {

@@ -20,6 +20,10 @@ pub struct Features {
     pub pause: bool,
     /// It gets a chunk for each step that it asks for, and no other.
     pub step: bool,
+    /// It may change how frames are sent.
+    pub transport: bool,
+    /// It may say what it has shown.
+    pub playback: bool,
 }
 
 impl Features {
@@ -34,6 +38,8 @@ impl Features {
                 "timing" => features.timing = true,
                 "pause" => features.pause = true,
                 "step" => features.step = true,
+                "transport" => features.transport = true,
+                "playback" => features.playback = true,
                 _ => {}
             }
         }
@@ -42,7 +48,7 @@ impl Features {
 
     /// As the wire calls them.
     pub fn names(&self) -> Vec<&'static str> {
-        let Features { queue, session, ack, timing, pause, step } = *self;
+        let Features { queue, session, ack, timing, pause, step, transport, playback } = *self;
         let named = [
             (queue, "queue"),
             (session, "session"),
@@ -50,6 +56,8 @@ impl Features {
             (timing, "timing"),
             (pause, "pause"),
             (step, "step"),
+            (transport, "transport"),
+            (playback, "playback"),
         ];
         named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
     }

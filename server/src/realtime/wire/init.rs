@@ -10,10 +10,11 @@ use pipeline::world::{
 };
 use rmpv::ValueRef;
 
+use super::control::Transport;
 use super::features::Features;
 use super::fields::{Fields, as_str, refuse};
 use super::{data_url, event};
-use crate::media::pictures::{Encoding, Format};
+use crate::media::pictures::Encoding;
 
 /// Video frames a second that a client may ask for.
 pub const FPS_MAX: u32 = 240;
@@ -31,8 +32,7 @@ pub struct InitRequest {
     condition_frames: Option<usize>,
     first_frame: Option<FirstFrame>,
     script: Option<Vec<Held>>,
-    format: Format,
-    preview_width_max: Option<u32>,
+    transport: Transport,
     fps: Option<u32>,
     paced: bool,
     max_chunks: Option<u64>,
@@ -126,10 +126,7 @@ impl InitRequest {
             seed: fields.integer_in("seed", 0..=u64::MAX)?.unwrap_or(SEED),
             first_frame: first_frame(fields, message)?,
             script: script(fields)?,
-            format: format(fields)?,
-            preview_width_max: fields
-                .integer("realtime_preview_max_width")?
-                .and_then(|width| u32::try_from(width).ok()),
+            transport: Transport::read(fields)?,
             guardrails: match fields.flag_if_said("use_guardrails")? {
                 None => fields.flag_if_said("guardrails")?,
                 said => said,
@@ -149,15 +146,7 @@ impl InitRequest {
         let size = card.choose_size(self.size)?;
         let (sink, window) = card.choose_window(self.sink, self.window)?;
         let first_chunk = card.choose_first_chunk(self.first_chunk, window)?;
-        let encoding = Encoding::new(self.format, size, self.preview_width_max);
-        let (sent, side_max) = (encoding.sent(), self.format.side_max());
-        if sent.width.max(sent.height) > side_max {
-            let format = self.format.name();
-            return Err(refuse(
-                "size",
-                format!("{sent} cannot be sent as {format}: a side is at most {side_max} pixels"),
-            ));
-        }
+        let encoding = self.transport.of(size)?;
         if card.needs_first_frame && self.first_frame.is_none() {
             return Err(refuse("first_frame", format!("is missing: {} starts from a picture", card.name)));
         }
@@ -231,30 +220,6 @@ fn script(fields: &mut Fields<'_>) -> Result<Option<Vec<Held>>, Refusal> {
     let mut inputs = Fields::from_value("condition_inputs", inputs)?;
     let Some(actions) = inputs.take("camera_actions") else { return Ok(None) };
     event::script("camera_actions", actions).map(Some)
-}
-
-fn format(fields: &mut Fields<'_>) -> Result<Format, Refusal> {
-    let worded = match fields.text("output_quality")? {
-        Some("maximum") => 100,
-        Some("high") => 90,
-        Some("medium") => 55,
-        Some("low") => 35,
-        None | Some("default") => 50,
-        Some(_) => return Err(refuse("output_quality", "must be one of maximum, high, medium, low, default")),
-    };
-    let asked = fields.integer_in("output_compression", 0..=100u8)?;
-    // Zero asks for the encoder's default; an absent field for the default of the named quality.
-    let quality = |own: u8| match asked {
-        None => worded,
-        Some(0) => own,
-        Some(asked) => asked,
-    };
-    match fields.text("realtime_output_format")? {
-        None | Some("raw") => Ok(Format::Raw),
-        Some("webp") => Ok(Format::Webp { quality: quality(90) }),
-        Some("jpeg") => Ok(Format::Jpeg { quality: quality(95) }),
-        Some(_) => Err(refuse("realtime_output_format", "must be one of raw, webp, jpeg")),
-    }
 }
 
 /// Modes that do not exist here. Ignoring these keys would promise them. Other unknown keys are ignored, as in the

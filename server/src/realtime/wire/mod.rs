@@ -2,6 +2,7 @@
 
 pub mod acks;
 pub mod close;
+pub mod control;
 pub(crate) mod data_url;
 pub mod error;
 pub mod event;

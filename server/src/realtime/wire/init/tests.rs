@@ -1,5 +1,6 @@
 //! Inits in every form: which are taken, and which error the others get.
 
+use crate::media::pictures::Format;
 use pipeline::testcard::Testcard;
 use pipeline::world::{Sizes, World};
 

@@ -1,0 +1,93 @@
+//! How far a session may be ahead of what its client has shown. A client that never says where it is sets no bound: then
+//! credit and pace alone decide.
+
+use pipeline::world::{ChunkPlan, Chunking};
+
+use crate::realtime::wire::control::Playback;
+
+/// What was granted, and what the client has shown of it.
+pub(crate) struct Lead {
+    chunking: Chunking,
+    fps: u32,
+    /// The place in the video of the chunk that is granted next.
+    next: usize,
+    /// Video frames of all chunks that were granted.
+    frames: u64,
+    playback: Option<Playback>,
+}
+
+impl Lead {
+    pub(crate) fn new(fps: u32) -> Lead {
+        Lead { chunking: Chunking::even(1), fps, next: 0, frames: 0, playback: None }
+    }
+
+    /// The video is cut like this, and begins at this chunk.
+    pub(crate) fn begins(&mut self, chunking: Chunking, next: usize) {
+        (self.chunking, self.next) = (chunking, next);
+    }
+
+    pub(crate) fn granted(&mut self, chunks: u64) {
+        for _ in 0..chunks {
+            self.frames += self.frames_of(self.next);
+            self.next += 1;
+        }
+    }
+
+    /// The client says where it is; `None`: it is another client, which has not said so.
+    pub(crate) fn playback(&mut self, playback: Option<Playback>) {
+        self.playback = playback;
+    }
+
+    /// Whether one more chunk would put the session further ahead than its client wants. Who has shown all gets one.
+    pub(crate) fn is_too_far(&self) -> bool {
+        self.room(1) == 0
+    }
+
+    /// How many of these chunks may be granted at once.
+    pub(crate) fn room(&self, chunks: u64) -> u64 {
+        let Some(Playback { shown, lead_ms }) = self.playback else { return chunks };
+        let lead = (u64::from(lead_ms) * u64::from(self.fps)).div_ceil(1000);
+        let mut ahead = self.frames.saturating_sub(u64::from(shown));
+        let fits = |index: &u64| {
+            let after = ahead + self.frames_of(self.next + *index as usize);
+            let fits = ahead == 0 || after <= lead;
+            ahead = after;
+            fits
+        };
+        (0..chunks).take_while(fits).count() as u64
+    }
+
+    fn frames_of(&self, index: usize) -> u64 {
+        ChunkPlan::new(index, self.chunking).pixel_frames as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_too_far_ahead_if_its_last_frame_is() {
+        let mut lead = Lead::new(16);
+        lead.begins(Chunking::even(3), 0);
+        lead.granted(2);
+        assert!(!lead.is_too_far(), "nobody said where they are");
+        let check = |lead: &mut Lead, shown, lead_ms, expected| {
+            lead.playback(Some(Playback { shown, lead_ms }));
+            assert_eq!(lead.is_too_far(), expected, "{shown} shown of {}, {lead_ms} ms", lead.frames);
+        };
+        // 21 frames are granted, the next chunk has 12: 16 frames are a second.
+        check(&mut lead, 0, 2000, true);
+        check(&mut lead, 1, 2000, false);
+        check(&mut lead, 20, 700, true);
+        check(&mut lead, 21, 0, false);
+        check(&mut lead, 1000, 0, false);
+        lead.playback(Some(Playback { shown: 1, lead_ms: 2000 }));
+        assert_eq!((lead.room(1), lead.room(2)), (1, 1));
+        lead.granted(1);
+        check(&mut lead, 1, 2000, true);
+        check(&mut lead, 13, 2000, false);
+        lead.playback(None);
+        assert_eq!(lead.room(2), 2);
+    }
+}

@@ -1,0 +1,165 @@
+//! Events that change how a session goes on, and steer nothing: how frames are sent, and what the client has shown.
+
+use pipeline::world::{Refusal, Size};
+use rmpv::ValueRef;
+
+use super::features::Features;
+use super::fields::{Fields, refuse};
+use crate::media::pictures::{Encoding, Format};
+
+/// The lead of a client that states none: a second is more than a line needs, and short for somebody who waits for an
+/// answer.
+const LEAD_MS: u32 = 1000;
+/// The longest lead: a client that wants more of the video at once needs no playhead.
+pub const LEAD_MS_MAX: u32 = 60_000;
+
+/// What a client wants changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Send the next chunk, and those after it, like this.
+    Transport(Transport),
+    /// Draw no further ahead than this.
+    Playback(Playback),
+}
+
+/// How frames are sent: the fields of an init that say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transport {
+    format: Format,
+    /// Encoded frames are scaled down to this width.
+    preview_width_max: Option<u32>,
+}
+
+/// How far a client has shown the video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Playback {
+    /// Video frames that it has shown, of those that this session has sent.
+    pub shown: u32,
+    /// How far the server may be ahead of that.
+    pub lead_ms: u32,
+}
+
+impl Control {
+    /// Whether this kind of event is one, for a client that understands these features.
+    pub(super) fn is_one(kind: &str, features: Features) -> bool {
+        match kind {
+            "transport" => features.transport,
+            "playback" => features.playback,
+            _ => false,
+        }
+    }
+
+    /// What an event of a kind that is one asks for.
+    pub(super) fn read(kind: &str, payload: ValueRef<'_>) -> Result<Control, Refusal> {
+        let mut fields = Fields::from_value("payload", payload)?;
+        if kind == "transport" {
+            return Transport::read(&mut fields).map(Control::Transport);
+        }
+        let shown = fields.integer_in("frame", 0..=u32::MAX)?.ok_or_else(|| refuse("frame", "is missing"))?;
+        let lead_ms = fields.integer_in("lead_ms", 0..=LEAD_MS_MAX)?.unwrap_or(LEAD_MS);
+        Ok(Control::Playback(Playback { shown, lead_ms }))
+    }
+}
+
+impl Transport {
+    /// The fields that say how frames are sent. An absent one stands for its default.
+    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Transport, Refusal> {
+        let format = format(fields)?;
+        let width = fields.integer("realtime_preview_max_width")?;
+        Ok(Transport { format, preview_width_max: width.and_then(|width| u32::try_from(width).ok()) })
+    }
+
+    /// For frames of this size. `Err`: the format has no pictures so large.
+    pub fn of(self, size: Size) -> Result<Encoding, Refusal> {
+        let encoding = Encoding::new(self.format, size, self.preview_width_max);
+        let (sent, side_max) = (encoding.sent(), self.format.side_max());
+        if sent.width.max(sent.height) > side_max {
+            let format = self.format.name();
+            let reason = format!("{sent} cannot be sent as {format}: a side is at most {side_max} pixels");
+            return Err(refuse("size", reason));
+        }
+        Ok(encoding)
+    }
+}
+
+fn format(fields: &mut Fields<'_>) -> Result<Format, Refusal> {
+    let worded = match fields.text("output_quality")? {
+        Some("maximum") => 100,
+        Some("high") => 90,
+        Some("medium") => 55,
+        Some("low") => 35,
+        None | Some("default") => 50,
+        Some(_) => return Err(refuse("output_quality", "must be one of maximum, high, medium, low, default")),
+    };
+    let asked = fields.integer_in("output_compression", 0..=100u8)?;
+    // Zero asks for the encoder's default; an absent field for the default of the named quality.
+    let quality = |own: u8| match asked {
+        None => worded,
+        Some(0) => own,
+        Some(asked) => asked,
+    };
+    match fields.text("realtime_output_format")? {
+        None | Some("raw") => Ok(Format::Raw),
+        Some("webp") => Ok(Format::Webp { quality: quality(90) }),
+        Some("jpeg") => Ok(Format::Jpeg { quality: quality(95) }),
+        Some(_) => Err(refuse("realtime_output_format", "must be one of raw, webp, jpeg")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::Asked;
+    use super::super::message;
+    use super::*;
+
+    const BOTH: Features = Features {
+        queue: false,
+        session: false,
+        ack: false,
+        timing: false,
+        pause: false,
+        step: false,
+        transport: true,
+        playback: true,
+    };
+
+    fn read(json: &str) -> Result<Control, &'static str> {
+        match Asked::decode(&message(json), BOTH) {
+            Ok(Asked::Control(Some(4), control)) => Ok(control),
+            Ok(other) => panic!("{other:?}"),
+            Err(invalid) => Err(invalid.refusal.field),
+        }
+    }
+
+    #[test]
+    fn a_transport_has_the_fields_of_an_init() {
+        let check = |payload: &str, format, preview_width_max| {
+            let json = format!(r#"{{"type":"event","kind":"transport","event_id":4,"payload":{payload}}}"#);
+            assert_eq!(read(&json), Ok(Control::Transport(Transport { format, preview_width_max })), "{payload}");
+        };
+        check("{}", Format::Raw, None);
+        check(r#"{"realtime_output_format":"jpeg"}"#, Format::Jpeg { quality: 50 }, None);
+        check(
+            r#"{"realtime_output_format":"webp","output_compression":0,"realtime_preview_max_width":320}"#,
+            Format::Webp { quality: 90 },
+            Some(320),
+        );
+        let wrong = r#"{"type":"event","kind":"transport","event_id":4,"payload":{"realtime_output_format":"gif"}}"#;
+        assert_eq!(read(wrong), Err("realtime_output_format"));
+        assert_eq!(read(r#"{"type":"event","kind":"transport","event_id":4}"#), Err("payload"));
+    }
+
+    #[test]
+    fn a_playhead_has_a_frame_and_may_have_a_lead() {
+        let check = |payload: &str, expected: Result<(u32, u32), &'static str>| {
+            let json = format!(r#"{{"type":"event","kind":"playback","event_id":4,"payload":{payload}}}"#);
+            let expected = expected.map(|(shown, lead_ms)| Control::Playback(Playback { shown, lead_ms }));
+            assert_eq!(read(&json), expected, "{payload}");
+        };
+        check(r#"{"frame":48}"#, Ok((48, LEAD_MS)));
+        check(r#"{"frame":48.0,"lead_ms":"250"}"#, Ok((48, 250)));
+        check(r#"{"lead_ms":250}"#, Err("frame"));
+        check(r#"{"frame":-1}"#, Err("frame"));
+        check(r#"{"frame":1,"lead_ms":60001}"#, Err("lead_ms"));
+    }
+}
