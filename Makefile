@@ -3,7 +3,7 @@
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test test-otlp test-clients soak fuzz train-dry build-tools test-tools
+.PHONY: run test test-otlp test-clients soak fuzz train-dry dist build-tools test-tools
 
 # Builds the server and serves the world that ships with it; ARGS go to `causeway serve`.
 run: build-tools
@@ -46,6 +46,15 @@ target/axe/installed: tests/axe/package.json
 	mkdir -p target/axe
 	cp tests/axe/package.json target/axe/ && npm install --prefix target/axe --no-audit --no-fund
 	touch $@
+
+# What is handed out: a tarball, a Debian package and a wheel in target/dist, each installed and started once.
+BINARY ?= target/release/causeway
+dist: build-tools
+	@for tool in strip:binutils git:git; do command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
+	python3 -c "import ensurepip, venv" || missing="$$missing python3-venv"; $(call install)
+	cargo build --release --locked --bin causeway
+	python3 dist/build.py $(BINARY) target/dist
+	python3 dist/check.py target/dist
 
 # What takes too long for a test, or depends on how quiet the machine is: thousands of sessions, hundreds of faults.
 soak: build-tools

@@ -15,6 +15,7 @@ mod browser_hands;
 mod browser_keys;
 mod cosmos3;
 mod cosmos3_serve;
+mod dist;
 mod drawing;
 mod endings;
 mod faults;

@@ -16,8 +16,8 @@ use tests::raw::Raw;
 const SHORT: [(&str, usize, usize); 2] = [("README.md", 100, 9_000), ("ARCHITECTURE.md", 160, 16_000)];
 
 /// Folders at the repository's root whose files documents name by their whole path.
-const TOPS: [&str; 9] =
-    ["clients/", "docs/", "kvcache/", "ops/", "pipeline/", "pocket/", "server/", "tests/", "webui/"];
+const TOPS: [&str; 10] =
+    ["clients/", "dist/", "docs/", "kvcache/", "ops/", "pipeline/", "pocket/", "server/", "tests/", "webui/"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests' crate lies in the repository")
