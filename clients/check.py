@@ -3,7 +3,7 @@
     python clients/check.py SERVER REFERENCE [CLIENT...]
 
 SERVER is a built `causeway`, REFERENCE a built `reference_server` (it has none of our features). Both are started on free
-ports, the first with the test card, and beside it a line to it that cuts every other connection. Each client's own tests
+ports, the first with the test card, and beside it a line to it that cuts each connection. Each client's own tests
 find them by the variables CAUSEWAY_URL, CUT_URL and REFERENCE_URL.
 """
 
@@ -22,7 +22,24 @@ BUILT = HERE.parent / "target" / "clients"
 PATH = "/v1/realtime_video/generate"
 LIMIT_S = 120
 
+GODOT = BUILT / "godot"
+SHARP = ["MessagePack.cs", "WebSocketLine.cs", "Walk.cs"]
+
 CLIENTS = {
+    "csharp": [
+        ["mcs", "-warnaserror", f"-out:{BUILT / 'test.exe'}", *SHARP, "Test.cs"],
+        ["mono", BUILT / "test.exe"],
+        ["mcs", "-warnaserror", f"-out:{BUILT / 'example.exe'}", *SHARP, "Example.cs"],
+        *(["mono", BUILT / "example.exe", url] for url in ("$CAUSEWAY_URL", "$REFERENCE_URL")),
+    ],
+    # Godot 3.2 reads a project file of its own; what is for Godot 4 alone is not copied.
+    "godot": [
+        ["sh", "-euc", f"rm -rf {GODOT}; mkdir -p {GODOT}; cp -r test.gd addons {GODOT}; rm {GODOT}/addons/causeway/causeway_world.gd"],
+        ["sh", "-euc", f"printf 'config_version=4\n' > {GODOT}/project.godot"],
+        # A script that cannot be read is no error to it.
+        ["sh", "-euc", f"godot3-server --path {GODOT} -s test.gd | tee {GODOT}/said; grep -qx passed {GODOT}/said"],
+    ],
+    "js": [["node", "--experimental-websocket", "--test", "client.test.js"]],
     "python": [[sys.executable, "-m", "unittest", "discover", "-q", "-s", "tests", "-t", "."]],
 }
 """The commands that test each client, run in its folder."""
@@ -53,14 +70,18 @@ async def check(name, environment):
     began = time.monotonic()
     for command in CLIENTS[name]:
         print(f"{name}: {' '.join(map(str, command))}", flush=True)
-        tests = await asyncio.create_subprocess_exec(*map(str, command), cwd=HERE / name, env=environment)
+        command = [environment[word[1:]] if str(word).startswith("$") else str(word) for word in command]
+        pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
+        tests = await asyncio.create_subprocess_exec(*command, cwd=HERE / name, env=environment, **pipes)
+        said = b""
         try:
-            status = await asyncio.wait_for(tests.wait(), LIMIT_S)
+            said, _ = await asyncio.wait_for(tests.communicate(), LIMIT_S)
+            failed = tests.returncode and f"ended with {tests.returncode}"
         except TimeoutError:
             tests.kill()
-            status = f"no end within {LIMIT_S} s"
-        if status != 0:
-            print(f"{name}: {status}", flush=True)
+            failed = f"no end within {LIMIT_S} s"
+        if failed:
+            print(f"{said.decode(errors='replace')}\n{name}: {failed}", flush=True)
             return False
     print(f"ok  {name}: {time.monotonic() - began:.1f} s", flush=True)
     return True

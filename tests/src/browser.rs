@@ -319,8 +319,9 @@ impl Browser {
 
 /// An expression for the pixels of the page's canvas, for [`picture_of`].
 pub(crate) const READ_CANVAS: &str = "(() => {
-    const { width, height } = document.querySelector('canvas');
-    const { data } = document.querySelector('canvas').getContext('2d').getImageData(0, 0, width, height);
+    const canvas = document.querySelector('canvas') ?? document.querySelector('causeway-world').shadowRoot.querySelector('canvas');
+    const { width, height } = canvas;
+    const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
     let rgb = '';
     for (let i = 0; i < data.length; i += 4) rgb += String.fromCharCode(data[i], data[i + 1], data[i + 2]);
     return { width, height, rgb: btoa(rgb) };

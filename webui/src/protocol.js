@@ -13,11 +13,16 @@ import { say } from "./words.js";
  *   ms: { total: number, generate: number, wait: number, encode: number, write: number,
  *         text: number | null, dit: number | null, vae: number | null } }} Stats  Where a chunk's time went.
  * @typedef {{ kind: "error", content: string, code: string | null,
- *   details: { field: string | null, reason: string | null } }} ServerError
+ *   details: { field: string | null, reason: string | null }, eventId: number | null }} ServerError  `eventId`: of the event that was wrong.
  * @typedef {{ kind: "queue", position: number, reason: string | null, waitMs: number | null }} Standing  There is no place yet; 1: the next is ours.
  * @typedef {{ kind: "session", token: string, graceMs: number }} Hello  How to come back after a cut, and how long that is possible.
+ * @typedef {{ kind: "begun", world: string, size: Size, fps: number, paced: boolean, features: string[] }} Begun  What the session is.
+ * @typedef {{ kind: "ack", chunk: number, applied: number[], superseded: number[], firstFrames: (number | null)[] }} Ack  Ids of the events that this chunk is the first
+ *   to show, and of those that were replaced before a chunk could show them. `firstFrames`: for each applied one the first video frame
+ *   that shows it, for a client that named `receipts`.
  * @typedef {{ kind: "unknown", type: string }} Unknown
  * @typedef {{ width: number, height: number }} Size
+ * @typedef {{ forward?: number, strafe?: number, yaw?: number, pitch?: number }} Rates  Each from -1 to 1: ahead, right, turning right, up.
  */
 
 export const RAW = "application/x-raw-rgb";
@@ -25,26 +30,31 @@ export const RAW = "application/x-raw-rgb";
 // Small pictures are scaled up on the screen, where JPEG's blocks show: spend a few bytes against them.
 const QUALITY = 92;
 
+/** What the page understands beyond the reference. */
+const FEATURES = ["queue", "session", "pause"];
+
 /**
- * The first message of a session.
- * @param {{ prompt: string, firstFrame: Uint8Array | null, size: Size, fps: number, seed: number,
- *   format: "jpeg" | "webp" | "raw", key?: string | null, script?: string[][] }} start  `script`: the keys of the first steps.
+ * The first message of a session. What is left out is as the server has it.
+ * @param {{ prompt: string, firstFrame?: Uint8Array | null, size?: Size, fps?: number, seed?: number,
+ *   format: "jpeg" | "webp" | "raw", key?: string | null, script?: string[][], paced?: boolean, maxChunks?: number,
+ *   features?: readonly string[] }} start  `script`: the keys of the first steps.
  */
-export function init({ prompt, firstFrame, size, fps, seed, format, key, script = [] }) {
+export function init({ prompt, firstFrame, size, fps, seed, format, key, script = [], paced = true, maxChunks, features = FEATURES }) {
   return {
     type: "init",
     prompt,
     first_frame: firstFrame ?? undefined,
-    size: sizeText(size),
+    size: size && sizeText(size),
     fps,
     seed,
+    max_chunks: maxChunks,
     realtime_output_format: format,
-    realtime_output_pacing: true,
+    realtime_output_pacing: paced,
     output_compression: format === "raw" ? undefined : QUALITY,
     api_key: key ?? undefined,
     condition_inputs: script.length > 0 ? { camera_actions: script } : undefined,
     // Other servers ignore it.
-    protocol_features: ["queue", "session", "pause"],
+    protocol_features: features,
   };
 }
 
@@ -81,6 +91,14 @@ export function keysEvent(eventId, transitions) {
 }
 
 /**
+ * Where the camera goes: at a part of what a held key does, or to a pose.
+ * @param {number} eventId @param {{ rates: Rates } | { pose: readonly number[] }} led
+ */
+export function ledEvent(eventId, led) {
+  return { type: "event", kind: "camera_actions", event_id: eventId, payload: { mode: "state", transitions: [led] } };
+}
+
+/**
  * Draw no more, or go on. Only for a server that has said that it is one of ours, with a `session` message.
  * @param {"pause" | "resume"} kind
  */
@@ -101,7 +119,7 @@ export class Incoming {
 
   /**
    * @param {Uint8Array} bytes
-   * @returns {Pictures | Stats | ServerError | Standing | Hello | Unknown | null} null: a header, whose pixels are the next message
+   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Unknown | null} null: a header, whose pixels are the next message
    * @throws if the bytes cannot be what the protocol says they are; the connection is of no use after that
    */
   receive(bytes) {
@@ -125,11 +143,23 @@ export class Incoming {
           content: String(message.content ?? ""),
           code: textOrNull(message.code),
           details: { field: textOrNull(message.details?.field), reason: textOrNull(message.details?.reason) },
+          eventId: message.event_id ?? null,
         };
       case "queue":
         return { kind: "queue", position: message.position, reason: textOrNull(message.reason), waitMs: message.estimated_wait_ms ?? null };
       case "session":
         return { kind: "session", token: String(message.resume_token), graceMs: message.grace_ms };
+      case "init_ack": {
+        const { world, width, height, fps, paced, features } = message;
+        return { kind: "begun", world, size: { width, height }, fps, paced, features: features ?? [] };
+      }
+      case "event_ack":
+        return ack(message, message.applied ?? [], []);
+      case "event_applied": {
+        const firsts = message.applied ?? [];
+        const ids = firsts.map((/** @type {any} */ first) => first.event_id);
+        return ack(message, ids, firsts.map((/** @type {any} */ first) => first.first_frame_index));
+      }
       default:
         return { kind: "unknown", type: String(message?.type) };
     }
@@ -196,6 +226,12 @@ function stats(message) {
     },
   };
 }
+
+/** @param {Record<string, any>} message @param {number[]} applied @param {number[]} firstFrames @returns {Ack} */
+const ack = (message, applied, firstFrames) => ({
+  kind: "ack", chunk: message.chunk_index, applied, superseded: message.superseded ?? [],
+  firstFrames: applied.map((_, i) => firstFrames[i] ?? null),
+});
 
 /** @param {unknown} value */
 const textOrNull = (value) => (value === undefined || value === null ? null : String(value));

@@ -1,34 +1,27 @@
 // A walk, from Start to its end: what the server says, and what it is told.
 
-import { Connection } from "./connection.js";
-import { closed, lastWord, LINE_LOST, refused } from "./ending.js";
+import { closed, lastWord, refused } from "./ending.js";
+import { Line } from "./line.js";
 import { FieldError } from "./panel.js";
 import { Pause } from "./pause.js";
 import { Pictures } from "./pictures.js";
-import { errorSentence, init, keysEvent, pauseEvent, promptEvent, resume, standingText, waitEvent } from "./protocol.js";
+import { errorSentence, init, keysEvent, pauseEvent, promptEvent, standingText, waitEvent } from "./protocol.js";
 import { heldAt } from "./script.js";
 import { sentence } from "./sentence.js";
 import { Silence, stalledText } from "./silence.js";
 import { say } from "./words.js";
 
-/** Between two attempts to come back. */
-const RETURN_EVERY_MS = 500;
-/** For an answer to the first message of a connection that comes back, and for a connection to open. */
-const ANSWER_WITHIN_MS = 5000;
 /** Between two attempts to get a place. */
 const PLACE_EVERY_MS = 5000;
 /** How often the queue is told that somebody is still there: three times in the minute that a server waits by default. */
 const STILL_EVERY_MS = 20_000;
 const METERS_EVERY_MS = 250;
 const PICTURES_PER_LATENT_FRAME = 4;
-/** A server that hears no pong ends the connection; a client that comes back finds its walk. */
-const NO_PONG = "keepalive ping timeout";
 
 /**
- * @typedef {{ id: number, connection: Connection, pictures: Pictures, stats: import("./protocol.js").Stats | null,
+ * @typedef {{ id: number, line: Line, pictures: Pictures, stats: import("./protocol.js").Stats | null,
  *   chunk: number | null, eventIdShown: number | null, framesShown: number, prompt: { text: string, eventId: number } | null,
- *   pause: Pause, silence: Silence, token: string | null, graceMs: number, lostAt: number | null, resumes: number,
- *   saidToWaitAt: number, lastWord: import("./ending.js").Ending | null, script: string[][] }} Session  One walk, over as many
+ *   pause: Pause, silence: Silence, saidToWaitAt: number, lastWord: import("./ending.js").Ending | null, script: string[][] }} Session  One walk, over as many
  *   connections as it takes. `script`: the keys that it began with, until a hand takes over.
  * @typedef {{ visit: import("./visit.js").Visit, panel: import("./panel.js").Panel,
  *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, hands: import("./hands.js").Hands, hud: import("./hud.js").Hud, guide: import("./guide.js").Guide, sharing: import("./sharing.js").Sharing,
@@ -96,10 +89,10 @@ export class Walk {
     latency.begin();
     controls.begin(performance.now());
     this.session = {
-      id, connection: this.#connect(init({ ...values, firstFrame: picture, fps, key: this.#key.value, script })),
+      id, line: this.#connect(init({ ...values, firstFrame: picture, fps, key: this.#key.value, script })),
       pictures: new Pictures(id, this.#decoder, fps), stats: null,
       chunk: null, eventIdShown: null, framesShown: 0, prompt: null, pause: new Pause(),
-      silence: new Silence((1000 * PICTURES_PER_LATENT_FRAME * chunk) / fps), token: null, graceMs: 0, lostAt: null, resumes: 0,
+      silence: new Silence((1000 * PICTURES_PER_LATENT_FRAME * chunk) / fps),
       saidToWaitAt: 0, lastWord: null, script,
     };
     tools.pausable = false;
@@ -136,9 +129,9 @@ export class Walk {
   /** @param {string} text */
   changePrompt(text) {
     const { panel, latency } = this.#parts;
-    if (!this.session?.connection.open) return;
+    if (!this.session?.line.open) return;
     const eventId = latency.sent(performance.now());
-    this.session.connection.send(promptEvent(eventId, text));
+    this.session.line.send(promptEvent(eventId, text));
     this.session.prompt = { text, eventId };
     this.#parts.guide.prompted();
     panel.promptInUse(text, say("prompt_sent"));
@@ -154,18 +147,18 @@ export class Walk {
     guide.held(controls.held);
     steps.held(held, performance.now());
     // Before there is a place there is nothing to steer: the server would have to keep every event.
-    if (!this.session?.connection.open || visit.phase === "waiting") return;
-    const transitions = controls.take(this.session.connection.bufferedBytes);
-    if (transitions) this.session.connection.send(keysEvent(latency.sent(performance.now()), transitions));
+    if (!this.session?.line.open || visit.phase === "waiting") return;
+    const transitions = controls.take(this.session.line.bufferedBytes);
+    if (transitions) this.session.line.send(keysEvent(latency.sent(performance.now()), transitions));
   }
 
   /** Pauses the session while nobody looks, and resumes it. */
   sayPause() {
     const { recorder, steps, latency } = this.#parts;
-    if (!this.session?.connection.open) return;
+    if (!this.session?.line.open) return;
     const kind = this.session.pause.take(document.hidden, recorder.recording);
     if (kind === null) return;
-    this.session.connection.send(pauseEvent(kind));
+    this.session.line.send(pauseEvent(kind));
     if (kind === "pause") {
       this.session.silence.rest();
       return steps.rest(performance.now());
@@ -217,38 +210,29 @@ export class Walk {
     else visit.enter("running", "");
   }
 
-  /** @param {object} first the message to begin with @returns {Connection} */
+  /** @param {object} first the message to begin with @returns {Line} */
   #connect(first) {
     const { visit } = this.#parts;
-    let opened = false;
-    const over = (/** @type {number} */ code, /** @type {string} */ reason) => {
-      clearTimeout(timer);
-      const canComeBack = code === LINE_LOST || reason === NO_PONG;
-      if (canComeBack && this.session?.token && this.#comeBack(this.session)) return;
-      const ending = this.session?.lastWord ?? closed(code, reason, opened, (this.session?.framesShown ?? 0) > 0);
-      this.#leave();
-      this.#end(ending, opened);
-    };
-    // A server that is stopped takes a connection and answers nothing.
-    const timer = setTimeout(() => {
-      if (this.session?.connection !== connection || (opened && visit.phase !== "returning")) return;
-      connection.close();
-      over(LINE_LOST, "");
-    }, ANSWER_WITHIN_MS);
-    const connection = new Connection(this.#url, {
+    return new Line(this.#url, first, this.#key.value, {
       opened: () => {
-        opened = true;
-        connection.send(first);
         if (visit.phase === "connecting") visit.enter("starting", say("setting_up"));
         this.sayKeys();
       },
       received: (message) => {
-        clearTimeout(timer);
         if (this.session) this.#received(this.session, message);
       },
-      closed: over,
+      lost: () => {
+        if (this.session) this.#lost(this.session);
+      },
+      back: () => {
+        if (this.session) this.#back(this.session);
+      },
+      over: (code, reason, opened) => {
+        const ending = this.session?.lastWord ?? closed(code, reason, opened, (this.session?.framesShown ?? 0) > 0);
+        this.#leave();
+        this.#end(ending, opened);
+      },
     });
-    return connection;
   }
 
   /**
@@ -258,11 +242,7 @@ export class Walk {
   #listen(to, now) {
     const { visit } = this.#parts;
     if (visit.phase !== "running" && visit.phase !== "stalled") return;
-    if (to.token && to.silence.isOver(now)) {
-      to.connection.close();
-      this.#comeBack(to);
-      return;
-    }
+    if (to.line.canComeBack && to.silence.isOver(now)) return to.line.replace();
     const silent = to.silence.stalledFor(now);
     if (silent === null) {
       if (visit.phase === "stalled") this.#walk(to);
@@ -276,7 +256,7 @@ export class Walk {
   #stay(of, now) {
     if (this.#parts.visit.phase !== "waiting" || now - of.saidToWaitAt < STILL_EVERY_MS) return;
     of.saidToWaitAt = now;
-    of.connection.send(waitEvent());
+    of.line.send(waitEvent());
   }
 
   /**
@@ -306,7 +286,7 @@ export class Walk {
     setTimeout(ask, PLACE_EVERY_MS);
   }
 
-  /** @param {Session} to @param {Parameters<ConstructorParameters<typeof Connection>[1]["received"]>[0]} message */
+  /** @param {Session} to @param {import("./line.js").Message} message */
   #received(to, message) {
     const { visit, panel } = this.#parts;
     const now = performance.now();
@@ -314,7 +294,7 @@ export class Walk {
     if (message.kind === "pictures") {
       to.silence.chunk(message.chunk, now);
       to.pictures.decode(message);
-    } else if (message.kind === "session") this.#greet(to, message);
+    } else if (message.kind === "session") this.#greet(to);
     else if (message.kind === "stats") to.stats = message;
     else if (message.kind === "queue") {
       if (visit.phase !== "waiting") to.saidToWaitAt = now;
@@ -333,37 +313,24 @@ export class Walk {
     }
   }
 
-  /**
-   * Connect again, as long as the server waits for this session. Returns whether there is time left.
-   * @param {Session} to
-   */
-  #comeBack(to) {
-    const now = performance.now();
-    to.lostAt ??= now;
-    this.#parts.steps.rest(now);
+  /** The line broke, and another is tried. @param {Session} to */
+  #lost(to) {
+    this.#parts.steps.rest(performance.now());
     to.pause.lost();
     to.silence.rest();
-    if (now - to.lostAt > to.graceMs) return false;
     this.#parts.visit.enter("returning", say("coming_back"));
-    setTimeout(() => {
-      // A chunk that was cut is sent again from its beginning.
-      const again = resume(/** @type {string} */ (to.token), to.stats?.chunk ?? null, this.#key.value);
-      if (to === this.session) to.connection = this.#connect(again);
-    }, RETURN_EVERY_MS);
-    return true;
   }
 
-  /** @param {Session} to @param {import("./protocol.js").Hello} hello */
-  #greet(to, { token, graceMs }) {
-    if (to.lostAt !== null) {
-      to.lostAt = null;
-      to.resumes += 1;
-      to.pictures.clear();
-      to.pictures.rested();
-      this.#parts.steps.goOn(performance.now());
-      this.#walk(to);
-    }
-    Object.assign(to, { token, graceMs });
+  /** The walk goes on, on another connection. @param {Session} to */
+  #back(to) {
+    to.pictures.clear();
+    to.pictures.rested();
+    this.#parts.steps.goOn(performance.now());
+    this.#walk(to);
+  }
+
+  /** The server keeps the session while the line is cut, and takes pauses. @param {Session} to */
+  #greet(to) {
     to.pause.hello();
     to.silence.listen(performance.now());
     this.#parts.tools.pausable = true;
@@ -373,7 +340,7 @@ export class Walk {
   /** The session ends here, whoever ended it. The last picture stays. */
   #leave() {
     this.#starts += 1;
-    this.session?.connection.close();
+    this.session?.line.close();
     this.session?.pictures.clear();
     this.session = null;
     this.#parts.steps.rest(performance.now());
