@@ -9,10 +9,16 @@ fn small() -> Init {
     Init::new("a meadow").size(16, 16).features(["session", "ack", "timing", "pause", "queue"])
 }
 
+async fn connect(reference: &Reference) -> Result<Client> {
+    let mut client = Client::connect(&reference.url()).await?;
+    client.documented = false;
+    Ok(client)
+}
+
 #[tokio::test]
 async fn the_reference_sends_four_types_of_message_and_its_chunks_are_nine_and_twelve_frames() -> Result<()> {
     let reference = Reference::start().await?;
-    let mut client = Client::connect(&reference.url()).await?;
+    let mut client = connect(&reference).await?;
     for wrong in [Init::new("a").set("max_chunks", 0), Init::new("a").without("prompt"), Init::new("a").format("png")] {
         client.send(wrong).await?;
         let Message::Error(error) = client.next().await? else { anyhow::bail!("no error") };
@@ -31,7 +37,7 @@ async fn the_reference_sends_four_types_of_message_and_its_chunks_are_nine_and_t
 #[tokio::test]
 async fn the_reference_knows_no_event_of_ours_and_finds_a_wrong_size_in_the_first_chunk() -> Result<()> {
     let reference = Reference::start().await?;
-    let mut client = Client::connect(&reference.url()).await?;
+    let mut client = connect(&reference).await?;
     client.send(small()).await?;
     for event in [Event::pause(), Event::new("reset", "x"), Event::hold("w").set("event_id", 7.5)] {
         client.send(event.clone()).await?;
@@ -39,12 +45,12 @@ async fn the_reference_knows_no_event_of_ours_and_finds_a_wrong_size_in_the_firs
         ensure!(error.content == "invalid event" && error.event_id.is_none() && error.details.is_none(), "{event:?}");
     }
     // One session at a time.
-    let mut second = Client::connect(&reference.url()).await?;
+    let mut second = connect(&reference).await?;
     second.send(small()).await?;
     ensure!(second.error().await?.content == "another realtime session is already active");
     ensure!(second.closed().await?.code == 1008);
     client.close().await?;
-    let mut wrong = Client::connect(&reference.url()).await?;
+    let mut wrong = connect(&reference).await?;
     wrong.send(small().set("size", "bogus")).await?;
     ensure!(wrong.error().await?.content.starts_with("error during generate loop: 400: size"));
     // No close frame: the connection ends.

@@ -1,8 +1,5 @@
-//! A client of the realtime wire: connect, say how the video begins, steer, receive.
-//!
-//! It is also the example for somebody who writes a client for a game engine. It is stricter than such a client should be:
-//! it checks every promise of the protocol on every message, and a broken promise is an error. A player would rather go on.
-//! Each wait has a limit: when nothing comes, the error says what was expected.
+//! The client of `clients/rust`, made strict: it checks every promise of the protocol on every message, and a broken promise
+//! is an error. A player would rather go on. Each wait has a limit: when nothing comes, the error says what was expected.
 //!
 //! ```no_run
 //! use tests::client::Client;
@@ -26,29 +23,27 @@
 //! # }
 //! ```
 
+use crate::document;
 use crate::encoding;
-use crate::message::{Batch, Close, EventAck, Header, Hello, InitAck, Message, Refused, Standing, Stats};
+use crate::message::{Batch, Close, EventAck, Hello, Message, Refused, Standing, Stats};
 use crate::order::Order;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use causeway_client::connection::{Connection, Received};
 use rmpv::Value;
-use serde::Deserialize;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message as Frame;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 /// One connection to a server.
 pub struct Client {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    connection: Connection,
     order: Order,
-    /// Frames that came while a pong was awaited.
-    early: VecDeque<Frame>,
+    /// What came while a pong was awaited.
+    early: VecDeque<Received>,
     /// Types of message beyond the reference's that this client has asked for.
     asked: BTreeSet<String>,
+    /// Whether each message must be as `/asyncapi.json` says. Not for a server that is not ours.
+    pub documented: bool,
     /// How long one wait may take before it is an error.
     pub patience: Duration,
 }
@@ -72,67 +67,46 @@ impl Chunk {
 
 impl Client {
     pub async fn connect(url: &str) -> Result<Client> {
-        // A raw chunk of twelve 832x480 frames is one message of 14 MB, and nothing bounds the size of a frame.
-        let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-        // Without Nagle's delay: a key press is a small message that nothing follows.
-        let connected = connect_async_with_config(url, Some(config), true);
-        let connected = within(PATIENCE, "the server did not answer an upgrade", connected).await?;
-        let (socket, _) = connected.context(url.to_owned())?;
+        let connected = within(PATIENCE, "the server did not answer an upgrade", Connection::connect(url)).await?;
         let (order, early, asked) = Default::default();
-        Ok(Client { socket, order, early, asked, patience: PATIENCE })
+        Ok(Client { connection: connected?, order, early, asked, documented: true, patience: PATIENCE })
     }
 
     /// Say something: an [`Init`](crate::message::Init), then [`Event`](crate::message::Event)s; or any value at all.
     pub async fn send(&mut self, message: impl Into<Value>) -> Result<()> {
         let message = message.into();
         self.asked.extend(asks_for(&message));
-        let mut bytes = Vec::new();
-        rmpv::encode::write_value(&mut bytes, &message)?;
-        self.send_bytes(bytes).await
+        let sent = self.connection.send(message);
+        Ok(within(self.patience, TOOK_NOTHING, sent).await??)
     }
 
     /// The next message, put together from header and payload where it came in two.
     pub async fn next(&mut self) -> Result<Message> {
-        let bytes = match self.frame().await? {
-            Frame::Binary(bytes) => bytes,
-            Frame::Close(close) => {
-                let close = close.map(|frame| Close { code: frame.code.into(), reason: frame.reason.to_string() });
-                return Ok(Message::Closed(close.unwrap_or(Close { code: 1005, reason: String::new() })));
-            }
-            other => bail!("a server sends binary messages, not {other:?}"),
+        let whole = match self.received().await? {
+            Received::Whole(whole) => whole,
+            Received::Closed(close) => return Ok(Message::Closed(close)),
+            Received::Pong(_) => unreachable!("pongs are passed by"),
         };
-        let found = encoding::check(&bytes)?;
-        let Kind { r#type } = rmp_serde::from_slice(&bytes)?;
-        let expected = FOUR.contains(&&*r#type) || self.asked.contains(&r#type);
-        ensure!(expected, "a message of type {type:?}, and this client asked for {:?}", self.asked);
-        match rmp_serde::from_slice(&bytes)? {
-            Incoming::FrameBatch(Whole { header, payload }) => {
-                self.order.batch(&header, payload.len(), false, bytes.len())?;
-                Ok(Message::Batch(Batch { header, payload: Bytes::from(payload.into_vec()) }))
-            }
-            Incoming::FrameBatchHeader(header) => {
-                // Nothing may come between the two, so whatever comes is the payload.
-                let Frame::Binary(payload) = self.frame().await? else { bail!("a header without its payload") };
-                self.order.batch(&header, payload.len(), true, bytes.len() + payload.len())?;
-                Ok(Message::Batch(Batch { header, payload }))
-            }
-            Incoming::ChunkStats(stats) => {
-                ensure!(found.floats == 0, "chunk_stats with a float in it");
-                self.order.stats(&stats)?;
-                Ok(Message::Stats(stats))
-            }
-            Incoming::Error(error) => Ok(Message::Error(error)),
-            Incoming::Session(hello) => {
-                self.order.begin_at(hello.next_chunk);
-                Ok(Message::Session(hello))
-            }
-            Incoming::InitAck(begun) => Ok(Message::Begun(begun)),
-            Incoming::EventAck(ack) => Ok(Message::Ack(ack)),
-            Incoming::Queue(standing) => {
-                ensure!(standing.position > 0 && found.floats == 0, "{standing:?}");
-                Ok(Message::Queue(standing))
-            }
+        let found = encoding::check(&whole.map)?;
+        let kind = Message::kind_of(&whole.map)?.to_owned();
+        let expected = FOUR.contains(&&*kind) || self.asked.contains(&kind);
+        ensure!(expected, "a message of type {kind:?}, and this client asked for {:?}", self.asked);
+        let (alone, bytes) = (whole.payload.is_some(), whole.map.len() + whole.payload.as_ref().map_or(0, Bytes::len));
+        if self.documented {
+            document::check(&whole.map)?;
         }
+        let message = Message::read(whole)?.with_context(|| format!("a message of type {kind:?} cannot be read"))?;
+        match &message {
+            Message::Batch(batch) => self.order.batch(&batch.header, batch.payload.len(), alone, bytes)?,
+            Message::Stats(stats) => {
+                ensure!(found.floats == 0, "chunk_stats with a float in it");
+                self.order.stats(stats)?;
+            }
+            Message::Session(hello) => self.order.begin_at(hello.next_chunk),
+            Message::Queue(standing) => ensure!(standing.position > 0 && found.floats == 0, "{standing:?}"),
+            Message::Error(_) | Message::Begun(_) | Message::Ack(_) | Message::Closed(_) => {}
+        }
+        Ok(message)
     }
 
     /// This client's place in the queue: the next message must say it.
@@ -208,12 +182,13 @@ impl Client {
     /// before it. What comes meanwhile is kept for [`next`](Client::next).
     pub async fn ping(&mut self) -> Result<Duration> {
         let sent = Instant::now();
-        self.transmit(Frame::Ping(Bytes::from_static(b"still there?"))).await?;
+        let asked = self.connection.ping(Bytes::from_static(b"still there?"));
+        within(self.patience, TOOK_NOTHING, asked).await??;
         within(self.patience, "messages came, but no pong", async {
             loop {
-                match self.receive().await? {
-                    Frame::Pong(payload) if payload == "still there?" => return Ok(sent.elapsed()),
-                    frame => self.early.push_back(frame),
+                match self.connection.receive().await? {
+                    Received::Pong(payload) if payload == "still there?" => return Ok(sent.elapsed()),
+                    received => self.early.push_back(received),
                 }
             }
         })
@@ -221,49 +196,37 @@ impl Client {
     }
 
     /// Stop, and say so.
-    pub async fn close(mut self) -> Result<()> {
-        within(self.patience, "the server did not answer a close", async {
-            self.socket.close(None).await?;
-            // The server's answer; frames that were under way come before it.
-            while let Some(Ok(_)) = self.socket.next().await {}
-            Ok(())
-        })
-        .await?
+    pub async fn close(self) -> Result<()> {
+        Ok(self.connection.close(self.patience).await?)
     }
 
     pub async fn send_bytes(&mut self, bytes: impl Into<Bytes>) -> Result<()> {
-        self.transmit(Frame::Binary(bytes.into())).await
+        let sent = self.connection.send_bytes(bytes.into());
+        Ok(within(self.patience, TOOK_NOTHING, sent).await??)
     }
 
     pub async fn send_text(&mut self, text: &str) -> Result<()> {
-        self.transmit(Frame::Text(text.into())).await
+        Ok(within(self.patience, TOOK_NOTHING, self.connection.send_text(text)).await??)
     }
 
-    async fn transmit(&mut self, frame: Frame) -> Result<()> {
-        Ok(within(self.patience, "the server took no message", self.socket.send(frame)).await??)
-    }
-
-    async fn frame(&mut self) -> Result<Frame> {
+    async fn received(&mut self) -> Result<Received> {
         // A ping is no message: without a message in time, nothing came.
         within(self.patience, "the server said nothing", async {
             loop {
-                let frame = match self.early.pop_front() {
-                    Some(frame) => frame,
-                    None => self.receive().await?,
+                let received = match self.early.pop_front() {
+                    Some(received) => received,
+                    None => self.connection.receive().await?,
                 };
-                if !matches!(frame, Frame::Ping(_) | Frame::Pong(_)) {
-                    return Ok(frame);
+                if !matches!(received, Received::Pong(_)) {
+                    return Ok(received);
                 }
             }
         })
         .await?
     }
-
-    async fn receive(&mut self) -> Result<Frame> {
-        let frame = within(self.patience, "the server said nothing", self.socket.next()).await?;
-        Ok(frame.context("the connection ended without a close frame")??)
-    }
 }
+
+const TOOK_NOTHING: &str = "the server took no message";
 
 async fn within<T>(patience: Duration, otherwise: &str, waited_for: impl Future<Output = T>) -> Result<T> {
     let came = tokio::time::timeout(patience, waited_for).await;
@@ -273,11 +236,6 @@ async fn within<T>(patience: Duration, otherwise: &str, waited_for: impl Future<
 /// The reference's types of message. A client that knows only these takes any other for a header, and the message after it
 /// for pixels.
 const FOUR: [&str; 4] = ["frame_batch", "frame_batch_header", "chunk_stats", "error"];
-
-#[derive(Deserialize)]
-struct Kind {
-    r#type: String,
-}
 
 /// Types of message beyond the reference's that `message` asks for: by `protocol_features`, or all of them by a resume, whose
 /// init may have asked for any.
@@ -289,25 +247,4 @@ fn asks_for(message: &Value) -> Vec<String> {
         same => vec![same],
     });
     types.map(str::to_owned).collect()
-}
-
-/// What this client can read.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Incoming {
-    FrameBatch(Whole),
-    FrameBatchHeader(Header),
-    ChunkStats(Stats),
-    Error(Refused),
-    Session(Hello),
-    Queue(Standing),
-    InitAck(InitAck),
-    EventAck(EventAck),
-}
-
-#[derive(Deserialize)]
-struct Whole {
-    #[serde(flatten)]
-    header: Header,
-    payload: serde_bytes::ByteBuf,
 }

@@ -19,6 +19,10 @@ impl Init {
     pub fn set(self, field: &str, value: impl Into<Value>) -> Init {
         Init(with(self.0, field, value.into()))
     }
+    /// Whether this field was set.
+    pub fn has(&self, field: &str) -> bool {
+        !self.0[field].is_nil()
+    }
     /// Without this field, also if `new` set it.
     pub fn without(self, field: &str) -> Init {
         let Value::Map(mut fields) = self.0 else { unreachable!("an init is a map") };
@@ -97,6 +101,21 @@ impl Event {
         let transitions = held.into_iter().map(|keys| map([("actions", keys_of(keys))])).collect();
         Event::new("camera_actions", map([("mode", "state".into()), ("transitions", Value::Array(transitions))]))
     }
+    /// Move at a part of what a held key does: forward, to the right, turning right, looking up, each from -1 to 1. Only in
+    /// worlds that follow rates, for a client that named the feature.
+    pub fn rates([forward, strafe, yaw, pitch]: [f64; 4]) -> Event {
+        let rates = [("forward", forward), ("strafe", strafe), ("yaw", yaw), ("pitch", pitch)];
+        Event::led("rates", map(rates.map(|(name, rate)| (name, rate.into()))))
+    }
+    /// Lead the camera: the matrix, row by row, that takes a point of the world into the camera's axes (x right, y down, z
+    /// forward). Only in worlds that follow poses, for a client that named the feature.
+    pub fn pose(camera_from_world: &[f64; 16]) -> Event {
+        Event::led("pose", Value::Array(camera_from_world.iter().map(|&number| number.into()).collect()))
+    }
+    fn led(field: &str, value: Value) -> Event {
+        let transitions = Value::Array(vec![map([(field, value)])]);
+        Event::new("camera_actions", map([("mode", "state".into()), ("transitions", transitions)]))
+    }
     /// One item a latent frame, then nothing held.
     pub fn script<'a>(items: impl IntoIterator<Item = &'a str>) -> Event {
         Event::new("camera_actions", script(items))
@@ -115,6 +134,14 @@ impl Event {
     /// The number that frames and statistics carry once this event has taken effect.
     pub fn id(self, id: u64) -> Event {
         self.set("event_id", id)
+    }
+    /// Its kind, by its name on the wire.
+    pub fn kind(&self) -> Option<&str> {
+        self.0["kind"].as_str()
+    }
+    /// Its number, if it has one.
+    pub fn id_of(&self) -> Option<u32> {
+        self.0["event_id"].as_u64().and_then(|id| u32::try_from(id).ok())
     }
     /// Any field, by its name on the wire.
     pub fn set(self, field: &str, value: impl Into<Value>) -> Event {
