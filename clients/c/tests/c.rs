@@ -1,0 +1,160 @@
+//! The C interface: the example compiled by a C compiler against both libraries, and frames that cost no allocation.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use causeway::{CausewayNews, CausewayOptions, causeway_connect, causeway_error, causeway_free, causeway_poll_frame};
+use pipeline::testcard::Testcard;
+use server::Limits;
+use tests::Server;
+use tests::reference::Reference;
+
+/// Counts what this thread allocates: the server under test has threads of its own.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // A thread that ends has no counter any more.
+    let _ = ALLOCATIONS.try_with(|counted| counted.set(counted.get() + 1));
+}
+
+// SAFETY: the system's allocator does the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's layout.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's pointer, which the system's allocator gave.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn server() -> Result<Server> {
+    let load = || Ok(Box::new(Testcard::new(Duration::from_millis(2))) as Box<dyn pipeline::world::World>);
+    Server::start(Box::new(load), Limits::default())
+}
+
+#[test]
+fn after_the_first_frames_none_is_allocated_for_a_frame_but_for_a_buffer_that_grows() -> Result<()> {
+    let server = server()?;
+    let url = std::ffi::CString::new(server.url())?;
+    for format in [c"jpeg", c"raw"] {
+        let options = CausewayOptions {
+            url: url.as_ptr(),
+            prompt: c"a meadow".as_ptr(),
+            format: format.as_ptr(),
+            width: 320,
+            height: 192,
+            fps: 0,
+            paced: 0,
+            seed: 0,
+            has_seed: 0,
+            max_chunks: 0,
+            first_frame: std::ptr::null(),
+            first_frame_size: 0,
+            key: std::ptr::null(),
+        };
+        let mut news = std::mem::MaybeUninit::<CausewayNews>::zeroed();
+        // SAFETY: pointers to values that live until the walk is freed.
+        unsafe {
+            let walk = causeway_connect(&options, std::ptr::null_mut(), 0);
+            ensure!(!walk.is_null());
+            let mut frames = |wanted: u32| {
+                let mut bytes = 0;
+                for _ in 0..wanted {
+                    while causeway_poll_frame(walk, 10_000, news.as_mut_ptr()) != 1 {
+                        assert_eq!(CStr::from_ptr(causeway_error(walk)), c"");
+                    }
+                    bytes += (*news.as_ptr()).frame.size;
+                }
+                bytes
+            };
+            ensure!(frames(200) > 0);
+            // How much of the next message a read takes depends on the time, so the buffer may grow once or twice more.
+            let rounds = [(); 6].map(|()| {
+                let before = ALLOCATIONS.get();
+                assert!(frames(200) > 0);
+                ALLOCATIONS.get() - before
+            });
+            let made: u64 = rounds.iter().sum();
+            ensure!(made <= 2, "{rounds:?} allocations for 200 frames each of {format:?}");
+            causeway_free(walk);
+        }
+    }
+    Ok(())
+}
+
+/// Where the libraries lie that this test was built with.
+fn library(name: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let deps = test.parent().context("a folder")?;
+    let found = [deps.join(name), deps.with_file_name(name)].into_iter().find(|path| path.exists());
+    found.with_context(|| format!("{name} is neither in {} nor above it", deps.display()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_is_compiled_against_both_libraries_and_walks_in_both_servers() -> Result<()> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = std::env::temp_dir().join(format!("causeway-c-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let (ours, reference) = (server()?, Reference::start().await?);
+    for name in ["libcauseway.so", "libcauseway.a"] {
+        let program = folder.join(name).with_extension("example");
+        let compiled = Command::new("cc")
+            .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-o"])
+            .arg(&program)
+            .arg(here.join("example.c"))
+            .arg("-I")
+            .arg(here.join("include"))
+            .arg(library(name)?)
+            .args(["-lpthread", "-ldl", "-lm"])
+            .output()?;
+        ensure!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        for url in [ours.url(), reference.url()] {
+            let libraries = library("libcauseway.so")?;
+            let run = Command::new(&program)
+                .arg(&url)
+                .env("LD_LIBRARY_PATH", libraries.parent().context("a folder")?)
+                .output()?;
+            let said = String::from_utf8_lossy(&run.stdout);
+            ensure!(run.status.success(), "{name}, {url}: {}{said}", String::from_utf8_lossy(&run.stderr));
+            ensure!(said.lines().filter(|line| line.ends_with(" bytes")).count() == 45, "{said}");
+        }
+    }
+    std::fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+#[test]
+fn the_header_is_read_by_cpp_and_so_is_that_for_unreal() -> Result<()> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let unreal = here.with_file_name("unreal");
+    let mut compiler = Command::new("c++");
+    compiler.args(["-std=c++20", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]);
+    for folder in [here.join("include"), unreal.join("Causeway/Public"), unreal.join("check")] {
+        compiler.arg("-I").arg(folder);
+    }
+    let compiled = compiler.arg(unreal.join("check/check.cpp")).output()?;
+    ensure!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    Ok(())
+}
