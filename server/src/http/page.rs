@@ -12,6 +12,7 @@ use super::app::App;
 use super::asset::Asset;
 use super::not_found;
 use crate::access::rules::origin::Allowed;
+use crate::realtime::document::document;
 
 /// The page's files. A build without `webui/` has none.
 #[derive(RustEmbed)]
@@ -23,6 +24,13 @@ pub(crate) async fn page(State(app): State<App>, uri: Uri, headers: HeaderMap) -
     let Some(asset) = file(&uri) else { return not_found("not found") };
     let policy = content_security_policy(&app.limits.access.origins, headers.get(header::HOST));
     ([(header::CONTENT_SECURITY_POLICY, policy)], asset.answer(&headers)).into_response()
+}
+
+/// The messages of the realtime socket, described for programs.
+pub(crate) async fn asyncapi(headers: HeaderMap) -> Response {
+    static DOCUMENT: LazyLock<Asset> =
+        LazyLock::new(|| Asset::new("application/json", format!("{:#}\n", document()).into()));
+    DOCUMENT.answer(&headers)
 }
 
 /// The file of the page at this address.

@@ -9,22 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use dashmap::DashMap;
 use pipeline::world::Refusal;
-use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::line::Line;
-use crate::realtime::wire::encode;
 use crate::realtime::wire::fields::refuse;
-
-/// To a client that asked for it: how to come back, and which chunk comes next.
-#[derive(Serialize)]
-#[serde(tag = "type", rename = "session")]
-struct Hello<'a> {
-    session_id: &'a str,
-    resume_token: &'a str,
-    grace_ms: u32,
-    next_chunk: usize,
-}
+use crate::realtime::wire::hello::hello;
 
 /// A connection on its way to the session it belongs to.
 pub(super) struct Handover {
@@ -73,7 +62,7 @@ impl ResumeTicket {
 
     pub(super) fn hello(&self, session_id: &str, grace: Duration, next_chunk: usize) -> Bytes {
         let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
-        encode(&Hello { session_id, resume_token: &self.token, grace_ms, next_chunk })
+        hello(session_id, &self.token, grace_ms, next_chunk)
     }
 }
 

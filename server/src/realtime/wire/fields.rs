@@ -44,6 +44,8 @@ impl<'a> Fields<'a> {
 
     /// The value under `key`; a nil counts as absent.
     pub(crate) fn take(&mut self, key: &str) -> Option<ValueRef<'a>> {
+        #[cfg(test)]
+        asked_for::note(key);
         // The last of two equal keys wins, as in a Python dict.
         let at = self.0.iter().rposition(|(name, _)| as_str(name) == Some(key))?;
         let value = std::mem::replace(&mut self.0[at].1, ValueRef::Nil);
@@ -241,6 +243,26 @@ fn measure(bytes: &[u8]) -> Result<usize, String> {
         }
     }
     if at > bytes.len() { Err(cut_off()) } else { Ok(at) }
+}
+
+/// Which keys parsers look for, so that a test can compare them with the document.
+#[cfg(test)]
+pub(crate) mod asked_for {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static KEYS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub(crate) fn note(key: &str) {
+        KEYS.with_borrow_mut(|keys| keys.insert(key.to_owned()));
+    }
+
+    /// Those of this thread since the last call.
+    pub(crate) fn keys() -> BTreeSet<String> {
+        KEYS.take()
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod features;
 pub(crate) mod fields;
 pub mod first_message;
 pub(crate) mod frames;
+pub(crate) mod hello;
 pub mod init;
 pub(crate) mod queue;
 

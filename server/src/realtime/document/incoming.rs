@@ -1,0 +1,361 @@
+//! What a client may send. A new field of a parser, a new kind of event and a new feature each need a line here; tests say so.
+
+use pipeline::world::{CONDITION_FRAMES_MAX, PROMPT_BYTES_MAX, WINDOW_FRAMES_MAX};
+use serde_json::{Value, json};
+
+use super::form::{Field, Form, Incoming, Message, may, must};
+use crate::realtime::wire::control::LEAD_MS_MAX;
+use crate::realtime::wire::event::{SCRIPT_ITEMS_MAX, TRANSITIONS_MAX};
+use crate::realtime::wire::init::FPS_MAX;
+
+pub(super) fn messages() -> Vec<Message> {
+    all().iter().map(Incoming::message).collect()
+}
+
+pub(super) fn all() -> Vec<Incoming> {
+    let mut all = vec![init(), resume()];
+    all.extend(events());
+    all
+}
+
+const TEXT: Form = Form::Text { bytes_max: None };
+const PROMPT: Form = Form::Text { bytes_max: Some(PROMPT_BYTES_MAX) };
+const WINDOW: i128 = WINDOW_FRAMES_MAX as i128;
+
+fn word(only: &'static [&'static str], about: &'static str) -> Field {
+    must("type", Form::OneOf(only), about)
+}
+
+const fn integer(least: i128, most: i128) -> Form {
+    Form::Integer { least, most }
+}
+
+fn init() -> Incoming {
+    let whole = i128::from(u64::MAX);
+    let number = Form::Number { least: Some(0.0), most: None };
+    let only_false = || Form::Schema(json!({ "type": "boolean", "const": false }));
+    Incoming {
+        name: "init",
+        summary: "Begins a session. A mistake is answered with an error, and another init may follow on the same socket.",
+        feature: None,
+        fields: vec![
+            word(&["init"], "The type of the message."),
+            must("prompt", PROMPT, "What the world looks like, in bytes of UTF-8. Empty text is allowed."),
+            may(
+                "first_frame",
+                Form::Schema(first_frame()),
+                "The picture to start from, stretched to size. Some worlds need one.",
+            ),
+            may(
+                "size",
+                TEXT,
+                "Pixels, as WIDTHxHEIGHT; by default the world's own. GET /v1/models says which sizes it draws.",
+            ),
+            may("fps", integer(1, i128::from(FPS_MAX)), "Frames a second, for pacing; by default the world's own."),
+            may(
+                "realtime_output_pacing",
+                Form::Flag,
+                "Send a chunk when the one before it has been shown at fps; by default false.",
+            ),
+            may("seed", integer(0, whole), "The same init and the same inputs give the same bytes; by default 42."),
+            may("max_chunks", integer(1, whole), "Close with 1000 after so many; by default endless."),
+            may("realtime_output_format", Form::OneOf(FORMATS), "How frames are sent; by default raw."),
+            may(
+                "output_compression",
+                integer(0, 100),
+                "Quality of JPEG and WebP; 0 means the encoder's own; by default 50.",
+            ),
+            may("output_quality", Form::OneOf(QUALITIES), "Quality in a word, where output_compression is absent."),
+            may(
+                "realtime_preview_max_width",
+                Form::Schema(json!({ "type": "integer" })),
+                "Encoded frames are scaled down to this width.",
+            ),
+            may(
+                "realtime_causal_kv_cache_num_frames",
+                integer(1, WINDOW),
+                "The window: latent frames that the model sees, at least a chunk.",
+            ),
+            may(
+                "realtime_causal_sink_size",
+                integer(0, WINDOW),
+                "Latent frames at the beginning that stay in the window.",
+            ),
+            may(
+                "realtime_first_chunk_num_frames",
+                integer(1, WINDOW),
+                "Latent frames of the first chunk, at most twice a chunk.",
+            ),
+            may(
+                "num_frames",
+                integer(0, CONDITION_FRAMES_MAX as i128),
+                "Video frames of picture condition, for worlds that use it.",
+            ),
+            may(
+                "condition_inputs",
+                Form::Schema(json!({ "type": "object", "properties": { "camera_actions": script() } })),
+                "A script for the beginning.",
+            ),
+            may(
+                "protocol_features",
+                Form::Schema(json!({ "type": "array", "items": { "type": "string", "examples": FEATURES } })),
+                "What the client understands beyond the reference. Other names are ignored.",
+            ),
+            may("api_key", TEXT, "A key or token, where the server asks for one and none came before."),
+            may("model", TEXT, "Not compared with the served world."),
+            may(
+                "num_inference_steps",
+                Form::Schema(json!({ "type": "integer" })),
+                "Checked; without effect on a distilled model.",
+            ),
+            may("guidance_scale", number.clone(), "Checked; without effect on a distilled model."),
+            may("guidance_scale_2", number, "Checked; without effect on a distilled model."),
+            may("negative_prompt", TEXT, "Checked; without effect on a distilled model."),
+            may(
+                "use_guardrails",
+                Form::Flag,
+                "Whether prompts and frames are checked; by default as the operator says.",
+            ),
+            may("guardrails", Form::Flag, "The same by another name; use_guardrails counts where both are given."),
+            may("enable_upscaling", only_false(), "Not offered: true is refused."),
+            may("enable_frame_interpolation", only_false(), "Not offered: true is refused."),
+            may("enhance_prompt", only_false(), "Not offered: true is refused."),
+            may("upscaling_model_path", TEXT, "Without effect. A URL is refused, as in the reference."),
+            may("frame_interpolation_model_path", TEXT, "Without effect. A URL is refused, as in the reference."),
+        ],
+        examples: vec![
+            json!({ "type": "init", "prompt": "a meadow" }),
+            json!({
+                "type": "init", "prompt": "an autumn forest", "size": "96x64", "seed": 7, "fps": 16, "realtime_output_pacing": true,
+                "realtime_output_format": "jpeg", "output_compression": 92, "max_chunks": 100,
+                "protocol_features": ["queue", "session", "ack", "timing", "pause"],
+                "condition_inputs": { "camera_actions": [["w"], ["w", "l"], []] },
+            }),
+        ],
+    }
+}
+
+/// The names of the features that this server has.
+pub(super) const FEATURES: &[&str] = &["queue", "session", "ack", "timing", "pause", "step", "transport", "playback"];
+
+fn first_frame() -> Value {
+    json!({
+        "type": "string",
+        "contentEncoding": "base64",
+        "examples": ["data:image/png;base64,…", "https://pictures.example/meadow.jpg"],
+        "$comment": "Bytes of a JPEG, PNG or WebP; or text: a data URL of one, or a URL where the operator allows its host.",
+    })
+}
+
+fn resume() -> Incoming {
+    Incoming {
+        name: "resume",
+        summary: "Instead of an init: goes on with the session whose line was cut.",
+        feature: Some("session"),
+        fields: vec![
+            word(&["resume"], "The type of the message."),
+            must("token", TEXT, "The resume_token of the session message."),
+            may(
+                "last_chunk",
+                integer(-1, i128::from(u32::MAX)),
+                "The last chunk that the client has whole; absent or -1: none.",
+            ),
+            may("api_key", TEXT, "As in init."),
+        ],
+        examples: vec![json!({ "type": "resume", "token": "0f8fad5bd9cb469fa16570867728950e", "last_chunk": 41 })],
+    }
+}
+
+fn keys() -> Value {
+    json!({ "type": "array", "items": { "type": "string", "examples": ["w", "a", "s", "d", "i", "j", "k", "l"] } })
+}
+
+fn script() -> Value {
+    json!({ "type": "array", "items": keys(), "maxItems": SCRIPT_ITEMS_MAX, "description": "The keys of each latent frame to come." })
+}
+
+fn state() -> Value {
+    json!({
+        "type": "object",
+        "required": ["mode", "transitions"],
+        "properties": {
+            "mode": { "type": "string", "enum": ["state"] },
+            "transitions": {
+                "type": "array",
+                "maxItems": TRANSITIONS_MAX,
+                "items": {
+                    "type": "object",
+                    "required": ["actions"],
+                    "properties": {
+                        "actions": keys(),
+                        "client_ts_ms": { "type": "number", "description": "When it happened, by the client's clock." },
+                    },
+                },
+                "description": "Each says all keys that are held from then on.",
+            },
+        },
+    })
+}
+
+fn camera_actions() -> Value {
+    json!({ "oneOf": [script(), state()] })
+}
+
+fn composite() -> Value {
+    json!({
+        "type": "object",
+        "required": ["input_types"],
+        "properties": {
+            "input_types": { "type": "array", "items": { "type": "string", "enum": INPUT_TYPES }, "minItems": 1, "maxItems": 16 },
+            "prompt": { "type": "string", "minLength": 1, "maxLength": PROMPT_BYTES_MAX },
+            "camera_actions": camera_actions(),
+        },
+    })
+}
+
+/// How frames are sent.
+fn transport() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "realtime_output_format": { "type": "string", "enum": FORMATS },
+            "output_compression": { "type": "integer", "minimum": 0, "maximum": 100 },
+            "output_quality": { "type": "string", "enum": QUALITIES },
+            "realtime_preview_max_width": { "type": "integer" },
+        },
+    })
+}
+
+fn playback() -> Value {
+    let frame = "Video frames that the client has shown, counted as they were sent.";
+    json!({
+        "type": "object",
+        "required": ["frame"],
+        "properties": {
+            "frame": { "type": "integer", "minimum": 0, "maximum": u32::MAX, "description": frame },
+            "lead_ms": { "type": "integer", "minimum": 0, "maximum": LEAD_MS_MAX, "description": "By default 1000." },
+        },
+    })
+}
+
+const FORMATS: &[&str] = &["raw", "jpeg", "webp"];
+const QUALITIES: &[&str] = &["maximum", "high", "medium", "low", "default"];
+
+/// Kinds of event that may be parts of a composite.
+const INPUT_TYPES: &[&str] = &["prompt", "camera_actions"];
+
+fn events() -> Vec<Incoming> {
+    let event = |name,
+                 kind: &'static [&'static str],
+                 summary,
+                 payload: Option<(Value, &'static str)>,
+                 feature,
+                 example: Value| {
+        let mut fields = vec![
+            word(&["event"], "The type of the message."),
+            must("kind", Form::OneOf(kind), "What the event is about."),
+            may(
+                "event_id",
+                integer(0, i128::from(u32::MAX)),
+                "Counted up by the client. It comes back on the frames that the event changed.",
+            ),
+        ];
+        let is_step = matches!(kind, ["step"]);
+        let payload_of = if is_step { may } else { must };
+        fields.extend(payload.map(|(schema, about)| payload_of("payload", Form::Schema(schema), about)));
+        if is_step || matches!(kind, ["prompt" | "composite_input"]) {
+            fields.push(may(
+                "recache",
+                Form::Flag,
+                "Let the past count as if it had been drawn with the new prompt; by default false.",
+            ));
+        }
+        Incoming { name, summary, fields, feature, examples: vec![example] }
+    };
+    vec![
+        event(
+            "event_camera_actions",
+            &["camera_actions"],
+            "Steers by keys: those that are held, or a script that is played once.",
+            Some((camera_actions(), "A script, or what is held.")),
+            None,
+            json!({
+                "type": "event", "kind": "camera_actions", "event_id": 17,
+                "payload": { "mode": "state", "transitions": [{ "actions": ["w", "l"], "client_ts_ms": 81234 }] },
+            }),
+        ),
+        event(
+            "event_prompt",
+            &["prompt"],
+            "Another prompt, from the next chunk on.",
+            Some((
+                json!({ "type": "string", "minLength": 1, "maxLength": PROMPT_BYTES_MAX }),
+                "The prompt, in bytes of UTF-8.",
+            )),
+            None,
+            json!({ "type": "event", "kind": "prompt", "event_id": 18, "payload": "a meadow by night", "recache": true }),
+        ),
+        event(
+            "event_composite_input",
+            &["composite_input"],
+            "Several parts that take effect in the same chunk, or not at all.",
+            Some((composite(), "The parts by their names.")),
+            None,
+            json!({
+                "type": "event", "kind": "composite_input", "event_id": 19,
+                "payload": { "input_types": ["prompt", "camera_actions"], "prompt": "by day", "camera_actions": [["w"], []] },
+            }),
+        ),
+        event(
+            "event_pause",
+            &["pause"],
+            "Draw no more, until resume.",
+            None,
+            Some("pause"),
+            json!({ "type": "event", "kind": "pause" }),
+        ),
+        event(
+            "event_resume",
+            &["resume"],
+            "Go on after a pause.",
+            None,
+            Some("pause"),
+            json!({ "type": "event", "kind": "resume" }),
+        ),
+        event(
+            "event_step",
+            &["step"],
+            "Draw exactly one chunk. Nothing else is drawn in such a session.",
+            Some((composite(), "What steers the chunk, as in composite_input; or nil.")),
+            Some("step"),
+            json!({
+                "type": "event", "kind": "step", "event_id": 20,
+                "payload": { "input_types": ["camera_actions"], "camera_actions": [["w"]] },
+            }),
+        ),
+        event(
+            "event_transport",
+            &["transport"],
+            "How frames are sent from the next chunk on.",
+            Some((transport(), "The fields of an init; one that is left out has its default.")),
+            Some("transport"),
+            json!({ "type": "event", "kind": "transport", "payload": { "realtime_output_format": "jpeg", "output_compression": 60 } }),
+        ),
+        event(
+            "event_playback",
+            &["playback"],
+            "What the client has shown: the server draws no further ahead than a lead.",
+            Some((playback(), "The playhead.")),
+            Some("playback"),
+            json!({ "type": "event", "kind": "playback", "payload": { "frame": 48, "lead_ms": 250 } }),
+        ),
+        event(
+            "event_wait",
+            &["wait"],
+            "Keep the place in the queue.",
+            None,
+            Some("queue"),
+            json!({ "type": "event", "kind": "wait" }),
+        ),
+    ]
+}
