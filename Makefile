@@ -23,7 +23,7 @@ test-otlp: build-tools test-tools
 	cargo nextest run --locked -p server --features otlp --test collector
 
 # The video API with clients that are not ours: OpenAI's SDKs for Python and JavaScript, and curl. Of our own clients what
-# `test` leaves out: that the Python package can be built and installed, and its types.
+# `test` leaves out: that the packages for Python and JavaScript can be built and used, with their types.
 test-clients: build-tools test-tools target/clients/installed
 	cargo build --release --locked --bin causeway
 	target/clients/bin/python tests/clients/run.py target/release/causeway target/clients/node_modules
@@ -31,6 +31,7 @@ test-clients: build-tools test-tools target/clients/installed
 	rm -rf target/clients/python && cp -r clients/python target/clients/python
 	target/clients/bin/python -m pip install -q --force-reinstall --no-deps target/clients/python
 	cd target && clients/bin/python -c "import causeway_client; print(causeway_client.__file__)"
+	clients/js/pack.sh target/clients
 
 target/clients/installed: clients/requirements.txt tests/clients/requirements.txt tests/clients/package.json
 	@python3 -c "import ensurepip, venv" || missing=" python3-venv"; \
@@ -84,9 +85,10 @@ build-tools:
 	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; $(call install)
 
-# The browser tests drive Chromium, and one drives Firefox; the page's modules are tested with Node; curl and Python run the commands of docs/videos.md.
+# The browser tests drive Chromium, and one drives Firefox; the page's modules are tested with Node; curl and Python run the commands of docs/videos.md;
+# Mono and Godot run their clients.
 test-tools:
-	@for tool in chromium:chromium firefox-esr:firefox-esr node:nodejs curl:curl python3:python3; do \
+	@for tool in chromium:chromium firefox-esr:firefox-esr node:nodejs curl:curl python3:python3 mcs:mono-mcs mono:mono-runtime godot3-server:godot3-server; do \
 	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; $(call install)
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest

@@ -47,6 +47,16 @@ fn documents() -> Result<Vec<String>> {
     Ok(documents)
 }
 
+/// Those that a test runs, so that what a reader copies works.
+#[test]
+fn the_examples_of_clients_are_those_that_tests_run() -> Result<()> {
+    let page = read("docs/clients.md")?;
+    for example in ["clients/python/example.py", "clients/js/example.html"] {
+        ensure!(page.contains(&read(example)?), "docs/clients.md and {example} differ");
+    }
+    Ok(())
+}
+
 #[test]
 fn readme_and_architecture_are_short_in_lines_and_in_characters() -> Result<()> {
     for (path, lines_max, characters_max) in SHORT {

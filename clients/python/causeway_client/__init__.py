@@ -8,6 +8,8 @@ from .blocking import BlockingWalk
 from .messages import (
     ChunkStats,
     EventAck,
+    EventApplied,
+    EventReceived,
     InitAck,
     News,
     Queue,
@@ -22,6 +24,8 @@ __all__ = [
     "ChunkStats",
     "Closed",
     "EventAck",
+    "EventApplied",
+    "EventReceived",
     "Frame",
     "InitAck",
     "News",

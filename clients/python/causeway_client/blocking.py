@@ -46,11 +46,25 @@ class BlockingWalk:
     def tap(self, keys: str | Sequence[str]) -> int:
         return self._runner.run(self.walk.tap(keys))
 
+    def rates(
+        self, forward: float = 0.0, strafe: float = 0.0, yaw: float = 0.0, pitch: float = 0.0, *, at_ms: float | None = None
+    ) -> int:
+        return self._runner.run(self.walk.rates(forward, strafe, yaw, pitch, at_ms=at_ms))
+
+    def pose(self, camera_from_world: Sequence[float], *, at_ms: float | None = None) -> int:
+        return self._runner.run(self.walk.pose(camera_from_world, at_ms=at_ms))
+
+    def lens(self, *, at_ms: float | None = None, **intrinsics: float) -> int:
+        return self._runner.run(self.walk.lens(at_ms=at_ms, **intrinsics))
+
     def script(self, items: Sequence[str | Sequence[str]]) -> int:
         return self._runner.run(self.walk.script(items))
 
     def prompt(self, text: str, *, recache: bool = False) -> int:
         return self._runner.run(self.walk.prompt(text, recache=recache))
+
+    def step(self, keys: str | Sequence[str] | None = None, prompt: str | None = None, *, within_s: float = 60.0) -> list[Frame]:
+        return self._runner.run(self.walk.step(keys, prompt, within_s=within_s))
 
     def pause(self) -> None:
         self._runner.run(self.walk.pause())

@@ -112,6 +112,29 @@ class EventAck(msgspec.Struct, kw_only=True):
     superseded: list[int] = []
 
 
+class First(msgspec.Struct, kw_only=True):
+    """The first latent frame, and its first video frame, that show an event."""
+
+    event_id: int
+    latent_frame: int
+    first_frame_index: int
+
+
+class EventReceived(msgspec.Struct, kw_only=True):
+    """An event has come, at this time of the server's clock since the session began."""
+
+    received_ms: float
+    event_id: int | None = None
+
+
+class EventApplied(msgspec.Struct, kw_only=True):
+    """As `EventAck`, with the frames from which on the events show."""
+
+    chunk_index: int
+    applied: list[First] = []
+    superseded: list[int] = []
+
+
 class Unknown(msgspec.Struct, kw_only=True):
     """A message of a type that this client does not know."""
 
@@ -119,7 +142,7 @@ class Unknown(msgspec.Struct, kw_only=True):
     fields: dict[str, Any]
 
 
-News = ChunkStats | ServerError | Queue | Session | InitAck | EventAck | Unknown
+News = ChunkStats | ServerError | Queue | Session | InitAck | EventAck | EventReceived | EventApplied | Unknown
 """All messages but frames."""
 
 _KNOWN: dict[str, type[Any]] = {
@@ -131,6 +154,8 @@ _KNOWN: dict[str, type[Any]] = {
     "session": Session,
     "init_ack": InitAck,
     "event_ack": EventAck,
+    "event_received": EventReceived,
+    "event_applied": EventApplied,
 }
 
 

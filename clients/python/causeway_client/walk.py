@@ -20,7 +20,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from .messages import (
     RAW,
+    ChunkStats,
     EventAck,
+    EventApplied,
     FrameBatch,
     InitAck,
     News,
@@ -74,6 +76,8 @@ class Receipt:
     """The first chunk that shows it."""
     superseded: bool
     """A later event replaced it before any chunk could show it."""
+    first_frame: int | None = None
+    """The first video frame that shows it, from 0, where the server says so."""
 
 
 class Refused(Exception):
@@ -98,10 +102,10 @@ class Walk:
 
     `size` is `(width, height)`; `first_frame` the bytes of a JPEG, PNG or WebP, or a data URL. `key` is shown where the
     server asks for one. `on_news` is called with every message that is no frame. Other fields of the first message go
-    into `more`, by their names on the wire.
+    into `more`, by their names on the wire. `stepped`: the world stands still but for `step`.
     """
 
-    FEATURES = ("queue", "session", "ack", "timing", "pause")
+    FEATURES = ("queue", "session", "ack", "timing", "pause", "rates", "poses", "intrinsics", "receipts")
 
     def __init__(
         self,
@@ -112,6 +116,7 @@ class Walk:
         seed: int | None = None,
         fps: int | None = None,
         paced: bool = False,
+        stepped: bool = False,
         format: str = "raw",
         max_chunks: int | None = None,
         first_frame: bytes | str | None = None,
@@ -133,7 +138,7 @@ class Walk:
             "realtime_output_format": format,
             "max_chunks": max_chunks,
             "first_frame": first_frame,
-            "protocol_features": list(features) or None,
+            "protocol_features": [*features, *(["step"] if stepped else [])] or None,
             **(more or {}),
         }
         self._socket: ClientConnection | None = None
@@ -150,6 +155,8 @@ class Walk:
         self._held: tuple[int, dict[str, Any]] | None = None
         self._prompted: tuple[int, dict[str, Any]] | None = None
         self._seen_id: int | None = None
+        self._stats: ChunkStats | None = None
+        self._refusal: ServerError | None = None
         self.session: Session | None = None
         """How to come back after a cut, once the server has said so."""
         self.terms: InitAck | None = None
@@ -187,6 +194,27 @@ class Walk:
         transitions = [{"actions": list(keys)}, {"actions": []}]
         return await self._steer("camera_actions", {"mode": "state", "transitions": transitions})
 
+    async def rates(
+        self, forward: float = 0.0, strafe: float = 0.0, yaw: float = 0.0, pitch: float = 0.0, *, at_ms: float | None = None
+    ) -> int:
+        """Move at a part of what a held key does, each from -1 to 1: ahead, to the right, turning right, looking up.
+
+        `at_ms`: when, as `Frame.pts_ms` counts. Only in worlds that follow rates.
+        """
+        return await self._lead({"rates": {"forward": forward, "strafe": strafe, "yaw": yaw, "pitch": pitch}}, at_ms)
+
+    async def pose(self, camera_from_world: Sequence[float], *, at_ms: float | None = None) -> int:
+        """Lead the camera: 16 numbers row by row, axes x right, y down, z forward. Only in worlds that follow poses."""
+        return await self._lead({"pose": [float(number) for number in camera_from_world]}, at_ms)
+
+    async def lens(self, *, at_ms: float | None = None, **intrinsics: float) -> int:
+        """Another lens: `fx`, `fy`, `cx`, `cy` in pixels, or `fov_x_deg`. Only in worlds that follow it."""
+        return await self._lead({"intrinsics": intrinsics}, at_ms)
+
+    async def _lead(self, transition: dict[str, Any], at_ms: float | None) -> int:
+        timed = transition if at_ms is None else {**transition, "at_ms": at_ms}
+        return await self._steer("camera_actions", {"mode": "state", "transitions": [timed]})
+
     async def script(self, items: Sequence[str | Sequence[str]]) -> int:
         """The keys of each latent frame to come; then nothing is held."""
         return await self._steer("camera_actions", [list(item) for item in items])
@@ -202,6 +230,29 @@ class Walk:
     async def play(self) -> None:
         """Go on after `pause`."""
         await self._send({"type": "event", "kind": "resume"})
+
+    async def step(self, keys: str | Sequence[str] | None = None, prompt: str | None = None, *, within_s: float = 60.0) -> list[Frame]:
+        """Exactly one chunk of a stepped walk: its frames. `keys` are held from it on, `prompt` is drawn from it on.
+
+        The same steps give the same bytes. Raises `Refused` where the server has no stepped sessions, and `TimeoutError`
+        where no chunk came, as after a step that was lost with a line that broke.
+        """
+        parts: dict[str, Any] = {}
+        if keys is not None:
+            parts["camera_actions"] = {"mode": "state", "transitions": [{"actions": list(keys)}]}
+        if prompt is not None:
+            parts["prompt"] = prompt
+        before, self._refusal = self._stats, None
+        await self._steer("step", {"input_types": list(parts), **parts} if parts else None)
+        async with asyncio.timeout(within_s):
+            while self._stats is before:
+                if not await self._receive():
+                    raise Closed(1000, "the last chunk was sent already")
+                if self._refusal is not None:
+                    raise Refused(self._refusal)
+        frames = list(self._frames)
+        self._frames.clear()
+        return frames
 
     async def event(self, kind: str, payload: Any = None) -> int:
         """Any event, by its name on the wire."""
@@ -299,12 +350,20 @@ class Walk:
                 self.session = news
             case InitAck():
                 self.standing, self.terms = None, news
-            case EventAck():
+            case EventApplied():
+                for first in news.applied:
+                    self._settle(Receipt(first.event_id, news.chunk_index, superseded=False, first_frame=first.first_frame_index))
+                for event_id in news.superseded:
+                    self._settle(Receipt(event_id, news.chunk_index, superseded=True))
+            case EventAck() if "receipts" not in (self.terms.features if self.terms else []):
                 for event_id in news.applied:
                     self._settle(Receipt(event_id, news.chunk_index, superseded=False))
                 for event_id in news.superseded:
                     self._settle(Receipt(event_id, news.chunk_index, superseded=True))
+            case ChunkStats():
+                self._stats = news
             case ServerError():
+                self._refusal = news
                 self._refused(news)
         self._on_news(news)
 

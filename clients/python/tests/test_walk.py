@@ -45,6 +45,8 @@ class AgainstOurServer(unittest.IsolatedAsyncioTestCase):
                 if frame.event_id == held:
                     break
             self.assertEqual((await receipt).chunk, frame.chunk)
+        # Sent while the first chunk is drawn, which shows neither.
+        async with Walk(SERVER, "a meadow", **SMALL) as walk:
             first, second = await walk.prompt("by night"), await walk.prompt("by day")
             async for frame in walk:
                 if frame.event_id == second:
