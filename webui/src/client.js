@@ -5,11 +5,16 @@
 
 import { closeSentence, errorSentence, init, keysEvent, ledEvent, pauseEvent, promptEvent, waitEvent } from "./protocol.js";
 import { Line } from "./line.js";
+import { Silence } from "./silence.js";
 
 /** How often the queue is told that somebody is still there. */
 const STILL_EVERY_MS = 20_000;
+/** How often it is looked whether the server has fallen silent. */
+const LISTEN_EVERY_MS = 1000;
 /** Receipts that nobody takes must not pile up. */
 const RECEIPTS_MAX = 256;
+/** How long a chunk is taken to last until its distance to the next is known. */
+const CHUNK_MS = 1000;
 const FEATURES = /** @type {const} */ (["queue", "session", "pause", "ack", "rates", "poses", "intrinsics", "receipts"]);
 
 /**
@@ -46,6 +51,9 @@ export class Client {
   #chunk = { index: -1, given: 0, came: 0 };
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #still;
+  /** A line can be dead without being closed. @type {Silence | null} null until the first picture */
+  #silence = null;
+  #listening;
   #acks = false;
   /** Said while there was no connection. @type {object[]} */
   #unsent = [];
@@ -70,14 +78,18 @@ export class Client {
     this.#line = new Line(url, first, start.key ?? null, {
       opened: () => this.#unsent.splice(0).forEach((event) => this.#line.send(event)),
       received: (message) => this.#received(message),
-      lost: () => {},
+      lost: () => this.#silence?.rest(),
       back: () => {
+        this.#silence?.listen(performance.now());
         this.#chunk.came = 0;
         // What steered last may have been lost with the line.
         for (const { id, event } of this.#last.values()) if (id > this.#seen) this.#line.send(event);
       },
       over: (code, reason) => this.#over(code === 1000 && reason === "generation complete" ? null : new Ended(closeSentence(code, reason), code, reason)),
     });
+    this.#listening = setInterval(() => {
+      if (this.#line.canComeBack && this.#silence?.isOver(performance.now())) this.#line.replace();
+    }, LISTEN_EVERY_MS);
   }
 
   /** How often the session went on after a cut. */
@@ -117,10 +129,12 @@ export class Client {
 
   /** Draw no more, until `play`. Only for a server with the feature `pause`. */
   pause() {
+    this.#silence?.rest();
     this.#line.send(pauseEvent("pause"));
   }
 
   play() {
+    this.#silence?.listen(performance.now());
     this.#line.send(pauseEvent("resume"));
   }
 
@@ -201,6 +215,13 @@ export class Client {
   #pictures(pictures) {
     this.#placed();
     const { chunk, eventId, pieces } = pictures;
+    const now = performance.now();
+    if (this.#silence === null) {
+      this.#silence = new Silence(CHUNK_MS);
+      this.#silence.listen(now);
+    }
+    this.#silence.heard(now);
+    this.#silence.chunk(chunk, now);
     if (chunk !== this.#chunk.index) this.#chunk = { index: chunk, given: 0, came: 0 };
     // A chunk that was cut comes again from its beginning: some of it was given out before.
     const known = Math.min(pieces.length, Math.max(0, this.#chunk.given - this.#chunk.came));
@@ -232,6 +253,7 @@ export class Client {
     if (this.#end) return;
     this.#end = { error };
     clearInterval(this.#still);
+    clearInterval(this.#listening);
     for (const { reject } of this.#receipts.values()) reject(error ?? new Ended("The session is over.", 1000, ""));
     this.#wake();
   }
