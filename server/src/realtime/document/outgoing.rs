@@ -149,7 +149,7 @@ fn schema_of(forms: &[Packed]) -> Value {
             let schema = match types.iter().copied().collect::<Vec<_>>()[..] {
                 ["object"] => schema_of(&details),
                 ["bytes"] => json!({ "type": "string", "contentEncoding": "base64" }),
-                ["array"] => json!({ "type": "array", "items": { "type": items_of(forms, key) } }),
+                ["array"] => json!({ "type": "array", "items": items_of(forms, key) }),
                 [one] => json!({ "type": one }),
                 ref several => json!({ "type": several }),
             };
@@ -169,9 +169,14 @@ fn field<'a>(map: &'a [(Packed, Packed)], name: &str) -> Option<&'a Packed> {
     map.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value)
 }
 
-fn items_of(forms: &[Packed], key: &str) -> &'static str {
+/// The schema of what the lists under this key hold.
+fn items_of(forms: &[Packed], key: &str) -> Value {
     let lists = forms.iter().filter_map(|form| field(form.as_map()?, key)?.as_array());
-    lists.flatten().map(type_of).next().expect("a list of an example has an item, which says what it holds")
+    let items: Vec<Packed> = lists.flatten().cloned().collect();
+    match items.first().expect("a list of an example has an item, which says what it holds") {
+        Packed::Map(_) => schema_of(&items),
+        item => json!({ "type": type_of(item) }),
+    }
 }
 
 fn type_of(value: &Packed) -> &'static str {
@@ -202,7 +207,8 @@ fn json_of(value: &Packed) -> Value {
             .map(|(key, value)| (key.as_str().unwrap_or_default().to_owned(), json_of(value)))
             .collect::<Map<_, _>>()
             .into(),
-        Packed::F32(_) | Packed::F64(_) | Packed::Ext(..) => unreachable!("not in an example"),
+        Packed::F32(_) | Packed::F64(_) => value.as_f64().into(),
+        Packed::Ext(..) => unreachable!("small decoders read no extensions, so none is sent"),
     }
 }
 
