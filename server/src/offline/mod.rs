@@ -1,6 +1,7 @@
 //! The commands that need no network.
 
 pub mod action_script;
+pub mod bench;
 pub mod film;
 pub mod generate;
 pub mod progress;

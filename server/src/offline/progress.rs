@@ -32,6 +32,14 @@ impl Progress {
         // Progress that cannot be shown is no reason to stop.
         let _ = stderr().write_all(text.as_bytes());
     }
+
+    /// The bar alone, for somebody who looks at a terminal: `done` parts, and `aside` behind them.
+    pub fn show(&self, done: usize, aside: impl Display) {
+        if self.is_terminal {
+            let text = format!("\r{} {done}/{}{aside}\x1b[K", bar(done, self.total), self.total);
+            let _ = stderr().write_all(text.as_bytes());
+        }
+    }
 }
 
 impl Drop for Progress {

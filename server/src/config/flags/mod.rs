@@ -18,7 +18,7 @@ use clap_complete::Shell;
 pub use self::access::AccessArgs;
 pub use self::guardrails::GuardrailArgs;
 use self::limits::LimitArgs;
-pub use self::offline::{ActionScript, GenerateArgs, InspectArgs, ReplayArgs};
+pub use self::offline::{ActionScript, BenchArgs, GenerateArgs, InspectArgs, ReplayArgs};
 pub use self::profile::ProfileArgs;
 pub use self::world::{Source, WorldArgs};
 
@@ -34,8 +34,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The version, the commit that was built, and the features it was built with.
-fn version() -> &'static str {
+/// The version, the commit that was built, and the features it was built with: what `--version` prints behind the name.
+pub fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         let features = [("h264", cfg!(feature = "h264")), ("otlp", cfg!(feature = "otlp"))];
         let features: Vec<&str> = features.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();
@@ -63,6 +63,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Say what a model directory holds and what it takes to run it.
     Inspect(InspectArgs),
+    /// Measure how fast a world is on this machine.
+    Bench(BenchArgs),
     /// Print what lets a shell complete this program's commands and flags.
     Completions {
         /// Which shell it is for.

@@ -32,6 +32,25 @@ pub struct InspectArgs {
 
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "clap would print it as the command's help")]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// Width and height in pixels; by default the world's own.
+    #[arg(long, value_name = "WxH")]
+    pub size: Option<Size>,
+    /// How long to measure, after a warm-up; at least three rounds are measured.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub seconds: u32,
+    /// Print JSON, for scripts and for --compare.
+    #[arg(long)]
+    pub json: bool,
+    /// Say what became slower, and end with status 1 if something did, since this report: a file with what --json printed.
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "clap would print it as the command's help")]
 pub struct ReplayArgs {
     #[command(flatten)]
     pub world: WorldArgs,
