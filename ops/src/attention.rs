@@ -10,10 +10,11 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use crate::cpu::panels::{PANEL, Row, panels_max};
+use crate::cpu::panels::{PANEL, Row, TILE, panels_max};
 use crate::cpu::simd::{Isa, dispatched};
 use crate::cpu::softmax::softmax_terms;
 use crate::cpu::storage::{Numbers, pays_to_share, read};
+use crate::cpu::tiles::Tiles;
 use crate::error::bail;
 use crate::{Result, Tensor};
 
@@ -104,7 +105,6 @@ fn attention_with(
 
 /// Scores that are held at a time: 256 KiB, which with a panel of keys stays in the second-level cache.
 const SCORES: usize = 1 << 16;
-
 thread_local! {
     /// Kept by the threads that compute. Allocated again for every head of every pass, it fragmented the heap around
     /// the long-lived memory of videos.
@@ -116,7 +116,7 @@ struct Scratch {
     keys: Vec<f32>,
     values: Vec<f32>,
     scores: Vec<f32>,
-    sums: Vec<f32>,
+    product: Product,
 }
 
 /// One head, and where it is in a row.
@@ -169,7 +169,8 @@ impl Head {
         self.pack_values(values, &mut scratch.values);
         let Head { first, dim, width, length, .. } = *self;
         let rows = q.len() / width;
-        let tile = (SCORES / length).clamp(1, rows);
+        // Whole tiles of the kernel, so that none is left half empty.
+        let tile = (SCORES / length).clamp(1, rows).next_multiple_of(TILE).min(rows);
         let scale = 1.0 / (dim as f32).sqrt();
         let mut out = vec![0.0; rows * dim];
         scratch.scores.resize(tile * length, 0.0);
@@ -183,9 +184,9 @@ impl Head {
             };
             let queries = &q[first_row * width + first..];
             let scores = &mut scratch.scores[..rows * seen];
-            let query = Factor { values: queries, depth: dim, step: width };
+            let query = Factor { values: queries, rows, depth: dim, step: width };
             let keys = Packed { values: &scratch.keys, panel_len: dim * PANEL };
-            self.product(query, keys, rows, scores, seen, &mut scratch.sums);
+            self.product(query, keys, scores, seen, &mut scratch.product);
             let weigh_row = |(row, scores): (usize, &mut [f32])| {
                 let own = match self.sight {
                     Sight::Everything => seen,
@@ -195,9 +196,9 @@ impl Head {
                 weigh(&mut scores[..own], scale)
             };
             let totals: Vec<f32> = scores.chunks_exact_mut(seen).enumerate().map(weigh_row).collect();
-            let weights = Factor { values: scores, depth: seen, step: seen };
+            let weights = Factor { values: scores, rows, depth: seen, step: seen };
             let values = Packed { values: &scratch.values, panel_len: length * PANEL };
-            self.product(weights, values, rows, out, dim, &mut scratch.sums);
+            self.product(weights, values, out, dim, &mut scratch.product);
             for (out, total) in out.chunks_exact_mut(dim).zip(totals) {
                 out.iter_mut().for_each(|out| *out /= total);
             }
@@ -205,25 +206,36 @@ impl Head {
         out
     }
 
-    /// `out (rows, columns) = left · packed`. `sums`: scratch.
-    fn product(&self, left: Factor, packed: Packed, rows: usize, out: &mut [f32], columns: usize, sums: &mut Vec<f32>) {
+    /// `out (rows, columns) = left · packed`.
+    fn product(&self, left: Factor, packed: Packed, out: &mut [f32], columns: usize, scratch: &mut Product) {
         let Packed { values: packed, panel_len } = packed;
         let panels = columns.div_ceil(PANEL);
         let group = panels.div_ceil(panels.div_ceil(panels_max(self.isa)));
+        // A kernel that takes one panel at a time reads its left side once for each.
+        let by_tiles = group == 1 && left.rows >= TILE;
+        if by_tiles {
+            scratch.tiles.lay_out(left.values, left.step, left.rows, left.depth);
+        }
         for first in (0..panels).step_by(group) {
             let group = group.min(panels - first);
-            sums.resize(rows * group * PANEL, 0.0);
-            let row = Row {
-                taps: &[left.values],
-                channels: left.depth,
-                step: left.step,
-                channel_step: 1,
-                weights: &packed[first * panel_len..],
-                panels: group,
-                panel_len,
-                accumulate: false,
+            let weights = &packed[first * panel_len..];
+            let sums = if by_tiles {
+                scratch.tiles.product(self.isa, &weights[..left.depth * PANEL]).as_flattened()
+            } else {
+                scratch.sums.resize(left.rows * group * PANEL, 0.0);
+                let row = Row {
+                    taps: &[left.values],
+                    channels: left.depth,
+                    step: left.step,
+                    channel_step: 1,
+                    weights,
+                    panels: group,
+                    panel_len,
+                    accumulate: false,
+                };
+                row.run(self.isa, &mut scratch.sums);
+                &scratch.sums
             };
-            row.run(self.isa, sums);
             let columns_here = first * PANEL..columns.min((first + group) * PANEL);
             for (out, sums) in out.chunks_exact_mut(columns).zip(sums.chunks_exact(group * PANEL)) {
                 out[columns_here.clone()].copy_from_slice(&sums[..columns_here.len()]);
@@ -232,9 +244,17 @@ impl Head {
     }
 }
 
+/// What a product needs beside its factors.
+#[derive(Default)]
+struct Product {
+    tiles: Tiles,
+    sums: Vec<f32>,
+}
+
 /// The left side of a product: rows of `depth` numbers, `step` apart.
 struct Factor<'a> {
     values: &'a [f32],
+    rows: usize,
     depth: usize,
     step: usize,
 }
@@ -288,6 +308,8 @@ mod tests {
             (7, 23, 6, 3, 24),
             (30, 50, 8, 2, 16),
             (9, 33, 4, 1, 16),
+            // Deeper than one pass of a kernel that takes rows by tiles.
+            (14, 600, 2, 1, 32),
         ] {
             let heads = Heads { queries, keys };
             let q = (noise((rows, queries * dim), 1)? * 3.0)?;

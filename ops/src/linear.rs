@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use crate::cpu::panels::{PANEL, Row, TILE, panels_max};
 use crate::cpu::simd::Isa;
 use crate::cpu::storage::{pays_to_share, read};
+use crate::cpu::tiles::Tiles;
 use crate::error::bail;
 use crate::{Device, Result, Stored, Tensor};
 
@@ -21,17 +22,12 @@ pub struct Linear {
     bias: Option<Vec<f32>>,
 }
 
-/// Rows of one task, and inputs that one pass over them takes.
-#[derive(Clone, Copy)]
-struct Block {
-    rows: usize,
-    depth: usize,
-}
-
-/// Where a kernel takes several panels at once: their weights for so many inputs are 256 KiB.
-const WIDE: Block = Block { rows: 48, depth: 1024 };
-/// Where it takes one: its weights are 32 KiB and serve all tiles, whose 192 KiB stay in the second-level cache.
-const NARROW: Block = Block { rows: 16 * TILE, depth: 512 };
+/// Where a kernel takes several panels at once: rows of one task, and inputs of one pass over them, whose weights are 256 KiB.
+const ROWS: usize = 48;
+const DEPTH: usize = 1024;
+/// Where it takes one, and rows are laid out by tiles: 1 KiB of each is read again and again, 192 KiB in all, which stay in the
+/// second-level cache.
+const LAID_OUT_ROWS: usize = 32 * TILE;
 /// From this size on, laying rows out by tiles pays: a tile is then read from one end to the other. In place its rows lie a
 /// power of two apart in many models, and push each other out of the first-level cache.
 const LAID_OUT_INPUTS: usize = 512;
@@ -96,22 +92,29 @@ impl Linear {
             let group = panels.div_ceil(panels.div_ceil(panels_max(isa)));
             let large = self.inputs >= LAID_OUT_INPUTS && panels >= LAID_OUT_PANELS && rows >= TILE;
             let by_tiles = group == 1 && large;
-            let most = if by_tiles { NARROW } else { WIDE };
+            let most = if by_tiles { LAID_OUT_ROWS } else { ROWS };
             let block = |scratch: &mut Scratch, out: &mut [f32], x: &[f32]| {
                 if by_tiles {
-                    return self.block_by_tiles(isa, x, scratch, out);
+                    return self.block_by_tiles(isa, x, &mut scratch.tiles, out);
                 }
                 for first in (0..panels).step_by(group) {
                     self.panels(isa, first..panels.min(first + group), x, &mut scratch.sums, out);
                 }
             };
             if !pays_to_share(rows * self.inputs * self.outputs / 16) {
-                let blocks = out.chunks_mut(most.rows * self.outputs).zip(x.chunks(most.rows * inputs));
+                let blocks = out.chunks_mut(most * self.outputs).zip(x.chunks(most * inputs));
                 let mut scratch = Scratch::default();
                 blocks.for_each(|(out, x)| block(&mut scratch, out, x));
                 return;
             }
-            let share = rows.div_ceil(2 * rayon::current_num_threads()).clamp(1, most.rows);
+            let threads = rayon::current_num_threads();
+            let share = if by_tiles {
+                // As many blocks for every thread, of whole tiles.
+                let blocks = rows.div_ceil(most).next_multiple_of(threads);
+                rows.div_ceil(blocks).next_multiple_of(TILE)
+            } else {
+                rows.div_ceil(2 * threads).clamp(1, most)
+            };
             out.par_chunks_mut(share * self.outputs)
                 .zip(x.par_chunks(share * inputs))
                 .for_each_init(Scratch::default, |scratch, (out, x)| block(scratch, out, x));
@@ -119,42 +122,12 @@ impl Linear {
         Tensor::from_vec(out, [rows, self.outputs], &self.device)
     }
 
-    /// All panels of some rows, which are laid out by tiles first: `(depth of NARROW, tile, input, row of the tile)`.
-    fn block_by_tiles(&self, isa: Isa, x: &[f32], Scratch { laid_out, sums }: &mut Scratch, out: &mut [f32]) {
-        let tiles = (x.len() / self.inputs).div_ceil(TILE);
-        laid_out.resize(tiles * TILE * self.inputs, 0.0);
-        for (tile, rows) in x.chunks(TILE * self.inputs).enumerate() {
-            for first in (0..self.inputs).step_by(NARROW.depth) {
-                let depth = NARROW.depth.min(self.inputs - first);
-                let of_tile = &mut laid_out[(first * tiles + tile * depth) * TILE..][..depth * TILE];
-                for (row, values) in rows.chunks_exact(self.inputs).enumerate() {
-                    for (place, value) in of_tile.iter_mut().skip(row).step_by(TILE).zip(&values[first..]) {
-                        *place = *value;
-                    }
-                }
-            }
-        }
-        let rows = x.len() / self.inputs;
-        sums.resize(rows * PANEL, 0.0);
+    /// All panels of some rows, which are laid out by tiles first.
+    fn block_by_tiles(&self, isa: Isa, x: &[f32], tiles: &mut Tiles, out: &mut [f32]) {
+        tiles.lay_out(x, self.inputs, x.len() / self.inputs, self.inputs);
         for (panel, weights) in self.weights.chunks_exact(self.inputs * PANEL).enumerate() {
-            for first in (0..self.inputs).step_by(NARROW.depth) {
-                let depth = NARROW.depth.min(self.inputs - first);
-                let laid_out = laid_out[first * tiles * TILE..].chunks_exact(depth * TILE);
-                for (tile, sums) in laid_out.zip(sums.chunks_mut(TILE * PANEL)) {
-                    let row = Row {
-                        taps: &[tile],
-                        channels: depth,
-                        step: 1,
-                        channel_step: TILE,
-                        weights: &weights[first * PANEL..],
-                        panels: 1,
-                        panel_len: weights.len(),
-                        accumulate: first > 0,
-                    };
-                    row.run(isa, sums);
-                }
-            }
-            self.put(panel * PANEL..self.outputs.min((panel + 1) * PANEL), PANEL, sums, out);
+            let outputs = panel * PANEL..self.outputs.min((panel + 1) * PANEL);
+            self.put(outputs, PANEL, tiles.product(isa, weights).as_flattened(), out);
         }
     }
 
@@ -163,10 +136,10 @@ impl Linear {
         let width = panels.len() * PANEL;
         let panel_len = self.inputs * PANEL;
         sums.resize(x.len() / self.inputs * width, 0.0);
-        for first in (0..self.inputs).step_by(WIDE.depth) {
+        for first in (0..self.inputs).step_by(DEPTH) {
             let row = Row {
                 taps: &[&x[first..]],
-                channels: WIDE.depth.min(self.inputs - first),
+                channels: DEPTH.min(self.inputs - first),
                 step: self.inputs,
                 channel_step: 1,
                 weights: &self.weights[panels.start * panel_len + first * PANEL..],
@@ -198,7 +171,7 @@ impl Linear {
 /// Kept from block to block.
 #[derive(Default)]
 struct Scratch {
-    laid_out: Vec<f32>,
+    tiles: Tiles,
     sums: Vec<f32>,
 }
 

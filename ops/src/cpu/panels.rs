@@ -178,9 +178,14 @@ mod avx2 {
                 tile::<TILE>(row, done, sums);
                 done += TILE;
             }
-            while done < pixels {
-                tile::<1>(row, done, sums);
-                done += 1;
+            // One tile for all that is left: its sums are independent, so several cost little more than one.
+            match pixels - done {
+                0 => {}
+                1 => tile::<1>(row, done, sums),
+                2 => tile::<2>(row, done, sums),
+                3 => tile::<3>(row, done, sums),
+                4 => tile::<4>(row, done, sums),
+                _ => tile::<5>(row, done, sums),
             }
         }
     }

@@ -20,6 +20,10 @@ use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
 use serde_json::json;
 
+/// The server's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// 4 latent frames of 30×52: 1560 tokens.
 const GRID: Grid = Grid { frames: 4, height: 30, width: 52, fps: Some(24.0), temporal_factor: 4 };
 const PROMPT_TOKENS: u32 = 128;
