@@ -60,6 +60,7 @@ mod wire_bad_pictures;
 mod wire_bounds;
 mod wire_control;
 mod wire_events;
+mod wire_film;
 mod wire_frames;
 mod wire_handshake;
 mod wire_harness;

@@ -185,6 +185,7 @@ impl Scene {
                     let more = !self.told_to_end && self.terms.max_chunks.is_none_or(|max| self.granted < max);
                     self.check("a chunk is expected after the last", at.is_none() || more);
                 }
+                Output::WantKeyFrame => self.check("no client names key_frame here", false),
                 Output::Step => {
                     self.check("a step of a session without steps, or a second one", self.stepped && !self.checking);
                     self.checking = true;

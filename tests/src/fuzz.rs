@@ -37,6 +37,7 @@ const EVERY_FEATURE: Features = Features {
     step: true,
     transport: true,
     playback: true,
+    key_frame: true,
 };
 
 /// For one message, on a busy machine, in a test build. Pictures are decoded off the loop and may take longer.

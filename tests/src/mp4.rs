@@ -58,7 +58,7 @@ impl Film {
 }
 
 /// BT.709 with limited range, back to RGB.
-fn rgb(decoded: &DecodedYUV, size: Size) -> Picture {
+pub fn rgb(decoded: &DecodedYUV, size: Size) -> Picture {
     let strides = decoded.strides();
     let mut rgb = Vec::with_capacity(size.frame_bytes() as usize);
     for row in 0..size.height as usize {

@@ -150,8 +150,14 @@ fn payload_is_as_announced(header: &Header, payload: usize, own_message: bool) -
         ensure!(header.payload_lengths.is_none() && header.source_width.is_none(), "raw frames with encoded fields");
         return Ok(());
     }
-    let format = header.content_type.strip_prefix("image/").unwrap_or("not an image");
-    ensure!(matches!(format, "jpeg" | "webp"), "content type {:?}", header.content_type);
+    let format = match header.content_type.as_str() {
+        "image/jpeg" => "jpeg",
+        "image/webp" => "webp",
+        "video/h264" => "h264",
+        other => anyhow::bail!("content type {other:?}"),
+    };
+    ensure!(header.key_frames.is_some() == (format == "h264"), "key frames {:?} of {format}", header.key_frames);
+    ensure!(header.key_frames.iter().flatten().all(|key| *key < header.num_frames), "a key frame past the last frame");
     ensure!(header.format == format && header.encoding == format, "{format} frames called {}", header.format);
     ensure!(header.num_frames <= 6, "{} encoded frames in one message", header.num_frames);
     ensure!(header.raw_size.is_none(), "encoded frames with raw_size");
@@ -200,6 +206,7 @@ mod tests {
             preview_width: None,
             preview_height: None,
             payload_lengths: None,
+            key_frames: None,
             first_frame_index: None,
             pts_ms: None,
             controls_age_ms: None,

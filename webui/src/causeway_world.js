@@ -1,7 +1,7 @@
 // `<causeway-world src="ws://…" prompt="a meadow">`: a world inside any page. It starts when it is clicked, or at once with the
 // attribute `autostart`, and takes the keyboard while it has the focus.
 //
-// Attributes, all read at the start: `src`, `prompt`, `size` ("832x480"), `fps`, `seed`, `format` ("jpeg", "webp", "raw"), `key`,
+// Attributes, all read at the start: `src`, `prompt`, `size` ("832x480"), `fps`, `seed`, `format` ("jpeg", "webp", "raw", "h264"), `key`,
 // `autostart`. Events: `start`, `end` (with `detail`, an error or null).
 
 import { DEFAULT } from "./bindings.js";
@@ -74,7 +74,7 @@ export class CausewayWorld extends HTMLElement {
     const walk = ++this.#walks;
     const given = (/** @type {string} */ name) => this.getAttribute(name) ?? undefined;
     const number = (/** @type {string} */ name) => (this.hasAttribute(name) ? Number(given(name)) : undefined);
-    const format = /** @type {"jpeg" | "webp" | "raw" | undefined} */ (given("format"));
+    const format = /** @type {import("./protocol.js").PictureFormat | undefined} */ (given("format"));
     const asked = given("size");
     this.#say("…");
     this.#decoder = new Worker(new URL("./decoder.js", import.meta.url), { type: "module" });

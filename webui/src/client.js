@@ -21,7 +21,7 @@ const FEATURES = /** @type {const} */ (["queue", "session", "pause", "ack", "rat
  * @typedef {import("./protocol.js").Pictures} Pictures
  * @typedef {{ eventId: number, chunk: number, superseded: boolean, firstFrame: number | null }} Receipt  The first chunk that shows an
  *   event, and the first video frame where the server says it; or, that another event replaced it before any could.
- * @typedef {Omit<Parameters<typeof init>[0], "format"> & { format?: "jpeg" | "webp" | "raw" }} Start
+ * @typedef {Omit<Parameters<typeof init>[0], "format"> & { format?: import("./protocol.js").PictureFormat }} Start
  */
 
 /** The server did not do what was asked, or the session ended otherwise than by its last chunk. */
@@ -231,7 +231,8 @@ export class Client {
       for (const id of this.#receipts.keys()) if (id <= eventId) this.#settle({ eventId: id, chunk, superseded: false, firstFrame: null });
     }
     if (known === pieces.length) return;
-    this.#waiting.push({ ...pictures, pieces: pieces.slice(known) });
+    const keyFrames = pictures.keyFrames.map((key) => key - known).filter((key) => key >= 0);
+    this.#waiting.push({ ...pictures, pieces: pieces.slice(known), keyFrames });
     this.#wake();
   }
 

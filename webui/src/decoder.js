@@ -1,34 +1,54 @@
-// A worker: encoded or raw pictures in, ImageBitmaps out, in the order they came.
+// A worker: encoded or raw pictures or a film in, ImageBitmaps out, in the order they came.
 
 /**
  * @typedef {{ session: number, pictures: import("./protocol.js").Pictures }} Job
  * @typedef {{ session: number, chunk: number, eventId: number | null, count: number, bitmaps: ImageBitmap[],
- *   decodeMs: number, error: string | null }} Decoded  `count` pictures were asked for; none is there after an error.
+ *   decodeMs: number, error: string | null, wantsKey: boolean }} Decoded  `count` pictures were asked for; none is there
+ *   after an error. `wantsKey`: the film goes on at its next key frame.
  */
 
-import { RAW } from "./protocol.js";
+import { FilmDecoder } from "./film_decoder.js";
+import { H264, RAW } from "./protocol.js";
 
 /** Decoding is asynchronous, and a small picture must not overtake a large one. */
 let last = Promise.resolve();
 
+/** The film of one walk. */
+let film = { session: -1, decoder: new FilmDecoder() };
+
 self.onmessage = (/** @type {MessageEvent<Job>} */ { data }) => {
-  last = last.then(() => decode(data));
+  // A film's frames go in as they come: the decoder keeps their order itself, and may need the next to give one out.
+  const bitmaps = data.pictures.contentType === H264 ? filmOf(data.session).decode(data.pictures) : undefined;
+  bitmaps?.catch(() => {});
+  last = last.then(() => decode(data, bitmaps));
 };
 
-/** @param {Job} job */
-async function decode({ session, pictures }) {
+/** @param {number} session */
+function filmOf(session) {
+  if (film.session !== session) {
+    film.decoder.close();
+    film = { session, decoder: new FilmDecoder() };
+  }
+  return film.decoder;
+}
+
+/** @param {Job} job @param {Promise<ImageBitmap[]>} [coming] */
+async function decode({ session, pictures }, coming) {
   const { chunk, eventId, pieces } = pictures;
   const began = performance.now();
   /** @type {ImageBitmap[]} */
   let bitmaps = [];
   let error = null;
   try {
-    bitmaps = await Promise.all(pieces.map((piece) => bitmap(piece, pictures)));
+    bitmaps = await (coming ?? Promise.all(pieces.map((piece) => bitmap(piece, pictures))));
   } catch (cause) {
     error = /** @type {Error} */ (cause).message;
   }
   /** @type {Decoded} */
-  const decoded = { session, chunk, eventId, count: pieces.length, bitmaps, decodeMs: performance.now() - began, error };
+  const decoded = {
+    session, chunk, eventId, count: pieces.length, bitmaps, decodeMs: performance.now() - began, error,
+    wantsKey: coming !== undefined && film.session === session && film.decoder.wantsKey,
+  };
   self.postMessage(decoded, { transfer: bitmaps });
 }
 

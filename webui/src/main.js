@@ -6,6 +6,7 @@ import { ClipPanel } from "./clip_panel.js";
 import { Controls } from "./controls.js";
 import { ControlsPanel } from "./controls_panel.js";
 import { returnFocus } from "./focus.js";
+import { canDecodeFilm } from "./film_decoder.js";
 import { Full } from "./full.js";
 import { Gallery } from "./gallery.js";
 import { Gamepads } from "./gamepad.js";
@@ -73,6 +74,7 @@ const panel = new Panel({
   },
   resized: () => beginning.preview(),
 });
+canDecodeFilm().then((can) => panel.offerFilm(can));
 
 /** @param {string} holder @param {string[]} actions */
 const hold = (holder, actions) => {

@@ -102,8 +102,14 @@ export class Panel {
       prompt: /** @type {string} */ (element("prompt").value.trim()),
       size: this.size,
       seed,
-      format: /** @type {"jpeg" | "webp" | "raw"} */ (element("format").value),
+      format: /** @type {import("./protocol.js").PictureFormat} */ (element("format").value),
     };
+  }
+
+  /** @param {boolean} can this browser decodes films as they come */
+  offerFilm(can) {
+    const option = /** @type {HTMLOptionElement} */ (element("format").querySelector("[value=h264]"));
+    option.hidden = option.disabled = !can;
   }
 
   /** The size in the field; the world's own while the field holds no size. */

@@ -1,6 +1,7 @@
 // The pictures of one walk: decoded by a worker, queued, and handed out when they are due.
 
 import { Playback } from "./playback.js";
+import { H264 } from "./protocol.js";
 import { say } from "./words.js";
 
 /** Pictures that may wait for the decoder. Past this, newer ones are dropped undecoded. */
@@ -31,7 +32,8 @@ export class Pictures {
   /** Pictures have come. @param {import("./protocol.js").Pictures} pictures */
   decode(pictures) {
     const { pieces } = pictures;
-    if (this.#decoding + pieces.length > DECODING_MAX) {
+    // Without one of its frames a film cannot go on.
+    if (pictures.contentType !== H264 && this.#decoding + pieces.length > DECODING_MAX) {
       this.#undecoded += pieces.length;
       return;
     }

@@ -8,7 +8,8 @@ import { say } from "./words.js";
 
 /**
  * @typedef {{ kind: "pictures", chunk: number, eventId: number | null, width: number, height: number,
- *   contentType: string, pieces: Uint8Array[] }} Pictures  Encoded or raw pictures of one chunk, in display order.
+ *   contentType: string, pieces: Uint8Array[], batch: number, keyFrames: number[] }} Pictures  Encoded or raw pictures of one
+ *   chunk, in display order. `batch`: the message's number within it; `keyFrames`: in a film, those that need none before.
  * @typedef {{ kind: "stats", chunk: number, eventId: number | null, frames: number, bytes: number,
  *   ms: { total: number, generate: number, wait: number, encode: number, write: number,
  *         text: number | null, dit: number | null, vae: number | null } }} Stats  Where a chunk's time went.
@@ -26,17 +27,22 @@ import { say } from "./words.js";
  */
 
 export const RAW = "application/x-raw-rgb";
+export const H264 = "video/h264";
+
+/** @typedef {"jpeg" | "webp" | "raw" | "h264"} PictureFormat */
 
 // Small pictures are scaled up on the screen, where JPEG's blocks show: spend a few bytes against them.
 const QUALITY = 92;
+// A film has no blocks to speak of at this one, and every step finer costs bytes.
+const FILM_QUALITY = 65;
 
 /** What the page understands beyond the reference. */
-const FEATURES = ["queue", "session", "pause"];
+const FEATURES = ["queue", "session", "pause", "key_frame"];
 
 /**
  * The first message of a session. What is left out is as the server has it.
  * @param {{ prompt: string, firstFrame?: Uint8Array | null, size?: Size, fps?: number, seed?: number,
- *   format: "jpeg" | "webp" | "raw", key?: string | null, script?: string[][], paced?: boolean, maxChunks?: number,
+ *   format: PictureFormat, key?: string | null, script?: string[][], paced?: boolean, maxChunks?: number,
  *   features?: readonly string[] }} start  `script`: the keys of the first steps.
  */
 export function init({ prompt, firstFrame, size, fps, seed, format, key, script = [], paced = true, maxChunks, features = FEATURES }) {
@@ -50,7 +56,7 @@ export function init({ prompt, firstFrame, size, fps, seed, format, key, script 
     max_chunks: maxChunks,
     realtime_output_format: format,
     realtime_output_pacing: paced,
-    output_compression: format === "raw" ? undefined : QUALITY,
+    output_compression: format === "raw" ? undefined : format === "h264" ? FILM_QUALITY : QUALITY,
     api_key: key ?? undefined,
     condition_inputs: script.length > 0 ? { camera_actions: script } : undefined,
     // Other servers ignore it.
@@ -105,6 +111,9 @@ export function ledEvent(eventId, led) {
 export function pauseEvent(kind) {
   return { type: "event", kind };
 }
+
+/** Let the next frame of the film be one that needs none before it. */
+export const keyFrameEvent = () => ({ type: "event", kind: "key_frame" });
 
 /** Keep the place in the queue: somebody is still there. Only for a server that has told of a queue. */
 export const waitEvent = () => ({ type: "event", kind: "wait" });
@@ -185,6 +194,8 @@ function pictures(header, payload) {
     height,
     contentType,
     pieces: slices(payload, lengths, count),
+    batch: header.frame_batch_index,
+    keyFrames: header.key_frames ?? [],
   };
 }
 

@@ -5,12 +5,14 @@ import { Line } from "./line.js";
 import { FieldError } from "./panel.js";
 import { Pause } from "./pause.js";
 import { Pictures } from "./pictures.js";
-import { errorSentence, init, keysEvent, pauseEvent, promptEvent, standingText, waitEvent } from "./protocol.js";
+import { errorSentence, init, keyFrameEvent, keysEvent, pauseEvent, promptEvent, standingText, waitEvent } from "./protocol.js";
 import { heldAt } from "./script.js";
 import { sentence } from "./sentence.js";
 import { Silence, stalledText } from "./silence.js";
 import { say } from "./words.js";
 
+/** A key frame is several times as large as another: ask for the next one when this one had time to come. */
+const KEY_FRAME_EVERY_MS = 1000;
 /** Between two attempts to get a place. */
 const PLACE_EVERY_MS = 5000;
 /** How often the queue is told that somebody is still there: three times in the minute that a server waits by default. */
@@ -21,7 +23,7 @@ const PICTURES_PER_LATENT_FRAME = 4;
 /**
  * @typedef {{ id: number, line: Line, pictures: Pictures, stats: import("./protocol.js").Stats | null,
  *   chunk: number | null, eventIdShown: number | null, framesShown: number, prompt: { text: string, eventId: number } | null,
- *   pause: Pause, silence: Silence, saidToWaitAt: number, lastWord: import("./ending.js").Ending | null, script: string[][] }} Session  One walk, over as many
+ *   pause: Pause, silence: Silence, saidToWaitAt: number, keyAskedAt: number, lastWord: import("./ending.js").Ending | null, script: string[][] }} Session  One walk, over as many
  *   connections as it takes. `script`: the keys that it began with, until a hand takes over.
  * @typedef {{ visit: import("./visit.js").Visit, panel: import("./panel.js").Panel,
  *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, hands: import("./hands.js").Hands, hud: import("./hud.js").Hud, guide: import("./guide.js").Guide, sharing: import("./sharing.js").Sharing,
@@ -93,7 +95,7 @@ export class Walk {
       pictures: new Pictures(id, this.#decoder, fps), stats: null,
       chunk: null, eventIdShown: null, framesShown: 0, prompt: null, pause: new Pause(),
       silence: new Silence((1000 * PICTURES_PER_LATENT_FRAME * chunk) / fps),
-      saidToWaitAt: 0, lastWord: null, script,
+      saidToWaitAt: 0, keyAskedAt: 0, lastWord: null, script,
     };
     tools.pausable = false;
     panel.promptInUse(values.prompt, "");
@@ -354,6 +356,11 @@ export class Walk {
     if (decoded.session !== this.session?.id) return decoded.bitmaps.forEach((bitmap) => bitmap.close());
     const problem = this.session.pictures.decoded(decoded, performance.now());
     if (problem) this.#parts.panel.alert(problem);
+    const now = performance.now();
+    if (decoded.wantsKey && now - this.session.keyAskedAt > KEY_FRAME_EVERY_MS) {
+      this.session.keyAskedAt = now;
+      this.session.line.send(keyFrameEvent());
+    }
   }
 
   /** @param {number} now */

@@ -18,7 +18,7 @@ test("pictures come in one message", () => {
   const got = new Incoming().receive(encode({ type: "frame_batch", ...raw, payload: bytes(12) }));
   assert.deepEqual(got, {
     kind: "pictures", chunk: 4, eventId: 7, width: 2, height: 1, contentType: RAW,
-    pieces: [bytes(12).subarray(0, 6), bytes(12).subarray(6)],
+    pieces: [bytes(12).subarray(0, 6), bytes(12).subarray(6)], batch: 0, keyFrames: [],
   });
 });
 
@@ -113,7 +113,7 @@ test("what is sent has the reference's shape", () => {
   };
   assert.deepEqual(decode(encode(init(start))), {
     type: "init", prompt: "p", first_frame: bytes(3), size: "96x64", fps: 16, seed: 7,
-    realtime_output_format: "raw", realtime_output_pacing: true, protocol_features: ["queue", "session", "pause"],
+    realtime_output_format: "raw", realtime_output_pacing: true, protocol_features: ["queue", "session", "pause", "key_frame"],
   });
   assert.equal(decode(encode(init({ ...start, key: "cwk_1" }))).api_key, "cwk_1");
   const encoded = decode(encode(init({ ...start, firstFrame: null, format: "webp" })));

@@ -84,6 +84,10 @@ impl Event {
     pub fn step_with(parts: impl IntoIterator<Item = Event>) -> Event {
         Event::composite(parts).set("kind", "step")
     }
+    /// Let the film's next frame be one that can be decoded alone. Only for a client that named the feature `key_frame`.
+    pub fn key_frame() -> Event {
+        Event::new("key_frame", Value::Nil)
+    }
     /// Keep the place in the queue. Only for a client that named the feature `queue`.
     pub fn wait() -> Event {
         Event::new("wait", Value::Nil)
@@ -295,6 +299,9 @@ pub struct Header {
     pub preview_height: Option<u32>,
     #[serde(default, deserialize_with = "never_nil")]
     pub payload_lengths: Option<Vec<usize>>,
+    /// With frames of a film only: which of them can be decoded without those before.
+    #[serde(default, deserialize_with = "never_nil")]
+    pub key_frames: Option<Vec<usize>>,
     /// These three are sent to a client that named the feature `timing`.
     #[serde(default, deserialize_with = "never_nil")]
     pub first_frame_index: Option<u64>,

@@ -14,6 +14,9 @@ use pipeline::world::Size;
 
 use super::quantiser;
 
+/// Whether this build can encode H.264: it has the feature `h264`.
+pub const AVAILABLE: bool = true;
+
 /// The longer and the shorter side that OpenH264 encodes at most.
 const SIDES_MAX: (u32, u32) = (3840, 2160);
 
@@ -28,7 +31,19 @@ pub struct AccessUnit {
     pub is_key: bool,
 }
 
-/// The encoder of one clip.
+/// Whether frames of this size can be encoded.
+pub fn check(size: Size) -> anyhow::Result<()> {
+    let Size { width, height } = size;
+    let (longer, shorter) = SIDES_MAX;
+    ensure!(
+        width.max(height) <= longer && width.min(height) <= shorter && width.min(height) > 0,
+        "{size} is too large for H.264: at most {longer}x{shorter}"
+    );
+    ensure!(width % 2 == 0 && height % 2 == 0, "{size} cannot be H.264: both sides must be even");
+    Ok(())
+}
+
+/// The encoder of one clip, or of one session.
 pub struct FrameEncoder {
     encoder: Encoder,
     planes: Planes,
@@ -42,13 +57,7 @@ impl FrameEncoder {
     /// # Errors
     /// If a side is odd or too long for the encoder, or the quantiser is none.
     pub fn new(size: Size, fps: f64, quantiser: u8) -> anyhow::Result<FrameEncoder> {
-        let Size { width, height } = size;
-        let (longer, shorter) = SIDES_MAX;
-        ensure!(
-            width.max(height) <= longer && width.min(height) <= shorter && width.min(height) > 0,
-            "{size} is too large for H.264: at most {longer}x{shorter}"
-        );
-        ensure!(width % 2 == 0 && height % 2 == 0, "{size} cannot be H.264: both sides must be even");
+        check(size)?;
         ensure!(
             (quantiser::MIN..=quantiser::MAX).contains(&quantiser),
             "quantiser {quantiser}: from {} to {}",
@@ -56,6 +65,11 @@ impl FrameEncoder {
             quantiser::MAX
         );
         Ok(FrameEncoder { encoder: start(fps, quantiser)?, planes: Planes::new(size), fps, quantiser })
+    }
+
+    /// The next frame can be decoded without those before it.
+    pub fn want_key(&mut self) {
+        self.encoder.force_intra_frame();
     }
 
     /// Encode the next frame: RGB, 8 bits each, row by row, of the encoder's size.

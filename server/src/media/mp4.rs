@@ -11,9 +11,6 @@ use pipeline::world::Size;
 
 use super::h264::FrameEncoder;
 
-/// Whether this build can write films: it has the feature `h264`.
-pub const AVAILABLE: bool = true;
-
 /// Frames a second that a film can have.
 const FPS: std::ops::RangeInclusive<f64> = 1.0..=240.0;
 

@@ -7,9 +7,6 @@ use std::marker::PhantomData;
 use anyhow::bail;
 use pipeline::world::Size;
 
-/// Whether this build can write films: it has the feature `h264`.
-pub const AVAILABLE: bool = false;
-
 /// A film, which this build cannot begin.
 pub struct Film<W: Write> {
     never: Infallible,

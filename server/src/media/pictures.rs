@@ -1,6 +1,8 @@
-//! Pictures out: a chunk's frames as raw RGB, JPEG or WebP.
+//! Pictures out: a chunk's frames as raw RGB, JPEG or WebP. For films see [`super::stream`].
 
-use anyhow::Context;
+use std::borrow::Cow;
+
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use fast_image_resize as resize;
 use pipeline::world::{Frames, Size};
@@ -19,6 +21,11 @@ pub struct Encoding {
 pub enum Format {
     /// RGB, 8 bits each, row by row.
     Raw,
+    /// H.264 in Annex B: a film, one access unit a frame.
+    H264 {
+        /// See [`super::quantiser`].
+        quantiser: u8,
+    },
     /// Lossy WebP.
     Webp {
         /// 0 to 100.
@@ -36,6 +43,7 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Format::Raw => "raw",
+            Format::H264 { .. } => "h264",
             Format::Webp { .. } => "webp",
             Format::Jpeg { .. } => "jpeg",
         }
@@ -45,6 +53,7 @@ impl Format {
     pub fn content_type(self) -> &'static str {
         match self {
             Format::Raw => "application/x-raw-rgb",
+            Format::H264 { .. } => "video/h264",
             Format::Webp { .. } => "image/webp",
             Format::Jpeg { .. } => "image/jpeg",
         }
@@ -54,6 +63,7 @@ impl Format {
     pub fn side_max(self) -> u32 {
         match self {
             Format::Raw => u32::MAX,
+            Format::H264 { .. } => 3840,
             Format::Webp { .. } => 16_383,
             Format::Jpeg { .. } => 65_500,
         }
@@ -69,6 +79,8 @@ pub struct Batch {
     pub payload: Bytes,
     /// Bytes of each frame; `None`: all frames have the same size.
     pub lengths: Option<Vec<u32>>,
+    /// The frames of it at which decoding can begin, counted from 0; `None`: all.
+    pub key_frames: Option<Vec<u32>>,
 }
 
 impl Encoding {
@@ -77,7 +89,12 @@ impl Encoding {
         let sent = match preview_width_max {
             Some(width) if format != Format::Raw && 0 < width && width < source.width => {
                 let height = f64::from(source.height) * f64::from(width) / f64::from(source.width);
-                Size { width, height: (height.round_ties_even() as u32).max(1) }
+                let height = (height.round_ties_even() as u32).max(1);
+                match format {
+                    // Colours are sent for two by two pixels.
+                    Format::H264 { .. } => Size { width: (width & !1).max(2), height: (height & !1).max(2) },
+                    _ => Size { width, height },
+                }
             }
             _ => source,
         };
@@ -103,7 +120,7 @@ impl Encoding {
     pub fn batch_frames(&self) -> usize {
         match self.format {
             Format::Raw => 16,
-            Format::Webp { .. } | Format::Jpeg { .. } => 6,
+            Format::Webp { .. } | Format::Jpeg { .. } | Format::H264 { .. } => 6,
         }
     }
 
@@ -121,7 +138,7 @@ impl Encoding {
             let batch = |first: usize| {
                 let frames = (count - first).min(self.batch_frames());
                 let payload = pixels.slice(first * frame_bytes..(first + frames) * frame_bytes);
-                Batch { frames, payload, lengths: None }
+                Batch { frames, payload, lengths: None, key_frames: None }
             };
             return Ok((0..count).step_by(self.batch_frames()).map(batch).collect());
         }
@@ -137,23 +154,27 @@ impl Encoding {
             frames: files.len(),
             payload: files.concat().into(),
             lengths: Some(files.iter().map(|file| file.len() as u32).collect()),
+            key_frames: None,
         };
         Ok(files.chunks(self.batch_frames()).map(batch).collect())
     }
 
     fn encode(self, rgb: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let scaled;
-        let rgb = if self.sent == self.source {
-            rgb
-        } else {
-            scaled = scale(rgb, self.source, self.sent)?;
-            &scaled
-        };
+        let rgb = self.scaled(rgb)?;
         match self.format {
-            Format::Raw => Ok(rgb.to_vec()),
-            Format::Webp { quality } => webp(rgb, self.sent, quality),
-            Format::Jpeg { quality } => jpeg(rgb, self.sent, quality),
+            Format::Raw => Ok(rgb.into_owned()),
+            Format::Webp { quality } => webp(&rgb, self.sent, quality),
+            Format::Jpeg { quality } => jpeg(&rgb, self.sent, quality),
+            Format::H264 { .. } => bail!("a frame of a film is encoded by its stream"),
         }
+    }
+
+    /// A frame at the size that is sent.
+    pub(super) fn scaled<'a>(&self, rgb: &'a [u8]) -> anyhow::Result<Cow<'a, [u8]>> {
+        if self.sent == self.source {
+            return Ok(Cow::Borrowed(rgb));
+        }
+        Ok(Cow::Owned(scale(rgb, self.source, self.sent)?))
     }
 }
 

@@ -101,7 +101,7 @@ pub(crate) struct Stages {
 }
 
 /// As the wire calls them, under `encoding`.
-const FORMATS: [&str; 3] = ["raw", "webp", "jpeg"];
+const FORMATS: [&str; 4] = ["raw", "webp", "jpeg", "h264"];
 
 /// Output of one encoding.
 #[derive(Default)]

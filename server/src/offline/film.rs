@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use pipeline::world::{Frames, Size};
 
 use crate::media::webp_animation::Animation;
-use crate::media::{mp4, pictures, quantiser};
+use crate::media::{h264, mp4, pictures, quantiser};
 use crate::whole_file::{Existing, WholeFile, check_place};
 
 /// A video on its way to the disk.
@@ -38,7 +38,7 @@ const ALLOWED: &str = "a folder for PNG files, a .webp or an .mp4 file";
 pub fn check(path: &Path, existing: Existing) -> anyhow::Result<()> {
     match path.extension().and_then(|ending| ending.to_str()) {
         _ if path.as_os_str().is_empty() => bail!("--out is empty: {ALLOWED}"),
-        Some("mp4") if !mp4::AVAILABLE => bail!("--out {}: this build has no video encoder", path.display()),
+        Some("mp4") if !h264::AVAILABLE => bail!("--out {}: this build has no video encoder", path.display()),
         Some("webp" | "mp4") => check_place(path, existing),
         // A file of a kind that we do not write should not become a folder of that name.
         Some(ending) if !path.is_dir() => {

@@ -77,6 +77,7 @@ export const EN = {
   change_prompt: "Change prompt",
   size: "Size",
   format: "Pictures as",
+  h264: "H.264 film",
   raw: "Raw",
   seed: "Seed",
   seed_wrong: "Seed: a whole number from 0 to {max}.",

@@ -78,6 +78,7 @@ export const ZH = {
   change_prompt: "更换提示词",
   size: "尺寸",
   format: "画面格式",
+  h264: "H.264 视频流",
   raw: "原始",
   seed: "种子",
   seed_wrong: "种子：0 到 {max} 之间的整数。",

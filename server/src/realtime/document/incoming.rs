@@ -136,7 +136,8 @@ fn init() -> Incoming {
 }
 
 /// The names of the features that this server has.
-pub(super) const FEATURES: &[&str] = &["queue", "session", "ack", "timing", "pause", "step", "transport", "playback"];
+pub(super) const FEATURES: &[&str] =
+    &["queue", "session", "ack", "timing", "pause", "step", "transport", "playback", "key_frame"];
 
 fn first_frame() -> Value {
     json!({
@@ -238,7 +239,7 @@ fn playback() -> Value {
     })
 }
 
-const FORMATS: &[&str] = &["raw", "jpeg", "webp"];
+const FORMATS: &[&str] = &["raw", "jpeg", "webp", "h264"];
 const QUALITIES: &[&str] = &["maximum", "high", "medium", "low", "default"];
 
 /// Kinds of event that may be parts of a composite.
@@ -348,6 +349,14 @@ fn events() -> Vec<Incoming> {
             Some((playback(), "The playhead.")),
             Some("playback"),
             json!({ "type": "event", "kind": "playback", "payload": { "frame": 48, "lead_ms": 250 } }),
+        ),
+        event(
+            "event_key_frame",
+            &["key_frame"],
+            "Let the next frame of an H.264 film be one that can be decoded without those before.",
+            None,
+            Some("key_frame"),
+            json!({ "type": "event", "kind": "key_frame" }),
         ),
         event(
             "event_wait",

@@ -70,7 +70,9 @@ fn frames(bytes: usize) -> Vec<Bytes> {
     let size = Size { width: 2, height: 1 };
     let now = Instant::now();
     let mut forms = Vec::new();
-    for format in [Format::Raw, Format::Jpeg { quality: 50 }, Format::Webp { quality: 50 }] {
+    let formats =
+        [Format::Raw, Format::Jpeg { quality: 50 }, Format::Webp { quality: 50 }, Format::H264 { quantiser: 25 }];
+    for format in formats {
         for (event_id, timed) in [(Some(17), true), (None, false)] {
             let label = ChunkLabel {
                 timing: timed.then_some(Timing { first_frame: 9, fps: 16, sampled: now }),
@@ -78,7 +80,8 @@ fn frames(bytes: usize) -> Vec<Bytes> {
             };
             let payload = vec![0x2a; bytes.next_multiple_of(6)];
             let lengths = (format != Format::Raw).then(|| vec![payload.len() as u32]);
-            let batch = Batch { frames: 1, payload: payload.into(), lengths };
+            let key_frames = matches!(format, Format::H264 { .. }).then(|| vec![0]);
+            let batch = Batch { frames: 1, payload: payload.into(), lengths, key_frames };
             let encoding = Encoding::new(format, size, None);
             forms.push(frame_group(&label, &encoding, &batch, &Sums::default(), 1, now).header);
         }
@@ -223,21 +226,22 @@ const ABOUT: &[(&str, &str)] = &[
     ("request_id", "The session's id and one for the chunk."),
     ("session_id", "The session, as logs and /v1/realtime_video/sessions name it."),
     ("chunk_index", "Counted from 0, without gaps. Of event_ack: the first chunk that shows the events."),
-    ("content_type", "application/x-raw-rgb, image/jpeg or image/webp."),
+    ("content_type", "application/x-raw-rgb, image/jpeg, image/webp or video/h264."),
     ("num_frames", "Frames in this message; of chunk_stats, in the chunk."),
     ("total_size", "Bytes of the payload."),
     ("frame_batch_index", "Which message of the chunk this is, from 0."),
     ("num_frame_batches", "Frame messages of the chunk."),
     ("is_final_frame_batch", "Whether this is the last of them."),
     ("event_id", "The largest id that steered this chunk or an earlier one; of an error, the event that was wrong."),
-    ("format", "rgb24, jpeg or webp."),
-    ("encoding", "raw, jpeg or webp."),
+    ("format", "rgb24, jpeg, webp or h264."),
+    ("encoding", "raw, jpeg, webp or h264."),
     ("width", "Pixels of a row; of frames, as they are sent."),
     ("height", "Pixels of a column; of frames, as they are sent."),
     ("channels", "Always 3."),
     ("bytes_per_frame", "Bytes of a frame as it was drawn, uncompressed."),
     ("raw_size", "Bytes of the payload, of raw frames."),
-    ("payload_lengths", "Bytes of each encoded file; the files follow each other in the payload."),
+    ("payload_lengths", "Bytes of each encoded file or access unit; they follow each other in the payload."),
+    ("key_frames", "Of h264: the frames of this message, counted from 0, that can be decoded without those before."),
     ("source_width", "Pixels of a row as it was drawn, of encoded frames."),
     ("source_height", "Pixels of a column as it was drawn, of encoded frames."),
     ("preview_width", "Pixels of a row as it is sent, of encoded frames."),

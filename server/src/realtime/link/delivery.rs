@@ -1,5 +1,6 @@
 //! A chunk on its way from the engine to the client: encoded and sent latent frame by latent frame while it is drawn.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -12,6 +13,7 @@ use super::outlet::Outlet;
 use crate::engine::thread::{ChunkPart, Drawn};
 use crate::guardrails::{Blocked, Guardrails};
 use crate::media::pictures;
+use crate::media::stream::Stream;
 use crate::observe::LiveSession;
 use crate::observe::costs::{Costs, Sums};
 use crate::realtime::wire::acks::event_ack;
@@ -43,7 +45,7 @@ async fn passed(guardrails: &Guardrails, mut frames: Frames) -> anyhow::Result<F
 pub(super) async fn deliver(
     outlet: &Outlet,
     label: &ChunkLabel,
-    (encoding, guardrails): (pictures::Encoding, &Guardrails),
+    (stream, encoding, fps, guardrails): (&Arc<Stream>, pictures::Encoding, u32, &Guardrails),
     (chunk, first): (Drawn, Frames),
     parts: &mut Parts,
     pace_wait: Duration,
@@ -68,7 +70,7 @@ pub(super) async fn deliver(
         };
         let frames = passed(guardrails, frames).await?;
         let encoding_began = Instant::now();
-        let batches = encoding.batches(frames).await?;
+        let batches = stream.batches(encoding, fps, frames).await?;
         costs.encode += encoding_began.elapsed();
         live.encoded(label.chunk_index, encoding_began);
         let writing = Instant::now();

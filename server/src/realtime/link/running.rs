@@ -32,6 +32,7 @@ use crate::engine::turns::acks::Acks;
 use crate::engine::turns::clips::NextGrant;
 use crate::engine::turns::event::Event;
 use crate::guardrails::Blocked;
+use crate::media::stream::Stream;
 use crate::observe::{Facts, Listed, chunk_span};
 use crate::phase::Phase;
 use crate::realtime::session::backlog::Backlog;
@@ -50,6 +51,7 @@ pub(super) struct Running<'a> {
     checking: Checking,
     listed: Listed,
     outlet: Arc<Outlet>,
+    stream: Arc<Stream>,
     /// Where new connections arrive, for a client that asked to resume.
     ticket: Option<ResumeTicket>,
     client: Client,
@@ -101,6 +103,7 @@ impl<'a> Running<'a> {
             session,
             listed,
             outlet,
+            stream: Arc::default(),
             ticket,
             client: Client::Here(Box::new(line)),
             chunk: Chunk::Waiting(parts),
@@ -310,6 +313,7 @@ impl<'a> Running<'a> {
                 Ok(encoding) => self.seat.encoding = encoding,
                 Err(refusal) => self.tell(&ClientError::invalid_event(Invalid { id, refusal })),
             },
+            Output::WantKeyFrame => self.stream.want_key(),
             Output::Tell(error) => self.tell(&error),
             Output::Send { pace_wait } => self.deliver(pace_wait),
             Output::Close(close) => return Some(close),
@@ -342,7 +346,7 @@ impl<'a> Running<'a> {
     }
 
     fn deliver(&mut self, pace_wait: Duration) {
-        let Running { chunk, seat, outlet, listed, frames, id, .. } = self;
+        let Running { chunk, seat, outlet, stream, listed, frames, id, .. } = self;
         chunk.send(|mut parts, mut drawn, first| {
             if !seat.features.ack {
                 drawn.acks = Acks::default();
@@ -358,10 +362,10 @@ impl<'a> Running<'a> {
                 event_id: drawn.event_id,
                 timing: seat.features.timing.then_some(timing),
             };
-            let (outlet, encoding, span) = (Arc::clone(outlet), seat.encoding, chunk_span(drawn.plan.index));
-            let guardrails = seat.guardrails.clone();
+            let (outlet, stream, span) = (Arc::clone(outlet), Arc::clone(stream), chunk_span(drawn.plan.index));
+            let (encoding, fps, guardrails) = (seat.encoding, seat.terms.fps, seat.guardrails.clone());
             let delivering = async move {
-                let how = (encoding, &guardrails);
+                let how = (&stream, encoding, fps, &guardrails);
                 let sent = deliver(&outlet, &label, how, (drawn, first), &mut parts, pace_wait, &live).await;
                 (parts, sent)
             };
@@ -408,6 +412,8 @@ impl<'a> Running<'a> {
         match self.outlet.attach(line.connection.writer(), last_chunk, hello) {
             Ok(()) => {
                 info!(last_chunk, "resumed");
+                // A client that lost its decoder with its line can go on from there.
+                self.stream.want_key();
                 self.realtime.observer.metrics.resumes.add(1);
                 if let Some(older) = self.client.arrive(line) {
                     older.connection.tell(&ClientError::resumed_elsewhere());

@@ -109,6 +109,8 @@ pub enum Output {
     Step,
     /// Send frames like this from the next chunk on. With the id of the event that asked for it.
     Transport(Option<u32>, Transport),
+    /// Let the next frame of the film be one that can be decoded alone.
+    WantKeyFrame,
     /// Tell the client what was wrong.
     Tell(ClientError),
     /// Send the drawn chunk. The duration is the time that pacing delayed it, before its start and after its drawing.
@@ -297,6 +299,7 @@ impl Session {
                 self.lead.playback(Some(playback));
                 self.go_on(now);
             }
+            (Asked::Control(_, Control::KeyFrame), _) => self.outputs.push_back(Output::WantKeyFrame),
             (asked, _) => self.obey_at_once(asked, now),
         }
     }

@@ -19,6 +19,7 @@ const PAUSES: Features = Features {
     step: false,
     transport: false,
     playback: false,
+    key_frame: false,
 };
 const STAY: Stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30), yield_after: None };
 

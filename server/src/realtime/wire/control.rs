@@ -6,6 +6,7 @@ use rmpv::ValueRef;
 use super::features::Features;
 use super::fields::{Fields, refuse};
 use crate::media::pictures::{Encoding, Format};
+use crate::media::{h264, quantiser};
 
 /// The lead of a client that states none: a second is more than a line needs, and short for somebody who waits for an
 /// answer.
@@ -20,6 +21,8 @@ pub enum Control {
     Transport(Transport),
     /// Draw no further ahead than this.
     Playback(Playback),
+    /// Let the film's next frame be one that can be decoded alone.
+    KeyFrame,
 }
 
 /// How frames are sent: the fields of an init that say so.
@@ -45,12 +48,16 @@ impl Control {
         match kind {
             "transport" => features.transport,
             "playback" => features.playback,
+            "key_frame" => features.key_frame,
             _ => false,
         }
     }
 
     /// What an event of a kind that is one asks for.
     pub(super) fn read(kind: &str, payload: ValueRef<'_>) -> Result<Control, Refusal> {
+        if kind == "key_frame" {
+            return Ok(Control::KeyFrame);
+        }
         let mut fields = Fields::from_value("payload", payload)?;
         if kind == "transport" {
             return Transport::read(&mut fields).map(Control::Transport);
@@ -69,7 +76,7 @@ impl Transport {
         Ok(Transport { format, preview_width_max: width.and_then(|width| u32::try_from(width).ok()) })
     }
 
-    /// For frames of this size. `Err`: the format has no pictures so large.
+    /// For frames of this size. `Err`: the format has no pictures of this size.
     pub fn of(self, size: Size) -> Result<Encoding, Refusal> {
         let encoding = Encoding::new(self.format, size, self.preview_width_max);
         let (sent, side_max) = (encoding.sent(), self.format.side_max());
@@ -77,6 +84,9 @@ impl Transport {
             let format = self.format.name();
             let reason = format!("{sent} cannot be sent as {format}: a side is at most {side_max} pixels");
             return Err(refuse("size", reason));
+        }
+        if let Format::H264 { .. } = self.format {
+            h264::check(sent).map_err(|error| refuse("size", error.to_string()))?;
         }
         Ok(encoding)
     }
@@ -102,7 +112,9 @@ fn format(fields: &mut Fields<'_>) -> Result<Format, Refusal> {
         None | Some("raw") => Ok(Format::Raw),
         Some("webp") => Ok(Format::Webp { quality: quality(90) }),
         Some("jpeg") => Ok(Format::Jpeg { quality: quality(95) }),
-        Some(_) => Err(refuse("realtime_output_format", "must be one of raw, webp, jpeg")),
+        Some("h264") if h264::AVAILABLE => Ok(Format::H264 { quantiser: quantiser::of_quality(quality(75)) }),
+        Some("h264") => Err(refuse("realtime_output_format", "h264 is not in this build: raw, webp or jpeg")),
+        Some(_) => Err(refuse("realtime_output_format", "must be one of raw, webp, jpeg, h264")),
     }
 }
 
@@ -121,6 +133,7 @@ mod tests {
         step: false,
         transport: true,
         playback: true,
+        key_frame: true,
     };
 
     fn read(json: &str) -> Result<Control, &'static str> {

@@ -99,7 +99,7 @@ impl Asked {
 }
 
 const KINDS: &str = "must be one of prompt, camera_actions, composite_input; with the feature of that name pause, step, \
-                     transport, playback; resume with pause; wait with queue";
+                     transport, playback, key_frame; resume with pause; wait with queue";
 const INPUT_TYPES: &str = "must be prompt or camera_actions";
 
 fn composite(payload: ValueRef<'_>) -> Result<Vec<EventPart>, Refusal> {

@@ -24,6 +24,8 @@ pub struct Features {
     pub transport: bool,
     /// It may say what it has shown.
     pub playback: bool,
+    /// It may ask for a key frame of its film.
+    pub key_frame: bool,
 }
 
 impl Features {
@@ -40,6 +42,7 @@ impl Features {
                 "step" => features.step = true,
                 "transport" => features.transport = true,
                 "playback" => features.playback = true,
+                "key_frame" => features.key_frame = true,
                 _ => {}
             }
         }
@@ -48,7 +51,7 @@ impl Features {
 
     /// As the wire calls them.
     pub fn names(&self) -> Vec<&'static str> {
-        let Features { queue, session, ack, timing, pause, step, transport, playback } = *self;
+        let Features { queue, session, ack, timing, pause, step, transport, playback, key_frame } = *self;
         let named = [
             (queue, "queue"),
             (session, "session"),
@@ -58,6 +61,7 @@ impl Features {
             (step, "step"),
             (transport, "transport"),
             (playback, "playback"),
+            (key_frame, "key_frame"),
         ];
         named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
     }

@@ -85,6 +85,9 @@ struct FrameBatch<'a> {
     preview_height: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_lengths: Option<&'a [u32]>,
+    /// For a film alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_frames: Option<&'a [u32]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_frame_index: Option<u32>,
     /// Computed from the session's rate.
@@ -135,6 +138,7 @@ pub(crate) fn frame_group(
         preview_width: when_encoded(sent.width),
         preview_height: when_encoded(sent.height),
         payload_lengths: encoded,
+        key_frames: batch.key_frames.as_deref(),
         first_frame_index: label.timing.map(|_| small(first_frame)),
         pts_ms: label.timing.map(|timing| small(first_frame * 1000 / u64::from(timing.fps))),
         controls_age_ms: label.timing.map(|timing| whole_ms(now.duration_since(timing.sampled))),
@@ -218,7 +222,7 @@ mod tests {
 
     fn batch(frames: usize, bytes: usize, encoded: bool) -> Batch {
         let lengths = encoded.then(|| vec![(bytes / frames) as u32; frames]);
-        Batch { frames, payload: vec![0x2a; bytes].into(), lengths }
+        Batch { frames, payload: vec![0x2a; bytes].into(), lengths, key_frames: None }
     }
 
     fn encoding(format: Format) -> Encoding {

@@ -152,7 +152,12 @@ impl Device {
                     client.sent.push(now);
                     client.session.handle(Input::Written, now);
                 }
-                Output::Steer(_) | Output::Step | Output::Transport(..) | Output::Tell(_) | Output::Close(_) => {
+                Output::Steer(_)
+                | Output::Step
+                | Output::WantKeyFrame
+                | Output::Transport(..)
+                | Output::Tell(_)
+                | Output::Close(_) => {
                     unreachable!("nobody steers, nothing ends")
                 }
             }

@@ -100,7 +100,7 @@ fn a_bad_value_is_refused_by_the_name_of_its_field() {
     check(r#""max_chunks":0"#, "max_chunks", "at least 1");
     check(r#""fps":18446744073709551615"#, "fps", "1 to 240");
     check(r#""num_frames":258"#, "num_frames", "0 to 257");
-    check(r#""realtime_output_format":"png""#, "realtime_output_format", "raw, webp, jpeg");
+    check(r#""realtime_output_format":"png""#, "realtime_output_format", "raw, webp, jpeg, h264");
     check(r#""output_compression":300"#, "output_compression", "0 to 100");
     check(r#""output_quality":"best""#, "output_quality", "maximum");
     check(r#""realtime_causal_sink_size":-1"#, "realtime_causal_sink_size", "0 to");
