@@ -43,6 +43,12 @@ pub fn check(size: Size) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What an encoder holds, in frames of RGB: 16, and one MiB. Measured by resident memory, sessions that send films beside as
+/// many that send JPEG: 19 MB more each at 832x480, 1.6 MB at 128x96.
+pub fn frames_held(size: Size) -> usize {
+    16 + (1u64 << 20).div_ceil(size.frame_bytes()) as usize
+}
+
 /// The encoder of one clip, or of one session.
 pub struct FrameEncoder {
     encoder: Encoder,

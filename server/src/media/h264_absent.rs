@@ -21,6 +21,11 @@ pub fn check(_size: Size) -> anyhow::Result<()> {
     bail!("this build has no video encoder (its feature h264 is off)")
 }
 
+/// None: there is no encoder.
+pub fn frames_held(_size: Size) -> usize {
+    0
+}
+
 /// An encoder, which this build does not have.
 pub struct FrameEncoder {
     never: Infallible,

@@ -19,7 +19,7 @@ use crate::admission::rules::{Obstacle, Refused};
 use crate::engine::thread::{Command, Engine, Open, OpenError, parts_places};
 use crate::engine::turns::conditions::ConditionQueue;
 use crate::guardrails::{Blocked, Guardrails};
-use crate::media::pictures;
+use crate::media::{h264, pictures};
 use crate::realtime::session::CREDIT;
 use crate::realtime::wire::acks::InitAck;
 use crate::realtime::wire::error::ClientError;
@@ -212,7 +212,11 @@ async fn find_place(
 ) -> Result<Admitted, OpenFailure> {
     let (came, init) = (Instant::now(), opening.init(None));
     let credit = if opening.terms.paced { 1 } else { CREDIT };
-    let frames = credit as usize * init.chunking(card).longest() * FRAMES_PER_LATENT;
+    let mut frames = credit as usize * init.chunking(card).longest() * FRAMES_PER_LATENT;
+    // One that may change its transport may become a film.
+    if opening.features.transport || matches!(opening.encoding.format(), pictures::Format::H264 { .. }) {
+        frames += h264::frames_held(init.size);
+    }
     let ticket =
         realtime.queue.ask(&init, opening.terms.chunk_period(card), frames).map_err(|refused| match refused {
             Refused::QueueFull { .. } | Refused::ClipsFull { .. } => full(realtime, &refused),
