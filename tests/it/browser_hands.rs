@@ -59,6 +59,20 @@ async fn on_every_screen_start_and_keys_are_seen_and_hit_and_a_finger_slides_bet
     stop(server).await
 }
 
+/// Nothing moves the camera in this picture.
+fn rests(picture: &pipeline::world::Picture) -> Option<()> {
+    let held = pipeline::testcard::read(picture)?.held?;
+    (held.is_empty() && pipeline::testcard::read_steered(picture).is_none()).then_some(())
+}
+
+/// The camera goes ahead at this part of a key's step.
+fn forward(rate: f64) -> impl Fn(&pipeline::world::Picture) -> Option<()> {
+    move |picture| {
+        let found = pipeline::testcard::read_steered(picture)?.rates.numbers()[0];
+        ((found - rate).abs() < 0.02).then_some(())
+    }
+}
+
 #[tokio::test]
 async fn the_mouse_and_a_gamepad_and_another_key_steer_the_world() -> anyhow::Result<()> {
     // A pad of the standard mapping, pushed forward and a little to the right, with nothing else.
@@ -76,16 +90,23 @@ async fn the_mouse_and_a_gamepad_and_another_key_steer_the_world() -> anyhow::Re
     browser.mouse_move(".key[data-action=l]").await?;
     browser
         .until_picture("the picture was dragged right and down", |picture| {
-            pipeline::testcard::read(picture)?.held.filter(|held| held.has('l') && !held.has('j') && !held.has('i'))
+            let [_, _, yaw, pitch] = pipeline::testcard::read_steered(picture)?.rates.numbers();
+            (yaw > 0.0 && pitch <= 0.0).then_some(())
         })
         .await?;
     browser.mouse_up(".key[data-action=l]").await?;
-    browser.until_picture("the movement is over", held("")).await?;
+    browser.until_picture("the movement is over", rests).await?;
 
+    // Half way is half of a key's step, which no key could say.
     browser.evaluate(PAD).await?;
-    browser.until_picture("the stick is pushed forward", held("w")).await?;
+    browser.until_picture("the stick is pushed forward", forward(1.0)).await?;
+    browser.evaluate("pad.axes = [0, -0.575, 0, 0]").await?;
+    browser.until_picture("the stick is half way", forward(0.5)).await?;
     browser.evaluate("pad.axes = [0, 0, 0, 0]").await?;
-    browser.until_picture("the stick is let go", held("")).await?;
+    browser.until_picture("the stick is let go", rests).await?;
+    let told = "document.getElementById('m-parts').textContent.includes('input to first frame')";
+    browser.evaluate("document.getElementById('hud-button').click()").await?;
+    browser.until(told).await?;
 
     // In a list that has the focus, a letter walks, and no other format is chosen (D12).
     browser.evaluate("document.getElementById('format').focus()").await?;

@@ -14,7 +14,7 @@ use server::offline::replay::{Request, replay};
 use server::whole_file::Existing;
 use sha2::{Digest, Sha256};
 use tests::client::Client;
-use tests::message::{Event, Init};
+use tests::message::{Event, Init, map};
 use tests::openai::{ask, get};
 use tests::{Server, small};
 
@@ -37,6 +37,11 @@ fn testcard(limits: Limits) -> Result<Server> {
     Server::start(Box::new(|| Ok(Box::new(Testcard::new(Duration::from_millis(20))) as Box<dyn World>)), limits)
 }
 
+/// Of a client that steers with everything there is.
+fn steered() -> Init {
+    small().features(["rates", "poses", "intrinsics"])
+}
+
 /// Steered, and with another prompt on the way.
 async fn walk(client: &mut Client, chunks: usize) -> Result<(String, Sha256)> {
     let (mut session, mut hash) = (String::new(), Sha256::new());
@@ -48,6 +53,18 @@ async fn walk(client: &mut Client, chunks: usize) -> Result<(String, Sha256)> {
                 rmpv::Value::from(vec![rmpv::Value::from(keys.map(rmpv::Value::from).to_vec())]),
             ))
             .await?;
+        if chunk == 1 {
+            // Everything that a client may steer with: what is replayed is what was made of it.
+            let number = |value: f64| rmpv::Value::from(value);
+            let pose = [1.0, 0.0, 0.0, 0.5, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, -2.0, 0.0, 0.0, 0.0, 1.0].map(number);
+            client
+                .send(Event::steers([
+                    map([("rates", map([("forward", number(0.3)), ("yaw", number(-0.7))]))]),
+                    map([("intrinsics", map([("fov_x_deg", number(71.3))]))]),
+                    map([("pose", rmpv::Value::Array(pose.to_vec()))]),
+                ]))
+                .await?;
+        }
         if chunk == 2 {
             client.send(Event::new("prompt", "night")).await?;
         }
@@ -72,7 +89,7 @@ fn digits(hash: Sha256) -> String {
 async fn a_recorded_session_is_drawn_again_to_the_byte_and_can_be_fetched_while_it_runs() -> Result<()> {
     let folder = Folder::new("recorded");
     let server = testcard(Limits { record: Some((folder.0.clone(), 1 << 20)), ..Limits::default() })?;
-    let init: Init = small().size(64, 48).max_chunks(5);
+    let init: Init = steered().size(64, 48).max_chunks(5);
     let mut client = server.session(init).await?;
     let (session, hash) = walk(&mut client, 4).await?;
     // All that was sent is in the file by now, or soon: another thread writes it.
@@ -112,7 +129,7 @@ async fn a_recording_is_given_to_the_account_of_its_session_alone() -> Result<()
     let ring = KeyRing::from(ApiKeys::parse(&format!("{first}\n{second}\n"), KeyLimits::default())?);
     let access = AccessPolicy { entry: Entry::Keys(ring), ..AccessPolicy::default() };
     let server = testcard(Limits { record: Some((folder.0.clone(), 1 << 20)), access, ..Limits::default() })?;
-    let mut client = server.session(small().set("api_key", alice.as_str())).await?;
+    let mut client = server.session(steered().set("api_key", alice.as_str())).await?;
     let (session, _) = walk(&mut client, 2).await?;
     let path = format!("GET /v1/realtime_video/sessions/{session}/recording");
     let asked = async |key: &str| ask(server.address, &path, &[("Authorization", &format!("Bearer {key}"))], b"").await;
@@ -132,7 +149,7 @@ async fn a_recording_is_given_to_the_account_of_its_session_alone() -> Result<()
 async fn recordings_end_at_their_bound_and_sessions_go_on() -> Result<()> {
     let folder = Folder::new("bounded");
     let server = testcard(Limits { record: Some((folder.0.clone(), 200)), ..Limits::default() })?;
-    let mut client = server.session(small().size(64, 48)).await?;
+    let mut client = server.session(steered().size(64, 48)).await?;
     let (session, _) = walk(&mut client, 5).await?;
     client.close().await?;
     server.stop()?;

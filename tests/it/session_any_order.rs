@@ -192,6 +192,7 @@ impl Scene {
                 }
                 Output::Tell(_) if what == "step" => self.asked -= 1,
                 Output::Tell(_) | Output::Steer(_) | Output::Transport(..) => {}
+                Output::Received { .. } | Output::Clock { .. } => {}
             }
         }
         match &close {

@@ -133,6 +133,9 @@ async fn a_session_that_sees_everything_sees_only_the_four_types() -> Result<()>
             Message::Queue(_) => "queue",
             Message::Begun(_) => "init_ack",
             Message::Ack(_) => "event_ack",
+            Message::Received(_) => "event_received",
+            Message::Applied(_) => "event_applied",
+            Message::Clock(_) => "clock",
             Message::Closed(_) => break,
         });
     }

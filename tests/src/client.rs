@@ -15,6 +15,7 @@
 //!         Message::Stats(stats) => println!("chunk {} took {} ms", stats.chunk_index, stats.chunk_total_ms),
 //!         Message::Session(hello) => println!("token {}", hello.resume_token),
 //!         Message::Queue(_) | Message::Begun(_) | Message::Ack(_) => unreachable!("this one did not ask for it"),
+//!         Message::Received(_) | Message::Applied(_) | Message::Clock(_) => unreachable!("nor for these"),
 //!         Message::Error(error) => eprintln!("the server did not do that: {error}"),
 //!         Message::Closed(close) => break println!("{} {}", close.code, close.reason),
 //!     }
@@ -25,7 +26,7 @@
 
 use crate::document;
 use crate::encoding;
-use crate::message::{Batch, Close, EventAck, Hello, Message, Refused, Standing, Stats};
+use crate::message::{Applied, Batch, Clock, Close, EventAck, Hello, Message, Refused, Standing, Stats};
 use crate::order::Order;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -46,6 +47,9 @@ pub struct Client {
     pub documented: bool,
     /// How long one wait may take before it is an error.
     pub patience: Duration,
+    /// What came while chunks were awaited and belongs to no chunk: receipts of events, and times.
+    pub received: Vec<crate::message::Received>,
+    pub clocks: Vec<Clock>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,6 +59,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Chunk {
     /// The acknowledgement that came before its frames.
     pub ack: Option<EventAck>,
+    /// For a client that named the feature `receipts`.
+    pub applied: Option<Applied>,
     pub batches: Vec<Batch>,
     pub stats: Stats,
 }
@@ -69,7 +75,17 @@ impl Client {
     pub async fn connect(url: &str) -> Result<Client> {
         let connected = within(PATIENCE, "the server did not answer an upgrade", Connection::connect(url)).await?;
         let (order, early, asked) = Default::default();
-        Ok(Client { connection: connected?, order, early, asked, documented: true, patience: PATIENCE })
+        let (received, clocks) = Default::default();
+        Ok(Client {
+            connection: connected?,
+            order,
+            early,
+            asked,
+            documented: true,
+            patience: PATIENCE,
+            received,
+            clocks,
+        })
     }
 
     /// Say something: an [`Init`](crate::message::Init), then [`Event`](crate::message::Event)s; or any value at all.
@@ -82,7 +98,20 @@ impl Client {
 
     /// The next message, put together from header and payload where it came in two.
     pub async fn next(&mut self) -> Result<Message> {
-        let whole = match self.received().await? {
+        let received = self.received().await?;
+        self.read(received)
+    }
+
+    /// As [`Client::next`]; `None` if nothing has come by then. Nothing is lost.
+    pub async fn next_before(&mut self, deadline: Instant) -> Result<Option<Message>> {
+        match tokio::time::timeout_at(deadline.into(), self.received()).await {
+            Ok(received) => self.read(received?).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn read(&mut self, received: Received) -> Result<Message> {
+        let whole = match received {
             Received::Whole(whole) => whole,
             Received::Closed(close) => return Ok(Message::Closed(close)),
             Received::Pong(_) => unreachable!("pongs are passed by"),
@@ -105,6 +134,7 @@ impl Client {
             Message::Session(hello) => self.order.begin_at(hello.next_chunk),
             Message::Queue(standing) => ensure!(standing.position > 0 && found.floats == 0, "{standing:?}"),
             Message::Error(_) | Message::Begun(_) | Message::Ack(_) | Message::Closed(_) => {}
+            Message::Received(_) | Message::Applied(_) | Message::Clock(_) => {}
         }
         Ok(message)
     }
@@ -119,14 +149,19 @@ impl Client {
 
     /// The next chunk, whole, after the wait for it. Anything but frames and statistics is an error.
     pub async fn chunk(&mut self) -> Result<Chunk> {
-        let (mut ack, mut batches) = (None, Vec::new());
+        let (mut ack, mut applied, mut batches) = (None, None, Vec::new());
         loop {
             match self.next().await? {
                 Message::Batch(batch) => batches.push(batch),
-                Message::Stats(stats) => return Ok(Chunk { ack, batches, stats }),
+                Message::Stats(stats) => return Ok(Chunk { ack, applied, batches, stats }),
                 Message::Queue(_) | Message::Begun(_) if batches.is_empty() => {}
                 Message::Ack(came) if batches.is_empty() && ack.is_none() => ack = Some(came),
-                news @ (Message::Queue(_) | Message::Begun(_) | Message::Ack(_)) => bail!("inside a chunk: {news:?}"),
+                Message::Applied(came) if batches.is_empty() && applied.is_none() => applied = Some(came),
+                Message::Received(received) => self.received.push(received),
+                Message::Clock(clock) => self.clocks.push(clock),
+                news @ (Message::Queue(_) | Message::Begun(_) | Message::Ack(_) | Message::Applied(_)) => {
+                    bail!("inside a chunk: {news:?}")
+                }
                 Message::Error(error) => bail!("instead of a chunk: {error}"),
                 Message::Session(hello) => bail!("instead of a chunk: {hello:?}"),
                 Message::Closed(close) => bail!("instead of a chunk: closed, {} {:?}", close.code, close.reason),
@@ -241,9 +276,11 @@ const FOUR: [&str; 4] = ["frame_batch", "frame_batch_header", "chunk_stats", "er
 /// init may have asked for any.
 fn asks_for(message: &Value) -> Vec<String> {
     let names = message["protocol_features"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let resumed: &[&str] = if message["type"].as_str() == Some("resume") { &["session", "ack", "queue"] } else { &[] };
+    let resumed: &[&str] =
+        if message["type"].as_str() == Some("resume") { &["session", "ack", "queue", "receipts"] } else { &[] };
     let types = names.chain(resumed.iter().copied()).flat_map(|feature| match feature {
         "ack" => vec!["init_ack", "event_ack"],
+        "receipts" => vec!["event_received", "event_applied", "clock"],
         same => vec![same],
     });
     types.map(str::to_owned).collect()

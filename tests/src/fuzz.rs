@@ -14,7 +14,7 @@ use pipeline::recording;
 use pipeline::testcard::Testcard;
 use pipeline::world::{Card, ChunkPlan, Size, World};
 use rmpv::Value;
-use server::engine::turns::conditions::ConditionQueue;
+use server::engine::turns::conditions::{Beginning, ConditionQueue};
 use server::media::first_frame;
 use server::openai::request::Body;
 use server::openai::request::ask::Ask;
@@ -22,8 +22,9 @@ use server::openai::request::resolve::{Resolved, Rules};
 use server::openai::request::values::Route;
 use server::realtime::wire::acks::event_ack;
 use server::realtime::wire::event::Asked;
-use server::realtime::wire::features::Features;
+use server::realtime::wire::features::{Features, Offer};
 use server::realtime::wire::first_message::{self, FirstMessage};
+use server::realtime::wire::receipts;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,10 @@ const EVERY_FEATURE: Features = Features {
     transport: true,
     playback: true,
     key_frame: true,
+    rates: Offer::Open,
+    poses: Offer::Open,
+    intrinsics: Offer::Open,
+    receipts: true,
 };
 
 /// For one message, on a busy machine, in a test build. Pictures are decoded off the loop and may take longer.
@@ -170,8 +175,11 @@ impl Fuzz {
             Target::Event => {
                 let Ok(asked) = Asked::decode(input, EVERY_FEATURE) else { return false };
                 let (Asked::Steer(event) | Asked::Step(event)) = asked else { return true };
-                let mut queue = ConditionQueue::default();
-                queue.push(event);
+                let every_tap = Beginning { every_tap: true, ..Beginning::plain(16, self.card.default_size) };
+                let mut queue = ConditionQueue::new(every_tap);
+                if queue.push(event, Instant::now()).is_err() {
+                    return false;
+                }
                 for index in 0..2 {
                     let plan = ChunkPlan {
                         index,
@@ -180,7 +188,8 @@ impl Fuzz {
                         pixel_frames: 9 + 3 * index,
                     };
                     let (input, _) = queue.sample(&plan);
-                    let _ = event_ack(&queue.acks(), index);
+                    let acks = queue.acks();
+                    let _ = (event_ack(&acks, index), receipts::applied(&acks, index));
                     assert!(
                         input.controls.is_none_or(|controls| controls.len() == 3),
                         "a control for each latent frame"

@@ -3,6 +3,7 @@
 //! The server runs on threads and a runtime of its own, so that a test that blocks or panics cannot stop it from stopping:
 //! dropping a [`Server`] shuts it down, waits for it, and fails the test if it does not end.
 
+pub mod actions;
 pub mod browser;
 pub mod bystander;
 pub mod chance;

@@ -1,7 +1,8 @@
-// What the hands want, as keys. This is the one place where rates become keys: the wire knows held keys alone.
+// What the hands want: as rates for a world that follows them, and as keys for one that does not.
 //
-// A rate between still and full is a key held for a part of the time. Time goes in slots as long as a chunk, since a server
-// looks at the keys once a chunk. A movement of the mouse is degrees to turn: the key is held for as many slots as that takes.
+// As keys, a rate between still and full is a key held for a part of the time. Time goes in slots as long as a chunk, since a
+// server looks at what is held once a chunk. A movement of the mouse is degrees to turn: the key is held for as many slots as
+// that takes, or the rate is as large as it must be, slot by slot.
 
 /**
  * @typedef {{ forward: number, strafe: number, yaw: number, pitch: number }} Rates  Each −1…1; positive is forward, right,
@@ -23,6 +24,9 @@ const FULL = 0.9;
 const HALF = 0.5;
 /** A mouse that was thrown turns on for a moment, not for seconds. */
 const TURNS_MAX_MS = 1000;
+/** Rates that only change are sent this often at most, and in steps of a hundredth: a thumb is never quite still. */
+const RATES_EVERY_MS = 40;
+const RATE_STEP = 0.01;
 /** Video frames of a latent frame. */
 const FRAMES_PER_LATENT = 4;
 /** What LingBot's worlds turn by in a latent frame, where the world does not say. */
@@ -37,13 +41,27 @@ export class Hands {
   #wants = new Map();
   /** @type {Record<Axis, State>} */
   #states = { forward: still(), strafe: still(), yaw: still(), pitch: still() };
+  /** What the mouse still has to turn by as rates, in slots, and the rate until the end of the slot. */
+  #turns = { yaw: { owed: 0, rate: 0, until: -Infinity }, pitch: { owed: 0, rate: 0, until: -Infinity } };
+  /** What was sent last. @type {Rates} */
+  #sent = { forward: 0, strafe: 0, yaw: 0, pitch: 0 };
+  #sentAt = -Infinity;
+  /** Whether the world follows rates: then keys are not to be sent for the hands. */
+  analog = false;
 
-  /** @param {Pick<import("./world.js").Card, "fps" | "chunk" | "keys" | "degrees">} card */
-  offer({ fps, chunk, keys, degrees }) {
+  /** @param {Pick<import("./world.js").Card, "fps" | "chunk" | "keys" | "degrees" | "rates">} card */
+  offer({ fps, chunk, keys, degrees, rates }) {
     this.#slotMs = (1000 * FRAMES_PER_LATENT * chunk) / fps;
     const { yaw, pitch } = degrees ?? { yaw: DEGREES_PER_LATENT, pitch: DEGREES_PER_LATENT };
     this.#degrees = { yaw: yaw * chunk, pitch: pitch * chunk };
     this.#known = keys;
+    this.analog = rates;
+  }
+
+  /** A new walk: its server knows of no rates. */
+  begin() {
+    this.#sent = { forward: 0, strafe: 0, yaw: 0, pitch: 0 };
+    this.#sentAt = -Infinity;
   }
 
   /** What a stick wants from now on; null: nothing. @param {string} stick @param {Rates | null} rates */
@@ -61,6 +79,9 @@ export class Hands {
       // The way back is not first the rest of the way there.
       if (state.turns * more < 0) state.turns = 0;
       state.turns = clamp(state.turns + more, Math.max(1, most));
+      const turn = this.#turns[axis];
+      if (turn.owed * more < 0) turn.owed = 0;
+      turn.owed = clamp(turn.owed + more, Math.max(1, most));
     }
   }
 
@@ -68,6 +89,40 @@ export class Hands {
   rest() {
     this.#wants.clear();
     this.#states = { forward: still(), strafe: still(), yaw: still(), pitch: still() };
+    for (const turn of Object.values(this.#turns)) Object.assign(turn, { owed: 0, rate: 0, until: -Infinity });
+  }
+
+  /**
+   * The rates to send now; null: as before. To be called often. `hurry`: somebody waits for it, since an axis begins, rests or
+   * turns round. What only changes has time until the next chunk.
+   * @param {number} now @returns {{ rates: Rates, hurry: boolean } | null}
+   */
+  change(now) {
+    if (!this.analog) return null;
+    const rates = this.rates;
+    for (const axis of /** @type {const} */ (["yaw", "pitch"])) rates[axis] = clamp(rates[axis] + this.#turning(this.#turns[axis], now), 1);
+    for (const axis of AXES) {
+      const rate = Math.abs(rates[axis]) >= FULL ? Math.sign(rates[axis]) : rates[axis];
+      rates[axis] = Math.round(rate / RATE_STEP) * RATE_STEP || 0;
+    }
+    const sent = this.#sent;
+    if (AXES.every((axis) => rates[axis] === sent[axis])) return null;
+    const hurry = AXES.some((axis) => Math.sign(rates[axis]) !== Math.sign(sent[axis]));
+    if (!hurry && now - this.#sentAt < RATES_EVERY_MS) return null;
+    [this.#sent, this.#sentAt] = [rates, now];
+    return { rates, hurry };
+  }
+
+  /**
+   * How fast the mouse turns in this slot: as much as it still has to, and a whole slot's worth at most.
+   * @param {{ owed: number, rate: number, until: number }} turn @param {number} now
+   */
+  #turning(turn, now) {
+    if (now < turn.until) return turn.rate;
+    const rate = clamp(turn.owed, 1);
+    if (Math.abs(rate) < RATE_STEP) return (turn.rate = 0);
+    Object.assign(turn, { owed: turn.owed - rate, rate, until: now + this.#slotMs });
+    return rate;
   }
 
   /** The sum of what the sticks want. @returns {Rates} */

@@ -12,11 +12,15 @@ export class Latency {
   #sentAt = new Map();
   /** @type {number[]} */
   #recent = [];
+  /** Those that no receipt has named yet. @type {Map<number, number>} */
+  #untold = new Map();
   /** The newest id given out. Ids count through all sessions of a page. */
   lastId = 0;
 
   /** From input to picture, in milliseconds: the last one, null before the first. @type {number | null} */
   last = null;
+  /** From input to the server's word that it has come, and to the first frame that it changes: the last of each. @type {{ received: number | null, applied: number | null }} */
+  told = { received: null, applied: null };
 
   /**
    * Something is sent now: its id.
@@ -24,7 +28,8 @@ export class Latency {
    */
   sent(now) {
     this.#sentAt.set(++this.lastId, now);
-    if (this.#sentAt.size > WAITING_MAX) this.#sentAt.delete(this.lastId - WAITING_MAX);
+    this.#untold.set(this.lastId, now);
+    for (const waiting of [this.#sentAt, this.#untold]) waiting.delete(this.lastId - WAITING_MAX);
     return this.lastId;
   }
 
@@ -44,9 +49,26 @@ export class Latency {
     }
   }
 
+  /** The server has it. @param {number | null} eventId @param {number} now */
+  received(eventId, now) {
+    const sentAt = eventId === null ? undefined : this.#untold.get(eventId);
+    if (sentAt !== undefined) this.told.received = now - sentAt;
+  }
+
+  /** The first frames that obey these are here. @param {number[]} eventIds @param {number} now */
+  applied(eventIds, now) {
+    for (const id of eventIds) {
+      const sentAt = this.#untold.get(id);
+      if (sentAt !== undefined) this.told.applied = now - sentAt;
+      this.#untold.delete(id);
+    }
+  }
+
   /** A new session: what the old one did not answer will not be answered. */
   begin() {
     this.#sentAt.clear();
+    this.#untold.clear();
+    this.told = { received: null, applied: null };
     this.#recent = [];
     this.last = null;
   }

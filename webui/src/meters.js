@@ -5,7 +5,7 @@ import { say } from "./words.js";
 
 /**
  * @typedef {{ fps: number, targetFps: number, chunk: number | null, latency: number | null, latencyMedian: number | null,
- *   buffered: number, leadMs: number, dropped: number, decodeMs: number | null,
+ *   told: { received: number | null, applied: number | null }, buffered: number, leadMs: number, dropped: number, decodeMs: number | null,
  *   stats: import("./protocol.js").Stats | null }} Measured
  */
 
@@ -17,7 +17,7 @@ export class Meters {
   }
 
   /** @param {Measured} measured */
-  show({ fps, targetFps, chunk, latency, latencyMedian, buffered, leadMs, dropped, decodeMs, stats }) {
+  show({ fps, targetFps, chunk, latency, latencyMedian, told, buffered, leadMs, dropped, decodeMs, stats }) {
     // A second may hold one picture more than its share, and a walk that catches up some.
     fill("m-fps", String(Math.min(fps, targetFps)), say("of", { of: targetFps }));
     if (latency === null || latencyMedian === null) fill("m-latency", "–", "");
@@ -28,7 +28,8 @@ export class Meters {
     fill("m-generate", stats.ms.generate.toFixed(), say("of_ms", { of: ((1000 * stats.frames) / targetFps).toFixed() }));
     /** @type {[string, number | null][]} */
     const parts = [["text", stats.ms.text], ["DiT", stats.ms.dit], ["VAE", stats.ms.vae], ["encode", stats.ms.encode],
-      ["write", stats.ms.write], ["pacing", stats.ms.wait], ["decode", decodeMs]];
+      ["write", stats.ms.write], ["pacing", stats.ms.wait], ["decode", decodeMs],
+      ["input received", told.received], ["input to first frame", told.applied]];
     const shown = parts.flatMap(([name, ms]) => (ms === null ? [] : [`${name} ${ms.toFixed()} ms`]));
     shown.push(say("a_picture", { kib: (stats.bytes / 1024 / Math.max(1, stats.frames)).toFixed(1) }));
     if (dropped > 0) shown.push(say("skipped", { count: dropped }));

@@ -21,6 +21,7 @@ import { say } from "./words.js";
  * @typedef {{ kind: "ack", chunk: number, applied: number[], superseded: number[], firstFrames: (number | null)[] }} Ack  Ids of the events that this chunk is the first
  *   to show, and of those that were replaced before a chunk could show them. `firstFrames`: for each applied one the first video frame
  *   that shows it, for a client that named `receipts`.
+ * @typedef {{ kind: "received", eventId: number | null }} Received  An event has come.
  * @typedef {{ kind: "unknown", type: string }} Unknown
  * @typedef {{ width: number, height: number }} Size
  * @typedef {{ forward?: number, strafe?: number, yaw?: number, pitch?: number }} Rates  Each from -1 to 1: ahead, right, turning right, up.
@@ -37,7 +38,7 @@ const QUALITY = 92;
 const FILM_QUALITY = 65;
 
 /** What the page understands beyond the reference. */
-const FEATURES = ["queue", "session", "pause", "key_frame"];
+const FEATURES = ["queue", "session", "pause", "key_frame", "rates", "receipts"];
 
 /**
  * The first message of a session. What is left out is as the server has it.
@@ -98,10 +99,11 @@ export function keysEvent(eventId, transitions) {
 
 /**
  * Where the camera goes: at a part of what a held key does, or to a pose.
- * @param {number} eventId @param {{ rates: Rates } | { pose: readonly number[] }} led
+ * @param {number | null} eventId null: it has time until the next chunk @param {{ rates: Rates } | { pose: readonly number[] }} led
  */
 export function ledEvent(eventId, led) {
-  return { type: "event", kind: "camera_actions", event_id: eventId, payload: { mode: "state", transitions: [led] } };
+  const event = { type: "event", kind: "camera_actions", payload: { mode: "state", transitions: [led] } };
+  return eventId === null ? event : { ...event, event_id: eventId };
 }
 
 /**
@@ -128,7 +130,7 @@ export class Incoming {
 
   /**
    * @param {Uint8Array} bytes
-   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Unknown | null} null: a header, whose pixels are the next message
+   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Received | Unknown | null} null: a header, whose pixels are the next message
    * @throws if the bytes cannot be what the protocol says they are; the connection is of no use after that
    */
   receive(bytes) {
@@ -169,6 +171,8 @@ export class Incoming {
         const ids = firsts.map((/** @type {any} */ first) => first.event_id);
         return ack(message, ids, firsts.map((/** @type {any} */ first) => first.first_frame_index));
       }
+      case "event_received":
+        return { kind: "received", eventId: message.event_id ?? null };
       default:
         return { kind: "unknown", type: String(message?.type) };
     }

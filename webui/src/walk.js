@@ -5,7 +5,7 @@ import { Line } from "./line.js";
 import { FieldError } from "./panel.js";
 import { Pause } from "./pause.js";
 import { Pictures } from "./pictures.js";
-import { errorSentence, init, keyFrameEvent, keysEvent, pauseEvent, promptEvent, standingText, waitEvent } from "./protocol.js";
+import { errorSentence, init, keyFrameEvent, keysEvent, ledEvent, pauseEvent, promptEvent, standingText, waitEvent } from "./protocol.js";
 import { heldAt } from "./script.js";
 import { sentence } from "./sentence.js";
 import { Silence, stalledText } from "./silence.js";
@@ -45,6 +45,8 @@ export class Walk {
   #metersAt = 0;
   /** What was said of a stall last. */
   #stalledText = "";
+  /** The keys that come nearest to the rates that the hands send. @type {string[]} */
+  #byHands = [];
   /** @type {Session | null} */
   session = null;
 
@@ -90,6 +92,7 @@ export class Walk {
     const { fps, chunk } = visit.card;
     latency.begin();
     controls.begin(performance.now());
+    this.#parts.hands.begin();
     this.session = {
       id, line: this.#connect(init({ ...values, firstFrame: picture, fps, key: this.#key.value, script })),
       pictures: new Pictures(id, this.#decoder, fps), stats: null,
@@ -146,12 +149,28 @@ export class Walk {
     if (this.session && controls.held.length > 0) this.session.script = [];
     const { held } = this;
     pads.held(held);
-    guide.held(controls.held);
-    steps.held(held, performance.now());
+    guide.held(this.#withHands(controls.held));
+    steps.held(this.#withHands(held), performance.now());
     // Before there is a place there is nothing to steer: the server would have to keep every event.
     if (!this.session?.line.open || visit.phase === "waiting") return;
     const transitions = controls.take(this.session.line.bufferedBytes);
     if (transitions) this.session.line.send(keysEvent(latency.sent(performance.now()), transitions));
+  }
+
+  /** What the hands want, to a world that follows it as it is. @param {number} now */
+  #sayRates(now) {
+    const { visit, hands, latency } = this.#parts;
+    if (!this.session?.line.open || visit.phase === "waiting") return;
+    const change = hands.change(now);
+    if (!change) return;
+    // The server drops a script for this, too.
+    this.session.script = [];
+    this.session.line.send(ledEvent(change.hurry ? latency.sent(now) : null, { rates: change.rates }));
+  }
+
+  /** Keys, and those that come nearest to rates: clips and hints are made of keys. @param {string[]} keys */
+  #withHands(keys) {
+    return [...new Set([...keys, ...this.#byHands])].sort();
   }
 
   /** Pauses the session while nobody looks, and resumes it. */
@@ -188,7 +207,11 @@ export class Walk {
   /** Shows what is due. To be called often. @param {number} now */
   advance(now) {
     if (!this.session) return;
-    this.#parts.controls.hold("hands", this.#parts.hands.keys(now), now);
+    const { hands, controls } = this.#parts;
+    const keys = hands.keys(now);
+    this.#byHands = hands.analog ? keys : [];
+    controls.hold("hands", hands.analog ? [] : keys, now);
+    this.#sayRates(now);
     this.sayKeys();
     this.#listen(this.session, now);
     this.#stay(this.session, now);
@@ -298,6 +321,8 @@ export class Walk {
       to.pictures.decode(message);
     } else if (message.kind === "session") this.#greet(to);
     else if (message.kind === "stats") to.stats = message;
+    else if (message.kind === "received") this.#parts.latency.received(message.eventId, now);
+    else if (message.kind === "ack") this.#parts.latency.applied(message.applied, now);
     else if (message.kind === "queue") {
       if (visit.phase !== "waiting") to.saidToWaitAt = now;
       const { short, sentence } = standingText(message);
@@ -402,6 +427,7 @@ export class Walk {
       chunk,
       latency: latency.last,
       latencyMedian: latency.median,
+      told: latency.told,
       buffered: pictures.buffered,
       leadMs: pictures.leadMs,
       dropped: pictures.skipped,

@@ -7,8 +7,8 @@ import { say } from "./words.js";
  * @typedef {import("./protocol.js").Size} Size
  * @typedef {{ only: Size[] } | { multiple: number, pixelsMax: number }} Sizes
  * @typedef {{ name: string, sizes: Sizes, defaultSize: Size, fps: number, chunk: number, needsFirstFrame: boolean,
- *   presets: string[], keys: string[], degrees: { yaw: number, pitch: number } | null }} Card  `degrees`: what a look key
- *   turns by in a latent frame, where the world says so.
+ *   presets: string[], keys: string[], rates: boolean, degrees: { yaw: number, pitch: number } | null }} Card  `rates`: whether
+ *   it follows parts of a key. `degrees`: what a look key turns by in a latent frame, where the world says so.
  * @typedef {{ name: string, prompt: string, url: string }} GalleryItem
  * @typedef {"ready" | "loading" | "closing" | "unreachable" | "strange"} Health  `strange`: what answers is no Causeway.
  */
@@ -81,6 +81,7 @@ export function card(model) {
     needsFirstFrame: own.needs_first_frame,
     presets: own.presets,
     keys: own.keys,
+    rates: own.steering?.rates === true,
     degrees: own.look_step ? { yaw: own.look_step.yaw_deg, pitch: own.look_step.pitch_deg } : null,
   };
 }

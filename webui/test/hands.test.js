@@ -5,9 +5,9 @@ import { Hands } from "../src/hands.js";
 const STILL = { forward: 0, strafe: 0, yaw: 0, pitch: 0 };
 
 /** A world that looks at the keys every 250 ms and turns by 10 degrees in that time. */
-function hands(keys = [..."wasdijkl"]) {
+function hands(keys = [..."wasdijkl"], rates = false) {
   const hands = new Hands();
-  hands.offer({ fps: 16, chunk: 1, keys, degrees: { yaw: 10, pitch: 10 } });
+  hands.offer({ fps: 16, chunk: 1, keys, rates, degrees: { yaw: 10, pitch: 10 } });
   return hands;
 }
 
@@ -112,4 +112,45 @@ test("hands at rest hold nothing, whatever they held before", () => {
   of.keys(0);
   of.rest();
   assert.equal(held(of, 10, 2000).join(""), "");
+});
+
+test("a world that follows rates is sent the stick as it is, and keys otherwise", () => {
+  assert.equal(hands().change(0), null);
+  const of = hands(undefined, true);
+  assert.equal(of.change(0), null, "nothing moved");
+  of.want("pad", { ...STILL, yaw: 0.314, forward: 0.95 });
+  assert.deepEqual(of.change(0), { rates: { ...STILL, yaw: 0.31, forward: 1 }, hurry: true });
+  assert.equal(of.change(10), null, "as before");
+  // What only changes is said now and then, and hurries nobody.
+  of.want("pad", { ...STILL, yaw: 0.5, forward: 1 });
+  assert.equal(of.change(20), null);
+  assert.deepEqual(of.change(40), { rates: { ...STILL, yaw: 0.5, forward: 1 }, hurry: false });
+  of.want("pad", null);
+  assert.deepEqual(of.change(41), { rates: STILL, hurry: true });
+});
+
+test("the mouse turns by as much as it moved, as rates that last a slot each", () => {
+  const of = hands(undefined, true);
+  of.turn({ yaw: 24, pitch: -3 });
+  let turned = { yaw: 0, pitch: 0 };
+  let rates = STILL;
+  for (let now = 0; now < 2000; now += 50) {
+    rates = of.change(now)?.rates ?? rates;
+    turned = { yaw: turned.yaw + (rates.yaw * 10 * 50) / 250, pitch: turned.pitch + (rates.pitch * 10 * 50) / 250 };
+  }
+  assert.ok(Math.abs(turned.yaw - 24) < 0.2 && Math.abs(turned.pitch + 3) < 0.2, JSON.stringify(turned));
+  assert.deepEqual(rates, STILL);
+  // Hands that rest owe nothing.
+  of.turn({ yaw: 40, pitch: 0 });
+  of.change(3000);
+  of.rest();
+  assert.deepEqual(of.change(3001), { rates: STILL, hurry: true });
+});
+
+test("a new walk is told of a stick that is pushed already", () => {
+  const of = hands(undefined, true);
+  of.want("pad", { ...STILL, strafe: -1 });
+  of.change(0);
+  of.begin();
+  assert.deepEqual(of.change(10), { rates: { ...STILL, strafe: -1 }, hurry: true });
 });

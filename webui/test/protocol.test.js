@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decode, encode } from "../src/msgpack.js";
-import { closeSentence, errorSentence, Incoming, init, keysEvent, pauseEvent, promptEvent, RAW, resume, standingText } from "../src/protocol.js";
+import { closeSentence, errorSentence, Incoming, init, keysEvent, ledEvent, pauseEvent, promptEvent, RAW, resume, standingText } from "../src/protocol.js";
 
 const raw = {
   request_id: "r", chunk_index: 4, content_type: RAW, num_frames: 2, total_size: 12, frame_batch_index: 0,
@@ -113,7 +113,7 @@ test("what is sent has the reference's shape", () => {
   };
   assert.deepEqual(decode(encode(init(start))), {
     type: "init", prompt: "p", first_frame: bytes(3), size: "96x64", fps: 16, seed: 7,
-    realtime_output_format: "raw", realtime_output_pacing: true, protocol_features: ["queue", "session", "pause", "key_frame"],
+    realtime_output_format: "raw", realtime_output_pacing: true, protocol_features: ["queue", "session", "pause", "key_frame", "rates", "receipts"],
   });
   assert.equal(decode(encode(init({ ...start, key: "cwk_1" }))).api_key, "cwk_1");
   const encoded = decode(encode(init({ ...start, firstFrame: null, format: "webp" })));
@@ -133,4 +133,17 @@ test("a session says how to come back, and a resume asks for what comes after th
   assert.deepEqual(new Incoming().receive(encode(hello)), { kind: "session", token: "t", graceMs: 30000 });
   assert.deepEqual(decode(encode(resume("t", 7, null))), { type: "resume", token: "t", last_chunk: 7 });
   assert.deepEqual(decode(encode(resume("t", null, "k"))), { type: "resume", token: "t", api_key: "k" });
+});
+
+test("rates are said as they are, and hurry only with an id", () => {
+  const rates = { forward: 0.5, strafe: 0, yaw: -1, pitch: 0 };
+  const payload = { mode: "state", transitions: [{ rates }] };
+  assert.deepEqual(ledEvent(7, { rates }), { type: "event", kind: "camera_actions", event_id: 7, payload });
+  assert.deepEqual(ledEvent(null, { rates }), { type: "event", kind: "camera_actions", payload });
+});
+
+test("a receipt names the event that has come", () => {
+  const incoming = new Incoming();
+  assert.deepEqual(incoming.receive(encode({ type: "event_received", event_id: 3, received_ms: 1.5 })), { kind: "received", eventId: 3 });
+  assert.deepEqual(incoming.receive(encode({ type: "event_received", received_ms: 1.5 })), { kind: "received", eventId: null });
 });

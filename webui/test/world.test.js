@@ -9,10 +9,12 @@ test("a card says which sizes are drawn, as a list or as a rule", () => {
   assert.deepEqual(listed, {
     name: "pocket", sizes: { only: [{ width: 96, height: 64 }, { width: 128, height: 96 }] },
     defaultSize: { width: 832, height: 480 }, fps: 16, chunk: 3, needsFirstFrame: true, presets: ["a desert at night"], keys: ["w", "s"],
-    degrees: { yaw: 10, pitch: 8 },
+    rates: false, degrees: { yaw: 10, pitch: 8 },
   });
   const { look_step, ...silent } = own;
   assert.equal(card({ id: "other", causeway: { ...silent, sizes: { only: [] } } }).degrees, null);
+  const steering = { rates: true, poses: "fixed", intrinsics: false };
+  assert.equal(card({ id: "pocket", causeway: { ...own, steering, sizes: { only: [] } } }).rates, true);
   const ruled = card({ id: "lingbot", causeway: { ...own, sizes: { multiple: 16, pixels_max: 399360 } } });
   assert.deepEqual(ruled.sizes, { multiple: 16, pixelsMax: 399360 });
 });

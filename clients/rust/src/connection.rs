@@ -19,6 +19,8 @@ pub struct Connection {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// Answers that came between a header and its payload.
     pongs: VecDeque<Bytes>,
+    /// A header whose payload has not come yet.
+    announced: Option<Bytes>,
 }
 
 /// One message as it came: the bytes of the map, and those of the payload where it was a message of its own.
@@ -49,7 +51,7 @@ impl Connection {
         // Without Nagle's delay: a key press is a small message that nothing follows.
         let connected = connect_async_with_config(url, Some(config), true).await;
         let (socket, _) = connected.map_err(|error| Error::Unreachable(format!("{url}: {error}")))?;
-        Ok(Connection { socket, pongs: VecDeque::new() })
+        Ok(Connection { socket, pongs: VecDeque::new(), announced: None })
     }
 
     /// Say something: an [`Init`](crate::Init), then [`Event`](crate::Event)s; or any value at all.
@@ -75,12 +77,13 @@ impl Connection {
         self.transmit(Frame::Ping(payload)).await
     }
 
-    /// Whatever comes next. An error is a connection that ended without a close frame.
+    /// Whatever comes next. An error is a connection that ended without a close frame. May be dropped and called again:
+    /// nothing is lost.
     pub async fn receive(&mut self) -> Result<Received, Error> {
         if let Some(pong) = self.pongs.pop_front() {
             return Ok(Received::Pong(pong));
         }
-        loop {
+        while self.announced.is_none() {
             let map = match self.frame().await? {
                 Frame::Binary(map) => map,
                 Frame::Pong(payload) => return Ok(Received::Pong(payload)),
@@ -93,13 +96,15 @@ impl Connection {
                 }
                 Frame::Ping(_) | Frame::Frame(_) => continue,
             };
-            let payload = match Message::announces_a_payload(&map)? {
-                false => None,
-                // Nothing may come between the two, so whatever comes is the payload.
-                true => Some(self.payload().await?),
-            };
-            return Ok(Received::Whole(Whole { map, payload }));
+            if !Message::announces_a_payload(&map)? {
+                return Ok(Received::Whole(Whole { map, payload: None }));
+            }
+            self.announced = Some(map);
         }
+        // Nothing may come between the two, so whatever comes is the payload.
+        let payload = self.payload().await?;
+        let map = self.announced.take().expect("the loop ends with a header");
+        Ok(Received::Whole(Whole { map, payload: Some(payload) }))
     }
 
     /// The next message of a type that is known.

@@ -5,7 +5,9 @@ use serde::Deserialize;
 
 use crate::Error;
 use crate::connection::Whole;
-use crate::message::{Batch, EventAck, Header, Hello, InitAck, Message, Refused, Standing, Stats};
+use crate::message::{
+    Applied, Batch, Clock, EventAck, Header, Hello, InitAck, Message, Received, Refused, Standing, Stats,
+};
 
 impl Message {
     /// Whether the message after this one is a payload, whatever it looks like.
@@ -25,8 +27,19 @@ impl Message {
 
     /// The message; `None` for a type that this version does not know, which a client passes by.
     pub fn read(Whole { map, payload }: Whole) -> Result<Option<Message>, Error> {
-        let known =
-            ["frame_batch", "frame_batch_header", "chunk_stats", "error", "session", "queue", "init_ack", "event_ack"];
+        let known = [
+            "frame_batch",
+            "frame_batch_header",
+            "chunk_stats",
+            "error",
+            "session",
+            "queue",
+            "init_ack",
+            "event_ack",
+            "event_received",
+            "event_applied",
+            "clock",
+        ];
         if !known.contains(&Message::kind_of(&map)?) {
             return Ok(None);
         }
@@ -44,6 +57,9 @@ impl Message {
             Incoming::Queue(standing) => Message::Queue(standing),
             Incoming::InitAck(begun) => Message::Begun(begun),
             Incoming::EventAck(ack) => Message::Ack(ack),
+            Incoming::EventReceived(received) => Message::Received(received),
+            Incoming::EventApplied(applied) => Message::Applied(applied),
+            Incoming::Clock(clock) => Message::Clock(clock),
         }))
     }
 }
@@ -59,6 +75,9 @@ enum Incoming {
     Queue(Standing),
     InitAck(InitAck),
     EventAck(EventAck),
+    EventReceived(Received),
+    EventApplied(Applied),
+    Clock(Clock),
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,8 @@
 //! The messages of the wire as types: a client's requests, and a server's answers. A server sends four types of message to
 //! everybody, and more to a client that asks for them.
 //!
+//! Over 400 lines: all messages of the wire stand in one place.
+//!
 //! Requests are maps under the hood, so that a test can put anything anywhere: `Init::new("a meadow").set("fps", 25.5)`.
 
 use bytes::Bytes;
@@ -120,6 +122,19 @@ impl Event {
         let transitions = Value::Array(vec![map([(field, value)])]);
         Event::new("camera_actions", map([("mode", "state".into()), ("transitions", transitions)]))
     }
+    /// A change of what steers the camera: `steer([("rates", …), ("at_ms", 250.into())])`.
+    pub fn steer<'a>(transition: impl IntoIterator<Item = (&'a str, Value)>) -> Event {
+        Event::steers([map(transition)])
+    }
+    /// Several such changes, each a map.
+    pub fn steers(transitions: impl IntoIterator<Item = Value>) -> Event {
+        let transitions = Value::Array(transitions.into_iter().collect());
+        Event::new("camera_actions", map([("mode", "state".into()), ("transitions", transitions)]))
+    }
+    /// What time is it there? Only for a client that named the feature `receipts`.
+    pub fn clock(client_ms: f64) -> Event {
+        Event::new("clock", map([("client_ms", client_ms.into())]))
+    }
     /// One item a latent frame, then nothing held.
     pub fn script<'a>(items: impl IntoIterator<Item = &'a str>) -> Event {
         Event::new("camera_actions", script(items))
@@ -208,6 +223,12 @@ pub enum Message {
     Begun(InitAck),
     /// For such a client too, before the frames of each chunk that an event steered.
     Ack(EventAck),
+    /// For a client that named the feature `receipts`: an event has come.
+    Received(Received),
+    /// For such a client too, before the frames of each chunk that an event steered.
+    Applied(Applied),
+    /// For such a client too, in answer to its own time.
+    Clock(Clock),
     Closed(Close),
 }
 
@@ -222,6 +243,40 @@ pub struct InitAck {
     pub paced: bool,
     pub chunk_frames: usize,
     pub features: Vec<String>,
+}
+
+/// An event has come.
+#[derive(Debug, Clone, Deserialize, PartialEq)]
+pub struct Received {
+    pub event_id: Option<u64>,
+    /// By the server's clock of this session, as all times of receipts.
+    pub received_ms: f64,
+}
+
+/// Which frames are the first to show which events.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Applied {
+    pub chunk_index: u64,
+    pub applied: Vec<First>,
+    pub superseded: Vec<u64>,
+}
+
+/// Where an event shows first.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+pub struct First {
+    pub event_id: u64,
+    pub latent_frame: u64,
+    pub first_frame_index: u64,
+}
+
+/// The server's times in answer to a client's.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq)]
+pub struct Clock {
+    pub client_ms: f64,
+    pub received_ms: f64,
+    pub sent_ms: f64,
+    /// Where the next latent frame that can still be steered stands in the video.
+    pub next_frame_ms: f64,
 }
 
 /// What became of events, by their ids.

@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use pipeline::world::{Card, ClipCard, FrameRule, Held, Knob, Sizes};
+use pipeline::world::{Card, ClipCard, FrameRule, Held, Knob, Scale, Sizes};
 use serde_json::{Value, json};
 
 use crate::http::app::App;
@@ -78,6 +78,11 @@ pub(crate) fn choices(card: &Card) -> Value {
         "presets": card.presets,
         "keys": if card.clips.steerable { Held::ALL.to_vec() } else { Vec::new() },
         "look_step": card.look_step.map(|step| json!({ "yaw_deg": step.yaw_deg, "pitch_deg": step.pitch_deg })),
+        "steering": {
+            "rates": card.steering.rates,
+            "poses": card.steering.poses.map(Scale::name),
+            "intrinsics": card.steering.intrinsics,
+        },
         "realtime": card.clips.realtime,
         "clips": clips(card),
     })

@@ -32,6 +32,8 @@ pub(crate) struct Metrics {
     pub(crate) stages: Stages,
     /// From the sampling of the controls to the last byte written.
     pub(crate) chunk: Histogram,
+    /// From an event to the first frame that it changed, written.
+    pub(crate) action: Histogram,
     /// What went out, in the order of the formats.
     pub(crate) sent: [Sent; FORMATS.len()],
     /// Chunks of paced sessions that were drawn after they were due.
@@ -328,6 +330,11 @@ impl Metrics {
         }
         page.histogram("causeway_chunk_seconds", "Time of a chunk from sampled controls to its last byte written.");
         page.buckets(&[], &self.chunk);
+        page.histogram(
+            "causeway_action_to_frame_seconds",
+            "Time from an event to the first frame that it changes, written.",
+        );
+        page.buckets(&[], &self.action);
         page.counter("causeway_deadline_misses_total", "Chunks of paced sessions that were drawn after they were due.");
         page.sample(&[], self.deadline_misses.get());
         page.counter("causeway_underruns_total", "Chunks sent after all frames before them were shown at their rate.");

@@ -329,6 +329,11 @@ impl LiveSession {
         self.slice(Track::Write { seat: self.seat }, "write", chunk, began, took);
     }
 
+    /// The first frame that an event changed is written, this long after the event came.
+    pub(crate) fn showed(&self, took: Duration) {
+        self.observer.metrics.action.observe(took);
+    }
+
     fn slice(&self, track: Track, name: &'static str, chunk: usize, began: Instant, took: Duration) {
         if let Some(trace) = &self.observer.trace {
             trace.slice(Slice { track, name, began, took, seat: self.seat, chunk });

@@ -6,9 +6,13 @@
 //! frame, shows one every 1/fps, and waits for one that is late, from where its clock goes on. `--search` looks for the
 //! largest number of clients of which `--share` of all frames are on time.
 //!
+//! With `--actions-every`, keys go down and up at random times. An action's time is from its event to the message that holds
+//! the first frame that shows it, as the server's receipt names that frame.
+//!
 //! A gap is the time between the last bytes of two neighbouring chunks of one client: what a player must have buffered. Each
 //! client checks every message as the tests do, so a load run that ends well also saw nothing wrong.
 
+use ::tests::actions::{Fingers, Measured};
 use ::tests::client::Client;
 use ::tests::message::{Event, Init, Message};
 use anyhow::{Context, Result, ensure};
@@ -53,6 +57,9 @@ struct Args {
     /// Keys to hold for the whole session, such as `wl`
     #[arg(long, default_value = "")]
     hold: String,
+    /// Press or let go of a key, on average this often, and say how long it takes to the first frame that shows it
+    #[arg(long, value_name = "MS", conflicts_with = "hold")]
+    actions_every: Option<u64>,
     #[arg(long, default_value = "a quiet meadow in the morning")]
     prompt: String,
     /// The picture to begin with, for worlds that need one
@@ -68,6 +75,7 @@ struct Report {
     frames: usize,
     bytes: u64,
     player: Option<Player>,
+    measured: Measured,
 }
 
 /// Somebody who watches a paced session: sans-IO, given when frames come.
@@ -164,7 +172,7 @@ async fn together(args: &Args, init: &Init, count: usize) -> Result<Vec<Report>>
     let spread = Duration::from_secs(12).checked_div(args.paced.unwrap_or(0) as u32).unwrap_or_default();
     let begins = |number: usize| spread * number as u32 / count as u32;
     let clients: Vec<_> = (0..count)
-        .map(|number| tokio::spawn(run(args.clone(), init.clone().seed(number as u64), begins(number))))
+        .map(|number| tokio::spawn(run(args.clone(), init.clone().seed(number as u64), begins(number), number as u64)))
         .collect();
     let (mut reports, mut failed) = (Vec::new(), 0);
     for (number, client) in clients.into_iter().enumerate() {
@@ -198,13 +206,16 @@ fn init(args: &Args, picture: Option<&[u8]>) -> Init {
     if let Some(fps) = args.paced {
         init = init.paced(fps);
     }
+    if args.actions_every.is_some() {
+        init = init.features(["receipts"]);
+    }
     if let Some(picture) = picture {
         init = init.first_frame(picture);
     }
     init
 }
 
-async fn run(args: Args, init: Init, begins: Duration) -> Result<Report> {
+async fn run(args: Args, init: Init, begins: Duration, seed: u64) -> Result<Report> {
     tokio::time::sleep(begins).await;
     let mut client = Client::connect(&args.url).await?;
     let started = Instant::now();
@@ -214,11 +225,20 @@ async fn run(args: Args, init: Init, begins: Duration) -> Result<Report> {
         client.send(Event::hold(&args.hold).id(1)).await?;
     }
     let player = args.paced.map(|fps| Player::new(fps, Duration::from_millis(args.buffer_ms)));
-    let mut report = Report { first_frame: Duration::ZERO, gaps: Vec::new(), chunks: 0, frames: 0, bytes: 0, player };
+    let measured = Measured::default();
+    let mut report =
+        Report { first_frame: Duration::ZERO, gaps: Vec::new(), chunks: 0, frames: 0, bytes: 0, player, measured };
     let mut last_chunk = None;
+    let every = Duration::from_millis(args.actions_every.unwrap_or_default());
+    let mut fingers = (every > Duration::ZERO).then(|| Fingers::new([every / 2, every * 3 / 2], seed, started));
     while Instant::now() < end {
-        match client.next().await? {
-            Message::Batch(batch) => {
+        let message = match &mut fingers {
+            Some(fingers) => report.measured.step(&mut client, fingers).await?,
+            None => Some(client.next().await?),
+        };
+        match message {
+            None | Some(Message::Received(_) | Message::Applied(_)) => {}
+            Some(Message::Batch(batch)) => {
                 if report.frames == 0 {
                     report.first_frame = started.elapsed();
                 }
@@ -231,11 +251,11 @@ async fn run(args: Args, init: Init, begins: Duration) -> Result<Report> {
                     report.gaps.extend(last_chunk.replace(now).map(|last| now - last));
                 }
             }
-            Message::Stats(stats) => {
+            Some(Message::Stats(stats)) => {
                 report.chunks += 1;
                 report.bytes += stats.ws_payload_bytes;
             }
-            other => anyhow::bail!("instead of a chunk: {other:?}"),
+            Some(other) => anyhow::bail!("instead of a chunk: {other:?}"),
         }
     }
     client.close().await?;
@@ -255,7 +275,17 @@ fn tell(args: &Args, reports: &[Report]) {
     if args.paced.is_some() {
         println!("on time      {:.3} % of frames, with {} ms in hand", on_time(reports), args.buffer_ms);
     }
-    for (what, sorted) in [("first frame", firsts), ("chunk gap", gaps)] {
+    let mut rows = vec![("first frame", firsts), ("chunk gap", gaps)];
+    if args.actions_every.is_some() {
+        let all = |of: fn(&Measured) -> &Vec<Duration>| {
+            let mut all: Vec<_> = reports.iter().flat_map(|report| of(&report.measured)).copied().collect();
+            all.sort();
+            all
+        };
+        rows.push(("receipt", all(|measured| &measured.received)));
+        rows.push(("action", all(|measured| &measured.to_frame)));
+    }
+    for (what, sorted) in rows {
         let at =
             |share| percentile(&sorted, share).map_or("-".to_owned(), |gap| format!("{:.1}", gap.as_secs_f64() * 1e3));
         println!("{what:<12} p50 {} ms, p90 {} ms, p99 {} ms, worst {} ms", at(0.5), at(0.9), at(0.99), at(1.0));

@@ -107,6 +107,11 @@ fn with_strangers(value: Value, count: usize) -> Value {
 
 pub(super) fn events() -> Vec<Value> {
     let pose = map([("mode", "state".into()), ("transitions", Value::Array(vec![]))]);
+    let rates = map([("forward", 0.5.into()), ("yaw", Value::from(-1))]);
+    let lens = map([("fov_x_deg", 60.into())]);
+    let steered = map([("actions", Value::Array(vec!["w".into()])), ("rates", rates), ("intrinsics", lens)]);
+    let start = (0..16).map(|at| Value::from(u8::from(at % 5 == 0)));
+    let start = Value::Array(start.collect());
     let events = [
         Event::prompt("a road at dusk").id(7),
         Event::hold("w").id(1),
@@ -114,12 +119,16 @@ pub(super) fn events() -> Vec<Value> {
         Event::script(["w", "a", "", "sd", "ijkl"]),
         Event::composite([Event::prompt("night"), Event::hold("d")]).id(3),
         Event::new("camera_actions", pose),
+        Event::clock(-12.5),
+        Event::steers([steered, map([("pose", start), ("at_ms", 250.into())])]).id(9),
     ];
     events.into_iter().map(Value::from).collect()
 }
 
 pub(super) fn inits() -> Vec<Value> {
     let script = map([("camera_actions", crate::message::script(["w", "", "il"]))]);
+    let lens = ["fx", "fy", "cx", "cy"].map(|name| (name, Value::from(500.5)));
+    let lens = map(lens);
     let inits = [
         Init::new("a meadow"),
         Init::new("a meadow").size(64, 48).format("jpeg").set("output_compression", 80).paced(16).max_chunks(3),
@@ -128,6 +137,7 @@ pub(super) fn inits() -> Vec<Value> {
         Init::new("p").first_frame(PNG).format("webp").set("realtime_preview_max_width", 320),
         Init::new("p").set("realtime_causal_sink_size", 6).set("realtime_causal_kv_cache_num_frames", 12.0),
         Init::new("p").set("fps", "25").set("enable_upscaling", false).features(["queue", "telepathy"]),
+        Init::new("p").set("intrinsics", lens).features(["intrinsics", "rates", "poses", "receipts"]),
     ];
     inits.into_iter().map(Value::from).collect()
 }

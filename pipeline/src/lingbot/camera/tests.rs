@@ -229,6 +229,7 @@ fn pocket() -> CameraConfig {
     }
 }
 
+/// C87
 #[test]
 fn keys_turned_into_poses_give_the_same_rays() -> Result<()> {
     for config in [CameraConfig::default(), pocket()] {

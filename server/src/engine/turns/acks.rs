@@ -1,5 +1,7 @@
 //! Which events a chunk was drawn with, and which were replaced before a chunk could show them.
 
+use std::time::Instant;
+
 /// Ids told with one chunk, of each sort. Of more, the oldest are not told: only a client that means harm sends so many.
 pub const ACKS_MAX: usize = 256;
 
@@ -10,12 +12,38 @@ pub struct Acks {
     pub applied: Vec<u32>,
     /// Replaced by later events before a chunk showed them.
     pub superseded: Vec<u32>,
+    /// Of those applied, where and since when; of an event with several parts, of its first.
+    pub receipts: Vec<Receipt>,
+}
+
+/// Where an event shows first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's id.
+    pub id: u32,
+    /// The first latent frame that it changes.
+    pub latent_frame: usize,
+    /// When it came to the queue of conditions.
+    pub arrived: Instant,
 }
 
 impl Acks {
     /// The next chunk is the first to show these.
     pub fn applied(&mut self, ids: impl IntoIterator<Item = u32>) {
         note(&mut self.applied, ids);
+    }
+
+    /// The next chunk is the first to show this one.
+    pub fn receipt(&mut self, receipt: Receipt) {
+        self.applied([receipt.id]);
+        // Of an event with several parts, the first to show.
+        let earlier = self.receipts.iter().position(|earlier| earlier.id == receipt.id);
+        let receipt = earlier.map(|at| self.receipts.remove(at)).map_or(receipt, |earlier| Receipt {
+            latent_frame: earlier.latent_frame.min(receipt.latent_frame),
+            ..receipt
+        });
+        self.receipts.push(receipt);
+        self.receipts.drain(..self.receipts.len().saturating_sub(ACKS_MAX));
     }
 
     /// No chunk will show these.

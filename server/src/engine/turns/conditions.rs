@@ -1,29 +1,50 @@
-//! The conditions of the next chunk: the prompt and the keys, from all events since the last chunk.
+//! The conditions of the next chunk: the prompt and what steers the camera, from all events so far.
 //!
 //! A tap shorter than a chunk still shows for one latent frame. The reported event id never goes back, although the
 //! reference's does: a client that waits for the id of its prompt would otherwise wait for ever once it had moved.
 
-use std::collections::VecDeque;
+use std::time::Instant;
 
-use pipeline::world::{ChunkInput, ChunkPlan, Controls, Held};
+use pipeline::world::{ChunkInput, ChunkPlan, Held, Refusal, Size};
 
-use super::acks::{Acks, note};
-use super::event::{Event, EventPart};
-
-/// Latent frames for which a key counts as held that was pressed and released between two chunks.
-const PULSE_LATENT_FRAMES: usize = 1;
+use super::acks::{ACKS_MAX, Acks, Receipt};
+use super::event::{Event, EventPart, Lens, Transition};
+use super::steering::Camera;
 
 /// What a session's events ask of its next chunk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ConditionQueue {
     camera: Camera,
     prompt: Option<Prompt>,
     /// The largest event id in effect, and the one that takes effect with the next chunk.
     applied_id: Option<u32>,
     waiting_id: Option<u32>,
-    /// Event id of the keys since the last chunk.
-    camera_ids: Vec<u32>,
+    /// What steers the camera and shows in no chunk yet.
+    waiting: Vec<Receipt>,
     acks: Acks,
+}
+
+/// How a session begins, as far as its conditions are concerned.
+#[derive(Debug, Clone)]
+pub struct Beginning {
+    /// Keys that an `init` may bring, one set a latent frame.
+    pub script: Option<Vec<Held>>,
+    /// A lens that an `init` may bring.
+    pub lens: Option<Lens>,
+    /// Video frames a second: what times of the video are counted by.
+    pub fps: u32,
+    /// Of the video.
+    pub size: Size,
+    /// Show each key that was pressed between two latent frames, even if others are held by then. The reference shows
+    /// such a key only if none is.
+    pub every_tap: bool,
+}
+
+impl Beginning {
+    /// Of a client that says nothing of these, and knows only the reference.
+    pub fn plain(fps: u32, size: Size) -> Beginning {
+        Beginning { script: None, lens: None, fps, size, every_tap: false }
+    }
 }
 
 #[derive(Debug)]
@@ -33,98 +54,84 @@ struct Prompt {
     id: Option<u32>,
     /// The largest id of this event and of those it replaced.
     reported_id: Option<u32>,
-}
-
-#[derive(Debug, Default)]
-enum Camera {
-    /// No key was ever used: the model's camera branch is skipped.
-    #[default]
-    Unused,
-    /// Keys for the latent frames to come; once drained, none held.
-    Script(VecDeque<Held>),
-    State {
-        held: Held,
-        since: Option<Transitions>,
-    },
-}
-
-/// The effect of the transitions since the last chunk.
-#[derive(Debug)]
-struct Transitions {
-    last: Held,
-    last_pressed: Held,
+    arrived: Instant,
 }
 
 impl ConditionQueue {
-    /// With the script that an `init` may bring.
-    pub fn new(script: Option<Vec<Held>>) -> ConditionQueue {
-        let camera = script.map_or(Camera::Unused, |items| Camera::Script(items.into()));
-        ConditionQueue { camera, ..ConditionQueue::default() }
+    /// Before the first event.
+    pub fn new(beginning: Beginning) -> ConditionQueue {
+        let Beginning { script, lens, fps, size, every_tap } = beginning;
+        let camera = Camera::new(script, lens, fps, size, every_tap);
+        let (acks, waiting) = (Acks::default(), Vec::new());
+        ConditionQueue { camera, prompt: None, applied_id: None, waiting_id: None, waiting, acks }
     }
 
-    /// One more event: it takes effect with the next chunk.
-    pub fn push(&mut self, event: Event) {
+    /// One more event, which came at this time: it takes effect with the next chunk, or when its transitions say. `Err`:
+    /// more waits than there is room for, and the event changes nothing.
+    pub fn push(&mut self, event: Event, now: Instant) -> Result<(), Refusal> {
+        let transitions: Vec<Transition> = event.parts.iter().flat_map(EventPart::transitions).copied().collect();
+        self.camera.check_room(&transitions)?;
         if event.parts.is_empty() {
-            self.wait_with(event.id);
+            self.waiting_id = self.waiting_id.max(event.id);
+            self.wait_with(event.id, self.camera.next(), now);
         }
+        // An event that waits for its time is reported when that has come.
+        let hurries = event.id.filter(|_| !event.waits_for_its_time());
         for part in event.parts {
             match part {
                 EventPart::Prompt { text, recache } => {
                     let superseded = self.prompt.take();
                     let reported_id = event.id.max(superseded.as_ref().and_then(|prompt| prompt.reported_id));
                     self.acks.superseded(superseded.and_then(|prompt| prompt.id).filter(|&id| Some(id) != event.id));
-                    self.prompt = Some(Prompt { text, recache, id: event.id, reported_id });
+                    self.prompt = Some(Prompt { text, recache, id: event.id, reported_id, arrived: now });
                 }
                 EventPart::Script(items) => {
                     self.supersede_camera(event.id);
-                    self.camera = Camera::Script(items.into());
-                    self.wait_with(event.id);
+                    let shows = self.camera.play(items);
+                    self.waiting_id = self.waiting_id.max(hurries);
+                    self.wait_with(event.id, shows, now);
                 }
                 EventPart::State(transitions) => {
-                    if let Camera::Script(_) = self.camera {
+                    if self.camera.is_scripted() {
                         self.supersede_camera(event.id);
                     }
-                    self.transit(&transitions);
-                    self.wait_with(event.id);
+                    let shows = self.camera.follow(&transitions).unwrap_or(self.camera.next());
+                    self.waiting_id = self.waiting_id.max(hurries);
+                    self.wait_with(event.id, shows, now);
                 }
             }
         }
+        Ok(())
     }
 
     fn supersede_camera(&mut self, by: Option<u32>) {
-        self.acks.superseded(self.camera_ids.drain(..).filter(|&id| Some(id) != by));
+        self.acks.superseded(self.waiting.drain(..).map(|receipt| receipt.id).filter(|&id| Some(id) != by));
     }
 
-    fn wait_with(&mut self, id: Option<u32>) {
-        self.waiting_id = self.waiting_id.max(id);
-        note(&mut self.camera_ids, id);
-    }
-
-    fn transit(&mut self, transitions: &[Held]) {
-        if let Camera::Script(_) = self.camera {
-            self.camera = Camera::State { held: Held::default(), since: None };
-        }
-        let Some(&last) = transitions.last() else { return };
-        let pressed = transitions.iter().rev().find(|keys| !keys.is_empty()).copied();
-        let (held, earlier) = match &self.camera {
-            Camera::State { held, since } => (*held, since.as_ref().map(|since| since.last_pressed)),
-            Camera::Unused | Camera::Script(_) => (Held::default(), None),
-        };
-        let last_pressed = pressed.or(earlier).unwrap_or_default();
-        self.camera = Camera::State { held, since: Some(Transitions { last, last_pressed }) };
+    fn wait_with(&mut self, id: Option<u32>, latent_frame: usize, arrived: Instant) {
+        let Some(id) = id else { return };
+        self.waiting.retain(|earlier| earlier.id != id);
+        self.waiting.push(Receipt { id, latent_frame, arrived });
+        self.waiting.drain(..self.waiting.len().saturating_sub(ACKS_MAX));
     }
 
     /// Take the planned chunk's input out of the queue, with the event id that the chunk reports.
     pub fn sample(&mut self, plan: &ChunkPlan) -> (ChunkInput, Option<u32>) {
+        let first = plan.first_latent_frame;
         // The first chunk is drawn with the init's prompt, even if a newer one came.
         let prompt = if plan.index > 0 { self.prompt.take() } else { None };
         if let Some(prompt) = &prompt {
             self.waiting_id = self.waiting_id.max(prompt.reported_id);
-            self.acks.applied(prompt.id);
+            let receipt = |id| Receipt { id, latent_frame: first, arrived: prompt.arrived };
+            prompt.id.into_iter().for_each(|id| self.acks.receipt(receipt(id)));
         }
-        self.acks.applied(self.camera_ids.drain(..));
+        let end = plan.latent_range().end;
+        for receipt in self.waiting.extract_if(.., |receipt| receipt.latent_frame < end) {
+            self.applied_id = self.applied_id.max(Some(receipt.id));
+            self.acks.receipt(Receipt { latent_frame: receipt.latent_frame.max(first), ..receipt });
+        }
         self.applied_id = self.applied_id.max(self.waiting_id.take());
-        let controls = self.controls(plan.latent_frames);
+        let controls = self.camera.sample(plan);
         let recache = prompt.as_ref().is_some_and(|prompt| prompt.recache);
         (ChunkInput { prompt: prompt.map(|prompt| prompt.text), recache, controls }, self.applied_id)
     }
@@ -134,28 +141,32 @@ impl ConditionQueue {
         std::mem::take(&mut self.acks)
     }
 
-    fn controls(&mut self, latent_frames: usize) -> Option<Vec<Controls>> {
-        match &mut self.camera {
-            Camera::Unused => None,
-            Camera::Script(items) => {
-                Some((0..latent_frames).map(|_| items.pop_front().unwrap_or_default().into()).collect())
-            }
-            Camera::State { held, since } => {
-                let mut pulse = None;
-                if let Some(Transitions { last, last_pressed }) = since.take() {
-                    *held = last;
-                    pulse = (last.is_empty() && !last_pressed.is_empty()).then_some(last_pressed);
-                }
-                let shown = |i| pulse.filter(|_| i < PULSE_LATENT_FRAMES).unwrap_or(*held);
-                Some((0..latent_frames).map(|i| shown(i).into()).collect())
-            }
-        }
+    /// When the next latent frame that can still be steered stands in the video, in milliseconds.
+    pub fn next_ms(&self) -> f64 {
+        self.camera.next_ms()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use pipeline::world::Controls;
+
     use super::*;
+
+    /// Of a client that knows only the reference.
+    fn queue() -> ConditionQueue {
+        scripted(None)
+    }
+
+    fn scripted(script: Option<Vec<Held>>) -> ConditionQueue {
+        ConditionQueue::new(Beginning { script, ..Beginning::plain(16, Size { width: 64, height: 48 }) })
+    }
+
+    impl ConditionQueue {
+        fn take(&mut self, event: Event) {
+            self.push(event, Instant::now()).expect("there is room");
+        }
+    }
 
     fn keys(word: &str) -> Held {
         word.chars().fold(Held::default(), Held::with)
@@ -170,7 +181,7 @@ mod tests {
     }
 
     fn state(words: &[&str]) -> EventPart {
-        EventPart::State(words.iter().map(|word| keys(word)).collect())
+        EventPart::State(words.iter().map(|word| keys(word).into()).collect())
     }
 
     fn event(id: impl Into<Option<u32>>, part: EventPart) -> Event {
@@ -179,13 +190,13 @@ mod tests {
 
     /// `received`, then the keys of the chunks that follow: `w w -`, or `absent`.
     fn check(held_before: &[EventPart], received: &[EventPart], expected: &[&str]) {
-        let mut queue = ConditionQueue::default();
+        let mut queue = self::queue();
         for (index, part) in held_before.iter().enumerate() {
-            queue.push(event(None, part.clone()));
+            queue.take(event(None, part.clone()));
             queue.sample(&plan(index));
         }
         for part in received {
-            queue.push(event(None, part.clone()));
+            queue.take(event(None, part.clone()));
         }
         let shown = |controls: Option<Vec<Controls>>| match controls {
             None => "absent".to_owned(),
@@ -221,16 +232,16 @@ mod tests {
 
     #[test]
     fn the_script_of_an_init_plays_from_the_first_chunk() {
-        let mut queue = ConditionQueue::new(Some(vec![keys("w"), keys("a")]));
+        let mut queue = scripted(Some(vec![keys("w"), keys("a")]));
         assert_eq!(queue.sample(&plan(0)).0.controls, Some(["w", "a", ""].map(|word| keys(word).into()).to_vec()));
-        assert_eq!(ConditionQueue::new(None).sample(&plan(0)).0.controls, None);
+        assert_eq!(self::queue().sample(&plan(0)).0.controls, None);
     }
 
     #[test]
     fn a_prompt_waits_for_the_second_chunk_and_the_latest_wins() {
-        let mut queue = ConditionQueue::default();
-        queue.push(event(1, EventPart::prompt("dusk")));
-        queue.push(event(2, EventPart::prompt("night")));
+        let mut queue = self::queue();
+        queue.take(event(1, EventPart::prompt("dusk")));
+        queue.take(event(2, EventPart::prompt("night")));
         assert_eq!(queue.sample(&plan(0)), (ChunkInput::default(), None));
         assert_eq!(
             queue.sample(&plan(1)),
@@ -243,9 +254,9 @@ mod tests {
     fn the_past_is_made_again_if_the_prompt_that_wins_asks_for_it() {
         let with = |text: &str, recache| EventPart::Prompt { text: text.into(), recache };
         let check = |parts: [EventPart; 2], expected: bool| {
-            let mut queue = ConditionQueue::default();
+            let mut queue = self::queue();
             queue.sample(&plan(0));
-            parts.into_iter().for_each(|part| queue.push(event(None, part)));
+            parts.into_iter().for_each(|part| queue.take(event(None, part)));
             assert_eq!(queue.sample(&plan(1)).0.recache, expected);
             assert!(!queue.sample(&plan(2)).0.recache, "once");
         };
@@ -255,9 +266,9 @@ mod tests {
 
     #[test]
     fn the_event_id_is_the_largest_applied_so_far() {
-        let mut queue = ConditionQueue::default();
+        let mut queue = self::queue();
         let mut id = |index: usize, events: Vec<Event>| {
-            events.into_iter().for_each(|event| queue.push(event));
+            events.into_iter().for_each(|event| queue.take(event));
             queue.sample(&plan(index)).1
         };
         assert_eq!(id(0, vec![]), None);
@@ -274,18 +285,21 @@ mod tests {
 
     #[test]
     fn every_event_is_applied_or_superseded_and_told_with_the_chunk_after_it() {
-        let mut queue = ConditionQueue::default();
+        let mut queue = self::queue();
         let mut acks = |index: usize, events: Vec<Event>| {
-            events.into_iter().for_each(|event| queue.push(event));
+            events.into_iter().for_each(|event| queue.take(event));
             queue.sample(&plan(index));
-            queue.acks()
+            let Acks { applied, superseded, receipts } = queue.acks();
+            let first = plan(index).first_latent_frame;
+            assert!(
+                receipts
+                    .iter()
+                    .map(|receipt| (receipt.id, receipt.latent_frame))
+                    .eq(applied.iter().map(|&id| (id, first)))
+            );
+            (applied, superseded)
         };
-        let expected = |applied: &[u32], superseded: &[u32]| {
-            let mut acks = Acks::default();
-            acks.applied(applied.iter().copied());
-            acks.superseded(superseded.iter().copied());
-            acks
-        };
+        let expected = |applied: &[u32], superseded: &[u32]| (applied.to_vec(), superseded.to_vec());
         let prompt = |id, text: &str| event(id, EventPart::prompt(text));
         // A prompt is not taken by the first chunk.
         assert_eq!(acks(0, vec![prompt(1, "dusk"), event(2, state(&["w"]))]), expected(&[2], &[]));
@@ -303,10 +317,31 @@ mod tests {
     }
 
     #[test]
-    fn both_parts_of_a_composite_steer_the_same_chunk() {
-        let mut queue = ConditionQueue::default();
+    fn an_event_that_waits_for_its_time_is_reported_when_that_has_come() {
+        let mut queue = self::queue();
         queue.sample(&plan(0));
-        queue.push(Event { id: Some(3), parts: vec![EventPart::prompt("p"), state(&["w"])] });
+        // Latent frames 3 to 5 are in the next chunk, 7 in the one after it: 16 frames a second, four a latent frame.
+        let at = |latent_frame: usize, word: &str| {
+            let at_ms = Some((4 * latent_frame - 3) as f64 * 62.5);
+            EventPart::State(vec![Transition { at_ms, ..keys(word).into() }])
+        };
+        queue.take(event(5, at(4, "w")));
+        queue.take(event(9, at(7, "d")));
+        let mut next = |index: usize| {
+            let (_, id) = queue.sample(&plan(index));
+            let receipts = queue.acks().receipts;
+            (id, receipts.iter().map(|receipt| (receipt.id, receipt.latent_frame)).collect::<Vec<_>>())
+        };
+        assert_eq!(next(1), (Some(5), vec![(5, 4)]));
+        assert_eq!(next(2), (Some(9), vec![(9, 7)]));
+        assert_eq!(next(3), (Some(9), vec![]));
+    }
+
+    #[test]
+    fn both_parts_of_a_composite_steer_the_same_chunk() {
+        let mut queue = self::queue();
+        queue.sample(&plan(0));
+        queue.take(Event { id: Some(3), parts: vec![EventPart::prompt("p"), state(&["w"])] });
         let expected =
             ChunkInput { prompt: Some("p".into()), recache: false, controls: Some(vec![keys("w").into(); 3]) };
         assert_eq!(queue.sample(&plan(1)), (expected, Some(3)));

@@ -6,3 +6,4 @@ pub mod conditions;
 pub mod event;
 pub(crate) mod openings;
 pub(crate) mod scheduler;
+pub mod steering;

@@ -1,4 +1,6 @@
 //! What a client may send. A new field of a parser, a new kind of event and a new feature each need a line here; tests say so.
+//!
+//! Over 400 lines: it is one list, of every field of every message.
 
 use pipeline::world::{CONDITION_FRAMES_MAX, PROMPT_BYTES_MAX, WINDOW_FRAMES_MAX};
 use serde_json::{Value, json};
@@ -101,6 +103,11 @@ fn init() -> Incoming {
                 Form::Schema(json!({ "type": "array", "items": { "type": "string", "examples": FEATURES } })),
                 "What the client understands beyond the reference. Other names are ignored.",
             ),
+            may(
+                "intrinsics",
+                Form::Schema(lens()),
+                "The lens from the first frame on; with the feature intrinsics, in worlds that follow it.",
+            ),
             may("api_key", TEXT, "A key or token, where the server asks for one and none came before."),
             may("model", TEXT, "Not compared with the served world."),
             may(
@@ -131,13 +138,30 @@ fn init() -> Incoming {
                 "protocol_features": ["queue", "session", "ack", "timing", "pause"],
                 "condition_inputs": { "camera_actions": [["w"], ["w", "l"], []] },
             }),
+            json!({
+                "type": "init", "prompt": "a road", "protocol_features": ["rates", "poses", "intrinsics", "receipts"],
+                "intrinsics": { "fx": 500, "fy": 500, "cx": 416, "cy": 240 },
+            }),
         ],
     }
 }
 
 /// The names of the features that this server has.
-pub(super) const FEATURES: &[&str] =
-    &["queue", "session", "ack", "timing", "pause", "step", "transport", "playback", "key_frame"];
+pub(super) const FEATURES: &[&str] = &[
+    "queue",
+    "session",
+    "ack",
+    "timing",
+    "pause",
+    "step",
+    "transport",
+    "playback",
+    "key_frame",
+    "rates",
+    "poses",
+    "intrinsics",
+    "receipts",
+];
 
 fn first_frame() -> Value {
     json!({
@@ -186,15 +210,57 @@ fn state() -> Value {
                 "maxItems": TRANSITIONS_MAX,
                 "items": {
                     "type": "object",
-                    "required": ["actions"],
                     "properties": {
                         "actions": keys(),
                         "client_ts_ms": { "type": "number", "description": "When it happened, by the client's clock." },
+                        "rates": rates(),
+                        "pose": pose(),
+                        "intrinsics": lens(),
+                        "at_ms": {
+                            "type": "number", "minimum": 0, "maximum": u32::MAX,
+                            "description": "When, in milliseconds of the video, as pts_ms; with rates, poses or intrinsics.",
+                        },
                     },
                 },
-                "description": "Each says all keys that are held from then on.",
+                "description": "Each says all keys that are held from then on, and how the camera is steered besides; what is absent stays as it was.",
             },
         },
+    })
+}
+
+fn rates() -> Value {
+    let rate = |about: &str| json!({ "type": "number", "minimum": -1, "maximum": 1, "description": about });
+    json!({
+        "type": "object",
+        "properties": {
+            "forward": rate("Ahead, as a part of what a held key does."),
+            "strafe": rate("To the right."),
+            "yaw": rate("Turning right."),
+            "pitch": rate("Looking up."),
+        },
+        "description": "Motion as parts of a held key's; with the feature rates.",
+    })
+}
+
+fn pose() -> Value {
+    json!({
+        "type": "array",
+        "description": "Camera from world, OpenCV axes: 16 numbers row by row, or 4 lists of 4; with the feature poses.",
+    })
+}
+
+fn lens() -> Value {
+    let pixels = |about: &str| json!({ "type": "number", "description": about });
+    json!({
+        "type": "object",
+        "properties": {
+            "fx": pixels("Focal length across, in pixels of the video."),
+            "fy": pixels("Focal length down."),
+            "cx": pixels("Where the axis meets the picture, from its left edge."),
+            "cy": pixels("The same from its top edge."),
+            "fov_x_deg": { "type": "number", "minimum": 1, "maximum": 179, "description": "In place of the four." },
+        },
+        "description": "The lens, as four numbers or a field of view; with the feature intrinsics.",
     })
 }
 
@@ -282,7 +348,14 @@ fn events() -> Vec<Incoming> {
             None,
             json!({
                 "type": "event", "kind": "camera_actions", "event_id": 17,
-                "payload": { "mode": "state", "transitions": [{ "actions": ["w", "l"], "client_ts_ms": 81234 }] },
+                "payload": {
+                    "mode": "state",
+                    "transitions": [
+                        { "actions": ["w", "l"], "client_ts_ms": 81234 },
+                        { "rates": { "forward": 0.5, "yaw": -0.25 }, "intrinsics": { "fov_x_deg": 75 }, "at_ms": 2312.5 },
+                        { "pose": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], "at_ms": 3312.5 },
+                    ],
+                },
             }),
         ),
         event(
@@ -357,6 +430,21 @@ fn events() -> Vec<Incoming> {
             None,
             Some("key_frame"),
             json!({ "type": "event", "kind": "key_frame" }),
+        ),
+        event(
+            "event_clock",
+            &["clock"],
+            "What time is it there? Answered by clock.",
+            Some((
+                json!({
+                    "type": "object",
+                    "required": ["client_ms"],
+                    "properties": { "client_ms": { "type": "number", "description": "The client's own time." } },
+                }),
+                "What time it is here.",
+            )),
+            Some("receipts"),
+            json!({ "type": "event", "kind": "clock", "payload": { "client_ms": 81234.5 } }),
         ),
         event(
             "event_wait",

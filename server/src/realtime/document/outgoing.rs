@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::form::Message;
 use super::incoming;
 use crate::admission::rules::{Obstacle, Waiting};
-use crate::engine::turns::acks::Acks;
+use crate::engine::turns::acks::{Acks, Receipt};
 use crate::media::pictures::{Batch, Encoding, Format};
 use crate::observe::costs::{Costs, Sums};
 use crate::realtime::wire::acks::{InitAck, event_ack};
@@ -23,6 +23,7 @@ use crate::realtime::wire::event::Invalid;
 use crate::realtime::wire::frames::{ChunkLabel, PAYLOAD_ALONE_BYTES, Timing, chunk_stats, frame_group};
 use crate::realtime::wire::hello::hello;
 use crate::realtime::wire::queue::queue;
+use crate::realtime::wire::receipts::{SessionClock, applied};
 
 const SESSION: &str = "5d41402abc4b2a76b9719d911017c592";
 
@@ -62,7 +63,26 @@ pub(super) fn messages() -> Vec<Message> {
             "What became of events, before the frames of the chunk. For a client that named the feature ack.",
             acks(),
         ),
+        message(
+            "event_received",
+            "An event has come. For a client that named the feature receipts.",
+            [Some(17), None].map(|id| clock().received(id, Instant::now())).into(),
+        ),
+        message(
+            "event_applied",
+            "Which frames are the first to show which events, before the frames of the chunk. For a client that named the feature receipts.",
+            applied(&acks_of_17(), 3).into_iter().collect(),
+        ),
+        message(
+            "clock",
+            "What time it is here, in answer to a client's own time. For a client that named the feature receipts.",
+            vec![clock().answer(81234.5, Instant::now(), Instant::now(), 312.5)],
+        ),
     ]
+}
+
+fn clock() -> SessionClock {
+    SessionClock::new(Instant::now())
 }
 
 /// Frames in every form whose payload has so many bytes or a few more.
@@ -122,10 +142,14 @@ fn begun() -> Bytes {
 }
 
 fn acks() -> Vec<Bytes> {
+    event_ack(&acks_of_17(), 3).into_iter().collect()
+}
+
+fn acks_of_17() -> Acks {
     let mut acks = Acks::default();
-    acks.applied([17]);
+    acks.receipt(Receipt { id: 17, latent_frame: 9, arrived: Instant::now() });
     acks.superseded([16]);
-    event_ack(&acks, 3).into_iter().collect()
+    acks
 }
 
 fn decoded(message: &Bytes) -> Packed {
@@ -223,6 +247,11 @@ pub(super) fn about(name: &str) -> &'static str {
 
 const ABOUT: &[(&str, &str)] = &[
     ("type", "The type of the message."),
+    ("received_ms", "When it came, in milliseconds of the server's clock since the session began."),
+    ("client_ms", "As the client said it."),
+    ("sent_ms", "When the answer was handed to the socket, by the clock of received_ms."),
+    ("next_frame_ms", "When the next latent frame that can still be steered is shown, in the time of pts_ms."),
+    ("latent_frame", "The first latent frame that the event changes."),
     ("request_id", "The session's id and one for the chunk."),
     ("session_id", "The session, as logs and /v1/realtime_video/sessions name it."),
     ("chunk_index", "Counted from 0, without gaps. Of event_ack: the first chunk that shows the events."),
@@ -246,7 +275,10 @@ const ABOUT: &[(&str, &str)] = &[
     ("source_height", "Pixels of a column as it was drawn, of encoded frames."),
     ("preview_width", "Pixels of a row as it is sent, of encoded frames."),
     ("preview_height", "Pixels of a column as it is sent, of encoded frames."),
-    ("first_frame_index", "Where the first frame stands in the video, for a client that named timing."),
+    (
+        "first_frame_index",
+        "Where the first frame stands in the video, for a client that named timing; of event_applied, the first that shows the event.",
+    ),
     ("pts_ms", "When the first frame is due at fps, for a client that named timing."),
     ("controls_age_ms", "How long before this message the keys were sampled, for a client that named timing."),
     ("payload", "The frames. Raw: RGB8, rows from the top, nothing between frames."),
@@ -279,6 +311,9 @@ const ABOUT: &[(&str, &str)] = &[
     ("paced", "Whether chunks are held back until they are due."),
     ("chunk_frames", "Video frames of a chunk; the first may have fewer."),
     ("features", "The features that the client named and the server has."),
-    ("applied", "Ids of events that this chunk is the first to show; at most 256."),
+    (
+        "applied",
+        "Events that this chunk is the first to show, at most 256: of event_ack their ids, of event_applied where each shows.",
+    ),
     ("superseded", "Ids of events that were replaced before a chunk could show them; at most 256."),
 ];

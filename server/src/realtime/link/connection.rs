@@ -70,9 +70,14 @@ enum Write {
     Group(Group, oneshot::Sender<Took>),
     Message(Bytes),
     Messages(Vec<Bytes>),
+    /// A message that says when it is written.
+    Timed(Timed),
     Ping,
     Close(Close),
 }
+
+/// Builds a message, given the time at which it is written.
+pub(super) type Timed = Box<dyn FnOnce(Instant) -> Bytes + Send>;
 
 /// How long it took to hand a group to the socket.
 #[derive(Default)]
@@ -148,6 +153,16 @@ impl Connection {
     pub(super) fn tell(&self, error: &ClientError) {
         self.observer.told(error.code);
         let _ = self.writes.try_send(Write::Message(error.encode()));
+    }
+
+    /// Never waits, as [`Connection::tell`].
+    pub(super) fn say(&self, message: Bytes) {
+        let _ = self.writes.try_send(Write::Message(message));
+    }
+
+    /// As [`Connection::say`], with the time at which it is written.
+    pub(super) fn answer(&self, message: Timed) {
+        let _ = self.writes.try_send(Write::Timed(message));
     }
 
     /// The line broke, or the client did not read.
@@ -284,6 +299,7 @@ impl Sink {
                 }
                 Ok(())
             }
+            Write::Timed(message) => self.put(Message::Binary(message(Instant::now()))).await,
             Write::Ping => self.put(Message::Ping(Bytes::new())).await,
             Write::Close(Close { code, reason }) => {
                 self.put(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;

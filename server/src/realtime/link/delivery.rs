@@ -17,7 +17,9 @@ use crate::media::stream::Stream;
 use crate::observe::LiveSession;
 use crate::observe::costs::{Costs, Sums};
 use crate::realtime::wire::acks::event_ack;
+use crate::realtime::wire::features::Features;
 use crate::realtime::wire::frames::{self, ChunkLabel};
+use crate::realtime::wire::receipts;
 
 pub(super) type Parts = mpsc::Receiver<Result<ChunkPart, String>>;
 
@@ -45,7 +47,7 @@ async fn passed(guardrails: &Guardrails, mut frames: Frames) -> anyhow::Result<F
 pub(super) async fn deliver(
     outlet: &Outlet,
     label: &ChunkLabel,
-    (stream, encoding, fps, guardrails): (&Arc<Stream>, pictures::Encoding, u32, &Guardrails),
+    (stream, encoding, fps, guardrails, features): (&Arc<Stream>, pictures::Encoding, u32, &Guardrails, Features),
     (chunk, first): (Drawn, Frames),
     parts: &mut Parts,
     pace_wait: Duration,
@@ -53,9 +55,13 @@ pub(super) async fn deliver(
 ) -> anyhow::Result<()> {
     let of = encoding.batches_of(chunk.plan.frames_of_each());
     outlet.begin(label.chunk_index);
-    if let Some(ack) = event_ack(&chunk.acks, label.chunk_index) {
-        outlet.say(ack).await?;
+    let ack = features.ack.then(|| event_ack(&chunk.acks, label.chunk_index)).flatten();
+    let receipt = features.receipts.then(|| receipts::applied(&chunk.acks, label.chunk_index)).flatten();
+    for message in ack.into_iter().chain(receipt) {
+        outlet.say(message).await?;
     }
+    let mut latent_frame = chunk.plan.first_latent_frame;
+    let first_shows = chunk.acks.receipts.clone();
     let mut sums = Sums::default();
     let mut costs = Costs { prepare: chunk.prepare, pace_wait, ..Costs::default() };
     let began = chunk.began;
@@ -74,6 +80,10 @@ pub(super) async fn deliver(
         costs.encode += encoding_began.elapsed();
         live.encoded(label.chunk_index, encoding_began);
         let writing = Instant::now();
+        let this = latent_frame;
+        let shows = first_shows.iter().filter(|receipt| receipt.latent_frame == this);
+        latent_frame += 1;
+        let mut shows = Some(shows);
         for batch in batches {
             let group = frames::frame_group(label, &encoding, &batch, &sums, of, writing);
             sums.batches += 1;
@@ -83,6 +93,10 @@ pub(super) async fn deliver(
             let took = outlet.send(group).await?;
             costs.header_write += took.header;
             costs.payload_write += took.payload;
+            // The first message of a latent frame holds its first video frame.
+            for receipt in shows.take().into_iter().flatten() {
+                live.showed(receipt.arrived.elapsed());
+            }
         }
         live.written(label.chunk_index, writing);
         part = next_part(parts).await?;

@@ -6,7 +6,7 @@
 //! Over 400 lines: the select loop of a session, its branches and its endings share all of their state.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,8 +28,8 @@ use super::state::{Chunk, ChunkNews, Client};
 use crate::access::door::Lease;
 use crate::admission::queue::Standing;
 use crate::engine::thread::Command;
-use crate::engine::turns::acks::Acks;
 use crate::engine::turns::clips::NextGrant;
+use crate::engine::turns::conditions::ConditionQueue;
 use crate::engine::turns::event::Event;
 use crate::guardrails::Blocked;
 use crate::media::stream::Stream;
@@ -41,6 +41,7 @@ use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::Invalid;
 use crate::realtime::wire::frames::{ChunkLabel, Timing};
+use crate::realtime::wire::receipts::SessionClock;
 
 /// A session with a seat.
 pub(super) struct Running<'a> {
@@ -60,6 +61,8 @@ pub(super) struct Running<'a> {
     step_waits: bool,
     /// Video frames of the chunks that were delivered, or are.
     frames: u64,
+    /// What receipts are timed by.
+    clock: SessionClock,
     place: Place,
     /// On its client's account; `None` while it is parked.
     lease: Option<Lease>,
@@ -109,6 +112,7 @@ impl<'a> Running<'a> {
             chunk: Chunk::Waiting(parts),
             step_waits: false,
             frames: 0,
+            clock: SessionClock::new(Instant::now()),
             place: Place::Kept,
             lease: Some(lease),
         }
@@ -307,6 +311,14 @@ impl<'a> Running<'a> {
                 Ok(None) => {}
                 Err(error) => self.tell(&error),
             },
+            Output::Received { id, at } => self.say(self.clock.received(id, at)),
+            Output::Clock { client_ms, at } => {
+                if let Some(line) = self.client.line() {
+                    let (clock, next_ms) = (self.clock, self.conditions().next_ms());
+                    let answer = move |sent| clock.answer(client_ms, at, sent, next_ms);
+                    line.connection.answer(Box::new(answer));
+                }
+            }
             Output::Step if self.checking.is_idle() => self.session.handle(Input::Ready, Instant::now()),
             Output::Step => self.step_waits = true,
             Output::Transport(id, transport) => match transport.of(self.seat.encoding.source()) {
@@ -322,7 +334,22 @@ impl<'a> Running<'a> {
     }
 
     fn steer(&self, event: Event) {
-        self.seat.conditions.lock().expect("nothing panics under this lock").push(event);
+        let id = event.id;
+        let pushed = self.conditions().push(event, Instant::now());
+        if let Err(refusal) = pushed {
+            self.tell(&ClientError::invalid_event(Invalid { id, refusal }));
+        }
+    }
+
+    fn conditions(&self) -> MutexGuard<'_, ConditionQueue> {
+        self.seat.conditions.lock().expect("nothing panics under this lock")
+    }
+
+    /// A message that is for this moment: one that is away does not hear of it.
+    fn say(&self, message: Bytes) {
+        if let Some(line) = self.client.line() {
+            line.connection.say(message);
+        }
     }
 
     fn tell(&self, error: &ClientError) {
@@ -347,10 +374,8 @@ impl<'a> Running<'a> {
 
     fn deliver(&mut self, pace_wait: Duration) {
         let Running { chunk, seat, outlet, stream, listed, frames, id, .. } = self;
-        chunk.send(|mut parts, mut drawn, first| {
-            if !seat.features.ack {
-                drawn.acks = Acks::default();
-            }
+        chunk.send(|mut parts, drawn, first| {
+            let features = seat.features;
             let live = Arc::clone(&listed.session);
             live.sending(drawn.plan.pixel_frames, pace_wait, Instant::now());
             let timing = Timing { first_frame: *frames, fps: seat.terms.fps, sampled: drawn.began };
@@ -365,7 +390,7 @@ impl<'a> Running<'a> {
             let (outlet, stream, span) = (Arc::clone(outlet), Arc::clone(stream), chunk_span(drawn.plan.index));
             let (encoding, fps, guardrails) = (seat.encoding, seat.terms.fps, seat.guardrails.clone());
             let delivering = async move {
-                let how = (&stream, encoding, fps, &guardrails);
+                let how = (&stream, encoding, fps, &guardrails, features);
                 let sent = deliver(&outlet, &label, how, (drawn, first), &mut parts, pace_wait, &live).await;
                 (parts, sent)
             };

@@ -17,7 +17,7 @@ use crate::access::rules::denied::Denied;
 use crate::admission::queue::{Admitted, QueueTicket, Standing};
 use crate::admission::rules::{Obstacle, Refused};
 use crate::engine::thread::{Command, Engine, Open, OpenError, parts_places};
-use crate::engine::turns::conditions::ConditionQueue;
+use crate::engine::turns::conditions::{Beginning, ConditionQueue};
 use crate::guardrails::{Blocked, Guardrails};
 use crate::media::{h264, pictures};
 use crate::realtime::session::CREDIT;
@@ -146,9 +146,16 @@ pub(super) async fn open(
             Some(read.map_err(|reason| OpenFailure::Refused(Refusal { field: "first_frame", reason }))?)
         }
     };
+    let beginning = Beginning {
+        script: opening.script.take(),
+        lens: opening.lens,
+        fps: opening.terms.fps,
+        size: opening.size(),
+        every_tap: opening.features.steers(),
+    };
     let Opening { terms, encoding, features, .. } = opening;
     let (id, cancel) = (admitted.id, Cancel::default());
-    let conditions = Arc::new(Mutex::new(ConditionQueue::new(opening.script.take())));
+    let conditions = Arc::new(Mutex::new(ConditionQueue::new(beginning)));
     let init = opening.init(picture);
     let chunking = init.chunking(&card);
     let (parts_drawn, parts) = mpsc::channel(parts_places(chunking.longest(), CREDIT));

@@ -88,7 +88,7 @@ pub enum Input<'a> {
 }
 
 /// What a session wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// Let the engine draw this many more chunks. It draws the one with the earliest due time first.
     Grant {
@@ -105,6 +105,20 @@ pub enum Output {
     },
     /// Let this event steer the next chunk.
     Steer(Event),
+    /// Tell the client that its event has come.
+    Received {
+        /// The event's own id.
+        id: Option<u32>,
+        /// When it came.
+        at: Instant,
+    },
+    /// Tell the client what time it is here.
+    Clock {
+        /// What time it is there, in milliseconds.
+        client_ms: f64,
+        /// When its question came.
+        at: Instant,
+    },
     /// A stepped session's next chunk may begin once all events before this steer it: then say [`Input::Ready`].
     Step,
     /// Send frames like this from the next chunk on. With the id of the event that asked for it.
@@ -282,6 +296,9 @@ impl Session {
     }
 
     fn obey(&mut self, asked: Asked, bytes: usize, now: Instant) {
+        if let (Asked::Steer(event) | Asked::Step(event), true) = (&asked, self.features.receipts) {
+            self.outputs.push_back(Output::Received { id: event.id, at: now });
+        }
         match (asked, &mut self.steps) {
             (Asked::Steer(event), Some(steps)) => {
                 let kept = steps.event(event, bytes);
@@ -350,6 +367,7 @@ impl Session {
                 (self.paused, self.steered) = (None, now);
                 self.go_on(now);
             }
+            Asked::Clock(client_ms) => self.outputs.push_back(Output::Clock { client_ms, at: now }),
             // It said so before it heard that its wait is over.
             Asked::Pause | Asked::Resume | Asked::Wait => {}
             Asked::Control(..) => unreachable!("taken before"),
@@ -358,7 +376,7 @@ impl Session {
 
     fn steer(&mut self, event: Event, now: Instant) {
         self.steered = now;
-        let id = event.id;
+        let id = event.id.filter(|_| !event.waits_for_its_time());
         self.outputs.push_back(Output::Steer(event));
         let begin = self.pace.as_mut().and_then(|pace| pace.event(id, now));
         self.grant_at(begin);

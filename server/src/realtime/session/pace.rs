@@ -167,15 +167,15 @@ impl Pace {
             Chunk::Resting | Chunk::PutOff { .. } | Chunk::Out => {}
         }
         let mut due = self.shown_at.unwrap_or(now);
-        if event_id.is_some() && event_id != self.shown_event {
-            // A person waits for this event's effect: send at once and restart the pace from here.
+        if self.somebody_waits() {
+            // For this chunk, or for the next, if the event came while this one was drawn. Holding this chunk back would
+            // hold back the answer. An event that waits for its own time is not among these: `event` was not told its id.
             due = due.min(now);
-            put_off = Duration::ZERO;
-            self.shown_event = event_id;
-        } else if self.somebody_waits() {
-            // The event came while this chunk was drawn. Holding the chunk back would hold back its answer.
-            due = due.min(now);
+            if event_id > self.shown_event {
+                put_off = Duration::ZERO;
+            }
         }
+        self.shown_event = self.shown_event.max(event_id);
         let shown_for = Duration::from_secs_f64(frames as f64 / f64::from(self.fps));
         self.chunk = Chunk::Held { since: now, put_off, due, shown_for };
     }

@@ -19,7 +19,7 @@ pub(crate) const EVENTS_MAX: usize = 256;
 pub(crate) const BYTES_MAX: usize = 256 * 1024;
 
 /// Something that a client has said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Said {
     Event(Event),
     Step,

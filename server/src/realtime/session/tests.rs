@@ -10,17 +10,9 @@ use crate::realtime::wire::message;
 
 const FREE: Terms = Terms { fps: 10, paced: false, max_chunks: None };
 const PACED: Terms = Terms { paced: true, ..FREE };
-const PAUSES: Features = Features {
-    queue: false,
-    session: false,
-    ack: false,
-    timing: false,
-    pause: true,
-    step: false,
-    transport: false,
-    playback: false,
-    key_frame: false,
-};
+fn pauses() -> Features {
+    Features { pause: true, ..Features::default() }
+}
 const STAY: Stay = Stay { idle: None, lifetime: None, grace: Duration::from_secs(30), yield_after: None };
 
 fn ms(ms: u64) -> Duration {
@@ -28,7 +20,7 @@ fn ms(ms: u64) -> Duration {
 }
 
 fn begin_with(terms: Terms, stay: Stay, start: Instant) -> (Session, Vec<Output>) {
-    let mut session = Session::new(terms, PAUSES, stay, start);
+    let mut session = Session::new(terms, pauses(), stay, start);
     let first = say(&mut session, Input::Opened, start);
     (session, first)
 }
@@ -319,7 +311,7 @@ fn more_events_than_anybody_can_mean_are_refused_by_their_ids() {
 #[test]
 fn a_pause_outlasts_a_cut_and_can_come_before_the_world_has_opened() {
     let now = Instant::now();
-    let mut session = Session::new(FREE, PAUSES, STAY, now);
+    let mut session = Session::new(FREE, pauses(), STAY, now);
     assert_eq!(say(&mut session, Input::Binary(&pause()), now), []);
     assert_eq!(say(&mut session, Input::Opened, now), []);
     assert_eq!(say(&mut session, Input::Lost, now), []);
@@ -464,7 +456,7 @@ fn a_session_goes_on_when_its_client_has_shown_enough() {
     };
     for terms in [FREE, PACED] {
         let terms = Terms { max_chunks: None, fps: 16, ..terms };
-        let features = Features { playback: true, ..PAUSES };
+        let features = Features { playback: true, ..pauses() };
         let mut session = Session::new(terms, features, STAY, start);
         session.begins(Chunking::even(3), 0);
         let credit = if terms.paced { 1 } else { CREDIT };

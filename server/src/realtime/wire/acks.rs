@@ -9,7 +9,7 @@ use crate::engine::turns::acks::Acks;
 
 /// The message about a chunk's events, if there is anything to say.
 pub fn event_ack(acks: &Acks, chunk_index: usize) -> Option<Bytes> {
-    let Acks { applied, superseded } = acks;
+    let Acks { applied, superseded, .. } = acks;
     let news = !applied.is_empty() || !superseded.is_empty();
     news.then(|| encode(&EventAck { chunk_index, applied, superseded }))
 }

@@ -124,20 +124,12 @@ mod tests {
     use super::super::message;
     use super::*;
 
-    const BOTH: Features = Features {
-        queue: false,
-        session: false,
-        ack: false,
-        timing: false,
-        pause: false,
-        step: false,
-        transport: true,
-        playback: true,
-        key_frame: true,
-    };
+    fn both() -> Features {
+        Features { transport: true, playback: true, key_frame: true, ..Features::default() }
+    }
 
     fn read(json: &str) -> Result<Control, &'static str> {
-        match Asked::decode(&message(json), BOTH) {
+        match Asked::decode(&message(json), both()) {
             Ok(Asked::Control(Some(4), control)) => Ok(control),
             Ok(other) => panic!("{other:?}"),
             Err(invalid) => Err(invalid.refusal.field),

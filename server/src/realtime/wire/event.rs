@@ -6,7 +6,8 @@ use rmpv::ValueRef;
 
 use super::control::Control;
 use super::features::Features;
-use super::fields::{Fields, as_str, list, refuse, text};
+use super::fields::{Fields, keys, list, refuse, text};
+use super::steering;
 use crate::engine::turns::event::{Event, EventPart};
 
 /// Most bytes of an event. Keys and a prompt need far less.
@@ -19,7 +20,7 @@ pub const TRANSITIONS_MAX: usize = 512;
 const PARTS_MAX: usize = 16;
 
 /// The meaning of one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Asked {
     /// Let this steer the next chunk.
     Steer(Event),
@@ -33,6 +34,8 @@ pub enum Asked {
     Resume,
     /// The client still waits for its place in the queue.
     Wait,
+    /// What time is it? The client's own time, in milliseconds.
+    Clock(f64),
 }
 
 /// An invalid message, and its event id if that was readable.
@@ -79,10 +82,11 @@ impl Asked {
             "pause" if features.pause => return Ok(Asked::Pause),
             "resume" if features.pause => return Ok(Asked::Resume),
             "wait" if features.queue => return Ok(Asked::Wait),
+            "clock" if features.receipts => return clock(payload).map(Asked::Clock),
             "step" if features.step && payload == ValueRef::Nil => Vec::new(),
-            "step" if features.step => composite(payload)?,
-            "composite_input" => composite(payload)?,
-            kind => vec![part("kind", kind, payload)?],
+            "step" if features.step => composite(payload, &features)?,
+            "composite_input" => composite(payload, &features)?,
+            kind => vec![part("kind", kind, payload, &features)?],
         };
         if asks_to_recache {
             let prompts = parts.iter_mut().filter_map(|part| match part {
@@ -99,10 +103,10 @@ impl Asked {
 }
 
 const KINDS: &str = "must be one of prompt, camera_actions, composite_input; with the feature of that name pause, step, \
-                     transport, playback, key_frame; resume with pause; wait with queue";
+                     transport, playback, key_frame; resume with pause; wait with queue; clock with receipts";
 const INPUT_TYPES: &str = "must be prompt or camera_actions";
 
-fn composite(payload: ValueRef<'_>) -> Result<Vec<EventPart>, Refusal> {
+fn composite(payload: ValueRef<'_>, features: &Features) -> Result<Vec<EventPart>, Refusal> {
     let mut fields = Fields::from_value("payload", payload)?;
     let types = fields.take("input_types").ok_or_else(|| refuse("input_types", "is missing"))?;
     let types = list("input_types", types)?;
@@ -116,17 +120,17 @@ fn composite(payload: ValueRef<'_>) -> Result<Vec<EventPart>, Refusal> {
         // A part that is listed twice is applied twice.
         let part = match names[..i].iter().position(|earlier| earlier == name) {
             Some(earlier) => parts[earlier].clone(),
-            None => part("input_types", name, fields.take(name).unwrap_or(ValueRef::Nil))?,
+            None => part("input_types", name, fields.take(name).unwrap_or(ValueRef::Nil), features)?,
         };
         parts.push(part);
     }
     Ok(parts)
 }
 
-fn part(named_by: &'static str, name: &str, payload: ValueRef<'_>) -> Result<EventPart, Refusal> {
+fn part(named_by: &'static str, name: &str, payload: ValueRef<'_>, features: &Features) -> Result<EventPart, Refusal> {
     match name {
         "prompt" => prompt(payload).map(EventPart::prompt),
-        "camera_actions" => camera(payload),
+        "camera_actions" => camera(payload, features),
         _ => Err(refuse(named_by, if named_by == "kind" { KINDS } else { INPUT_TYPES })),
     }
 }
@@ -148,7 +152,7 @@ pub(crate) fn check_prompt(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn camera(payload: ValueRef<'_>) -> Result<EventPart, Refusal> {
+fn camera(payload: ValueRef<'_>, features: &Features) -> Result<EventPart, Refusal> {
     if !matches!(payload, ValueRef::Map(_)) {
         return script("camera_actions", payload).map(EventPart::Script);
     }
@@ -161,14 +165,8 @@ fn camera(payload: ValueRef<'_>) -> Result<EventPart, Refusal> {
     if transitions.len() > TRANSITIONS_MAX {
         return Err(refuse("transitions", format!("{} transitions; at most {TRANSITIONS_MAX}", transitions.len())));
     }
-    let held = transitions.into_iter().map(|transition| {
-        let mut fields = Fields::from_value("transitions", transition)?;
-        let actions = fields.take("actions").ok_or_else(|| refuse("actions", "is missing"))?;
-        // The value is not used, but an invalid one is still an error.
-        fields.number("client_ts_ms")?;
-        keys("actions", actions)
-    });
-    held.collect::<Result<_, _>>().map(EventPart::State)
+    let transitions = transitions.into_iter().map(|transition| steering::transition(transition, features));
+    transitions.collect::<Result<_, _>>().map(EventPart::State)
 }
 
 /// A list of lists of keys, one a latent frame.
@@ -180,10 +178,10 @@ pub(crate) fn script(field: &'static str, value: ValueRef<'_>) -> Result<Vec<Hel
     items.into_iter().map(|item| keys(field, item)).collect()
 }
 
-/// Tokens that are no key, or no text at all, mean nothing: the reference accepts them too.
-fn keys(field: &'static str, value: ValueRef<'_>) -> Result<Held, Refusal> {
-    let tokens = list(field, value)?;
-    Ok(Held::from_tokens(tokens.iter().filter_map(as_str)))
+/// `{client_ms}`: any finite time.
+fn clock(payload: ValueRef<'_>) -> Result<f64, Refusal> {
+    let mut fields = Fields::from_value("payload", payload)?;
+    fields.number("client_ms")?.ok_or_else(|| refuse("client_ms", "is missing"))
 }
 
 #[cfg(test)]
@@ -223,7 +221,7 @@ mod tests {
             r#"{"type":"event","kind":"camera_actions","payload":
                 {"mode":"state","transitions":[{"actions":["w"],"client_ts_ms":1.5},{"actions":[]}]}}"#,
             None,
-            vec![EventPart::State(keys_of(&["w", ""]))],
+            vec![EventPart::State(keys_of(&["w", ""]).into_iter().map(Into::into).collect())],
         );
         check(
             r#"{"type":"event","kind":"composite_input","payload":

@@ -2,7 +2,9 @@
 
 use pipeline::world::Refusal;
 
-use super::fields::{Fields, list, text};
+use rmpv::ValueRef;
+
+use super::fields::{Fields, list, refuse, text};
 
 /// Features beyond the reference's messages that the client lists in `protocol_features`. Unknown names are ignored:
 /// they are meant for other servers.
@@ -26,6 +28,52 @@ pub struct Features {
     pub playback: bool,
     /// It may ask for a key frame of its film.
     pub key_frame: bool,
+    /// Motion at a part of what a key does.
+    pub rates: Offer,
+    /// Absolute poses of the camera.
+    pub poses: Offer,
+    /// Lenses other than the world's own.
+    pub intrinsics: Offer,
+    /// That its events have come, and which frames show them first.
+    pub receipts: bool,
+}
+
+/// Whether a client may use a feature that not every world has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Offer {
+    /// The client has not named it.
+    #[default]
+    NotNamed,
+    /// The client has named it, and this world cannot follow it.
+    NotHere,
+    /// Yes.
+    Open,
+}
+
+impl Offer {
+    /// This, in a world that follows it or does not.
+    pub(super) fn limited(self, follows: bool) -> Offer {
+        match self {
+            Offer::Open if !follows => Offer::NotHere,
+            offer => offer,
+        }
+    }
+
+    /// `value` of a field for which a client needs this. `Err` says what is missing.
+    pub(super) fn open<'a>(self, field: &'static str, value: ValueRef<'a>) -> Result<ValueRef<'a>, Refusal> {
+        match self {
+            Offer::Open => Ok(value),
+            Offer::NotHere => {
+                let reason =
+                    "cannot be followed by this world: init_ack and /v1/models say what it follows, keys in any case";
+                Err(refuse(field, reason))
+            }
+            Offer::NotNamed => {
+                let reason = "needs its feature in protocol_features of the init: rates, poses or intrinsics";
+                Err(refuse(field, reason))
+            }
+        }
+    }
 }
 
 impl Features {
@@ -43,15 +91,44 @@ impl Features {
                 "transport" => features.transport = true,
                 "playback" => features.playback = true,
                 "key_frame" => features.key_frame = true,
+                "rates" => features.rates = Offer::Open,
+                "poses" => features.poses = Offer::Open,
+                "intrinsics" => features.intrinsics = Offer::Open,
+                "receipts" => features.receipts = true,
                 _ => {}
             }
         }
         Ok(features)
     }
 
+    /// Whether it has named one of the features that steer.
+    pub fn steers(&self) -> bool {
+        self.times() != Offer::NotNamed
+    }
+
+    /// Whether transitions may say their time: with each of the features that steer.
+    pub fn times(&self) -> Offer {
+        let all = [self.rates, self.poses, self.intrinsics];
+        [Offer::Open, Offer::NotHere].into_iter().find(|offer| all.contains(offer)).unwrap_or_default()
+    }
+
     /// As the wire calls them.
     pub fn names(&self) -> Vec<&'static str> {
-        let Features { queue, session, ack, timing, pause, step, transport, playback, key_frame } = *self;
+        let Features {
+            queue,
+            session,
+            ack,
+            timing,
+            pause,
+            step,
+            transport,
+            playback,
+            key_frame,
+            rates,
+            poses,
+            intrinsics,
+            receipts,
+        } = *self;
         let named = [
             (queue, "queue"),
             (session, "session"),
@@ -62,6 +139,10 @@ impl Features {
             (transport, "transport"),
             (playback, "playback"),
             (key_frame, "key_frame"),
+            (rates == Offer::Open, "rates"),
+            (poses == Offer::Open, "poses"),
+            (intrinsics == Offer::Open, "intrinsics"),
+            (receipts, "receipts"),
         ];
         named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
     }

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use pipeline::world::Refusal;
+use pipeline::world::{Held, Refusal};
 use rmpv::ValueRef;
 
 /// Values in one message, however nested. A script of 4096 items of eight keys is 37 000.
@@ -50,6 +50,12 @@ impl<'a> Fields<'a> {
         let at = self.0.iter().rposition(|(name, _)| as_str(name) == Some(key))?;
         let value = std::mem::replace(&mut self.0[at].1, ValueRef::Nil);
         (!matches!(value, ValueRef::Nil)).then_some(value)
+    }
+
+    /// The name of a field that was not taken, if there is one; in the case of a name that is no text, a word for it.
+    pub(crate) fn left(&self) -> Option<&'a str> {
+        let left = self.0.iter().find(|(_, value)| !matches!(value, ValueRef::Nil));
+        left.map(|(name, _)| as_str(name).unwrap_or("a name that is no text"))
     }
 
     /// Text, as a string or as bytes that hold UTF-8.
@@ -127,6 +133,12 @@ pub(crate) fn list<'a>(field: &'static str, value: ValueRef<'a>) -> Result<Vec<V
         ValueRef::Array(items) => Ok(items),
         other => Err(refuse(field, format!("must be a list, not {}", kind(&other)))),
     }
+}
+
+/// Tokens that are no key, or no text at all, mean nothing: the reference accepts them too.
+pub(crate) fn keys(field: &'static str, value: ValueRef<'_>) -> Result<Held, Refusal> {
+    let tokens = list(field, value)?;
+    Ok(Held::from_tokens(tokens.iter().filter_map(as_str)))
 }
 
 /// A finite number: as one, as a boolean, or as text.

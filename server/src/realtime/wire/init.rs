@@ -13,7 +13,8 @@ use rmpv::ValueRef;
 use super::control::Transport;
 use super::features::Features;
 use super::fields::{Fields, as_str, refuse};
-use super::{data_url, event};
+use super::{data_url, event, steering};
+use crate::engine::turns::event::Lens;
 use crate::media::pictures::Encoding;
 
 /// Video frames a second that a client may ask for.
@@ -33,6 +34,7 @@ pub struct InitRequest {
     first_frame: Option<FirstFrame>,
     script: Option<Vec<Held>>,
     transport: Transport,
+    lens: Option<Lens>,
     fps: Option<u32>,
     paced: bool,
     max_chunks: Option<u64>,
@@ -56,6 +58,8 @@ pub struct Opening {
     pub first_frame: Option<FirstFrame>,
     /// The controls of the first latent frames, one by one.
     pub script: Option<Vec<Held>>,
+    /// The lens from the first latent frame on; `None`: the world's own.
+    pub lens: Option<Lens>,
     /// How frames go to the client.
     pub encoding: Encoding,
     /// How many chunks the session gets, and when.
@@ -106,6 +110,7 @@ impl InitRequest {
         event::check_prompt(prompt)?;
 
         let size = fields.text("size")?.map(|text| text.parse().map_err(|reason: String| refuse("size", reason)));
+        let features = Features::take(fields)?;
         let frames = |number: u32| number as usize;
         let window_frames_max = WINDOW_FRAMES_MAX as u32;
         let request = InitRequest {
@@ -131,7 +136,8 @@ impl InitRequest {
                 None => fields.flag_if_said("guardrails")?,
                 said => said,
             },
-            features: Features::take(fields)?,
+            lens: steering::first_lens(fields, &features)?,
+            features,
         };
         refuse_what_is_not_done(fields)?;
         if request.paced && request.features.step {
@@ -144,6 +150,11 @@ impl InitRequest {
     /// Check the rest against the world's card.
     pub fn check(self, card: &Card) -> Result<Opening, Refusal> {
         let size = card.choose_size(self.size)?;
+        let features = steering::limit(self.features, &card.steering);
+        if self.lens.is_some() {
+            // Whether the world follows it is known only now.
+            features.intrinsics.open("intrinsics", ValueRef::Nil)?;
+        }
         let (sink, window) = card.choose_window(self.sink, self.window)?;
         let first_chunk = card.choose_first_chunk(self.first_chunk, window)?;
         let encoding = self.transport.of(size)?;
@@ -161,10 +172,11 @@ impl InitRequest {
             condition_frames: self.condition_frames,
             first_frame: self.first_frame,
             script: self.script,
+            lens: self.lens,
             encoding,
             terms: Terms { fps: self.fps.unwrap_or(card.fps), paced: self.paced, max_chunks: self.max_chunks },
             guardrails: self.guardrails,
-            features: self.features,
+            features,
         })
     }
 }

@@ -13,6 +13,8 @@ pub(crate) mod frames;
 pub(crate) mod hello;
 pub mod init;
 pub(crate) mod queue;
+pub mod receipts;
+mod steering;
 
 use std::time::Duration;
 

@@ -59,10 +59,25 @@ fn a_new_event_is_shown_at_once_and_its_repetition_is_not() {
     let start = Instant::now();
     let mut pace = begun(start);
     assert_eq!(drawn(&mut pace, None, start), Some(ms(0)));
+    assert_eq!(pace.event(Some(4), start + ms(50)), None);
     assert_eq!(drawn(&mut pace, Some(4), start + ms(100)), Some(ms(0)));
     assert_eq!(drawn(&mut pace, Some(4), start + ms(200)), None);
     assert_eq!(pace.release(start + ms(1000)), Some(ms(800)));
+    assert_eq!(pace.event(Some(5), start + ms(1050)), None);
     assert_eq!(drawn(&mut pace, Some(5), start + ms(1100)), Some(ms(0)));
+}
+
+#[test]
+fn an_id_that_no_event_hurried_with_waits_for_its_turn() {
+    let start = Instant::now();
+    let mut pace = begun(start);
+    assert_eq!(drawn(&mut pace, None, start), Some(ms(0)));
+    assert_eq!(drawn(&mut pace, Some(7), start + ms(100)), None);
+    assert_eq!(pace.release(start + ms(900)), Some(ms(800)));
+    // A later event with a smaller id asks for nothing new.
+    assert_eq!(pace.written(start + ms(910)), None);
+    assert_eq!(pace.event(Some(6), start + ms(920)), None);
+    assert!(pace.event(Some(8), start + ms(930)).is_some());
 }
 
 /// Its first chunk was drawn in 300 ms and is written at 310: it is shown until 1200.

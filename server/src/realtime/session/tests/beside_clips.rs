@@ -153,6 +153,8 @@ impl Device {
                     client.session.handle(Input::Written, now);
                 }
                 Output::Steer(_)
+                | Output::Received { .. }
+                | Output::Clock { .. }
                 | Output::Step
                 | Output::WantKeyFrame
                 | Output::Transport(..)
