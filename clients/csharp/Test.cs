@@ -95,6 +95,14 @@ static class Test
             }
             Check(receipts[held].Chunk == shown && !receipts[held].Superseded, "held");
             Check(receipts[first].Superseded && !receipts[second].Superseded, "prompts");
+            Check(receipts[held].FirstFrame >= 0 && receipts[first].FirstFrame == -1, "first frames");
+            var led = walk.Rates(0.5, 0, -0.25, 0);
+            Receipt? answered = null;
+            while (answered == null) Next(walk, news => { if (news == News.Receipt && walk.Receipt.EventId == led) answered = walk.Receipt; });
+            walk.Pose(new double[16]);
+            var refused = "";
+            while (refused == "") Next(walk, news => { if (news == News.Refused) refused = walk.Why; });
+            Check(refused.Contains("pose"), refused);
         }
     }
 

@@ -17,6 +17,7 @@ func _init():
 	check("frames are due at their rate", whole["frames"][16]["pts_ms"] == 1000)
 	var receipts = whole["receipts"]
 	check("a receipt says which chunk shows W", receipts.size() == 1 and receipts[0]["chunk"] == shown(whole, 1))
+	check("and which frame first", receipts[0]["first_frame"] != null)
 	var cut = walk("CUT_URL", {}, [], 45)
 	check("the line was cut", cut["protocol"].resumes > 0)
 	check("every frame came once after a cut", indices(cut) == range(45))

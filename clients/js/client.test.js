@@ -32,12 +32,22 @@ test("a receipt says which chunk shows an event, and which event was replaced", 
     if (eventId !== held) continue;
     const { firstFrame, ...receipt } = await client.receipt(held);
     assert.deepEqual(receipt, { eventId: held, chunk, superseded: false });
+    assert.ok(firstFrame >= 0);
     break;
   }
   const again = new Client(SERVER, SMALL);
   const [first, second] = [again.prompt("by night"), again.prompt("by day")];
   for await (const { eventId } of again) if (eventId === second) break;
   assert.deepEqual([(await again.receipt(first)).superseded, (await again.receipt(second)).superseded], [true, false]);
+});
+
+test("rates and poses lead the camera, and a pose that is none is refused by its name", async () => {
+  const client = new Client(SERVER, SMALL);
+  const led = client.rates({ forward: 0.5, yaw: -0.25 });
+  const wrong = client.receipt(client.pose(new Array(16).fill(2)));
+  for await (const { eventId } of client) if (eventId >= led) break;
+  assert.ok((await client.receipt(led)).firstFrame >= 0);
+  await assert.rejects(wrong, /pose/i);
 });
 
 test("a session goes on after its line was cut, with the same pictures", async () => {

@@ -75,6 +75,7 @@ async fn a_receipt_says_which_chunk_shows_an_event_and_a_refusal_which_field_was
             }
         }
         ensure!(receipt.map(|receipt| receipt.chunk) == shown, "{receipt:?}, {shown:?}");
+        ensure!(receipt.is_some_and(|receipt| receipt.first_frame.is_some()), "{receipt:?}");
         ensure!(why.is_some_and(|why| why.contains("kind")));
         drop(walk);
 
@@ -83,6 +84,32 @@ async fn a_receipt_says_which_chunk_shows_an_event_and_a_refusal_which_field_was
         ensure!(matches!(&refused, Error::Refused(why) if why.contains("fps")), "{refused}");
         let nobody = Walk::connect("ws://127.0.0.1:9/v1/realtime_video", small()).err().context("nobody listens")?;
         ensure!(matches!(nobody, Error::Unreachable(_)), "{nobody}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn rates_and_poses_lead_the_camera_and_a_pose_that_is_none_is_refused_by_its_name() -> Result<()> {
+    let server = Server::start(testcard(), Limits::default())?;
+    let url = server.url();
+    walk(move || {
+        let mut walk = Walk::connect(&url, small())?;
+        let ahead = [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, -2.0, 0.0, 0.0, 0.0, 1.0];
+        let led = [walk.send(Event::rates([0.5, 0.0, -0.25, 0.0])), walk.send(Event::pose(&ahead))];
+        let wrong = walk.send(Event::pose(&[2.0; 16]));
+        let (mut receipts, mut why) = (Vec::new(), None);
+        while receipts.len() < led.len() || why.is_none() {
+            match walk.news()? {
+                News::Receipt(receipt) => receipts.push(receipt.event_id),
+                News::Refused { event_id, why: said } if event_id == Some(wrong) => why = Some(said),
+                News::Frame(_) => {}
+                other => bail!("{other:?}"),
+            }
+        }
+        receipts.sort_unstable();
+        ensure!(receipts == led, "{receipts:?}");
+        ensure!(why.is_some_and(|why| why.contains("pose")));
         Ok(())
     })
     .await

@@ -8,7 +8,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use causeway::{CausewayNews, CausewayOptions, causeway_connect, causeway_error, causeway_free, causeway_poll_frame};
+use causeway::{
+    CausewayNews, CausewayOptions, causeway_connect, causeway_error, causeway_free, causeway_poll_frame,
+    causeway_send_pose, causeway_send_rates,
+};
 use pipeline::testcard::Testcard;
 use server::Limits;
 use tests::Server;
@@ -59,21 +62,7 @@ fn after_the_first_frames_none_is_allocated_for_a_frame_but_for_a_buffer_that_gr
     let server = server()?;
     let url = std::ffi::CString::new(server.url())?;
     for format in [c"jpeg", c"raw"] {
-        let options = CausewayOptions {
-            url: url.as_ptr(),
-            prompt: c"a meadow".as_ptr(),
-            format: format.as_ptr(),
-            width: 320,
-            height: 192,
-            fps: 0,
-            paced: 0,
-            seed: 0,
-            has_seed: 0,
-            max_chunks: 0,
-            first_frame: std::ptr::null(),
-            first_frame_size: 0,
-            key: std::ptr::null(),
-        };
+        let options = options(&url, format);
         let mut news = std::mem::MaybeUninit::<CausewayNews>::zeroed();
         // SAFETY: pointers to values that live until the walk is freed.
         unsafe {
@@ -100,6 +89,58 @@ fn after_the_first_frames_none_is_allocated_for_a_frame_but_for_a_buffer_that_gr
             ensure!(made <= 2, "{rounds:?} allocations for 200 frames each of {format:?}");
             causeway_free(walk);
         }
+    }
+    Ok(())
+}
+
+fn options(url: &CStr, format: &CStr) -> CausewayOptions {
+    CausewayOptions {
+        url: url.as_ptr(),
+        prompt: c"a meadow".as_ptr(),
+        format: format.as_ptr(),
+        width: 320,
+        height: 192,
+        fps: 0,
+        paced: 0,
+        seed: 0,
+        has_seed: 0,
+        max_chunks: 0,
+        first_frame: std::ptr::null(),
+        first_frame_size: 0,
+        key: std::ptr::null(),
+    }
+}
+
+#[test]
+fn rates_are_followed_and_a_pose_that_is_none_is_refused_by_its_name() -> Result<()> {
+    let server = server()?;
+    let url = std::ffi::CString::new(server.url())?;
+    let mut news = std::mem::MaybeUninit::<CausewayNews>::zeroed();
+    // SAFETY: pointers to values that live until the walk is freed.
+    unsafe {
+        let walk = causeway_connect(&options(&url, c"jpeg"), std::ptr::null_mut(), 0);
+        ensure!(!walk.is_null());
+        let led = causeway_send_rates(walk, 0.5, 0.0, -0.25, 0.0);
+        let wrong = causeway_send_pose(walk, [2.0; 16].as_ptr());
+        let (mut receipt, mut refused) = (false, false);
+        while !(receipt && refused) {
+            let kind = causeway_poll_frame(walk, 10_000, news.as_mut_ptr());
+            let (event_id, first_frame) = ((*news.as_ptr()).event_id, (*news.as_ptr()).first_frame);
+            match kind {
+                1 => {}
+                2 => {
+                    ensure!(event_id == i64::from(led) && first_frame >= 0, "{event_id} {first_frame}");
+                    receipt = true;
+                }
+                4 => {
+                    ensure!(event_id == i64::from(wrong));
+                    refused = CStr::from_ptr(causeway_error(walk)).to_str()?.contains("pose");
+                    ensure!(refused);
+                }
+                other => anyhow::bail!("{other}"),
+            }
+        }
+        causeway_free(walk);
     }
     Ok(())
 }

@@ -54,6 +54,26 @@ class AgainstOurServer(unittest.IsolatedAsyncioTestCase):
             receipts = [await walk.receipt(event_id) for event_id in (first, second)]
             self.assertEqual([receipt.superseded for receipt in receipts], [True, False])
 
+    async def test_rates_and_poses_lead_the_camera_and_a_receipt_names_the_first_frame(self):
+        ahead = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, -2, 0, 0, 0, 1]
+        async with Walk(SERVER, "a meadow", **SMALL) as walk:
+            for lead in (walk.rates(forward=0.5, yaw=-0.25), walk.pose(ahead)):
+                led = await lead
+                receipt = asyncio.ensure_future(walk.receipt(led))
+                async for frame in walk:
+                    if frame.event_id == led:
+                        break
+                self.assertEqual((await receipt).first_frame, frame.index)
+
+    async def test_a_pose_that_is_none_is_refused_by_its_name(self):
+        async with Walk(SERVER, "a meadow", **SMALL) as walk:
+            receipt = asyncio.ensure_future(walk.receipt(await walk.pose([2] * 16)))
+            async for frame in walk:
+                if receipt.done():
+                    break
+            with self.assertRaisesRegex(Refused, "pose"):
+                await receipt
+
     async def test_an_event_that_is_refused_says_so_and_the_walk_goes_on(self):
         async with Walk(SERVER, "a meadow", **SMALL) as walk:
             wrong = await walk.event("jump")
