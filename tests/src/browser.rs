@@ -166,12 +166,17 @@ impl Browser {
             "new Promise((resolve, reject) => {{
                const film = {film};
                film.onerror = () => reject(film.error.message);
-               film.onseeked = () => {{
+               const draw = () => {{
                  const canvas = document.createElement('canvas');
                  [canvas.width, canvas.height] = [film.videoWidth, film.videoHeight];
                  canvas.getContext('2d').drawImage(film, 0, 0);
                  resolve(canvas.toDataURL('image/png').split(',')[1]);
                }};
+               // On a busy machine the seek ends before its picture is there; a picture that is there already comes no more.
+               const seeked = new Promise((done) => film.onseeked = done);
+               const shown = new Promise((done) => film.requestVideoFrameCallback(done));
+               const late = seeked.then(() => new Promise((done) => setTimeout(done, 1000)));
+               Promise.all([seeked, Promise.race([shown, late])]).then(draw);
                film.currentTime = {seconds};
              }})"
         );
