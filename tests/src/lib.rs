@@ -21,6 +21,7 @@ pub mod mp4;
 pub mod openai;
 pub mod order;
 pub mod path_proxy;
+pub mod pocket_walk;
 pub mod puppet;
 pub mod raw;
 pub mod reference;

@@ -1,7 +1,7 @@
 // A worker: encoded or raw pictures or a film in, ImageBitmaps out, in the order they came.
 
 /**
- * @typedef {{ session: number, pictures: import("./protocol.js").Pictures }} Job
+ * @typedef {{ session: number, pictures: import("./protocol.js").Pictures, gap: boolean }} Job  `gap`: some before these were dropped.
  * @typedef {{ session: number, chunk: number, eventId: number | null, count: number, bitmaps: ImageBitmap[],
  *   decodeMs: number, error: string | null, wantsKey: boolean }} Decoded  `count` pictures were asked for; none is there
  *   after an error. `wantsKey`: the film goes on at its next key frame.
@@ -18,7 +18,10 @@ let film = { session: -1, decoder: new FilmDecoder() };
 
 self.onmessage = (/** @type {MessageEvent<Job>} */ { data }) => {
   // A film's frames go in as they come: the decoder keeps their order itself, and may need the next to give one out.
-  const bitmaps = data.pictures.contentType === H264 ? filmOf(data.session).decode(data.pictures) : undefined;
+  const decoder = data.pictures.contentType === H264 ? filmOf(data.session) : undefined;
+  // Without one of its frames a film goes on at a key frame.
+  if (data.gap) decoder?.close();
+  const bitmaps = decoder?.decode(data.pictures);
   bitmaps?.catch(() => {});
   last = last.then(() => decode(data, bitmaps));
 };

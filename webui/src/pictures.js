@@ -1,7 +1,6 @@
 // The pictures of one walk: decoded by a worker, queued, and handed out when they are due.
 
 import { Playback } from "./playback.js";
-import { H264 } from "./protocol.js";
 import { say } from "./words.js";
 
 /** Pictures that may wait for the decoder. Past this, newer ones are dropped undecoded. */
@@ -16,6 +15,8 @@ export class Pictures {
   #playback;
   #decoding = 0;
   #undecoded = 0;
+  /** Pictures were dropped since the decoder got some. */
+  #gap = false;
   /** The decoder's time for the last pictures, in milliseconds. @type {number | null} */
   decodeMs = null;
 
@@ -32,14 +33,15 @@ export class Pictures {
   /** Pictures have come. @param {import("./protocol.js").Pictures} pictures */
   decode(pictures) {
     const { pieces } = pictures;
-    // Without one of its frames a film cannot go on.
-    if (pictures.contentType !== H264 && this.#decoding + pieces.length > DECODING_MAX) {
+    if (this.#decoding + pieces.length > DECODING_MAX) {
       this.#undecoded += pieces.length;
+      this.#gap = true;
       return;
     }
     this.#decoding += pieces.length;
     /** @type {import("./decoder.js").Job} */
-    const job = { session: this.#walk, pictures };
+    const job = { session: this.#walk, pictures, gap: this.#gap };
+    this.#gap = false;
     // All pieces are views of one buffer: it goes over whole, and uncopied.
     this.#decoder.postMessage(job, pieces.length > 0 ? [pieces[0].buffer] : []);
   }

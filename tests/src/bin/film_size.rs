@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use openh264::decoder::Decoder;
-use pipeline::world::{Cancel, ChunkInput, ChunkPlan, Chunking, ClipAsk, Controls, Frames, Held, Init, Size, Step};
+use pipeline::world::{Cancel, Frames, Held, Size, Step};
 use server::media::h264::FrameEncoder;
 use server::media::pictures::{Encoding, Format};
-use tests::mp4;
+use tests::{mp4, pocket_walk};
 
 #[derive(Parser)]
 #[command(about = "Measure what a walk takes as H.264 beside JPEG")]
@@ -76,18 +76,9 @@ fn given(size: Size) -> Result<Vec<Vec<u8>>> {
 fn drawn(chunks: usize) -> Result<(Size, Vec<Vec<u8>>)> {
     let world = pipeline::load_world(&server::pocket::dir(), &pipeline::Device::cpu())?;
     let card = world.card().clone();
-    let (sink, window) = card.choose_window(None, None)?;
     let size = card.default_size;
-    let prompt = "a green meadow".into();
-    let init =
-        Init { prompt, first_frame: None, size, seed: 7, sink, window, first_chunk: None, condition_frames: None };
-    let plans: Vec<_> = (0..chunks).map(|index| ChunkPlan::new(index, Chunking::even(card.chunk))).collect();
-    let input = |index: usize| {
-        let ahead = Held::default().with('w');
-        let held: Controls = if index % 16 < 12 { ahead } else { ahead.with('l') }.into();
-        ChunkInput { prompt: None, recache: false, controls: Some(vec![held; card.chunk]) }
-    };
-    let ask = ClipAsk::new(init, plans.iter().map(|plan| plan.pixel_frames).sum(), (0..chunks).map(input).collect());
+    let ahead = Held::default().with('w');
+    let ask = pocket_walk::ask(&card, chunks, |chunk| if chunk % 16 < 12 { ahead } else { ahead.with('l') })?;
     let mut clip = world.clip(ask).map_err(|error| anyhow::anyhow!("{error}"))?;
     let mut frames = Vec::new();
     let mut keep = |drawn: Frames| {

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use pipeline::world::{Cancel, ChunkInput, ChunkPlan, Chunking, ClipAsk, Controls, Held, Init};
+use pipeline::world::{Cancel, ClipAsk, Held};
 use server::Limits;
 use server::engine::thread::Engine;
 use server::guardrails::Guardrails;
 use server::media::quantiser;
 use server::openai::drawing::{Encoding, draw};
+use tests::pocket_walk;
 
 #[derive(Parser)]
 #[command(about = "Measure what encoding a film costs its drawing")]
@@ -56,16 +57,7 @@ async fn main() -> Result<()> {
 /// A walk straight ahead.
 fn ask(engine: &Engine, chunks: usize) -> Result<ClipAsk> {
     let card = engine.card.borrow().clone().context("the world is loaded")?;
-    let (sink, window) = card.choose_window(None, None)?;
-    let size = card.default_size;
-    let prompt = "a green meadow".into();
-    let init =
-        Init { prompt, first_frame: None, size, seed: 7, sink, window, first_chunk: None, condition_frames: None };
-    let plans: Vec<_> = (0..chunks).map(|index| ChunkPlan::new(index, Chunking::even(card.chunk))).collect();
-    let ahead: Vec<Controls> = vec![Held::default().with('w').into(); card.chunk];
-    let inputs =
-        plans.iter().map(|_| ChunkInput { prompt: None, recache: false, controls: Some(ahead.clone()) }).collect();
-    Ok(ClipAsk::new(init, plans.iter().map(|plan| plan.pixel_frames).sum(), inputs))
+    pocket_walk::ask(&card, chunks, |_| Held::default().with('w'))
 }
 
 /// Time from the clip's turn to the last byte of its film, and what of it was encoding.

@@ -6,7 +6,7 @@ use pipeline::world::{CONDITION_FRAMES_MAX, PROMPT_BYTES_MAX, WINDOW_FRAMES_MAX}
 use serde_json::{Value, json};
 
 use super::form::{Field, Form, Incoming, Message, may, must};
-use crate::realtime::wire::control::LEAD_MS_MAX;
+use crate::realtime::wire::control::{FORMATS, LEAD_MS_MAX};
 use crate::realtime::wire::event::{SCRIPT_ITEMS_MAX, TRANSITIONS_MAX};
 use crate::realtime::wire::init::FPS_MAX;
 
@@ -305,7 +305,6 @@ fn playback() -> Value {
     })
 }
 
-const FORMATS: &[&str] = &["raw", "jpeg", "webp", "h264"];
 const QUALITIES: &[&str] = &["maximum", "high", "medium", "low", "default"];
 
 /// Kinds of event that may be parts of a composite.

@@ -8,6 +8,7 @@
 //! Over 400 lines: the transitions of one state machine stand in one place.
 
 pub(crate) mod backlog;
+mod exchange;
 mod lead;
 mod pace;
 pub(crate) mod rate_limit;
@@ -16,6 +17,7 @@ mod steps;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+pub use self::exchange::{Input, Output};
 use self::lead::Lead;
 use self::pace::Pace;
 use self::rate_limit::{EVENTS, INVALID_MESSAGES};
@@ -23,7 +25,7 @@ use self::steps::{Said, Steps};
 use crate::engine::turns::event::Event;
 use crate::rate::Bucket;
 use crate::realtime::wire::close::Close;
-use crate::realtime::wire::control::{Control, Transport};
+use crate::realtime::wire::control::Control;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::{Asked, Invalid};
 use crate::realtime::wire::features::Features;
@@ -44,96 +46,6 @@ pub struct Stay {
     pub grace: Duration,
     /// Paused, or without an event and without a key held, before it leaves its place to one that waits.
     pub yield_after: Option<Duration>,
-}
-
-/// What happens to a session.
-pub enum Input<'a> {
-    /// The world has opened the rollout.
-    Opened,
-    /// All that was to steer the chunk of an [`Output::Step`] steers it.
-    Ready,
-    /// The client sent a binary message.
-    Binary(&'a [u8]),
-    /// The client sent text, which says nothing here.
-    Text,
-    /// The engine has drawn the first frames of a chunk.
-    Chunk {
-        /// The largest id of the events that it shows.
-        event_id: Option<u32>,
-        /// Video frames of the whole chunk.
-        frames: usize,
-        /// A key was held in it.
-        moves: bool,
-    },
-    /// All messages of the chunk are sent, or kept for a client that may come back.
-    Written,
-    /// The line was cut, and the client may come back on another.
-    Lost,
-    /// The client is back.
-    Found,
-    /// Another waits for the place that this one has.
-    Wanted,
-    /// It has left its place, and waits for its client to come back.
-    Parked,
-    /// The client of a parked session is back, and waits for a place.
-    Returning,
-    /// Finish the granted chunks, then close with this code and reason.
-    End(Close),
-    /// The world failed.
-    Failed(String),
-    /// A guardrail does not let a frame leave.
-    Blocked,
-    /// Time has passed.
-    Tick,
-}
-
-/// What a session wants done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// Let the engine draw this many more chunks. It draws the one with the earliest due time first.
-    Grant {
-        /// How many more.
-        chunks: u64,
-        /// When the first of them is to be shown.
-        due: Instant,
-    },
-    /// Let the engine know when the next grant of a paced session will come, if no event brings it forward and no pause
-    /// puts it off. `None`: there will be none. Said once for each chunk that was drawn.
-    ExpectGrant {
-        /// When that is.
-        at: Option<Instant>,
-    },
-    /// Let this event steer the next chunk.
-    Steer(Event),
-    /// Tell the client that its event has come.
-    Received {
-        /// The event's own id.
-        id: Option<u32>,
-        /// When it came.
-        at: Instant,
-    },
-    /// Tell the client what time it is here.
-    Clock {
-        /// What time it is there, in milliseconds.
-        client_ms: f64,
-        /// When its question came.
-        at: Instant,
-    },
-    /// A stepped session's next chunk may begin once all events before this steer it: then say [`Input::Ready`].
-    Step,
-    /// Send frames like this from the next chunk on. With the id of the event that asked for it.
-    Transport(Option<u32>, Transport),
-    /// Let the next frame of the film be one that can be decoded alone.
-    WantKeyFrame,
-    /// Tell the client what was wrong.
-    Tell(ClientError),
-    /// Send the drawn chunk. The duration is the time that pacing delayed it, before its start and after its drawing.
-    Send {
-        /// How long pace kept it.
-        pace_wait: Duration,
-    },
-    /// End the connection, for this reason.
-    Close(Close),
 }
 
 /// What is known of a running session.
@@ -296,33 +208,45 @@ impl Session {
     }
 
     fn obey(&mut self, asked: Asked, bytes: usize, now: Instant) {
-        if let (Asked::Steer(event) | Asked::Step(event), true) = (&asked, self.features.receipts) {
-            self.outputs.push_back(Output::Received { id: event.id, at: now });
-        }
-        match (asked, &mut self.steps) {
-            (Asked::Steer(event), Some(steps)) => {
-                let kept = steps.event(event, bytes);
-                self.said(kept, now);
-            }
-            (Asked::Step(event), Some(steps)) => {
-                let kept = steps.step(event, bytes);
-                self.said(kept, now);
-            }
-            (Asked::Control(id, Control::Transport(transport)), _) => {
+        match asked {
+            Asked::Steer(event) => self.take(event, Steps::event, bytes, now),
+            Asked::Step(event) => self.take(event, Steps::step, bytes, now),
+            Asked::Control(id, Control::Transport(transport)) => {
                 self.outputs.push_back(Output::Transport(id, transport));
             }
             // No steering: a page that nobody watches says it too.
-            (Asked::Control(_, Control::Playback(playback)), _) => {
+            Asked::Control(_, Control::Playback(playback)) => {
                 self.lead.playback(Some(playback));
                 self.go_on(now);
             }
-            (Asked::Control(_, Control::KeyFrame), _) => self.outputs.push_back(Output::WantKeyFrame),
-            (asked, _) => self.obey_at_once(asked, now),
+            Asked::Control(_, Control::KeyFrame) => self.outputs.push_back(Output::WantKeyFrame),
+            Asked::Pause if self.paused.is_none() => {
+                (self.paused, self.steered) = (Some(now), now);
+                self.rest();
+            }
+            Asked::Resume if self.paused.is_some() => {
+                (self.paused, self.steered) = (None, now);
+                self.go_on(now);
+            }
+            Asked::Clock(client_ms) => self.outputs.push_back(Output::Clock { client_ms, at: now }),
+            // It said so before it heard that its wait is over.
+            Asked::Pause | Asked::Resume | Asked::Wait => {}
         }
     }
 
-    fn said(&mut self, kept: Result<(), Invalid>, now: Instant) {
-        match kept {
+    /// An event or a step. In a stepped session it joins what waits, as `join` does it.
+    fn take(
+        &mut self,
+        event: Event,
+        join: fn(&mut Steps, Event, usize) -> Result<(), Invalid>,
+        bytes: usize,
+        now: Instant,
+    ) {
+        if self.features.receipts {
+            self.outputs.push_back(Output::Received { id: event.id, at: now });
+        }
+        let Some(steps) = &mut self.steps else { return self.steer(event, now) };
+        match join(steps, event, bytes) {
             Ok(()) => {
                 self.steered = now;
                 self.step();
@@ -354,24 +278,6 @@ impl Session {
     /// Chunks that are granted without being asked for.
     fn credit(&self) -> u64 {
         if self.steps.is_some() { 0 } else { CREDIT }
-    }
-
-    fn obey_at_once(&mut self, asked: Asked, now: Instant) {
-        match asked {
-            Asked::Steer(event) | Asked::Step(event) => self.steer(event, now),
-            Asked::Pause if self.paused.is_none() => {
-                (self.paused, self.steered) = (Some(now), now);
-                self.rest();
-            }
-            Asked::Resume if self.paused.is_some() => {
-                (self.paused, self.steered) = (None, now);
-                self.go_on(now);
-            }
-            Asked::Clock(client_ms) => self.outputs.push_back(Output::Clock { client_ms, at: now }),
-            // It said so before it heard that its wait is over.
-            Asked::Pause | Asked::Resume | Asked::Wait => {}
-            Asked::Control(..) => unreachable!("taken before"),
-        }
     }
 
     fn steer(&mut self, event: Event, now: Instant) {

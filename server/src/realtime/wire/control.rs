@@ -14,6 +14,10 @@ const LEAD_MS: u32 = 1000;
 /// The longest lead: a client that wants more of the video at once needs no playhead.
 pub const LEAD_MS_MAX: u32 = 60_000;
 
+/// The formats that this build sends.
+pub(crate) const FORMATS: &[&str] =
+    if h264::AVAILABLE { &["raw", "webp", "jpeg", "h264"] } else { &["raw", "webp", "jpeg"] };
+
 /// What a client wants changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
@@ -113,8 +117,7 @@ fn format(fields: &mut Fields<'_>) -> Result<Format, Refusal> {
         Some("webp") => Ok(Format::Webp { quality: quality(90) }),
         Some("jpeg") => Ok(Format::Jpeg { quality: quality(95) }),
         Some("h264") if h264::AVAILABLE => Ok(Format::H264 { quantiser: quantiser::of_quality(quality(75)) }),
-        Some("h264") => Err(refuse("realtime_output_format", "h264 is not in this build: raw, webp or jpeg")),
-        Some(_) => Err(refuse("realtime_output_format", "must be one of raw, webp, jpeg, h264")),
+        Some(_) => Err(refuse("realtime_output_format", format!("must be one of {}", FORMATS.join(", ")))),
     }
 }
 
