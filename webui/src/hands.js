@@ -41,7 +41,8 @@ export class Hands {
   #wants = new Map();
   /** @type {Record<Axis, State>} */
   #states = { forward: still(), strafe: still(), yaw: still(), pitch: still() };
-  /** What the mouse still has to turn by as rates, in slots, and the rate until the end of the slot. */
+  /** What the mouse still has to turn by as rates, in slots, and the rate until the end of the slot. Counted beside the keys'
+   *  `turns`: clips and hints want the nearest keys of what rates steer. */
   #turns = { yaw: { owed: 0, rate: 0, until: -Infinity }, pitch: { owed: 0, rate: 0, until: -Infinity } };
   /** What was sent last. @type {Rates} */
   #sent = { forward: 0, strafe: 0, yaw: 0, pitch: 0 };

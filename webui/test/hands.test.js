@@ -147,6 +147,18 @@ test("the mouse turns by as much as it moved, as rates that last a slot each", (
   assert.deepEqual(of.change(3001), { rates: STILL, hurry: true });
 });
 
+test("the nearest keys of what rates steer turn as far, and take nothing from it", () => {
+  const of = hands(undefined, true);
+  of.turn({ yaw: 30, pitch: 0 });
+  let [turned, rate, held] = [0, 0, 0];
+  for (let now = 0; now < 3000; now += 50) {
+    held += of.keys(now).includes("l") ? 50 / 250 : 0;
+    rate = of.change(now)?.rates.yaw ?? rate;
+    turned += (rate * 50) / 250;
+  }
+  assert.ok(Math.abs(turned - 3) < 1e-9 && Math.abs(held - 3) < 1e-9, `${turned} and ${held} slots`);
+});
+
 test("a new walk is told of a stick that is pushed already", () => {
   const of = hands(undefined, true);
   of.want("pad", { ...STILL, strafe: -1 });

@@ -38,9 +38,8 @@ const ROUNDS_MIN: usize = 3;
 /// More narrow the noise no further than the machine allows.
 const ROUNDS_MAX: usize = 1000;
 
-/// As sessions have them that name no quality.
-const JPEG_QUALITY: u8 = 95;
-const WEBP_QUALITY: u8 = 90;
+/// As sessions have it that name none.
+const QUALITY: u8 = 50;
 
 /// Larger than the caches of most processors: what is measured is the memory.
 const COPY_BYTES: usize = 64 << 20;
@@ -105,8 +104,8 @@ pub fn bench(world: &dyn World, request: &Request) -> anyhow::Result<Report> {
         let frames: Vec<&[u8]> =
             chunk.frames.iter().flat_map(|batch| batch.rgb.chunks_exact(size.frame_bytes() as usize)).collect();
         frames_a_chunk = frames.len();
-        samples.jpeg.push(each(&frames, |rgb| pictures::jpeg(rgb, size, JPEG_QUALITY))?);
-        samples.webp.push(each(&frames, |rgb| pictures::webp(rgb, size, WEBP_QUALITY))?);
+        samples.jpeg.push(each(&frames, |rgb| pictures::jpeg(rgb, size, QUALITY))?);
+        samples.webp.push(each(&frames, |rgb| pictures::webp(rgb, size, QUALITY))?);
         let copying = Instant::now();
         target.copy_from_slice(black_box(&source));
         black_box(&mut target);

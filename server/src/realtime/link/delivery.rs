@@ -48,7 +48,7 @@ pub(super) async fn deliver(
     outlet: &Outlet,
     label: &ChunkLabel,
     (stream, encoding, fps, guardrails, features): (&Arc<Stream>, pictures::Encoding, u32, &Guardrails, Features),
-    (chunk, first): (Drawn, Frames),
+    (mut chunk, first): (Drawn, Frames),
     parts: &mut Parts,
     pace_wait: Duration,
     live: &LiveSession,
@@ -61,7 +61,7 @@ pub(super) async fn deliver(
         outlet.say(message).await?;
     }
     let mut latent_frame = chunk.plan.first_latent_frame;
-    let first_shows = chunk.acks.receipts.clone();
+    let shown_first = std::mem::take(&mut chunk.acks.receipts);
     let mut sums = Sums::default();
     let mut costs = Costs { prepare: chunk.prepare, pace_wait, ..Costs::default() };
     let began = chunk.began;
@@ -80,11 +80,7 @@ pub(super) async fn deliver(
         costs.encode += encoding_began.elapsed();
         live.encoded(label.chunk_index, encoding_began);
         let writing = Instant::now();
-        let this = latent_frame;
-        let shows = first_shows.iter().filter(|receipt| receipt.latent_frame == this);
-        latent_frame += 1;
-        let mut shows = Some(shows);
-        for batch in batches {
+        for (i, batch) in batches.into_iter().enumerate() {
             let group = frames::frame_group(label, &encoding, &batch, &sums, of, writing);
             sums.batches += 1;
             sums.frames += batch.frames;
@@ -94,10 +90,11 @@ pub(super) async fn deliver(
             costs.header_write += took.header;
             costs.payload_write += took.payload;
             // The first message of a latent frame holds its first video frame.
-            for receipt in shows.take().into_iter().flatten() {
+            for receipt in shown_first.iter().filter(|receipt| i == 0 && receipt.latent_frame == latent_frame) {
                 live.showed(receipt.arrived.elapsed());
             }
         }
+        latent_frame += 1;
         live.written(label.chunk_index, writing);
         part = next_part(parts).await?;
     }
