@@ -3,7 +3,7 @@
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test test-otlp test-clients soak fuzz train-dry dist build-tools test-tools
+.PHONY: run test test-gpu-emulated test-otlp test-clients soak fuzz train-dry dist build-tools test-tools
 
 # Builds the server and serves the world that ships with it; ARGS go to `causeway serve`.
 run: build-tools
@@ -16,6 +16,10 @@ test: build-tools test-tools target/axe/installed target/clients/installed
 	cargo nextest run --locked --workspace
 	node --test webui/test/*.test.js
 	target/clients/bin/python clients/check.py target/debug/causeway target/debug/reference_server
+
+# All that can be proved of the kernels for GPUs without a GPU: docs/gpu.md. `test` runs a bounded part of it.
+test-gpu-emulated: build-tools
+	ops/host/prove.sh target/kernels
 
 # A build with OpenTelemetry, which `test` leaves out: it brings a second HTTP client.
 test-otlp: build-tools test-tools

@@ -25,6 +25,7 @@ mod fetch;
 mod golden;
 mod guardrails;
 mod inbound;
+mod kernels;
 mod lifecycle;
 mod manual;
 mod memory;
