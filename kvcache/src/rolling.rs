@@ -102,6 +102,14 @@ impl RollingKvCache {
         }
     }
 
+    /// The same keys and values in memory of their own: what is staged here later does not change the copy.
+    pub fn copy(&self) -> Result<RollingKvCache> {
+        let copy = |slot: &Slot| Result::Ok(Slot { keys: slot.keys.copy()?, values: slot.values.copy()? });
+        let layers = self.layers.iter().map(|slots| slots.iter().map(copy).collect::<Result<_>>());
+        let layers = layers.collect::<Result<_>>()?;
+        Ok(RollingKvCache { window: self.window.clone(), again: self.again.clone(), tokens: self.tokens, layers })
+    }
+
     /// Bytes held now: grows with the window until that is full.
     pub fn bytes(&self) -> u64 {
         self.layers.iter().flatten().map(|slot| slot.keys.bytes() + slot.values.bytes()).sum()

@@ -20,9 +20,11 @@ use std::vec;
 
 use ops::{Device, Error, Result, Tensor, threads};
 
-/// The source of a video's noise.
+/// The source of a video's noise. A clone draws what the original will.
+#[derive(Clone)]
 pub struct Noise(Source);
 
+#[derive(Clone)]
 enum Source {
     /// Computed from a seed.
     Seeded {

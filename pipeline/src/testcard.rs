@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::world::{
     Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, Origin, Pose,
-    Rollout, RolloutBytes, Size, Sizes, Steering, Timings, WarmUp, World, WorldError,
+    Rollout, RolloutBytes, Size, Sizes, State, Steering, Timings, WarmUp, World, WorldError,
 };
 use strip::{BLACK, STRIP_PART, WHITE, cells, steered_cells};
 pub use strip::{Reading, Steered, prompt_hash, read, read_steered};
@@ -82,16 +82,17 @@ impl World for Testcard {
         })
     }
 
+    fn state_bytes(&self) -> Option<RolloutBytes> {
+        Some(Arc::new(|_| CAPTION_BYTES as u64 + size_of::<Progress>() as u64))
+    }
+
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {
         Ok(Box::new(Drawing {
             size: init.size,
             chunking: init.chunking(&self.card),
             chunk_time: self.chunk_time,
-            caption: Caption::new(&init.prompt),
             gradient: gradient(init.size),
-            chunk: 0,
-            frame: 0,
-            pose: None,
+            now: Progress { caption: Caption::new(&init.prompt), chunk: 0, frame: 0, pose: None },
         }))
     }
 
@@ -109,8 +110,14 @@ struct Drawing {
     size: Size,
     chunking: Chunking,
     chunk_time: Duration,
-    caption: Caption,
     gradient: Vec<u8>,
+    now: Progress,
+}
+
+/// What changes from chunk to chunk.
+#[derive(Clone)]
+struct Progress {
+    caption: Caption,
     chunk: usize,
     /// Video frames drawn so far.
     frame: usize,
@@ -119,6 +126,7 @@ struct Drawing {
 }
 
 /// A prompt as it is drawn: its beginning, and the hash of the whole.
+#[derive(Clone)]
 struct Caption {
     text: String,
     hash: u32,
@@ -135,7 +143,7 @@ impl Caption {
 
 impl Rollout for Drawing {
     fn plan(&self) -> ChunkPlan {
-        ChunkPlan::new(self.chunk, self.chunking)
+        ChunkPlan::new(self.now.chunk, self.chunking)
     }
 
     fn generate(
@@ -149,7 +157,7 @@ impl Rollout for Drawing {
         input.check(&plan)?;
         let mut timings = Timings::default();
         if let Some(prompt) = &input.prompt {
-            self.caption = Caption::new(prompt);
+            self.now.caption = Caption::new(prompt);
         }
         for (i, latent_frame) in plan.latent_range().enumerate() {
             let wait = Instant::now();
@@ -158,23 +166,32 @@ impl Rollout for Drawing {
             let reading = Reading {
                 chunk: plan.index,
                 latent_frame,
-                frame: self.frame,
+                frame: self.now.frame,
                 held: input.controls.as_ref().map(|controls| controls[i].held()),
-                prompt_hash: self.caption.hash,
+                prompt_hash: self.now.caption.hash,
             };
             let controls = input.controls.as_ref().map(|controls| &controls[i]);
             if let Some(way) = controls.and_then(|controls| controls.way()) {
-                self.pose = Some(way.from(&self.pose.unwrap_or(Pose::START)));
+                self.now.pose = Some(way.from(&self.now.pose.unwrap_or(Pose::START)));
             }
-            let steered = controls.and_then(|controls| Steered::of(controls, self.pose));
+            let steered = controls.and_then(|controls| Steered::of(controls, self.now.pose));
             let count = if latent_frame == 0 { 1 } else { FRAMES_PER_LATENT };
             sink(self.draw(reading, steered, count));
-            self.frame += count;
+            self.now.frame += count;
             timings.dit += draw - wait;
             timings.vae += draw.elapsed();
         }
-        self.chunk += 1;
+        self.now.chunk += 1;
         Ok(timings)
+    }
+
+    fn save(&self) -> Result<State, WorldError> {
+        Ok(State::new(self.now.clone()))
+    }
+
+    fn restore(&mut self, state: &State) -> Result<(), WorldError> {
+        self.now = state.get::<Progress>()?.clone();
+        Ok(())
     }
 }
 
@@ -195,7 +212,7 @@ impl Drawing {
             let start = rgb.len();
             self.extend_with_gradient(&mut rgb, reading.frame);
             let mut canvas = Canvas { size: self.size, rgb: &mut rgb[start..] };
-            canvas.face(&reading, &self.caption.text);
+            canvas.face(&reading, &self.now.caption.text);
             canvas.strip(&reading);
             if let Some(steered) = &steered {
                 canvas.upper_strip(steered);

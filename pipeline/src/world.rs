@@ -16,6 +16,7 @@ mod init;
 mod lens;
 mod pose;
 mod spans;
+mod state;
 mod warm_up;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use init::{CONDITION_FRAMES_MAX, FIRST_FRAME_PIXELS_MAX, Init, PROMPT_BYTES_
 pub use lens::{FOV_DEG, Intrinsics};
 pub use pose::{ORTHONORMAL_WITHIN, POSITION_MAX, Pose, Rotation};
 pub use spans::{OpenSpan, Span, Spans};
+pub use state::State;
 pub use warm_up::WarmUp;
 
 /// Weights, ready to draw. Stays on the thread that owns the device.
@@ -46,6 +48,12 @@ pub trait World {
     /// that does not fit is refused or waits. A value of its own, so that other threads can ask without waiting for the
     /// device.
     fn rollout_bytes(&self) -> RolloutBytes;
+
+    /// The most bytes that a [`State`] of a rollout will hold, as [`World::rollout_bytes`]. `None`: rollouts of this
+    /// world keep none.
+    fn state_bytes(&self) -> Option<RolloutBytes> {
+        None
+    }
 
     /// Start a video: encode the prompt and the first frame. `Err` if `init` asks for what the card does not offer, or
     /// the model fails.
@@ -86,6 +94,22 @@ pub trait Rollout {
         cancel: &Cancel,
         sink: &mut dyn FnMut(Frames),
     ) -> Result<Timings, WorldError>;
+
+    /// What the rollout is now, between two chunks. `Err` if its world keeps no states, as [`World::state_bytes`] says.
+    fn save(&self) -> Result<State, WorldError> {
+        Err(keeps_no_states())
+    }
+
+    /// Be what this rollout was when it saved this: the next chunks are the ones that came then, if the same values
+    /// steer them.
+    fn restore(&mut self, _state: &State) -> Result<(), WorldError> {
+        Err(keeps_no_states())
+    }
+}
+
+fn keeps_no_states() -> WorldError {
+    let reason = "this world keeps no states to go back to".to_owned();
+    WorldError::Refused(Refusal { field: "rewind", reason })
 }
 
 /// A request to stop drawing. Any thread may make it; a rollout looks for it between two passes.

@@ -4,9 +4,9 @@
 //! One thread writes, a few milliseconds after a chunk was drawn. The engine never waits for it: where the disk is too slow,
 //! a recording ends early, and the log says so. What is in a file is good whatever ends the process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +24,9 @@ const ENDING: &str = "causeway";
 /// Bytes that may wait for the disk, of all recordings together.
 const WAITING_BYTES_MAX: u64 = 64 << 20;
 
+/// Chunks at the end of a recording whose lengths are known, so that they can be cut off: more than a client can go back.
+const LENGTHS_MAX: usize = 4096;
+
 /// What a part takes beside its bytes.
 const PART_BYTES: u64 = 64;
 
@@ -35,10 +38,17 @@ pub(crate) fn name(account: Option<&str>, session: &str) -> String {
     }
 }
 
+/// Whether this could be the id of a session: so it names no other file.
+pub(crate) fn is_session_id(id: &str) -> bool {
+    id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
 /// Where recordings go.
 #[derive(Debug)]
 pub(crate) struct Recordings {
     folder: PathBuf,
+    /// Only sessions whose client asks for it are recorded.
+    asked_only: bool,
     parts: Sender<Part>,
     waiting_bytes: Arc<AtomicU64>,
 }
@@ -53,6 +63,8 @@ pub(crate) struct RecordingsWriter {
 enum Part {
     /// Bytes for the file of this name.
     Bytes(Arc<str>, Vec<u8>),
+    /// This many bytes at its end are not wanted any more.
+    Cut(Arc<str>, u64),
     End,
 }
 
@@ -60,19 +72,26 @@ enum Part {
 pub(crate) struct Tape {
     name: Arc<str>,
     to: Arc<Recordings>,
+    /// Bytes of the last chunks.
+    lengths: VecDeque<u64>,
     /// A part was lost: what came after it would be steered by the wrong values.
     has_ended: bool,
 }
 
 impl Recordings {
     /// Recordings in this folder, which is made if it is not there. All files in it, those of earlier runs included, take
-    /// `bytes_max` bytes at most. What the second gives is dropped last: it ends the files.
-    pub(crate) fn open(folder: &Path, bytes_max: u64) -> anyhow::Result<(Arc<Recordings>, RecordingsWriter)> {
+    /// `bytes_max` bytes at most. What the second gives is dropped last: it ends the files. `asked_only`: only sessions
+    /// whose client asks for it are recorded.
+    pub(crate) fn open(
+        folder: &Path,
+        bytes_max: u64,
+        asked_only: bool,
+    ) -> anyhow::Result<(Arc<Recordings>, RecordingsWriter)> {
         let there = || format!("--record {}", folder.display());
         std::fs::create_dir_all(folder).with_context(there)?;
         let bytes = bytes_in(folder).with_context(there)?;
         let (parts, to_write) = channel();
-        let recordings = Recordings { folder: folder.to_owned(), parts, waiting_bytes: Arc::default() };
+        let recordings = Recordings { folder: folder.to_owned(), asked_only, parts, waiting_bytes: Arc::default() };
         let writer = Writer {
             folder: folder.to_owned(),
             waiting_bytes: Arc::clone(&recordings.waiting_bytes),
@@ -91,10 +110,35 @@ impl Recordings {
         self.folder.join(name)
     }
 
+    /// Whether a session is recorded whose client wishes this, or says nothing. `Err` says why it cannot be as it wishes.
+    pub(crate) fn records(recordings: Option<&Recordings>, wish: Option<bool>) -> Result<bool, &'static str> {
+        match (recordings, wish) {
+            (None, Some(true)) => Err("this server records no session: leave it out"),
+            (Some(Recordings { asked_only: false, .. }), Some(false)) => {
+                Err("this server records every session: leave it out, or say true")
+            }
+            (None, _) => Ok(false),
+            (Some(Recordings { asked_only, .. }), wish) => Ok(wish.unwrap_or(!asked_only)),
+        }
+    }
+
+    /// The bytes so far of the recording of this name, which must be no more than these. `Err` says why there are none.
+    pub(crate) fn read(&self, name: &str, bytes_max: u64) -> Result<Vec<u8>, String> {
+        let file = File::open(self.path(name)).map_err(|_| "no session of this id was recorded for this account")?;
+        let mut bytes = Vec::new();
+        let read = file.take(bytes_max + 1).read_to_end(&mut bytes);
+        read.map_err(|error| format!("cannot be read: {}", error.kind()))?;
+        match bytes.len() as u64 <= bytes_max {
+            true => Ok(bytes),
+            false => Err(format!("is longer than {bytes_max} bytes")),
+        }
+    }
+
     /// Begin the recording of this name with these bytes.
     pub(crate) fn begin(self: &Arc<Self>, name: &str, beginning: Vec<u8>) -> Tape {
-        let mut tape = Tape { name: name.into(), to: Arc::clone(self), has_ended: false };
+        let mut tape = Tape { name: name.into(), to: Arc::clone(self), lengths: VecDeque::new(), has_ended: false };
         tape.push(Ok(beginning));
+        tape.lengths.clear();
         tape
     }
 }
@@ -118,11 +162,37 @@ impl Tape {
         }
     }
 
-    fn push(&mut self, bytes: Result<Vec<u8>, Invalid>) {
-        if let Err(reason) = bytes.map_err(|invalid| invalid.to_string()).and_then(|bytes| self.hand_over(bytes)) {
-            warn!(name = &*self.name, reason, "the recording of a session ends early");
-            self.has_ended = true;
+    /// The client has gone back: the last so many chunks are not part of the video any more.
+    pub(crate) fn cut(&mut self, chunks: usize) {
+        if self.has_ended || chunks == 0 {
+            return;
         }
+        let Some(kept) = self.lengths.len().checked_sub(chunks) else {
+            return self.end("the client went back further than the lengths of chunks are known");
+        };
+        let bytes = self.lengths.drain(kept..).sum();
+        if self.to.parts.send(Part::Cut(Arc::clone(&self.name), bytes)).is_err() {
+            self.end("the thread that writes has ended");
+        }
+    }
+
+    fn push(&mut self, bytes: Result<Vec<u8>, Invalid>) {
+        let bytes = bytes.map_err(|invalid| invalid.to_string());
+        let length = bytes.as_ref().map_or(0, Vec::len) as u64;
+        match bytes.and_then(|bytes| self.hand_over(bytes)) {
+            Ok(()) => {
+                if self.lengths.len() == LENGTHS_MAX {
+                    self.lengths.pop_front();
+                }
+                self.lengths.push_back(length);
+            }
+            Err(reason) => self.end(&reason),
+        }
+    }
+
+    fn end(&mut self, reason: &str) {
+        warn!(name = &*self.name, reason, "the recording of a session ends early");
+        self.has_ended = true;
     }
 
     fn hand_over(&self, bytes: Vec<u8>) -> Result<(), String> {
@@ -158,9 +228,20 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, parts: &Receiver<Part>) {
-        while let Ok(Part::Bytes(name, bytes)) = parts.recv() {
-            self.waiting_bytes.fetch_sub(bytes.len() as u64 + PART_BYTES, Ordering::Relaxed);
-            if let Err(reason) = self.write(&name, &bytes) {
+        loop {
+            let (name, done) = match parts.recv() {
+                Ok(Part::Bytes(name, bytes)) => {
+                    self.waiting_bytes.fetch_sub(bytes.len() as u64 + PART_BYTES, Ordering::Relaxed);
+                    let done = self.write(&name, &bytes);
+                    (name, done)
+                }
+                Ok(Part::Cut(name, bytes)) => {
+                    let done = self.cut(&name, bytes);
+                    (name, done)
+                }
+                Ok(Part::End) | Err(_) => return,
+            };
+            if let Err(reason) = done {
                 warn!(%name, reason, "the recording of a session ends early");
                 self.files.insert(Arc::clone(&name), None);
             }
@@ -168,6 +249,18 @@ impl Writer {
             // Nobody else has the name of a session that is over and whose parts are all written.
             self.files.retain(|name, _| Arc::strong_count(name) > 1);
         }
+    }
+
+    /// A file that ends early stays as it is: it holds what the session had shown by then.
+    fn cut(&mut self, name: &Arc<str>, bytes: u64) -> Result<(), String> {
+        let Some(Some(file)) = self.files.get(name) else { return Ok(()) };
+        let cut = || {
+            let length = file.metadata()?.len();
+            file.set_len(length.saturating_sub(bytes))
+        };
+        cut().map_err(|error| format!("{name}: {error}"))?;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Ok(())
     }
 
     fn write(&mut self, name: &Arc<str>, bytes: &[u8]) -> Result<(), String> {

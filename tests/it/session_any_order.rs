@@ -191,7 +191,7 @@ impl Scene {
                     self.checking = true;
                 }
                 Output::Tell(_) if what == "step" => self.asked -= 1,
-                Output::Tell(_) | Output::Steer(_) | Output::Transport(..) => {}
+                Output::Tell(_) | Output::Steer(_) | Output::Transport(..) | Output::Rewind(..) => {}
                 Output::Received { .. } | Output::Clock { .. } => {}
             }
         }

@@ -136,6 +136,7 @@ async fn a_session_that_sees_everything_sees_only_the_four_types() -> Result<()>
             Message::Received(_) => "event_received",
             Message::Applied(_) => "event_applied",
             Message::Clock(_) => "clock",
+            Message::Timeline(_) => "timeline",
             Message::Closed(_) => break,
         });
     }

@@ -15,7 +15,7 @@
 //!         Message::Stats(stats) => println!("chunk {} took {} ms", stats.chunk_index, stats.chunk_total_ms),
 //!         Message::Session(hello) => println!("token {}", hello.resume_token),
 //!         Message::Queue(_) | Message::Begun(_) | Message::Ack(_) => unreachable!("this one did not ask for it"),
-//!         Message::Received(_) | Message::Applied(_) | Message::Clock(_) => unreachable!("nor for these"),
+//!         Message::Received(_) | Message::Applied(_) | Message::Clock(_) | Message::Timeline(_) => unreachable!("nor for these"),
 //!         Message::Error(error) => eprintln!("the server did not do that: {error}"),
 //!         Message::Closed(close) => break println!("{} {}", close.code, close.reason),
 //!     }
@@ -26,7 +26,7 @@
 
 use crate::document;
 use crate::encoding;
-use crate::message::{Applied, Batch, Clock, Close, EventAck, Hello, Message, Refused, Standing, Stats};
+use crate::message::{Applied, Batch, Clock, Close, EventAck, Hello, Message, Refused, Standing, Stats, Timeline};
 use crate::order::Order;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -61,6 +61,8 @@ pub struct Chunk {
     pub ack: Option<EventAck>,
     /// For a client that named the feature `receipts`.
     pub applied: Option<Applied>,
+    /// Where it stands in the video, if it does not follow the chunk before.
+    pub timeline: Option<Timeline>,
     pub batches: Vec<Batch>,
     pub stats: Stats,
 }
@@ -134,7 +136,7 @@ impl Client {
             Message::Session(hello) => self.order.begin_at(hello.next_chunk),
             Message::Queue(standing) => ensure!(standing.position > 0 && found.floats == 0, "{standing:?}"),
             Message::Error(_) | Message::Begun(_) | Message::Ack(_) | Message::Closed(_) => {}
-            Message::Received(_) | Message::Applied(_) | Message::Clock(_) => {}
+            Message::Received(_) | Message::Applied(_) | Message::Clock(_) | Message::Timeline(_) => {}
         }
         Ok(message)
     }
@@ -149,17 +151,22 @@ impl Client {
 
     /// The next chunk, whole, after the wait for it. Anything but frames and statistics is an error.
     pub async fn chunk(&mut self) -> Result<Chunk> {
-        let (mut ack, mut applied, mut batches) = (None, None, Vec::new());
+        let (mut ack, mut applied, mut timeline, mut batches) = (None, None, None, Vec::new());
         loop {
             match self.next().await? {
                 Message::Batch(batch) => batches.push(batch),
-                Message::Stats(stats) => return Ok(Chunk { ack, applied, batches, stats }),
+                Message::Stats(stats) => return Ok(Chunk { ack, applied, timeline, batches, stats }),
                 Message::Queue(_) | Message::Begun(_) if batches.is_empty() => {}
                 Message::Ack(came) if batches.is_empty() && ack.is_none() => ack = Some(came),
                 Message::Applied(came) if batches.is_empty() && applied.is_none() => applied = Some(came),
+                Message::Timeline(came) if batches.is_empty() && timeline.is_none() => timeline = Some(came),
                 Message::Received(received) => self.received.push(received),
                 Message::Clock(clock) => self.clocks.push(clock),
-                news @ (Message::Queue(_) | Message::Begun(_) | Message::Ack(_) | Message::Applied(_)) => {
+                news @ (Message::Queue(_)
+                | Message::Begun(_)
+                | Message::Ack(_)
+                | Message::Applied(_)
+                | Message::Timeline(_)) => {
                     bail!("inside a chunk: {news:?}")
                 }
                 Message::Error(error) => bail!("instead of a chunk: {error}"),
@@ -276,11 +283,15 @@ const FOUR: [&str; 4] = ["frame_batch", "frame_batch_header", "chunk_stats", "er
 /// init may have asked for any.
 fn asks_for(message: &Value) -> Vec<String> {
     let names = message["protocol_features"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let resumed: &[&str] =
-        if message["type"].as_str() == Some("resume") { &["session", "ack", "queue", "receipts"] } else { &[] };
+    let resumed: &[&str] = if message["type"].as_str() == Some("resume") {
+        &["session", "ack", "queue", "receipts", "rewind"]
+    } else {
+        &[]
+    };
     let types = names.chain(resumed.iter().copied()).flat_map(|feature| match feature {
         "ack" => vec!["init_ack", "event_ack"],
         "receipts" => vec!["event_received", "event_applied", "clock"],
+        "rewind" | "recording" => vec!["timeline"],
         same => vec![same],
     });
     types.map(str::to_owned).collect()

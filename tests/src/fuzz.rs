@@ -24,6 +24,7 @@ use server::realtime::wire::acks::event_ack;
 use server::realtime::wire::event::Asked;
 use server::realtime::wire::features::{Features, Offer};
 use server::realtime::wire::first_message::{self, FirstMessage};
+use server::realtime::wire::from_recording::{CHUNKS_MAX, FromRecording, INPUT_BYTES_MAX};
 use server::realtime::wire::receipts;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -43,6 +44,8 @@ const EVERY_FEATURE: Features = Features {
     poses: Offer::Open,
     intrinsics: Offer::Open,
     receipts: true,
+    rewind: true,
+    recording: true,
 };
 
 /// For one message, on a busy machine, in a test build. Pictures are decoded off the loop and may take longer.
@@ -211,6 +214,11 @@ impl Fuzz {
                 true
             }
             Target::Recording => {
+                // As a client uploads it: within its bounds, or refused.
+                if let Ok(read) = FromRecording::whole(Bytes::copy_from_slice(input)).decode(input) {
+                    assert!(read.bytes <= INPUT_BYTES_MAX && read.inputs.len() <= CHUNKS_MAX as usize);
+                    let _ = read.check(&read.init, read.init.chunking(&self.card));
+                }
                 let Ok((init, chunks)) = recording::read(input) else { return false };
                 let origin = chunks.origin.clone();
                 let Ok(chunks) = chunks.collect::<Result<Vec<_>, _>>() else { return false };

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::Error;
 use crate::connection::Whole;
 use crate::message::{
-    Applied, Batch, Clock, EventAck, Header, Hello, InitAck, Message, Received, Refused, Standing, Stats,
+    Applied, Batch, Clock, EventAck, Header, Hello, InitAck, Message, Received, Refused, Standing, Stats, Timeline,
 };
 
 impl Message {
@@ -39,6 +39,7 @@ impl Message {
             "event_received",
             "event_applied",
             "clock",
+            "timeline",
         ];
         if !known.contains(&Message::kind_of(&map)?) {
             return Ok(None);
@@ -60,6 +61,7 @@ impl Message {
             Incoming::EventReceived(received) => Message::Received(received),
             Incoming::EventApplied(applied) => Message::Applied(applied),
             Incoming::Clock(clock) => Message::Clock(clock),
+            Incoming::Timeline(timeline) => Message::Timeline(timeline),
         }))
     }
 }
@@ -78,6 +80,7 @@ enum Incoming {
     EventReceived(Received),
     EventApplied(Applied),
     Clock(Clock),
+    Timeline(Timeline),
 }
 
 #[derive(Deserialize)]

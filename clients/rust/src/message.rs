@@ -4,6 +4,8 @@
 //! Over 400 lines: all messages of the wire stand in one place.
 //!
 //! Requests are maps under the hood, so that a test can put anything anywhere: `Init::new("a meadow").set("fps", 25.5)`.
+//!
+//! Over 400 lines: every message of the wire stands in one place.
 
 use bytes::Bytes;
 use rmpv::Value;
@@ -77,6 +79,10 @@ impl Event {
     }
     pub fn resume() -> Event {
         Event::new("resume", Value::Nil)
+    }
+    /// Go back to this chunk of the video. Only for a client that named the feature `rewind`.
+    pub fn rewind(chunk: u64) -> Event {
+        Event::new("rewind", map([("chunk", chunk.into())]))
     }
     /// Draw one more chunk. Only for a client that named the feature `step`.
     pub fn step() -> Event {
@@ -219,6 +225,8 @@ pub enum Message {
     Session(Hello),
     /// While there is no place; for a client that named the feature `queue`.
     Queue(Standing),
+    /// Before a chunk that does not follow the one before it; for a client that named `rewind` or `recording`.
+    Timeline(Timeline),
     /// For a client that named the feature `ack`, before the first chunk.
     Begun(InitAck),
     /// For such a client too, before the frames of each chunk that an event steered.
@@ -287,6 +295,15 @@ pub struct EventAck {
     pub applied: Vec<u64>,
     /// Replaced before any chunk could show them.
     pub superseded: Vec<u64>,
+}
+
+/// Where in the video the next chunk stands.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Timeline {
+    pub chunk_index: u64,
+    pub video_chunk: u64,
+    pub first_frame_index: u64,
+    pub event_id: Option<u64>,
 }
 
 /// How to come back to a session after a cut.

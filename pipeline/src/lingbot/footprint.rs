@@ -90,6 +90,11 @@ impl Footprint {
         self.between_chunks() + self.chunk
     }
 
+    /// A state to go back to: all but what no chunk changes.
+    pub fn state(&self) -> u64 {
+        self.between_chunks() - self.condition
+    }
+
     /// What stays while other rollouts are drawn.
     pub fn between_chunks(&self) -> u64 {
         self.self_attention + self.cross_attention + self.decoder + self.condition + self.latents
@@ -127,7 +132,8 @@ impl fmt::Display for Footprint {
         ] {
             writeln!(f, "  {:>12}  {what}", Human(bytes))?;
         }
-        write!(f, "  {:>12}  in all", Human(self.total()))
+        writeln!(f, "  {:>12}  in all", Human(self.total()))?;
+        write!(f, "  {:>12}  for each state that a client can go back to", Human(self.state()))
     }
 }
 

@@ -83,6 +83,22 @@ impl LingBot {
     pub fn open_with_noise(&self, init: Init, noise: Noise) -> Result<LingBotRollout, WorldError> {
         LingBotRollout::open(&self.nets, &self.card, init, noise)
     }
+
+    /// Bytes of a rollout that begins like an init, out of its footprint.
+    fn bytes_of(&self, part: impl Fn(Footprint) -> u64 + Send + Sync + 'static) -> RolloutBytes {
+        let (config, card) = (self.nets.config.clone(), self.card.clone());
+        Arc::new(move |init| {
+            let first_chunk = init.chunking(&card).first;
+            let shape = RolloutShape {
+                size: init.size,
+                sink: init.sink,
+                window: init.window,
+                first_chunk,
+                condition_frames: config.recipe.choose_condition_frames(init.condition_frames, first_chunk),
+            };
+            part(Footprint::of(&config, &shape))
+        })
+    }
 }
 
 impl World for LingBot {
@@ -95,18 +111,11 @@ impl World for LingBot {
     }
 
     fn rollout_bytes(&self) -> RolloutBytes {
-        let (config, card) = (self.nets.config.clone(), self.card.clone());
-        Arc::new(move |init| {
-            let first_chunk = init.chunking(&card).first;
-            let shape = RolloutShape {
-                size: init.size,
-                sink: init.sink,
-                window: init.window,
-                first_chunk,
-                condition_frames: config.recipe.choose_condition_frames(init.condition_frames, first_chunk),
-            };
-            Footprint::of(&config, &shape).total()
-        })
+        self.bytes_of(|footprint| footprint.total())
+    }
+
+    fn state_bytes(&self) -> Option<RolloutBytes> {
+        Some(self.bytes_of(|footprint| footprint.state()))
     }
 
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {

@@ -14,12 +14,13 @@ use super::camera::CameraPath;
 use crate::world::{Chunking, Controls};
 
 /// Chunks of which at least one frame is held, oldest first.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Past {
     chunks: VecDeque<PastChunk>,
 }
 
 /// One chunk that was drawn.
+#[derive(Clone)]
 pub(super) struct PastChunk {
     pub(super) first_latent_frame: usize,
     /// `(C, F, h, w)`, normalised.

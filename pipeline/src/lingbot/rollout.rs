@@ -18,7 +18,7 @@ use crate::first_frame;
 use crate::noise::Noise;
 use crate::wan::vae::DecoderState;
 use crate::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Chunking, Frames, Init, Refusal, Rollout, Size, Timings, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, Frames, Init, Refusal, Rollout, Size, State, Timings, WorldError,
 };
 
 /// One video in the making.
@@ -26,18 +26,40 @@ pub struct LingBotRollout {
     nets: Arc<Nets>,
     size: Size,
     chunking: Chunking,
-    chunks: usize,
-    prompt: PromptKvCache,
     /// Mask and condition latents, cut into pieces of a chunk: `(20, pieces·F, h, w)`. The last piece serves for ever.
     fixed: Tensor,
-    history: RollingKvCache,
-    past: Past,
-    camera: CameraPath,
-    motion: Option<MotionWindow>,
-    noise: Noise,
-    decoder: DecoderState,
+    now: Progress,
     /// Time spent on a prompt that no chunk has accounted for yet.
     text_time: Duration,
+}
+
+/// What changes from chunk to chunk: all that a rollout keeps to go back to.
+pub(super) struct Progress {
+    pub(super) chunks: usize,
+    pub(super) prompt: PromptKvCache,
+    pub(super) history: RollingKvCache,
+    pub(super) past: Past,
+    pub(super) camera: CameraPath,
+    pub(super) motion: Option<MotionWindow>,
+    pub(super) noise: Noise,
+    pub(super) decoder: DecoderState,
+}
+
+impl Progress {
+    /// Keys and values are copied, because they are overwritten in place. Everything else is replaced rather than
+    /// written to, so it is shared.
+    fn copy(&self) -> ops::Result<Progress> {
+        Ok(Progress {
+            chunks: self.chunks,
+            prompt: self.prompt.clone(),
+            history: self.history.copy()?,
+            past: self.past.clone(),
+            camera: self.camera.clone(),
+            motion: self.motion.clone(),
+            noise: self.noise.clone(),
+            decoder: self.decoder.clone(),
+        })
+    }
 }
 
 impl LingBotRollout {
@@ -67,15 +89,17 @@ impl LingBotRollout {
         Ok(LingBotRollout {
             size: init.size,
             chunking,
-            chunks: 0,
-            prompt,
             fixed,
-            history: RollingKvCache::new(window, nets.config.transformer.num_layers, height / 2 * (width / 2)),
-            past: Past::default(),
-            camera: CameraPath::new(&recipe.camera, init.size, &nets.device),
-            motion: recipe.motion.map(MotionWindow::new),
-            noise,
-            decoder: DecoderState::new(),
+            now: Progress {
+                chunks: 0,
+                prompt,
+                history: RollingKvCache::new(window, nets.config.transformer.num_layers, height / 2 * (width / 2)),
+                past: Past::default(),
+                camera: CameraPath::new(&recipe.camera, init.size, &nets.device),
+                motion: recipe.motion.map(MotionWindow::new),
+                noise,
+                decoder: DecoderState::new(),
+            },
             text_time,
             nets: nets.clone(),
         })
@@ -90,7 +114,7 @@ impl LingBotRollout {
         let plan = self.plan();
         let mut started = Instant::now();
         if let Some(prompt) = &input.prompt {
-            self.prompt = self.nets.read_prompt(prompt)?;
+            self.now.prompt = self.nets.read_prompt(prompt)?;
             self.text_time += started.elapsed();
             started = Instant::now();
         }
@@ -106,27 +130,28 @@ impl LingBotRollout {
         {
             return Err(WorldError::Failed(format!("this world does not follow {what}")));
         }
-        let steered = controls.map(|controls| (self.camera.clone(), controls.to_vec()));
-        let rays = controls.map(|controls| self.camera.advance(controls)).transpose()?;
+        let steered = controls.map(|controls| (self.now.camera.clone(), controls.to_vec()));
+        let rays = controls.map(|controls| self.now.camera.advance(controls)).transpose()?;
         let (_, _, height, width) = self.fixed.dims4()?;
         let piece = self.piece(&plan)?;
-        let recent = self.motion.as_mut().and_then(|motion| motion.recent(controls));
+        let recent = self.now.motion.as_mut().and_then(|motion| motion.recent(controls));
         let condition = self.nets.denoiser.dit().condition(ChunkConditions {
             first_latent_frame: plan.first_latent_frame,
             fixed: &self.fixed.narrow(1, piece.start, piece.len())?,
             camera: rays.as_ref(),
             recent,
         })?;
-        let mut context = PassContext { condition: &condition, prompt: &self.prompt, history: &mut self.history };
+        let mut context =
+            PassContext { condition: &condition, prompt: &self.now.prompt, history: &mut self.now.history };
         let shape = [self.nets.config.transformer.out_channels, plan.latent_frames, height, width];
-        let latent = self.nets.denoiser.sample(shape, &mut self.noise, &mut context, cancel)?;
+        let latent = self.nets.denoiser.sample(shape, &mut self.now.noise, &mut context, cancel)?;
         if !latent.is_finite()? {
             return Err(WorldError::Failed(format!("chunk {} holds values that are not finite", plan.index)));
         }
         let (first_latent_frame, clean) = (plan.first_latent_frame, latent.clone());
         let drawn = PastChunk { first_latent_frame, clean, camera: steered, piece, recent };
-        self.past.keep(drawn, &self.history.window().held().collect::<Vec<_>>());
-        self.chunks += 1;
+        self.now.past.keep(drawn, &self.now.history.window().held().collect::<Vec<_>>());
+        self.now.chunks += 1;
         let text = std::mem::take(&mut self.text_time);
         Ok((latent, Timings { text, dit: started.elapsed(), vae: Duration::ZERO }))
     }
@@ -142,8 +167,8 @@ impl LingBotRollout {
     /// chunks.
     fn remember_again(&mut self, cancel: &Cancel) -> Result<(), WorldError> {
         let denoiser = &self.nets.denoiser;
-        let held: Vec<_> = self.history.window().held().collect();
-        for (chunk, places) in self.past.parts(&held) {
+        let held: Vec<_> = self.now.history.window().held().collect();
+        for (chunk, places) in self.now.past.parts(&held) {
             cancel.check()?;
             let first_latent_frame = chunk.first_latent_frame + places.start;
             let rays = chunk.rays(&places)?;
@@ -153,8 +178,9 @@ impl LingBotRollout {
                 camera: rays.as_ref(),
                 recent: chunk.recent,
             })?;
-            self.history.stage_again(first_latent_frame..first_latent_frame + places.len());
-            let mut context = PassContext { condition: &condition, prompt: &self.prompt, history: &mut self.history };
+            self.now.history.stage_again(first_latent_frame..first_latent_frame + places.len());
+            let mut context =
+                PassContext { condition: &condition, prompt: &self.now.prompt, history: &mut self.now.history };
             denoiser.remember(&chunk.clean.narrow(1, places.start, places.len())?, &mut context)?;
         }
         Ok(())
@@ -162,14 +188,14 @@ impl LingBotRollout {
 
     /// One latent frame's pictures. `latent`: `(16, 1, h, w)`, normalised. Frames must come in order.
     pub fn decode(&mut self, latent: &Tensor) -> Result<Frames, WorldError> {
-        let video = among_workers(|| self.nets.vae.decode(latent, &mut self.decoder))?;
+        let video = among_workers(|| self.nets.vae.decode(latent, &mut self.now.decoder))?;
         Ok(Frames { size: self.size, count: video.len(), rgb: pixels::to_rgb8(&video)? })
     }
 }
 
 impl Rollout for LingBotRollout {
     fn plan(&self) -> ChunkPlan {
-        ChunkPlan::new(self.chunks, self.chunking)
+        ChunkPlan::new(self.now.chunks, self.chunking)
     }
 
     fn generate(
@@ -187,6 +213,16 @@ impl Rollout for LingBotRollout {
             sink(frames);
         }
         Ok(timings)
+    }
+
+    fn save(&self) -> Result<State, WorldError> {
+        Ok(State::new(self.now.copy()?))
+    }
+
+    fn restore(&mut self, state: &State) -> Result<(), WorldError> {
+        self.now = state.get::<Progress>()?.copy()?;
+        self.text_time = Duration::ZERO;
+        Ok(())
     }
 }
 

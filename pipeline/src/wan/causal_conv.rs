@@ -19,7 +19,7 @@ pub(super) struct CausalConv {
 
 /// The past frames that one stream carries for every causal convolution, in call order. A stream whose pictures are cut
 /// in bands carries them for each band.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Carried {
     /// The last frames that each convolution was given, at most two, by slot and band.
     slots: Vec<Vec<Option<FrameStack>>>,

@@ -106,6 +106,11 @@ impl ChunkPlan {
         self.first_latent_frame..self.first_latent_frame + self.latent_frames
     }
 
+    /// Video frames before the chunk.
+    pub fn first_frame(&self) -> usize {
+        (self.first_latent_frame * FRAMES_PER_LATENT).saturating_sub(FRAMES_PER_LATENT - 1)
+    }
+
     /// Video frames that each latent frame gives, in order.
     pub fn frames_of_each(&self) -> impl Iterator<Item = usize> + use<> {
         self.latent_range().map(|frame| if frame == 0 { 1 } else { FRAMES_PER_LATENT })
@@ -168,6 +173,7 @@ mod tests {
                 for index in 0..6 {
                     let plan = ChunkPlan::new(index, chunking);
                     assert_eq!(plan.latent_range(), latent..latent + if index == 0 { first } else { later });
+                    assert_eq!(plan.first_frame(), frames);
                     assert_eq!(plan.frames_of_each().sum::<usize>(), plan.pixel_frames);
                     // One frame more than what the chunks before gave needs this chunk, and so does all that it gives.
                     let (least, most) = (frames + 1, frames + plan.pixel_frames);

@@ -29,6 +29,8 @@ pub(crate) struct Queue {
 /// What a world's rollouts and clips will hold.
 struct Footprints {
     rollout: RolloutBytes,
+    /// `None`: the world's rollouts keep no states.
+    state: Option<RolloutBytes>,
     clip: ClipBytes,
 }
 
@@ -76,21 +78,28 @@ impl Queue {
         if let Some(WarmUp { size, chunk, .. }) = warm_up {
             self.state().admission.measured(size.pixels(), chunk);
         }
-        let footprints = Footprints { rollout: world.rollout_bytes(), clip: world.clip_bytes() };
+        let footprints =
+            Footprints { rollout: world.rollout_bytes(), state: world.state_bytes(), clip: world.clip_bytes() };
         assert!(self.footprints.set(footprints).is_ok(), "a world is loaded once");
     }
 
     /// Ask for admission of a session that begins like this and, if it is paced, needs a chunk every `period`. `frames` of
-    /// its video may be drawn and not yet written.
+    /// its video may be drawn and not yet written. It keeps `beside` bytes beside its rollout.
     pub(crate) fn ask(
         self: &Arc<Self>,
         init: &Init,
         period: Option<Duration>,
         frames: usize,
+        beside: u64,
     ) -> Result<QueueTicket, Refused> {
         let kind = period.map_or(Kind::Free, |period| Kind::Paced { period });
-        let bytes = (self.footprints().rollout)(init) + frames as u64 * init.size.frame_bytes();
+        let bytes = (self.footprints().rollout)(init) + frames as u64 * init.size.frame_bytes() + beside;
         self.wait(Wish { bytes, pixels: init.size.pixels(), kind })
+    }
+
+    /// Bytes of a state of a rollout that begins like this. `None`: the world keeps none.
+    pub(crate) fn state_bytes(&self, init: &Init) -> Option<u64> {
+        self.footprints().state.as_ref().map(|bytes| bytes(init))
     }
 
     /// A place, or one in the queue, for a clip that is asked like this. `frames` of its video may wait to be taken.

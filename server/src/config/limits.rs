@@ -64,6 +64,8 @@ pub struct Limits {
     pub trace_file: Option<PathBuf>,
     /// Where every session is recorded, and the most bytes of all recordings there.
     pub record: Option<(PathBuf, u64)>,
+    /// Only sessions whose client asks for it are recorded.
+    pub record_asked: bool,
     /// Where profiles go that clients of clips and pictures ask for. `None`: nobody may ask for one.
     pub profile_dir: Option<PathBuf>,
     /// Who may enter.
@@ -140,6 +142,7 @@ impl Default for Limits {
             drain: Duration::from_secs(20),
             trace_file: None,
             record: None,
+            record_asked: false,
             profile_dir: None,
             access: AccessPolicy::default(),
             fetch: Rules::default(),
@@ -150,7 +153,7 @@ impl Default for Limits {
 
 impl Limits {
     pub(crate) fn recordings(&self) -> anyhow::Result<Option<(Arc<Recordings>, RecordingsWriter)>> {
-        let open = |(folder, bytes_max): &(PathBuf, u64)| Recordings::open(folder, *bytes_max);
+        let open = |(folder, bytes_max): &(PathBuf, u64)| Recordings::open(folder, *bytes_max, self.record_asked);
         self.record.as_ref().map(open).transpose()
     }
 

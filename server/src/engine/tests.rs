@@ -162,7 +162,7 @@ async fn a_clip_that_does_not_fit_waits_for_memory_and_one_that_never_will_is_re
     let (a_clip, session) = ((world.clip_bytes())(&ask(9)), (world.rollout_bytes())(&init()));
     let in_flight = 4 * (CHUNK as u64 + 2) * SIZE.frame_bytes();
     let rig = start(Duration::ZERO, Bounds { memory_bytes: a_clip + in_flight, ..BOUNDS }).await;
-    let held = rig.queue.ask(&init(), None, 0).expect("it fits");
+    let held = rig.queue.ask(&init(), None, 0, 0).expect("it fits");
     let waits = rig.engine.ask_clip(ask(9)).expect("it will fit");
     assert_eq!(waits.position(), Some(1));
     drop(held);
@@ -176,12 +176,21 @@ async fn a_clip_that_does_not_fit_waits_for_memory_and_one_that_never_will_is_re
 async fn a_reader_that_takes_nothing_holds_up_its_own_clip_and_no_session() {
     let rig = start(Duration::ZERO, BOUNDS).await;
     let mut unread = begin(&rig, ask(33)).await;
-    let admitted = rig.queue.ask(&init(), None, 0).expect("it fits").into_admitted();
+    let admitted = rig.queue.ask(&init(), None, 0, 0).expect("it fits").into_admitted();
     let (id, card) = (admitted.id, rig.engine.card.borrow().clone().expect("it is loaded"));
     let (parts, mut drawn) = mpsc::channel(parts_places(card.chunk, 1));
     let conditions = Arc::new(Mutex::new(ConditionQueue::new(Beginning::plain(16, init().size))));
-    let open =
-        Open { admitted, init: init(), paced: false, conditions, parts, cancel: Cancel::default(), record: None };
+    let open = Open {
+        admitted,
+        init: init(),
+        paced: false,
+        conditions,
+        parts,
+        cancel: Cancel::default(),
+        record: None,
+        rewinds: false,
+        again: None,
+    };
     let (reply, opened) = oneshot::channel();
     rig.engine.commands.send(Command::Open(open, reply)).await.expect("the engine runs");
     assert!(opened.await.expect("an answer").is_ok());

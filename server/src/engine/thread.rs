@@ -3,15 +3,20 @@
 //!
 //! It loads the world itself, so the server listens while weights are read. An error in a rollout ends that session; a
 //! panic is a bug, ends the thread, and with it the server.
+//!
+//! Over 400 lines: what the thread owns, what it is told, and what it does with each of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use pipeline::recording::encode_init;
-use pipeline::world::{Cancel, Card, ChunkPlan, Frames, Init, Refusal, Rollout, Timings, WarmUp, World, WorldError};
+use pipeline::world::{
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, Frames, Init, Origin, Refusal, Rollout, State, Timings, WarmUp,
+    World, WorldError,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
@@ -20,6 +25,7 @@ use super::inbox::{Inbox, Waited};
 use super::turns::acks::Acks;
 use super::turns::clips::NextGrant;
 use super::turns::conditions::ConditionQueue;
+use super::turns::rewinds::{Rewinds, Spacing};
 use super::turns::scheduler::{Next, Scheduler};
 use crate::admission::queue::{Admitted, Queue};
 use crate::admission::rules::SeatId;
@@ -41,6 +47,9 @@ pub enum Command {
     OpenClip(OpenClip),
     /// All that a clip's last piece gave was taken.
     Taken(SeatId),
+    /// Go back, so that this chunk is drawn next. The answer comes when all before it is drawn again; `Err` says why the
+    /// session goes on where it was.
+    Rewind(SeatId, usize, oneshot::Sender<Result<(), String>>),
     /// A session or a clip is given up.
     Close(SeatId),
 }
@@ -61,6 +70,10 @@ pub struct Open {
     pub cancel: Cancel,
     /// Where it is recorded, and its name there.
     pub(crate) record: Option<(Arc<Recordings>, String)>,
+    /// States are kept to go back to.
+    pub(crate) rewinds: bool,
+    /// Chunks of a recording that are drawn first.
+    pub(crate) again: Option<Box<Again>>,
 }
 
 /// Why a session could not begin.
@@ -125,11 +138,10 @@ pub struct EngineThread {
     alive: oneshot::Receiver<()>,
 }
 
-/// Commands on their way for each session, five at most: one `Open`; two `Grant`s, or a `Grant` and an `ExpectGrant`;
-/// one
-/// `Close`; and the `Close` of an earlier session that was refused and whose place is used again. There may be as many
+/// Commands on their way for each session, six at most: one `Open`; two `Grant`s, or a `Grant` and an `ExpectGrant`;
+/// one `Rewind`; one `Close`; and the `Close` of an earlier session that was refused and whose place is used again. There may be as many
 /// sessions without a place as there are places.
-const COMMANDS_PER_SESSION: usize = 5;
+const COMMANDS_PER_SESSION: usize = 6;
 
 /// Commands on their way for clips at most: open, taken, close; and the close of the clip before, which had ended.
 const COMMANDS_OF_CLIPS: usize = 4;
@@ -215,12 +227,36 @@ struct Room {
 
 struct OpenRollout {
     rollout: Box<dyn Rollout>,
+    chunking: Chunking,
     conditions: Arc<Mutex<ConditionQueue>>,
     parts: mpsc::Sender<Result<ChunkPart, String>>,
     cancel: Cancel,
     tape: Option<Tape>,
+    paced: bool,
+    /// For a client that may go back.
+    rewinds: Option<Rewinds<State>>,
+    /// Chunks that are drawn again and not sent.
+    redraw: Option<Redraw>,
+    /// What steers the next chunks, before any event does.
+    replay: VecDeque<ChunkInput>,
     /// The last field, so that it is dropped last: the rollout's memory is free when its share goes back to admission.
     admitted: Admitted,
+}
+
+impl OpenRollout {
+    /// Keep a state before the next chunk, if one is due.
+    fn keep_state(&mut self) -> Result<(), WorldError> {
+        if let Some(rewinds) = self.rewinds.as_mut().filter(|rewinds| rewinds.is_due()) {
+            rewinds.keep(self.rollout.save()?);
+        }
+        Ok(())
+    }
+
+    /// A chunk was drawn with this for the first time.
+    fn drew(&mut self, input: ChunkInput) {
+        self.tape.iter_mut().for_each(|tape| tape.chunk(&input));
+        self.rewinds.iter_mut().for_each(|rewinds| rewinds.drew(input.clone()));
+    }
 }
 
 impl Room {
@@ -264,22 +300,36 @@ impl Room {
                 self.clip = Some(clip);
             }
             Command::Taken(id) => self.scheduler.clips.taken(id, Instant::now()),
+            Command::Rewind(id, to, reply) => self.rewind(id, to, reply),
             Command::Close(id) => self.close(id),
         }
     }
 
     fn open(&mut self, id: SeatId) {
-        let (open, reply) = self.to_open.remove(&id).expect("the scheduler knows only sessions that wait");
+        let (mut open, reply) = self.to_open.remove(&id).expect("the scheduler knows only sessions that wait");
         // The client may have left: then there is nothing to open. If it leaves after this check, its `Close` comes and
         // removes the rollout.
-        if !reply.is_closed() {
-            let _ = reply.send(self.open_rollout(open));
+        if reply.is_closed() {
+            return;
+        }
+        let hidden = match &mut open.again {
+            Some(again) if !again.show => std::mem::take(&mut again.inputs),
+            _ => VecDeque::new(),
+        };
+        match self.open_rollout(open) {
+            Ok(()) => self.redraw(id, Redraw { inputs: hidden, then: Then::Opened(reply) }),
+            Err(error) => drop(reply.send(Err(error))),
         }
     }
 
     fn open_rollout(&mut self, open: Open) -> Result<(), OpenError> {
-        let Open { admitted, init, paced, conditions, parts, cancel, record } = open;
+        let Open { admitted, init, paced, conditions, parts, cancel, record, rewinds, again } = open;
+        let replay = again.map_or(Ok(VecDeque::new()), |again| match again.origin {
+            Some(origin) if origin != self.world.origin() => Err(another_world(&origin, &self.world.origin())),
+            _ => Ok(again.inputs),
+        })?;
         let (id, bytes, pixels, began) = (admitted.id, admitted.bytes, init.size.pixels(), Instant::now());
+        let chunking = init.chunking(self.world.card());
         let beginning = record.as_ref().map(|_| encode_init(&init, Some(&self.world.origin()))).transpose();
         let beginning = beginning.map_err(|invalid| OpenError::Failed(invalid.to_string()))?;
         let rollout = self.world.open(init).map_err(|error| match error {
@@ -287,9 +337,23 @@ impl Room {
             other => OpenError::Failed(other.to_string()),
         })?;
         self.scheduler.openings.took(pixels, began.elapsed());
-        self.scheduler.open(id, paced);
         let tape = record.zip(beginning).map(|((to, name), beginning)| to.begin(&name, beginning));
-        self.rollouts.insert(id, OpenRollout { rollout, conditions, parts, cancel, tape, admitted });
+        let rewinds = rewinds.then(|| Rewinds::new(Spacing::of(self.world.card())));
+        let redraw = None;
+        let open = OpenRollout {
+            rollout,
+            chunking,
+            conditions,
+            parts,
+            cancel,
+            tape,
+            paced,
+            rewinds,
+            redraw,
+            replay,
+            admitted,
+        };
+        self.rollouts.insert(id, open);
         self.observer.rollout_opened(id, bytes);
         debug!(seat = id, bytes, "opened");
         Ok(())
@@ -335,12 +399,24 @@ impl Room {
 
     fn generate(&mut self, id: SeatId) {
         let open = self.rollouts.get_mut(&id).expect("the scheduler knows only seats that are taken");
+        if open.redraw.is_some() {
+            return self.draw_again(id);
+        }
+        if let Err(error) = open.keep_state() {
+            warn!(seat = id, %error, "no state was kept");
+            // It would be missed only by a client that goes back, and then it must not be another's.
+            open.rewinds = None;
+        }
         let began = Instant::now();
         let plan = open.rollout.plan();
-        let mut conditions = open.conditions.lock().expect("nothing panics under this lock");
-        let (input, event_id) = conditions.sample(&plan);
-        let acks = conditions.acks();
-        drop(conditions);
+        let (input, event_id, acks) = match open.replay.pop_front() {
+            Some(input) => (input, None, Acks::default()),
+            None => {
+                let mut conditions = open.conditions.lock().expect("nothing panics under this lock");
+                let (input, event_id) = conditions.sample(&plan);
+                (input, event_id, conditions.acks())
+            }
+        };
         let sampled = Instant::now();
         let moves = input.controls.iter().flatten().any(|controls| !controls.is_still());
         let mut drawn = Some(Drawn { plan, event_id, moves, acks, began, prepare: sampled - began });
@@ -351,6 +427,7 @@ impl Room {
                 panic!("a credit is a place for each latent frame: seat {id} had none left");
             }
         };
+        let mut drew = None;
         let mut counts = Vec::with_capacity(plan.latent_frames);
         let result = open.rollout.generate(&input, &open.cancel, &mut |frames| {
             counts.push(frames.count);
@@ -368,11 +445,9 @@ impl Room {
             }
             Ok(world) => {
                 open.admitted.drew(generate);
-                if let Some(tape) = &mut open.tape {
-                    tape.chunk(&input);
-                }
                 self.observer.generated(id, &plan, began, sampled, &world);
                 debug!(seat = id, chunk = plan.index, ?event_id, ?input, ?generate, ?world, "chunk");
+                drew = Some(input);
                 Ok(ChunkPart::End { generate, world })
             }
             Err(WorldError::Cancelled) => return self.close(id),
@@ -383,8 +458,137 @@ impl Room {
         };
         let failed = outcome.is_err();
         hand_over(outcome);
+        drew.into_iter().for_each(|input| open.drew(input));
         if failed {
             self.close(id);
         }
     }
+}
+
+/// The beginning of a recorded video.
+#[derive(Debug)]
+pub struct Again {
+    /// What drew it; another world refuses to.
+    pub origin: Option<Origin>,
+    /// What steered each chunk.
+    pub inputs: VecDeque<ChunkInput>,
+    /// Whether its frames are sent. Otherwise the session opens after the last of them.
+    pub show: bool,
+}
+
+/// Chunks that are drawn again, in time that no paced session needs, and whose frames are dropped.
+struct Redraw {
+    inputs: VecDeque<ChunkInput>,
+    then: Then,
+}
+
+/// Who waits for the end of a redraw.
+enum Then {
+    /// The session begins: its video was never drawn before.
+    Opened(oneshot::Sender<Result<(), OpenError>>),
+    /// The session goes on.
+    Back(oneshot::Sender<Result<(), String>>),
+}
+
+impl Room {
+    /// Draw these chunks again, and say when it is done. In time that no paced session needs, whatever this one is.
+    fn redraw(&mut self, id: SeatId, redraw: Redraw) {
+        let open = self.rollouts.get_mut(&id).expect("it is open");
+        let chunks = redraw.inputs.len() as u64;
+        let paced = open.paced && chunks == 0;
+        if chunks == 0 {
+            redraw.then.done();
+        } else {
+            open.redraw = Some(redraw);
+        }
+        self.scheduler.close(id);
+        self.scheduler.open(id, paced);
+        if chunks > 0 {
+            self.scheduler.grant(id, chunks, Instant::now());
+        }
+    }
+
+    fn draw_again(&mut self, id: SeatId) {
+        let open = self.rollouts.get_mut(&id).expect("the scheduler knows only seats that are taken");
+        let Some(Redraw { mut inputs, then }) = open.redraw.take() else { return };
+        let input = inputs.pop_front().expect("there is a chunk for each credit");
+        let (began, plan) = (Instant::now(), open.rollout.plan());
+        let is_new = matches!(then, Then::Opened(_));
+        let kept = if is_new { open.keep_state() } else { Ok(()) };
+        match kept.and_then(|()| open.rollout.generate(&input, &open.cancel, &mut |_frames| ())) {
+            Ok(world) => {
+                open.admitted.drew(began.elapsed());
+                self.observer.generated(id, &plan, began, began, &world);
+                if is_new {
+                    open.drew(input);
+                }
+                if inputs.is_empty() {
+                    self.redraw(id, Redraw { inputs, then });
+                } else {
+                    open.redraw = Some(Redraw { inputs, then });
+                }
+            }
+            Err(WorldError::Cancelled) => self.close(id),
+            Err(error) => {
+                warn!(seat = id, chunk = plan.index, %error, "a chunk could not be drawn again");
+                then.failed(&error.to_string());
+                self.close(id);
+            }
+        }
+    }
+
+    /// Go back to a chunk. Nothing is under way: the session has been sent all that it was granted.
+    fn rewind(&mut self, id: SeatId, to: usize, reply: oneshot::Sender<Result<(), String>>) {
+        let Some(open) = self.rollouts.get_mut(&id) else { return };
+        let now = open.rollout.plan().index;
+        let back = match &mut open.rewinds {
+            None => Err("this world keeps no states to go back to".to_owned()),
+            Some(rewinds) => rewinds.back(to),
+        };
+        let inputs = match back {
+            Ok((state, inputs)) => open.rollout.restore(state).map(|()| inputs),
+            Err(reason) => return drop(reply.send(Err(reason))),
+        };
+        match inputs {
+            Ok(inputs) => {
+                open.tape.iter_mut().for_each(|tape| tape.cut(now - to));
+                open.replay.clear();
+                let first = ChunkPlan::new(to, open.chunking).first_latent_frame;
+                open.conditions.lock().expect("nothing panics under this lock").goes_back_to(first);
+                debug!(seat = id, from = now, to, redraw = inputs.len(), "back");
+                self.redraw(id, Redraw { inputs, then: Then::Back(reply) });
+            }
+            Err(error) => {
+                warn!(seat = id, %error, "a state could not be restored");
+                drop(open.parts.try_send(Err(error.to_string())));
+                self.close(id);
+            }
+        }
+    }
+}
+
+impl Then {
+    /// All is drawn again.
+    fn done(self) {
+        // An error: nobody waits any more, and a close is on its way.
+        match self {
+            Then::Opened(reply) => drop(reply.send(Ok(()))),
+            Then::Back(reply) => drop(reply.send(Ok(()))),
+        }
+    }
+
+    fn failed(self, reason: &str) {
+        match self {
+            Then::Opened(reply) => drop(reply.send(Err(OpenError::Failed(reason.to_owned())))),
+            Then::Back(reply) => drop(reply.send(Err(reason.to_owned()))),
+        }
+    }
+}
+
+/// What is said of a recording that another world drew.
+fn another_world(Origin { world, weights, compute }: &Origin, here: &Origin) -> OpenError {
+    let here = format!("{} (weights {}, computed in {})", here.world, here.weights, here.compute);
+    let reason =
+        format!("was drawn by {world} (weights {weights}, computed in {compute}): {here} would draw another video");
+    OpenError::Refused(Refusal { field: "recording", reason })
 }

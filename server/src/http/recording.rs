@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::not_found;
 use crate::http::app::App;
-use crate::recordings::name;
+use crate::recordings::{is_session_id, name};
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: usize = 64 << 10;
@@ -33,8 +33,7 @@ pub(super) async fn recording(
     let Some(recordings) = &app.realtime.recordings else {
         return not_found("nothing is recorded here: the server runs without --record");
     };
-    // An id is 32 hexadecimal digits, so it names no other file.
-    if id.len() != 32 || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+    if !is_session_id(&id) {
         return not_found("no session has this id");
     }
     let path = recordings.path(&name(account.as_deref(), &id));

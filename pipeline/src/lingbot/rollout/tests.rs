@@ -112,7 +112,7 @@ fn first_chunks_of_one_latent_frame_to_twice_a_chunk_are_what_a_plain_loop_draws
             assert_eq!((plan.index, plan.latent_range()), (index, frames.clone()));
             let (latent, _) = video.chunk_latents(&steered(&plan), &Cancel::default()).expect("a chunk");
             let condition = plain_condition(&world, &fixed, &frames, &frames);
-            let mut context = PassContext { condition: &condition, prompt: &video.prompt, history: &mut history };
+            let mut context = PassContext { condition: &condition, prompt: &video.now.prompt, history: &mut history };
             let (_, _, height, width) = fixed.dims4().expect("four sides");
             let shape = [world.nets.config.transformer.out_channels, frames.len(), height, width];
             let plain =
@@ -208,20 +208,20 @@ fn a_past_made_again_is_a_fresh_pass_over_its_clean_latents_with_the_new_prompt(
             world.nets.denoiser.remember(&clean, &mut context).expect("a pass");
         }
 
-        let before: Vec<_> = (0..layers).map(|layer| snapshot(&video.history, layer)).collect();
-        let bytes = video.history.bytes();
-        video.prompt = night;
+        let before: Vec<_> = (0..layers).map(|layer| snapshot(&video.now.history, layer)).collect();
+        let bytes = video.now.history.bytes();
+        video.now.prompt = night;
         video.remember_again(&Cancel::default()).expect("passes");
         let mut changed = 0.0f32;
         for (layer, before) in before.iter().enumerate() {
-            let (found, expected) = (snapshot(&video.history, layer), snapshot(&plain, layer));
+            let (found, expected) = (snapshot(&video.now.history, layer), snapshot(&plain, layer));
             assert_eq!(found.len(), expected.len());
             let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(off <= TOLERANCE, "sink {sink}, window {window}, layer {layer}: off by {off:e}");
             changed = found.iter().zip(before).map(|(a, b)| (a - b).abs()).fold(changed, f32::max);
         }
         assert!(changed > 100.0 * TOLERANCE, "another prompt gives other keys: {changed:e}");
-        assert_eq!((video.history.bytes(), video.plan().first_latent_frame), (bytes, 12));
+        assert_eq!((video.now.history.bytes(), video.plan().first_latent_frame), (bytes, 12));
     }
 }
 
@@ -249,11 +249,11 @@ fn only_a_prompt_that_asks_for_it_makes_the_past_again() {
     assert_ne!(plain, again);
     // The same by hand.
     let mut video = after_two_chunks();
-    video.prompt = world.nets.read_prompt("a city at night").expect("a prompt");
+    video.now.prompt = world.nets.read_prompt("a city at night").expect("a prompt");
     video.remember_again(&Cancel::default()).expect("passes");
     assert_eq!(draw(video, &ChunkInput::default()), again);
     let mut video = after_two_chunks();
-    video.prompt = world.nets.read_prompt("a city at night").expect("a prompt");
+    video.now.prompt = world.nets.read_prompt("a city at night").expect("a prompt");
     assert_eq!(draw(video, &ChunkInput::default()), plain);
 
     let without_prompt = ChunkInput { prompt: None, ..night(true) };
@@ -274,11 +274,55 @@ fn clean_latents_are_kept_as_long_as_a_frame_of_their_chunk_is_held_and_within_w
             let frame = (world.nets.config.transformer.out_channels * height * width * size_of::<f32>()) as u64;
             for _ in 0..7 {
                 video.chunk_latents(&ChunkInput::default(), &Cancel::default()).expect("a chunk");
-                assert!(video.past.bytes() <= most as u64 * frame, "sink {sink}, window {window}, first {first}");
-                let held: Vec<_> = video.history.window().held().collect();
-                let parts = video.past.parts(&held);
+                assert!(video.now.past.bytes() <= most as u64 * frame, "sink {sink}, window {window}, first {first}");
+                let held: Vec<_> = video.now.history.window().held().collect();
+                let parts = video.now.past.parts(&held);
                 assert_eq!(parts.iter().map(|(_, places)| places.len()).sum::<usize>(), held.len());
             }
         }
     }
+}
+
+/// A plain computation beside it: a rollout that never went back.
+#[test]
+fn a_rollout_that_goes_back_draws_the_same_again_and_another_way_where_it_is_steered_otherwise() {
+    let world = world(json!({"window": 9, "moving_window": 8, "still_window": 3, "still_chunks": 2}));
+    let draw = |rollout: &mut LingBotRollout, input: &ChunkInput| {
+        let mut rgb = Vec::new();
+        rollout.generate(input, &Cancel::default(), &mut |frames| rgb.extend(frames.rgb)).expect("a chunk");
+        rgb
+    };
+    let input = |rollout: &LingBotRollout| {
+        let plan = rollout.plan();
+        let prompt = (plan.index == 3).then(|| "a red tower".to_owned());
+        ChunkInput { prompt, ..steered(&plan) }
+    };
+    let mut rollout = open(&world, init(&world, Some(1)));
+    // Long enough that frames are evicted, between a state and the way back to it too.
+    let (mut frames, mut states) = (Vec::new(), Vec::new());
+    for _ in 0..7 {
+        states.push(rollout.save().expect("a state"));
+        let input = input(&rollout);
+        frames.push(draw(&mut rollout, &input));
+    }
+    for chunk in [2, 0, 5, 6] {
+        rollout.restore(&states[chunk]).expect("back");
+        assert_eq!(rollout.plan().index, chunk);
+        for expected in &frames[chunk..] {
+            let input = input(&rollout);
+            assert_eq!(draw(&mut rollout, &input), *expected, "back to chunk {chunk}, at {}", rollout.plan().index);
+        }
+    }
+    // Steered otherwise it goes another way, and the state is as it was.
+    rollout.restore(&states[4]).expect("back");
+    let still = ChunkInput { controls: Some(vec![Controls::default(); CHUNK]), ..ChunkInput::default() };
+    assert_ne!(draw(&mut rollout, &still), frames[4]);
+    rollout.restore(&states[4]).expect("back");
+    let input = input(&rollout);
+    assert_eq!(draw(&mut rollout, &input), frames[4]);
+    // A state holds no more than was said.
+    let bytes = world.state_bytes().expect("it keeps states")(&init(&world, Some(1)));
+    let now = &rollout.now;
+    let held = now.history.bytes() + now.prompt.bytes() + now.decoder.bytes() + now.past.bytes();
+    assert!(held <= bytes && held * 2 > bytes, "{held} bytes of {bytes}");
 }

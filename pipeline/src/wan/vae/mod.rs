@@ -37,7 +37,9 @@ pub struct Vae {
     temporal_factor: usize,
 }
 
-/// What decoding carries from one latent frame of a stream to the next. Dropped with the stream.
+/// What decoding carries from one latent frame of a stream to the next. Dropped with the stream. A clone shares the
+/// frames, which are never written again.
+#[derive(Clone)]
 pub struct DecoderState {
     carried: Carried,
     /// Bands of rows that every layer is computed in.

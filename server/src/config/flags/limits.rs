@@ -108,6 +108,9 @@ pub struct LimitArgs {
     /// The most bytes of all recordings in that folder; past it nothing more is recorded.
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(1 << 30), value_parser = some_bytes)]
     pub record_bytes: ByteSize,
+    /// Record only the sessions whose clients ask for it.
+    #[arg(long, requires = "record")]
+    pub record_asked: bool,
     /// The most pixels of a frame that a client may ask for; by default, and at most, the world's own bound.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub pixels: Option<u64>,
@@ -130,6 +133,7 @@ impl LimitArgs {
         Limits {
             trace_file: None,
             record: self.record.clone().map(|folder| (folder, self.record_bytes.0)),
+            record_asked: self.record_asked,
             profile_dir: None,
             guardrails: Guardrails::default(),
             sessions: usize::from(self.sessions),

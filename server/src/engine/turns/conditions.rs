@@ -5,10 +5,11 @@
 
 use std::time::Instant;
 
-use pipeline::world::{ChunkInput, ChunkPlan, Held, Refusal, Size};
+use pipeline::world::{ChunkInput, ChunkPlan, Refusal};
 
 use super::acks::{ACKS_MAX, Acks, Receipt};
-use super::event::{Event, EventPart, Lens, Transition};
+use super::event::{Event, EventPart, Transition};
+pub use super::steering::Beginning;
 use super::steering::Camera;
 
 /// What a session's events ask of its next chunk.
@@ -24,29 +25,6 @@ pub struct ConditionQueue {
     acks: Acks,
 }
 
-/// How a session begins, as far as its conditions are concerned.
-#[derive(Debug, Clone)]
-pub struct Beginning {
-    /// Keys that an `init` may bring, one set a latent frame.
-    pub script: Option<Vec<Held>>,
-    /// A lens that an `init` may bring.
-    pub lens: Option<Lens>,
-    /// Video frames a second: what times of the video are counted by.
-    pub fps: u32,
-    /// Of the video.
-    pub size: Size,
-    /// Show each key that was pressed between two latent frames, even if others are held by then. The reference shows
-    /// such a key only if none is.
-    pub every_tap: bool,
-}
-
-impl Beginning {
-    /// Of a client that says nothing of these, and knows only the reference.
-    pub fn plain(fps: u32, size: Size) -> Beginning {
-        Beginning { script: None, lens: None, fps, size, every_tap: false }
-    }
-}
-
 #[derive(Debug)]
 struct Prompt {
     text: String,
@@ -60,8 +38,7 @@ struct Prompt {
 impl ConditionQueue {
     /// Before the first event.
     pub fn new(beginning: Beginning) -> ConditionQueue {
-        let Beginning { script, lens, fps, size, every_tap } = beginning;
-        let camera = Camera::new(script, lens, fps, size, every_tap);
+        let camera = Camera::new(beginning);
         let (acks, waiting) = (Acks::default(), Vec::new());
         ConditionQueue { camera, prompt: None, applied_id: None, waiting_id: None, waiting, acks }
     }
@@ -136,6 +113,15 @@ impl ConditionQueue {
         (ChunkInput { prompt: prompt.map(|prompt| prompt.text), recache, controls }, self.applied_id)
     }
 
+    /// The video has gone back, and goes on with this latent frame: what was to take effect at once does so there. What
+    /// was told of events stays told, and the reported id stays.
+    pub fn goes_back_to(&mut self, next: usize) {
+        let from = self.camera.next();
+        self.camera.goes_back_to(next);
+        let at_once = self.waiting.iter_mut().filter(|receipt| receipt.latent_frame == from);
+        at_once.for_each(|receipt| receipt.latent_frame = next);
+    }
+
     /// Take the acknowledgements of the events up to the chunk that was sampled last.
     pub fn acks(&mut self) -> Acks {
         std::mem::take(&mut self.acks)
@@ -149,7 +135,7 @@ impl ConditionQueue {
 
 #[cfg(test)]
 mod tests {
-    use pipeline::world::Controls;
+    use pipeline::world::{Controls, Held, Size};
 
     use super::*;
 

@@ -5,5 +5,6 @@ pub mod clips;
 pub mod conditions;
 pub mod event;
 pub(crate) mod openings;
+pub mod rewinds;
 pub(crate) mod scheduler;
 pub mod steering;

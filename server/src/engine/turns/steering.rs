@@ -21,6 +21,31 @@ use super::event::{Lens, Transition};
 /// minute of a pose for each latent frame at 60 frames a second is 900.
 pub const STEPS_WAITING_MAX: usize = 1024;
 
+/// How a session begins, as far as its conditions are concerned.
+#[derive(Debug, Clone)]
+pub struct Beginning {
+    /// Keys that an `init` may bring, one set a latent frame.
+    pub script: Option<Vec<Held>>,
+    /// A lens that an `init` may bring.
+    pub lens: Option<Lens>,
+    /// The first latent frame that events steer; those before it were recorded.
+    pub from: usize,
+    /// Video frames a second: what times of the video are counted by.
+    pub fps: u32,
+    /// Of the video.
+    pub size: Size,
+    /// Show each key that was pressed between two latent frames, even if others are held by then. The reference shows
+    /// such a key only if none is.
+    pub every_tap: bool,
+}
+
+impl Beginning {
+    /// Of a client that says nothing of these, and knows only the reference.
+    pub fn plain(fps: u32, size: Size) -> Beginning {
+        Beginning { script: None, lens: None, from: 0, fps, size, every_tap: false }
+    }
+}
+
 /// What is steered, and since when.
 #[derive(Debug)]
 pub(super) struct Camera {
@@ -48,16 +73,15 @@ enum Mode {
 }
 
 impl Camera {
-    /// `every_tap`: show each key that was pressed between two latent frames, even if others are held by then. The
-    /// reference shows such a key only if none is.
-    pub(super) fn new(script: Option<Vec<Held>>, lens: Option<Lens>, fps: u32, size: Size, every_tap: bool) -> Camera {
+    pub(super) fn new(beginning: Beginning) -> Camera {
+        let Beginning { script, lens, from, fps, size, every_tap } = beginning;
         let mut camera = Camera {
             mode: script.map_or(Mode::Unused, |items| Mode::Script(items.into())),
             keys: Keys { every_tap, ..Keys::default() },
             rates: Lane::default(),
             lens: Lane::default(),
             poses: Poses::default(),
-            next: 0,
+            next: from,
             fps: fps.into(),
             size,
         };
@@ -182,17 +206,21 @@ impl Camera {
         position(self.next) * 1000.0 / self.fps
     }
 
+    /// The video has gone back, and goes on with this latent frame. What was to take effect at once does so there, what is
+    /// held is held on, and what waits for a time of the video waits for it.
+    pub(super) fn goes_back_to(&mut self, next: usize) {
+        let (from, to) = (position(self.next), position(next));
+        self.keys.bring_forward(self.next, next);
+        self.rates.bring_forward(from, to);
+        self.lens.bring_forward(from, to);
+        self.poses.lane.bring_forward(from, to);
+        // The camera is where it was then: the next pose is gone to from there.
+        self.poses.lane.past = None;
+        self.next = next;
+    }
+
     /// What steers the planned chunk, one value a latent frame.
     pub(super) fn sample(&mut self, plan: &ChunkPlan) -> Option<Vec<Controls>> {
-        let first = plan.first_latent_frame;
-        if first < self.next {
-            // The video has gone back. What was to take effect at once still does.
-            let (from, to) = (position(self.next), position(first));
-            self.keys.bring_forward(self.next, first);
-            self.rates.bring_forward(from, to);
-            self.lens.bring_forward(from, to);
-            self.poses.lane.bring_forward(from, to);
-        }
         self.poses.spread_over(plan);
         let controls = plan.latent_range().map(|latent_frame| self.controls(latent_frame)).collect();
         self.next = plan.latent_range().end;

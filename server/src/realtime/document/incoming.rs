@@ -6,8 +6,10 @@ use pipeline::world::{CONDITION_FRAMES_MAX, PROMPT_BYTES_MAX, WINDOW_FRAMES_MAX}
 use serde_json::{Value, json};
 
 use super::form::{Field, Form, Incoming, Message, may, must};
+use crate::engine::turns::rewinds::SECONDS;
 use crate::realtime::wire::control::{FORMATS, LEAD_MS_MAX};
 use crate::realtime::wire::event::{SCRIPT_ITEMS_MAX, TRANSITIONS_MAX};
+use crate::realtime::wire::from_recording::CHUNKS_MAX;
 use crate::realtime::wire::init::FPS_MAX;
 
 pub(super) fn messages() -> Vec<Message> {
@@ -42,7 +44,11 @@ fn init() -> Incoming {
         feature: None,
         fields: vec![
             word(&["init"], "The type of the message."),
-            must("prompt", PROMPT, "What the world looks like, in bytes of UTF-8. Empty text is allowed."),
+            may(
+                "prompt",
+                PROMPT,
+                "What the world looks like, in bytes of UTF-8; must be there, unless recording is. Empty text is allowed.",
+            ),
             may(
                 "first_frame",
                 Form::Schema(first_frame()),
@@ -108,6 +114,12 @@ fn init() -> Incoming {
                 Form::Schema(lens()),
                 "The lens from the first frame on; with the feature intrinsics, in worlds that follow it.",
             ),
+            may("recording", Form::Schema(recording()), "The beginning of the video, with the feature recording."),
+            may(
+                "record",
+                Form::Schema(json!({ "type": "boolean" })),
+                "Whether the session is recorded, with the feature recording; what the operator does not do is refused.",
+            ),
             may("api_key", TEXT, "A key or token, where the server asks for one and none came before."),
             may("model", TEXT, "Not compared with the served world."),
             may(
@@ -142,6 +154,10 @@ fn init() -> Incoming {
                 "type": "init", "prompt": "a road", "protocol_features": ["rates", "poses", "intrinsics", "receipts"],
                 "intrinsics": { "fx": 500, "fy": 500, "cx": 416, "cy": 240 },
             }),
+            json!({
+                "type": "init", "protocol_features": ["recording", "rewind"], "record": true,
+                "recording": { "session_id": "5d41402abc4b2a76b9719d911017c592", "chunks": 40, "show": false },
+            }),
         ],
     }
 }
@@ -161,6 +177,8 @@ pub(super) const FEATURES: &[&str] = &[
     "poses",
     "intrinsics",
     "receipts",
+    "rewind",
+    "recording",
 ];
 
 fn first_frame() -> Value {
@@ -305,6 +323,33 @@ fn playback() -> Value {
     })
 }
 
+/// Where in the video to go back to.
+fn rewind() -> Value {
+    let chunk = "The place in the video of the chunk that is drawn next.";
+    json!({
+        "type": "object",
+        "oneOf": [{ "required": ["chunk"] }, { "required": ["seconds"] }],
+        "properties": {
+            "chunk": { "type": "integer", "minimum": 0, "maximum": u32::MAX, "description": chunk },
+            "seconds": { "type": "number", "exclusiveMinimum": 0, "maximum": SECONDS, "description": "Before the next chunk." },
+        },
+    })
+}
+
+/// A recorded video that a session begins with.
+fn recording() -> Value {
+    json!({
+        "type": "object",
+        "oneOf": [{ "required": ["file"] }, { "required": ["session_id"] }],
+        "properties": {
+            "file": { "type": "string", "contentEncoding": "base64", "description": "The bytes of a recording." },
+            "session_id": { "type": "string", "description": "A session of the same account that the server recorded." },
+            "chunks": { "type": "integer", "minimum": 1, "maximum": CHUNKS_MAX, "description": "Drawn of it; by default all." },
+            "show": { "type": "boolean", "description": "Whether their frames are sent; by default true." },
+        },
+    })
+}
+
 const QUALITIES: &[&str] = &["maximum", "high", "medium", "low", "default"];
 
 /// Kinds of event that may be parts of a composite.
@@ -444,6 +489,14 @@ fn events() -> Vec<Incoming> {
             )),
             Some("receipts"),
             json!({ "type": "event", "kind": "clock", "payload": { "client_ms": 81234.5 } }),
+        ),
+        event(
+            "event_rewind",
+            &["rewind"],
+            "Go back in the video, and go on from there.",
+            Some((rewind(), "Where to.")),
+            Some("rewind"),
+            json!({ "type": "event", "kind": "rewind", "event_id": 21, "payload": { "seconds": 5 } }),
         ),
         event(
             "event_wait",

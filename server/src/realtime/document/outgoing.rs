@@ -24,6 +24,7 @@ use crate::realtime::wire::frames::{ChunkLabel, PAYLOAD_ALONE_BYTES, Timing, chu
 use crate::realtime::wire::hello::hello;
 use crate::realtime::wire::queue::queue;
 use crate::realtime::wire::receipts::{SessionClock, applied};
+use crate::realtime::wire::timeline::timeline;
 
 const SESSION: &str = "5d41402abc4b2a76b9719d911017c592";
 
@@ -57,6 +58,11 @@ pub(super) fn messages() -> Vec<Message> {
             "init_ack",
             "What the session is, before its first chunk. For a client that named the feature ack.",
             vec![begun()],
+        ),
+        message(
+            "timeline",
+            "Before a chunk that does not follow the one before it. For a client that named the feature rewind or recording.",
+            [None, Some(21)].map(|id| timeline(58, (40, 157), id)).into(),
         ),
         message(
             "event_ack",
@@ -255,6 +261,7 @@ const ABOUT: &[(&str, &str)] = &[
     ("request_id", "The session's id and one for the chunk."),
     ("session_id", "The session, as logs and /v1/realtime_video/sessions name it."),
     ("chunk_index", "Counted from 0, without gaps. Of event_ack: the first chunk that shows the events."),
+    ("video_chunk", "The place of that chunk in the video."),
     ("content_type", "application/x-raw-rgb, image/jpeg, image/webp or video/h264."),
     ("num_frames", "Frames in this message; of chunk_stats, in the chunk."),
     ("total_size", "Bytes of the payload."),

@@ -169,6 +169,7 @@ fn every_message_of_the_server_is_in_the_document_with_all_its_fields() {
         (include_str!("../wire/hello.rs"), "hello.rs"),
         (include_str!("../wire/queue.rs"), "queue.rs"),
         (include_str!("../wire/receipts.rs"), "receipts.rs"),
+        (include_str!("../wire/timeline.rs"), "timeline.rs"),
     ] {
         let code = source.split("#[cfg(test)]").next().unwrap_or_default();
         let tagged =

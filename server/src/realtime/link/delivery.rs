@@ -16,10 +16,7 @@ use crate::media::pictures;
 use crate::media::stream::Stream;
 use crate::observe::LiveSession;
 use crate::observe::costs::{Costs, Sums};
-use crate::realtime::wire::acks::event_ack;
-use crate::realtime::wire::features::Features;
 use crate::realtime::wire::frames::{self, ChunkLabel};
-use crate::realtime::wire::receipts;
 
 pub(super) type Parts = mpsc::Receiver<Result<ChunkPart, String>>;
 
@@ -43,11 +40,12 @@ async fn passed(guardrails: &Guardrails, mut frames: Frames) -> anyhow::Result<F
     Ok(processed.map_err(BlockedFrames)?)
 }
 
-/// Encode and send a chunk while it is drawn, latent frame by latent frame, and say what it cost.
+/// Encode and send a chunk while it is drawn, latent frame by latent frame, and say what it cost. The messages in `before`
+/// come before it.
 pub(super) async fn deliver(
     outlet: &Outlet,
     label: &ChunkLabel,
-    (stream, encoding, fps, guardrails, features): (&Arc<Stream>, pictures::Encoding, u32, &Guardrails, Features),
+    (stream, encoding, fps, guardrails, before): (&Arc<Stream>, pictures::Encoding, u32, &Guardrails, Vec<Bytes>),
     (mut chunk, first): (Drawn, Frames),
     parts: &mut Parts,
     pace_wait: Duration,
@@ -55,9 +53,7 @@ pub(super) async fn deliver(
 ) -> anyhow::Result<()> {
     let of = encoding.batches_of(chunk.plan.frames_of_each());
     outlet.begin(label.chunk_index);
-    let ack = features.ack.then(|| event_ack(&chunk.acks, label.chunk_index)).flatten();
-    let receipt = features.receipts.then(|| receipts::applied(&chunk.acks, label.chunk_index)).flatten();
-    for message in ack.into_iter().chain(receipt) {
+    for message in before {
         outlet.say(message).await?;
     }
     let mut latent_frame = chunk.plan.first_latent_frame;

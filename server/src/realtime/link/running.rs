@@ -10,7 +10,8 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use pipeline::world::Refusal;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
 
@@ -37,11 +38,22 @@ use crate::observe::{Facts, Listed, chunk_span};
 use crate::phase::Phase;
 use crate::realtime::session::backlog::Backlog;
 use crate::realtime::session::{Input, Output, Session};
+use crate::realtime::wire::acks::event_ack;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::Invalid;
 use crate::realtime::wire::frames::{ChunkLabel, Timing};
-use crate::realtime::wire::receipts::SessionClock;
+use crate::realtime::wire::receipts::{self, SessionClock};
+use crate::realtime::wire::timeline::timeline;
+
+/// A way back in the video that the engine was asked for.
+struct GoingBack {
+    /// Of the event.
+    id: Option<u32>,
+    /// The chunk that is to be drawn next.
+    to: usize,
+    answer: oneshot::Receiver<Result<(), String>>,
+}
 
 /// A session with a seat.
 pub(super) struct Running<'a> {
@@ -59,8 +71,12 @@ pub(super) struct Running<'a> {
     chunk: Chunk,
     /// A step waits until the events before it are checked.
     step_waits: bool,
-    /// Video frames of the chunks that were delivered, or are.
-    frames: u64,
+    /// The number of the next chunk, as the client counts them.
+    next_chunk: usize,
+    /// The next chunk does not follow the one before it, for the event of this id.
+    elsewhere: Option<Option<u32>>,
+    /// The engine goes back.
+    going_back: Option<GoingBack>,
     /// What receipts are timed by.
     clock: SessionClock,
     place: Place,
@@ -93,11 +109,13 @@ impl<'a> Running<'a> {
         };
         let listed = realtime.observer.session(id, seat.id, facts);
         let mut session = Session::new(seat.terms, seat.features, realtime.bounds.stay, Instant::now());
-        session.begins(seat.chunking, 0);
+        session.begins(seat.chunking, seat.first_chunk);
         for event in early {
             session.handle(Input::Binary(event), Instant::now());
         }
         session.handle(Input::Opened, Instant::now());
+        // A beginning out of a recording whose frames are not sent.
+        let elsewhere = (seat.first_chunk > 0).then_some(None);
         Running {
             realtime,
             id,
@@ -111,7 +129,9 @@ impl<'a> Running<'a> {
             client: Client::Here(Box::new(line)),
             chunk: Chunk::Waiting(parts),
             step_waits: false,
-            frames: 0,
+            next_chunk: 0,
+            elsewhere,
+            going_back: None,
             clock: SessionClock::new(Instant::now()),
             place: Place::Kept,
             lease: Some(lease),
@@ -145,6 +165,7 @@ impl<'a> Running<'a> {
                     self.learn(news);
                 }
                 checked = self.checking.next() => self.hear_of(checked),
+                back = came_back(&mut self.going_back) => self.is_back(back),
                 handover = returned(&mut self.ticket, is_back) => self.come_back(handover),
                 news = self.place.next() => {
                     if self.must_go(news) {
@@ -321,6 +342,11 @@ impl<'a> Running<'a> {
             }
             Output::Step if self.checking.is_idle() => self.session.handle(Input::Ready, Instant::now()),
             Output::Step => self.step_waits = true,
+            Output::Rewind(id, to) => {
+                let (reply, answer) = oneshot::channel();
+                self.seat.command(Command::Rewind(self.seat.id, to, reply));
+                self.going_back = Some(GoingBack { id, to, answer });
+            }
             Output::Transport(id, transport) => match transport.of(self.seat.encoding.source()) {
                 Ok(encoding) => self.seat.encoding = encoding,
                 Err(refusal) => self.tell(&ClientError::invalid_event(Invalid { id, refusal })),
@@ -372,25 +398,48 @@ impl<'a> Running<'a> {
         }
     }
 
+    fn is_back(&mut self, answer: Result<(), String>) {
+        let GoingBack { id, to, .. } = self.going_back.take().expect("it was waited for");
+        let landed = match answer {
+            Ok(()) => {
+                self.elsewhere = Some(id);
+                // A film's frame from here would be made of those that the client leaves.
+                self.stream.want_key();
+                Some(to)
+            }
+            Err(reason) => {
+                self.tell(&ClientError::invalid_event(Invalid { id, refusal: Refusal { field: "payload", reason } }));
+                None
+            }
+        };
+        self.session.handle(Input::Back(landed), Instant::now());
+    }
+
     fn deliver(&mut self, pace_wait: Duration) {
-        let Running { chunk, seat, outlet, stream, listed, frames, id, .. } = self;
+        let Running { chunk, seat, outlet, stream, listed, next_chunk, elsewhere, id, .. } = self;
         chunk.send(|mut parts, drawn, first| {
-            let features = seat.features;
             let live = Arc::clone(&listed.session);
             live.sending(drawn.plan.pixel_frames, pace_wait, Instant::now());
-            let timing = Timing { first_frame: *frames, fps: seat.terms.fps, sampled: drawn.began };
-            *frames += drawn.plan.pixel_frames as u64;
+            let (plan, chunk_index) = (drawn.plan, *next_chunk);
+            *next_chunk += 1;
+            let first_frame = plan.first_frame();
+            let timing = Timing { first_frame: first_frame as u64, fps: seat.terms.fps, sampled: drawn.began };
+            let (acks, features) = (&drawn.acks, seat.features);
+            let timeline = elsewhere.take().map(|event_id| timeline(chunk_index, (plan.index, first_frame), event_id));
+            let ack = features.ack.then(|| event_ack(acks, chunk_index)).flatten();
+            let receipt = features.receipts.then(|| receipts::applied(acks, chunk_index)).flatten();
+            let before = timeline.into_iter().chain(ack).chain(receipt).collect();
             let label = ChunkLabel {
                 session_id: (*id).to_owned(),
                 request_id: format!("{id}_{}", uuid::Uuid::new_v4().simple()),
-                chunk_index: drawn.plan.index,
+                chunk_index,
                 event_id: drawn.event_id,
-                timing: seat.features.timing.then_some(timing),
+                timing: features.timing.then_some(timing),
             };
-            let (outlet, stream, span) = (Arc::clone(outlet), Arc::clone(stream), chunk_span(drawn.plan.index));
+            let (outlet, stream, span) = (Arc::clone(outlet), Arc::clone(stream), chunk_span(chunk_index));
             let (encoding, fps, guardrails) = (seat.encoding, seat.terms.fps, seat.guardrails.clone());
             let delivering = async move {
-                let how = (&stream, encoding, fps, &guardrails, features);
+                let how = (&stream, encoding, fps, &guardrails, before);
                 let sent = deliver(&outlet, &label, how, (drawn, first), &mut parts, pace_wait, &live).await;
                 (parts, sent)
             };
@@ -484,6 +533,18 @@ fn greeting(
 async fn passed(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time.into()).await,
+        None => pending().await,
+    }
+}
+
+/// What became of the way back; never, where the session does not go back. Cancel-safe.
+async fn came_back(going_back: &mut Option<GoingBack>) -> Result<(), String> {
+    match going_back {
+        Some(GoingBack { answer, .. }) => match answer.await {
+            Ok(answer) => answer,
+            // The rollout is gone, and the channel of its chunks says why.
+            Err(_) => pending().await,
+        },
         None => pending().await,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pipeline::world::{Cancel, Card, Chunking, FRAMES_PER_LATENT, Refusal};
+use pipeline::world::{Cancel, Card, ChunkPlan, Chunking, FRAMES_PER_LATENT, Refusal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, sleep_until};
 use tracing::warn;
@@ -16,16 +16,19 @@ use crate::access::inbound::{Account, Full};
 use crate::access::rules::denied::Denied;
 use crate::admission::queue::{Admitted, QueueTicket, Standing};
 use crate::admission::rules::{Obstacle, Refused};
-use crate::engine::thread::{Command, Engine, Open, OpenError, parts_places};
+use crate::engine::thread::{Again, Command, Engine, Open, OpenError, parts_places};
 use crate::engine::turns::conditions::{Beginning, ConditionQueue};
+use crate::engine::turns::rewinds::Spacing;
 use crate::guardrails::{Blocked, Guardrails};
 use crate::media::{h264, pictures};
 use crate::realtime::session::CREDIT;
 use crate::realtime::wire::acks::InitAck;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::features::Features;
+use crate::realtime::wire::from_recording::{BYTES_MAX, FromRecording, Recorded, Source};
 use crate::realtime::wire::init::{FirstFrame, InitRequest, Opening, Terms};
 use crate::realtime::wire::queue;
+use crate::recordings::{self, Recordings};
 
 /// Of the name of a model that is not served here.
 const MODEL_BYTES_LOGGED: usize = 128;
@@ -51,6 +54,8 @@ pub(super) struct Seat {
     pub(super) conditions: Arc<Mutex<ConditionQueue>>,
     pub(super) terms: Terms,
     pub(super) chunking: Chunking,
+    /// The place in the video of the first chunk that is sent.
+    pub(super) first_chunk: usize,
     pub(super) features: Features,
     pub(super) encoding: pictures::Encoding,
     /// What its prompts must pass.
@@ -97,13 +102,19 @@ impl Seat {
     }
 }
 
+/// Whose session it is, for its recording.
+pub(super) struct Whose {
+    pub(super) account: Option<Arc<str>>,
+    pub(super) session: String,
+}
+
 /// Wait for a place, and open what an init asks for: gives the seat, and the channel that its chunks come through.
 /// `writer` is for a client that asked to hear where it stands; it says when it last said that it still waits. `held` is
 /// what the init holds, until all of it is used.
 pub(super) async fn open(
     realtime: &Realtime,
-    recorded_as: String,
-    init: InitRequest,
+    of: Whose,
+    mut init: InitRequest,
     (writer, waits_still): (Writer, watch::Receiver<Instant>),
     mut held: Option<Account>,
 ) -> Result<(Seat, Parts), OpenFailure> {
@@ -114,13 +125,24 @@ pub(super) async fn open(
         loading.then(|| realtime.queue.before_the_world()).transpose().map_err(|refused| full(realtime, &refused))?;
     let card = card.wait_for(Option::is_some).await.map_err(|_| stopped())?.clone().expect("waited for it");
     drop(waits);
+    let recorded = match init.take_recording() {
+        Some(from) => Some(read_recording(realtime, &of, from, held.as_mut()).await.map_err(OpenFailure::Refused)?),
+        None => None,
+    };
+    recorded.iter().for_each(|recorded| init.begins_like(&recorded.init));
     let mut opening = init.check(&card).map_err(OpenFailure::Refused)?;
+    if let Some(recorded) = &recorded {
+        let drawn = opening.init(None);
+        recorded.check(&drawn, drawn.chunking(&card)).map_err(OpenFailure::Refused)?;
+    }
+    let is_recorded = Recordings::records(realtime.recordings.as_deref(), opening.record)
+        .map_err(|reason| OpenFailure::Refused(Refusal { field: "record", reason: reason.to_owned() }))?;
     if let Some(asked) = opening.model.take().filter(|asked| *asked != card.name) {
         let asked = &asked[..asked.floor_char_boundary(MODEL_BYTES_LOGGED)];
         warn!(asked, served = %card.name, "another model was asked for");
     }
 
-    let guardrails = check_prompt(realtime, &opening).await?;
+    let guardrails = check_prompts(realtime, &opening, recorded.as_ref()).await?;
 
     // Before there is a place: another's slow server must not hold one.
     let file = match opening.first_frame.take() {
@@ -137,7 +159,7 @@ pub(super) async fn open(
         }
     };
 
-    let admitted = find_place(realtime, &opening, &card, (&writer, waits_still)).await?;
+    let admitted = find_place(realtime, &opening, &card, recorded.as_ref(), (&writer, waits_still)).await?;
     // Only now: a session that waits for a place keeps the file, which is smaller.
     let picture = match file {
         None => None,
@@ -146,8 +168,13 @@ pub(super) async fn open(
             Some(read.map_err(|reason| OpenFailure::Refused(Refusal { field: "first_frame", reason }))?)
         }
     };
+    let chunking = opening.init(None).chunking(&card);
+    let first_steered = recorded.as_ref().map(|recorded| ChunkPlan::new(recorded.inputs.len(), chunking));
+    // After a beginning that was steered the camera rests, which is not the same as a camera that was never used.
+    let rests = recorded.as_ref().is_some_and(Recorded::is_steered);
     let beginning = Beginning {
-        script: opening.script.take(),
+        script: opening.script.take().or_else(|| rests.then(Vec::new)),
+        from: first_steered.map_or(0, |plan| plan.first_latent_frame),
         lens: opening.lens,
         fps: opening.terms.fps,
         size: opening.size(),
@@ -156,8 +183,12 @@ pub(super) async fn open(
     let Opening { terms, encoding, features, .. } = opening;
     let (id, cancel) = (admitted.id, Cancel::default());
     let conditions = Arc::new(Mutex::new(ConditionQueue::new(beginning)));
-    let init = opening.init(picture);
-    let chunking = init.chunking(&card);
+    let (init, again) = match recorded {
+        None => (opening.init(picture), None),
+        Some(Recorded { init, origin, inputs, show, .. }) => (init, Some(Box::new(Again { origin, inputs, show }))),
+    };
+    let first_chunk = again.as_ref().map_or(0, |again| if again.show { 0 } else { again.inputs.len() });
+    let rewinds = features.rewind && realtime.queue.state_bytes(&init).is_some();
     let (parts_drawn, parts) = mpsc::channel(parts_places(chunking.longest(), CREDIT));
     let open = Open {
         admitted,
@@ -166,7 +197,13 @@ pub(super) async fn open(
         conditions: Arc::clone(&conditions),
         parts: parts_drawn,
         cancel: cancel.clone(),
-        record: realtime.recordings.clone().map(|recordings| (recordings, recorded_as)),
+        record: realtime
+            .recordings
+            .clone()
+            .filter(|_| is_recorded)
+            .map(|recordings| (recordings, of.name(&of.session))),
+        rewinds,
+        again,
     };
     // Created before the engine is asked: this future may be dropped after the engine has opened the seat and before
     // the answer is read; then nothing else would free the seat.
@@ -177,6 +214,7 @@ pub(super) async fn open(
         conditions,
         terms,
         chunking,
+        first_chunk,
         features,
         encoding,
         guardrails,
@@ -191,8 +229,50 @@ pub(super) async fn open(
     }
 }
 
-/// The guardrails of this session, once the init's prompt has passed them.
-async fn check_prompt(realtime: &Realtime, opening: &Opening) -> Result<Guardrails, OpenFailure> {
+impl Whose {
+    /// The name of the recording of one of the account's sessions.
+    fn name(&self, session: &str) -> String {
+        recordings::name(self.account.as_deref(), session)
+    }
+}
+
+/// The recording that a session begins with. Its values are `held` beside the message until the session begins.
+async fn read_recording(
+    realtime: &Realtime,
+    of: &Whose,
+    from: FromRecording,
+    held: Option<&mut Account>,
+) -> Result<Recorded, Refusal> {
+    let refuse = |reason: String| Refusal { field: "recording", reason };
+    let own = match &from.source {
+        Source::File(_) => None,
+        Source::Session(id) if !recordings::is_session_id(id) => {
+            return Err(refuse("session_id: is the id of no session".to_owned()));
+        }
+        Source::Session(id) => match &realtime.recordings {
+            Some(recordings) => Some((Arc::clone(recordings), of.name(id))),
+            None => return Err(refuse("session_id: this server records no session".to_owned())),
+        },
+    };
+    let read = off_the_loop(move || match (own, &from.source) {
+        (Some((recordings, name)), _) => from.decode(&recordings.read(&name, BYTES_MAX).map_err(refuse)?),
+        (None, Source::File(file)) => from.decode(file),
+        (None, Source::Session(_)) => unreachable!("it was looked up"),
+    });
+    let recorded = read.await.unwrap_or_else(|Panicked| Err(refuse(Panicked::WORDS.to_owned())))?;
+    let picture = recorded.init.first_frame.as_ref().map_or(0, |picture| picture.rgb.len() as u64);
+    match held.map(|held| held.hold(recorded.bytes + picture)) {
+        Some(Err(Full)) => Err(refuse(Denied::TooManyBytes.to_string())),
+        Some(Ok(())) | None => Ok(recorded),
+    }
+}
+
+/// The guardrails of this session, once the init's prompt and those of a recording have passed them.
+async fn check_prompts(
+    realtime: &Realtime,
+    opening: &Opening,
+    recorded: Option<&Recorded>,
+) -> Result<Guardrails, OpenFailure> {
     let checked = realtime
         .guardrails
         .switch(opening.guardrails)
@@ -200,8 +280,10 @@ async fn check_prompt(realtime: &Realtime, opening: &Opening) -> Result<Guardrai
     if !checked {
         return Ok(Guardrails::default());
     }
-    let (guardrails, prompt) = (realtime.guardrails.clone(), opening.prompt().to_owned());
-    match off_the_loop(move || guardrails.check([prompt.as_str()])).await {
+    let guardrails = realtime.guardrails.clone();
+    let more = recorded.into_iter().flat_map(Recorded::prompts);
+    let prompts: Vec<String> = std::iter::once(opening.prompt()).chain(more).map(str::to_owned).collect();
+    match off_the_loop(move || guardrails.check(prompts.iter().map(String::as_str))).await {
         Ok(Ok(())) => Ok(realtime.guardrails.clone()),
         Ok(Err(Blocked { guardrail })) => {
             realtime.observer.blocked(guardrail);
@@ -215,6 +297,7 @@ async fn find_place(
     realtime: &Realtime,
     opening: &Opening,
     card: &Card,
+    recorded: Option<&Recorded>,
     (writer, waits_still): (&Writer, watch::Receiver<Instant>),
 ) -> Result<Admitted, OpenFailure> {
     let (came, init) = (Instant::now(), opening.init(None));
@@ -224,15 +307,20 @@ async fn find_place(
     if opening.features.transport || matches!(opening.encoding.format(), pictures::Format::H264 { .. }) {
         frames += h264::frames_held(init.size);
     }
+    let states = realtime.queue.state_bytes(&init).filter(|_| opening.features.rewind);
+    let beside = states.map_or(0, |state_bytes| Spacing::of(card).bytes(state_bytes))
+        + recorded.map_or(0, |recorded| recorded.bytes);
     let ticket =
-        realtime.queue.ask(&init, opening.terms.chunk_period(card), frames).map_err(|refused| match refused {
-            Refused::QueueFull { .. } | Refused::ClipsFull { .. } => full(realtime, &refused),
-            Refused::TooLarge { .. } => {
-                realtime.observer.refused(refused.name());
-                let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
-                OpenFailure::Refused(Refusal { field: "size", reason })
-            }
-        })?;
+        realtime.queue.ask(&init, opening.terms.chunk_period(card), frames, beside).map_err(
+            |refused| match refused {
+                Refused::QueueFull { .. } | Refused::ClipsFull { .. } => full(realtime, &refused),
+                Refused::TooLarge { .. } => {
+                    realtime.observer.refused(refused.name());
+                    let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
+                    OpenFailure::Refused(Refusal { field: "size", reason })
+                }
+            },
+        )?;
     let (patience, writer) = match opening.features.queue {
         true => (realtime.bounds.queue_wait, Some(writer)),
         false => (realtime.bounds.busy_wait, None),

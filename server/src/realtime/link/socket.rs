@@ -14,7 +14,7 @@ use super::early::{Came, Early};
 use super::line::{Line, Over};
 use super::resume::{Handover, gone};
 use super::running::Running;
-use super::seat::{OpenFailure, Panicked, Seat, off_the_loop, open};
+use super::seat::{OpenFailure, Panicked, Seat, Whose, off_the_loop, open};
 use crate::access::http::Visitor;
 use crate::access::inbound::Account;
 use crate::access::rules::denied::Denied;
@@ -26,7 +26,6 @@ use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::first_message::{self, Decoded, FirstMessage, ResumeRequest, WrongFirst};
 use crate::realtime::wire::init::InitRequest;
-use crate::recordings;
 
 pub(crate) async fn serve_client(socket: WebSocket, realtime: &Realtime, visitor: Visitor) {
     let id = uuid::Uuid::new_v4().simple().to_string();
@@ -142,10 +141,10 @@ async fn begin(
         Ok(init) => init,
         Err(wrong) => return Answer::Refused(line, wrong.error()),
     };
-    let recorded_as = recordings::name(line.visitor.account().as_deref(), id);
+    let of = Whose { account: line.visitor.account(), session: id.to_owned() };
     let mut phase = realtime.phase.clone();
     let begun = tokio::select! {
-        begun = open_and_listen(&mut line.connection, realtime, recorded_as, init, held) => begun,
+        begun = open_and_listen(&mut line.connection, realtime, of, init, held) => begun,
         () = Phase::Draining.reached(&mut phase) => return Answer::close(line, Close::SHUTDOWN),
     };
     match begun {
@@ -178,14 +177,14 @@ enum Begun {
 async fn open_and_listen(
     connection: &mut Connection,
     realtime: &Realtime,
-    recorded_as: String,
+    of: Whose,
     init: InitRequest,
     held: Option<Account>,
 ) -> Begun {
     let _counted = realtime.observer.opening();
     let mut early = Early::new(init.features());
     let (still_waits, said) = watch::channel(Instant::now());
-    let mut opening = Box::pin(open(realtime, recorded_as, init, (connection.writer(), said), held));
+    let mut opening = Box::pin(open(realtime, of, init, (connection.writer(), said), held));
     loop {
         let heard = tokio::select! {
             opened = &mut opening => {

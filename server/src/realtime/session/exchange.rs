@@ -11,6 +11,8 @@ use crate::realtime::wire::error::ClientError;
 pub enum Input<'a> {
     /// The world has opened the rollout.
     Opened,
+    /// The rollout went back, and this chunk is next; or it could not, and goes on where it was.
+    Back(Option<usize>),
     /// All that was to steer the chunk of an [`Output::Step`] steers it.
     Ready,
     /// The client sent a binary message.
@@ -82,6 +84,9 @@ pub enum Output {
     },
     /// A stepped session's next chunk may begin once all events before this steer it: then say [`Input::Ready`].
     Step,
+    /// Let the rollout go back to this chunk, and say [`Input::Back`]. All that was granted is sent. With the id of the
+    /// event that asked for it.
+    Rewind(Option<u32>, usize),
     /// Send frames like this from the next chunk on. With the id of the event that asked for it.
     Transport(Option<u32>, Transport),
     /// Let the next frame of the film be one that can be decoded alone.

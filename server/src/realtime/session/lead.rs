@@ -26,6 +26,22 @@ impl Lead {
         (self.chunking, self.next) = (chunking, next);
     }
 
+    /// The video goes on with this chunk.
+    pub(crate) fn goes_on_at(&mut self, chunk: usize) {
+        self.next = chunk;
+    }
+
+    /// The chunk that is shown this long before the next one.
+    pub(crate) fn before(&self, ms: u32) -> usize {
+        let mut frames = u64::from(ms) * u64::from(self.fps) / 1000;
+        let mut chunk = self.next;
+        while chunk > 0 && frames > 0 {
+            chunk -= 1;
+            frames = frames.saturating_sub(self.frames_of(chunk));
+        }
+        chunk
+    }
+
     pub(crate) fn granted(&mut self, chunks: u64) {
         for _ in 0..chunks {
             self.frames += self.frames_of(self.next);
@@ -65,6 +81,21 @@ impl Lead {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_before_the_next_chunk_are_whole_chunks() {
+        let mut lead = Lead::new(16);
+        lead.begins(Chunking::even(3), 0);
+        lead.granted(5);
+        // Chunks of 9, 12, 12, 12 and 12 frames.
+        for (ms, chunk) in
+            [(1, 5), (100, 4), (750, 4), (800, 4), (820, 3), (1500, 3), (3000, 1), (3100, 0), (10_000, 0)]
+        {
+            assert_eq!(lead.before(ms), chunk, "{ms} ms");
+        }
+        lead.goes_on_at(2);
+        assert_eq!((lead.before(750), lead.frames), (1, 57));
+    }
 
     #[test]
     fn a_chunk_is_too_far_ahead_if_its_last_frame_is() {

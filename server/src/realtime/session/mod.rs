@@ -25,7 +25,7 @@ use self::steps::{Said, Steps};
 use crate::engine::turns::event::Event;
 use crate::rate::Bucket;
 use crate::realtime::wire::close::Close;
-use crate::realtime::wire::control::Control;
+use crate::realtime::wire::control::{Control, Rewind};
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::{Asked, Invalid};
 use crate::realtime::wire::features::Features;
@@ -48,6 +48,14 @@ pub struct Stay {
     pub yield_after: Option<Duration>,
 }
 
+/// A way back in the video.
+struct Back {
+    id: Option<u32>,
+    to: Rewind,
+    /// The engine was asked, and has not answered.
+    asked: bool,
+}
+
 /// What is known of a running session.
 pub struct Session {
     max_chunks: Option<u64>,
@@ -58,6 +66,8 @@ pub struct Session {
     /// The world has opened the rollout.
     opened: bool,
     lead: Lead,
+    /// It goes back in the video.
+    back: Option<Back>,
     stay: Stay,
     began: Instant,
     /// When the client last steered.
@@ -91,6 +101,7 @@ impl Session {
             steps: features.step.then(Steps::default),
             opened: false,
             lead: Lead::new(terms.fps),
+            back: None,
             stay,
             began: now,
             steered: now,
@@ -122,6 +133,7 @@ impl Session {
                 self.begin(now);
             }
             Input::Ready => self.ready(now),
+            Input::Back(chunk) => self.came_back(chunk, now),
             Input::Binary(bytes) => match Asked::decode(bytes, self.features) {
                 Ok(asked) if self.events.take(EVENTS, now).is_ok() => self.obey(asked, bytes.len(), now),
                 Ok(asked) => self.invalid(too_many(&asked), now),
@@ -168,6 +180,7 @@ impl Session {
             }
             Input::Parked => {
                 (self.parked, self.ending, self.owed) = (true, None, self.credit());
+                self.ask_back();
             }
             Input::Returning => self.steered = now,
             Input::End(close) => self.end(close),
@@ -220,6 +233,7 @@ impl Session {
                 self.go_on(now);
             }
             Asked::Control(_, Control::KeyFrame) => self.outputs.push_back(Output::WantKeyFrame),
+            Asked::Control(id, Control::Rewind(to)) => self.go_back(id, to, now),
             Asked::Pause if self.paused.is_none() => {
                 (self.paused, self.steered) = (Some(now), now);
                 self.rest();
@@ -275,6 +289,49 @@ impl Session {
         }
     }
 
+    /// Go back once all is sent that was granted: no chunk comes from where the client does not want to be.
+    fn go_back(&mut self, id: Option<u32>, to: Rewind, now: Instant) {
+        let wrong = if self.back.is_some() {
+            "the session goes back already: wait for its timeline"
+        } else if self.steps.as_ref().is_some_and(Steps::has_steps) {
+            "steps wait: go back when their chunks have come"
+        } else if !self.opened {
+            "nothing was drawn yet"
+        } else {
+            self.steered = now;
+            self.back = Some(Back { id, to, asked: false });
+            self.rest();
+            return self.ask_back();
+        };
+        self.invalid(Invalid { id, refusal: Refusal { field: "kind", reason: wrong.to_owned() } }, now);
+    }
+
+    fn ask_back(&mut self) {
+        if self.written < self.granted || self.ending.is_some() {
+            return;
+        }
+        if let Some(Back { id, to, asked: asked @ false }) = &mut self.back {
+            *asked = true;
+            let chunk = match to {
+                Rewind::Chunk(chunk) => *chunk as usize,
+                Rewind::Ms(ms) => self.lead.before(*ms),
+            };
+            self.outputs.push_back(Output::Rewind(*id, chunk));
+        }
+    }
+
+    fn came_back(&mut self, chunk: Option<usize>, now: Instant) {
+        self.back = None;
+        match chunk {
+            // What the client has of the way it left is not shown any more.
+            Some(chunk) => {
+                self.lead.goes_on_at(chunk);
+                self.begin(now);
+            }
+            None => self.go_on(now),
+        }
+    }
+
     /// Chunks that are granted without being asked for.
     fn credit(&self) -> u64 {
         if self.steps.is_some() { 0 } else { CREDIT }
@@ -290,7 +347,11 @@ impl Session {
     }
 
     fn holds(&self) -> bool {
-        self.paused.is_some() || self.alone_until.is_some() || self.parked || self.lead.is_too_far()
+        self.paused.is_some()
+            || self.alone_until.is_some()
+            || self.parked
+            || self.back.is_some()
+            || self.lead.is_too_far()
     }
 
     /// Chunks already drawn are still sent.
@@ -341,6 +402,7 @@ impl Session {
         } else {
             self.grant(1, now);
         }
+        self.ask_back();
     }
 
     fn grant_at(&mut self, begin: Option<Instant>) {

@@ -91,6 +91,11 @@ impl Steps {
         Some(said)
     }
 
+    /// Whether a step waits.
+    pub(crate) fn has_steps(&self) -> bool {
+        self.steps > 0 || self.under_way
+    }
+
     /// The chunk of the step has begun: what follows the step is for the next one.
     pub(crate) fn began(&mut self) {
         self.under_way = false;

@@ -1,10 +1,12 @@
-//! Events that change how a session goes on, and steer nothing: how frames are sent, and what the client has shown.
+//! Events that change how a session goes on, and steer nothing: how frames are sent, what the client has shown, and where
+//! in the video it goes back to.
 
 use pipeline::world::{Refusal, Size};
 use rmpv::ValueRef;
 
 use super::features::Features;
 use super::fields::{Fields, refuse};
+use crate::engine::turns::rewinds::SECONDS;
 use crate::media::pictures::{Encoding, Format};
 use crate::media::{h264, quantiser};
 
@@ -27,6 +29,8 @@ pub enum Control {
     Playback(Playback),
     /// Let the film's next frame be one that can be decoded alone.
     KeyFrame,
+    /// Go back in the video, and go on from there.
+    Rewind(Rewind),
 }
 
 /// How frames are sent: the fields of an init that say so.
@@ -46,6 +50,15 @@ pub struct Playback {
     pub lead_ms: u32,
 }
 
+/// Where to go back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rewind {
+    /// The chunk of this place in the video is drawn next.
+    Chunk(u32),
+    /// The chunk that stands so much before the one that would be next.
+    Ms(u32),
+}
+
 impl Control {
     /// Whether this kind of event is one, for a client that understands these features.
     pub(super) fn is_one(kind: &str, features: Features) -> bool {
@@ -53,6 +66,7 @@ impl Control {
             "transport" => features.transport,
             "playback" => features.playback,
             "key_frame" => features.key_frame,
+            "rewind" => features.rewind,
             _ => false,
         }
     }
@@ -66,9 +80,26 @@ impl Control {
         if kind == "transport" {
             return Transport::read(&mut fields).map(Control::Transport);
         }
+        if kind == "rewind" {
+            return Rewind::read(&mut fields).map(Control::Rewind);
+        }
         let shown = fields.integer_in("frame", 0..=u32::MAX)?.ok_or_else(|| refuse("frame", "is missing"))?;
         let lead_ms = fields.integer_in("lead_ms", 0..=LEAD_MS_MAX)?.unwrap_or(LEAD_MS);
         Ok(Control::Playback(Playback { shown, lead_ms }))
+    }
+}
+
+impl Rewind {
+    fn read(fields: &mut Fields<'_>) -> Result<Rewind, Refusal> {
+        let (chunk, seconds) = (fields.integer_in("chunk", 0..=u32::MAX)?, fields.number("seconds")?);
+        match (chunk, seconds) {
+            (Some(chunk), None) => Ok(Rewind::Chunk(chunk)),
+            (None, Some(seconds)) if seconds > 0.0 && seconds <= SECONDS as f64 => {
+                Ok(Rewind::Ms((seconds * 1e3).round() as u32))
+            }
+            (None, Some(_)) => Err(refuse("seconds", format!("must be more than 0, and {SECONDS} at most"))),
+            _ => Err(refuse("payload", "must have either chunk or seconds")),
+        }
     }
 }
 
@@ -128,7 +159,7 @@ mod tests {
     use super::*;
 
     fn both() -> Features {
-        Features { transport: true, playback: true, key_frame: true, ..Features::default() }
+        Features { transport: true, playback: true, key_frame: true, rewind: true, ..Features::default() }
     }
 
     fn read(json: &str) -> Result<Control, &'static str> {
@@ -155,6 +186,22 @@ mod tests {
         let wrong = r#"{"type":"event","kind":"transport","event_id":4,"payload":{"realtime_output_format":"gif"}}"#;
         assert_eq!(read(wrong), Err("realtime_output_format"));
         assert_eq!(read(r#"{"type":"event","kind":"transport","event_id":4}"#), Err("payload"));
+    }
+
+    #[test]
+    fn a_way_back_is_a_chunk_or_seconds() {
+        let check = |payload: &str, expected: Result<Rewind, &'static str>| {
+            let json = format!(r#"{{"type":"event","kind":"rewind","event_id":4,"payload":{payload}}}"#);
+            assert_eq!(read(&json), expected.map(Control::Rewind), "{payload}");
+        };
+        check(r#"{"chunk":7}"#, Ok(Rewind::Chunk(7)));
+        check(r#"{"seconds":2.5}"#, Ok(Rewind::Ms(2500)));
+        check(r#"{"seconds":10}"#, Ok(Rewind::Ms(10_000)));
+        check(r#"{"seconds":0}"#, Err("seconds"));
+        check(r#"{"seconds":10.1}"#, Err("seconds"));
+        check(r#"{"chunk":-1}"#, Err("chunk"));
+        check(r#"{"chunk":1,"seconds":1}"#, Err("payload"));
+        check("{}", Err("payload"));
     }
 
     #[test]

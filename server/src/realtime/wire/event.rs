@@ -103,7 +103,7 @@ impl Asked {
 }
 
 const KINDS: &str = "must be one of prompt, camera_actions, composite_input; with the feature of that name pause, step, \
-                     transport, playback, key_frame; resume with pause; wait with queue; clock with receipts";
+                     transport, playback, key_frame, rewind; resume with pause; wait with queue; clock with receipts";
 const INPUT_TYPES: &str = "must be prompt or camera_actions";
 
 fn composite(payload: ValueRef<'_>, features: &Features) -> Result<Vec<EventPart>, Refusal> {

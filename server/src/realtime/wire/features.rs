@@ -36,6 +36,10 @@ pub struct Features {
     pub intrinsics: Offer,
     /// That its events have come, and which frames show them first.
     pub receipts: bool,
+    /// It may go back in the video.
+    pub rewind: bool,
+    /// Its session may begin with a recording, and it may wish to be recorded.
+    pub recording: bool,
 }
 
 /// Whether a client may use a feature that not every world has.
@@ -95,6 +99,8 @@ impl Features {
                 "poses" => features.poses = Offer::Open,
                 "intrinsics" => features.intrinsics = Offer::Open,
                 "receipts" => features.receipts = true,
+                "rewind" => features.rewind = true,
+                "recording" => features.recording = true,
                 _ => {}
             }
         }
@@ -128,6 +134,8 @@ impl Features {
             poses,
             intrinsics,
             receipts,
+            rewind,
+            recording,
         } = *self;
         let named = [
             (queue, "queue"),
@@ -143,6 +151,8 @@ impl Features {
             (poses == Offer::Open, "poses"),
             (intrinsics == Offer::Open, "intrinsics"),
             (receipts, "receipts"),
+            (rewind, "rewind"),
+            (recording, "recording"),
         ];
         named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
     }

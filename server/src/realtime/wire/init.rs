@@ -13,6 +13,7 @@ use rmpv::ValueRef;
 use super::control::Transport;
 use super::features::Features;
 use super::fields::{Fields, as_str, refuse};
+use super::from_recording::FromRecording;
 use super::{data_url, event, steering};
 use crate::engine::turns::event::Lens;
 use crate::media::pictures::Encoding;
@@ -32,9 +33,13 @@ pub struct InitRequest {
     first_chunk: Option<usize>,
     condition_frames: Option<usize>,
     first_frame: Option<FirstFrame>,
+    /// Its picture is elsewhere, and decoded.
+    has_picture: bool,
     script: Option<Vec<Held>>,
     transport: Transport,
     lens: Option<Lens>,
+    recording: Option<FromRecording>,
+    record: Option<bool>,
     fps: Option<u32>,
     paced: bool,
     max_chunks: Option<u64>,
@@ -68,6 +73,8 @@ pub struct Opening {
     pub guardrails: Option<bool>,
     /// Features that the client understands.
     pub features: Features,
+    /// Whether the client wishes to be recorded, if it said so.
+    pub record: Option<bool>,
 }
 
 /// How many chunks a session gets, and when.
@@ -106,11 +113,15 @@ impl InitRequest {
 
     /// All fields but `type` and `api_key`. `fields` are those of `message`, of which a picture keeps its part.
     pub(crate) fn read(fields: &mut Fields<'_>, message: &Bytes) -> Result<InitRequest, Refusal> {
-        let prompt = fields.text("prompt")?.ok_or_else(|| refuse("prompt", "is missing"))?;
+        let features = Features::take(fields)?;
+        let recording = if features.recording { FromRecording::read(fields, message)? } else { None };
+        let prompt = match fields.text("prompt")? {
+            None if recording.is_some() => "",
+            said => said.ok_or_else(|| refuse("prompt", "is missing"))?,
+        };
         event::check_prompt(prompt)?;
 
         let size = fields.text("size")?.map(|text| text.parse().map_err(|reason: String| refuse("size", reason)));
-        let features = Features::take(fields)?;
         let frames = |number: u32| number as usize;
         let window_frames_max = WINDOW_FRAMES_MAX as u32;
         let request = InitRequest {
@@ -130,8 +141,11 @@ impl InitRequest {
             model: fields.take("model").and_then(|model| as_str(&model).map(str::to_owned)),
             seed: fields.integer_in("seed", 0..=u64::MAX)?.unwrap_or(SEED),
             first_frame: first_frame(fields, message)?,
+            has_picture: false,
             script: script(fields)?,
             transport: Transport::read(fields)?,
+            recording,
+            record: if features.recording { fields.flag_if_said("record")? } else { None },
             guardrails: match fields.flag_if_said("use_guardrails")? {
                 None => fields.flag_if_said("guardrails")?,
                 said => said,
@@ -147,6 +161,20 @@ impl InitRequest {
         Ok(request)
     }
 
+    /// The recording that it begins with, if there is one; taken out.
+    pub fn take_recording(&mut self) -> Option<FromRecording> {
+        self.recording.take()
+    }
+
+    /// Ask for the video that begins like this one. Its picture is not asked for: a recording has it, decoded.
+    pub fn begins_like(&mut self, init: &Init) {
+        self.prompt.clone_from(&init.prompt);
+        (self.size, self.seed) = (Some(init.size), init.seed);
+        (self.sink, self.window) = (Some(init.sink), Some(init.window));
+        (self.first_chunk, self.condition_frames) = (init.first_chunk, init.condition_frames);
+        self.has_picture = init.first_frame.is_some();
+    }
+
     /// Check the rest against the world's card.
     pub fn check(self, card: &Card) -> Result<Opening, Refusal> {
         let size = card.choose_size(self.size)?;
@@ -158,7 +186,7 @@ impl InitRequest {
         let (sink, window) = card.choose_window(self.sink, self.window)?;
         let first_chunk = card.choose_first_chunk(self.first_chunk, window)?;
         let encoding = self.transport.of(size)?;
-        if card.needs_first_frame && self.first_frame.is_none() {
+        if card.needs_first_frame && self.first_frame.is_none() && !self.has_picture {
             return Err(refuse("first_frame", format!("is missing: {} starts from a picture", card.name)));
         }
         Ok(Opening {
@@ -177,6 +205,7 @@ impl InitRequest {
             terms: Terms { fps: self.fps.unwrap_or(card.fps), paced: self.paced, max_chunks: self.max_chunks },
             guardrails: self.guardrails,
             features,
+            record: self.record,
         })
     }
 }

@@ -10,11 +10,13 @@ pub mod features;
 pub(crate) mod fields;
 pub mod first_message;
 pub(crate) mod frames;
+pub mod from_recording;
 pub(crate) mod hello;
 pub mod init;
 pub(crate) mod queue;
 pub mod receipts;
 mod steering;
+pub(crate) mod timeline;
 
 use std::time::Duration;
 

@@ -76,8 +76,10 @@ impl<T: Between> Lane<T> {
         }
     }
 
-    /// What was to be reached at `from`, the next latent frame, is reached at the earlier `to`.
+    /// What was to be reached at `from`, the next latent frame, is reached at the earlier `to`; and the way from the value in
+    /// effect leads on from there.
     pub(super) fn bring_forward(&mut self, from: f64, to: f64) {
+        self.past.iter_mut().for_each(|(place, _)| *place = place.min(to));
         self.coming.iter_mut().filter(|(place, _)| *place == from).for_each(|(place, _)| *place = to);
     }
 

@@ -8,8 +8,12 @@ const SIZE: Size = Size { width: 64, height: 48 };
 /// Video frames a second: a latent frame lasts a second, and a video frame 250 ms.
 const FPS: u32 = 4;
 
+fn beginning() -> Beginning {
+    Beginning { every_tap: true, ..Beginning::plain(FPS, SIZE) }
+}
+
 fn camera() -> Camera {
-    Camera::new(None, None, FPS, SIZE, true)
+    Camera::new(beginning())
 }
 
 fn plan(first: usize, latent_frames: usize) -> ChunkPlan {
@@ -85,7 +89,7 @@ fn a_transition_falls_on_the_latent_frame_of_its_time() {
 fn a_tap_between_two_chunks_shows_even_if_another_key_is_held() {
     let check = |before: &str, words_since: &[&str], every_tap: &str, as_the_reference: &str| {
         for (every, expected) in [(true, every_tap), (false, as_the_reference)] {
-            let mut camera = Camera::new(None, None, FPS, SIZE, every);
+            let mut camera = Camera::new(Beginning { every_tap: every, ..beginning() });
             camera.follow(&[held(before)]);
             camera.sample(&plan(0, 3));
             for word in words_since {
@@ -195,11 +199,11 @@ fn a_lens_is_held_and_changes_evenly_whatever_moves_the_camera() {
         controls.iter().flatten().map(|c| c.intrinsics().expect("a lens").numbers()[0]).collect()
     };
     let lens = Lens::FieldOfView(90.0);
-    let mut camera = Camera::new(Some(vec![keys("w")]), Some(lens), FPS, SIZE, true);
+    let mut camera = Camera::new(Beginning { script: Some(vec![keys("w")]), lens: Some(lens), ..beginning() });
     let controls = camera.sample(&plan(0, 2));
     assert_eq!(words(controls.clone()), "w -");
     assert!(focals(controls).iter().all(|focal| (focal - 32.0).abs() < 1e-9));
-    let mut camera = Camera::new(None, Some(lens), FPS, SIZE, true);
+    let mut camera = Camera::new(Beginning { lens: Some(lens), ..beginning() });
     camera.follow(&[focal(40.0), at(3, focal(76.0))]);
     assert_eq!(focals(camera.sample(&plan(0, 4))), [40.0, 44.0, 60.0, 76.0]);
 }
@@ -207,7 +211,7 @@ fn a_lens_is_held_and_changes_evenly_whatever_moves_the_camera() {
 #[test]
 fn a_session_that_never_steers_has_no_controls_and_one_with_a_lens_has() {
     assert_eq!(camera().sample(&plan(0, 3)), None);
-    let mut camera = Camera::new(None, Some(Lens::FieldOfView(60.0)), FPS, SIZE, true);
+    let mut camera = Camera::new(Beginning { lens: Some(Lens::FieldOfView(60.0)), ..beginning() });
     assert_eq!(camera.sample(&plan(0, 3)).map(|controls| controls.len()), Some(3));
     let mut camera = self::camera();
     assert_eq!((camera.follow(&[]), camera.sample(&plan(0, 1))), (None, None));
@@ -219,6 +223,7 @@ fn what_was_to_take_effect_at_once_still_does_when_the_video_goes_back() {
     camera.follow(&[ahead(0.5)]);
     camera.sample(&plan(0, 9));
     camera.follow(&[held("w"), ahead(0.25), focal(50.0), at(12, held("d"))]);
+    camera.goes_back_to(3);
     let again = camera.sample(&plan(3, 3)).expect("steered");
     assert_eq!(rates(Some(again.clone())), [0.25; 3]);
     assert!(again.iter().all(|controls| controls.intrinsics().is_some()));
@@ -256,4 +261,38 @@ fn as_many_changes_wait_as_there_is_room_for_and_those_without_a_time_take_none(
     camera.check_room(&untimed).expect("they join what is there");
     camera.follow(&untimed);
     assert!(camera.waiting() <= STEPS_WAITING_MAX + 2, "{}", camera.waiting());
+}
+
+#[test]
+fn where_the_video_has_gone_back_it_is_steered_anew() {
+    let mut camera = camera();
+    camera.follow(&[ahead(1.0)]);
+    assert_eq!(rates(camera.sample(&plan(0, 6))), [1.0; 6]);
+    camera.goes_back_to(3);
+    assert_eq!(camera.next_ms(), ms_of(3));
+    // A time that has been drawn once can be steered again.
+    camera.follow(&[at(5, held("a"))]);
+    assert_eq!(words(camera.sample(&plan(3, 6))), "- - a a a a");
+    // The way to a rate begins where the video goes on, and not where it had come to.
+    camera.goes_back_to(3);
+    camera.follow(&[at(7, ahead(0.0))]);
+    assert_eq!(rates(camera.sample(&plan(3, 5))), [1.0, 0.75, 0.5, 0.25, 0.0]);
+    // A pose is gone to from where the camera was then, which only the world knows.
+    camera.follow(&[at(9, pose_at(9.0))]);
+    let mut here = Pose::START;
+    ways(&mut here, camera.sample(&plan(8, 2)));
+    camera.goes_back_to(6);
+    camera.follow(&[at(7, pose_at(5.0))]);
+    let mut here = pose_at(1.0).pose.expect("given");
+    assert_eq!(ways(&mut here, camera.sample(&plan(6, 2))), [3.0, 5.0]);
+}
+
+#[test]
+fn after_a_recorded_beginning_the_first_latent_frame_is_the_one_after_it() {
+    let mut camera = Camera::new(Beginning { from: 6, ..beginning() });
+    assert_eq!(camera.next_ms(), ms_of(6));
+    // Its time has passed, so it is the earlier of the two.
+    camera.follow(&[at(2, held("w"))]);
+    camera.follow(&[held("d")]);
+    assert_eq!(words(camera.sample(&plan(6, 2))), "wd d");
 }

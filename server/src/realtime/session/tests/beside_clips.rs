@@ -158,6 +158,7 @@ impl Device {
                 | Output::Step
                 | Output::WantKeyFrame
                 | Output::Transport(..)
+                | Output::Rewind(..)
                 | Output::Tell(_)
                 | Output::Close(_) => {
                     unreachable!("nobody steers, nothing ends")
