@@ -2,6 +2,9 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "main/measure.rs"]
+mod measure;
+
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,11 +22,10 @@ use server::access::secrets::{WithoutSecrets, hide};
 use server::browser;
 use server::config::environment::Environment;
 use server::config::flags::{
-    AccessArgs, BenchArgs, Cli, Command, GenerateArgs, InspectArgs, ReplayArgs, ServeArgs, Source, WorldArgs, version,
+    AccessArgs, Cli, Command, GenerateArgs, InspectArgs, ReplayArgs, ServeArgs, Source, WorldArgs,
 };
 use server::engine::thread::Engine;
 use server::observe::log::without_secrets;
-use server::offline::bench;
 use server::offline::generate::Report;
 use server::say::{note, say};
 use server::service::Service;
@@ -103,7 +105,8 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCode> {
         Command::Generate(args) => return generate(*args),
         Command::Replay(args) => return replay(args),
         Command::Inspect(args) => inspect(&args)?,
-        Command::Bench(args) => return bench(&args),
+        Command::Bench(args) => return measure::bench(&args),
+        Command::Load(args) => return measure::put_load(*args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "causeway", &mut script);
@@ -295,42 +298,6 @@ fn ended(report: &Report) -> ExitCode {
     }
     note(format_args!("interrupted after {} of {} chunks: the video ends there", report.chunks, report.asked));
     ExitCode::from(INTERRUPTED)
-}
-
-fn bench(args: &BenchArgs) -> anyhow::Result<ExitCode> {
-    // Before anything is measured, which takes its time.
-    let read = |path: &std::path::PathBuf| {
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        bench::report::Report::from_json(&text).with_context(|| path.display().to_string())
-    };
-    let before = args.compare.as_ref().map(read).transpose()?;
-    compute_on(&args.world)?;
-    let (source, loading) = (args.world.source(), std::time::Instant::now());
-    let world = load(&source)?;
-    let request = bench::Request {
-        size: args.size,
-        time: std::time::Duration::from_secs(u64::from(args.seconds)),
-        threads: match args.world.threads {
-            Some(threads) => usize::from(threads),
-            None => std::thread::available_parallelism()?.get(),
-        },
-        program: format!("causeway {}", version()),
-        loaded: loading.elapsed(),
-    };
-    let report = bench::bench(world.as_ref(), &request)?;
-    if args.json {
-        say(format_args!("{}\n", serde_json::to_string_pretty(&report)?))?;
-    } else {
-        say(&report)?;
-    }
-    let Some(before) = before else { return Ok(ExitCode::SUCCESS) };
-    let comparison = report.since(&before)?;
-    if args.json {
-        note(&comparison);
-    } else {
-        say(format_args!("\n{comparison}"))?;
-    }
-    Ok(if comparison.is_slower() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Print a manual page.

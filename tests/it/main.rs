@@ -27,6 +27,7 @@ mod guardrails;
 mod inbound;
 mod kernels;
 mod lifecycle;
+mod load;
 mod manual;
 mod memory;
 mod observe;

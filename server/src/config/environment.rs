@@ -14,7 +14,8 @@ const PREFIX: &str = "CAUSEWAY_";
 
 /// Flags without a variable. `--force` overwrites files, so somebody must type it. `generate --record` names a file, and
 /// the variable is that of `serve`, which names a folder.
-const TYPED_ONLY: [(&str, &str); 3] = [("generate", "force"), ("generate", "record"), ("replay", "force")];
+const TYPED_ONLY: [(&str, &str); 4] =
+    [("generate", "force"), ("generate", "record"), ("load", "force"), ("replay", "force")];
 
 /// The variables that begin with `CAUSEWAY_`. One that is empty counts as not set, as a compose file leaves it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

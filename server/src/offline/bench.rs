@@ -14,6 +14,7 @@ use pipeline::world::{
 };
 
 use self::report::{Measured, Report, Row};
+use super::machine::Machine;
 use super::progress::{Estimate, Progress};
 use crate::media::pictures;
 
@@ -119,7 +120,7 @@ pub fn bench(world: &dyn World, request: &Request) -> anyhow::Result<Report> {
     let origin = world.origin();
     Ok(Report {
         program: request.program.clone(),
-        processor: processor(),
+        processor: Machine::this().processor,
         measured: Measured {
             world: origin.world,
             weights: origin.weights,
@@ -170,13 +171,6 @@ fn each(frames: &[&[u8]], encode: impl Fn(&[u8]) -> anyhow::Result<Vec<u8>>) -> 
         black_box(encode(rgb)?);
     }
     Ok(began.elapsed() / frames.len().max(1) as u32)
-}
-
-/// The processor's name, as Linux tells it; elsewhere its family.
-fn processor() -> String {
-    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = told.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned()
 }
 
 #[cfg(test)]

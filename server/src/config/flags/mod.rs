@@ -3,6 +3,7 @@
 mod access;
 mod guardrails;
 mod limits;
+mod load;
 mod offline;
 mod profile;
 mod world;
@@ -18,6 +19,7 @@ use clap_complete::Shell;
 pub use self::access::AccessArgs;
 pub use self::guardrails::GuardrailArgs;
 use self::limits::LimitArgs;
+pub use self::load::LoadArgs;
 pub use self::offline::{ActionScript, BenchArgs, GenerateArgs, InspectArgs, ReplayArgs};
 pub use self::profile::ProfileArgs;
 pub use self::world::{Source, WorldArgs};
@@ -65,6 +67,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Measure how fast a world is on this machine.
     Bench(BenchArgs),
+    /// Measure a running server with many clients: how soon, how evenly, how many.
+    Load(Box<LoadArgs>),
     /// Print what lets a shell complete this program's commands and flags.
     Completions {
         /// Which shell it is for.
