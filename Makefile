@@ -3,7 +3,7 @@
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test test-gpu-emulated test-otlp test-clients soak fuzz train-dry dist build-tools test-tools
+.PHONY: run test kernels test-gpu-emulated test-otlp test-clients soak fuzz train-dry dist build-tools test-tools
 
 # Builds the server and serves the world that ships with it; ARGS go to `causeway serve`.
 run: build-tools
@@ -18,8 +18,19 @@ test: build-tools test-tools target/axe/installed target/clients/installed
 	target/clients/bin/python clients/check.py target/debug/causeway target/debug/reference_server
 
 # All that can be proved of the kernels for GPUs without a GPU: docs/gpu.md. `test` runs a bounded part of it.
-test-gpu-emulated: build-tools
-	ops/host/prove.sh target/kernels
+test-gpu-emulated: build-tools target/kernels/installed
+	ops/host/prove.sh target/kernels target/kernels/venv/bin/python
+
+# PTX of the kernels for GPUs, made again: after every change to ops/kernels.
+kernels: target/kernels/installed
+	target/kernels/venv/bin/python ops/kernels/build.py --nvrtc target/kernels/libnvrtc.so.12
+
+target/kernels/installed: ops/host/requirements.txt
+	@python3 -c "import ensurepip, venv" || missing=" python3-venv"; $(call install)
+	python3 -m venv target/kernels/venv
+	target/kernels/venv/bin/python -m pip install -q --no-deps -r $<
+	ln -sf "$$(find $(CURDIR)/target/kernels/venv -name libnvrtc.so.12)" target/kernels/libnvrtc.so.12
+	touch $@
 
 # A build with OpenTelemetry, which `test` leaves out: it brings a second HTTP client.
 test-otlp: build-tools test-tools

@@ -32,7 +32,7 @@ static unsigned random_bits() {
     random_state = random_state * 6364136223846793005ull + 1442695040888963407ull;
     return (unsigned)(random_state >> 33);
 }
-static unsigned random_below(unsigned n) { return random_bits() % n; }
+unsigned random_below(unsigned n) { return random_bits() % n; }
 bool coin() { return random_bits() & 1; }
 
 void fail(const char* why) {

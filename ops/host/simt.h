@@ -71,6 +71,7 @@ extern thread_local unsigned char* dynamic_shared;
 
 [[noreturn]] void fail(const char* why);
 bool coin();
+unsigned random_below(unsigned n);
 // This lane is at the meeting; returns when all lanes of its warp were and the operation is done.
 void meet(Meeting meeting);
 void block_sync(int line);

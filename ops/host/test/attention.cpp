@@ -88,6 +88,7 @@ TEST(attention_tensor) {
         attention<Bf16>({dim, 17, {65}, 2, 1, false, false, 8, 6}, true);
         attention<Bf16>({dim, 40, {40}, 1, 1, dim == 64, true, 0, 3}, true);
         attention<Bf16>({dim, 33, {33}, 2, 2, true, false, 0, 0.3}, true);
+        attention<Bf16>({dim, 9, {5, 4}, 4, 2}, true);
         if (settings.bounded) continue;
         attention<Bf16>({dim, 150, {64, 64, 1}, 2, 2, false, false, 16}, true);
         attention<Bf16>({dim, 200, {200}, 1, 1, false, true}, true);
@@ -100,6 +101,7 @@ void any() {
     attention<T>({24, 19, {11, 9, 20}, 3, 1, false, false, 3, 1, 1}, false);
     attention<T>({16, 34, {34}, 2, 2, false, true, 0, 3}, false);
     attention<T>({12, 17, {17}, 2, 2, true}, false);
+    attention<T>({8, 9, {5, 4}, 4, 2}, false);
     attention<T>({70, 5, {0, 31, 2, 31}, 1, 1, false, false, 0, 8}, false);
     if (settings.bounded) return;
     attention<T>({128, 40, {100}, 2, 1}, false);

@@ -1,10 +1,13 @@
 // The kernels against their definitions, on a CPU.
 //
-// kernels-test [--bounded] [--filter WORD]
+// kernels-test [--ptx FOLDER] [--bounded] [--filter WORD]
 #include "test.h"
 
 #include <chrono>
+#include <fstream>
+#include <map>
 #include <set>
+#include <sstream>
 
 Settings settings;
 int failures = 0;
@@ -17,8 +20,25 @@ std::vector<Test>& tests() {
     return all;
 }
 
+static const SimtKernel* in_ptx(const std::string& name) {
+    static std::map<std::string, SimtModule*> modules;
+    if (modules.empty())
+        for (const char* file : {"norm", "elementwise", "frames", "linear", "conv", "attention"}) {
+            std::ifstream in(settings.built + "/" + file + ".ptx");
+            std::stringstream text;
+            text << in.rdbuf();
+            char error[400] = "there is no such file";
+            SimtModule* module = in ? ptx_load(text.str().c_str(), error, sizeof error) : nullptr;
+            if (!module) printf("%s.ptx: %s\n", file, error), exit(1);
+            modules[file] = module;
+        }
+    for (auto& [file, module] : modules)
+        if (const SimtKernel* found = ptx_find(module, name.c_str())) return found;
+    return nullptr;
+}
+
 const SimtKernel* kernel(const std::string& name) {
-    const SimtKernel* found = simt_find(name.c_str());
+    const SimtKernel* found = settings.ptx ? in_ptx(name) : simt_find(name.c_str());
     if (!found) printf("there is no kernel %s\n", name.c_str()), exit(1);
     launched.insert(name);
     return found;
@@ -36,10 +56,12 @@ int main(int count, char** given) {
         const bool more = i + 1 < count;
         if (word == "--bounded")
             settings.bounded = true;
+        else if (word == "--ptx" && more)
+            settings.ptx = true, settings.built = given[++i];
         else if (word == "--filter" && more)
             settings.filter = given[++i];
         else
-            return printf("usage: kernels-test [--bounded] [--filter WORD]\n"), 2;
+            return printf("usage: kernels-test [--ptx FOLDER] [--bounded] [--filter WORD]\n"), 2;
     }
     setvbuf(stdout, nullptr, _IOLBF, 0);
     int ran = 0;

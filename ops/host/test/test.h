@@ -1,6 +1,6 @@
 // What the tests of kernels share: buffers whose surroundings are watched, launches, and the comparison with a definition.
 //
-// The tests know the kernels by name alone.
+// The tests know the kernels by name alone, so the same tests run the fibers and the PTX.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -100,8 +100,10 @@ Buffer<T> noise(size_t n, unsigned seed, double scale = 1, double mean = 0, size
 
 // What runs, and how much of it.
 struct Settings {
-    bool bounded = false;  // the small cases alone
-    std::string filter;    // tests whose name contains it
+    bool ptx = false;        // the committed PTX, not the fibers
+    std::string built;       // folder of the PTX
+    bool bounded = false;    // the small cases alone
+    std::string filter;      // tests whose name contains it
 };
 extern Settings settings;
 extern int failures;
