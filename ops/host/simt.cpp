@@ -3,7 +3,10 @@
 
 #include <deque>
 #include <sys/mman.h>
-#if !defined(__x86_64__)
+// How fibers change: by a few lines of assembly, or, on other processors than x86-64, by the C library.
+#if defined(__x86_64__) && !defined(SIMT_UCONTEXT)
+#define SIMT_ASSEMBLY
+#else
 #include <ucontext.h>
 #endif
 #ifdef __SANITIZE_ADDRESS__
@@ -42,7 +45,7 @@ void fail(const char* why) {
 }
 
 // Fibers: `leave` goes back to the scheduler, `enter` to a lane.
-#if defined(__x86_64__)
+#ifdef SIMT_ASSEMBLY
 extern "C" void simt_switch(void** save, void* to);
 asm(R"(
 .text
@@ -107,7 +110,9 @@ static void start() {
         if (!group.empty()) fail("a thread ended before its asynchronous copies were waited for");
     block->alive--;
     if (block->arrived) fail("a thread ended while others wait for it at a barrier");
-    if (block->warps[current / WARP].arrived) fail("a thread ended while its warp waits for it in a warp operation");
+    Warp& warp = block->warps[current / WARP];
+    if (warp.arrived) fail("a thread ended while its warp waits for it in a warp operation");
+    warp.ended++;
     leave();
     abort();
 }
@@ -135,27 +140,33 @@ u32 round_to_bf16(float f) {
     return (x & 0x7fffffffu) > 0x7f800000u ? 0x7fff : (x + 0x7fff + (x >> 16 & 1)) >> 16;
 }
 
-void mma(Exchange* of) {
-    float left[16][16], right[16][8], sums[16][8] = {};
-    for (int lane = 0; lane < WARP; lane++) {
-        auto half = [](u32 word, int i) { return bits_float(word >> 16 * (i % 2) << 16); };
-        for (int i = 0; i < 8; i++) {
-            const Place at = left_place(lane, i);
-            left[at.row][at.column] = half(of[lane].a[i / 2], i);
-        }
-        for (int i = 0; i < 4; i++) {
-            const Place at = right_place(lane, i);
-            right[at.row][at.column] = half(of[lane].b[i / 2], i);
+// The places of all lanes' numbers, row-major, worked out once: this is where the emulation spends its time.
+struct Places {
+    unsigned char left[WARP][8], right[WARP][4], sum[WARP][4];
+    Places() {
+        auto at = [](Place place, int columns) { return (unsigned char)(place.row * columns + place.column); };
+        for (int lane = 0; lane < WARP; lane++) {
+            for (int i = 0; i < 8; i++) left[lane][i] = at(left_place(lane, i), 16);
+            for (int i = 0; i < 4; i++) right[lane][i] = at(right_place(lane, i), 8), sum[lane][i] = at(sum_place(lane, i), 8);
         }
     }
+};
+
+__attribute__((optimize("O3"))) void mma(Exchange* of) {
+    static const Places places;
+    alignas(64) u32 left[16 * 16], right[16 * 8];  // bits of f32
+    alignas(64) float sums[16 * 8] = {};
+    for (int lane = 0; lane < WARP; lane++) {
+        for (int i = 0; i < 8; i++) left[places.left[lane][i]] = of[lane].a[i / 2] >> 16 * (i % 2) << 16;
+        for (int i = 0; i < 4; i++) right[places.right[lane][i]] = of[lane].b[i / 2] >> 16 * (i % 2) << 16;
+    }
+    float a[16 * 16], b[16 * 8];
+    memcpy(a, left, sizeof a), memcpy(b, right, sizeof b);
     for (int row = 0; row < 16; row++)
         for (int k = 0; k < 16; k++)
-            for (int column = 0; column < 8; column++) sums[row][column] += left[row][k] * right[k][column];
+            for (int column = 0; column < 8; column++) sums[row * 8 + column] += a[row * 16 + k] * b[k * 8 + column];
     for (int lane = 0; lane < WARP; lane++)
-        for (int i = 0; i < 4; i++) {
-            const Place at = sum_place(lane, i);
-            of[lane].sums[i] += sums[at.row][at.column];
-        }
+        for (int i = 0; i < 4; i++) of[lane].sums[i] += sums[places.sum[lane][i]];
 }
 
 void load_tiles(Exchange* of, bool turned) {
@@ -175,8 +186,7 @@ void meet(Meeting meeting) {
     if (warp.arrived == 0) warp.meeting = meeting;
     if (warp.meeting != meeting) fail("lanes of a warp are in different warp operations");
     Lane* lanes = &block->lanes[current / WARP * WARP];
-    for (int i = 0; i < warp.lanes; i++)
-        if (lanes[i].done) fail("a warp operation that an ended thread misses");
+    if (warp.ended) fail("a warp operation that an ended thread misses");
     if (++warp.arrived < warp.lanes) {
         block->lanes[current].waits = true;
         return leave();
@@ -262,6 +272,7 @@ void run(SimtDim grid, SimtDim size, size_t shared_bytes, const std::function<vo
                 memset(memory, 0xff, shared_bytes);
                 dynamic_shared = (unsigned char*)memory;
                 here.alive = lanes, here.arrived = 0;
+                for (auto& warp : here.warps) warp.ended = 0;
                 here.arrays.clear();
                 here.arrays.reserve(16);  // addresses of the arrays are kept by the fibers
                 block_index = {x, y, z};

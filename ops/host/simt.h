@@ -53,7 +53,7 @@ struct Exchange {
     int lanes;
 };
 struct Warp {
-    int lanes = 0, arrived = 0;
+    int lanes = 0, arrived = 0, ended = 0;
     Meeting meeting = Meeting::None;
     Exchange of[WARP];
 };
@@ -158,6 +158,7 @@ DEVICE float fast_exp2(float x) {
 DEVICE float fast_rsqrt(float x) { return 1.0f / sqrtf(x); }
 DEVICE float square_root(float x) { return sqrtf(x); }
 DEVICE float fused_multiply_add(float a, float b, float c) { return a * b + c; }
+DEVICE float larger(float a, float b) { return fmaxf(a, b); }
 DEVICE u32 load_4(const void* p) {
     simt::aligned(p, 4, "4 bytes are read at an address that is no multiple of 4");
     return *(const u32*)p;

@@ -46,6 +46,8 @@ DEVICE void tensor_attention(const bf16* q, const Runs& runs, const float* bias,
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int row = blockIdx.x * QUERIES + warp * 16 + lane / 4;  // this lane's rows of a tile: row, row + 8
     const float scale_log2 = scale * LOG2_E;
+    // Scores are scaled where their exponent is taken, in the same instruction that subtracts the peak; with a bias, before.
+    const float factor = bias ? 1.0f : scale_log2;
     if (causal) {
         const int last = blockIdx.x * QUERIES + QUERIES;
         keys = last < keys ? last : keys;
@@ -88,35 +90,41 @@ DEVICE void tensor_attention(const bf16* q, const Runs& runs, const float* bias,
                 mma_16x8x16(score[n], query[k], b[0], b[1]);
                 mma_16x8x16(score[n + 1], query[k], b[2], b[3]);
             }
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const int r = row + half * 8;
-            float peak = most[half];
+        if (bias)
 #pragma unroll
             for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    const int key = first + n * 8 + lane % 4 * 2 + i;
-                    float& s = score[n][2 * half + i];
-                    s *= scale_log2;
-                    if (bias && r < rows && key < keys) s += bias[(u64)head * (2 * rows - 1) + (key - r + rows - 1)] * LOG2_E;
-                    if (key >= keys || (causal && key > r)) s = NOTHING;
-                    peak = s > peak ? s : peak;
+                for (int i = 0; i < 4; i++) {
+                    const int key = first + n * 8 + lane % 4 * 2 + i % 2, r = row + i / 2 * 8;
+                    if (r < rows && key < keys)
+                        score[n][i] = score[n][i] * scale_log2 + bias[(u64)head * (2 * rows - 1) + (key - r + rows - 1)] * LOG2_E;
+                }
+        if (first + KEYS > keys || causal)  // the other tiles have no key that must not be seen
+#pragma unroll
+            for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    const int key = first + n * 8 + lane % 4 * 2 + i % 2, r = row + i / 2 * 8;
+                    if (key >= keys || (causal && key > r)) score[n][i] = NOTHING;
                 }
 #pragma unroll
-            for (int lanes = 1; lanes < 4; lanes *= 2) {
-                const float other = warp_xor(peak, lanes);
-                peak = other > peak ? other : peak;
-            }
-            const float shrink = fast_exp2(most[half] - peak);
+        for (int half = 0; half < 2; half++) {
+            float peak = most[half];
+#pragma unroll
+            for (int n = 0; n < KEYS / 8; n++) peak = larger(peak, larger(score[n][2 * half], score[n][2 * half + 1]));
+#pragma unroll
+            for (int lanes = 1; lanes < 4; lanes *= 2) peak = larger(peak, warp_xor(peak, lanes));
+            const float shrink = fast_exp2((most[half] - peak) * factor);
             most[half] = peak;
             total[half] *= shrink;
 #pragma unroll
             for (int n = 0; n < DIM / 8; n++) sums[n][2 * half] *= shrink, sums[n][2 * half + 1] *= shrink;
+            const float below = -peak * factor;
 #pragma unroll
             for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
-                for (int i = 0; i < 2; i++) total[half] += score[n][2 * half + i] = fast_exp2(score[n][2 * half + i] - peak);
+                for (int i = 0; i < 2; i++)
+                    total[half] += score[n][2 * half + i] = fast_exp2(fused_multiply_add(score[n][2 * half + i], factor, below));
         }
 #pragma unroll
         for (int k = 0; k < KEYS / 16; k++) {
@@ -197,12 +205,9 @@ DEVICE void plain_attention(const T* q, const Runs& runs, const float* bias, T* 
             score[i] *= scale * LOG2_E;
             if (bias && row < rows && key < keys) score[i] += bias[(u64)head * (2 * rows - 1) + (key - row + rows - 1)] * LOG2_E;
             if (key >= keys || (causal && key > row)) score[i] = NOTHING;
-            peak = score[i] > peak ? score[i] : peak;
+            peak = larger(peak, score[i]);
         }
-        for (int lanes = 1; lanes < 16; lanes *= 2) {
-            const float other = warp_xor(peak, lanes);
-            peak = other > peak ? other : peak;
-        }
+        for (int lanes = 1; lanes < 16; lanes *= 2) peak = larger(peak, warp_xor(peak, lanes));
         const float shrink = fast_exp2(most - peak);
         most = peak;
         total *= shrink;

@@ -14,6 +14,8 @@ import sys
 
 HERE = pathlib.Path(__file__).parent
 VERSION = (12, 8)
+# Of PTX: what this NVRTC writes, and what the kernels need.
+NEWEST, NEEDED = "8.7", "7.8"
 OPTIONS = ["--gpu-architecture=compute_80", "--std=c++17", "--fmad=true", "--extra-device-vectorization"]
 MODULES = ["norm", "elementwise", "frames", "linear", "conv", "attention"]
 
@@ -34,7 +36,8 @@ def source_hash(name, folder=HERE):
 
 class Nvrtc:
     def __init__(self, path):
-        self.library = ctypes.CDLL(path)
+        # Without links: it looks for its other half beside itself.
+        self.library = ctypes.CDLL(str(pathlib.Path(path).resolve()))
         major, minor = ctypes.c_int(), ctypes.c_int()
         self.call("nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
         self.version = (major.value, minor.value)
@@ -71,8 +74,9 @@ class Nvrtc:
     def module(self, name, folder=HERE):
         """The text of a module as it is committed."""
         ptx = self.compile(name, folder)
-        # NVRTC's own head names its build; ours says what the text depends on.
-        body = ptx[ptx.index(".version") :].strip()
+        # NVRTC's own head names its build; ours says what the text depends on. It also asks for a driver of its own age, although
+        # no instruction is newer than PTX 7.8, which every driver since CUDA 11.8 reads (ptxas would say so: assemble.py).
+        body = ptx[ptx.index(".version") :].strip().replace(f".version {NEWEST}", f".version {NEEDED}", 1)
         return f"// source sha256: {source_hash(name, folder)}\n// made by build.py with NVRTC {VERSION[0]}.{VERSION[1]}, {' '.join(OPTIONS)}\n\n{body}\n"
 
 

@@ -16,38 +16,52 @@ struct Convolution {
     int in_height, in_width, in_channels, out_channels, grid_height, grid_width, side, stride, origin, present, window;
     int phase, phase_row, phase_column;
 
-    DEVICE_MEMBER int chunks(int depth) const { return (in_channels + depth - 1) / depth; }
-    DEVICE_MEMBER int steps(int depth) const { return present * side * side * chunks(depth); }
+    DEVICE_MEMBER int steps(int depth) const { return present * side * side * ((in_channels + depth - 1) / depth); }
 };
 
-// Pixels: a thread's slots are always the same, so their places in the grid are computed once.
+// Pixels: a thread's slots are always the same, so their places in the grid are computed once, and their addresses once a tap.
 template <class T, int SLOTS>
 struct Pixels {
     const Convolution<T>& c;
+    bool wide;
+    int channel = 0, tap_row = 0, tap_column = 0, frame = 0;
     int rows[SLOTS], columns[SLOTS];  // of the input, for tap (0, 0)
-    bool there[SLOTS], wide;
+    const T* from;                    // the frame of this tap
+    int pixels[SLOTS];                // where this tap's pixels begin in it; negative outside the picture
 
+    DEVICE_MEMBER Pixels(const Convolution<T>& c, bool wide) : c(c), wide(wide) {}
     DEVICE_MEMBER void begin(int slot, int pixel) {
-        there[slot] = pixel < c.grid_height * c.grid_width;
-        rows[slot] = pixel / c.grid_width * c.stride + c.origin + c.phase_row;
+        // A pixel beyond the grid has a row that no tap brings into the picture.
+        const bool there = pixel < c.grid_height * c.grid_width;
+        rows[slot] = there ? pixel / c.grid_width * c.stride + c.origin + c.phase_row : -64;
         columns[slot] = pixel % c.grid_width * c.stride + c.origin + c.phase_column;
     }
-    // The pixel that a slot reads for a tap; null outside the picture.
-    DEVICE_MEMBER const T* pixel(int slot, int tap) const {
-        const int frame = tap / (c.side * c.side), row = rows[slot] + tap / c.side % c.side, column = columns[slot] + tap % c.side;
-        if (!there[slot] || row < 0 || row >= c.in_height || column < 0 || column >= c.in_width) return nullptr;
-        const T* from = frame == 0 ? c.frame0 : frame == 1 ? c.frame1 : c.frame2;
-        return from + ((u64)row * c.in_width + column) * c.in_channels;
+    // More channels of a tap, or the next tap.
+    DEVICE_MEMBER void advance(int step, int numbers) {
+        if (step > 0) {
+            channel += numbers;
+            if (channel < c.in_channels) return;
+            channel = 0;
+            if (++tap_column == c.side) {
+                tap_column = 0;
+                if (++tap_row == c.side) tap_row = 0, frame++;
+            }
+        }
+        from = frame == 0 ? c.frame0 : frame == 1 ? c.frame1 : c.frame2;
+#pragma unroll
+        for (int slot = 0; slot < SLOTS; slot++) {
+            const int row = rows[slot] + tap_row, column = columns[slot] + tap_column;
+            const bool outside = row < 0 || row >= c.in_height || column < 0 || column >= c.in_width;
+            pixels[slot] = outside ? -1 : (row * c.in_width + column) * c.in_channels;
+        }
     }
-    DEVICE_MEMBER void part(int slot, int, int part, int step, T* to) const {
-        const int chunks = c.chunks(DEPTH), channel = step % chunks * DEPTH + part * PART, left = c.in_channels - channel;
-        const T* from = pixel(slot, step / chunks);
-        fetch_part(to, from + channel, c.frame0, !from || left < 0 ? 0 : left < PART ? left : PART, wide);
+    DEVICE_MEMBER void part(int slot, int, int part, T* to) const {
+        const int first = channel + part * PART, left = c.in_channels - first;
+        const bool there = pixels[slot] >= 0 && left > 0;
+        fetch_part(to, from + pixels[slot] + first, c.frame0, !there ? 0 : left < PART ? left : PART, wide);
     }
-    DEVICE_MEMBER float at(int slot, int, int k, int step) const {
-        const int chunks = c.chunks(PLAIN_DEPTH), channel = step % chunks * PLAIN_DEPTH + k;
-        const T* from = pixel(slot, step / chunks);
-        return from && channel < c.in_channels ? widen(from[channel]) : 0.0f;
+    DEVICE_MEMBER float at(int slot, int, int k) const {
+        return pixels[slot] >= 0 && channel + k < c.in_channels ? widen(from[pixels[slot] + channel + k]) : 0.0f;
     }
 };
 
@@ -56,20 +70,28 @@ struct Weights {
     const Convolution<T>& c;
     int first;
     bool wide;
+    int channel = 0, tap, length;  // `tap`: where this tap's weights begin among the `length` of one output channel
 
-    // The weights of one output channel for one tap.
-    DEVICE_MEMBER const T* tap(int output, int tap) const {
-        const int squares = c.side * c.side, skipped = (c.window - c.present) * squares;
-        return c.weight + (((u64)c.phase * c.out_channels + output) * (c.window * squares) + skipped + tap) * c.in_channels;
+    DEVICE_MEMBER Weights(const Convolution<T>& c, int first, bool wide) : c(c), first(first), wide(wide) {
+        const int squares = c.side * c.side;
+        tap = (c.window - c.present) * squares * c.in_channels, length = c.window * squares * c.in_channels;
     }
-    DEVICE_MEMBER void part(int, int row, int part, int step, T* to) const {
-        const int chunks = c.chunks(DEPTH), channel = step % chunks * DEPTH + part * PART, left = c.in_channels - channel;
+    DEVICE_MEMBER void advance(int step, int numbers) {
+        if (step == 0) return;
+        channel += numbers;
+        if (channel >= c.in_channels) channel = 0, tap += c.in_channels;
+    }
+    // The weights of one output channel for this tap.
+    DEVICE_MEMBER const T* of(int output) const {
+        return c.weight + (u64)(c.phase * c.out_channels + output) * length + tap;
+    }
+    DEVICE_MEMBER void part(int, int row, int part, T* to) const {
+        const int begin = channel + part * PART, left = c.in_channels - begin;
         const bool there = first + row < c.out_channels && left > 0;
-        fetch_part(to, tap(there ? first + row : 0, step / chunks) + channel, c.weight, !there ? 0 : left < PART ? left : PART, wide);
+        fetch_part(to, of(there ? first + row : 0) + begin, c.weight, !there ? 0 : left < PART ? left : PART, wide);
     }
-    DEVICE_MEMBER float at(int, int row, int k, int step) const {
-        const int chunks = c.chunks(PLAIN_DEPTH), channel = step % chunks * PLAIN_DEPTH + k;
-        return first + row < c.out_channels && channel < c.in_channels ? widen(tap(first + row, step / chunks)[channel]) : 0.0f;
+    DEVICE_MEMBER float at(int, int row, int k) const {
+        return first + row < c.out_channels && channel + k < c.in_channels ? widen(of(first + row)[channel + k]) : 0.0f;
     }
 };
 
@@ -114,9 +136,10 @@ KERNEL(conv_bf16, PRODUCT_THREADS, 2) CONV_PARAMETERS(bf16) {
     const int first_pixel = blockIdx.x * TILE, first_channel = blockIdx.y * TILE;
     const int slots = TILE * PARTS / PRODUCT_THREADS;
     const u64 addresses = (u64)frame0 | (u64)frame1 | (u64)frame2;
-    Pixels<bf16, slots> left = {c, {}, {}, {}, addresses % 16 == 0 && in_channels % PART == 0};
+    Pixels<bf16, slots> left(c, addresses % 16 == 0 && in_channels % PART == 0);
+#pragma unroll
     for (int slot = 0; slot < slots; slot++) left.begin(slot, first_pixel + (threadIdx.x + slot * PRODUCT_THREADS) / PARTS);
-    const Weights<bf16> right = {c, first_channel, (u64)weight % 16 == 0 && in_channels % PART == 0};
+    Weights<bf16> right(c, first_channel, (u64)weight % 16 == 0 && in_channels % PART == 0);
     const ConvEnd<bf16> end = {c, bias, add, out, first_pixel, first_channel, scale};
     tensor_product(left, right, c.steps(DEPTH), end);
 }
@@ -126,9 +149,10 @@ KERNEL(conv_f32, PRODUCT_THREADS, 2) CONV_PARAMETERS(float) {
     CONVOLUTION(float);
     const int first_pixel = blockIdx.x * PLAIN_TILE, first_channel = blockIdx.y * PLAIN_TILE;
     const int slots = PLAIN_TILE * PLAIN_DEPTH / PRODUCT_THREADS;
-    Pixels<float, slots> left = {c, {}, {}, {}, false};
+    Pixels<float, slots> left(c, false);
+#pragma unroll
     for (int slot = 0; slot < slots; slot++) left.begin(slot, first_pixel + (threadIdx.x + slot * PRODUCT_THREADS) / PLAIN_DEPTH);
-    const Weights<float> right = {c, first_channel, false};
+    Weights<float> right(c, first_channel, false);
     const ConvEnd<float> end = {c, bias, add, out, first_pixel, first_channel, scale};
     plain_product(left, right, c.steps(PLAIN_DEPTH), end);
 }

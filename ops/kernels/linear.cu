@@ -11,14 +11,16 @@ struct Rows {
     const T* matrix;
     int first, rows, depth, step_between;
     bool wide;
+    int done = 0;  // numbers of the depth before this step
 
-    DEVICE_MEMBER void part(int, int row, int part, int step, T* to) const {
-        const int k = step * DEPTH + part * PART, left = depth - k;
+    DEVICE_MEMBER void advance(int step, int numbers) { done = step * numbers; }
+    DEVICE_MEMBER void part(int, int row, int part, T* to) const {
+        const int k = done + part * PART, left = depth - k;
         const bool there = first + row < rows;
         fetch_part(to, matrix + (u64)(first + row) * step_between + k, matrix, !there || left < 0 ? 0 : left < PART ? left : PART, wide);
     }
-    DEVICE_MEMBER float at(int, int row, int k, int step) const {
-        k += step * PLAIN_DEPTH;
+    DEVICE_MEMBER float at(int, int row, int k) const {
+        k += done;
         return first + row < rows && k < depth ? widen(matrix[(u64)(first + row) * step_between + k]) : 0.0f;
     }
 };
@@ -57,8 +59,8 @@ DEVICE bool wide_rows(const bf16* matrix, int depth, int step) { return (u64)mat
 
 KERNEL(linear_bf16, PRODUCT_THREADS, 2) LINEAR_PARAMETERS(bf16) {
     const int first_row = blockIdx.x * TILE, first_column = blockIdx.y * TILE;
-    const Rows<bf16> left = {x, first_row, rows, inputs, x_step, wide_rows(x, inputs, x_step)};
-    const Rows<bf16> right = {weight, first_column, outputs, inputs, weight_step, wide_rows(weight, inputs, weight_step)};
+    Rows<bf16> left = {x, first_row, rows, inputs, x_step, wide_rows(x, inputs, x_step)};
+    Rows<bf16> right = {weight, first_column, outputs, inputs, weight_step, wide_rows(weight, inputs, weight_step)};
     const LinearEnd<bf16> end = {bias, residual, gate, out, first_row, first_column, rows, outputs, out_step, activation};
     tensor_product(left, right, (inputs + DEPTH - 1) / DEPTH, end);
 }
@@ -66,8 +68,8 @@ REGISTER(linear_bf16, PRODUCT_THREADS)
 
 KERNEL(linear_f32, PRODUCT_THREADS, 2) LINEAR_PARAMETERS(float) {
     const int first_row = blockIdx.x * PLAIN_TILE, first_column = blockIdx.y * PLAIN_TILE;
-    const Rows<float> left = {x, first_row, rows, inputs, x_step, false};
-    const Rows<float> right = {weight, first_column, outputs, inputs, weight_step, false};
+    Rows<float> left = {x, first_row, rows, inputs, x_step, false};
+    Rows<float> right = {weight, first_column, outputs, inputs, weight_step, false};
     const LinearEnd<float> end = {bias, residual, gate, out, first_row, first_column, rows, outputs, out_step, activation};
     plain_product(left, right, (inputs + PLAIN_DEPTH - 1) / PLAIN_DEPTH, end);
 }

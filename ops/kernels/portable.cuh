@@ -46,6 +46,7 @@ DEVICE float fast_rsqrt(float x) {
 }
 DEVICE float square_root(float x) { return __fsqrt_rn(x); }
 DEVICE float fused_multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+DEVICE float larger(float a, float b) { return fmaxf(a, b); }
 DEVICE u32 load_4(const void* p) { return *(const u32*)p; }
 DEVICE void load_8(u32* d, const void* p) {
     const uint2 v = *(const uint2*)p;

@@ -30,7 +30,8 @@ DEVICE void fetch_part(bf16* to, const bf16* from, const bf16* anywhere, int cou
     store_16(to, w[0], w[1], w[2], w[3]);
 }
 
-// `left.part(slot, row, part, step, to)` and `right.part(…)` fetch one part; a thread's slots are always the same rows.
+// `left.advance(step, depth)` goes on to a step; steps come in order. `left.part(slot, row, part, to)` fetches one part of it; a
+// thread's slots are always the same rows. So does `right`.
 // `end.four(row, column, v)` stores four neighbours, those that are there; rows and columns count from the tile's corner, and
 // column is a multiple of 4.
 template <class Left, class Right, class End>
@@ -40,11 +41,12 @@ DEVICE void tensor_product(Left& left, Right& right, int steps, End& end) {
     const int warp_row = warp / 4 * 64, warp_column = warp % 4 * 32;
     auto fetch = [&](int step) {
         bf16* stage = memory + step % STAGES * (2 * TILE * DEPTH);
+        left.advance(step, DEPTH), right.advance(step, DEPTH);
 #pragma unroll
         for (int slot = 0; slot < TILE * PARTS / PRODUCT_THREADS; slot++) {
             const int i = threadIdx.x + slot * PRODUCT_THREADS, row = i / PARTS, part = i % PARTS;
-            left.part(slot, row, part, step, stage + place(row, part));
-            right.part(slot, row, part, step, stage + TILE * DEPTH + place(row, part));
+            left.part(slot, row, part, stage + place(row, part));
+            right.part(slot, row, part, stage + TILE * DEPTH + place(row, part));
         }
     };
     float sums[4][4][4] = {};
@@ -98,7 +100,7 @@ DEVICE void tensor_product(Left& left, Right& right, int steps, End& end) {
     }
 }
 
-// `left.at(slot, row, k, step)` is one number.
+// `left.at(slot, row, k)` is one number of the step.
 template <class Left, class Right, class End>
 DEVICE void plain_product(Left& left, Right& right, int steps, End& end) {
     SHARED_ARRAY(float, a_tile, PLAIN_DEPTH * PLAIN_ROW);  // transposed: depth, then row
@@ -106,10 +108,12 @@ DEVICE void plain_product(Left& left, Right& right, int steps, End& end) {
     const int row = threadIdx.x / 16 * 4, column = threadIdx.x % 16 * 4;
     float sums[4][4] = {};
     for (int step = 0; step < steps; step++) {
+        left.advance(step, PLAIN_DEPTH), right.advance(step, PLAIN_DEPTH);
+#pragma unroll
         for (int slot = 0; slot < PLAIN_TILE * PLAIN_DEPTH / PRODUCT_THREADS; slot++) {
             const int i = threadIdx.x + slot * PRODUCT_THREADS, r = i / PLAIN_DEPTH, k = i % PLAIN_DEPTH;
-            a_tile[k * PLAIN_ROW + r] = left.at(slot, r, k, step);
-            b_tile[k * PLAIN_ROW + r] = right.at(slot, r, k, step);
+            a_tile[k * PLAIN_ROW + r] = left.at(slot, r, k);
+            b_tile[k * PLAIN_ROW + r] = right.at(slot, r, k);
         }
         BLOCK_SYNC();
         for (int k = 0; k < PLAIN_DEPTH; k++) {
