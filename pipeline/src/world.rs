@@ -14,6 +14,7 @@ mod clip_card;
 mod controls;
 mod init;
 mod lens;
+mod operation;
 mod pose;
 mod spans;
 mod state;
@@ -31,6 +32,7 @@ pub use clip_card::{ByMode, ClipCard, ClipSettings, FrameRule, Knob, Knobs};
 pub use controls::{Controls, Held, Rates, Scale, Steering, Way};
 pub use init::{CONDITION_FRAMES_MAX, FIRST_FRAME_PIXELS_MAX, Init, PROMPT_BYTES_MAX, Picture};
 pub use lens::{FOV_DEG, Intrinsics};
+pub use operation::{Operation, Peaks, Work};
 pub use pose::{ORTHONORMAL_WITHIN, POSITION_MAX, Pose, Rotation};
 pub use spans::{OpenSpan, Span, Spans};
 pub use state::State;
@@ -69,6 +71,12 @@ pub trait World {
     /// and say how long it took. `None` if nothing is drawn and nothing measured.
     fn warm_up(&self) -> Result<Option<WarmUp>, WorldError> {
         WarmUp::of(self).map(Some)
+    }
+
+    /// The parts of a session's work, of this world's own shapes, to be measured one by one: a pass, the decoder, text, and
+    /// each operation that they are made of. None where nobody has counted them.
+    fn operations(&self, _init: &Init) -> Result<Vec<Operation<'_>>, WorldError> {
+        Ok(Vec::new())
     }
 
     /// Start a clip: encode the prompt and the first frame, as [`World::open`].

@@ -60,6 +60,11 @@ impl Denoiser {
         Ok(x)
     }
 
+    /// One pass at the first noise level, of which nothing is kept: to be measured.
+    pub fn pass(&self, x: &Tensor, context: &mut PassContext) -> Result<Tensor> {
+        self.dit.predict_flow(x, &self.times[0], context)
+    }
+
     /// Keep the keys and values of clean latents, `(C, F, h, w)`, as those of the frames that are staged now.
     pub fn remember(&self, clean: &Tensor, context: &mut PassContext) -> Result<()> {
         self.dit.remember(clean, &self.clean, context)?;

@@ -13,6 +13,7 @@ pub mod dit;
 pub mod footprint;
 pub mod motion_window;
 mod nets;
+mod operations;
 mod past;
 pub mod recipe;
 pub mod rollout;
@@ -40,7 +41,9 @@ use crate::noise::Noise;
 use crate::wan;
 use crate::wan::text::{PromptTokens, TextEncoder};
 use crate::wan::vae::Vae;
-use crate::world::{Card, ClipCard, Init, LookStep, Origin, Rollout, RolloutBytes, Size, Sizes, World, WorldError};
+use crate::world::{
+    Card, ClipCard, Init, LookStep, Operation, Origin, Rollout, RolloutBytes, Size, Sizes, World, WorldError,
+};
 
 /// A LingBot World model, ready to draw.
 pub struct LingBot {
@@ -116,6 +119,10 @@ impl World for LingBot {
 
     fn state_bytes(&self) -> Option<RolloutBytes> {
         Some(self.bytes_of(|footprint| footprint.state()))
+    }
+
+    fn operations(&self, init: &Init) -> Result<Vec<Operation<'_>>, WorldError> {
+        operations::operations(&self.nets, &self.card, init)
     }
 
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {

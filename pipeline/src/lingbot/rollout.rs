@@ -156,6 +156,31 @@ impl LingBotRollout {
         Ok((latent, Timings { text, dit: started.elapsed(), vae: Duration::ZERO }))
     }
 
+    /// A pass of the transformer over the next chunk, as often as it is called: nothing of it is kept.
+    pub(super) fn pass(
+        mut self,
+        input: &ChunkInput,
+    ) -> Result<impl FnMut() -> Result<(), WorldError> + use<>, WorldError> {
+        let plan = self.plan();
+        let rays = input.controls.as_deref().map(|controls| self.now.camera.advance(controls)).transpose()?;
+        let piece = self.piece(&plan)?;
+        let (_, _, height, width) = self.fixed.dims4()?;
+        let condition = self.nets.denoiser.dit().condition(ChunkConditions {
+            first_latent_frame: plan.first_latent_frame,
+            fixed: &self.fixed.narrow(1, piece.start, piece.len())?,
+            camera: rays.as_ref(),
+            recent: None,
+        })?;
+        let channels = self.nets.config.transformer.out_channels;
+        let x = self.now.noise.draw(&[channels, plan.latent_frames, height, width])?;
+        Ok(move || {
+            let LingBotRollout { nets, now: Progress { prompt, history, .. }, .. } = &mut self;
+            let mut context = PassContext { condition: &condition, prompt, history };
+            among_workers(|| nets.denoiser.pass(&x, &mut context))?;
+            Ok(())
+        })
+    }
+
     /// The image condition's latent frames for a chunk: its own while there are some, then the last whole piece.
     fn piece(&self, plan: &ChunkPlan) -> Result<Range<usize>, WorldError> {
         let Chunking { first, later } = self.chunking;

@@ -6,11 +6,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use server::config::flags::{BenchArgs, LoadArgs, version};
+use server::config::flags::{BenchArgs, LoadArgs, Source, version};
 use server::offline;
 use server::offline::bench;
 use server::say::{note, say};
 use server::whole_file::{WholeFile, check_place};
+use server::{Limits, Phase};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::{compute_on, load};
 
@@ -34,7 +37,11 @@ pub(super) fn bench(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         program: format!("causeway {}", version()),
         loaded: loading.elapsed(),
     };
-    let report = bench::bench(world.as_ref(), &request)?;
+    let mut report = bench::bench(world.as_ref(), &request)?;
+    let first_frame = bench::grey_picture(world.card(), args.size)?;
+    // The server loads it again, on the thread that owns it.
+    drop(world);
+    report.rows.extend(through_a_socket(source, first_frame, args)?);
     if args.json {
         say(format_args!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
@@ -48,6 +55,32 @@ pub(super) fn bench(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         say(format_args!("\n{comparison}"))?;
     }
     Ok(if comparison.is_slower() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// One client of a server of this process, over loopback.
+fn through_a_socket(
+    source: Source,
+    first_frame: Option<Vec<u8>>,
+    args: &BenchArgs,
+) -> anyhow::Result<Vec<bench::report::Row>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
+    let size = args.size.map(|size| size.to_string());
+    let rows = runtime.block_on(async {
+        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.context("listening on loopback")?;
+        let url = format!("ws://{}/v1/realtime_video/generate", listener.local_addr()?);
+        let (stop, phase) = watch::channel(Phase::Serving);
+        let mut serve =
+            std::pin::pin!(server::serve(listener, Box::new(move || load(&source)), Limits::default(), phase));
+        let rows = tokio::select! {
+            ended = &mut serve => return ended.and_then(|()| anyhow::bail!("the server ended")),
+            rows = bench::socket::through(&url, size, first_frame, args.seconds) => rows,
+        };
+        stop.send_replace(Phase::Stopping);
+        serve.await?;
+        rows
+    });
+    runtime.shutdown_background();
+    rows
 }
 
 pub(super) fn put_load(args: LoadArgs) -> anyhow::Result<ExitCode> {

@@ -1,19 +1,22 @@
-//! `causeway bench`: how fast a world is on this machine, without a network: opening, text, transformer, decoder, whole
-//! chunks, and pictures.
+//! `causeway bench`: how fast a world is on this machine: opening, text, transformer, decoder, whole chunks, pictures, and each
+//! operation as a share of the most that the machine can do.
 //!
 //! Everything is measured once a round, in turn: what slows the machine down for a while slows all of it, and not one row.
+//! The way through a socket is measured after that ([`socket`]).
 
 pub mod report;
+pub mod socket;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use pipeline::world::{
-    Cancel, ChunkInput, Controls, Frames, Held, Init, Picture, Rollout, Size, Timings, WarmUp, World,
+    Cancel, Card, ChunkInput, Controls, Frames, Held, Init, Operation, Peaks, Picture, Rollout, Size, Timings, WarmUp,
+    Work, World,
 };
 
-use self::report::{Measured, Report, Row};
+use self::report::{Measured, Rate, Report, Row};
 use super::machine::Machine;
 use super::progress::{Estimate, Progress};
 use crate::media::pictures;
@@ -42,8 +45,9 @@ const ROUNDS_MAX: usize = 1000;
 /// As sessions have it that name none.
 const QUALITY: u8 = 50;
 
-/// Larger than the caches of most processors: what is measured is the memory.
-const COPY_BYTES: usize = 64 << 20;
+/// A short operation is done again and again for so long each round: a clock is no finer than it must be, and a thread wakes
+/// late.
+const TOGETHER: Duration = Duration::from_millis(2);
 
 /// The prompts that take turns: a new one is encoded each round.
 const PROMPTS: [&str; 2] = ["a green meadow under a blue sky", "a city at night, in the rain"];
@@ -59,7 +63,6 @@ struct Samples {
     text: Vec<Duration>,
     jpeg: Vec<Duration>,
     webp: Vec<Duration>,
-    copy: Vec<Duration>,
 }
 
 /// Measure, with progress on standard error.
@@ -83,7 +86,9 @@ pub fn bench(world: &dyn World, request: &Request) -> anyhow::Result<Report> {
     while walk.plan().first_latent_frame < init.window {
         draw(walk.as_mut(), None)?;
     }
-    let (source, mut target) = (vec![1_u8; COPY_BYTES], vec![0_u8; COPY_BYTES]);
+    let Peaks { units, copy } = Peaks::here();
+    let mut peaks = repeated(units.into_iter().chain([copy]))?;
+    let mut operations = repeated(world.operations(&init).context("preparing the operations")?)?;
     let mut samples = Samples::default();
     let mut frames_a_chunk = 0;
     let progress = Progress::new(100);
@@ -107,10 +112,7 @@ pub fn bench(world: &dyn World, request: &Request) -> anyhow::Result<Report> {
         frames_a_chunk = frames.len();
         samples.jpeg.push(each(&frames, |rgb| pictures::jpeg(rgb, size, QUALITY))?);
         samples.webp.push(each(&frames, |rgb| pictures::webp(rgb, size, QUALITY))?);
-        let copying = Instant::now();
-        target.copy_from_slice(black_box(&source));
-        black_box(&mut target);
-        samples.copy.push(copying.elapsed());
+        peaks.iter_mut().chain(&mut operations).try_for_each(Repeated::measure)?;
         let share = (began.elapsed().as_secs_f64() / request.time.as_secs_f64().max(f64::MIN_POSITIVE))
             .min((round + 1) as f64 / ROUNDS_MIN as f64)
             .min(1.0);
@@ -118,6 +120,18 @@ pub fn bench(world: &dyn World, request: &Request) -> anyhow::Result<Report> {
     }
     drop(progress);
     let origin = world.origin();
+    let mut rows = vec![
+        Row::of("open", samples.open),
+        Row::of("first chunk", samples.first_chunk),
+        Row::of("chunk, window full", samples.chunk),
+        Row::of("  transformer", samples.dit),
+        Row::of("  decoder", samples.vae),
+        Row::of("a new prompt", samples.text),
+        Row::of("a frame as JPEG", samples.jpeg),
+        Row::of("a frame as WebP", samples.webp),
+    ];
+    let best = Best::of(&peaks);
+    rows.extend(peaks.into_iter().chain(operations).map(|operation| operation.row(&best)));
     Ok(Report {
         program: request.program.clone(),
         processor: Machine::this().processor,
@@ -132,18 +146,88 @@ pub fn bench(world: &dyn World, request: &Request) -> anyhow::Result<Report> {
         frames_a_chunk,
         frames_a_second: card.fps,
         load_ms: 1000.0 * request.loaded.as_secs_f64(),
-        rows: vec![
-            Row::of("open", samples.open),
-            Row::of("first chunk", samples.first_chunk),
-            Row::of("chunk, window full", samples.chunk),
-            Row::of("  transformer", samples.dit),
-            Row::of("  decoder", samples.vae),
-            Row::of("a new prompt", samples.text),
-            Row::of("a frame as JPEG", samples.jpeg),
-            Row::of("a frame as WebP", samples.webp),
-            Row::of("a copy of 64 MiB", samples.copy),
-        ],
+        rows,
     })
+}
+
+/// A grey picture as a file, where this world begins with one.
+///
+/// # Errors
+/// If the world does not draw this size.
+pub fn grey_picture(card: &Card, size: Option<Size>) -> anyhow::Result<Option<Vec<u8>>> {
+    if !card.needs_first_frame {
+        return Ok(None);
+    }
+    let size = card.choose_size(size)?;
+    Ok(Some(pictures::jpeg(&vec![128; size.frame_bytes() as usize], size, QUALITY)?))
+}
+
+/// An operation, and what it took.
+struct Repeated<'a> {
+    operation: Operation<'a>,
+    /// How often it is done each round.
+    times: usize,
+    /// Of one time.
+    samples: Vec<Duration>,
+}
+
+/// Each once, which touches its memory, and once to see how often it fits into a round.
+fn repeated<'a>(operations: impl IntoIterator<Item = Operation<'a>>) -> anyhow::Result<Vec<Repeated<'a>>> {
+    let prepare = |mut operation: Operation<'a>| {
+        operation.run(1).with_context(|| operation.name().to_owned())?;
+        let began = Instant::now();
+        operation.run(1).with_context(|| operation.name().to_owned())?;
+        let took = began.elapsed().max(Duration::from_nanos(100));
+        let times = (TOGETHER.as_secs_f64() / took.as_secs_f64()).ceil() as usize;
+        Ok(Repeated { operation, times, samples: Vec::new() })
+    };
+    operations.into_iter().map(prepare).collect()
+}
+
+impl Repeated<'_> {
+    fn measure(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        self.operation.run(self.times).with_context(|| self.operation.name().to_owned())?;
+        self.samples.push(began.elapsed() / self.times as u32);
+        Ok(())
+    }
+
+    /// Work in a second, at the median.
+    fn rate(&self) -> Option<(f64, Work)> {
+        let work = self.operation.work()?;
+        let (Work::Operations(amount) | Work::Bytes(amount)) = work;
+        let mut samples = self.samples.clone();
+        samples.sort();
+        Some((amount / samples.get(samples.len() / 2)?.as_secs_f64().max(f64::MIN_POSITIVE), work))
+    }
+
+    fn row(self, best: &Best) -> Row {
+        let rate = self.rate().map(|(rate, work)| {
+            let (unit, most) = match work {
+                Work::Operations(_) => ("Gop/s", best.operations),
+                Work::Bytes(_) => ("GB/s", best.bytes),
+            };
+            Rate { each_second: rate / 1e9, unit: unit.to_owned(), share: rate / most.max(f64::MIN_POSITIVE) }
+        });
+        Row { rate, ..Row::of(self.operation.name(), self.samples) }
+    }
+}
+
+/// The most that this machine was seen to do in a second, in f32 and in memory.
+struct Best {
+    operations: f64,
+    bytes: f64,
+}
+
+impl Best {
+    fn of(peaks: &[Repeated<'_>]) -> Best {
+        let of = |is: fn(Work) -> bool| peaks.iter().filter_map(Repeated::rate).find(|(_, work)| is(*work));
+        let rate = |is| of(is).map_or(0.0, |(rate, _)| rate);
+        Best {
+            operations: rate(|work| matches!(work, Work::Operations(_))),
+            bytes: rate(|work| matches!(work, Work::Bytes(_))),
+        }
+    }
 }
 
 /// A chunk that was drawn.
@@ -194,6 +278,12 @@ mod tests {
         let pace = Duration::from_millis(20);
         let report = bench(&Testcard::new(pace), &request()).expect("the test card draws");
         assert!(report.rows.iter().all(|row| row.count == ROUNDS_MIN), "{report}");
+        let rate = |name: &str| report.rows.iter().find(|row| row.name.starts_with(name))?.rate.clone();
+        // The peaks are a share of themselves.
+        let (f32s, copy) = (rate("f32").expect("a rate"), rate("copy").expect("a rate"));
+        assert_eq!((f32s.unit.as_str(), copy.unit.as_str()), ("Gop/s", "GB/s"));
+        assert!((f32s.share - 1.0).abs() < 1e-9 && (copy.share - 1.0).abs() < 1e-9, "{report}");
+        assert!(rate("open").is_none());
         let chunk = report.rows.iter().find(|row| row.name == "chunk, window full").expect("a row");
         assert!(chunk.median_ms >= 20.0 && chunk.p95_ms >= chunk.median_ms, "{report}");
         assert_eq!((report.measured.size.as_str(), report.frames_a_chunk), ("128x96", 12));

@@ -6,6 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
+/// Characters of a row's name.
+const WIDE: usize = 46;
+
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -53,10 +56,24 @@ pub struct Row {
     pub median_ms: f64,
     /// One in twenty is longer.
     pub p95_ms: f64,
-    /// How far the median of another such run may lie from this one: 2.4 times the distance between the quartiles, divided
+    /// How far the median of another such run may lie from this one: 2.7 times the distance between the quartiles, divided
     /// by the root of the count. With 1.57 medians whose ranges do not meet differ in 95 of 100 cases (McGill, Tukey, Larsen:
-    /// Variations of Box Plots, 1978); half as much again, since nine rows are compared at once.
+    /// Variations of Box Plots, 1978); more here, since some fifty rows are compared at once (1.57 · 3.3 / 1.96).
     pub noise_ms: f64,
+    /// What it did in a second, where its work is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+/// What was done in a second, at the median.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Billions of it.
+    pub each_second: f64,
+    /// `Gop/s`: multiplications and additions; `GB/s`: bytes read and written.
+    pub unit: String,
+    /// Of the most that this machine did in the same run: in f32 on registers alone, or copying.
+    pub share: f64,
 }
 
 impl Row {
@@ -70,8 +87,8 @@ impl Row {
             let [low, high] = [place.floor(), place.ceil()].map(|place| 1000.0 * samples[place as usize].as_secs_f64());
             low + (high - low) * place.fract()
         };
-        let noise_ms = 2.4 * (at(0.75) - at(0.25)) / (samples.len() as f64).sqrt();
-        Row { name: name.to_owned(), count: samples.len(), median_ms: at(0.5), p95_ms: at(0.95), noise_ms }
+        let noise_ms = 2.7 * (at(0.75) - at(0.25)) / (samples.len() as f64).sqrt();
+        Row { name: name.to_owned(), count: samples.len(), median_ms: at(0.5), p95_ms: at(0.95), noise_ms, rate: None }
     }
 
     /// Whether this took longer or less than before, by more than both runs' noise.
@@ -150,9 +167,17 @@ impl fmt::Display for Measured {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n{}\n{}\n", self.measured, self.processor, self.program)?;
-        writeln!(f, "{:20} {:>6} {:>12} {:>12} {:>12}", "", "times", "median", "p95", "noise")?;
-        for Row { name, count, median_ms, p95_ms, noise_ms } in &self.rows {
-            writeln!(f, "{name:20} {count:6} {median_ms:9.3} ms {p95_ms:9.3} ms {noise_ms:9.3} ms")?;
+        let heads = ["times", "median", "p95", "noise"];
+        let [times, median, p95, noise] = heads;
+        writeln!(f, "{:WIDE$} {times:>6} {median:>12} {p95:>12} {noise:>12} {:>15} {:>9}", "", "", "of peak")?;
+        for Row { name, count, median_ms, p95_ms, noise_ms, rate } in &self.rows {
+            write!(f, "{name:WIDE$} {count:6} {median_ms:9.3} ms {p95_ms:9.3} ms {noise_ms:9.3} ms")?;
+            match rate {
+                Some(Rate { each_second, unit, share }) => {
+                    writeln!(f, " {each_second:9.2} {unit:5} {:7.1} %", 100.0 * share)?
+                }
+                None => writeln!(f)?,
+            }
         }
         writeln!(f, "\nloaded once in {:.0} ms", self.load_ms)?;
         if let Some(chunk) = self.rows.iter().find(|row| row.name.starts_with("chunk")) {
@@ -165,7 +190,7 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Comparison<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:20} {:>12} {:>12} {:>8}", "", "before", "now", "")?;
+        writeln!(f, "{:WIDE$} {:>12} {:>12} {:>8}", "", "before", "now", "")?;
         for (before, now, change) in self.changes() {
             let share = 100.0 * (now.median_ms / before.median_ms.max(f64::MIN_POSITIVE) - 1.0);
             let word = match change {
@@ -174,7 +199,7 @@ impl fmt::Display for Comparison<'_> {
                 Change::None => "as before, within the noise",
             };
             let (was, is) = (before.median_ms, now.median_ms);
-            writeln!(f, "{:20} {was:9.3} ms {is:9.3} ms {share:+7.1} %  {word}", now.name)?;
+            writeln!(f, "{:WIDE$} {was:9.3} ms {is:9.3} ms {share:+7.1} %  {word}", now.name)?;
         }
         if self.before.processor != self.now.processor {
             writeln!(f, "the processors differ: {} before, {} now", self.before.processor, self.now.processor)?;
@@ -215,7 +240,7 @@ mod tests {
     fn a_row_is_the_median_the_slowest_twentieth_and_the_noise() {
         let row = Row::of("x", ms(&[5, 1, 3, 2, 4]));
         assert_eq!((row.count, row.median_ms, row.p95_ms), (5, 3.0, 4.8));
-        assert!((row.noise_ms - 2.4 * 2.0 / 5f64.sqrt()).abs() < 1e-9, "{row:?}");
+        assert!((row.noise_ms - 2.7 * 2.0 / 5f64.sqrt()).abs() < 1e-9, "{row:?}");
         let one = Row::of("x", ms(&[7]));
         assert_eq!((one.median_ms, one.p95_ms, one.noise_ms), (7.0, 7.0, 0.0));
     }
