@@ -3,7 +3,7 @@
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test kernels test-gpu-emulated test-otlp test-clients soak fuzz train-dry dist build-tools test-tools
+.PHONY: run test kernels test-gpu-emulated test-otlp test-clients soak fuzz train-dry compare-pocket compare-wide compare-server dist build-tools test-tools
 
 # Builds the server and serves the world that ships with it; ARGS go to `causeway serve`.
 run: build-tools
@@ -92,6 +92,22 @@ target/training/installed: pocket/training/requirements.txt
 	@python3 -c "import ensurepip, venv" || missing=" python3-venv"; $(call install)
 	python3 -m venv target/training
 	target/training/bin/python -m pip install -q -r $<
+	touch $@
+
+# Ours beside PyTorch (the world that ships; a block of a 1.3 B transformer), and our server beside FastAPI, uvicorn, msgspec and
+# Pillow. Each runs both sides in turns, on a machine that does nothing else. ARGS go to the script.
+compare-pocket compare-wide: compare-%: build-tools target/training/installed
+	cargo build --release --locked -p tests --bin compare
+	target/training/bin/python tests/compare/$*.py target/release/compare $(ARGS)
+
+compare-server: build-tools target/compare/installed
+	cargo build --release --locked --bin causeway
+	target/compare/bin/python tests/compare/server.py target/release/causeway $(ARGS)
+
+target/compare/installed: tests/compare/requirements.txt
+	@python3 -c "import ensurepip, venv" || missing=" python3-venv"; $(call install)
+	python3 -m venv target/compare
+	target/compare/bin/python -m pip install -q -r $<
 	touch $@
 
 # libjpeg-turbo and OpenH264 are built from source: they need cmake, nasm, a C and a C++ compiler.

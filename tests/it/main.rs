@@ -4,6 +4,7 @@
 
 mod accept;
 mod access;
+mod bench;
 mod browser;
 mod browser_axe;
 mod browser_back;

@@ -26,6 +26,7 @@ pub mod puppet;
 pub mod raw;
 pub mod reference;
 pub mod shaper;
+pub mod waves;
 
 use anyhow::{Result, ensure};
 pub use causeway_client::message;

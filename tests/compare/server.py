@@ -1,0 +1,166 @@
+"""Our server beside the field's stack, in turns: what a chunk costs, how many frames go through a socket, what a session holds.
+
+    cargo build --release --bin causeway
+    python tests/compare/server.py target/release/causeway --rounds 5
+
+`make compare-server` does both. Both serve pictures that nobody draws: ours the test card, the other side `baseline.py`. Both
+are measured by `causeway load`, which knows neither. Processor time is the server's own, of all its threads, as the system
+counts it; on a machine of few cores the client takes its share of them from both alike.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from turns import machine
+
+TICK = os.sysconf("SC_CLK_TCK")
+HERE = Path(__file__).parent
+CASES = [("832x480", "raw"), ("832x480", "jpeg"), ("320x180", "raw")]
+# Ours ÷ theirs: processor time of a chunk at most, frames through one socket at least.
+COST = {("832x480", "raw"): 0.35, ("832x480", "jpeg"): 0.6}
+FRAMES = {("832x480", "raw"): 3.0, ("320x180", "raw"): 1.5}
+IDLE, PLAYING = 200, 8
+
+
+class Server:
+    def __init__(self, name, port, *command):
+        self.name, self.port = name, port
+        self.url = f"ws://127.0.0.1:{port}/v1/realtime_video/generate"
+        self.process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def wait(self, path):
+        """Until it answers a request for `path`, whatever it says, and is ready where it can say so."""
+        for _ in range(2000):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5).close()
+                return
+            except urllib.error.HTTPError as answer:
+                if answer.code == 404:
+                    return
+            except OSError:
+                pass
+            if self.process.poll() is not None:
+                raise SystemExit(f"{self.name} ended")
+            time.sleep(0.005)
+        raise SystemExit(f"{self.name} does not answer")
+
+    def seconds(self):
+        """Of the processor, so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    def memory(self):
+        """Of its own, in KiB: what it shares with others is not counted."""
+        told = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in told if line.startswith(("Private_Clean", "Private_Dirty")))
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def load(binary, server, *flags):
+    command = [str(binary), "load", "--url", server.url, "--json", *flags]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def found(process):
+    text, errors = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"causeway load: {errors.strip() or text.strip()}")
+    return json.loads(text)["rounds"][0]
+
+
+def measured(binary, server, size, kind, seconds):
+    """Milliseconds of processor time for twelve frames, and frames a second."""
+    before = server.seconds()
+    seen = found(load(binary, server, "--size", size, "--format", kind, "--seconds", str(seconds), "--spread-ms", "0"))
+    frames = seen["frames"]
+    return (server.seconds() - before) * 1e3 * 12 / frames, frames / seconds
+
+
+def held(binary, server):
+    """KiB of a connection that says nothing, and of a session that plays, paced, in JPEG."""
+    # Once before it counts: what is kept for ever is no session's.
+    warm = ("--paced", "--clients", str(PLAYING), "--seconds", "3", "--idle", str(IDLE), "--size", "832x480")
+    found(load(binary, server, *warm))
+    time.sleep(1)
+    before = server.memory()
+    idle = load(binary, server, "--clients", "1", "--paced", "--seconds", "3", "--spread-ms", "3000", "--idle", str(IDLE), "--size", "16x16")
+    time.sleep(2)
+    idle_kib = (server.memory() - before) / IDLE
+    found(idle)
+    time.sleep(1)
+    before = server.memory()
+    playing = load(binary, server, "--paced", "--clients", str(PLAYING), "--seconds", "5", "--size", "832x480")
+    time.sleep(3)
+    playing_kib = (server.memory() - before) / PLAYING
+    found(playing)
+    return idle_kib, playing_kib
+
+
+def starts(binary, port):
+    """Seconds from the start of the process, with the world that ships, to ready, and to a first client's first frame."""
+    began = time.perf_counter()
+    server = Server("ours", port, binary, "serve", "--port", port)
+    server.wait("/ready")
+    ready = time.perf_counter() - began
+    seen = found(load(binary, server, "--seconds", "1", "--spread-ms", "0"))
+    first = next(measure for measure in seen["measures"] if measure["name"] == "first frame")
+    server.stop()
+    return ready, first["p50_ms"] / 1e3
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("binary")
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--seconds", type=int, default=4)
+    arguments.add_argument("--port", type=int, default=30000)
+    asked = arguments.parse_args()
+    print(f"{machine()}, {asked.rounds} rounds of {asked.seconds} s", flush=True)
+    serve = (asked.binary, "serve", "--world", "testcard", "--port", asked.port, "--sessions", 64, "--load", 100)
+    sides = [
+        Server("ours", asked.port, *serve, "--connections-per-address", 1000),
+        Server("baseline", asked.port + 1, sys.executable, HERE / "baseline.py", "--port", asked.port + 1),
+    ]
+    try:
+        for server in sides:
+            server.wait("/ready")
+        for size, kind in CASES:
+            costs, rates = ({server.name: [] for server in sides} for _ in range(2))
+            for _ in range(asked.rounds):
+                for server in sides:
+                    cost, rate = measured(asked.binary, server, size, kind, asked.seconds)
+                    costs[server.name].append(cost)
+                    rates[server.name].append(rate)
+            tell(f"{size} {kind}: ms of processor for 12 frames", costs, COST.get((size, kind)), "at most")
+            tell(f"{size} {kind}: frames a second, one socket", rates, FRAMES.get((size, kind)), "at least")
+        kib = {server.name: held(asked.binary, server) for server in sides}
+        for what, index in (("a connection that says nothing", 0), ("a session that plays 832x480", 1)):
+            tell(f"KiB of {what}", {name: [both[index]] for name, both in kib.items()}, None, "")
+    finally:
+        for server in sides:
+            server.stop()
+    begun = [starts(asked.binary, asked.port + 2) for _ in range(3)]
+    ready, first = (statistics.median(times) for times in zip(*begun))
+    print(f"start to ready {ready:.3f} s, mark 0.3; from there to the first frame {first:.3f} s; together {ready + first:.3f} s, mark 0.5")
+
+
+def tell(what, values, mark, how):
+    ours, theirs = (statistics.median(values[name]) for name in ("ours", "baseline"))
+    ratio = statistics.median(a / b for a, b in zip(values["ours"], values["baseline"]))
+    aim = f"   mark: {how} {mark}" if mark else ""
+    print(f"{what:52} ours {ours:10.2f}   baseline {theirs:10.2f}   ours ÷ baseline {ratio:6.3f}{aim}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
