@@ -14,12 +14,12 @@ for package in cuda_runtime cuda_cccl cuda_nvcc; do cute=$cute,$packages/nvidia/
 
 echo "== every kernel against its definition, as fibers"
 "$here/build.sh" "$out/plain"
-for seed in 1 2 3; do CAUSEWAY_SIMT_SEED=$seed "$out/plain/kernels-test"; done
+for seed in 1 2 3; do CAUSEWAY_SIMT_SEED=$seed "$out/plain/kernels-test" --random 200 --seed $seed; done
 echo "== the same with AddressSanitizer"
 "$here/build.sh" "$out/checked" checked
-ASAN_OPTIONS=detect_stack_use_after_return=0:detect_leaks=0 "$out/checked/kernels-test"
+ASAN_OPTIONS=detect_stack_use_after_return=0:detect_leaks=0 "$out/checked/kernels-test" --random 40 --seed 4
 echo "== the PTX that ships, executed"
-for seed in 1 2 3; do CAUSEWAY_SIMT_SEED=$seed "$out/plain/kernels-test" --ptx "$kernels/built"; done
+for seed in 1 2 3; do CAUSEWAY_SIMT_SEED=$seed "$out/plain/kernels-test" --random 20 --seed $seed --ptx "$kernels/built"; done
 echo "== the PTX that ships is what the sources give"
 "$python" "$kernels/build.py" --nvrtc "$nvrtc" --check
 echo "== assembled for every generation of GPUs"

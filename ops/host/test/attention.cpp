@@ -75,10 +75,10 @@ void attention(const Case& c, bool tensor) {
     std::string lengths;
     for (int r : c.runs) lengths += " " + std::to_string(r);
     // On tensor cores the weights are rounded to bf16 before they are multiplied with values of about 1: 2^-8 relative at most,
-    // mostly cancelling.
+    // mostly cancelling. An error of a score is relative to it, and loud queries make scores large.
     expect(text("%s %d queries of %d, runs%s, heads %d/%d%s%s gap %d", name.c_str(), c.rows, c.dim, lengths.c_str(), c.heads, c.key_heads,
                 c.biased ? ", biased" : "", c.causal ? ", causal" : "", c.gap),
-           out, tensor ? 6e-3 : 1e-5, [&](size_t i) { return expected[i]; });
+           out, tensor ? 6e-3 : 1e-5 * (1 + c.loud / 4), [&](size_t i) { return expected[i]; });
 }
 
 TEST(attention_tensor) {
@@ -109,6 +109,31 @@ void any() {
     attention<T>({1024, 17, {35}}, false);
 }
 TEST(attention_any) { any<float>(), any<Bf16>(); }
+TEST(attention_random) {
+    Dice dice("attention");
+    for (int i = 0; i < settings.random; i++) {
+        const bool tensor = i % 2 == 0;
+        Case c = {};
+        const int dims[] = {48, 64, 128};
+        c.dim = tensor ? dims[dice.of(0, 2)] : dice.near(64, 150);
+        c.rows = dice.near(tensor ? 16 : 8, tensor ? 150 : 40);
+        c.key_heads = dice.of(1, 2), c.heads = c.key_heads * dice.of(1, 2);
+        c.gap = tensor ? 8 * dice.of(0, 2) : dice.of(0, 3);
+        c.loud = dice.of(1, 8);
+        c.causal = dice.of(0, 3) == 0, c.biased = dice.of(0, 3) == 0;
+        if (c.biased) c.loud = 0.3;
+        // As many keys as queries where distances count.
+        int keys = c.causal || c.biased ? c.rows : dice.near(tensor ? 64 : 32, tensor ? 200 : 100);
+        for (int run = 0; run < 3; run++) c.runs.push_back(dice.of(0, keys)), keys -= c.runs.back();
+        c.runs.push_back(keys);
+        if (tensor)
+            attention<Bf16>(c, true);
+        else if (dice.coin())
+            attention<Bf16>(c, false);
+        else
+            attention<float>(c, false);
+    }
+}
 TEST(attention_inside_a_frame) {  // queries, keys and values side by side in a pixel, as the autoencoder has them
     const int channels = 24, pixels = 21;
     auto qkv = noise<float>(pixels * 3 * channels, 1);

@@ -1,6 +1,6 @@
 // The kernels against their definitions, on a CPU.
 //
-// kernels-test [--ptx FOLDER] [--bounded] [--filter WORD]
+// kernels-test [--ptx FOLDER] [--bounded] [--filter WORD] [--random COUNT] [--seed NUMBER]
 #include "test.h"
 
 #include <chrono>
@@ -60,8 +60,12 @@ int main(int count, char** given) {
             settings.ptx = true, settings.built = given[++i];
         else if (word == "--filter" && more)
             settings.filter = given[++i];
+        else if (word == "--random" && more)
+            settings.random = atoi(given[++i]);
+        else if (word == "--seed" && more)
+            settings.seed = atoi(given[++i]);
         else
-            return printf("usage: kernels-test [--ptx FOLDER] [--bounded] [--filter WORD]\n"), 2;
+            return printf("usage: kernels-test [--ptx FOLDER] [--bounded] [--filter WORD] [--random COUNT] [--seed NUMBER]\n"), 2;
     }
     setvbuf(stdout, nullptr, _IOLBF, 0);
     int ran = 0;

@@ -59,6 +59,18 @@ void linears() {
 }
 TEST(linear_plain) { linears<float>(); }
 TEST(linear_tensor) { linears<Bf16>(); }
+template <class T>
+void random_linear(Dice& dice) {
+    const int step = dice.coin() ? 8 : 1;  // half of them for the wide copies
+    const int inputs = (dice.near(32, 100) + step - 1) / step * step, gap = dice.of(0, 2) * step;
+    const bool added = dice.coin();
+    linear<T>(dice.near(64, 200), inputs, dice.near(64, 200), dice.of(-1, 2), dice.coin(), added, added && dice.coin(), gap,
+              step == 8 ? 0 : dice.of(0, 1));
+}
+TEST(linear_random) {
+    Dice dice("linear");
+    for (int i = 0; i < settings.random; i++) i % 2 ? random_linear<float>(dice) : random_linear<Bf16>(dice);
+}
 TEST(linear_in_place) {  // the residual's own memory
     const int rows = 20, inputs = 16, outputs = 24;
     auto x = noise<Bf16>(rows * inputs, 1), weight = noise<Bf16>(outputs * inputs, 2), h = noise<Bf16>(rows * outputs, 3);
@@ -151,6 +163,19 @@ void convs() {
     conv<T>(33, 7, 7, 6, 3, 3, Kind::Same, 3, false);
     conv<T>(24, 16, 12, 26, 1, 3, Kind::Down, 1, false);
     conv<T>(16, 24, 6, 13, 1, 3, Kind::Up, 1, true);
+}
+template <class T>
+void random_conv(Dice& dice) {
+    const int inputs = dice.coin() ? 8 * dice.of(1, 9) : dice.of(1, 70), kind = dice.of(0, 4);
+    const int height = 2 * dice.of(1, 8), width = 2 * dice.of(1, 9), outputs = dice.near(64, 140);
+    if (kind == 0) return conv<T>(inputs, outputs, height, width, 1, 3, Kind::Down, 1, dice.coin());
+    if (kind == 1) return conv<T>(inputs, outputs, height, width, 1, 3, Kind::Up, 1, dice.coin());
+    const int window = dice.coin() ? 3 : 1, present = window == 1 ? 1 : dice.of(1, 3);
+    conv<T>(inputs, outputs, height - dice.of(0, 1), width - dice.of(0, 1), window, dice.coin() ? 3 : 1, Kind::Same, present, dice.coin());
+}
+TEST(conv_random) {
+    Dice dice("conv");
+    for (int i = 0; i < settings.random; i++) i % 2 ? random_conv<float>(dice) : random_conv<Bf16>(dice);
 }
 TEST(conv_plain) { convs<float>(); }
 TEST(conv_tensor) { convs<Bf16>(); }

@@ -104,6 +104,8 @@ struct Settings {
     std::string built;       // folder of the PTX
     bool bounded = false;    // the small cases alone
     std::string filter;      // tests whose name contains it
+    int random = 4;          // cases of sizes that are thrown, of each test that throws them
+    unsigned seed = 1;       // of those
 };
 extern Settings settings;
 extern int failures;
@@ -160,6 +162,23 @@ void expect_equal(const std::string& what, const Buffer<T>& found, Expected expe
     }
     report(what, 0, good);
 }
+
+// Sizes that nobody thought of. Edges of tiles come up more often than they would.
+class Dice {
+  public:
+    explicit Dice(const char* test) : random(settings.seed * 7919 + (unsigned)std::string(test).size()) {}
+    int of(int least, int most) { return least + (int)(random() % (unsigned)(most - least + 1)); }
+    bool coin() { return random() & 1; }
+    // About `most` at most: small, a multiple of `step`, or next to one.
+    int near(int step, int most) {
+        const int kind = of(0, 3);
+        const int n = kind == 0 ? of(1, std::min(step, most)) : of(1, std::max(1, most / step)) * step + (kind == 1 ? 0 : of(-1, 1));
+        return std::max(1, n);
+    }
+
+  private:
+    std::mt19937 random;
+};
 
 struct Test {
     const char* name;
