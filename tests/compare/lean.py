@@ -97,19 +97,9 @@ class Lean:
 
     def _block(self, block, h, levels, cos, sin, steer, prompt, past, place, length):
         heads, rows = past[0].shape[0], len(h)
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (block["modulation"] + levels).float().unbind(0)
-
-        y = (norm(h) * (1 + scale_a) + shift_a).to(self.dtype)
-        q, k, v = F.linear(y, block["qkv"], block["qkv_bias"]).chunk(3, -1)
-
-        def turned(t, gain):
-            a, b = rms(t, gain).view(rows, heads, 2, -1).unbind(-2)
-            return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(self.dtype).transpose(0, 1)
-
-        keys, values = past
-        keys.index_copy_(1, place, turned(k, block["gains"][1]))
-        values.index_copy_(1, place, v.view(rows, heads, -1).transpose(0, 1))
-        seen = (turned(q, block["gains"][0])[None], keys[None, :, :length], values[None, :, :length])
+        _, _, gate_a, shift_f, scale_f, gate_f = (block["modulation"] + levels).float().unbind(0)
+        queries = self._stage(block, h, levels, cos, sin, past, place)
+        seen = (queries[None], past[0][None, :, :length], past[1][None, :, :length])
         mixed = F.scaled_dot_product_attention(*seen)[0].transpose(0, 1).reshape(rows, -1)
         h = h + F.linear(mixed, *block["out"]) * gate_a.to(self.dtype)
         h = steer[0] * h + steer[1]
@@ -123,3 +113,24 @@ class Lean:
         inner, inner_bias, outer, outer_bias = block["ffn"]
         y = F.linear((norm(h) * (1 + scale_f) + shift_f).to(self.dtype), inner, inner_bias)
         return h + F.linear(F.gelu(y, approximate="tanh"), outer, outer_bias) * gate_f.to(self.dtype)
+
+    def _stage(self, block, h, levels, cos, sin, past, place):
+        """Keys and values go to `place`; the queries, (H, tokens, d)."""
+        heads, rows = past[0].shape[0], len(h)
+        shift, scale = (block["modulation"] + levels).float()[:2]
+        y = (norm(h) * (1 + scale) + shift).to(self.dtype)
+        q, k, v = F.linear(y, block["qkv"], block["qkv_bias"]).chunk(3, -1)
+
+        def turned(t, gain):
+            a, b = rms(t, gain).view(rows, heads, 2, -1).unbind(-2)
+            return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(self.dtype).transpose(0, 1)
+
+        past[0].index_copy_(1, place, turned(k, block["gains"][1]))
+        past[1].index_copy_(1, place, v.view(rows, heads, -1).transpose(0, 1))
+        return turned(q, block["gains"][0])
+
+    def remember_in_one_block(self, x, time, chunk, cache, place):
+        """What a pass that remembers does where there is one block: it ends with keys and values."""
+        fixed, cos, sin, _ = chunk
+        h = F.linear(self._patches(x.to(self.dtype)), self.noisy) + fixed
+        self._stage(self.blocks[0], h, time[1], cos, sin, (cache[0][0], cache[1][0]), place)

@@ -64,7 +64,7 @@ def pass_of(sizes, dtype, compiled):
     rows, length = CHUNK * tokens, WINDOW * tokens
     for first in range(0, WINDOW, CHUNK):
         chunk = lean.chunk(fixed, rays, first)
-        lean._flow(latents, time, chunk, prompt, cache, first * tokens + torch.arange(rows), length)
+        lean.remember_in_one_block(latents, time, chunk, cache, first * tokens + torch.arange(rows))
     chunk = lean.chunk(fixed, rays, WINDOW)
     # The oldest chunk behind the sink, of three frames, makes room.
     return lambda: lean.flow(latents, time, chunk, prompt, cache, rows + torch.arange(rows), length)
