@@ -50,6 +50,23 @@ test("rates and poses lead the camera, and a pose that is none is refused by its
   await assert.rejects(wrong, /pose/i);
 });
 
+test("a video goes back, and begins again in its session, with the same pictures", async () => {
+  const turns = [];
+  const news = (message) => message.kind === "timeline" && turns.push(message);
+  const client = new Client(SERVER, { ...SMALL, features: ["reset", "rewind"] }, news);
+  const asks = [() => client.rewind({ chunk: 1 }), () => client.reset({ seed: 42 })];
+  const chunks = [];
+  for await (const { chunk, pieces } of client) {
+    (chunks[chunk] ??= []).push(...pieces);
+    if (chunk >= 3 && turns.length + asks.length === 2) asks.shift()?.();
+    if (turns.length === 2 && chunk > turns[1].chunk) break;
+  }
+  assert.deepEqual(turns.map(({ place }) => place), [1, 0]);
+  for (const { chunk, place } of turns) {
+    assert.ok(chunks[chunk].every((picture, index) => Buffer.compare(picture, chunks[place][index]) === 0), `chunk ${place} again`);
+  }
+});
+
 test("a session goes on after its line was cut, with the same pictures", async () => {
   const whole = await frames(new Client(SERVER, { ...SMALL, maxChunks: 4 }));
   const client = new Client(CUT, { ...SMALL, maxChunks: 4 });

@@ -38,9 +38,11 @@ pub(crate) fn name(account: Option<&str>, session: &str) -> String {
     }
 }
 
-/// Whether this could be the id of a session: so it names no other file.
+/// Whether this could be the id of a session, or of a later video of one (`ID-2`): so it names no other file.
 pub(crate) fn is_session_id(id: &str) -> bool {
-    id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit())
+    let (session, video) = id.split_once('-').unwrap_or((id, "2"));
+    let digits = |text: &str| !text.is_empty() && text.len() <= 9 && text.bytes().all(|digit| digit.is_ascii_digit());
+    session.len() == 32 && session.bytes().all(|digit| digit.is_ascii_hexdigit()) && digits(video)
 }
 
 /// Where recordings go.
@@ -76,6 +78,8 @@ pub(crate) struct Tape {
     lengths: VecDeque<u64>,
     /// A part was lost: what came after it would be steered by the wrong values.
     has_ended: bool,
+    /// The number of its video in the session, from 1.
+    video: u32,
 }
 
 impl Recordings {
@@ -136,10 +140,7 @@ impl Recordings {
 
     /// Begin the recording of this name with these bytes.
     pub(crate) fn begin(self: &Arc<Self>, name: &str, beginning: Vec<u8>) -> Tape {
-        let mut tape = Tape { name: name.into(), to: Arc::clone(self), lengths: VecDeque::new(), has_ended: false };
-        tape.push(Ok(beginning));
-        tape.lengths.clear();
-        tape
+        Tape::begin(self, name.into(), 1, beginning)
     }
 }
 
@@ -155,6 +156,20 @@ fn bytes_in(folder: &Path) -> std::io::Result<u64> {
 }
 
 impl Tape {
+    fn begin(to: &Arc<Recordings>, name: Arc<str>, video: u32, beginning: Vec<u8>) -> Tape {
+        let mut tape = Tape { name, to: Arc::clone(to), lengths: VecDeque::new(), has_ended: false, video };
+        tape.push(Ok(beginning));
+        tape.lengths.clear();
+        tape
+    }
+
+    /// The recording of the session's next video, in a file of its own: `ID-2.causeway` after `ID.causeway`.
+    pub(crate) fn next(self, beginning: Vec<u8>) -> Tape {
+        let (video, stem) = (self.video + 1, self.name.strip_suffix(&format!(".{ENDING}")).unwrap_or(&self.name));
+        let session = stem.strip_suffix(&format!("-{}", self.video)).filter(|_| self.video > 1).unwrap_or(stem);
+        Tape::begin(&self.to, format!("{session}-{video}.{ENDING}").into(), video, beginning)
+    }
+
     /// A chunk was drawn with this.
     pub(crate) fn chunk(&mut self, input: &ChunkInput) {
         if !self.has_ended {
@@ -286,6 +301,42 @@ impl Writer {
         };
         write().map_err(|error| format!("{}: {error}", path.display()))?;
         self.bytes = all;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_that_of_a_session_or_of_a_later_video_of_one() {
+        let id = "0123456789abcdef0123456789ABCDEF";
+        for (name, is) in [
+            (id.to_owned(), true),
+            (format!("{id}-2"), true),
+            (format!("{id}-"), false),
+            (format!("{id}-x"), false),
+            (format!("{id}-2-3"), false),
+            (format!("{id}/2"), false),
+            (id[1..].to_owned(), false),
+            (format!("../{id}"), false),
+        ] {
+            assert_eq!(is_session_id(&name), is, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_video_of_a_session_has_a_file_of_its_own() -> anyhow::Result<()> {
+        let folder = std::env::temp_dir().join(format!("causeway-videos-{}", std::process::id()));
+        let (recordings, writer) = Recordings::open(&folder, 1 << 20, false)?;
+        let name = name(Some("an-account-2"), "s");
+        let tape = recordings.begin(&name, b"first".to_vec()).next(b"second".to_vec()).next(b"third".to_vec());
+        drop((tape, writer));
+        for (name, bytes) in [("s", "first"), ("s-2", "second"), ("s-3", "third")] {
+            assert_eq!(recordings.read(&format!("an-account-2/{name}.{ENDING}"), 9), Ok(bytes.into()));
+        }
+        std::fs::remove_dir_all(&folder)?;
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! The program itself, as an operator's machine runs it: its signals, its file descriptors, what it prints.
 //!
+//! What is recorded is drawn again by other processes, too.
+//!
 //! Everything else is tested in the `tests` crate, on a server inside the test. A signal, though, goes to a process.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,9 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use server::access::rules::keys::new_key;
+use sha2::{Digest, Sha256};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,8 +30,12 @@ struct Process {
 impl Process {
     /// `before` is what the shell does first.
     fn serve(before: &str, arguments: &[&str]) -> Result<Process> {
+        Process::serve_any(before, &[&["--world", "testcard"], arguments].concat())
+    }
+
+    fn serve_any(before: &str, arguments: &[&str]) -> Result<Process> {
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{before} exec \"$0\" serve --world testcard --port 0 \"$@\""));
+        command.arg("-c").arg(format!("{before} exec \"$0\" serve --port 0 \"$@\""));
         command.arg(env!("CARGO_BIN_EXE_causeway")).args(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let log = Arc::<Mutex<String>>::default();
@@ -242,5 +249,93 @@ fn a_second_sigterm_does_not_wait_for_a_chunk() -> Result<()> {
     process.wait("a drain", || Ok(process.log().contains("draining")))?;
     process.signal("TERM")?;
     ensure!(process.ended()?.code() == Some(0), "{}", process.log());
+    Ok(())
+}
+
+/// One client that asks for each chunk, in the world that the binary brings.
+struct Walker {
+    socket: WebSocket<TcpStream>,
+    token: String,
+    session: String,
+}
+
+impl Walker {
+    fn begin(process: &Process, first: &serde_json::Value) -> Result<Walker> {
+        let url = format!("ws://{}/v1/realtime_video", process.address);
+        let (mut socket, _) = tungstenite::client(url, process.connect()?)?;
+        socket.send(Message::Binary(rmp_serde::to_vec(first)?.into()))?;
+        let Message::Binary(hello) = socket.read()? else { bail!("no hello") };
+        let hello: serde_json::Value = rmp_serde::from_slice(&hello)?;
+        let text = |name: &str| hello[name].as_str().map(str::to_owned).with_context(|| format!("{name} in {hello}"));
+        Ok(Walker { token: text("resume_token")?, session: text("session_id")?, socket })
+    }
+
+    fn ask(&mut self, keys: &str) -> Result<()> {
+        let transitions = json!([{ "actions": keys.chars().map(String::from).collect::<Vec<_>>() }]);
+        let payload = json!({ "input_types": ["camera_actions"], "camera_actions": { "mode": "state", "transitions": transitions } });
+        let step = json!({ "type": "event", "kind": "step", "payload": payload });
+        Ok(self.socket.send(Message::Binary(rmp_serde::to_vec(&step)?.into()))?)
+    }
+
+    /// The bytes of the next chunk's frames.
+    fn chunk(&mut self) -> Result<Vec<u8>> {
+        let (mut frames, mut payload_follows) = (Vec::new(), false);
+        loop {
+            let Message::Binary(message) = self.socket.read()? else { continue };
+            if std::mem::take(&mut payload_follows) {
+                frames.extend_from_slice(&message);
+                continue;
+            }
+            let map = rmpv::decode::read_value(&mut &message[..])?;
+            match map["type"].as_str() {
+                Some("frame_batch") => frames.extend_from_slice(map["payload"].as_slice().context("a payload")?),
+                Some("frame_batch_header") => payload_follows = true,
+                Some("chunk_stats") => return Ok(frames),
+                other => bail!("{other:?}: {map}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_recording_draws_what_its_client_received_after_a_cut_a_kill_and_with_any_number_of_threads() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("causeway-killed-{}", std::process::id()));
+    let at = folder.to_str().context("a path")?;
+    let mut process = Process::serve_any("", &["--record", at, "--threads", "2"])?;
+    let init = json!({ "type": "init", "prompt": "a red tower", "seed": 3, "protocol_features": ["step", "session"] });
+    let mut walker = Walker::begin(&process, &init)?;
+    let mut chunks = Vec::new();
+    for keys in ["w", "wl"] {
+        walker.ask(keys)?;
+        chunks.push(walker.chunk()?);
+    }
+    let (token, session) = (walker.token.clone(), walker.session.clone());
+    // The line is cut without a goodbye, and the rest comes on another.
+    drop(walker);
+    let mut walker = Walker::begin(&process, &json!({ "type": "resume", "token": token, "last_chunk": 1 }))?;
+    for keys in ["d", "sj"] {
+        walker.ask(keys)?;
+        chunks.push(walker.chunk()?);
+    }
+    // In the middle of a chunk.
+    walker.ask("k")?;
+    process.signal("KILL")?;
+    ensure!(process.ended()?.code().is_none(), "it was killed");
+    let file = folder.join(format!("{session}.causeway"));
+    let (_, recorded) = pipeline::recording::read(&std::fs::read(&file)?)
+        .map(|(init, all)| (init, all.filter(Result::is_ok).count()))?;
+    ensure!(recorded >= 3, "{recorded} chunks: one is written while the next is asked for");
+    let whole = recorded.min(chunks.len());
+    let mut hash = Sha256::new();
+    chunks[..whole].iter().for_each(|chunk| hash.update(chunk));
+    let expected: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    for threads in ["1", "2"] {
+        let mut again = Command::new(env!("CARGO_BIN_EXE_causeway"));
+        let again =
+            again.arg("replay").arg(&file).args(["--until", &whole.to_string(), "--threads", threads]).output()?;
+        let told = format!("{}{}", String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&again.stderr));
+        ensure!(again.status.success() && told.contains(&expected), "{threads} threads: {told}");
+    }
+    std::fs::remove_dir_all(&folder)?;
     Ok(())
 }

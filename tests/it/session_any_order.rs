@@ -191,7 +191,12 @@ impl Scene {
                     self.checking = true;
                 }
                 Output::Tell(_) if what == "step" => self.asked -= 1,
-                Output::Tell(_) | Output::Steer(_) | Output::Transport(..) | Output::Rewind(..) => {}
+                Output::Tell(_)
+                | Output::Steer(_)
+                | Output::Transport(..)
+                | Output::Rewind(..)
+                | Output::Leave
+                | Output::Reset(..) => {}
                 Output::Received { .. } | Output::Clock { .. } => {}
             }
         }

@@ -134,7 +134,7 @@ async fn a_way_back_that_is_not_kept_is_refused_and_the_session_goes_on() -> Res
     walk(&mut client, 0..2).await?;
     client.send(Event::rewind(1).id(3)).await?;
     let error = client.error().await?;
-    ensure!(error.event_id == Some(3) && error.to_string().contains("keeps no states"), "{error}");
+    ensure!(error.event_id == Some(3) && error.to_string().contains("not offered to this session"), "{error}");
     ensure!(step(&mut client, 2).await?.stats.chunk_index == 2, "it goes on");
     client.close().await?;
     let mut other = server.session(small()).await?;

@@ -284,14 +284,14 @@ const FOUR: [&str; 4] = ["frame_batch", "frame_batch_header", "chunk_stats", "er
 fn asks_for(message: &Value) -> Vec<String> {
     let names = message["protocol_features"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let resumed: &[&str] = if message["type"].as_str() == Some("resume") {
-        &["session", "ack", "queue", "receipts", "rewind"]
+        &["session", "ack", "queue", "receipts", "rewind", "reset"]
     } else {
         &[]
     };
     let types = names.chain(resumed.iter().copied()).flat_map(|feature| match feature {
         "ack" => vec!["init_ack", "event_ack"],
         "receipts" => vec!["event_received", "event_applied", "clock"],
-        "rewind" | "recording" => vec!["timeline"],
+        "rewind" | "reset" | "recording" => vec!["timeline"],
         same => vec![same],
     });
     types.map(str::to_owned).collect()

@@ -44,9 +44,17 @@ const EVERY_FEATURE: Features = Features {
     poses: Offer::Open,
     intrinsics: Offer::Open,
     receipts: true,
-    rewind: true,
+    rewind: Offer::Open,
+    reset: true,
     recording: true,
 };
+
+/// What happens to a video before a chunk.
+enum Goes {
+    On,
+    Back,
+    Anew,
+}
 
 /// For one message, on a busy machine, in a test build. Pictures are decoded off the loop and may take longer.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -183,7 +191,16 @@ impl Fuzz {
                 if queue.push(event, Instant::now()).is_err() {
                     return false;
                 }
-                for index in 0..2 {
+                // The same chunk again after a way back, and the first of another video.
+                for (index, goes) in [(0, Goes::On), (1, Goes::On), (1, Goes::Back), (0, Goes::Anew)] {
+                    match goes {
+                        Goes::On => {}
+                        Goes::Back => queue.goes_back_to(3 * index),
+                        Goes::Anew => {
+                            queue.leaves();
+                            queue.begins_anew(Beginning::plain(16, self.card.default_size));
+                        }
+                    }
                     let plan = ChunkPlan {
                         index,
                         first_latent_frame: 3 * index,

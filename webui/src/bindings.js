@@ -13,7 +13,7 @@ export const DEFAULT = Object.freeze({
 export const ACTIONS = ["w", "a", "s", "d", "i", "j", "k", "l"];
 
 /** Buttons of the page with a key of their own. @type {Readonly<Record<string, string>>} */
-export const BUTTON_BY_CODE = { KeyP: "pause", KeyF: "fullscreen", KeyH: "hud-button", KeyC: "snapshot", KeyO: "set-overlay" };
+export const BUTTON_BY_CODE = { KeyP: "pause", KeyF: "fullscreen", KeyH: "hud-button", KeyC: "snapshot", KeyO: "set-overlay", KeyB: "back" };
 
 /** Keys that go elsewhere: they start, leave, move the focus, or change another key. */
 const TAKEN = /^(Enter|NumpadEnter|Space|Tab|Escape|Slash|F\d+|(Shift|Control|Alt|Meta|OS)(Left|Right)|CapsLock|NumLock|ContextMenu|)$/;

@@ -3,7 +3,7 @@
 //
 // A browser's socket cannot be told to wait: pictures that nobody takes are kept, so a session is paced unless asked otherwise.
 
-import { closeSentence, errorSentence, init, keysEvent, ledEvent, pauseEvent, promptEvent, waitEvent } from "./protocol.js";
+import { closeSentence, errorSentence, init, keysEvent, ledEvent, pauseEvent, promptEvent, resetEvent, rewindEvent, waitEvent } from "./protocol.js";
 import { Line } from "./line.js";
 import { Silence } from "./silence.js";
 
@@ -15,7 +15,7 @@ const LISTEN_EVERY_MS = 1000;
 const RECEIPTS_MAX = 256;
 /** How long a chunk is taken to last until its distance to the next is known. */
 const CHUNK_MS = 1000;
-const FEATURES = /** @type {const} */ (["queue", "session", "pause", "ack", "rates", "poses", "intrinsics", "receipts"]);
+const FEATURES = /** @type {const} */ (["queue", "session", "pause", "ack", "reset", "rates", "poses", "intrinsics", "receipts"]);
 
 /**
  * @typedef {import("./protocol.js").Pictures} Pictures
@@ -125,6 +125,20 @@ export class Client {
   /** Draw what follows under another prompt. @param {string} text @returns {number} the event's id */
   prompt(text) {
     return this.#say((id) => promptEvent(id, text));
+  }
+
+  /**
+   * Go back in the video, and go on from there. Only where the client's `features` name `rewind`, and the session offers it: the server
+   * keeps states for it, which take memory.
+   * @param {{ seconds: number } | { chunk: number }} to
+   */
+  rewind(to) {
+    this.#line.send(rewindEvent(to));
+  }
+
+  /** Begin another video in this session. Only for a server with the feature `reset`. @param {import("./protocol.js").Beginning} [beginning] */
+  reset(beginning = {}) {
+    this.#line.send(resetEvent(beginning));
   }
 
   /** Draw no more, until `play`. Only for a server with the feature `pause`. */

@@ -33,6 +33,11 @@ export class Latency {
     return this.lastId;
   }
 
+  /** The id of something that no picture answers. */
+  number() {
+    return ++this.lastId;
+  }
+
   /**
    * A picture that obeys this input is on the screen now.
    * @param {number | null} eventId @param {number} now

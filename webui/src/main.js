@@ -14,6 +14,7 @@ import { Guide } from "./guide.js";
 import { Hands } from "./hands.js";
 import { Key, withoutKey } from "./key.js";
 import { KeyField } from "./key_field.js";
+import { isRecording, Kept } from "./kept.js";
 import { Keyboard } from "./keyboard.js";
 import { Hud } from "./hud.js";
 import { drawInputs } from "./inputs.js";
@@ -117,6 +118,7 @@ returnFocus(() => LIVE.includes(visit.phase));
 const tools = new Tools({
   enlarge: (look) => settings.set({ look }),
   pause: () => walk.pause(),
+  back: () => walk.back(),
   record: () => recorder.toggle(),
   snapshot: () => recorder.snapshot(),
   share: () => sharing.share(visit.card, steps.script(visit.card.fps, performance.now())?.script ?? ""),
@@ -141,7 +143,7 @@ settings.listen(({ look }) => {
 
 const gallery = new Gallery({
   pick: (item) => beginning.pick(item),
-  upload: (file) => beginning.upload(file),
+  upload: (file) => (isRecording(file) ? kept.open(file) : beginning.upload(file)),
   noPicture: () => beginning.noPicture(),
   goThere: () => walk.restart(),
   place: (place) => beginning.place(place),
@@ -176,6 +178,8 @@ const keyField = new KeyField((entered) => {
   walk.again();
 });
 
+const kept = new Kept(PAGE, key, { goOn: (recording) => walk.goOn(recording), alert: (said) => panel.alert(said) });
+
 const beginning = new Beginning(panel, gallery, screen, () => walk.session !== null);
 
 /** @type {Sharing} */
@@ -203,7 +207,7 @@ const clipPanel = new ClipPanel(PAGE, key, {
 
 /** @type {import("./walk.js").Parts} */
 const parts = {
-  visit, panel, tools, pads, hands, hud, guide, sharing, beginning, keyField, recorder, screen, controls, steps, latency,
+  visit, panel, tools, pads, hands, hud, guide, sharing, beginning, keyField, recorder, kept, screen, controls, steps, latency,
 };
 const walk = new Walk(socketBelow("/v1/realtime_video", PAGE), key, parts);
 

@@ -17,6 +17,8 @@ export class Pictures {
   #undecoded = 0;
   /** Pictures were dropped since the decoder got some. */
   #gap = false;
+  /** Pictures of chunks before this one are not shown any more. */
+  #first = 0;
   /** The decoder's time for the last pictures, in milliseconds. @type {number | null} */
   decodeMs = null;
 
@@ -55,6 +57,10 @@ export class Pictures {
     this.#decoding -= count;
     this.decodeMs = decodeMs;
     if (error !== null) return say("picture_undecoded", { why: error });
+    if (chunk < this.#first) {
+      bitmaps.forEach((bitmap) => bitmap.close());
+      return null;
+    }
     const frames = bitmaps.map((bitmap) => ({ bitmap, chunk, eventId }));
     this.#playback.push(chunk, eventId, frames, now).forEach(free);
     return null;
@@ -71,6 +77,13 @@ export class Pictures {
   /** The server rested: what comes next is not late, however long that was. */
   rested() {
     this.#playback.rested();
+  }
+
+  /** The walk goes on elsewhere: what comes before this chunk is not shown any more. @param {number} chunk */
+  from(chunk) {
+    this.#first = chunk;
+    this.clear();
+    this.rested();
   }
 
   /** Forgets what waits to be shown. */

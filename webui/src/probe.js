@@ -14,6 +14,8 @@ export function expose(walk, { visit, controls, latency, recorder }) {
       get framesSkipped() { return walk.session?.pictures.skipped ?? 0; },
       get paused() { return walk.session?.pause.told ?? false; },
       get recording() { return recorder.recording; },
+      get session() { return walk.session?.begun?.session ?? null; },
+      get videos() { return walk.session?.videos ?? 0; },
       get resumes() { return walk.session?.line.resumes ?? 0; },
       get latencyMs() { return latency.last; },
       get stats() { return walk.session?.stats ?? null; },

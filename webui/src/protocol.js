@@ -17,10 +17,12 @@ import { say } from "./words.js";
  *   details: { field: string | null, reason: string | null }, eventId: number | null }} ServerError  `eventId`: of the event that was wrong.
  * @typedef {{ kind: "queue", position: number, reason: string | null, waitMs: number | null }} Standing  There is no place yet; 1: the next is ours.
  * @typedef {{ kind: "session", token: string, graceMs: number }} Hello  How to come back after a cut, and how long that is possible.
- * @typedef {{ kind: "begun", world: string, size: Size, fps: number, paced: boolean, features: string[] }} Begun  What the session is.
+ * @typedef {{ kind: "begun", world: string, size: Size, fps: number, paced: boolean, features: string[], session: string, recorded: boolean }} Begun  What the session is.
  * @typedef {{ kind: "ack", chunk: number, applied: number[], superseded: number[], firstFrames: (number | null)[] }} Ack  Ids of the events that this chunk is the first
  *   to show, and of those that were replaced before a chunk could show them. `firstFrames`: for each applied one the first video frame
  *   that shows it, for a client that named `receipts`.
+ * @typedef {{ kind: "timeline", chunk: number, place: number, eventId: number | null }} Timeline  This chunk does not follow the one
+ *   before: `place` is its own in the video, counted in chunks.
  * @typedef {{ kind: "received", eventId: number | null }} Received  An event has come.
  * @typedef {{ kind: "unknown", type: string }} Unknown
  * @typedef {{ width: number, height: number }} Size
@@ -38,22 +40,23 @@ const QUALITY = 92;
 const FILM_QUALITY = 65;
 
 /** What the page understands beyond the reference. */
-const FEATURES = ["queue", "session", "pause", "key_frame", "rates", "receipts"];
+const FEATURES = ["queue", "session", "ack", "pause", "key_frame", "rates", "receipts", "rewind", "reset", "recording"];
 
 /**
  * The first message of a session. What is left out is as the server has it.
  * @param {{ prompt: string, firstFrame?: Uint8Array | null, size?: Size, fps?: number, seed?: number,
  *   format: PictureFormat, key?: string | null, script?: string[][], paced?: boolean, maxChunks?: number,
- *   features?: readonly string[] }} start  `script`: the keys of the first steps.
+ *   features?: readonly string[], recording?: { file: Uint8Array } | { session: string } | null }} start  `script`: the keys of the first
+ *   steps. `recording`: goes on from its end; prompt, picture, size and seed are the recording's.
  */
-export function init({ prompt, firstFrame, size, fps, seed, format, key, script = [], paced = true, maxChunks, features = FEATURES }) {
+export function init({ prompt, firstFrame, size, fps, seed, format, key, script = [], paced = true, maxChunks, features = FEATURES, recording }) {
+  const own = recording ? {} : { prompt, first_frame: firstFrame ?? undefined, size: size && sizeText(size), seed };
+  const begun = recording && ("file" in recording ? { file: recording.file } : { session_id: recording.session });
   return {
     type: "init",
-    prompt,
-    first_frame: firstFrame ?? undefined,
-    size: size && sizeText(size),
+    ...own,
+    recording: begun ? { ...begun, show: false } : undefined,
     fps,
-    seed,
     max_chunks: maxChunks,
     realtime_output_format: format,
     realtime_output_pacing: paced,
@@ -107,6 +110,26 @@ export function ledEvent(eventId, led) {
 }
 
 /**
+ * Go back in the video, and go on from there. Only for a session that offers `rewind`.
+ * @param {{ seconds: number } | { chunk: number }} to
+ */
+export const rewindEvent = (to) => ({ type: "event", kind: "rewind", payload: to });
+
+/**
+ * @typedef {{ prompt?: string, seed?: number, size?: Size, firstFrame?: Uint8Array | string | false }} Beginning  How another video
+ *   begins. What is left out is as it was; `false`: without a picture.
+ */
+
+/**
+ * Begin another video in the same session. Only for a session that offers `reset`.
+ * @param {Beginning} beginning @param {number} [eventId]
+ */
+export const resetEvent = ({ prompt, seed, size, firstFrame }, eventId) => ({
+  type: "event", kind: "reset", event_id: eventId,
+  payload: { prompt, seed, size: size && sizeText(size), first_frame: firstFrame },
+});
+
+/**
  * Draw no more, or go on. Only for a server that has said that it is one of ours, with a `session` message.
  * @param {"pause" | "resume"} kind
  */
@@ -130,7 +153,7 @@ export class Incoming {
 
   /**
    * @param {Uint8Array} bytes
-   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Received | Unknown | null} null: a header, whose pixels are the next message
+   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Timeline | Received | Unknown | null} null: a header, whose pixels are the next message
    * @throws if the bytes cannot be what the protocol says they are; the connection is of no use after that
    */
   receive(bytes) {
@@ -162,7 +185,7 @@ export class Incoming {
         return { kind: "session", token: String(message.resume_token), graceMs: message.grace_ms };
       case "init_ack": {
         const { world, width, height, fps, paced, features } = message;
-        return { kind: "begun", world, size: { width, height }, fps, paced, features: features ?? [] };
+        return { kind: "begun", world, size: { width, height }, fps, paced, features: features ?? [], session: String(message.session_id), recorded: message.recorded === true };
       }
       case "event_ack":
         return ack(message, message.applied ?? [], []);
@@ -171,6 +194,8 @@ export class Incoming {
         const ids = firsts.map((/** @type {any} */ first) => first.event_id);
         return ack(message, ids, firsts.map((/** @type {any} */ first) => first.first_frame_index));
       }
+      case "timeline":
+        return { kind: "timeline", chunk: message.chunk_index, place: message.video_chunk, eventId: message.event_id ?? null };
       case "event_received":
         return { kind: "received", eventId: message.event_id ?? null };
       default:
@@ -313,6 +338,7 @@ const FIELDS = {
   realtime_output_format: "field_realtime_output_format",
   output_compression: "field_output_compression",
   payload: "field_payload",
+  recording: "field_recording",
   realtime_output_pacing: "field_realtime_output_pacing",
 };
 

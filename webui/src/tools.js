@@ -6,7 +6,7 @@ import { say } from "./words.js";
 
 /**
  * @typedef {import("./film_store.js").KeptFilm} KeptFilm
- * @typedef {{ enlarge: (how: import("./screen.js").How) => void, pause: () => void, record: () => void, snapshot: () => void,
+ * @typedef {{ enlarge: (how: import("./screen.js").How) => void, pause: () => void, back: () => void, record: () => void, snapshot: () => void,
  *   share: () => void, wouldLose: () => boolean,
  *   saveLeft: (film: KeptFilm) => void, removeLeft: (film: KeptFilm) => void }} Actions
  */
@@ -18,6 +18,7 @@ export class Tools {
   /** @type {import("./phase.js").Phase} */
   #phase = "loading";
   #pausable = false;
+  #goesBack = false;
   #recordable = true;
   #recording = false;
   /** What is offered of an earlier visit. @type {KeptFilm | null} */
@@ -27,7 +28,7 @@ export class Tools {
   constructor(actions) {
     element("how").addEventListener("change", () => actions.enlarge(element("how").value));
     element("pause").addEventListener("click", () => actions.pause());
-    for (const id of /** @type {const} */ (["record", "snapshot", "share"])) {
+    for (const id of /** @type {const} */ (["back", "record", "snapshot", "share"])) {
       element(id).addEventListener("click", () => actions[id]());
     }
     for (const [id, action] of /** @type {const} */ ([["left-film-save", "saveLeft"], ["left-film-remove", "removeLeft"]])) {
@@ -56,6 +57,13 @@ export class Tools {
   /** Whether this server takes pauses. @param {boolean} possible */
   set pausable(possible) {
     this.#pausable = possible;
+    this.#check();
+  }
+
+  /** What this session offers. A pause is known by its `session` message. @param {readonly string[]} features */
+  offers(features) {
+    this.#pausable = features.includes("pause");
+    this.#goesBack = features.includes("rewind");
     this.#check();
   }
 
@@ -96,6 +104,7 @@ export class Tools {
     const walking = WALKING.includes(this.#phase);
     element("snapshot").disabled = !WALKING.includes(this.#phase);
     element("pause").disabled = !walking || !this.#pausable;
+    element("back").disabled = this.#phase !== "running" || !this.#goesBack;
     element("record").disabled = !this.#recordable || !(walking || this.#recording);
   }
 }

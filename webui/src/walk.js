@@ -5,7 +5,7 @@ import { Line } from "./line.js";
 import { FieldError } from "./panel.js";
 import { Pause } from "./pause.js";
 import { Pictures } from "./pictures.js";
-import { errorSentence, init, keyFrameEvent, keysEvent, ledEvent, pauseEvent, promptEvent, standingText, waitEvent } from "./protocol.js";
+import { errorSentence, init, keyFrameEvent, keysEvent, ledEvent, pauseEvent, promptEvent, resetEvent, rewindEvent, standingText, waitEvent } from "./protocol.js";
 import { heldAt } from "./script.js";
 import { sentence } from "./sentence.js";
 import { Silence, stalledText } from "./silence.js";
@@ -19,16 +19,20 @@ const PLACE_EVERY_MS = 5000;
 const STILL_EVERY_MS = 20_000;
 const METERS_EVERY_MS = 250;
 const PICTURES_PER_LATENT_FRAME = 4;
+/** How far one press goes back. */
+const BACK_SECONDS = 5;
 
 /**
  * @typedef {{ id: number, line: Line, pictures: Pictures, stats: import("./protocol.js").Stats | null,
  *   chunk: number | null, eventIdShown: number | null, framesShown: number, prompt: { text: string, eventId: number } | null,
- *   pause: Pause, silence: Silence, saidToWaitAt: number, keyAskedAt: number, lastWord: import("./ending.js").Ending | null, script: string[][] }} Session  One walk, over as many
+ *   pause: Pause, silence: Silence, saidToWaitAt: number, keyAskedAt: number, lastWord: import("./ending.js").Ending | null, script: string[][],
+ *   begun: import("./protocol.js").Begun | null, format: string, videos: number, resetting: number | null }} Session  One walk, over as many
  *   connections as it takes. `script`: the keys that it began with, until a hand takes over.
+ *   `videos`: how many it has begun; `resetting`: the event that asked for the next.
  * @typedef {{ visit: import("./visit.js").Visit, panel: import("./panel.js").Panel,
  *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, hands: import("./hands.js").Hands, hud: import("./hud.js").Hud, guide: import("./guide.js").Guide, sharing: import("./sharing.js").Sharing,
  *   beginning: import("./beginning.js").Beginning, keyField: import("./key_field.js").KeyField,
- *   recorder: import("./recorder.js").Recorder,
+ *   recorder: import("./recorder.js").Recorder, kept: import("./kept.js").Kept,
  *   screen: import("./screen.js").Screen, controls: import("./controls.js").Controls,
  *   steps: import("./steps.js").Steps, latency: import("./latency.js").Latency }} Parts  What the page has one of.
  */
@@ -40,6 +44,8 @@ export class Walk {
   #decoder = new Worker(new URL("./decoder.js", import.meta.url), { type: "module" });
   /** What the last start was given. @type {string[][]} */
   #script = [];
+  /** The recording that it went on from. @type {import("./kept.js").Recording | null} */
+  #recording = null;
   /** The number of starts: a callback of an earlier start sees by it that it is outdated. */
   #starts = 0;
   #metersAt = 0;
@@ -63,21 +69,26 @@ export class Walk {
     this.#decoder.onerror = ({ message }) => parts.panel.alert(say("decoder_stopped", { why: message }));
   }
 
-  /** @param {string[][]} [script] the keys of the first steps */
-  async start(script = []) {
+  /**
+   * @param {string[][]} [script] the keys of the first steps
+   * @param {import("./kept.js").Recording | null} [recording] to go on from its end
+   */
+  async start(script = [], recording = null) {
     const { visit, panel, tools, beginning, controls, latency, keyField } = this.#parts;
     const id = ++this.#starts;
     this.#script = script;
+    this.#recording = recording;
     panel.alert(null);
     keyField.hide();
+    this.#parts.kept.hide();
     let values, picture;
     try {
       values = panel.values();
-      if (visit.card.needsFirstFrame && !beginning.picture) {
+      if (visit.card.needsFirstFrame && !beginning.picture && !recording) {
         throw new Error(say("choose_first_frame"));
       }
       visit.enter("connecting", say("connecting"));
-      picture = await beginning.bytes(values.size);
+      picture = recording ? null : await beginning.bytes(values.size);
     } catch (error) {
       if (id !== this.#starts) return;
       if (error instanceof FieldError) {
@@ -94,14 +105,14 @@ export class Walk {
     controls.begin(performance.now());
     this.#parts.hands.begin();
     this.session = {
-      id, line: this.#connect(init({ ...values, firstFrame: picture, fps, key: this.#key.value, script })),
+      id, line: this.#connect(init({ ...values, firstFrame: picture, fps, key: this.#key.value, script, recording })),
       pictures: new Pictures(id, this.#decoder, fps), stats: null,
       chunk: null, eventIdShown: null, framesShown: 0, prompt: null, pause: new Pause(),
       silence: new Silence((1000 * PICTURES_PER_LATENT_FRAME * chunk) / fps),
-      saidToWaitAt: 0, keyAskedAt: 0, lastWord: null, script,
+      saidToWaitAt: 0, keyAskedAt: 0, lastWord: null, script, begun: null, format: values.format, videos: 1, resetting: null,
     };
-    tools.pausable = false;
-    panel.promptInUse(values.prompt, "");
+    tools.offers([]);
+    panel.promptInUse(recording ? "" : values.prompt, "");
     panel.began();
     this.#parts.sharing.began(visit.card);
     panel.focusStage();
@@ -115,12 +126,46 @@ export class Walk {
 
   /** Another attempt to start, as the last one. */
   again() {
-    this.start(this.#script);
+    this.start(this.#script, this.#recording);
   }
 
-  restart() {
+  /** Begin again with what is filled in: in the same session, where the server offers that. */
+  async restart() {
+    const session = this.session;
+    if (session?.line.open && session.begun?.features.includes("reset") && this.#parts.visit.phase === "running") {
+      const said = await this.#filledIn(session);
+      if (this.session !== session) return;
+      if (said) {
+        session.resetting = this.#parts.latency.number();
+        return session.line.send(resetEvent(said, session.resetting));
+      }
+    }
     this.#leave();
     this.start();
+  }
+
+  /** Go on from the end of a recording. @param {import("./kept.js").Recording} recording */
+  goOn(recording) {
+    if (this.session) this.#leave();
+    this.start([], recording);
+  }
+
+  /** Go back some seconds, and on from there. */
+  back() {
+    if (this.session?.line.open) this.session.line.send(rewindEvent({ seconds: BACK_SECONDS }));
+  }
+
+  /** What another video of this session would begin with; null: a new session says it. @param {Session} of */
+  async #filledIn({ format }) {
+    const { visit, panel, beginning } = this.#parts;
+    try {
+      const { format: wished, ...values } = panel.values();
+      const picture = await beginning.bytes(values.size);
+      const missing = visit.card.needsFirstFrame && picture === null;
+      return wished === format && !missing ? { ...values, firstFrame: picture ?? /** @type {const} */ (false) } : null;
+    } catch {
+      return null; // a start says what is wrong
+    }
   }
 
   /** The visitor pauses the world, or goes on. */
@@ -320,6 +365,10 @@ export class Walk {
       to.silence.chunk(message.chunk, now);
       to.pictures.decode(message);
     } else if (message.kind === "session") this.#greet(to);
+    else if (message.kind === "begun") {
+      to.begun = message;
+      this.#parts.tools.offers(message.features);
+    } else if (message.kind === "timeline") this.#elsewhere(to, message);
     else if (message.kind === "stats") to.stats = message;
     else if (message.kind === "received") this.#parts.latency.received(message.eventId, now);
     else if (message.kind === "ack") this.#parts.latency.applied(message.applied, now);
@@ -333,11 +382,31 @@ export class Walk {
       if (visit.phase === "starting" || visit.phase === "waiting" || comingBack) {
         this.#leave();
         this.#end(refused(message, comingBack), true);
+      } else if (to.resetting !== null && message.eventId === to.resetting) {
+        // It does not fit into this session, or cannot be: a session of its own takes it, or says why.
+        this.#leave();
+        this.start();
       } else {
         to.lastWord = lastWord(message);
         if (!to.lastWord) panel.alert(errorSentence(message));
       }
     }
+  }
+
+  /** What comes now does not follow what came before. @param {Session} to @param {import("./protocol.js").Timeline} timeline */
+  #elsewhere(to, { chunk, place, eventId }) {
+    const { panel, steps, sharing, visit } = this.#parts;
+    to.pictures.from(chunk);
+    if (place > 0 || eventId === null || eventId !== to.resetting) return;
+    to.resetting = null;
+    to.videos += 1;
+    to.script = [];
+    const { prompt } = panel.values();
+    panel.promptInUse(prompt, "");
+    panel.began();
+    sharing.began(visit.card);
+    steps.begin(this.held, performance.now());
+    panel.focusStage();
   }
 
   /** The line broke, and another is tried. @param {Session} to */
@@ -367,9 +436,11 @@ export class Walk {
   /** The session ends here, whoever ended it. The last picture stays. */
   #leave() {
     this.#starts += 1;
+    const { begun, videos = 1, framesShown = 0 } = this.session ?? {};
     this.session?.line.close();
     this.session?.pictures.clear();
     this.session = null;
+    if (begun?.recorded && framesShown > 0) this.#parts.kept.ended(videos > 1 ? `${begun.session}-${videos}` : begun.session);
     this.#parts.steps.rest(performance.now());
     this.#parts.hud.clear();
     this.#parts.guide.end();

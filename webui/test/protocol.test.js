@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decode, encode } from "../src/msgpack.js";
-import { closeSentence, errorSentence, Incoming, init, keysEvent, ledEvent, pauseEvent, promptEvent, RAW, resume, standingText } from "../src/protocol.js";
+import { closeSentence, errorSentence, Incoming, init, keysEvent, ledEvent, pauseEvent, promptEvent, RAW, resetEvent, resume, rewindEvent, standingText } from "../src/protocol.js";
 
 const raw = {
   request_id: "r", chunk_index: 4, content_type: RAW, num_frames: 2, total_size: 12, frame_batch_index: 0,
@@ -113,7 +113,7 @@ test("what is sent has the reference's shape", () => {
   };
   assert.deepEqual(decode(encode(init(start))), {
     type: "init", prompt: "p", first_frame: bytes(3), size: "96x64", fps: 16, seed: 7,
-    realtime_output_format: "raw", realtime_output_pacing: true, protocol_features: ["queue", "session", "pause", "key_frame", "rates", "receipts"],
+    realtime_output_format: "raw", realtime_output_pacing: true, protocol_features: ["queue", "session", "ack", "pause", "key_frame", "rates", "receipts", "rewind", "reset", "recording"],
   });
   assert.equal(decode(encode(init({ ...start, key: "cwk_1" }))).api_key, "cwk_1");
   const encoded = decode(encode(init({ ...start, firstFrame: null, format: "webp" })));
@@ -146,4 +146,23 @@ test("a receipt names the event that has come", () => {
   const incoming = new Incoming();
   assert.deepEqual(incoming.receive(encode({ type: "event_received", event_id: 3, received_ms: 1.5 })), { kind: "received", eventId: 3 });
   assert.deepEqual(incoming.receive(encode({ type: "event_received", received_ms: 1.5 })), { kind: "received", eventId: null });
+});
+
+test("a walk goes on from the end of a recording, whose beginning is not said again", () => {
+  const start = { prompt: "p", firstFrame: bytes(3), size: { width: 96, height: 64 }, seed: 7, format: /** @type {const} */ ("raw") };
+  const fromFile = decode(encode(init({ ...start, recording: { file: bytes(5) } })));
+  assert.deepEqual(fromFile.recording, { file: bytes(5), show: false });
+  for (const name of ["prompt", "first_frame", "size", "seed"]) assert.ok(!(name in fromFile), name);
+  assert.deepEqual(decode(encode(init({ ...start, recording: { session: "s-2" } }))).recording, { session_id: "s-2", show: false });
+});
+
+test("a way back and another video are asked for, and a timeline says where they are", () => {
+  assert.deepEqual(rewindEvent({ seconds: 5 }), { type: "event", kind: "rewind", payload: { seconds: 5 } });
+  const beginning = { prompt: "snow", seed: 3, size: { width: 96, height: 64 }, firstFrame: /** @type {const} */ (false) };
+  assert.deepEqual(decode(encode(resetEvent(beginning, 9))), {
+    type: "event", kind: "reset", event_id: 9, payload: { prompt: "snow", seed: 3, size: "96x64", first_frame: false },
+  });
+  assert.deepEqual(decode(encode(resetEvent({}))), { type: "event", kind: "reset", payload: {} });
+  const timeline = { type: "timeline", chunk_index: 12, video_chunk: 0, first_frame_index: 0, event_id: 9 };
+  assert.deepEqual(new Incoming().receive(encode(timeline)), { kind: "timeline", chunk: 12, place: 0, eventId: 9 });
 });

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from .walk import Frame, Receipt, Walk
 
@@ -65,6 +65,19 @@ class BlockingWalk:
 
     def step(self, keys: str | Sequence[str] | None = None, prompt: str | None = None, *, within_s: float = 60.0) -> list[Frame]:
         return self._runner.run(self.walk.step(keys, prompt, within_s=within_s))
+
+    def rewind(self, *, seconds: float | None = None, chunk: int | None = None) -> int:
+        return self._runner.run(self.walk.rewind(seconds=seconds, chunk=chunk))
+
+    def reset(
+        self,
+        *,
+        prompt: str | None = None,
+        seed: int | None = None,
+        size: tuple[int, int] | None = None,
+        first_frame: bytes | str | Literal[False] | None = None,
+    ) -> int:
+        return self._runner.run(self.walk.reset(prompt=prompt, seed=seed, size=size, first_frame=first_frame))
 
     def pause(self) -> None:
         self._runner.run(self.walk.pause())

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -105,7 +105,7 @@ class Walk:
     into `more`, by their names on the wire. `stepped`: the world stands still but for `step`.
     """
 
-    FEATURES = ("queue", "session", "ack", "timing", "pause", "rates", "poses", "intrinsics", "receipts")
+    FEATURES = ("queue", "session", "ack", "timing", "pause", "reset", "rates", "poses", "intrinsics", "receipts")
 
     def __init__(
         self,
@@ -230,6 +230,25 @@ class Walk:
     async def play(self) -> None:
         """Go on after `pause`."""
         await self._send({"type": "event", "kind": "resume"})
+
+    async def rewind(self, *, seconds: float | None = None, chunk: int | None = None) -> int:
+        """Go back in the video, by seconds or to a chunk of it, and go on from there.
+
+        Only for a walk whose `features` name `rewind`: the server keeps states for it, which take memory.
+        """
+        return await self._steer("rewind", {"seconds": seconds} if chunk is None else {"chunk": chunk})
+
+    async def reset(
+        self,
+        *,
+        prompt: str | None = None,
+        seed: int | None = None,
+        size: tuple[int, int] | None = None,
+        first_frame: bytes | str | Literal[False] | None = None,
+    ) -> int:
+        """Begin another video in this session. What is left out is as it was; `first_frame=False`: no picture."""
+        said = {"prompt": prompt, "seed": seed, "size": size and f"{size[0]}x{size[1]}", "first_frame": first_frame}
+        return await self._steer("reset", {name: value for name, value in said.items() if value is not None})
 
     async def step(self, keys: str | Sequence[str] | None = None, prompt: str | None = None, *, within_s: float = 60.0) -> list[Frame]:
         """Exactly one chunk of a stepped walk: its frames. `keys` are held from it on, `prompt` is drawn from it on.

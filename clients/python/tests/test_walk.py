@@ -65,6 +65,22 @@ class AgainstOurServer(unittest.IsolatedAsyncioTestCase):
                         break
                 self.assertEqual((await receipt).first_frame, frame.index)
 
+    async def test_a_walk_goes_back_and_begins_again_with_the_same_frames(self):
+        async with Walk(SERVER, "a meadow", stepped=True, features=(*Walk.FEATURES, "rewind"), **SMALL) as walk:
+            async def step(keys):
+                return [frame.data for frame in await walk.step(keys)]
+
+            first, second = await step("w"), await step("d")
+            await walk.rewind(chunk=1)
+            self.assertEqual(await step("d"), second)
+            await walk.hold("")
+            await walk.reset()
+            self.assertEqual(await step("w"), first)
+            wrong = await walk.reset(size=(1000, 1000))
+            with self.assertRaisesRegex(Refused, "size"):
+                await walk.step("d")
+                await walk.receipt(wrong)
+
     async def test_a_pose_that_is_none_is_refused_by_its_name(self):
         async with Walk(SERVER, "a meadow", **SMALL) as walk:
             receipt = asyncio.ensure_future(walk.receipt(await walk.pose([2] * 16)))

@@ -84,6 +84,11 @@ impl Event {
     pub fn rewind(chunk: u64) -> Event {
         Event::new("rewind", map([("chunk", chunk.into())]))
     }
+    /// Begin another video in this session: with `prompt`, `seed`, `size` or `first_frame`, or as the one before. Only for a
+    /// client that named the feature `reset`.
+    pub fn reset<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Event {
+        Event::new("reset", map(fields))
+    }
     /// Draw one more chunk. Only for a client that named the feature `step`.
     pub fn step() -> Event {
         Event::new("step", Value::Nil)

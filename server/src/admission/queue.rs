@@ -93,8 +93,13 @@ impl Queue {
         beside: u64,
     ) -> Result<QueueTicket, Refused> {
         let kind = period.map_or(Kind::Free, |period| Kind::Paced { period });
-        let bytes = (self.footprints().rollout)(init) + frames as u64 * init.size.frame_bytes() + beside;
+        let bytes = self.bytes(init, frames, beside);
         self.wait(Wish { bytes, pixels: init.size.pixels(), kind })
+    }
+
+    /// The most bytes of such a session.
+    pub(crate) fn bytes(&self, init: &Init, frames: usize, beside: u64) -> u64 {
+        (self.footprints().rollout)(init) + frames as u64 * init.size.frame_bytes() + beside
     }
 
     /// Bytes of a state of a rollout that begins like this. `None`: the world keeps none.
@@ -307,6 +312,11 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
+    /// Its frames have this many pixels from now on: its next chunks say how long those of this size take.
+    pub(crate) fn resized(&self, pixels: u64) {
+        self.queue.state().admission.resized(self.id, pixels);
+    }
+
     /// A chunk was drawn in this time.
     pub(crate) fn drew(&self, took: Duration) {
         let mut state = self.queue.state();

@@ -66,6 +66,8 @@ pub struct Limits {
     pub record: Option<(PathBuf, u64)>,
     /// Only sessions whose client asks for it are recorded.
     pub record_asked: bool,
+    /// The most bytes of a session's states to go back to, in `memory_bytes`: where they need more, none are kept.
+    pub rewind_bytes: u64,
     /// Where profiles go that clients of clips and pictures ask for. `None`: nobody may ask for one.
     pub profile_dir: Option<PathBuf>,
     /// Who may enter.
@@ -143,6 +145,7 @@ impl Default for Limits {
             trace_file: None,
             record: None,
             record_asked: false,
+            rewind_bytes: 64 << 20,
             profile_dir: None,
             access: AccessPolicy::default(),
             fetch: Rules::default(),
@@ -159,6 +162,7 @@ impl Limits {
 
     pub(crate) fn link_bounds(&self) -> LinkBounds {
         LinkBounds {
+            rewind_bytes: self.rewind_bytes,
             queue_wait: self.queue_wait,
             busy_wait: self.busy_wait,
             write_deadline: self.write_deadline,

@@ -24,7 +24,7 @@ use super::clip::{Drawing, OpenClip, Stepped};
 use super::inbox::{Inbox, Waited};
 use super::turns::acks::Acks;
 use super::turns::clips::NextGrant;
-use super::turns::conditions::ConditionQueue;
+use super::turns::conditions::{Beginning, ConditionQueue};
 use super::turns::rewinds::{Rewinds, Spacing};
 use super::turns::scheduler::{Next, Scheduler};
 use crate::admission::queue::{Admitted, Queue};
@@ -50,6 +50,9 @@ pub enum Command {
     /// Go back, so that this chunk is drawn next. The answer comes when all before it is drawn again; `Err` says why the
     /// session goes on where it was.
     Rewind(SeatId, usize, oneshot::Sender<Result<(), String>>),
+    /// Begin another video in this session, which has been sent all that it was granted. The answer comes when it is open;
+    /// where it cannot be, the session's channel says why.
+    Reset(SeatId, Box<Init>, Beginning, oneshot::Sender<()>),
     /// A session or a clip is given up.
     Close(SeatId),
 }
@@ -139,7 +142,7 @@ pub struct EngineThread {
 }
 
 /// Commands on their way for each session, six at most: one `Open`; two `Grant`s, or a `Grant` and an `ExpectGrant`;
-/// one `Rewind`; one `Close`; and the `Close` of an earlier session that was refused and whose place is used again. There may be as many
+/// one `Rewind` or `Reset`; one `Close`; and the `Close` of an earlier session that was refused and whose place is used again. There may be as many
 /// sessions without a place as there are places.
 const COMMANDS_PER_SESSION: usize = 6;
 
@@ -173,8 +176,8 @@ impl Engine {
                 scheduler.clips.opened(size.pixels(), opened);
                 scheduler.clips.drew(size.pixels(), chunk);
             }
-            Room { world, scheduler, rollouts: HashMap::new(), to_open: HashMap::new(), clip: None, observer }
-                .run(Inbox::new(inbox)?);
+            let (rollouts, to_open, to_reset) = (HashMap::new(), HashMap::new(), HashMap::new());
+            Room { world, scheduler, rollouts, to_open, to_reset, clip: None, observer }.run(Inbox::new(inbox)?);
             Ok(())
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(work).context("starting the engine")?;
@@ -221,6 +224,8 @@ struct Room {
     rollouts: HashMap<SeatId, OpenRollout>,
     /// Sessions that wait for their opening, and who is told of it.
     to_open: HashMap<SeatId, (Open, oneshot::Sender<Result<(), OpenError>>)>,
+    /// Sessions whose next video waits for its opening, and who is told of it.
+    to_reset: HashMap<SeatId, (Box<Init>, Beginning, oneshot::Sender<()>)>,
     clip: Option<Drawing>,
     observer: Arc<Observer>,
 }
@@ -247,7 +252,9 @@ impl OpenRollout {
     /// Keep a state before the next chunk, if one is due.
     fn keep_state(&mut self) -> Result<(), WorldError> {
         if let Some(rewinds) = self.rewinds.as_mut().filter(|rewinds| rewinds.is_due()) {
+            let began = Instant::now();
             rewinds.keep(self.rollout.save()?);
+            debug!(seat = self.admitted.id, took = ?began.elapsed(), "a state was kept");
         }
         Ok(())
     }
@@ -301,11 +308,20 @@ impl Room {
             }
             Command::Taken(id) => self.scheduler.clips.taken(id, Instant::now()),
             Command::Rewind(id, to, reply) => self.rewind(id, to, reply),
+            Command::Reset(id, init, beginning, reply) => {
+                // It grants nothing before it is open, so the opening need not leave time for it.
+                self.scheduler.expect_grant(id, NextGrant::Never);
+                self.scheduler.openings.ask(id, init.size.pixels(), Instant::now());
+                self.to_reset.insert(id, (init, beginning, reply));
+            }
             Command::Close(id) => self.close(id),
         }
     }
 
     fn open(&mut self, id: SeatId) {
+        if let Some((init, beginning, reply)) = self.to_reset.remove(&id) {
+            return self.reset(id, *init, beginning, reply);
+        }
         let (mut open, reply) = self.to_open.remove(&id).expect("the scheduler knows only sessions that wait");
         // The client may have left: then there is nothing to open. If it leaves after this check, its `Close` comes and
         // removes the rollout.
@@ -362,6 +378,7 @@ impl Room {
     fn close(&mut self, id: SeatId) {
         self.scheduler.close(id);
         self.to_open.remove(&id);
+        self.to_reset.remove(&id);
         let clip = self.clip.take_if(|clip| clip.admitted.id == id);
         if self.rollouts.remove(&id).is_some() || clip.is_some() {
             drop(clip);
@@ -564,6 +581,51 @@ impl Room {
                 self.close(id);
             }
         }
+    }
+}
+
+impl Room {
+    /// The video before is dropped first: a session has memory for one.
+    fn reset(&mut self, id: SeatId, init: Init, beginning: Beginning, reply: oneshot::Sender<()>) {
+        let Some(before) = self.rollouts.remove(&id) else { return };
+        let OpenRollout { rollout, conditions, parts, cancel, tape, paced, rewinds, admitted, .. } = before;
+        drop(rollout);
+        let rewinds = rewinds.map(|_| Rewinds::new(Spacing::of(self.world.card())));
+        let (pixels, began, chunking) = (init.size.pixels(), Instant::now(), init.chunking(self.world.card()));
+        let recorded = tape.as_ref().map(|_| encode_init(&init, Some(&self.world.origin()))).transpose();
+        let opened = recorded.map_err(|invalid| invalid.to_string());
+        let opened = opened.and_then(|first| self.world.open(init).map(|to| (to, first)).map_err(|e| e.to_string()));
+        let (rollout, recorded) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                warn!(seat = id, error, "the next video could not be opened");
+                self.scheduler.close(id);
+                self.observer.rollout_closed(id);
+                return drop(parts.try_send(Err(error)));
+            }
+        };
+        self.scheduler.openings.took(pixels, began.elapsed());
+        admitted.resized(pixels);
+        conditions.lock().expect("nothing panics under this lock").begins_anew(beginning);
+        let tape = tape.zip(recorded).map(|(tape, beginning)| tape.next(beginning));
+        let (redraw, replay) = (None, VecDeque::new());
+        let open = OpenRollout {
+            rollout,
+            chunking,
+            conditions,
+            parts,
+            cancel,
+            tape,
+            paced,
+            rewinds,
+            redraw,
+            replay,
+            admitted,
+        };
+        self.rollouts.insert(id, open);
+        debug!(seat = id, "another video");
+        // An error: nobody waits any more, and a close is on its way.
+        let _ = reply.send(());
     }
 }
 

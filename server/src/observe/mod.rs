@@ -193,6 +193,7 @@ impl Observer {
             shown_until: Mutex::new(None),
             away: AtomicBool::new(false),
             format: Mutex::new(facts.format),
+            size: Mutex::new(facts.size),
             facts,
             chunks: AtomicU64::new(0),
             frames: AtomicU64::new(0),
@@ -268,6 +269,8 @@ pub(crate) struct LiveSession {
     observer: Arc<Observer>,
     seat: u64,
     facts: Facts,
+    /// Of the video that it draws now.
+    size: Mutex<Size>,
     started: Instant,
     started_unix: u64,
     /// When a player at the session's rate will have shown all frames sent. Locked by this session's task alone, so
@@ -298,6 +301,11 @@ impl Drop for Listed {
 }
 
 impl LiveSession {
+    /// Its next video has frames of this size.
+    pub(crate) fn resized(&self, size: Size) {
+        *self.size.lock().expect("nothing panics under this lock") = size;
+    }
+
     /// A chunk is sent now, after it was held back for this time.
     pub(crate) fn sending(&self, frames: usize, pace_wait: Duration, now: Instant) {
         let shown_for = Duration::from_secs_f64(frames as f64 / f64::from(self.facts.fps));
@@ -370,7 +378,7 @@ impl LiveSession {
             "seat": self.seat,
             "started_unix": self.started_unix,
             "age_s": self.started.elapsed().as_secs_f64(),
-            "size": self.facts.size.to_string(),
+            "size": self.size.lock().expect("nothing panics under this lock").to_string(),
             "format": *self.format.lock().expect("nothing panics under this lock"),
             "fps": self.facts.fps,
             "paced": self.facts.paced,

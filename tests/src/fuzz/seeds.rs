@@ -120,6 +120,9 @@ pub(super) fn events() -> Vec<Value> {
         Event::composite([Event::prompt("night"), Event::hold("d")]).id(3),
         Event::new("camera_actions", pose),
         Event::clock(-12.5),
+        Event::rewind(3).id(11),
+        Event::reset([("prompt", "a beach".into()), ("size", "64x48".into()), ("seed", 5.into())]).id(12),
+        Event::reset([("first_frame", Value::Binary(PNG.to_vec()))]),
         Event::steers([steered, map([("pose", start), ("at_ms", 250.into())])]).id(9),
     ];
     events.into_iter().map(Value::from).collect()

@@ -1,7 +1,6 @@
 //! Which sessions run and which wait: by number of sessions, by memory, and by the device's time.
 //!
-//! Clips share the sessions' memory and wait in the same queue. They take no session's place, and one is drawn at a
-//! time.
+//! Clips share the sessions' memory and wait in the same queue, take no session's place, and are drawn one at a time.
 //!
 //! Waiting sessions are admitted in order, with one exception: a session that fits may pass one that does not fit yet,
 //! but none is passed more than [`PASSED_MAX`] times. So a large session cannot wait for ever while small ones come and
@@ -248,6 +247,11 @@ impl Admission {
         placed.drawing.add(took);
         self.times.add(placed.wish.pixels, took);
         self.admit(now);
+    }
+
+    /// A session goes on with another video, whose frames have this many pixels: no more than it was admitted with.
+    pub fn resized(&mut self, id: SeatId, pixels: u64) {
+        self.placed.get_mut(&id).into_iter().for_each(|placed| placed.wish.pixels = pixels);
     }
 
     /// A chunk of frames of this size was drawn in this time before any session came: a newcomer is expected to take as

@@ -111,6 +111,9 @@ pub struct LimitArgs {
     /// Record only the sessions whose clients ask for it.
     #[arg(long, requires = "record")]
     pub record_asked: bool,
+    /// The most bytes of what is kept of a session so that its client can go back. Where that needs more, no client can; 0: none.
+    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().rewind_bytes))]
+    pub rewind_bytes: ByteSize,
     /// The most pixels of a frame that a client may ask for; by default, and at most, the world's own bound.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub pixels: Option<u64>,
@@ -134,6 +137,7 @@ impl LimitArgs {
             trace_file: None,
             record: self.record.clone().map(|folder| (folder, self.record_bytes.0)),
             record_asked: self.record_asked,
+            rewind_bytes: self.rewind_bytes.0,
             profile_dir: None,
             guardrails: Guardrails::default(),
             sessions: usize::from(self.sessions),

@@ -219,6 +219,18 @@ impl Camera {
         self.next = next;
     }
 
+    /// Another video begins. What is held is held on; all else is forgotten.
+    pub(super) fn begins_anew(&mut self, beginning: Beginning) {
+        let at = position(self.next);
+        let held = self.keys.coming.range(..=self.next).next_back().map_or(self.keys.held, |(_, change)| change.last);
+        let given = self.rates.coming.iter().rev().find(|(place, _)| *place <= at).or(self.rates.past.as_ref());
+        let rates = given.map_or(Rates::default(), |(_, stroke)| stroke.rates);
+        *self = Camera::new(beginning);
+        if !held.is_empty() || rates != Rates::default() {
+            self.follow(&[Transition { held: Some(held), rates: Some(rates), ..Transition::default() }]);
+        }
+    }
+
     /// What steers the planned chunk, one value a latent frame.
     pub(super) fn sample(&mut self, plan: &ChunkPlan) -> Option<Vec<Controls>> {
         self.poses.spread_over(plan);

@@ -178,6 +178,7 @@ pub(super) const FEATURES: &[&str] = &[
     "intrinsics",
     "receipts",
     "rewind",
+    "reset",
     "recording",
 ];
 
@@ -319,6 +320,19 @@ fn playback() -> Value {
         "properties": {
             "frame": { "type": "integer", "minimum": 0, "maximum": u32::MAX, "description": frame },
             "lead_ms": { "type": "integer", "minimum": 0, "maximum": LEAD_MS_MAX, "description": "By default 1000." },
+        },
+    })
+}
+
+/// How the next video of a session begins.
+fn reset() -> Value {
+    json!({
+        "type": ["object", "null"],
+        "properties": {
+            "prompt": { "type": "string", "minLength": 1, "description": "What the world is to look like." },
+            "seed": { "type": "integer", "minimum": 0, "maximum": u64::MAX, "description": "Decides all random numbers." },
+            "size": { "type": "string", "pattern": "^[0-9]+x[0-9]+$", "description": "Width and height, as in 832x480." },
+            "first_frame": { "type": ["string", "boolean"], "description": "As in an init; false: none." },
         },
     })
 }
@@ -489,6 +503,14 @@ fn events() -> Vec<Incoming> {
             )),
             Some("receipts"),
             json!({ "type": "event", "kind": "clock", "payload": { "client_ms": 81234.5 } }),
+        ),
+        event(
+            "event_reset",
+            &["reset"],
+            "Begin another video in the same session.",
+            Some((reset(), "How it begins; what is absent is as it was.")),
+            Some("reset"),
+            json!({ "type": "event", "kind": "reset", "event_id": 22, "payload": { "prompt": "a road at dusk", "seed": 7 } }),
         ),
         event(
             "event_rewind",

@@ -57,11 +57,11 @@ pub(super) fn messages() -> Vec<Message> {
         message(
             "init_ack",
             "What the session is, before its first chunk. For a client that named the feature ack.",
-            vec![begun()],
+            [false, true].map(begun).into(),
         ),
         message(
             "timeline",
-            "Before a chunk that does not follow the one before it. For a client that named the feature rewind or recording.",
+            "Before a chunk that does not follow the one before it. For a client that named the feature rewind, reset or recording.",
             [None, Some(21)].map(|id| timeline(58, (40, 157), id)).into(),
         ),
         message(
@@ -140,11 +140,19 @@ fn waiting(estimate: Option<Duration>) -> Bytes {
     queue(&Waiting { position: 2, estimate, obstacle: Obstacle::Order })
 }
 
-fn begun() -> Bytes {
-    let features = incoming::FEATURES.to_vec();
-    let (width, height) = (96, 64);
-    InitAck { session_id: SESSION, world: "pocket", width, height, fps: 16, paced: true, chunk_frames: 4, features }
-        .message()
+fn begun(recorded: bool) -> Bytes {
+    let ack = InitAck {
+        session_id: SESSION,
+        world: "pocket",
+        width: 96,
+        height: 64,
+        fps: 16,
+        paced: true,
+        chunk_frames: 4,
+        features: incoming::FEATURES.to_vec(),
+        recorded,
+    };
+    ack.message()
 }
 
 fn acks() -> Vec<Bytes> {
@@ -254,6 +262,7 @@ pub(super) fn about(name: &str) -> &'static str {
 const ABOUT: &[(&str, &str)] = &[
     ("type", "The type of the message."),
     ("received_ms", "When it came, in milliseconds of the server's clock since the session began."),
+    ("recorded", "True where the server records the session; absent otherwise."),
     ("client_ms", "As the client said it."),
     ("sent_ms", "When the answer was handed to the socket, by the clock of received_ms."),
     ("next_frame_ms", "When the next latent frame that can still be steered is shown, in the time of pts_ms."),

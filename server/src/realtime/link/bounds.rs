@@ -21,4 +21,6 @@ pub(crate) struct LinkBounds {
     pub(crate) stay: Stay,
     /// Bytes that are kept of a session's last chunks for a client that comes back.
     pub(crate) backlog_bytes: usize,
+    /// The most bytes of a session's states to go back to: where they need more, none are kept.
+    pub(crate) rewind_bytes: u64,
 }

@@ -1,5 +1,6 @@
 //! Between a socket, a session and the engine: bytes are moved here, and nothing is decided.
 
+mod anew;
 pub(crate) mod bounds;
 mod checking;
 pub(crate) mod connection;
@@ -11,6 +12,7 @@ mod place;
 pub(crate) mod resume;
 mod running;
 pub(crate) mod seat;
+mod share;
 pub(crate) mod socket;
 mod state;
 

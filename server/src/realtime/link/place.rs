@@ -18,7 +18,7 @@ use tokio::time::sleep_until;
 use super::connection::Heard;
 use super::early::{Came, Early};
 use super::resume::Handover;
-use super::seat::SAID_EVERY;
+use super::share::SAID_EVERY;
 use crate::access::door::Lease;
 use crate::admission::queue::{Call, Standing};
 use crate::admission::rules::{Obstacle, Waiting};

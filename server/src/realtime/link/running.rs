@@ -6,16 +6,18 @@
 //! Over 400 lines: the select loop of a session, its branches and its endings share all of their state.
 
 use std::future::pending;
+use std::pin::Pin;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pipeline::world::Refusal;
+use pipeline::world::{Chunking, Refusal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
 
 use super::Realtime;
+use super::anew::{Next, prepare};
 use super::checking::{Checked, Checking};
 use super::connection::Heard;
 use super::delivery::{BlockedFrames, Parts, deliver};
@@ -55,6 +57,14 @@ struct GoingBack {
     answer: oneshot::Receiver<Result<(), String>>,
 }
 
+/// Another video of the same session, on its way.
+enum GoingAnew<'a> {
+    /// Its picture is read and its prompt checked.
+    Prepared(Option<u32>, Pin<Box<dyn Future<Output = Result<Next, ClientError>> + Send + 'a>>),
+    /// The engine opens it.
+    Opened(Option<u32>, Chunking, oneshot::Receiver<()>),
+}
+
 /// A session with a seat.
 pub(super) struct Running<'a> {
     realtime: &'a Realtime,
@@ -77,6 +87,7 @@ pub(super) struct Running<'a> {
     elsewhere: Option<Option<u32>>,
     /// The engine goes back.
     going_back: Option<GoingBack>,
+    going_anew: Option<GoingAnew<'a>>,
     /// What receipts are timed by.
     clock: SessionClock,
     place: Place,
@@ -132,6 +143,7 @@ impl<'a> Running<'a> {
             next_chunk: 0,
             elsewhere,
             going_back: None,
+            going_anew: None,
             clock: SessionClock::new(Instant::now()),
             place: Place::Kept,
             lease: Some(lease),
@@ -166,6 +178,7 @@ impl<'a> Running<'a> {
                 }
                 checked = self.checking.next() => self.hear_of(checked),
                 back = came_back(&mut self.going_back) => self.is_back(back),
+                news = goes_anew(&mut self.going_anew) => self.is_anew(news),
                 handover = returned(&mut self.ticket, is_back) => self.come_back(handover),
                 news = self.place.next() => {
                     if self.must_go(news) {
@@ -347,8 +360,13 @@ impl<'a> Running<'a> {
                 self.seat.command(Command::Rewind(self.seat.id, to, reply));
                 self.going_back = Some(GoingBack { id, to, answer });
             }
+            Output::Leave => self.conditions().leaves(),
+            Output::Reset(id, reset) => {
+                let prepare = prepare(self.realtime, self.seat.for_the_next(), (id, reset));
+                self.going_anew = Some(GoingAnew::Prepared(id, Box::pin(prepare)));
+            }
             Output::Transport(id, transport) => match transport.of(self.seat.encoding.source()) {
-                Ok(encoding) => self.seat.encoding = encoding,
+                Ok(encoding) => (self.seat.encoding, self.seat.transport) = (encoding, transport),
                 Err(refusal) => self.tell(&ClientError::invalid_event(Invalid { id, refusal })),
             },
             Output::WantKeyFrame => self.stream.want_key(),
@@ -413,6 +431,28 @@ impl<'a> Running<'a> {
             }
         };
         self.session.handle(Input::Back(landed), Instant::now());
+    }
+
+    fn is_anew(&mut self, news: Anew) {
+        match news {
+            Anew::Prepared(id, Ok(next)) => {
+                self.listed.session.resized(next.size());
+                let (answer, chunking) = self.seat.begin(next);
+                self.going_anew = Some(GoingAnew::Opened(id, chunking, answer));
+            }
+            Anew::Prepared(_, Err(error)) => {
+                self.going_anew = None;
+                self.conditions().stays();
+                self.tell(&error);
+                self.session.handle(Input::Anew(None), Instant::now());
+            }
+            Anew::Opened(id, chunking) => {
+                self.going_anew = None;
+                self.elsewhere = Some(id);
+                self.stream.want_key();
+                self.session.handle(Input::Anew(Some(chunking)), Instant::now());
+            }
+        }
     }
 
     fn deliver(&mut self, pace_wait: Duration) {
@@ -542,6 +582,25 @@ async fn came_back(going_back: &mut Option<GoingBack>) -> Result<(), String> {
     match going_back {
         Some(GoingBack { answer, .. }) => match answer.await {
             Ok(answer) => answer,
+            // The rollout is gone, and the channel of its chunks says why.
+            Err(_) => pending().await,
+        },
+        None => pending().await,
+    }
+}
+
+/// What became of a session's next video.
+enum Anew {
+    Prepared(Option<u32>, Result<Next, ClientError>),
+    Opened(Option<u32>, Chunking),
+}
+
+/// News of the next video; never, where there is none. Cancel-safe.
+async fn goes_anew(going_anew: &mut Option<GoingAnew<'_>>) -> Anew {
+    match going_anew {
+        Some(GoingAnew::Prepared(id, next)) => Anew::Prepared(*id, next.await),
+        Some(GoingAnew::Opened(id, chunking, answer)) => match answer.await {
+            Ok(()) => Anew::Opened(*id, *chunking),
             // The rollout is gone, and the channel of its chunks says why.
             Err(_) => pending().await,
         },

@@ -1,49 +1,35 @@
 //! A place in the engine, from the init that asks for it to the chunk that is stopped when nobody wants it any more.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use pipeline::world::{Cancel, Card, ChunkPlan, Chunking, FRAMES_PER_LATENT, Refusal};
+use pipeline::world::{Cancel, Card, ChunkPlan, Chunking, FRAMES_PER_LATENT, Init, Refusal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{sleep, sleep_until};
 use tracing::warn;
 
 use super::Realtime;
 use super::connection::Writer;
 use super::delivery::Parts;
+use super::share::{OpenFailure, find_place, full, states_bytes};
 use crate::access::inbound::{Account, Full};
 use crate::access::rules::denied::Denied;
-use crate::admission::queue::{Admitted, QueueTicket, Standing};
-use crate::admission::rules::{Obstacle, Refused};
 use crate::engine::thread::{Again, Command, Engine, Open, OpenError, parts_places};
 use crate::engine::turns::conditions::{Beginning, ConditionQueue};
-use crate::engine::turns::rewinds::Spacing;
+use crate::engine::turns::event::Lens;
 use crate::guardrails::{Blocked, Guardrails};
-use crate::media::{h264, pictures};
+use crate::media::pictures;
 use crate::realtime::session::CREDIT;
 use crate::realtime::wire::acks::InitAck;
+use crate::realtime::wire::control::Transport;
 use crate::realtime::wire::error::ClientError;
-use crate::realtime::wire::features::Features;
+use crate::realtime::wire::features::{Features, Offer};
 use crate::realtime::wire::from_recording::{BYTES_MAX, FromRecording, Recorded, Source};
 use crate::realtime::wire::init::{FirstFrame, InitRequest, Opening, Terms};
-use crate::realtime::wire::queue;
 use crate::recordings::{self, Recordings};
 
 /// Of the name of a model that is not served here.
 const MODEL_BYTES_LOGGED: usize = 128;
-
-/// However the queue moves, one that waits hears of it no more often.
-pub(super) const SAID_EVERY: Duration = Duration::from_millis(250);
-
-pub(super) enum OpenFailure {
-    Refused(Refusal),
-    /// A guardrail does not let its prompt be drawn.
-    Blocked(ClientError),
-    /// There is no place, as this says.
-    Busy(ClientError),
-    Failed(String),
-}
 
 /// A place in the engine: given up, and its chunk stopped, when this is dropped.
 pub(super) struct Seat {
@@ -58,8 +44,18 @@ pub(super) struct Seat {
     pub(super) first_chunk: usize,
     pub(super) features: Features,
     pub(super) encoding: pictures::Encoding,
+    /// What that was made of.
+    pub(super) transport: Transport,
+    /// The lens that its init brought.
+    pub(super) lens: Option<Lens>,
+    /// How its video began, for a client that may begin another.
+    pub(super) begun: Option<Arc<Init>>,
+    /// Bytes and pixels of a frame that it was admitted with.
+    pub(super) admitted: (u64, u64),
     /// What its prompts must pass.
     pub(super) guardrails: Guardrails,
+    /// The server records it.
+    recorded: bool,
     given_up: bool,
 }
 
@@ -70,9 +66,13 @@ impl Drop for Seat {
 }
 
 impl Seat {
+    pub(super) fn card(&self) -> Arc<Card> {
+        self.engine.card.borrow().clone().expect("a seat is one of a world")
+    }
+
     /// What its client asked to hear of it.
     pub(super) fn ack(&self, session_id: &str) -> Bytes {
-        let card = self.engine.card.borrow().clone().expect("a seat is one of a world");
+        let card = self.card();
         let source = self.encoding.source();
         let ack = InitAck {
             session_id,
@@ -83,6 +83,7 @@ impl Seat {
             paced: self.terms.paced,
             chunk_frames: card.chunk * FRAMES_PER_LATENT,
             features: self.features.names(),
+            recorded: self.recorded,
         };
         ack.message()
     }
@@ -131,6 +132,9 @@ pub(super) async fn open(
     };
     recorded.iter().for_each(|recorded| init.begins_like(&recorded.init));
     let mut opening = init.check(&card).map_err(OpenFailure::Refused)?;
+    let states = states_bytes(realtime, &card, &opening.init(None));
+    let keeps_states = states.is_some_and(|bytes| bytes <= realtime.bounds.rewind_bytes);
+    opening.features.rewind = opening.features.rewind.limited(keeps_states);
     if let Some(recorded) = &recorded {
         let drawn = opening.init(None);
         recorded.check(&drawn, drawn.chunking(&card)).map_err(OpenFailure::Refused)?;
@@ -180,7 +184,7 @@ pub(super) async fn open(
         size: opening.size(),
         every_tap: opening.features.steers(),
     };
-    let Opening { terms, encoding, features, .. } = opening;
+    let Opening { terms, encoding, transport, features, lens, .. } = opening;
     let (id, cancel) = (admitted.id, Cancel::default());
     let conditions = Arc::new(Mutex::new(ConditionQueue::new(beginning)));
     let (init, again) = match recorded {
@@ -188,7 +192,9 @@ pub(super) async fn open(
         Some(Recorded { init, origin, inputs, show, .. }) => (init, Some(Box::new(Again { origin, inputs, show }))),
     };
     let first_chunk = again.as_ref().map_or(0, |again| if again.show { 0 } else { again.inputs.len() });
-    let rewinds = features.rewind && realtime.queue.state_bytes(&init).is_some();
+    let begun = features.reset.then(|| Arc::new(init.clone()));
+    let share = (admitted.bytes, init.size.pixels());
+    let rewinds = features.rewind == Offer::Open;
     let (parts_drawn, parts) = mpsc::channel(parts_places(chunking.longest(), CREDIT));
     let open = Open {
         admitted,
@@ -217,7 +223,12 @@ pub(super) async fn open(
         first_chunk,
         features,
         encoding,
+        transport,
+        lens,
+        begun,
+        admitted: share,
         guardrails,
+        recorded: is_recorded,
         given_up: false,
     };
     let (reply, answer) = oneshot::channel();
@@ -290,87 +301,6 @@ async fn check_prompts(
             Err(OpenFailure::Blocked(ClientError::guardrail_blocked(None)))
         }
         Err(Panicked) => Err(OpenFailure::Blocked(ClientError::guardrail_blocked(None))),
-    }
-}
-
-async fn find_place(
-    realtime: &Realtime,
-    opening: &Opening,
-    card: &Card,
-    recorded: Option<&Recorded>,
-    (writer, waits_still): (&Writer, watch::Receiver<Instant>),
-) -> Result<Admitted, OpenFailure> {
-    let (came, init) = (Instant::now(), opening.init(None));
-    let credit = if opening.terms.paced { 1 } else { CREDIT };
-    let mut frames = credit as usize * init.chunking(card).longest() * FRAMES_PER_LATENT;
-    // One that may change its transport may become a film.
-    if opening.features.transport || matches!(opening.encoding.format(), pictures::Format::H264 { .. }) {
-        frames += h264::frames_held(init.size);
-    }
-    let states = realtime.queue.state_bytes(&init).filter(|_| opening.features.rewind);
-    let beside = states.map_or(0, |state_bytes| Spacing::of(card).bytes(state_bytes))
-        + recorded.map_or(0, |recorded| recorded.bytes);
-    let ticket =
-        realtime.queue.ask(&init, opening.terms.chunk_period(card), frames, beside).map_err(
-            |refused| match refused {
-                Refused::QueueFull { .. } | Refused::ClipsFull { .. } => full(realtime, &refused),
-                Refused::TooLarge { .. } => {
-                    realtime.observer.refused(refused.name());
-                    let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
-                    OpenFailure::Refused(Refusal { field: "size", reason })
-                }
-            },
-        )?;
-    let (patience, writer) = match opening.features.queue {
-        true => (realtime.bounds.queue_wait, Some(writer)),
-        false => (realtime.bounds.busy_wait, None),
-    };
-    let place = wait(ticket, (patience, waits_still), writer).await.map_err(|obstacle| {
-        realtime.observer.refused(obstacle.name());
-        OpenFailure::Busy(ClientError::busy(&obstacle))
-    })?;
-    realtime.observer.placed(came.elapsed());
-    Ok(place)
-}
-
-fn full(realtime: &Realtime, refused: &Refused) -> OpenFailure {
-    realtime.observer.refused(refused.name());
-    OpenFailure::Busy(ClientError::queue_full(refused))
-}
-
-/// Wait for admission, for as long as this since the client last said that it waits. A client that asked for it is told
-/// its position meanwhile.
-async fn wait(
-    mut ticket: QueueTicket,
-    (patience, mut waits_still): (Duration, watch::Receiver<Instant>),
-    writer: Option<&Writer>,
-) -> Result<Admitted, Obstacle> {
-    let mut said = None;
-    let came = Instant::now();
-    loop {
-        let deadline = came.max(*waits_still.borrow_and_update()) + patience;
-        let standing = *ticket.standing.borrow_and_update();
-        let Standing::Waits(waiting) = standing else { return Ok(ticket.into_admitted()) };
-        let news = (waiting.position, waiting.estimate, waiting.obstacle.name());
-        if let Some(writer) = writer
-            && said.replace(news) != Some(news)
-        {
-            // A client that is gone or does not read is noticed where its messages are read.
-            let _ = writer.say(queue::queue(&waiting)).await;
-        }
-        let (mut placed, mut changed) = (ticket.standing.clone(), ticket.standing.clone());
-        tokio::select! {
-            biased;
-            told = placed.wait_for(|standing| *standing == Standing::Placed) => {
-                told.expect("a ticket is told as long as it is held");
-            }
-            () = sleep_until(deadline.into()) => return Err(waiting.obstacle),
-            Ok(()) = waits_still.changed() => {}
-            () = async {
-                sleep(SAID_EVERY).await;
-                changed.changed().await.expect("a ticket is told as long as it is held");
-            }, if writer.is_some() => {}
-        }
     }
 }
 

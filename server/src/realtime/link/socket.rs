@@ -14,7 +14,8 @@ use super::early::{Came, Early};
 use super::line::{Line, Over};
 use super::resume::{Handover, gone};
 use super::running::Running;
-use super::seat::{OpenFailure, Panicked, Seat, Whose, off_the_loop, open};
+use super::seat::{Panicked, Seat, Whose, off_the_loop, open};
+use super::share::OpenFailure;
 use crate::access::http::Visitor;
 use crate::access::inbound::Account;
 use crate::access::rules::denied::Denied;
@@ -149,7 +150,7 @@ async fn begin(
     };
     match begun {
         Begun::Running(opened, early) => {
-            Answer::Over(Running::new(opened, &early, (line, lease), realtime, id).run().await)
+            Answer::Over(Running::new(*opened, &early, (line, lease), realtime, id).run().await)
         }
         Begun::Not(OpenFailure::Refused(refusal)) => Answer::Refused(line, ClientError::invalid_init(refusal)),
         Begun::Not(OpenFailure::Blocked(error)) => Answer::Refused(line, error),
@@ -165,7 +166,7 @@ async fn begin(
 /// The outcome of an init, and the events that came meanwhile.
 enum Begun {
     /// A session, and the events that came before its first chunk.
-    Running((Seat, Parts), Vec<Bytes>),
+    Running(Box<(Seat, Parts)>, Vec<Bytes>),
     /// No session.
     Not(OpenFailure),
     /// The client left, or was closed.
@@ -189,7 +190,7 @@ async fn open_and_listen(
         let heard = tokio::select! {
             opened = &mut opening => {
                 return match opened {
-                    Ok(opened) => Begun::Running(opened, early.events),
+                    Ok(opened) => Begun::Running(Box::new(opened), early.events),
                     Err(failure) => Begun::Not(failure),
                 };
             }

@@ -6,6 +6,8 @@ use crate::engine::turns::event::Event;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::control::Transport;
 use crate::realtime::wire::error::ClientError;
+use crate::realtime::wire::reset::Reset;
+use pipeline::world::Chunking;
 
 /// What happens to a session.
 pub enum Input<'a> {
@@ -13,6 +15,8 @@ pub enum Input<'a> {
     Opened,
     /// The rollout went back, and this chunk is next; or it could not, and goes on where it was.
     Back(Option<usize>),
+    /// The next video is open, and cut like this; or it cannot begin, and the one before goes on.
+    Anew(Option<Chunking>),
     /// All that was to steer the chunk of an [`Output::Step`] steers it.
     Ready,
     /// The client sent a binary message.
@@ -87,6 +91,11 @@ pub enum Output {
     /// Let the rollout go back to this chunk, and say [`Input::Back`]. All that was granted is sent. With the id of the
     /// event that asked for it.
     Rewind(Option<u32>, usize),
+    /// What comes from now on steers the next video, if that can begin.
+    Leave,
+    /// Begin the next video, and say [`Input::Anew`]. All that was granted is sent. With the id of the event that asked for
+    /// it.
+    Reset(Option<u32>, Box<Reset>),
     /// Send frames like this from the next chunk on. With the id of the event that asked for it.
     Transport(Option<u32>, Transport),
     /// Let the next frame of the film be one that can be decoded alone.

@@ -30,6 +30,7 @@ use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::{Asked, Invalid};
 use crate::realtime::wire::features::Features;
 use crate::realtime::wire::init::Terms;
+use crate::realtime::wire::reset::Reset;
 use pipeline::world::{Chunking, Refusal};
 
 /// One chunk on the wire while the next is made. A third only adds latency to a key press.
@@ -48,12 +49,16 @@ pub struct Stay {
     pub yield_after: Option<Duration>,
 }
 
-/// A way back in the video.
-struct Back {
+/// A client goes elsewhere: back in the video, or to another one.
+struct Elsewhere {
     id: Option<u32>,
-    to: Rewind,
-    /// The engine was asked, and has not answered.
-    asked: bool,
+    /// `None`: that was asked for, and is not answered.
+    to: Option<Place>,
+}
+
+enum Place {
+    Back(Rewind),
+    Anew(Box<Reset>),
 }
 
 /// What is known of a running session.
@@ -66,8 +71,8 @@ pub struct Session {
     /// The world has opened the rollout.
     opened: bool,
     lead: Lead,
-    /// It goes back in the video.
-    back: Option<Back>,
+    /// It goes elsewhere.
+    back: Option<Elsewhere>,
     stay: Stay,
     began: Instant,
     /// When the client last steered.
@@ -133,7 +138,15 @@ impl Session {
                 self.begin(now);
             }
             Input::Ready => self.ready(now),
-            Input::Back(chunk) => self.came_back(chunk, now),
+            Input::Back(chunk) => {
+                // What the client has of the way it left is not shown any more.
+                chunk.into_iter().for_each(|chunk| self.lead.goes_on_at(chunk));
+                self.went(chunk.is_some(), now);
+            }
+            Input::Anew(chunking) => {
+                chunking.into_iter().for_each(|chunking| self.lead.begins(chunking, 0));
+                self.went(chunking.is_some(), now);
+            }
             Input::Binary(bytes) => match Asked::decode(bytes, self.features) {
                 Ok(asked) if self.events.take(EVENTS, now).is_ok() => self.obey(asked, bytes.len(), now),
                 Ok(asked) => self.invalid(too_many(&asked), now),
@@ -180,7 +193,7 @@ impl Session {
             }
             Input::Parked => {
                 (self.parked, self.ending, self.owed) = (true, None, self.credit());
-                self.ask_back();
+                self.ask_to_go();
             }
             Input::Returning => self.steered = now,
             Input::End(close) => self.end(close),
@@ -233,7 +246,8 @@ impl Session {
                 self.go_on(now);
             }
             Asked::Control(_, Control::KeyFrame) => self.outputs.push_back(Output::WantKeyFrame),
-            Asked::Control(id, Control::Rewind(to)) => self.go_back(id, to, now),
+            Asked::Control(id, Control::Rewind(to)) => self.go_elsewhere(id, Place::Back(to), now),
+            Asked::Control(id, Control::Reset(reset)) => self.go_elsewhere(id, Place::Anew(reset), now),
             Asked::Pause if self.paused.is_none() => {
                 (self.paused, self.steered) = (Some(now), now);
                 self.rest();
@@ -289,47 +303,44 @@ impl Session {
         }
     }
 
-    /// Go back once all is sent that was granted: no chunk comes from where the client does not want to be.
-    fn go_back(&mut self, id: Option<u32>, to: Rewind, now: Instant) {
+    /// Go once all is sent that was granted: no chunk comes from where the client does not want to be.
+    fn go_elsewhere(&mut self, id: Option<u32>, to: Place, now: Instant) {
         let wrong = if self.back.is_some() {
-            "the session goes back already: wait for its timeline"
+            "the session goes elsewhere already: wait for its timeline"
         } else if self.steps.as_ref().is_some_and(Steps::has_steps) {
-            "steps wait: go back when their chunks have come"
+            "steps wait: go when their chunks have come"
         } else if !self.opened {
             "nothing was drawn yet"
         } else {
+            if let Place::Anew(_) = to {
+                self.outputs.push_back(Output::Leave);
+            }
             self.steered = now;
-            self.back = Some(Back { id, to, asked: false });
+            self.back = Some(Elsewhere { id, to: Some(to) });
             self.rest();
-            return self.ask_back();
+            return self.ask_to_go();
         };
         self.invalid(Invalid { id, refusal: Refusal { field: "kind", reason: wrong.to_owned() } }, now);
     }
 
-    fn ask_back(&mut self) {
+    fn ask_to_go(&mut self) {
         if self.written < self.granted || self.ending.is_some() {
             return;
         }
-        if let Some(Back { id, to, asked: asked @ false }) = &mut self.back {
-            *asked = true;
-            let chunk = match to {
-                Rewind::Chunk(chunk) => *chunk as usize,
-                Rewind::Ms(ms) => self.lead.before(*ms),
-            };
-            self.outputs.push_back(Output::Rewind(*id, chunk));
-        }
+        let Some(Elsewhere { id, to }) = &mut self.back else { return };
+        let Some(to) = to.take() else { return };
+        let id = *id;
+        self.outputs.push_back(match to {
+            Place::Back(Rewind::Chunk(chunk)) => Output::Rewind(id, chunk as usize),
+            Place::Back(Rewind::Ms(ms)) => Output::Rewind(id, self.lead.before(ms)),
+            Place::Anew(reset) => Output::Reset(id, reset),
+        });
     }
 
-    fn came_back(&mut self, chunk: Option<usize>, now: Instant) {
+    /// It is there, or goes on where it was.
+    fn went(&mut self, there: bool, now: Instant) {
         self.back = None;
-        match chunk {
-            // What the client has of the way it left is not shown any more.
-            Some(chunk) => {
-                self.lead.goes_on_at(chunk);
-                self.begin(now);
-            }
-            None => self.go_on(now),
-        }
+        if there { self.begin(now) } else { self.go_on(now) }
     }
 
     /// Chunks that are granted without being asked for.
@@ -402,7 +413,7 @@ impl Session {
         } else {
             self.grant(1, now);
         }
-        self.ask_back();
+        self.ask_to_go();
     }
 
     fn grant_at(&mut self, begin: Option<Instant>) {

@@ -43,6 +43,9 @@ pub struct InitAck<'a> {
     pub chunk_frames: usize,
     /// The features of `protocol_features` that this server has.
     pub features: Vec<&'static str>,
+    /// Whether the server records it; said only where it does.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub recorded: bool,
 }
 
 impl InitAck<'_> {

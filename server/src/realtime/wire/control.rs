@@ -1,11 +1,12 @@
 //! Events that change how a session goes on, and steer nothing: how frames are sent, what the client has shown, and where
-//! in the video it goes back to.
+//! in the video it goes back to, or which video it begins anew.
 
 use pipeline::world::{Refusal, Size};
 use rmpv::ValueRef;
 
-use super::features::Features;
+use super::features::{Features, Offer};
 use super::fields::{Fields, refuse};
+use super::reset::Reset;
 use crate::engine::turns::rewinds::SECONDS;
 use crate::media::pictures::{Encoding, Format};
 use crate::media::{h264, quantiser};
@@ -21,7 +22,7 @@ pub(crate) const FORMATS: &[&str] =
     if h264::AVAILABLE { &["raw", "webp", "jpeg", "h264"] } else { &["raw", "webp", "jpeg"] };
 
 /// What a client wants changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
     /// Send the next chunk, and those after it, like this.
     Transport(Transport),
@@ -31,6 +32,8 @@ pub enum Control {
     KeyFrame,
     /// Go back in the video, and go on from there.
     Rewind(Rewind),
+    /// Begin another video.
+    Reset(Box<Reset>),
 }
 
 /// How frames are sent: the fields of an init that say so.
@@ -66,13 +69,20 @@ impl Control {
             "transport" => features.transport,
             "playback" => features.playback,
             "key_frame" => features.key_frame,
-            "rewind" => features.rewind,
+            "rewind" => features.rewind != Offer::NotNamed,
+            "reset" => features.reset,
             _ => false,
         }
     }
 
     /// What an event of a kind that is one asks for.
-    pub(super) fn read(kind: &str, payload: ValueRef<'_>) -> Result<Control, Refusal> {
+    pub(super) fn read(kind: &str, payload: ValueRef<'_>, features: Features) -> Result<Control, Refusal> {
+        if kind == "rewind" && features.rewind == Offer::NotHere {
+            return Err(refuse("kind", "rewind is not offered to this session: init_ack says what is"));
+        }
+        if kind == "reset" {
+            return Reset::read(payload).map(|reset| Control::Reset(Box::new(reset)));
+        }
         if kind == "key_frame" {
             return Ok(Control::KeyFrame);
         }
@@ -159,7 +169,7 @@ mod tests {
     use super::*;
 
     fn both() -> Features {
-        Features { transport: true, playback: true, key_frame: true, rewind: true, ..Features::default() }
+        Features { transport: true, playback: true, key_frame: true, rewind: Offer::Open, ..Features::default() }
     }
 
     fn read(json: &str) -> Result<Control, &'static str> {

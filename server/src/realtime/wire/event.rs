@@ -7,6 +7,7 @@ use rmpv::ValueRef;
 use super::control::Control;
 use super::features::Features;
 use super::fields::{Fields, keys, list, refuse, text};
+use super::reset::RESET_BYTES_MAX;
 use super::steering;
 use crate::engine::turns::event::{Event, EventPart};
 
@@ -61,9 +62,11 @@ impl Asked {
     }
 
     fn read(bytes: &[u8], features: Features, id: &mut Option<u32>) -> Result<Asked, Refusal> {
-        if bytes.len() > EVENT_BYTES_MAX {
-            return Err(refuse("message", format!("{} bytes; at most {EVENT_BYTES_MAX}", bytes.len())));
-        }
+        let most = |bytes_max| match bytes.len() > bytes_max {
+            true => Err(refuse("message", format!("{} bytes; at most {bytes_max}", bytes.len()))),
+            false => Ok(()),
+        };
+        most(if features.reset { RESET_BYTES_MAX } else { EVENT_BYTES_MAX })?;
         let mut fields = Fields::decode(bytes)?;
         match fields.text("type")? {
             Some("event") => {}
@@ -73,10 +76,11 @@ impl Asked {
         // A larger id could not be sent back: clients read no more than 32 bits, and no sign.
         *id = fields.integer_in("event_id", 0..=u32::MAX)?;
         let kind = fields.text("kind")?.ok_or_else(|| refuse("kind", KINDS))?;
+        most(if kind == "reset" { RESET_BYTES_MAX } else { EVENT_BYTES_MAX })?;
         let payload = fields.take("payload").unwrap_or(ValueRef::Nil);
         let asks_to_recache = fields.flag("recache")?;
         if Control::is_one(kind, features) {
-            return Ok(Asked::Control(*id, Control::read(kind, payload)?));
+            return Ok(Asked::Control(*id, Control::read(kind, payload, features)?));
         }
         let mut parts = match kind {
             "pause" if features.pause => return Ok(Asked::Pause),
@@ -103,7 +107,7 @@ impl Asked {
 }
 
 const KINDS: &str = "must be one of prompt, camera_actions, composite_input; with the feature of that name pause, step, \
-                     transport, playback, key_frame, rewind; resume with pause; wait with queue; clock with receipts";
+                     transport, playback, key_frame, rewind, reset; resume with pause; wait with queue; clock with receipts";
 const INPUT_TYPES: &str = "must be prompt or camera_actions";
 
 fn composite(payload: ValueRef<'_>, features: &Features) -> Result<Vec<EventPart>, Refusal> {

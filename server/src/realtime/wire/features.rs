@@ -37,7 +37,9 @@ pub struct Features {
     /// That its events have come, and which frames show them first.
     pub receipts: bool,
     /// It may go back in the video.
-    pub rewind: bool,
+    pub rewind: Offer,
+    /// It may begin another video in the same session.
+    pub reset: bool,
     /// Its session may begin with a recording, and it may wish to be recorded.
     pub recording: bool,
 }
@@ -56,7 +58,7 @@ pub enum Offer {
 
 impl Offer {
     /// This, in a world that follows it or does not.
-    pub(super) fn limited(self, follows: bool) -> Offer {
+    pub fn limited(self, follows: bool) -> Offer {
         match self {
             Offer::Open if !follows => Offer::NotHere,
             offer => offer,
@@ -99,7 +101,8 @@ impl Features {
                 "poses" => features.poses = Offer::Open,
                 "intrinsics" => features.intrinsics = Offer::Open,
                 "receipts" => features.receipts = true,
-                "rewind" => features.rewind = true,
+                "rewind" => features.rewind = Offer::Open,
+                "reset" => features.reset = true,
                 "recording" => features.recording = true,
                 _ => {}
             }
@@ -135,6 +138,7 @@ impl Features {
             intrinsics,
             receipts,
             rewind,
+            reset,
             recording,
         } = *self;
         let named = [
@@ -151,7 +155,8 @@ impl Features {
             (poses == Offer::Open, "poses"),
             (intrinsics == Offer::Open, "intrinsics"),
             (receipts, "receipts"),
-            (rewind, "rewind"),
+            (rewind == Offer::Open, "rewind"),
+            (reset, "reset"),
             (recording, "recording"),
         ];
         named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()

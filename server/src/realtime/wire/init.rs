@@ -67,6 +67,8 @@ pub struct Opening {
     pub lens: Option<Lens>,
     /// How frames go to the client.
     pub encoding: Encoding,
+    /// What that was made of, for a video of another size.
+    pub transport: Transport,
     /// How many chunks the session gets, and when.
     pub terms: Terms,
     /// Whether prompts are to be checked, if the client said so.
@@ -140,7 +142,7 @@ impl InitRequest {
             paced: fields.flag("realtime_output_pacing")?,
             model: fields.take("model").and_then(|model| as_str(&model).map(str::to_owned)),
             seed: fields.integer_in("seed", 0..=u64::MAX)?.unwrap_or(SEED),
-            first_frame: first_frame(fields, message)?,
+            first_frame: fields.take("first_frame").map(|value| first_frame(value, message)).transpose()?,
             has_picture: false,
             script: script(fields)?,
             transport: Transport::read(fields)?,
@@ -202,6 +204,7 @@ impl InitRequest {
             script: self.script,
             lens: self.lens,
             encoding,
+            transport: self.transport,
             terms: Terms { fps: self.fps.unwrap_or(card.fps), paced: self.paced, max_chunks: self.max_chunks },
             guardrails: self.guardrails,
             features,
@@ -239,19 +242,19 @@ impl Opening {
 /// As the reference's.
 const SEED: u64 = 42;
 
-fn first_frame(fields: &mut Fields<'_>, message: &Bytes) -> Result<Option<FirstFrame>, Refusal> {
-    let text = match fields.take("first_frame") {
-        None => return Ok(None),
-        Some(ValueRef::Binary(file)) => return Ok(Some(FirstFrame::File(message.slice_ref(file)))),
-        Some(ValueRef::String(text)) => text.into_str().unwrap_or_default(),
-        Some(_) => return Err(refuse("first_frame", FIRST_FRAME_FORMS)),
+/// `value` is a part of `message`, and a picture keeps that part.
+pub(super) fn first_frame(value: ValueRef<'_>, message: &Bytes) -> Result<FirstFrame, Refusal> {
+    let text = match value {
+        ValueRef::Binary(file) => return Ok(FirstFrame::File(message.slice_ref(file))),
+        ValueRef::String(text) => text.into_str().unwrap_or_default(),
+        _ => return Err(refuse("first_frame", FIRST_FRAME_FORMS)),
     };
     let begins = |with: &str| text.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
     if begins("http://") || begins("https://") {
-        return Ok(Some(FirstFrame::At(text.to_owned())));
+        return Ok(FirstFrame::At(text.to_owned()));
     }
     let file = data_url::read(text).ok_or_else(|| refuse("first_frame", FIRST_FRAME_FORMS))?;
-    Ok(Some(FirstFrame::File(file.map_err(|reason| refuse("first_frame", reason))?.into())))
+    Ok(FirstFrame::File(file.map_err(|reason| refuse("first_frame", reason))?.into()))
 }
 
 const FIRST_FRAME_FORMS: &str = "must be the bytes of a picture, or data:image/TYPE;base64,DATA";

@@ -15,6 +15,7 @@ pub(crate) mod hello;
 pub mod init;
 pub(crate) mod queue;
 pub mod receipts;
+pub mod reset;
 mod steering;
 pub(crate) mod timeline;
 

@@ -159,6 +159,8 @@ impl Device {
                 | Output::WantKeyFrame
                 | Output::Transport(..)
                 | Output::Rewind(..)
+                | Output::Leave
+                | Output::Reset(..)
                 | Output::Tell(_)
                 | Output::Close(_) => {
                     unreachable!("nobody steers, nothing ends")
