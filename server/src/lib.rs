@@ -57,6 +57,7 @@ use observe::Observer;
 use observe::trace::Trace;
 use openai::state::OpenAi;
 use realtime::link::Realtime;
+use realtime::link::audience::Audiences;
 
 /// Longest time for closing sockets and for the engine's last chunk.
 pub const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -111,6 +112,7 @@ pub async fn serve_telling(
         (limits.openai_bounds(), limits.profile_dir.clone()),
     );
     let results = Arc::clone(&openai);
+    let audiences = Audiences::new(limits.audience_bounds(), observer.clone());
     let realtime = Realtime {
         engine,
         queue,
@@ -120,6 +122,7 @@ pub async fn serve_telling(
         recordings,
         observer,
         resumable: Arc::default(),
+        audiences,
         phase: phase_said.clone(),
         bounds: limits.link_bounds(),
     };

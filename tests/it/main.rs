@@ -42,6 +42,7 @@ mod rfc6455;
 mod secrets;
 mod session_any_order;
 mod soak;
+mod spectators;
 mod testcard;
 mod tidy;
 mod turns;

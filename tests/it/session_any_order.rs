@@ -198,6 +198,7 @@ impl Scene {
                 | Output::Leave
                 | Output::Reset(..) => {}
                 Output::Received { .. } | Output::Clock { .. } => {}
+                Output::Guest(..) | Output::Sharing(..) => unreachable!("nobody watches"),
             }
         }
         match &close {

@@ -306,12 +306,11 @@ fn every_line_of_the_conformance_list_has_a_test() {
     let list = page("docs/conformance.md");
     let lines = list.lines().filter_map(|line| line.strip_prefix("* C")?.split(' ').next()?.parse().ok());
     let promised: BTreeSet<u32> = lines.collect();
-    assert!(promised.iter().copied().eq(1..=103), "the list has lost a line: {promised:?}");
-    let proved: BTreeSet<u32> = sources()
-        .iter()
-        .flat_map(|source| [2, 3].map(|digits| numbers_of_tests(&source.text, 'C', digits)))
-        .flatten()
-        .collect();
+    // Three digits for what came later.
+    assert!(promised.iter().copied().eq(1..=114), "the list has lost a line: {promised:?}");
+    let sources = sources();
+    let numbers = |digits| sources.iter().flat_map(move |source| numbers_of_tests(&source.text, 'C', digits));
+    let proved: BTreeSet<u32> = numbers(2).chain(numbers(3)).collect();
     let named = |numbers: BTreeSet<u32>| numbers.into_iter().map(|number| format!("C{number:02}")).collect();
     none("no test's comment has this number", named(&promised - &proved));
     none("not in docs/conformance.md", named(&proved - &promised));

@@ -42,8 +42,8 @@ fn check(what: &str, fits: Result<(), Refusal>, one_more: Result<(), Refusal>, f
 fn check_init(what: &str, fits: Init, one_more: Init, field: &str) {
     let read = |init: Init| match first_message::decode(&encoded(init).into()).message {
         Ok(FirstMessage::Init(request)) => request.check(&card()).map(drop),
-        Ok(FirstMessage::Resume(request)) => panic!("{request:?}"),
-        Err(WrongFirst::Init(refusal) | WrongFirst::Resume(refusal)) => Err(refusal),
+        Ok(other) => panic!("{other:?}"),
+        Err(WrongFirst::Init(refusal) | WrongFirst::Resume(refusal) | WrongFirst::Watch(refusal)) => Err(refusal),
     };
     check(what, read(fits), read(one_more), field);
 }

@@ -137,6 +137,8 @@ async fn a_session_that_sees_everything_sees_only_the_four_types() -> Result<()>
             Message::Applied(_) => "event_applied",
             Message::Clock(_) => "clock",
             Message::Timeline(_) => "timeline",
+            Message::Watching(_) | Message::Stage(_) | Message::Skipped(_) => "for a viewer",
+            Message::Shared(_) | Message::Viewers(_) => "of viewers",
             Message::Closed(_) => break,
         });
     }

@@ -16,6 +16,7 @@
 //!         Message::Session(hello) => println!("token {}", hello.resume_token),
 //!         Message::Queue(_) | Message::Begun(_) | Message::Ack(_) => unreachable!("this one did not ask for it"),
 //!         Message::Received(_) | Message::Applied(_) | Message::Clock(_) | Message::Timeline(_) => unreachable!("nor for these"),
+//!         other => println!("of viewers: {other:?}"),
 //!         Message::Error(error) => eprintln!("the server did not do that: {error}"),
 //!         Message::Closed(close) => break println!("{} {}", close.code, close.reason),
 //!     }
@@ -137,6 +138,9 @@ impl Client {
             Message::Queue(standing) => ensure!(standing.position > 0 && found.floats == 0, "{standing:?}"),
             Message::Error(_) | Message::Begun(_) | Message::Ack(_) | Message::Closed(_) => {}
             Message::Received(_) | Message::Applied(_) | Message::Clock(_) | Message::Timeline(_) => {}
+            Message::Watching(_) => self.order.begin_anywhere(),
+            Message::Skipped(skipped) => self.order.skip(skipped)?,
+            Message::Stage(_) | Message::Shared(_) | Message::Viewers(_) => {}
         }
         Ok(message)
     }
@@ -162,6 +166,8 @@ impl Client {
                 Message::Timeline(came) if batches.is_empty() && timeline.is_none() => timeline = Some(came),
                 Message::Received(received) => self.received.push(received),
                 Message::Clock(clock) => self.clocks.push(clock),
+                Message::Watching(_) | Message::Stage(_) | Message::Skipped(_) | Message::Viewers(_) => {}
+                Message::Shared(shared) => bail!("instead of a chunk: {shared:?}"),
                 news @ (Message::Queue(_)
                 | Message::Begun(_)
                 | Message::Ack(_)
@@ -284,7 +290,7 @@ const FOUR: [&str; 4] = ["frame_batch", "frame_batch_header", "chunk_stats", "er
 fn asks_for(message: &Value) -> Vec<String> {
     let names = message["protocol_features"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let resumed: &[&str] = if message["type"].as_str() == Some("resume") {
-        &["session", "ack", "queue", "receipts", "rewind", "reset"]
+        &["session", "ack", "queue", "receipts", "rewind", "reset", "spectators"]
     } else {
         &[]
     };
@@ -292,7 +298,10 @@ fn asks_for(message: &Value) -> Vec<String> {
         "ack" => vec!["init_ack", "event_ack"],
         "receipts" => vec!["event_received", "event_applied", "clock"],
         "rewind" | "reset" | "recording" => vec!["timeline"],
+        "spectators" => vec!["shared", "viewers"],
         same => vec![same],
     });
-    types.map(str::to_owned).collect()
+    let watches: &[&str] =
+        if message["type"].as_str() == Some("watch") { &["watching", "stage", "skipped"] } else { &[] };
+    types.chain(watches.iter().copied()).map(str::to_owned).collect()
 }

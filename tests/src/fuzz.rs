@@ -47,6 +47,7 @@ const EVERY_FEATURE: Features = Features {
     rewind: Offer::Open,
     reset: true,
     recording: true,
+    spectators: true,
 };
 
 /// What happens to a video before a chunk.

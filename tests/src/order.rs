@@ -4,7 +4,7 @@
 //! protocol's counting rules are proved a thousand times over and need no test of their own. Each rule that fails names
 //! itself.
 
-use crate::message::{Header, Stats};
+use crate::message::{Header, Skipped, Stats};
 use anyhow::{Result, ensure};
 
 /// Below this many bytes a payload travels inside its header's map, from it on in a message of its own.
@@ -14,6 +14,8 @@ pub const PAYLOAD_OF_ITS_OWN: usize = 65_536;
 #[derive(Debug, Default)]
 pub struct Order {
     chunk: u64,
+    /// Whatever chunk comes next is due.
+    anywhere: bool,
     session_id: Option<String>,
     event_id: Option<u64>,
     previous_request: Option<String>,
@@ -36,6 +38,9 @@ struct OpenChunk {
 impl Order {
     /// Some frames came. `wire_bytes`: of both messages, where there were two.
     pub fn batch(&mut self, header: &Header, payload: usize, own_message: bool, wire_bytes: usize) -> Result<()> {
+        if std::mem::take(&mut self.anywhere) {
+            self.chunk = header.chunk_index;
+        }
         ensure!(
             header.chunk_index == self.chunk,
             "frames of chunk {} where those of chunk {} are due",
@@ -111,6 +116,23 @@ impl Order {
     pub fn begin_at(&mut self, chunk: u64) {
         self.chunk = chunk;
         self.open = None;
+    }
+
+    /// A viewer may come at any chunk.
+    pub fn begin_anywhere(&mut self) {
+        (self.anywhere, self.open) = (true, None);
+    }
+
+    /// A viewer was not sent some chunks: never half of one.
+    pub fn skip(&mut self, skipped: &Skipped) -> Result<()> {
+        ensure!(self.open.is_none(), "{skipped:?} inside a chunk");
+        ensure!(
+            skipped.chunks > 0 && skipped.next_chunk == self.chunk + skipped.chunks,
+            "{skipped:?} at {}",
+            self.chunk
+        );
+        self.chunk = skipped.next_chunk;
+        Ok(())
     }
 
     /// Whether a close now would leave a chunk without its end.

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use crate::Error;
 use crate::connection::Whole;
 use crate::message::{
-    Applied, Batch, Clock, EventAck, Header, Hello, InitAck, Message, Received, Refused, Standing, Stats, Timeline,
+    Applied, Batch, Clock, EventAck, Header, Hello, InitAck, Message, Received, Refused, Shared, Skipped, Stage,
+    Standing, Stats, Timeline, Viewers, Watching,
 };
 
 impl Message {
@@ -40,6 +41,11 @@ impl Message {
             "event_applied",
             "clock",
             "timeline",
+            "watching",
+            "stage",
+            "skipped",
+            "shared",
+            "viewers",
         ];
         if !known.contains(&Message::kind_of(&map)?) {
             return Ok(None);
@@ -62,6 +68,11 @@ impl Message {
             Incoming::EventApplied(applied) => Message::Applied(applied),
             Incoming::Clock(clock) => Message::Clock(clock),
             Incoming::Timeline(timeline) => Message::Timeline(timeline),
+            Incoming::Watching(watching) => Message::Watching(watching),
+            Incoming::Stage(stage) => Message::Stage(stage),
+            Incoming::Skipped(skipped) => Message::Skipped(skipped),
+            Incoming::Shared(shared) => Message::Shared(shared),
+            Incoming::Viewers(viewers) => Message::Viewers(viewers),
         }))
     }
 }
@@ -81,6 +92,11 @@ enum Incoming {
     EventApplied(Applied),
     Clock(Clock),
     Timeline(Timeline),
+    Watching(Watching),
+    Stage(Stage),
+    Skipped(Skipped),
+    Shared(Shared),
+    Viewers(Viewers),
 }
 
 #[derive(Deserialize)]

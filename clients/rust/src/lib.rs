@@ -32,5 +32,5 @@ pub mod message;
 mod read;
 mod walk;
 
-pub use message::{Event, Init, Message};
+pub use message::{Event, Init, Message, Watch};
 pub use walk::{Error, Frame, News, Receipt, Walk};

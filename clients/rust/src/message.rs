@@ -150,6 +150,23 @@ impl Event {
     pub fn script<'a>(items: impl IntoIterator<Item = &'a str>) -> Event {
         Event::new("camera_actions", script(items))
     }
+    /// Make a token for viewers of this role: `view`, `director` or `control`. This and the next three only for a client that
+    /// named the feature `spectators`.
+    pub fn share(role: &str) -> Event {
+        Event::new("share", map([("role", role.into())]))
+    }
+    /// End a token, and send away who came with it.
+    pub fn unshare(share_id: u32) -> Event {
+        Event::new("unshare", map([("share_id", share_id.into())]))
+    }
+    /// Let a viewer hold what its role allows.
+    pub fn hand_over(viewer_id: u32) -> Event {
+        Event::new("hand_over", map([("viewer_id", viewer_id.into())]))
+    }
+    /// Steer alone again.
+    pub fn take_back() -> Event {
+        Event::new("take_back", Value::Nil)
+    }
     /// Several parts that take effect together, or not at all.
     pub fn composite(parts: impl IntoIterator<Item = Event>) -> Event {
         let (mut types, mut payload) = (Vec::new(), Vec::new());
@@ -197,6 +214,30 @@ pub fn resume(token: &str, last_chunk: Option<u64>) -> Value {
     map([("type", "resume".into()), ("token", token.into()), ("last_chunk", last_chunk)])
 }
 
+/// Instead of an init: watch the session that this token stands for.
+#[derive(Debug, Clone)]
+pub struct Watch(Value);
+
+impl Watch {
+    pub fn new(token: &str) -> Watch {
+        Watch(map([("type", "watch".into()), ("token", token.into())]))
+    }
+    /// Any field, by its name on the wire.
+    pub fn set(self, field: &str, value: impl Into<Value>) -> Watch {
+        Watch(with(self.0, field, value.into()))
+    }
+    /// `raw`, `jpeg`, `webp` or `h264`; as the player's without this.
+    pub fn format(self, format: &str) -> Watch {
+        self.set("realtime_output_format", format)
+    }
+}
+
+impl From<Watch> for Value {
+    fn from(watch: Watch) -> Value {
+        watch.0
+    }
+}
+
 /// A camera script as a value: one list of tokens a latent frame.
 pub fn script<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
     Value::Array(items.into_iter().map(keys_of).collect())
@@ -242,7 +283,78 @@ pub enum Message {
     Applied(Applied),
     /// For such a client too, in answer to its own time.
     Clock(Clock),
+    /// To a viewer, before anything else.
+    Watching(Watching),
+    /// To a viewer: whether the player is there, and who steers.
+    Stage(Stage),
+    /// To a viewer that was too slow.
+    Skipped(Skipped),
+    /// For a client that named the feature `spectators`: the token that it asked for.
+    Shared(Shared),
+    /// For such a client too: who watches.
+    Viewers(Viewers),
     Closed(Close),
+}
+
+/// What a viewer watches.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Watching {
+    pub session_id: String,
+    /// The viewer's own number in the session, from 1.
+    pub viewer_id: u32,
+    pub role: String,
+    pub world: String,
+    pub width: u32,
+    pub height: u32,
+    pub fps: u32,
+    pub paced: bool,
+    pub chunk_frames: usize,
+}
+
+/// Who is there, and who steers.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Stage {
+    /// `here` or `away`.
+    pub player: String,
+    pub paused: bool,
+    /// The viewer that holds the camera; 0: the player.
+    pub camera: u32,
+    /// The viewer that holds the prompt; 0: the player.
+    pub prompt: u32,
+}
+
+/// Chunks that a slow viewer was not sent.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+pub struct Skipped {
+    pub chunks: u64,
+    pub next_chunk: u64,
+}
+
+/// A token for viewers.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Shared {
+    pub share_id: u32,
+    pub role: String,
+    pub token: String,
+    pub event_id: Option<u64>,
+}
+
+/// Who watches.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Viewers {
+    pub count: usize,
+    pub camera: u32,
+    pub prompt: u32,
+    /// Those that may be handed something.
+    pub guests: Vec<Guest>,
+}
+
+/// A viewer that may be handed something.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Guest {
+    pub viewer_id: u32,
+    pub role: String,
+    pub share_id: u32,
 }
 
 /// What a session is.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rmpv::Value;
 
-use crate::message::{Event, Init, resume};
+use crate::message::{Event, Init, Watch, resume};
 use crate::read::{self, Fields};
 use batch::{Arriving, Batch, New};
 use line::{Came, Line};
@@ -24,7 +24,8 @@ const STILL_EVERY: Duration = Duration::from_secs(20);
 /// Events whose receipts may be outstanding.
 const RECEIPTS_MAX: usize = 1024;
 /// Types of message that are read field by field. Others are passed by, but for one that has a form of its own.
-const KNOWN: [&str; 7] = ["frame_batch", "frame_batch_header", "session", "init_ack", "queue", "event_ack", "error"];
+const KNOWN: [&str; 8] =
+    ["frame_batch", "frame_batch_header", "session", "init_ack", "watching", "queue", "event_ack", "error"];
 const COMPLETE: &str = "generation complete";
 /// What a walk understands beyond the reference.
 const FEATURES: [&str; 9] = ["queue", "session", "ack", "timing", "pause", "rates", "poses", "intrinsics", "receipts"];
@@ -77,8 +78,18 @@ impl Walk {
     /// `init` names some itself. Waits for the connection, not for the first frame.
     pub fn connect(url: &str, init: Init) -> Result<Walk, Error> {
         let init = if init.has("protocol_features") { init } else { init.features(FEATURES) };
+        Walk::open(url, &init.into())
+    }
+
+    /// Watch the session that a token of its player stands for. Its events are refused but for what it was handed. A line that
+    /// breaks is not replaced: watch again.
+    pub fn watch(url: &str, watch: Watch) -> Result<Walk, Error> {
+        Walk::open(url, &watch.into())
+    }
+
+    fn open(url: &str, first: &Value) -> Result<Walk, Error> {
         Ok(Walk {
-            line: Line::open(url, encoded(&init.into()))?,
+            line: Line::open(url, encoded(first))?,
             batch: None,
             header: Vec::new(),
             payload_is_next: false,
@@ -252,6 +263,7 @@ impl Walk {
                 self.names_frames = fields.features.receipts;
                 self.acks = fields.features.ack || self.names_frames;
             }
+            "watching" => self.fps = fields.fps,
             "queue" => {
                 self.waits.get_or_insert_with(Instant::now);
                 return Ok(Some(Found::Waiting(fields.position.unwrap_or(1))));
@@ -279,6 +291,8 @@ impl Walk {
         if fields.is_final_frame_batch == Some(true) {
             self.whole = Some(new.chunk());
         }
+        // All who steer share one count of events.
+        self.last_id = self.last_id.max(fields.event_id.unwrap_or_default());
         if !self.acks
             && let Some(event_id) = fields.event_id
         {

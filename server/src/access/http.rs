@@ -77,6 +77,15 @@ impl Entrance {
         }
     }
 
+    /// The account of a request that must show a key: a token made with one is not enough.
+    pub(crate) fn account_of_key(&self, peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> Result<Arc<str>, Denied> {
+        match knock(&self.door, peer, headers, uri) {
+            (_, Ok(Pass::Key(key))) => Ok(key.name),
+            (address, Ok(_)) => Err(self.refused(address, Denied::NotAKey)),
+            (address, Err(denied)) => Err(self.refused(address, denied)),
+        }
+    }
+
     /// Whether a page of this request's origin may use the server.
     pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Denied> {
         let checked = self.door.check_origin(text(headers, &header::ORIGIN), text(headers, &header::HOST));

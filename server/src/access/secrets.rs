@@ -9,6 +9,9 @@ use std::io::{self, Write};
 use super::rules::keys::KEY_PREFIX;
 use super::rules::tokens::TOKEN_PREFIX;
 
+/// A token for viewers of a session names what it is, as a key does.
+pub const VIEW_TOKEN_PREFIX: &str = "cwv_";
+
 /// `text` with the secrets in it replaced by dots. Keys and tokens keep the prefix that says what they are.
 pub fn hide(text: &str) -> Cow<'_, str> {
     let mut hidden = String::new();
@@ -31,7 +34,7 @@ fn first_secret(text: &str) -> Option<(usize, usize)> {
         let length = text[begin..].bytes().take_while(|&byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         Some((begin, begin + length.count()))
     };
-    let found = [of_prefix(KEY_PREFIX), of_prefix(TOKEN_PREFIX), credentials(text)];
+    let found = [of_prefix(KEY_PREFIX), of_prefix(TOKEN_PREFIX), of_prefix(VIEW_TOKEN_PREFIX), credentials(text)];
     found.into_iter().flatten().min()
 }
 
@@ -74,6 +77,7 @@ mod tests {
             ("", ""),
             ("reading cwk_AbC-_9: no such file", "reading cwk_…: no such file"),
             ("cwk_abc", "cwk_…"),
+            ("#watch=cwv_AbC-_9", "#watch=cwv_…"),
             ("two: cwk_a and cwt_alice.0f.300.1.9.sig!", "two: cwk_… and cwt_…!"),
             ("/v1/realtime_video?key=cwk_abc&x=1", "/v1/realtime_video?key=cwk_…&x=1"),
             ("https://user:word@host.example/a", "https://…@host.example/a"),

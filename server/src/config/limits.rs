@@ -11,7 +11,7 @@ use crate::fetch::rules::Rules;
 use crate::guardrails::Guardrails;
 use crate::openai::request::{jobs, resolve};
 use crate::openai::state::OpenAiBounds;
-use crate::realtime::link::bounds::LinkBounds;
+use crate::realtime::link::bounds::{AudienceBounds, LinkBounds};
 use crate::realtime::session::Stay;
 use crate::recordings::{Recordings, RecordingsWriter};
 
@@ -58,6 +58,12 @@ pub struct Limits {
     pub stay: Stay,
     /// What is kept of a session's last chunks for a client that comes back.
     pub backlog_bytes: usize,
+    /// Viewers of all sessions.
+    pub viewers: usize,
+    /// Viewers of one session.
+    pub viewers_per_session: usize,
+    /// What is held for viewers: chunks that they are sent, and those that wait to be encoded for them.
+    pub viewer_bytes: u64,
     /// How long sessions may take to finish what they began when the server is to stop.
     pub drain: Duration,
     /// Where to write what every stage did when; it has a bound of its own.
@@ -141,6 +147,9 @@ impl Default for Limits {
                 yield_after: Some(Duration::from_secs(60)),
             },
             backlog_bytes: 64 << 20,
+            viewers: 1024,
+            viewers_per_session: 256,
+            viewer_bytes: 1 << 30,
             drain: Duration::from_secs(20),
             trace_file: None,
             record: None,
@@ -171,6 +180,11 @@ impl Limits {
             stay: self.stay,
             backlog_bytes: self.backlog_bytes,
         }
+    }
+
+    pub(crate) fn audience_bounds(&self) -> AudienceBounds {
+        let Limits { viewers, viewers_per_session, viewer_bytes, .. } = *self;
+        AudienceBounds { viewers, viewers_of_session: viewers_per_session, bytes: viewer_bytes }
     }
 
     pub(crate) fn openai_bounds(&self) -> OpenAiBounds {

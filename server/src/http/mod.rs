@@ -6,11 +6,12 @@ mod models;
 mod page;
 mod recording;
 pub(crate) mod routes;
+mod shares;
 mod status;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-pub(crate) fn not_found(what: &'static str) -> Response {
-    (StatusCode::NOT_FOUND, what).into_response()
+pub(crate) fn not_found(what: &str) -> Response {
+    (StatusCode::NOT_FOUND, what.to_owned()).into_response()
 }

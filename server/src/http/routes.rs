@@ -8,7 +8,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
 use tracing::Instrument;
 
@@ -16,6 +16,7 @@ use super::app::App;
 use super::models::{gallery, gallery_picture, model, models};
 use super::page::{asyncapi, page};
 use super::recording::recording;
+use super::shares::{share, unshare};
 use super::{not_found, status};
 use crate::access;
 use crate::access::http::{Entrance, Visitor};
@@ -41,6 +42,11 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/realtime_video", get(upgrade))
         .route("/v1/realtime_video/generate", get(upgrade))
         .route("/v1/realtime_video/sessions/{id}/recording", get(recording))
+        .route(
+            "/v1/realtime_video/sessions/{id}/shares",
+            post(share).layer(DefaultBodyLimit::max(TOKEN_WISH_BYTES_MAX)),
+        )
+        .route("/v1/realtime_video/sessions/{id}/shares/{share}", delete(unshare))
         .merge(status::routes())
         .merge(openai::routes::routes(&app.openai))
         .route("/v1/tokens", post(access::http::mint).layer(DefaultBodyLimit::max(TOKEN_WISH_BYTES_MAX)))

@@ -70,8 +70,25 @@ impl Format {
     }
 }
 
+/// Frames as they were drawn, to be encoded in several ways: a copy shares the bytes.
+#[derive(Debug, Clone)]
+pub struct Pixels {
+    /// RGB, 8 bits each, row by row, one frame after the other.
+    pub rgb: Bytes,
+    /// How many frames.
+    pub count: usize,
+    /// Of each of them.
+    pub size: Size,
+}
+
+impl From<Frames> for Pixels {
+    fn from(frames: Frames) -> Pixels {
+        Pixels { rgb: frames.rgb.into(), count: frames.count, size: frames.size }
+    }
+}
+
 /// The payload of one message.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Batch {
     /// Frames in it.
     pub frames: usize,
@@ -130,10 +147,10 @@ impl Encoding {
     }
 
     /// Encode frames into the payloads of messages, in parallel on blocking threads.
-    pub async fn batches(self, frames: Frames) -> anyhow::Result<Vec<Batch>> {
+    pub async fn batches(self, frames: &Pixels) -> anyhow::Result<Vec<Batch>> {
         let frame_bytes = self.source.frame_bytes() as usize;
-        let count = frames.count;
-        let pixels = Bytes::from(frames.rgb);
+        let Pixels { rgb: pixels, count, .. } = frames;
+        let count = *count;
         if self.format == Format::Raw {
             let batch = |first: usize| {
                 let frames = (count - first).min(self.batch_frames());
@@ -252,7 +269,7 @@ mod tests {
         let encoding = Encoding::new(format, SMALL, preview);
         let mut batches = Vec::new();
         for frames in chunk(SMALL) {
-            batches.extend(encoding.batches(frames).await.expect("encodes"));
+            batches.extend(encoding.batches(&frames.into()).await.expect("encodes"));
         }
         assert_eq!(batches.iter().map(|batch| batch.frames).collect::<Vec<_>>(), [1, 4, 4]);
         let mut files = Vec::new();
@@ -291,7 +308,7 @@ mod tests {
         let encoding = Encoding::new(Format::Raw, size, Some(1));
         assert_eq!(encoding.batches_of([1, 16, 17].into_iter()), 4);
         let frames = Frames { size, count: 17, rgb: pixels.clone() };
-        let batches = encoding.batches(frames).await.expect("nothing can fail");
+        let batches = encoding.batches(&frames.into()).await.expect("nothing can fail");
         assert_eq!(batches.iter().map(|batch| batch.frames).collect::<Vec<_>>(), [16, 1]);
         assert_eq!([&batches[0].payload[..], &batches[1].payload[..]].concat(), pixels);
     }

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
-use pipeline::world::Frames;
 
 use super::h264::FrameEncoder;
-use super::pictures::{Batch, Encoding, Format};
+use super::pictures::{Batch, Encoding, Format, Pixels};
 
 /// What a session's frames are encoded with.
 #[derive(Default)]
@@ -32,12 +31,17 @@ impl Stream {
 
     /// Encode the next frames of the video, on blocking threads. `fps`: of them are shown in a second. A film begins anew
     /// when the encoding is another than that of the frames before.
-    pub async fn batches(self: &Arc<Self>, encoding: Encoding, fps: u32, frames: Frames) -> anyhow::Result<Vec<Batch>> {
+    pub async fn batches(
+        self: &Arc<Self>,
+        encoding: Encoding,
+        fps: u32,
+        frames: &Pixels,
+    ) -> anyhow::Result<Vec<Batch>> {
         let Format::H264 { quantiser } = encoding.format() else {
             *self.film() = None;
             return encoding.batches(frames).await;
         };
-        let stream = Arc::clone(self);
+        let (stream, frames) = (Arc::clone(self), frames.clone());
         let encode = move || stream.film_batches(encoding, (quantiser, fps), &frames);
         tokio::task::spawn_blocking(encode).await.context("a film's encoder ended")?
     }
@@ -50,7 +54,7 @@ impl Stream {
         &self,
         encoding: Encoding,
         (quantiser, fps): (u8, u32),
-        frames: &Frames,
+        frames: &Pixels,
     ) -> anyhow::Result<Vec<Batch>> {
         let mut film = self.film();
         if film.as_ref().is_none_or(|film| film.encoding != encoding) {
@@ -76,18 +80,18 @@ impl Stream {
 
 #[cfg(all(test, feature = "h264"))]
 mod tests {
-    use pipeline::world::Size;
+    use pipeline::world::{Frames, Size};
 
     use super::*;
 
     const SIZE: Size = Size { width: 64, height: 32 };
 
-    fn frames(count: usize, level: u8) -> Frames {
-        Frames { rgb: vec![level; count * SIZE.frame_bytes() as usize], count, size: SIZE }
+    fn frames(count: usize, level: u8) -> Pixels {
+        Frames { rgb: vec![level; count * SIZE.frame_bytes() as usize], count, size: SIZE }.into()
     }
 
     async fn keys(stream: &Arc<Stream>, encoding: Encoding, count: usize) -> Vec<u32> {
-        let batches = stream.batches(encoding, 16, frames(count, 90)).await.expect("batches");
+        let batches = stream.batches(encoding, 16, &frames(count, 90)).await.expect("batches");
         let mut before = 0;
         let mut keys = Vec::new();
         for batch in &batches {
@@ -120,7 +124,7 @@ mod tests {
         assert_eq!(keys(&stream, film(25), 2).await, [0u32; 0]);
         assert_eq!(keys(&stream, film(30), 2).await, [0]);
         let jpeg = Encoding::new(Format::Jpeg { quality: 50 }, SIZE, None);
-        assert!(stream.batches(jpeg, 16, frames(1, 9)).await.expect("a picture")[0].key_frames.is_none());
+        assert!(stream.batches(jpeg, 16, &frames(1, 9)).await.expect("a picture")[0].key_frames.is_none());
         assert_eq!(keys(&stream, film(30), 2).await, [0], "pictures came between");
         let small = Encoding::new(Format::H264 { quantiser: 30 }, SIZE, Some(33));
         assert_eq!(small.sent(), Size { width: 32, height: 16 }, "even sides");

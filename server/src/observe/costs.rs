@@ -37,3 +37,13 @@ pub(crate) struct Sums {
     /// Bytes handed to the socket for the chunk's frames.
     pub(crate) socket_bytes: u64,
 }
+
+impl Sums {
+    /// Some frames more, in a message or two of so many bytes. `frame_bytes`: of a frame before encoding.
+    pub(crate) fn add(&mut self, frames: usize, frame_bytes: u64, socket_bytes: u64) {
+        self.batches += 1;
+        self.frames += frames;
+        self.raw_bytes += frames as u64 * frame_bytes;
+        self.socket_bytes += socket_bytes;
+    }
+}

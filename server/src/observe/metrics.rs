@@ -42,6 +42,10 @@ pub(crate) struct Metrics {
     pub(crate) underruns: Counter,
     /// Sessions that a client came back to.
     pub(crate) resumes: Counter,
+    /// Chunks that viewers were not sent, because they had not taken those before.
+    pub(crate) skipped: Counter,
+    /// What was handed to the sockets of viewers.
+    pub(crate) viewer_bytes: Counter,
     /// Clients that were sent away.
     pub(crate) drops: Drops,
     /// Errors that clients were told, by code.
@@ -147,6 +151,10 @@ pub(crate) struct Levels {
     pub(crate) waiting: usize,
     /// Sessions that may wait.
     pub(crate) queue_max: usize,
+    /// Those who watch sessions, and what is held for them.
+    pub(crate) viewers: (usize, u64),
+    /// Viewers that there may be.
+    pub(crate) viewers_max: usize,
     /// For a place or not.
     pub(crate) opening: usize,
     /// Sessions that run.
@@ -341,6 +349,17 @@ impl Metrics {
         page.sample(&[], self.underruns.get());
         page.counter("causeway_resumes_total", "Sessions that a client took up again on a new connection.");
         page.sample(&[], self.resumes.get());
+        page.gauge("causeway_viewers", "Viewers of sessions.");
+        page.sample(&[], levels.viewers.0);
+        page.gauge("causeway_viewers_max", "Viewers that there may be.");
+        page.sample(&[], levels.viewers_max);
+        page.counter(
+            "causeway_viewer_skipped_chunks_total",
+            "Chunks that viewers missed, because they had not read those before.",
+        );
+        page.sample(&[], self.skipped.get());
+        page.counter("causeway_viewer_sent_bytes_total", "Bytes handed to the sockets of viewers.");
+        page.sample(&[], self.viewer_bytes.get());
         page.counter("causeway_frames_total", "Frames sent, by format.");
         for (format, sent) in FORMATS.iter().zip(&self.sent) {
             page.sample(&[("format", format)], sent.frames.get());
@@ -352,12 +371,13 @@ impl Metrics {
 
         page.gauge(
             "causeway_memory_bytes",
-            "Memory by kind: what rollouts were admitted with, what is kept for clients that resume, and what clients have sent that \
-             is not handled.",
+            "Memory by kind: what rollouts were admitted with, what is kept for clients that resume, what clients have sent that \
+             is not handled, and what is counted for viewers.",
         );
         page.sample(&[("kind", "rollouts")], levels.rollout_bytes);
         page.sample(&[("kind", "replay")], levels.kept_bytes);
         page.sample(&[("kind", "inbound")], levels.inbound_bytes);
+        page.sample(&[("kind", "viewers")], levels.viewers.1);
         page.gauge("causeway_memory_budget_bytes", "Memory for all rollouts together.");
         page.sample(&[], levels.memory_bytes);
         if let Some(resident) = levels.resident_bytes {

@@ -94,7 +94,7 @@ fn pictures(frames: &[Vec<u8>], size: Size, quality: u8) -> Result<Took> {
     let began = Instant::now();
     let mut files = Vec::new();
     for rgb in frames {
-        let batches = runtime.block_on(encoding.batches(Frames { rgb: rgb.clone(), count: 1, size }))?;
+        let batches = runtime.block_on(encoding.batches(&Frames { rgb: rgb.clone(), count: 1, size }.into()))?;
         files.push(batches.into_iter().next().context("a frame gives a picture")?.payload);
     }
     let each = began.elapsed() / frames.len() as u32;

@@ -57,6 +57,15 @@ pub struct LimitArgs {
     /// What is kept of such a session's last chunks.
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().backlog_bytes as u64))]
     pub resume_bytes: ByteSize,
+    /// Viewers of all sessions; 0: nobody may watch.
+    #[arg(long, value_name = "N", default_value_t = usual().viewers as u32, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub viewers: u32,
+    /// Viewers of one session.
+    #[arg(long, value_name = "N", default_value_t = usual().viewers_per_session as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub viewers_per_session: u32,
+    /// Memory for what viewers are sent.
+    #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().viewer_bytes), value_parser = some_bytes)]
+    pub viewer_bytes: ByteSize,
     /// How long sessions may take to finish their chunks when the server is told to stop.
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(usual().drain))]
     pub drain: Seconds,
@@ -164,6 +173,9 @@ impl LimitArgs {
                 yield_after: self.yield_after.unless_zero(),
             },
             backlog_bytes: usize::try_from(self.resume_bytes.0).unwrap_or(usize::MAX),
+            viewers: self.viewers as usize,
+            viewers_per_session: self.viewers_per_session as usize,
+            viewer_bytes: self.viewer_bytes.0,
             drain: self.drain.0,
             ping_every: self.ping_every.0,
             pong_within: self.pong_within.0,

@@ -11,13 +11,14 @@ use crate::realtime::wire::control::{FORMATS, LEAD_MS_MAX};
 use crate::realtime::wire::event::{SCRIPT_ITEMS_MAX, TRANSITIONS_MAX};
 use crate::realtime::wire::from_recording::CHUNKS_MAX;
 use crate::realtime::wire::init::FPS_MAX;
+use crate::realtime::wire::sharing::ROLES;
 
 pub(super) fn messages() -> Vec<Message> {
     all().iter().map(Incoming::message).collect()
 }
 
 pub(super) fn all() -> Vec<Incoming> {
-    let mut all = vec![init(), resume()];
+    let mut all = vec![init(), resume(), watch()];
     all.extend(events());
     all
 }
@@ -180,6 +181,7 @@ pub(super) const FEATURES: &[&str] = &[
     "rewind",
     "reset",
     "recording",
+    "spectators",
 ];
 
 fn first_frame() -> Value {
@@ -207,6 +209,34 @@ fn resume() -> Incoming {
             may("api_key", TEXT, "As in init."),
         ],
         examples: vec![json!({ "type": "resume", "token": "0f8fad5bd9cb469fa16570867728950e", "last_chunk": 41 })],
+    }
+}
+
+fn watch() -> Incoming {
+    Incoming {
+        name: "watch",
+        summary: "Instead of an init: watches the session that a token of its player stands for.",
+        feature: None,
+        fields: vec![
+            word(&["watch"], "The type of the message."),
+            must("token", TEXT, "The token of a shared message."),
+            may(
+                "realtime_output_format",
+                Form::OneOf(FORMATS),
+                "How frames are sent; by default as they go to the player, with all that follows here.",
+            ),
+            may("output_compression", integer(0, 100), "As in init, with realtime_output_format."),
+            may("output_quality", Form::OneOf(QUALITIES), "As in init, with realtime_output_format."),
+            may(
+                "realtime_preview_max_width",
+                Form::Schema(json!({ "type": "integer" })),
+                "As in init, with realtime_output_format.",
+            ),
+        ],
+        examples: vec![json!({
+            "type": "watch", "token": "cwv_VGhlIG1lYWRvdyBpcyBncmVlbiwgdGhlIHNreSBibHVl",
+            "realtime_output_format": "jpeg", "output_compression": 92,
+        })],
     }
 }
 
@@ -364,6 +394,11 @@ fn recording() -> Value {
     })
 }
 
+fn number_of(name: &str, about: &str) -> Value {
+    let number = json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX, "description": about });
+    json!({ "type": "object", "required": [name], "properties": { name: number } })
+}
+
 const QUALITIES: &[&str] = &["maximum", "high", "medium", "low", "default"];
 
 /// Kinds of event that may be parts of a composite.
@@ -519,6 +554,41 @@ fn events() -> Vec<Incoming> {
             Some((rewind(), "Where to.")),
             Some("rewind"),
             json!({ "type": "event", "kind": "rewind", "event_id": 21, "payload": { "seconds": 5 } }),
+        ),
+        event(
+            "event_share",
+            &["share"],
+            "A token for viewers. Answered by shared.",
+            Some((
+                json!({ "type": "object", "required": ["role"], "properties": { "role": { "type": "string", "enum": ROLES } } }),
+                "What its viewers may be allowed.",
+            )),
+            Some("spectators"),
+            json!({ "type": "event", "kind": "share", "event_id": 21, "payload": { "role": "view" } }),
+        ),
+        event(
+            "event_unshare",
+            &["unshare"],
+            "Ends a token, and sends away who came with it.",
+            Some((number_of("share_id", "The number of the share, as shared says it."), "Which one.")),
+            Some("spectators"),
+            json!({ "type": "event", "kind": "unshare", "payload": { "share_id": 1 } }),
+        ),
+        event(
+            "event_hand_over",
+            &["hand_over"],
+            "Lets a viewer hold what its role allows: a director the prompt, one of the role control the camera too.",
+            Some((number_of("viewer_id", "The number of the viewer, as viewers says it."), "To whom.")),
+            Some("spectators"),
+            json!({ "type": "event", "kind": "hand_over", "payload": { "viewer_id": 3 } }),
+        ),
+        event(
+            "event_take_back",
+            &["take_back"],
+            "Lets the player steer alone again.",
+            None,
+            Some("spectators"),
+            json!({ "type": "event", "kind": "take_back" }),
         ),
         event(
             "event_wait",

@@ -24,7 +24,9 @@ use crate::realtime::wire::frames::{ChunkLabel, PAYLOAD_ALONE_BYTES, Timing, chu
 use crate::realtime::wire::hello::hello;
 use crate::realtime::wire::queue::queue;
 use crate::realtime::wire::receipts::{SessionClock, applied};
+use crate::realtime::wire::sharing::{Reins, Role};
 use crate::realtime::wire::timeline::timeline;
+use crate::realtime::wire::watch::{self, About, Guest};
 
 const SESSION: &str = "5d41402abc4b2a76b9719d911017c592";
 
@@ -84,7 +86,39 @@ pub(super) fn messages() -> Vec<Message> {
             "What time it is here, in answer to a client's own time. For a client that named the feature receipts.",
             vec![clock().answer(81234.5, Instant::now(), Instant::now(), 312.5)],
         ),
+        message(
+            "shared",
+            "A token for viewers. For a client that named the feature spectators.",
+            [Some(21), None]
+                .map(|id| watch::shared(1, Role::View, "cwv_VGhlIG1lYWRvdyBpcyBncmVlbiwgdGhlIHNreSBibHVl", id))
+                .into(),
+        ),
+        message(
+            "viewers",
+            "Who watches. For a client that named the feature spectators, with each change, at most every 250 ms.",
+            vec![watch::viewers(3, reins(), &[Guest { viewer_id: 3, role: Role::Control.name(), share_id: 2 }])],
+        ),
+        message(
+            "watching",
+            "What the session is. To a viewer, before anything else.",
+            vec![watch::watching(&seen(), 3, Role::Control)],
+        ),
+        message(
+            "stage",
+            "Whether the player is there, and who steers. To a viewer, with each change.",
+            vec![watch::stage(true, false, reins())],
+        ),
+        message("skipped", "Chunks that a slow viewer is not sent, before the next one.", vec![watch::skipped(2, 17)]),
     ]
+}
+
+fn reins() -> Reins {
+    Reins { camera: 3, prompt: Reins::PLAYER }
+}
+
+fn seen() -> About {
+    let (session_id, world) = (SESSION.to_owned(), "pocket".to_owned());
+    About { session_id, world, width: 96, height: 64, fps: 16, paced: true, chunk_frames: 4 }
 }
 
 fn clock() -> SessionClock {
@@ -260,6 +294,17 @@ pub(super) fn about(name: &str) -> &'static str {
 }
 
 const ABOUT: &[(&str, &str)] = &[
+    ("share_id", "The number of a token, as unshare names it."),
+    ("role", "What a viewer may be allowed: view, director (the prompt) or control (the camera and the prompt)."),
+    ("token", "For viewers: it stands for the session and the role. Whoever has it may watch."),
+    ("count", "How many watch."),
+    ("guests", "The viewers that may be handed something, at most 64."),
+    ("viewer_id", "The number of a viewer in the session, counted from 1."),
+    ("camera", "The viewer that steers the camera; 0: the player."),
+    ("prompt", "The viewer that says the prompt; 0: the player."),
+    ("player", "here or away."),
+    ("paused", "Whether the player has paused."),
+    ("chunks", "How many."),
     ("type", "The type of the message."),
     ("received_ms", "When it came, in milliseconds of the server's clock since the session began."),
     ("recorded", "True where the server records the session; absent otherwise."),

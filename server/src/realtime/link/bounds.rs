@@ -24,3 +24,14 @@ pub(crate) struct LinkBounds {
     /// The most bytes of a session's states to go back to: where they need more, none are kept.
     pub(crate) rewind_bytes: u64,
 }
+
+/// The bounds of all audiences, as an operator sets them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AudienceBounds {
+    /// Viewers of all sessions.
+    pub(crate) viewers: usize,
+    /// Viewers of one session.
+    pub(crate) viewers_of_session: usize,
+    /// What is held for all of them.
+    pub(crate) bytes: u64,
+}

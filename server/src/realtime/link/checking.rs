@@ -21,16 +21,32 @@ const WAITING_MAX: usize = 64;
 pub(super) struct Checking {
     guardrails: Guardrails,
     /// The oldest first. If there is a check, it is about the first.
-    waiting: VecDeque<Event>,
+    waiting: VecDeque<Said>,
     check: Option<JoinHandle<Result<(), Blocked>>>,
+}
+
+/// An event, and the viewer that sent it, or the player.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Said {
+    pub(super) by: u32,
+    pub(super) event: Event,
 }
 
 /// What became of events that waited.
 pub(super) struct Checked {
     /// These steer the next chunk, in this order.
-    pub(super) allowed: Vec<Event>,
-    /// This one does not; and the guardrail that said so, if one did.
-    pub(super) blocked: Option<(ClientError, Option<&'static str>)>,
+    pub(super) allowed: Vec<Said>,
+    /// This one does not.
+    pub(super) blocked: Option<BlockedEvent>,
+}
+
+/// An event that a guardrail does not let steer.
+pub(super) struct BlockedEvent {
+    /// For whoever sent it.
+    pub(super) error: ClientError,
+    pub(super) by: u32,
+    /// The guardrail, if one said so.
+    pub(super) guardrail: Option<&'static str>,
 }
 
 impl Checking {
@@ -39,9 +55,9 @@ impl Checking {
     }
 
     /// `Ok(Some)`: the event steers at once. `Ok(None)`: it waits. `Err`: too many do.
-    pub(super) fn take(&mut self, event: Event) -> Result<Option<Event>, ClientError> {
+    pub(super) fn take(&mut self, by: u32, event: Event) -> Result<Option<Event>, ClientError> {
         let prompts = !self.guardrails.checks_no_text() && has_prompt(&event);
-        if !prompts && !self.waiting.iter().any(has_keys) {
+        if !prompts && !self.waiting.iter().any(|said| has_keys(&said.event)) {
             return Ok(Some(event));
         }
         if self.waiting.len() == WAITING_MAX {
@@ -49,7 +65,7 @@ impl Checking {
             let refusal = Refusal { field: "message", reason };
             return Err(ClientError::invalid_event(Invalid { id: event.id, refusal }));
         }
-        self.waiting.push_back(event);
+        self.waiting.push_back(Said { by, event });
         self.begin();
         Ok(None)
     }
@@ -64,29 +80,31 @@ impl Checking {
         let Some(check) = &mut self.check else { return pending().await };
         let checked = check.await;
         self.check = None;
-        let event = self.waiting.pop_front().expect("a check is about an event");
+        let said = self.waiting.pop_front().expect("a check is about an event");
+        let blocked = |guardrail| {
+            let error = ClientError::guardrail_blocked(said.event.id);
+            Some(BlockedEvent { error, by: said.by, guardrail })
+        };
         let mut result = Checked { allowed: Vec::new(), blocked: None };
         match checked {
-            Ok(Ok(())) => result.allowed.push(event),
-            Ok(Err(Blocked { guardrail })) => {
-                result.blocked = Some((ClientError::guardrail_blocked(event.id), Some(guardrail)));
-            }
+            Ok(Ok(())) => result.allowed.push(said),
+            Ok(Err(Blocked { guardrail })) => result.blocked = blocked(Some(guardrail)),
             Err(panic) => {
                 tracing::error!(error = %panic, "a guardrail panicked");
-                result.blocked = Some((ClientError::guardrail_blocked(event.id), None));
+                result.blocked = blocked(None);
             }
         }
         // Those behind it that only waited for their turn.
-        while let Some(event) = self.waiting.pop_front_if(|event| !has_prompt(event)) {
-            result.allowed.push(event);
+        while let Some(said) = self.waiting.pop_front_if(|said| !has_prompt(&said.event)) {
+            result.allowed.push(said);
         }
         self.begin();
         result
     }
 
     fn begin(&mut self) {
-        let (None, Some(event)) = (&self.check, self.waiting.front()) else { return };
-        let prompts: Vec<String> = event.parts.iter().filter_map(prompt).map(str::to_owned).collect();
+        let (None, Some(said)) = (&self.check, self.waiting.front()) else { return };
+        let prompts: Vec<String> = said.event.parts.iter().filter_map(prompt).map(str::to_owned).collect();
         let guardrails = self.guardrails.clone();
         self.check = Some(tokio::task::spawn_blocking(move || guardrails.check(prompts.iter().map(String::as_str))));
     }
@@ -142,35 +160,36 @@ mod tests {
         EventPart::State(vec![Default::default()])
     }
 
-    fn ids(events: &[Event]) -> Vec<u32> {
-        events.iter().filter_map(|event| event.id).collect()
+    fn ids(said: &[Said]) -> Vec<u32> {
+        said.iter().filter_map(|said| said.event.id).collect()
     }
 
     #[tokio::test]
     async fn keys_pass_a_prompt_that_waits_and_not_a_composite_whose_keys_wait() {
         let (mut checking, go) = slow();
         let waits = |taken: Result<Option<Event>, ClientError>| taken.expect("there is room").is_none();
-        assert!(!waits(checking.take(event(1, vec![keys()]))));
-        assert!(waits(checking.take(event(2, vec![EventPart::prompt("a road")]))));
-        assert!(!waits(checking.take(event(3, vec![keys()]))), "keys do not wait for a prompt");
-        assert!(waits(checking.take(event(4, vec![EventPart::prompt("night"), keys()]))));
-        assert!(waits(checking.take(event(5, vec![keys()]))), "newer keys come after older ones");
+        assert!(!waits(checking.take(0, event(1, vec![keys()]))));
+        assert!(waits(checking.take(0, event(2, vec![EventPart::prompt("a road")]))));
+        assert!(!waits(checking.take(0, event(3, vec![keys()]))), "keys do not wait for a prompt");
+        assert!(waits(checking.take(0, event(4, vec![EventPart::prompt("night"), keys()]))));
+        assert!(waits(checking.take(0, event(5, vec![keys()]))), "newer keys come after older ones");
         go.send(()).expect("it waits");
         assert_eq!(ids(&checking.next().await.allowed), [2]);
         go.send(()).expect("it waits");
         assert_eq!(ids(&checking.next().await.allowed), [4, 5]);
-        assert!(!waits(checking.take(event(6, vec![keys()]))));
+        assert!(!waits(checking.take(0, event(6, vec![keys()]))));
     }
 
     #[tokio::test]
     async fn a_blocked_prompt_is_told_with_the_id_of_its_event_and_what_follows_goes_on() {
         let (mut checking, go) = slow();
         for (id, text) in [(7, "block this"), (8, "a road")] {
-            assert_eq!(checking.take(event(id, vec![EventPart::prompt(text), keys()])), Ok(None));
+            assert_eq!(checking.take(3, event(id, vec![EventPart::prompt(text), keys()])), Ok(None));
         }
         go.send(()).expect("it waits");
         let Checked { allowed, blocked } = checking.next().await;
-        let (error, guardrail) = blocked.expect("blocked");
+        let BlockedEvent { error, by, guardrail } = blocked.expect("blocked");
+        assert_eq!(by, 3, "the error is for whoever sent it");
         assert!(allowed.is_empty(), "a composite is all or nothing");
         assert_eq!((error.code, error.event_id, guardrail), ("guardrail_blocked", Some(7), Some("slow")));
         go.send(()).expect("it waits");
@@ -181,9 +200,9 @@ mod tests {
     async fn as_many_events_wait_as_there_is_room_for() {
         let (mut checking, go) = slow();
         for id in 0..WAITING_MAX as u32 {
-            assert_eq!(checking.take(event(id, vec![EventPart::prompt("a road")])), Ok(None));
+            assert_eq!(checking.take(0, event(id, vec![EventPart::prompt("a road")])), Ok(None));
         }
-        let refused = checking.take(event(99, vec![EventPart::prompt("a road")])).expect_err("full");
+        let refused = checking.take(0, event(99, vec![EventPart::prompt("a road")])).expect_err("full");
         assert_eq!((refused.code, refused.event_id), ("invalid_event", Some(99)));
         // The thread that waits for its turn ends with the test.
         drop(go);
@@ -193,6 +212,6 @@ mod tests {
     async fn without_guardrails_nothing_waits() {
         let mut checking = Checking::new(Guardrails::default());
         let prompt = event(1, vec![EventPart::prompt("a road")]);
-        assert_eq!(checking.take(prompt.clone()), Ok(Some(prompt)));
+        assert_eq!(checking.take(0, prompt.clone()), Ok(Some(prompt)));
     }
 }

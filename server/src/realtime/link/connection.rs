@@ -70,6 +70,8 @@ enum Write {
     Group(Group, oneshot::Sender<Took>),
     Message(Bytes),
     Messages(Vec<Bytes>),
+    /// As these, and it is told when all were handed to the socket.
+    Run(Vec<Bytes>, oneshot::Sender<()>),
     /// A message that says when it is written.
     Timed(Timed),
     Ping,
@@ -231,6 +233,13 @@ impl Writer {
         took.await.context(GONE)
     }
 
+    /// Returns once all of these have been handed to the socket.
+    pub(super) async fn run(&self, messages: Vec<Bytes>) -> anyhow::Result<()> {
+        let (done, told) = oneshot::channel();
+        self.0.send(Write::Run(messages, done)).await.ok().context(GONE)?;
+        told.await.context(GONE)
+    }
+
     pub(super) async fn say(&self, message: Bytes) -> anyhow::Result<()> {
         self.0.send(Write::Message(message)).await.ok().context(GONE)
     }
@@ -258,21 +267,39 @@ struct SinkClosed;
 
 impl Sink {
     async fn put(&mut self, message: Message) -> Result<(), SinkClosed> {
+        let sending = self.inner.send(message);
+        Sink::in_time(sending, &self.meter, self.deadline, &self.observer).await
+    }
+
+    /// As one write to the socket, where all of it has room there: two messages a chunk and hundreds of viewers are many
+    /// system calls.
+    async fn put_all(&mut self, messages: Vec<Bytes>) -> Result<(), SinkClosed> {
+        let mut messages = futures_util::stream::iter(messages.into_iter().map(|bytes| Ok(Message::Binary(bytes))));
+        let sending = self.inner.send_all(&mut messages);
+        Sink::in_time(sending, &self.meter, self.deadline, &self.observer).await
+    }
+
+    async fn in_time(
+        sending: impl Future<Output = Result<(), axum::Error>>,
+        meter: &Meter,
+        deadline: Duration,
+        observer: &Observer,
+    ) -> Result<(), SinkClosed> {
         let began = Instant::now();
-        let mut sending = pin!(self.inner.send(message));
+        let mut sending = pin!(sending);
         let mut took_some = began;
         loop {
-            let sent = timeout_at((took_some + self.deadline).into(), &mut sending).await;
+            let sent = timeout_at((took_some + deadline).into(), &mut sending).await;
             if let Ok(sent) = sent {
                 return sent.map_err(|_| SinkClosed);
             }
-            match self.meter.wrote() {
+            match meter.wrote() {
                 Some(wrote) if wrote > took_some => took_some = wrote,
                 _ => break,
             }
         }
-        self.observer.dropped(Dropped::WriteDeadline);
-        tracing::info!(deadline = ?self.deadline, after = ?began.elapsed(), "client does not read: dropped");
+        observer.dropped(Dropped::WriteDeadline);
+        tracing::info!(?deadline, after = ?began.elapsed(), "client does not read: dropped");
         Err(SinkClosed)
     }
 
@@ -297,6 +324,11 @@ impl Sink {
                 for bytes in messages {
                     self.put(Message::Binary(bytes)).await?;
                 }
+                Ok(())
+            }
+            Write::Run(messages, done) => {
+                self.put_all(messages).await?;
+                let _ = done.send(());
                 Ok(())
             }
             Write::Timed(message) => self.put(Message::Binary(message(Instant::now()))).await,

@@ -9,14 +9,15 @@ use pipeline::world::Frames;
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::audience::Audience;
 use super::outlet::Outlet;
 use crate::engine::thread::{ChunkPart, Drawn};
 use crate::guardrails::{Blocked, Guardrails};
-use crate::media::pictures;
+use crate::media::pictures::{Batch, Encoding, Pixels};
 use crate::media::stream::Stream;
 use crate::observe::LiveSession;
 use crate::observe::costs::{Costs, Sums};
-use crate::realtime::wire::frames::{self, ChunkLabel};
+use crate::realtime::wire::frames::{self, ChunkLabel, Timing};
 
 pub(super) type Parts = mpsc::Receiver<Result<ChunkPart, String>>;
 
@@ -43,15 +44,18 @@ async fn passed(guardrails: &Guardrails, mut frames: Frames) -> anyhow::Result<F
 /// Encode and send a chunk while it is drawn, latent frame by latent frame, and say what it cost. The messages in `before`
 /// come before it.
 pub(super) async fn deliver(
-    outlet: &Outlet,
-    label: &ChunkLabel,
-    (stream, encoding, fps, guardrails, before): (&Arc<Stream>, pictures::Encoding, u32, &Guardrails, Vec<Bytes>),
+    (outlet, audience): (&Outlet, &Audience),
+    (label, timing): (&ChunkLabel, Timing),
+    (stream, encoding, guardrails, before): (&Arc<Stream>, Encoding, &Guardrails, Vec<Bytes>),
     (mut chunk, first): (Drawn, Frames),
     parts: &mut Parts,
     pace_wait: Duration,
     live: &LiveSession,
 ) -> anyhow::Result<()> {
-    let of = encoding.batches_of(chunk.plan.frames_of_each());
+    let frames_of_each: Vec<usize> = chunk.plan.frames_of_each().collect();
+    let of = encoding.batches_of(frames_of_each.iter().copied());
+    let for_viewers = || ChunkLabel { timing: Some(timing), ..label.clone() };
+    let showing = audience.begin(for_viewers, &frames_of_each, (encoding, stream));
     outlet.begin(label.chunk_index);
     for message in before {
         outlet.say(message).await?;
@@ -72,16 +76,14 @@ pub(super) async fn deliver(
         };
         let frames = passed(guardrails, frames).await?;
         let encoding_began = Instant::now();
-        let batches = stream.batches(encoding, fps, frames).await?;
+        let pixels = Pixels::from(frames);
+        let batches: Arc<[Batch]> = stream.batches(encoding, timing.fps, &pixels).await?.into();
         costs.encode += encoding_began.elapsed();
         live.encoded(label.chunk_index, encoding_began);
         let writing = Instant::now();
-        for (i, batch) in batches.into_iter().enumerate() {
-            let group = frames::frame_group(label, &encoding, &batch, &sums, of, writing);
-            sums.batches += 1;
-            sums.frames += batch.frames;
-            sums.raw_bytes += batch.frames as u64 * encoding.source().frame_bytes();
-            sums.socket_bytes += (group.header.len() + group.payload.as_ref().map_or(0, Bytes::len)) as u64;
+        for (i, batch) in batches.iter().enumerate() {
+            let group = frames::frame_group(label, &encoding, batch, &sums, of, writing);
+            sums.add(batch.frames, encoding.source().frame_bytes(), group.bytes());
             let took = outlet.send(group).await?;
             costs.header_write += took.header;
             costs.payload_write += took.payload;
@@ -90,12 +92,19 @@ pub(super) async fn deliver(
                 live.showed(receipt.arrived.elapsed());
             }
         }
+        // Viewers come after the player.
+        if let Some(showing) = &showing {
+            showing.frames(pixels, batches);
+        }
         latent_frame += 1;
         live.written(label.chunk_index, writing);
         part = next_part(parts).await?;
     }
     costs.total = began.elapsed();
     outlet.say(frames::chunk_stats(label, &encoding, &costs, &sums)).await?;
+    if let Some(showing) = showing {
+        showing.end(&costs);
+    }
     live.sent(encoding.format().name(), (&costs, &sums), outlet.kept_bytes());
     debug!(chunk = label.chunk_index, ?costs, ?sums, "sent");
     Ok(())

@@ -1,6 +1,7 @@
 //! Between a socket, a session and the engine: bytes are moved here, and nothing is decided.
 
 mod anew;
+pub(crate) mod audience;
 pub(crate) mod bounds;
 mod checking;
 pub(crate) mod connection;
@@ -9,17 +10,21 @@ mod early;
 mod line;
 mod outlet;
 mod place;
+mod projector;
+mod reel;
 pub(crate) mod resume;
 mod running;
 pub(crate) mod seat;
 mod share;
 pub(crate) mod socket;
 mod state;
+mod viewing;
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use self::audience::Audiences;
 use self::bounds::LinkBounds;
 use self::resume::Resumable;
 use crate::admission::queue::Queue;
@@ -49,6 +54,8 @@ pub(crate) struct Realtime {
     pub(crate) observer: Arc<Observer>,
     /// Finds the session of a client that comes back.
     pub(crate) resumable: Arc<Resumable>,
+    /// Finds the session that a viewer's token stands for.
+    pub(crate) audiences: Arc<Audiences>,
     /// Whether the server takes sessions, drains or stops.
     pub(crate) phase: watch::Receiver<Phase>,
     /// The bounds of one session and its connection.

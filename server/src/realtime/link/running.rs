@@ -11,14 +11,15 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pipeline::world::{Chunking, Refusal};
+use pipeline::world::{Chunking, FRAMES_PER_LATENT, Refusal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
 
 use super::Realtime;
 use super::anew::{Next, prepare};
-use super::checking::{Checked, Checking};
+use super::audience::{House, News};
+use super::checking::{BlockedEvent, Checked, Checking};
 use super::connection::Heard;
 use super::delivery::{BlockedFrames, Parts, deliver};
 use super::early::Early;
@@ -46,7 +47,12 @@ use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::Invalid;
 use crate::realtime::wire::frames::{ChunkLabel, Timing};
 use crate::realtime::wire::receipts::{self, SessionClock};
+use crate::realtime::wire::sharing::{Reins, Sharing};
 use crate::realtime::wire::timeline::timeline;
+use crate::realtime::wire::watch;
+
+/// However many come and go, the client is told of its viewers no more often.
+const VIEWERS_TOLD_EVERY: Duration = Duration::from_millis(250);
 
 /// A way back in the video that the engine was asked for.
 struct GoingBack {
@@ -93,6 +99,17 @@ pub(super) struct Running<'a> {
     place: Place,
     /// On its client's account; `None` while it is parked.
     lease: Option<Lease>,
+    /// Who watches.
+    house: House,
+    /// When its client is next told who watches, and when it last was.
+    viewers_told: Told,
+}
+
+/// When the client is told who watches.
+#[derive(Default)]
+struct Told {
+    last: Option<Instant>,
+    next: Option<Instant>,
 }
 
 impl<'a> Running<'a> {
@@ -104,6 +121,10 @@ impl<'a> Running<'a> {
         realtime: &'a Realtime,
         id: &'a str,
     ) -> Self {
+        let account = line.visitor.account();
+        let chunk_frames = (seat.chunking.longest() * FRAMES_PER_LATENT) as u64;
+        let chunk_bytes = chunk_frames * seat.encoding.source().frame_bytes();
+        let house = House::open(&realtime.audiences, seat.about(id), chunk_bytes, account, seat.features);
         info!(seat = seat.id, size = %seat.encoding.source(), format = seat.encoding.format().name(), terms = ?seat.terms, "running");
         let ticket = seat.features.session.then(|| ResumeTicket::new(realtime.resumable.clone()));
         let greeting = greeting(&seat, ticket.as_ref(), realtime, id, 0);
@@ -147,6 +168,8 @@ impl<'a> Running<'a> {
             clock: SessionClock::new(Instant::now()),
             place: Place::Kept,
             lease: Some(lease),
+            house,
+            viewers_told: Told::default(),
         }
     }
 
@@ -162,6 +185,7 @@ impl<'a> Running<'a> {
                 }
             }
             self.offer_place();
+            self.house.audience.set_stage(self.client.line().is_some(), self.session.is_paused());
             let is_back = matches!(self.place, Place::Returning(_));
             let rests_at = if let Place::Kept = self.place { self.session.yields_at() } else { None };
             tokio::select! {
@@ -179,6 +203,8 @@ impl<'a> Running<'a> {
                 checked = self.checking.next() => self.hear_of(checked),
                 back = came_back(&mut self.going_back) => self.is_back(back),
                 news = goes_anew(&mut self.going_anew) => self.is_anew(news),
+                news = self.house.news() => self.hear_of_viewers(news),
+                () = passed(self.viewers_told.next) => self.tell_viewers(),
                 handover = returned(&mut self.ticket, is_back) => self.come_back(handover),
                 news = self.place.next() => {
                     if self.must_go(news) {
@@ -204,6 +230,7 @@ impl<'a> Running<'a> {
             Place::Returning(returning) => Some(returning.handover.line),
             _ => self.client.leave(),
         };
+        self.house.end(close.as_ref());
         Over { line, close }
     }
 
@@ -219,6 +246,7 @@ impl<'a> Running<'a> {
         let Some(line) = self.client.leave() else { return false };
         self.chunk = Chunk::Over;
         self.seat.give_up();
+        self.house.end(Some(close));
         if line.finish(self.realtime.observer.clone(), Some(close.clone())).await {
             return false;
         }
@@ -310,7 +338,10 @@ impl<'a> Running<'a> {
     }
 
     /// `Err`: what to say, and how to close.
-    fn ask_again(&self, handover: &Handover) -> Result<(Lease, watch::Receiver<Standing>), (ClientError, Close)> {
+    fn ask_again(
+        &self,
+        handover: &Handover,
+    ) -> Result<(Lease, tokio::sync::watch::Receiver<Standing>), (ClientError, Close)> {
         let not_kept = |refusal| (ClientError::invalid_resume(refusal), Close::NOT_KEPT);
         self.outlet.check(handover.last_chunk).map_err(not_kept)?;
         let lease = handover.line.visitor.begin_session().map_err(|denied| {
@@ -340,11 +371,9 @@ impl<'a> Running<'a> {
                 self.seat.command(Command::ExpectGrant(self.seat.id, next_grant));
             }
             Output::Grant { chunks, due } => self.seat.command(Command::Grant(self.seat.id, chunks, due)),
-            Output::Steer(event) => match self.checking.take(event) {
-                Ok(Some(event)) => self.steer(event),
-                Ok(None) => {}
-                Err(error) => self.tell(&error),
-            },
+            Output::Steer(event) => self.check(Reins::PLAYER, event),
+            Output::Guest(viewer, event) => self.check(viewer, event),
+            Output::Sharing(id, sharing) => self.share(id, sharing),
             Output::Received { id, at } => self.say(self.clock.received(id, at)),
             Output::Clock { client_ms, at } => {
                 if let Some(line) = self.client.line() {
@@ -377,12 +406,68 @@ impl<'a> Running<'a> {
         None
     }
 
-    fn steer(&self, event: Event) {
+    /// Let an event steer once it has passed the guardrails. `by`: the viewer that sent it, or the player.
+    fn check(&mut self, by: u32, event: Event) {
+        match self.checking.take(by, event) {
+            Ok(Some(event)) => self.steer(by, event),
+            Ok(None) => {}
+            Err(error) => self.tell_whom(by, &error),
+        }
+    }
+
+    fn steer(&self, by: u32, event: Event) {
         let id = event.id;
         let pushed = self.conditions().push(event, Instant::now());
         if let Err(refusal) = pushed {
+            self.tell_whom(by, &ClientError::invalid_event(Invalid { id, refusal }));
+        }
+    }
+
+    fn tell_whom(&self, whom: u32, error: &ClientError) {
+        match whom {
+            Reins::PLAYER => self.tell(error),
+            viewer => self.house.audience.tell_viewer(viewer, error),
+        }
+    }
+
+    /// Its client wants something changed about its viewers.
+    fn share(&mut self, id: Option<u32>, sharing: Sharing) {
+        let audience = &self.house.audience;
+        let done = match sharing {
+            Sharing::Share(role) => audience.share(role).map(|(share, token)| {
+                self.say(watch::shared(share, role, &token, id));
+            }),
+            Sharing::Unshare(share) => audience.unshare(share),
+            Sharing::HandOver(viewer) => audience.hand_over(viewer),
+            Sharing::TakeBack => {
+                audience.take_back();
+                Ok(())
+            }
+        };
+        if let Err(refusal) = done {
             self.tell(&ClientError::invalid_event(Invalid { id, refusal }));
         }
+        // Before another event of the client is read, so that it may steer at once.
+        self.session.handle(Input::Reins(self.house.audience.reins()), Instant::now());
+    }
+
+    fn hear_of_viewers(&mut self, news: News) {
+        let now = Instant::now();
+        match news {
+            News::Said(viewer, event) => self.session.handle(Input::Guest(viewer, event), now),
+            News::Changed => {
+                self.session.handle(Input::Reins(self.house.audience.reins()), now);
+                if self.seat.features.spectators && self.viewers_told.next.is_none() {
+                    let soonest = self.viewers_told.last.map(|last| last + VIEWERS_TOLD_EVERY);
+                    self.viewers_told.next = Some(soonest.map_or(now, |soonest| soonest.max(now)));
+                }
+            }
+        }
+    }
+
+    fn tell_viewers(&mut self) {
+        self.viewers_told = Told { last: Some(Instant::now()), next: None };
+        self.say(self.house.audience.viewers_message());
     }
 
     fn conditions(&self) -> MutexGuard<'_, ConditionQueue> {
@@ -406,11 +491,11 @@ impl<'a> Running<'a> {
     /// Events passed the guardrails, or one did not.
     fn hear_of(&mut self, checked: Checked) {
         let Checked { allowed, blocked } = checked;
-        if let Some((error, guardrail)) = blocked {
+        if let Some(BlockedEvent { error, by, guardrail }) = blocked {
             guardrail.into_iter().for_each(|guardrail| self.realtime.observer.blocked(guardrail));
-            self.tell(&error);
+            self.tell_whom(by, &error);
         }
-        allowed.into_iter().for_each(|event| self.steer(event));
+        allowed.into_iter().for_each(|said| self.steer(said.by, said.event));
         if self.checking.is_idle() && std::mem::take(&mut self.step_waits) {
             self.session.handle(Input::Ready, Instant::now());
         }
@@ -456,7 +541,8 @@ impl<'a> Running<'a> {
     }
 
     fn deliver(&mut self, pace_wait: Duration) {
-        let Running { chunk, seat, outlet, stream, listed, next_chunk, elsewhere, id, .. } = self;
+        let Running { chunk, seat, outlet, stream, listed, next_chunk, elsewhere, id, house, .. } = self;
+        let audience = Arc::clone(&house.audience);
         chunk.send(|mut parts, drawn, first| {
             let live = Arc::clone(&listed.session);
             live.sending(drawn.plan.pixel_frames, pace_wait, Instant::now());
@@ -477,10 +563,11 @@ impl<'a> Running<'a> {
                 timing: features.timing.then_some(timing),
             };
             let (outlet, stream, span) = (Arc::clone(outlet), Arc::clone(stream), chunk_span(chunk_index));
-            let (encoding, fps, guardrails) = (seat.encoding, seat.terms.fps, seat.guardrails.clone());
+            let (encoding, guardrails) = (seat.encoding, seat.guardrails.clone());
             let delivering = async move {
-                let how = (&stream, encoding, fps, &guardrails, before);
-                let sent = deliver(&outlet, &label, how, (drawn, first), &mut parts, pace_wait, &live).await;
+                let how = (&stream, encoding, &guardrails, before);
+                let to = (&*outlet, &*audience);
+                let sent = deliver(to, (&label, timing), how, (drawn, first), &mut parts, pace_wait, &live).await;
                 (parts, sent)
             };
             Box::pin(delivering.instrument(span))

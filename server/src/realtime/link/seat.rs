@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
-use pipeline::world::{Cancel, Card, ChunkPlan, Chunking, FRAMES_PER_LATENT, Init, Refusal};
+use pipeline::world::{Cancel, Card, ChunkPlan, Chunking, FRAMES_PER_LATENT, Init, Refusal, Size};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
@@ -26,6 +26,7 @@ use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::features::{Features, Offer};
 use crate::realtime::wire::from_recording::{BYTES_MAX, FromRecording, Recorded, Source};
 use crate::realtime::wire::init::{FirstFrame, InitRequest, Opening, Terms};
+use crate::realtime::wire::watch::About;
 use crate::recordings::{self, Recordings};
 
 /// Of the name of a model that is not served here.
@@ -70,22 +71,27 @@ impl Seat {
         self.engine.card.borrow().clone().expect("a seat is one of a world")
     }
 
-    /// What its client asked to hear of it.
-    pub(super) fn ack(&self, session_id: &str) -> Bytes {
+    /// What its viewers hear of it.
+    pub(super) fn about(&self, session_id: &str) -> About {
         let card = self.card();
-        let source = self.encoding.source();
-        let ack = InitAck {
-            session_id,
-            world: &card.name,
-            width: source.width,
-            height: source.height,
+        let Size { width, height } = self.encoding.source();
+        About {
+            session_id: session_id.to_owned(),
+            world: card.name.clone(),
+            width,
+            height,
             fps: self.terms.fps,
             paced: self.terms.paced,
             chunk_frames: card.chunk * FRAMES_PER_LATENT,
-            features: self.features.names(),
-            recorded: self.recorded,
-        };
-        ack.message()
+        }
+    }
+
+    /// What its client asked to hear of it.
+    pub(super) fn ack(&self, session_id: &str) -> Bytes {
+        let About { world, width, height, fps, paced, chunk_frames, .. } = &self.about(session_id);
+        let (width, height, fps, paced, chunk_frames) = (*width, *height, *fps, *paced, *chunk_frames);
+        let (features, recorded) = (self.features.names(), self.recorded);
+        InitAck { session_id, world, width, height, fps, paced, chunk_frames, features, recorded }.message()
     }
 
     /// Nothing more will be drawn: somebody else may sit here.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::Realtime;
+use super::audience;
 use super::connection::{Connection, Heard};
 use super::delivery::Parts;
 use super::early::{Came, Early};
@@ -16,6 +17,7 @@ use super::resume::{Handover, gone};
 use super::running::Running;
 use super::seat::{Panicked, Seat, Whose, off_the_loop, open};
 use super::share::OpenFailure;
+use super::viewing::Viewing;
 use crate::access::http::Visitor;
 use crate::access::inbound::Account;
 use crate::access::rules::denied::Denied;
@@ -27,6 +29,7 @@ use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::first_message::{self, Decoded, FirstMessage, ResumeRequest, WrongFirst};
 use crate::realtime::wire::init::InitRequest;
+use crate::realtime::wire::watch::WatchRequest;
 
 pub(crate) async fn serve_client(socket: WebSocket, realtime: &Realtime, visitor: Visitor) {
     let id = uuid::Uuid::new_v4().simple().to_string();
@@ -104,6 +107,10 @@ async fn answer(mut line: Line, realtime: &Realtime, id: &str) -> Answer {
         Ok(decoded) => decoded,
         Err(Panicked) => return Answer::fail(line, Panicked::WORDS),
     };
+    // A viewer's token is its key.
+    if let Ok(FirstMessage::Watch(request)) = message {
+        return watch_session(line, realtime, &request).await;
+    }
     // Access is checked before any other field.
     if let Err(denied) = line.visitor.enter(api_key) {
         return Answer::deny(line, denied);
@@ -112,7 +119,23 @@ async fn answer(mut line: Line, realtime: &Realtime, id: &str) -> Answer {
         Ok(FirstMessage::Init(init)) => begin(line, realtime, id, Ok(*init), held).await,
         Err(wrong @ WrongFirst::Init(_)) => begin(line, realtime, id, Err(wrong), held).await,
         Ok(FirstMessage::Resume(request)) => resume(line, realtime, request).await,
-        Err(wrong @ WrongFirst::Resume(_)) => Answer::Refused(line, wrong.error()),
+        Err(wrong @ (WrongFirst::Resume(_) | WrongFirst::Watch(_))) => Answer::Refused(line, wrong.error()),
+        Ok(FirstMessage::Watch(_)) => unreachable!("viewers were let in above"),
+    }
+}
+
+/// Show the session that a viewer's token stands for, until it ends or the viewer leaves.
+async fn watch_session(line: Line, realtime: &Realtime, WatchRequest { token, transport }: &WatchRequest) -> Answer {
+    let Some((audience, share)) = realtime.audiences.of_token(token) else {
+        return Answer::Refused(line, ClientError::invalid_watch(audience::gone()));
+    };
+    match audience.enter(share, *transport) {
+        Ok(watcher) => Answer::Over(Viewing::new(line, watcher).run().await),
+        Err(error) if error.code == ClientError::VIEWERS_FULL => {
+            line.connection.tell(&error);
+            Answer::close(line, Close::BUSY)
+        }
+        Err(error) => Answer::Refused(line, error),
     }
 }
 

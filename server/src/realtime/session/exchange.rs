@@ -7,6 +7,7 @@ use crate::realtime::wire::close::Close;
 use crate::realtime::wire::control::Transport;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::reset::Reset;
+use crate::realtime::wire::sharing::{Reins, Sharing};
 use pipeline::world::Chunking;
 
 /// What happens to a session.
@@ -21,6 +22,10 @@ pub enum Input<'a> {
     Ready,
     /// The client sent a binary message.
     Binary(&'a [u8]),
+    /// A viewer that may steer said this.
+    Guest(u32, Event),
+    /// Who steers has changed.
+    Reins(Reins),
     /// The client sent text, which says nothing here.
     Text,
     /// The engine has drawn the first frames of a chunk.
@@ -72,6 +77,10 @@ pub enum Output {
     },
     /// Let this event steer the next chunk.
     Steer(Event),
+    /// Let this event of a viewer steer the next chunk.
+    Guest(u32, Event),
+    /// Change who watches, or who steers. With the id of the event that asked for it.
+    Sharing(Option<u32>, Sharing),
     /// Tell the client that its event has come.
     Received {
         /// The event's own id.

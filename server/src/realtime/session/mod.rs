@@ -8,6 +8,7 @@
 //! Over 400 lines: the transitions of one state machine stand in one place.
 
 pub(crate) mod backlog;
+pub mod company;
 mod exchange;
 mod lead;
 mod pace;
@@ -22,7 +23,7 @@ use self::lead::Lead;
 use self::pace::Pace;
 use self::rate_limit::{EVENTS, INVALID_MESSAGES};
 use self::steps::{Said, Steps};
-use crate::engine::turns::event::Event;
+use crate::engine::turns::event::{Event, EventPart, Transition};
 use crate::rate::Bucket;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::control::{Control, Rewind};
@@ -31,7 +32,8 @@ use crate::realtime::wire::event::{Asked, Invalid};
 use crate::realtime::wire::features::Features;
 use crate::realtime::wire::init::Terms;
 use crate::realtime::wire::reset::Reset;
-use pipeline::world::{Chunking, Refusal};
+use crate::realtime::wire::sharing::Reins;
+use pipeline::world::{Chunking, Held, Rates, Refusal};
 
 /// One chunk on the wire while the next is made. A third only adds latency to a key press.
 pub const CREDIT: u64 = 2;
@@ -92,6 +94,10 @@ pub struct Session {
     /// Chunks to grant on resuming.
     owed: u64,
     ending: Option<Close>,
+    /// Who steers.
+    reins: Reins,
+    /// Somebody has steered the camera.
+    led: bool,
     events: Bucket,
     invalid: Bucket,
     outputs: VecDeque<Output>,
@@ -119,6 +125,8 @@ impl Session {
             parked: false,
             owed: 0,
             ending: None,
+            reins: Reins::default(),
+            led: false,
             events: Bucket::default(),
             invalid: Bucket::default(),
             outputs: VecDeque::new(),
@@ -147,6 +155,8 @@ impl Session {
                 chunking.into_iter().for_each(|chunking| self.lead.begins(chunking, 0));
                 self.went(chunking.is_some(), now);
             }
+            Input::Reins(reins) => self.rein(reins),
+            Input::Guest(viewer, event) => self.steer(viewer, event, now),
             Input::Binary(bytes) => match Asked::decode(bytes, self.features) {
                 Ok(asked) if self.events.take(EVENTS, now).is_ok() => self.obey(asked, bytes.len(), now),
                 Ok(asked) => self.invalid(too_many(&asked), now),
@@ -248,6 +258,7 @@ impl Session {
             Asked::Control(_, Control::KeyFrame) => self.outputs.push_back(Output::WantKeyFrame),
             Asked::Control(id, Control::Rewind(to)) => self.go_elsewhere(id, Place::Back(to), now),
             Asked::Control(id, Control::Reset(reset)) => self.go_elsewhere(id, Place::Anew(reset), now),
+            Asked::Control(id, Control::Sharing(sharing)) => self.outputs.push_back(Output::Sharing(id, sharing)),
             Asked::Pause if self.paused.is_none() => {
                 (self.paused, self.steered) = (Some(now), now);
                 self.rest();
@@ -273,7 +284,12 @@ impl Session {
         if self.features.receipts {
             self.outputs.push_back(Output::Received { id: event.id, at: now });
         }
-        let Some(steps) = &mut self.steps else { return self.steer(event, now) };
+        if let Err(refusal) = company::may(self.reins, Reins::PLAYER, &event) {
+            // Not counted as a mistake: it was said before the hand-over was heard of.
+            self.outputs.push_back(Output::Tell(ClientError::invalid_event(Invalid { id: event.id, refusal })));
+            return;
+        }
+        let Some(steps) = &mut self.steps else { return self.steer(Reins::PLAYER, event, now) };
         match join(steps, event, bytes) {
             Ok(()) => {
                 self.steered = now;
@@ -348,10 +364,23 @@ impl Session {
         if self.steps.is_some() { 0 } else { CREDIT }
     }
 
-    fn steer(&mut self, event: Event, now: Instant) {
+    /// Who steers has changed. Keys that the last holder of the camera held are let go.
+    fn rein(&mut self, reins: Reins) {
+        let before = std::mem::replace(&mut self.reins, reins);
+        // Before the first camera event the world runs without one, which is not the same as standing still.
+        if before.camera != reins.camera && self.led {
+            let (held, rates) = (Some(Held::default()), Some(Rates::default()));
+            let still = Transition { held, rates, ..Transition::default() };
+            self.outputs.push_back(Output::Steer(Event { id: None, parts: vec![EventPart::State(vec![still])] }));
+        }
+    }
+
+    /// `by`: the viewer that says it, or the player.
+    fn steer(&mut self, by: u32, event: Event, now: Instant) {
         self.steered = now;
+        self.led |= company::leads_camera(&event);
         let id = event.id.filter(|_| !event.waits_for_its_time());
-        self.outputs.push_back(Output::Steer(event));
+        self.outputs.push_back(if by == Reins::PLAYER { Output::Steer(event) } else { Output::Guest(by, event) });
         let begin = self.pace.as_mut().and_then(|pace| pace.event(id, now));
         self.grant_at(begin);
         self.release(now);
@@ -436,6 +465,11 @@ impl Session {
         if let Some(pace_wait) = self.pace.as_mut().and_then(|pace| pace.release(now)) {
             self.outputs.push_back(Output::Send { pace_wait });
         }
+    }
+
+    /// Whether its client has paused it.
+    pub fn is_paused(&self) -> bool {
+        self.paused.is_some()
     }
 
     /// Since when its client has rested.

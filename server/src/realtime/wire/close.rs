@@ -18,6 +18,8 @@ impl Close {
     pub const YIELDED: Close = Close { code: 1000, reason: "session idle: its place went to a client that waited" };
     /// The session has run as long as one may.
     pub const LIFETIME: Close = Close { code: 1000, reason: "maximum session lifetime reached" };
+    /// To a viewer: the player has left its session.
+    pub const PLAYER_LEFT: Close = Close { code: 1000, reason: "the player left" };
     /// The client broke a rule of the WebSocket.
     pub const PROTOCOL: Close = Close { code: 1002, reason: "not a WebSocket frame" };
     /// Never sent: the connection is gone.
@@ -32,6 +34,8 @@ impl Close {
     pub const RESUMED_ELSEWHERE: Close = Close { code: 1008, reason: "resumed on another connection" };
     /// What the client has missed is no longer kept.
     pub const NOT_KEPT: Close = Close { code: 1008, reason: "cannot resume" };
+    /// To a viewer: the player has ended its token.
+    pub const NOT_SHARED: Close = Close { code: 1008, reason: "no longer shared" };
     /// The client sent too much that cannot be obeyed.
     pub const FLOOD: Close = Close { code: 1008, reason: "too many invalid messages" };
     /// The client has sent more than the server holds for clients without a session.

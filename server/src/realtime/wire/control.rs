@@ -7,6 +7,7 @@ use rmpv::ValueRef;
 use super::features::{Features, Offer};
 use super::fields::{Fields, refuse};
 use super::reset::Reset;
+use super::sharing::Sharing;
 use crate::engine::turns::rewinds::SECONDS;
 use crate::media::pictures::{Encoding, Format};
 use crate::media::{h264, quantiser};
@@ -34,6 +35,8 @@ pub enum Control {
     Rewind(Rewind),
     /// Begin another video.
     Reset(Box<Reset>),
+    /// Something about the viewers.
+    Sharing(Sharing),
 }
 
 /// How frames are sent: the fields of an init that say so.
@@ -71,7 +74,7 @@ impl Control {
             "key_frame" => features.key_frame,
             "rewind" => features.rewind != Offer::NotNamed,
             "reset" => features.reset,
-            _ => false,
+            kind => features.spectators && Sharing::KINDS.contains(&kind),
         }
     }
 
@@ -85,6 +88,9 @@ impl Control {
         }
         if kind == "key_frame" {
             return Ok(Control::KeyFrame);
+        }
+        if Sharing::KINDS.contains(&kind) {
+            return Sharing::read(kind, payload).map(Control::Sharing);
         }
         let mut fields = Fields::from_value("payload", payload)?;
         if kind == "transport" {
@@ -114,6 +120,11 @@ impl Rewind {
 }
 
 impl Transport {
+    /// What a frame is sent as.
+    pub fn format(self) -> Format {
+        self.format
+    }
+
     /// The fields that say how frames are sent. An absent one stands for its default.
     pub(super) fn read(fields: &mut Fields<'_>) -> Result<Transport, Refusal> {
         let format = format(fields)?;

@@ -36,6 +36,9 @@ pub struct Details {
 }
 
 impl ClientError {
+    /// The code of [`ClientError::viewers_full`].
+    pub(crate) const VIEWERS_FULL: &str = "viewers_full";
+
     /// An init with a mistake.
     pub fn invalid_init(refusal: Refusal) -> ClientError {
         ClientError::refused("invalid generate request", "invalid_generate_request", refusal)
@@ -50,6 +53,22 @@ impl ClientError {
     /// A resume request with a mistake.
     pub fn invalid_resume(refusal: Refusal) -> ClientError {
         ClientError::refused("invalid resume request", "invalid_resume_request", refusal)
+    }
+
+    /// A viewer's request with a mistake.
+    pub fn invalid_watch(refusal: Refusal) -> ClientError {
+        ClientError::refused("invalid watch request", "invalid_watch_request", refusal)
+    }
+
+    /// There is no room for another viewer, for this reason.
+    pub fn viewers_full(reason: String) -> ClientError {
+        let details = Some(Details { field: "token", reason });
+        ClientError {
+            content: "no room for another viewer".to_owned(),
+            code: ClientError::VIEWERS_FULL,
+            details,
+            event_id: None,
+        }
     }
 
     /// The session has moved to a newer connection.

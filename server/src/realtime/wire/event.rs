@@ -107,7 +107,8 @@ impl Asked {
 }
 
 const KINDS: &str = "must be one of prompt, camera_actions, composite_input; with the feature of that name pause, step, \
-                     transport, playback, key_frame, rewind, reset; resume with pause; wait with queue; clock with receipts";
+                     transport, playback, key_frame, rewind, reset; resume with pause; wait with queue; clock with receipts; \
+                     share, unshare, hand_over, take_back with spectators";
 const INPUT_TYPES: &str = "must be prompt or camera_actions";
 
 fn composite(payload: ValueRef<'_>, features: &Features) -> Result<Vec<EventPart>, Refusal> {

@@ -42,6 +42,8 @@ pub struct Features {
     pub reset: bool,
     /// Its session may begin with a recording, and it may wish to be recorded.
     pub recording: bool,
+    /// It may let others watch, and hand over what it steers.
+    pub spectators: bool,
 }
 
 /// Whether a client may use a feature that not every world has.
@@ -104,6 +106,7 @@ impl Features {
                 "rewind" => features.rewind = Offer::Open,
                 "reset" => features.reset = true,
                 "recording" => features.recording = true,
+                "spectators" => features.spectators = true,
                 _ => {}
             }
         }
@@ -140,6 +143,7 @@ impl Features {
             rewind,
             reset,
             recording,
+            spectators,
         } = *self;
         let named = [
             (queue, "queue"),
@@ -158,6 +162,7 @@ impl Features {
             (rewind == Offer::Open, "rewind"),
             (reset, "reset"),
             (recording, "recording"),
+            (spectators, "spectators"),
         ];
         named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
     }

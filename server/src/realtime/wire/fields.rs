@@ -58,6 +58,12 @@ impl<'a> Fields<'a> {
         left.map(|(name, _)| as_str(name).unwrap_or("a name that is no text"))
     }
 
+    /// Whether there is a value under `key`.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        let found = self.0.iter().rfind(|(name, _)| as_str(name) == Some(key));
+        found.is_some_and(|(_, value)| !matches!(value, ValueRef::Nil))
+    }
+
     /// Text, as a string or as bytes that hold UTF-8.
     pub(crate) fn text(&mut self, key: &'static str) -> Result<Option<&'a str>, Refusal> {
         self.take(key).map(|value| text(key, &value)).transpose()

@@ -1,4 +1,4 @@
-//! A client's first message, decoded once: an init or a resume request, and the key or token in it.
+//! A client's first message, decoded once: an init, a resume request or a viewer's, and the key or token in it.
 
 use bytes::Bytes;
 use pipeline::world::Refusal;
@@ -7,6 +7,7 @@ use super::error::ClientError;
 use super::event::EVENT_BYTES_MAX;
 use super::fields::{Fields, refuse};
 use super::init::InitRequest;
+use super::watch::WatchRequest;
 
 /// What a first message asks for, well formed.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub enum FirstMessage {
     Init(Box<InitRequest>),
     /// Resume a session.
     Resume(ResumeRequest),
+    /// Watch a session.
+    Watch(WatchRequest),
 }
 
 /// A client that comes back after its line was cut.
@@ -26,13 +29,15 @@ pub struct ResumeRequest {
     pub last_chunk: Option<usize>,
 }
 
-/// An invalid first message. One that is no resume request counts as an init.
+/// An invalid first message. One that is neither a resume request nor a viewer's counts as an init.
 #[derive(Debug, PartialEq, Eq)]
 pub enum WrongFirst {
     /// An init with a mistake.
     Init(Refusal),
     /// A resume request with a mistake.
     Resume(Refusal),
+    /// A viewer's request with a mistake.
+    Watch(Refusal),
 }
 
 impl WrongFirst {
@@ -41,6 +46,7 @@ impl WrongFirst {
         match self {
             WrongFirst::Init(refusal) => ClientError::invalid_init(refusal),
             WrongFirst::Resume(refusal) => ClientError::invalid_resume(refusal),
+            WrongFirst::Watch(refusal) => ClientError::invalid_watch(refusal),
         }
     }
 }
@@ -62,9 +68,12 @@ pub fn decode(message: &Bytes) -> Decoded {
     };
     let api_key = fields.text("api_key").ok().flatten().map(str::to_owned);
     let message = match fields.text("type") {
-        // A resume request is small; a large message is none.
+        // These two are small; a large message is neither.
         Ok(Some("resume")) if message.len() <= EVENT_BYTES_MAX => {
             ResumeRequest::read(&mut fields).map(FirstMessage::Resume).map_err(WrongFirst::Resume)
+        }
+        Ok(Some("watch")) if message.len() <= EVENT_BYTES_MAX => {
+            WatchRequest::read(&mut fields).map(FirstMessage::Watch).map_err(WrongFirst::Watch)
         }
         Ok(Some("init")) => match InitRequest::read(&mut fields, message) {
             Ok(request) => Ok(FirstMessage::Init(Box::new(request))),
@@ -102,7 +111,7 @@ mod tests {
     fn a_resume_request_names_a_token_and_may_name_a_chunk() {
         let check = |json: &str, last_chunk| match read(json).expect(json) {
             FirstMessage::Resume(request) => assert_eq!(request, ResumeRequest { token: "t".into(), last_chunk }),
-            FirstMessage::Init(init) => panic!("{init:?}"),
+            other => panic!("{other:?}"),
         };
         check(r#"{"type":"resume","token":"t","last_chunk":7}"#, Some(7));
         check(r#"{"type":"resume","token":"t"}"#, None);

@@ -26,6 +26,13 @@ pub(crate) struct Group {
     pub(crate) payload: Option<Bytes>,
 }
 
+impl Group {
+    /// Of both.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.header.len() + self.payload.as_ref().map_or(0, Bytes::len)) as u64
+    }
+}
+
 /// The fields that all messages of a chunk share.
 #[derive(Debug, Clone)]
 pub(crate) struct ChunkLabel {

@@ -16,8 +16,10 @@ pub mod init;
 pub(crate) mod queue;
 pub mod receipts;
 pub mod reset;
+pub mod sharing;
 mod steering;
 pub(crate) mod timeline;
+pub mod watch;
 
 use std::time::Duration;
 

@@ -153,6 +153,8 @@ impl Device {
                     client.session.handle(Input::Written, now);
                 }
                 Output::Steer(_)
+                | Output::Guest(..)
+                | Output::Sharing(..)
                 | Output::Received { .. }
                 | Output::Clock { .. }
                 | Output::Step

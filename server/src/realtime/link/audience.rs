@@ -1,0 +1,526 @@
+//! The audience of a session: viewers that attach with a token, and all audiences of the server with their bounds.
+//!
+//! Nothing here makes the player wait. Its delivery leaves each chunk's frames in a channel; if two chunks stand there
+//! already, the next is not shown to the viewers. A task of the audience encodes them ([`super::projector`]), and each
+//! viewer's own task sends what it can ([`super::viewing`]).
+//!
+//! A token is 256 random bits. Only its SHA-256 is kept, and tokens are looked up by that: the time of a comparison says
+//! nothing about a token.
+//!
+//! Over 400 lines: the list of all audiences and an audience hold each other.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dashmap::DashMap;
+use pipeline::world::{Refusal, Size};
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use super::bounds::AudienceBounds;
+use super::projector::{self, Part, Showing};
+use super::reel::{Feed, is_film};
+use crate::access::secrets::VIEW_TOKEN_PREFIX;
+use crate::engine::turns::event::Event;
+use crate::media::pictures::{Encoding, Format};
+use crate::media::{h264, stream::Stream};
+use crate::observe::Observer;
+use crate::realtime::session::company::Company;
+use crate::realtime::wire::close::Close;
+use crate::realtime::wire::control::Transport;
+use crate::realtime::wire::error::ClientError;
+use crate::realtime::wire::features::Features;
+use crate::realtime::wire::fields::refuse;
+use crate::realtime::wire::frames::ChunkLabel;
+use crate::realtime::wire::sharing::{Reins, Role};
+use crate::realtime::wire::watch::{self as wire, About};
+
+/// Forms of a session's frames for viewers, beside the player's own: each is encoded once more.
+const FORMS_MAX: usize = 4;
+
+/// Chunks that wait to be encoded for viewers. One is encoded while the next is drawn; with more the viewers would only
+/// see them later.
+const CHUNKS_BEHIND: usize = 2;
+
+/// Latent frames of these chunks, their beginnings and ends: far more than two chunks have.
+const PARTS_MAX: usize = 4096;
+
+/// What viewers say that the session has not heard yet.
+const SAID_MAX: usize = 64;
+
+/// Errors that wait for one viewer. It provokes them one by one.
+const ERRORS_MAX: usize = 16;
+
+type TokenHash = [u8; 32];
+
+/// All audiences of the server.
+pub(crate) struct Audiences {
+    by_token: DashMap<TokenHash, (Arc<Audience>, u32)>,
+    by_session: DashMap<String, Arc<Audience>>,
+    bounds: AudienceBounds,
+    viewers: AtomicUsize,
+    bytes: AtomicU64,
+    observer: Arc<Observer>,
+}
+
+impl Audiences {
+    pub(crate) fn new(bounds: AudienceBounds, observer: Arc<Observer>) -> Arc<Audiences> {
+        Arc::new(Audiences {
+            by_token: DashMap::new(),
+            by_session: DashMap::new(),
+            bounds,
+            viewers: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
+            observer,
+        })
+    }
+
+    /// The audience and the share that a token stands for.
+    pub(super) fn of_token(&self, token: &str) -> Option<(Arc<Audience>, u32)> {
+        self.by_token.get(&hash(token)).map(|entry| entry.value().clone())
+    }
+
+    /// The audience of a session of this account.
+    pub(crate) fn of_session(&self, id: &str, account: &str) -> Option<Arc<Audience>> {
+        let audience = self.by_session.get(id).map(|entry| Arc::clone(entry.value()))?;
+        (audience.account.as_deref() == Some(account)).then_some(audience)
+    }
+
+    /// Viewers of all sessions.
+    pub(crate) fn viewers(&self) -> usize {
+        self.viewers.load(Ordering::Relaxed)
+    }
+
+    /// What is held for them at most.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes more, if there is room for them.
+    fn hold(self: &Arc<Self>, bytes: u64) -> Result<Held, Full> {
+        let fits = |held: u64| held.checked_add(bytes).filter(|all| *all <= self.bounds.bytes);
+        let held = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        held.map_err(|_| Full("the memory for viewers is full".to_owned()))?;
+        Ok(Held { audiences: Arc::clone(self), bytes })
+    }
+
+    fn take_place(self: &Arc<Self>) -> Result<Place, Full> {
+        let most = self.bounds.viewers;
+        let fits = |viewers: usize| (viewers < most).then_some(viewers + 1);
+        let taken = self.viewers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        taken.map_err(|_| Full(format!("{most} viewers watch sessions of this server already")))?;
+        Ok(Place(Arc::clone(self)))
+    }
+}
+
+fn hash(token: &str) -> TokenHash {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// There is no room for another viewer, for this reason.
+struct Full(String);
+
+/// Memory counted for viewers, until this is dropped.
+struct Held {
+    audiences: Arc<Audiences>,
+    bytes: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.audiences.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// One of the server's viewers, until this is dropped.
+struct Place(Arc<Audiences>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.viewers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What viewers see of the session besides its frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stage {
+    pub(super) is_here: bool,
+    pub(super) paused: bool,
+    pub(super) reins: Reins,
+    /// The session has ended, and all of it was shown.
+    pub(super) over: Option<Close>,
+}
+
+/// What a session hears of its audience.
+pub(super) enum News {
+    /// Somebody came or left.
+    Changed,
+    /// A viewer that may steer said this.
+    Said(u32, Event),
+}
+
+/// The audience of one session.
+pub(crate) struct Audience {
+    pub(super) about: About,
+    /// Bytes of a chunk as it is drawn.
+    chunk_bytes: u64,
+    /// Whose session it is.
+    account: Option<Arc<str>>,
+    /// What the session's client understands: its viewers steer by the same fields.
+    pub(super) steering: Features,
+    state: Mutex<State>,
+    /// As long as the session runs.
+    behind: Arc<Semaphore>,
+    chunks: AtomicU64,
+    stage: watch::Sender<Stage>,
+    say: mpsc::Sender<(u32, Event)>,
+    /// Somebody came or left, or another steers.
+    changed: Notify,
+    audiences: Arc<Audiences>,
+}
+
+#[derive(Default)]
+struct State {
+    company: Company,
+    tokens: BTreeMap<u32, TokenHash>,
+    /// Errors on their way to each viewer. Removed when the viewer is sent away.
+    viewers: BTreeMap<u32, mpsc::Sender<ClientError>>,
+    feeds: Vec<FeedInUse>,
+    /// While somebody watches: the way to the task that encodes, and the memory of the chunks in it.
+    projector: Option<(mpsc::Sender<Part>, Held)>,
+    ended: Option<Close>,
+}
+
+struct FeedInUse {
+    feed: Arc<Feed>,
+    viewers: usize,
+    _held: Option<Held>,
+}
+
+/// The session's side of its audience: it ends with this.
+pub(super) struct House {
+    pub(super) audience: Arc<Audience>,
+    said: mpsc::Receiver<(u32, Event)>,
+}
+
+impl House {
+    /// `chunk_bytes`: of the longest chunk as it is drawn.
+    pub(super) fn open(
+        audiences: &Arc<Audiences>,
+        about: About,
+        chunk_bytes: u64,
+        account: Option<Arc<str>>,
+        steering: Features,
+    ) -> House {
+        let (say, said) = mpsc::channel(SAID_MAX);
+        let stage = Stage { is_here: true, paused: false, reins: Reins::default(), over: None };
+        let audience = Arc::new(Audience {
+            about,
+            chunk_bytes,
+            account,
+            steering,
+            state: Mutex::default(),
+            behind: Arc::new(Semaphore::new(CHUNKS_BEHIND)),
+            chunks: AtomicU64::new(0),
+            stage: watch::Sender::new(stage),
+            say,
+            changed: Notify::new(),
+            audiences: Arc::clone(audiences),
+        });
+        audiences.by_session.insert(audience.about.session_id.clone(), Arc::clone(&audience));
+        House { audience, said }
+    }
+
+    /// What happened next. Cancel-safe.
+    pub(super) async fn news(&mut self) -> News {
+        tokio::select! {
+            () = self.audience.changed.notified() => News::Changed,
+            said = self.said.recv() => {
+                let (viewer, event) = said.expect("the audience that is held here holds a sender");
+                News::Said(viewer, event)
+            }
+        }
+    }
+
+    /// The session ends with this close. Viewers are sent what was drawn, and the same close where it is theirs too.
+    pub(super) fn end(&self, close: Option<&Close>) {
+        let theirs = [
+            Close::COMPLETE,
+            Close::IDLE,
+            Close::YIELDED,
+            Close::LIFETIME,
+            Close::FAILED,
+            Close::BLOCKED,
+            Close::SHUTDOWN,
+        ];
+        let close = close.filter(|close| theirs.contains(close)).cloned().unwrap_or(Close::PLAYER_LEFT);
+        self.audience.end(close);
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.end(None);
+    }
+}
+
+impl Audience {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics under this lock")
+    }
+
+    /// A new token for viewers of this role: its share's number, and the token itself.
+    pub(crate) fn share(self: &Arc<Self>, role: Role) -> Result<(u32, String), Refusal> {
+        if self.steering.step && role != Role::View {
+            return Err(refuse("role", "must be view: a session of steps is steered by its own client alone"));
+        }
+        let token = new_token().map_err(|error| {
+            tracing::error!(error = format!("{error:#}"), "no token made");
+            refuse("kind", "no token can be made: the system has no random numbers")
+        })?;
+        let mut state = self.state();
+        if state.ended.is_some() {
+            return Err(refuse("kind", "the session has ended"));
+        }
+        let share = state.company.share(role)?;
+        state.tokens.insert(share, hash(&token));
+        self.audiences.by_token.insert(hash(&token), (Arc::clone(self), share));
+        tracing::info!(share, role = role.name(), "shared");
+        Ok((share, token))
+    }
+
+    /// End a share, and send its viewers away.
+    pub(crate) fn unshare(&self, share: u32) -> Result<(), Refusal> {
+        let mut state = self.state();
+        let gone = state.company.unshare(share)?;
+        gone.iter().for_each(|viewer| drop(state.viewers.remove(viewer)));
+        if let Some(token) = state.tokens.remove(&share) {
+            self.audiences.by_token.remove(&token);
+        }
+        tracing::info!(share, viewers = gone.len(), "no longer shared");
+        self.tell(&state);
+        Ok(())
+    }
+
+    /// Hand a viewer what its role allows.
+    pub(super) fn hand_over(&self, viewer: u32) -> Result<(), Refusal> {
+        let mut state = self.state();
+        state.company.hand_over(viewer)?;
+        self.tell(&state);
+        Ok(())
+    }
+
+    /// The player steers again.
+    pub(super) fn take_back(&self) {
+        let mut state = self.state();
+        state.company.take_back();
+        self.tell(&state);
+    }
+
+    /// Tell the viewers who steers, and the session that something has changed.
+    fn tell(&self, state: &State) {
+        let reins = state.company.reins();
+        self.stage.send_if_modified(|stage| std::mem::replace(&mut stage.reins, reins) != reins);
+        self.changed.notify_one();
+    }
+
+    /// Who steers.
+    pub(super) fn reins(&self) -> Reins {
+        self.state().company.reins()
+    }
+
+    /// For the player: how many watch, and which of them may be handed something.
+    pub(super) fn viewers_message(&self) -> bytes::Bytes {
+        let state = self.state();
+        wire::viewers(state.company.count(), state.company.reins(), &state.company.guests())
+    }
+
+    /// Whether the player is there, and whether it has paused.
+    pub(super) fn set_stage(&self, is_here: bool, paused: bool) {
+        self.stage.send_if_modified(|stage| {
+            let before = (stage.is_here, stage.paused);
+            (stage.is_here, stage.paused) = (is_here, paused);
+            before != (is_here, paused)
+        });
+    }
+
+    /// An error for a viewer, if it is still there.
+    pub(super) fn tell_viewer(&self, viewer: u32, error: &ClientError) {
+        if let Some(errors) = self.state().viewers.get(&viewer) {
+            let _ = errors.try_send(error.clone());
+        }
+    }
+
+    /// Whether a viewer may say this.
+    pub(super) fn may(&self, viewer: u32, event: &Event) -> Result<(), Refusal> {
+        self.state().company.may(viewer, event)
+    }
+
+    /// Let a viewer's event steer. Waits while the session has much to hear.
+    pub(super) async fn say(&self, viewer: u32, event: Event) {
+        // A session that has ended hears nothing more.
+        let _ = self.say.send((viewer, event)).await;
+    }
+
+    /// A viewer comes by a share, and wants frames like this.
+    pub(super) fn enter(self: &Arc<Self>, share: u32, wish: Option<Transport>) -> Result<Watcher, ClientError> {
+        let About { width, height, .. } = self.about;
+        let size = Size { width, height };
+        if let Some(wish) = wish {
+            wish.of(size).map_err(ClientError::invalid_watch)?;
+        }
+        let full = |Full(reason)| ClientError::viewers_full(reason);
+        let most = self.audiences.bounds.viewers_of_session;
+        let mut state = self.state();
+        if state.ended.is_some() || !state.company.has(share) {
+            return Err(ClientError::invalid_watch(gone()));
+        }
+        if state.company.count() >= most {
+            return Err(full(Full(format!("{most} viewers watch this session already"))));
+        }
+        if !state.company.has_room_for(share) {
+            return Err(full(Full("as many viewers as may be handed something are there already".to_owned())));
+        }
+        let place = self.audiences.take_place().map_err(full)?;
+        // A chunk that it is sent, and a message that the socket holds. Pictures and films are smaller by far.
+        let is_raw = wish.is_none_or(|wish| wish.format() == Format::Raw);
+        let held = self.audiences.hold(self.chunk_bytes * if is_raw { 2 } else { 1 }).map_err(full)?;
+        let known = state.feeds.iter().position(|known| known.feed.wish == wish);
+        let new = match known {
+            Some(_) => None,
+            None if wish.is_some()
+                && state.feeds.iter().filter(|known| known.feed.wish.is_some()).count() == FORMS_MAX =>
+            {
+                let reason = format!(
+                    "{FORMS_MAX} other formats, qualities and widths are sent to viewers of this session: leave it out to get the player's"
+                );
+                return Err(ClientError::invalid_watch(refuse("realtime_output_format", reason)));
+            }
+            None => {
+                let is_film = wish.is_some_and(|wish| is_film(wish.format()));
+                let bytes = is_film.then(|| h264::frames_held(size) as u64 * size.frame_bytes());
+                let held = bytes.map(|bytes| self.audiences.hold(bytes)).transpose().map_err(full)?;
+                Some(FeedInUse { feed: Arc::new(Feed::new(wish)), viewers: 0, _held: held })
+            }
+        };
+        if state.projector.is_none() {
+            let held = self.audiences.hold(CHUNKS_BEHIND as u64 * self.chunk_bytes).map_err(full)?;
+            let (parts, shown) = mpsc::channel(PARTS_MAX);
+            state.projector = Some((parts, held));
+            let (about, audience) = (self.about.clone(), Arc::clone(self));
+            tokio::spawn(async move {
+                projector::run(shown, &about.session_id).await;
+                audience.shown();
+            });
+        }
+        let (id, role) = state.company.enter(share).expect("looked for above, under the same lock");
+        state.feeds.extend(new);
+        let in_use = state.feeds.iter_mut().find(|known| known.feed.wish == wish).expect("added just now");
+        in_use.viewers += 1;
+        let feed = Arc::clone(&in_use.feed);
+        let (tell, errors) = mpsc::channel(ERRORS_MAX);
+        state.viewers.insert(id, tell);
+        self.tell(&state);
+        let stage = self.stage.subscribe();
+        Ok(Watcher { audience: Arc::clone(self), id, role, feed, errors, stage, _held: held, _place: place })
+    }
+
+    fn leave(&self, viewer: u32, feed: &Arc<Feed>) {
+        let mut state = self.state();
+        state.company.leave(viewer);
+        state.viewers.remove(&viewer);
+        if let Some(at) = state.feeds.iter().position(|known| Arc::ptr_eq(&known.feed, feed)) {
+            state.feeds[at].viewers -= 1;
+            if state.feeds[at].viewers == 0 {
+                state.feeds.remove(at);
+            }
+        }
+        if state.feeds.is_empty() {
+            state.projector = None;
+        }
+        self.tell(&state);
+    }
+
+    /// A chunk begins, whose latent frames have so many video frames each. `None`: nobody watches, or the viewers' frames
+    /// cannot be encoded as fast.
+    pub(super) fn begin(
+        &self,
+        label: impl FnOnce() -> ChunkLabel,
+        frames_of_each: &[usize],
+        players: (Encoding, &Stream),
+    ) -> Option<Showing> {
+        let serial = self.chunks.fetch_add(1, Ordering::Relaxed);
+        let state = self.state();
+        let (parts, _) = state.projector.as_ref()?;
+        let permit: OwnedSemaphorePermit = Arc::clone(&self.behind).try_acquire_owned().ok()?;
+        let (encoding, stream) = players;
+        let feeds: Vec<Arc<Feed>> = state.feeds.iter().map(|known| Arc::clone(&known.feed)).collect();
+        for feed in feeds.iter().filter(|feed| feed.encoding(encoding.source(), encoding) == Some(encoding)) {
+            if feed.takes_key() {
+                stream.want_key();
+            }
+        }
+        projector::begin(parts.clone(), (serial, label()), frames_of_each, (feeds, encoding), permit)
+    }
+
+    /// The projector has shown all that it was given.
+    fn shown(&self) {
+        let ended = self.state().ended.clone();
+        if let Some(close) = ended {
+            self.stage.send_modify(|stage| stage.over = Some(close));
+        }
+    }
+
+    fn end(&self, close: Close) {
+        let mut state = self.state();
+        if state.ended.is_some() {
+            return;
+        }
+        state.ended = Some(close.clone());
+        for token in std::mem::take(&mut state.tokens).values() {
+            self.audiences.by_token.remove(token);
+        }
+        self.audiences.by_session.remove(&self.about.session_id);
+        if state.projector.take().is_none() {
+            self.stage.send_modify(|stage| stage.over = Some(close));
+        }
+    }
+
+    pub(super) fn observer(&self) -> &Arc<Observer> {
+        &self.audiences.observer
+    }
+}
+
+/// To a viewer whose token stands for nothing, or for nothing any more.
+pub(super) fn gone() -> Refusal {
+    refuse("token", "names no session that is shared: ask for another link")
+}
+
+fn new_token() -> anyhow::Result<String> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).context("the system has no random numbers")?;
+    Ok(format!("{VIEW_TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(secret)))
+}
+
+/// A viewer's place in an audience, until it is dropped.
+pub(super) struct Watcher {
+    pub(super) audience: Arc<Audience>,
+    pub(super) id: u32,
+    pub(super) role: Role,
+    pub(super) feed: Arc<Feed>,
+    /// Ends when the viewer is sent away.
+    pub(super) errors: mpsc::Receiver<ClientError>,
+    pub(super) stage: watch::Receiver<Stage>,
+    _held: Held,
+    _place: Place,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.audience.leave(self.id, &self.feed);
+    }
+}
