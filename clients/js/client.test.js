@@ -67,6 +67,33 @@ test("a video goes back, and begins again in its session, with the same pictures
   }
 });
 
+test("a token lets others watch the same pictures, and a viewer cannot steer", async () => {
+  let token;
+  const shared = new Promise((resolve) => (token = resolve));
+  const player = new Client(SERVER, { ...SMALL, format: "jpeg", paced: true }, (news) => {
+    if (news.kind === "shared") token(news.token);
+  });
+  const mine = new Map();
+  const playing = (async () => {
+    for await (const { chunk, batch, pieces } of player) mine.set(`${chunk} ${batch}`, pieces);
+  })();
+  while (mine.size === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  player.share("view");
+  const viewer = new Client(SERVER, { watch: await shared });
+  const seen = [];
+  for await (const pictures of viewer) {
+    seen.push(pictures);
+    if (seen.length === 1) await assert.rejects(viewer.receipt(viewer.hold(["w"])), /a viewer cannot/);
+    if (seen.length === 4) break;
+  }
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  player.close();
+  await playing;
+  for (const { chunk, batch, pieces } of seen) {
+    pieces.forEach((piece, at) => assert.equal(Buffer.compare(piece, mine.get(`${chunk} ${batch}`)[at]), 0));
+  }
+});
+
 test("a session goes on after its line was cut, with the same pictures", async () => {
   const whole = await frames(new Client(SERVER, { ...SMALL, maxChunks: 4 }));
   const client = new Client(CUT, { ...SMALL, maxChunks: 4 });

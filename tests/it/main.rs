@@ -16,6 +16,7 @@ mod browser_firefox;
 mod browser_hands;
 mod browser_kept;
 mod browser_keys;
+mod browser_watch;
 mod client_rust;
 mod cosmos3;
 mod cosmos3_serve;

@@ -3,7 +3,10 @@
 //
 // A browser's socket cannot be told to wait: pictures that nobody takes are kept, so a session is paced unless asked otherwise.
 
-import { closeSentence, errorSentence, init, keysEvent, ledEvent, pauseEvent, promptEvent, resetEvent, rewindEvent, waitEvent } from "./protocol.js";
+import {
+  closeSentence, errorSentence, handOverEvent, init, keysEvent, ledEvent, pauseEvent, promptEvent, resetEvent, rewindEvent, shareEvent,
+  takeBackEvent, unshareEvent, waitEvent, watch,
+} from "./protocol.js";
 import { Line } from "./line.js";
 import { Silence } from "./silence.js";
 
@@ -15,13 +18,14 @@ const LISTEN_EVERY_MS = 1000;
 const RECEIPTS_MAX = 256;
 /** How long a chunk is taken to last until its distance to the next is known. */
 const CHUNK_MS = 1000;
-const FEATURES = /** @type {const} */ (["queue", "session", "pause", "ack", "reset", "rates", "poses", "intrinsics", "receipts"]);
+const FEATURES = /** @type {const} */ (["queue", "session", "pause", "ack", "reset", "rates", "poses", "intrinsics", "receipts", "spectators"]);
 
 /**
  * @typedef {import("./protocol.js").Pictures} Pictures
  * @typedef {{ eventId: number, chunk: number, superseded: boolean, firstFrame: number | null }} Receipt  The first chunk that shows an
  *   event, and the first video frame where the server says it; or, that another event replaced it before any could.
- * @typedef {Omit<Parameters<typeof init>[0], "format"> & { format?: import("./protocol.js").PictureFormat }} Start
+ * @typedef {(Omit<Parameters<typeof init>[0], "format"> & { format?: import("./protocol.js").PictureFormat }) |
+ *   { watch: string, format?: import("./protocol.js").PictureFormat, key?: null }} Start  How a walk begins; or, the token of one to watch.
  */
 
 /** The server did not do what was asked, or the session ended otherwise than by its last chunk. */
@@ -74,7 +78,7 @@ export class Client {
    */
   constructor(url, start, news = () => {}) {
     this.#news = news;
-    const first = init({ format: "jpeg", features: FEATURES, ...start });
+    const first = "watch" in start ? watch(start.watch, start.format) : init({ format: "jpeg", features: FEATURES, ...start });
     this.#line = new Line(url, first, start.key ?? null, {
       opened: () => this.#unsent.splice(0).forEach((event) => this.#line.send(event)),
       received: (message) => this.#received(message),
@@ -139,6 +143,30 @@ export class Client {
   /** Begin another video in this session. Only for a server with the feature `reset`. @param {import("./protocol.js").Beginning} [beginning] */
   reset(beginning = {}) {
     this.#line.send(resetEvent(beginning));
+  }
+
+  /**
+   * Let others watch; `news` hears a `shared` message with the token. This and the next three only for a server with the feature
+   * `spectators`.
+   * @param {"view" | "director" | "control"} role
+   */
+  share(role = "view") {
+    this.#line.send(shareEvent(role));
+  }
+
+  /** End a token, and send its viewers away. @param {number} shareId */
+  unshare(shareId) {
+    this.#line.send(unshareEvent(shareId));
+  }
+
+  /** Let a viewer hold what its role allows; `viewers` messages say who there is. @param {number} viewerId */
+  handOver(viewerId) {
+    this.#line.send(handOverEvent(viewerId));
+  }
+
+  /** Steer alone again. */
+  takeBack() {
+    this.#line.send(takeBackEvent());
   }
 
   /** Draw no more, until `play`. Only for a server with the feature `pause`. */
@@ -236,6 +264,8 @@ export class Client {
     }
     this.#silence.heard(now);
     this.#silence.chunk(chunk, now);
+    // All who steer share one count of events.
+    this.#lastId = Math.max(this.#lastId, eventId ?? 0);
     if (chunk !== this.#chunk.index) this.#chunk = { index: chunk, given: 0, came: 0 };
     // A chunk that was cut comes again from its beginning: some of it was given out before.
     const known = Math.min(pieces.length, Math.max(0, this.#chunk.given - this.#chunk.came));

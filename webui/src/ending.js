@@ -19,6 +19,7 @@ const NO_PLACE = {
   memory_busy: "no_place_memory",
   device_busy: "no_place_device",
   queue_full: "no_place_queue",
+  viewers_full: "no_place_viewers",
 };
 
 /**

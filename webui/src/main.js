@@ -1,6 +1,7 @@
 // The page: it makes its parts and joins them. Decisions are in the modules.
 
 import { socketBelow } from "./address.js";
+import { Audience } from "./audience.js";
 import { Beginning } from "./beginning.js";
 import { ClipPanel } from "./clip_panel.js";
 import { Controls } from "./controls.js";
@@ -121,6 +122,7 @@ const tools = new Tools({
   back: () => walk.back(),
   record: () => recorder.toggle(),
   snapshot: () => recorder.snapshot(),
+  watch: () => walk.letWatch(),
   share: () => sharing.share(visit.card, steps.script(visit.card.fps, performance.now())?.script ?? ""),
   wouldLose: () => recorder.wouldLose,
   saveLeft: (film) => recorder.saveLeft(film),
@@ -169,6 +171,7 @@ const visit = new Visit(PAGE, {
     clipPanel.offer(card);
     const said = sharing.begin(card, pictures);
     if (said) visit.enter("ready", said);
+    if (audience.token !== null) walk.start();
   },
   strange: (why) => panel.alert(why),
 });
@@ -181,6 +184,8 @@ const keyField = new KeyField((entered) => {
 const kept = new Kept(PAGE, key, { goOn: (recording) => walk.goOn(recording), alert: (said) => panel.alert(said) });
 
 const beginning = new Beginning(panel, gallery, screen, () => walk.session !== null);
+
+const audience = new Audience(PAGE);
 
 /** @type {Sharing} */
 const sharing = new Sharing(PAGE, settings, panel, beginning);
@@ -207,7 +212,7 @@ const clipPanel = new ClipPanel(PAGE, key, {
 
 /** @type {import("./walk.js").Parts} */
 const parts = {
-  visit, panel, tools, pads, hands, hud, guide, sharing, beginning, keyField, recorder, kept, screen, controls, steps, latency,
+  visit, panel, tools, pads, hands, hud, guide, sharing, audience, beginning, keyField, recorder, kept, screen, controls, steps, latency,
 };
 const walk = new Walk(socketBelow("/v1/realtime_video", PAGE), key, parts);
 

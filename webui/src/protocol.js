@@ -24,6 +24,13 @@ import { say } from "./words.js";
  * @typedef {{ kind: "timeline", chunk: number, place: number, eventId: number | null }} Timeline  This chunk does not follow the one
  *   before: `place` is its own in the video, counted in chunks.
  * @typedef {{ kind: "received", eventId: number | null }} Received  An event has come.
+ * @typedef {{ kind: "watching", viewerId: number, role: string, world: string, size: Size, fps: number, paced: boolean, chunkFrames: number }} Watching  What a viewer watches.
+ * @typedef {{ kind: "stage", here: boolean, paused: boolean, camera: number, prompt: number }} Stage  To a viewer: whether the player is
+ *   there, and the viewer that holds the camera and the prompt; 0: the player.
+ * @typedef {{ kind: "skipped", chunks: number, nextChunk: number }} Skipped  What a slow viewer was not sent.
+ * @typedef {{ kind: "shared", shareId: number, role: string, token: string }} Shared  The token that the player asked for.
+ * @typedef {{ kind: "viewers", count: number, camera: number, prompt: number,
+ *   guests: { viewerId: number, role: string, shareId: number }[] }} Viewers  Who watches. `guests`: who may be handed something.
  * @typedef {{ kind: "unknown", type: string }} Unknown
  * @typedef {{ width: number, height: number }} Size
  * @typedef {{ forward?: number, strafe?: number, yaw?: number, pitch?: number }} Rates  Each from -1 to 1: ahead, right, turning right, up.
@@ -40,7 +47,7 @@ const QUALITY = 92;
 const FILM_QUALITY = 65;
 
 /** What the page understands beyond the reference. */
-const FEATURES = ["queue", "session", "ack", "pause", "key_frame", "rates", "receipts", "rewind", "reset", "recording"];
+const FEATURES = ["queue", "session", "ack", "pause", "key_frame", "rates", "receipts", "rewind", "reset", "recording", "spectators"];
 
 /**
  * The first message of a session. What is left out is as the server has it.
@@ -75,6 +82,27 @@ export function init({ prompt, firstFrame, size, fps, seed, format, key, script 
 export function resume(token, lastChunk, key) {
   return { type: "resume", token, last_chunk: lastChunk ?? undefined, api_key: key ?? undefined };
 }
+
+/**
+ * The first message of a viewer.
+ * @param {string} token @param {PictureFormat} [format] by default as the player gets it
+ */
+export function watch(token, format) {
+  const quality = format === "h264" ? FILM_QUALITY : format === undefined || format === "raw" ? undefined : QUALITY;
+  return { type: "watch", token, realtime_output_format: format, output_compression: quality };
+}
+
+/** Make a token for viewers. @param {"view" | "director" | "control"} role */
+export const shareEvent = (role) => ({ type: "event", kind: "share", payload: { role } });
+
+/** End a token, and send its viewers away. @param {number} shareId */
+export const unshareEvent = (shareId) => ({ type: "event", kind: "unshare", payload: { share_id: shareId } });
+
+/** Let a viewer hold what its role allows. @param {number} viewerId */
+export const handOverEvent = (viewerId) => ({ type: "event", kind: "hand_over", payload: { viewer_id: viewerId } });
+
+/** Steer alone again. */
+export const takeBackEvent = () => ({ type: "event", kind: "take_back" });
 
 /**
  * Draw what follows under another prompt.
@@ -153,7 +181,7 @@ export class Incoming {
 
   /**
    * @param {Uint8Array} bytes
-   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Timeline | Received | Unknown | null} null: a header, whose pixels are the next message
+   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Timeline | Received | Watching | Stage | Skipped | Shared | Viewers | Unknown | null} null: a header, whose pixels are the next message
    * @throws if the bytes cannot be what the protocol says they are; the connection is of no use after that
    */
   receive(bytes) {
@@ -198,6 +226,22 @@ export class Incoming {
         return { kind: "timeline", chunk: message.chunk_index, place: message.video_chunk, eventId: message.event_id ?? null };
       case "event_received":
         return { kind: "received", eventId: message.event_id ?? null };
+      case "watching": {
+        const { viewer_id: viewerId, role, world, width, height, fps, paced, chunk_frames: chunkFrames } = message;
+        return { kind: "watching", viewerId, role, world, size: { width, height }, fps, paced, chunkFrames };
+      }
+      case "stage":
+        return { kind: "stage", here: message.player === "here", paused: message.paused, camera: message.camera, prompt: message.prompt };
+      case "skipped":
+        return { kind: "skipped", chunks: message.chunks, nextChunk: message.next_chunk };
+      case "shared":
+        return { kind: "shared", shareId: message.share_id, role: message.role, token: String(message.token) };
+      case "viewers": {
+        const guests = (message.guests ?? []).map((/** @type {any} */ guest) => ({
+          viewerId: guest.viewer_id, role: guest.role, shareId: guest.share_id,
+        }));
+        return { kind: "viewers", count: message.count, camera: message.camera, prompt: message.prompt, guests };
+      }
       default:
         return { kind: "unknown", type: String(message?.type) };
     }
@@ -328,6 +372,8 @@ const ERRORS = {
   "invalid generate request": "error_generate",
   "invalid event": "error_event",
   "invalid resume request": "error_resume",
+  "invalid watch request": "error_watch",
+  "no room for another viewer": "error_viewers",
   "this session goes on on another connection": "error_elsewhere",
   "another realtime session is already active": "error_taken",
 };

@@ -1,5 +1,5 @@
-// A link to a walk: what it begins with, and what is held on the way. It stands behind the `#` of the page's address, which a
-// browser sends to no server.
+// Links: to a walk, what it begins with and what is held on the way; and to watch one that somebody takes now. What they say
+// stands behind the `#` of the page's address, which a browser sends to no server.
 
 /**
  * @typedef {{ world: string, seed: number, prompt: string, picture: string | null, size: string, keys: string }} Shared
@@ -38,6 +38,16 @@ export function shared(hash) {
   const { world, seed, prompt, picture, size, keys } = told;
   return { world, seed, prompt, picture, size, keys };
 }
+
+/** A link to watch a walk that somebody takes now. @param {string} page the page's own address @param {string} token */
+export function watchLink(page, token) {
+  const url = new URL(page);
+  url.hash = `watch=${token}`;
+  return url.href;
+}
+
+/** What a link to watch stands for; null if it is none. @param {string} hash of the page's address */
+export const watchToken = (hash) => new URLSearchParams(hash.replace(/^#/, "")).get("watch");
 
 /** Whether somebody else's value is what it should be. @param {any} told */
 export function isShared(told) {

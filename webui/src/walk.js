@@ -5,7 +5,9 @@ import { Line } from "./line.js";
 import { FieldError } from "./panel.js";
 import { Pause } from "./pause.js";
 import { Pictures } from "./pictures.js";
-import { errorSentence, init, keyFrameEvent, keysEvent, ledEvent, pauseEvent, promptEvent, resetEvent, rewindEvent, standingText, waitEvent } from "./protocol.js";
+import {
+  errorSentence, init, keyFrameEvent, keysEvent, ledEvent, pauseEvent, promptEvent, resetEvent, rewindEvent, standingText, waitEvent, watch,
+} from "./protocol.js";
 import { heldAt } from "./script.js";
 import { sentence } from "./sentence.js";
 import { Silence, stalledText } from "./silence.js";
@@ -26,11 +28,11 @@ const BACK_SECONDS = 5;
  * @typedef {{ id: number, line: Line, pictures: Pictures, stats: import("./protocol.js").Stats | null,
  *   chunk: number | null, eventIdShown: number | null, framesShown: number, prompt: { text: string, eventId: number } | null,
  *   pause: Pause, silence: Silence, saidToWaitAt: number, keyAskedAt: number, lastWord: import("./ending.js").Ending | null, script: string[][],
- *   begun: import("./protocol.js").Begun | null, format: string, videos: number, resetting: number | null }} Session  One walk, over as many
+ *   begun: import("./protocol.js").Begun | null, format: string, videos: number, resetting: number | null, watches: boolean }} Session  One walk, over as many
  *   connections as it takes. `script`: the keys that it began with, until a hand takes over.
- *   `videos`: how many it has begun; `resetting`: the event that asked for the next.
+ *   `videos`: how many it has begun; `resetting`: the event that asked for the next. `watches`: somebody else walks.
  * @typedef {{ visit: import("./visit.js").Visit, panel: import("./panel.js").Panel,
- *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, hands: import("./hands.js").Hands, hud: import("./hud.js").Hud, guide: import("./guide.js").Guide, sharing: import("./sharing.js").Sharing,
+ *   tools: import("./tools.js").Tools, pads: import("./pads.js").Pads, hands: import("./hands.js").Hands, hud: import("./hud.js").Hud, guide: import("./guide.js").Guide, sharing: import("./sharing.js").Sharing, audience: import("./audience.js").Audience,
  *   beginning: import("./beginning.js").Beginning, keyField: import("./key_field.js").KeyField,
  *   recorder: import("./recorder.js").Recorder, kept: import("./kept.js").Kept,
  *   screen: import("./screen.js").Screen, controls: import("./controls.js").Controls,
@@ -74,13 +76,17 @@ export class Walk {
    * @param {import("./kept.js").Recording | null} [recording] to go on from its end
    */
   async start(script = [], recording = null) {
-    const { visit, panel, tools, beginning, controls, latency, keyField } = this.#parts;
+    const { visit, panel, beginning, keyField, audience } = this.#parts;
     const id = ++this.#starts;
     this.#script = script;
     this.#recording = recording;
     panel.alert(null);
     keyField.hide();
     this.#parts.kept.hide();
+    if (audience.token !== null) {
+      visit.enter("connecting", say("connecting"));
+      return this.#begin(id, watch(audience.token), { watches: true });
+    }
     let values, picture;
     try {
       values = panel.values();
@@ -100,21 +106,32 @@ export class Walk {
     }
     if (id !== this.#starts) return; // stopped, or started again, meanwhile
 
+    const first = init({ ...values, firstFrame: picture, fps: visit.card.fps, key: this.#key.value, script, recording });
+    this.#begin(id, first, { script, format: values.format });
+    panel.promptInUse(recording ? "" : values.prompt, "");
+    panel.began();
+    this.#parts.sharing.began(visit.card);
+  }
+
+  /**
+   * @param {number} id @param {object} first what to say first
+   * @param {{ script?: string[][], format?: string, watches?: boolean }} how `watches`: somebody else walks
+   */
+  #begin(id, first, { script = [], format = "", watches = false }) {
+    const { visit, panel, tools, audience, controls, latency } = this.#parts;
     const { fps, chunk } = visit.card;
     latency.begin();
     controls.begin(performance.now());
     this.#parts.hands.begin();
     this.session = {
-      id, line: this.#connect(init({ ...values, firstFrame: picture, fps, key: this.#key.value, script, recording })),
+      id, line: this.#connect(first),
       pictures: new Pictures(id, this.#decoder, fps), stats: null,
       chunk: null, eventIdShown: null, framesShown: 0, prompt: null, pause: new Pause(),
       silence: new Silence((1000 * PICTURES_PER_LATENT_FRAME * chunk) / fps),
-      saidToWaitAt: 0, keyAskedAt: 0, lastWord: null, script, begun: null, format: values.format, videos: 1, resetting: null,
+      saidToWaitAt: 0, keyAskedAt: 0, lastWord: null, script, begun: null, format, videos: 1, resetting: null, watches,
     };
     tools.offers([]);
-    panel.promptInUse(recording ? "" : values.prompt, "");
-    panel.began();
-    this.#parts.sharing.began(visit.card);
+    audience.begin();
     panel.focusStage();
     requestAnimationFrame(this.#draw);
   }
@@ -193,6 +210,7 @@ export class Walk {
     // The server drops a script for the first key, too.
     if (this.session && controls.held.length > 0) this.session.script = [];
     const { held } = this;
+    if (this.session?.watches) return;
     pads.held(held);
     guide.held(this.#withHands(controls.held));
     steps.held(this.#withHands(held), performance.now());
@@ -205,7 +223,7 @@ export class Walk {
   /** What the hands want, to a world that follows it as it is. @param {number} now */
   #sayRates(now) {
     const { visit, hands, latency } = this.#parts;
-    if (!this.session?.line.open || visit.phase === "waiting") return;
+    if (!this.session?.line.open || this.session.watches || visit.phase === "waiting") return;
     const change = hands.change(now);
     if (!change) return;
     // The server drops a script for this, too.
@@ -370,6 +388,9 @@ export class Walk {
       this.#parts.tools.offers(message.features);
     } else if (message.kind === "timeline") this.#elsewhere(to, message);
     else if (message.kind === "stats") to.stats = message;
+    else if (message.kind === "shared") this.#parts.audience.shared(message);
+    else if (message.kind === "viewers") this.#parts.audience.viewers(message);
+    else if (message.kind === "stage") this.#watched(to, message, now);
     else if (message.kind === "received") this.#parts.latency.received(message.eventId, now);
     else if (message.kind === "ack") this.#parts.latency.applied(message.applied, now);
     else if (message.kind === "queue") {
@@ -409,6 +430,19 @@ export class Walk {
     panel.focusStage();
   }
 
+  /** What a viewer hears of the player. @param {Session} to @param {import("./protocol.js").Stage} stage @param {number} now */
+  #watched(to, stage, now) {
+    this.#parts.audience.stage(stage);
+    if (stage.here && !stage.paused) to.silence.listen(now);
+    else to.silence.rest();
+  }
+
+  /** The player lets others watch. */
+  letWatch() {
+    const line = this.session?.line;
+    if (line?.open) this.#parts.audience.press((event) => line.send(event));
+  }
+
   /** The line broke, and another is tried. @param {Session} to */
   #lost(to) {
     this.#parts.steps.rest(performance.now());
@@ -430,6 +464,7 @@ export class Walk {
     to.pause.hello();
     to.silence.listen(performance.now());
     this.#parts.tools.pausable = true;
+    this.#parts.audience.possible();
     this.sayPause();
   }
 
@@ -444,6 +479,7 @@ export class Walk {
     this.#parts.steps.rest(performance.now());
     this.#parts.hud.clear();
     this.#parts.guide.end();
+    this.#parts.audience.end();
     this.#parts.recorder.walkEnded();
   }
 
@@ -453,7 +489,7 @@ export class Walk {
     const problem = this.session.pictures.decoded(decoded, performance.now());
     if (problem) this.#parts.panel.alert(problem);
     const now = performance.now();
-    if (decoded.wantsKey && now - this.session.keyAskedAt > KEY_FRAME_EVERY_MS) {
+    if (decoded.wantsKey && !this.session.watches && now - this.session.keyAskedAt > KEY_FRAME_EVERY_MS) {
       this.session.keyAskedAt = now;
       this.session.line.send(keyFrameEvent());
     }
@@ -473,7 +509,7 @@ export class Walk {
     hud.timeline.shown(now, eventId);
     if (visit.phase === "starting" || visit.phase === "waiting") {
       this.#walk(of);
-      if (of.framesShown === 0) {
+      if (of.framesShown === 0 && !of.watches) {
         steps.begin(this.held, now);
         guide.begin(visit.card);
       }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decode, encode } from "../src/msgpack.js";
-import { closeSentence, errorSentence, Incoming, init, keysEvent, ledEvent, pauseEvent, promptEvent, RAW, resetEvent, resume, rewindEvent, standingText } from "../src/protocol.js";
+import { closeSentence, errorSentence, Incoming, init, keysEvent, ledEvent, pauseEvent, promptEvent, RAW, resetEvent, resume, rewindEvent, standingText, watch } from "../src/protocol.js";
 
 const raw = {
   request_id: "r", chunk_index: 4, content_type: RAW, num_frames: 2, total_size: 12, frame_batch_index: 0,
@@ -113,7 +113,7 @@ test("what is sent has the reference's shape", () => {
   };
   assert.deepEqual(decode(encode(init(start))), {
     type: "init", prompt: "p", first_frame: bytes(3), size: "96x64", fps: 16, seed: 7,
-    realtime_output_format: "raw", realtime_output_pacing: true, protocol_features: ["queue", "session", "ack", "pause", "key_frame", "rates", "receipts", "rewind", "reset", "recording"],
+    realtime_output_format: "raw", realtime_output_pacing: true, protocol_features: ["queue", "session", "ack", "pause", "key_frame", "rates", "receipts", "rewind", "reset", "recording", "spectators"],
   });
   assert.equal(decode(encode(init({ ...start, key: "cwk_1" }))).api_key, "cwk_1");
   const encoded = decode(encode(init({ ...start, firstFrame: null, format: "webp" })));
@@ -165,4 +165,23 @@ test("a way back and another video are asked for, and a timeline says where they
   assert.deepEqual(decode(encode(resetEvent({}))), { type: "event", kind: "reset", payload: {} });
   const timeline = { type: "timeline", chunk_index: 12, video_chunk: 0, first_frame_index: 0, event_id: 9 };
   assert.deepEqual(new Incoming().receive(encode(timeline)), { kind: "timeline", chunk: 12, place: 0, eventId: 9 });
+});
+
+test("a viewer names a token, and a form where it wants another than the player's", () => {
+  assert.deepEqual(decode(encode(watch("cwv_t"))), { type: "watch", token: "cwv_t" });
+  assert.deepEqual(decode(encode(watch("cwv_t", "jpeg"))), {
+    type: "watch", token: "cwv_t", realtime_output_format: "jpeg", output_compression: 92,
+  });
+});
+
+test("what is said of viewers is read", () => {
+  const read = (/** @type {object} */ message) => new Incoming().receive(encode(message));
+  assert.deepEqual(read({ type: "stage", player: "away", paused: true, camera: 0, prompt: 3 }), {
+    kind: "stage", here: false, paused: true, camera: 0, prompt: 3,
+  });
+  assert.deepEqual(read({ type: "skipped", chunks: 2, next_chunk: 9 }), { kind: "skipped", chunks: 2, nextChunk: 9 });
+  assert.deepEqual(read({ type: "shared", share_id: 1, role: "view", token: "cwv_t" }), { kind: "shared", shareId: 1, role: "view", token: "cwv_t" });
+  assert.deepEqual(read({ type: "viewers", count: 2, camera: 3, prompt: 0, guests: [{ viewer_id: 3, role: "control", share_id: 2 }] }), {
+    kind: "viewers", count: 2, camera: 3, prompt: 0, guests: [{ viewerId: 3, role: "control", shareId: 2 }],
+  });
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { linkTo, shared } from "../src/share.js";
+import { linkTo, shared, watchLink, watchToken } from "../src/share.js";
 
 const WALK = { world: "causeway-pocket", seed: 4294967295, prompt: "雪山 & “meadow”", picture: "islands.png", size: "96x64", keys: "w*12,wl*6,-" };
 
@@ -28,4 +28,13 @@ test("a link that is cut or of another version is told", () => {
     assert.throws(() => shared(`#w=${Buffer.from(JSON.stringify(told)).toString("base64url")}`), /another version/);
   }
   assert.throws(() => shared(other({ v: 3 })), /another version/);
+});
+
+test("a link to watch stands behind the # and begins no walk", () => {
+  const link = watchLink("https://world.example/below/?lang=en#key=secret", "cwv_a-b_C");
+  assert.equal(link, "https://world.example/below/?lang=en#watch=cwv_a-b_C");
+  assert.equal(watchToken(new URL(link).hash), "cwv_a-b_C");
+  assert.equal(shared(new URL(link).hash), null);
+  assert.equal(watchToken(""), null);
+  assert.equal(watchToken("#w=x"), null);
 });

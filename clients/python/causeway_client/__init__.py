@@ -10,12 +10,18 @@ from .messages import (
     EventAck,
     EventApplied,
     EventReceived,
+    Guest,
     InitAck,
     News,
     Queue,
     ServerError,
     Session,
+    Shared,
+    Skipped,
+    Stage,
     Unknown,
+    Viewers,
+    Watching,
 )
 from .walk import Closed, Frame, Receipt, Refused, Walk
 
@@ -27,6 +33,7 @@ __all__ = [
     "EventApplied",
     "EventReceived",
     "Frame",
+    "Guest",
     "InitAck",
     "News",
     "Queue",
@@ -34,6 +41,11 @@ __all__ = [
     "Refused",
     "ServerError",
     "Session",
+    "Shared",
+    "Skipped",
+    "Stage",
     "Unknown",
+    "Viewers",
     "Walk",
+    "Watching",
 ]

@@ -135,6 +135,62 @@ class EventApplied(msgspec.Struct, kw_only=True):
     superseded: list[int] = []
 
 
+class Watching(msgspec.Struct, kw_only=True):
+    """What a viewer watches, before anything else."""
+
+    session_id: str
+    viewer_id: int
+    role: str
+    world: str = ""
+    width: int = 0
+    height: int = 0
+    fps: int = 0
+    paced: bool = False
+    chunk_frames: int = 0
+
+
+class Stage(msgspec.Struct, kw_only=True):
+    """To a viewer: whether the player is `here` or `away`, and which viewer steers; 0 is the player."""
+
+    player: str
+    paused: bool
+    camera: int
+    prompt: int
+
+
+class Skipped(msgspec.Struct, kw_only=True):
+    """Chunks that a slow viewer was not sent."""
+
+    chunks: int
+    next_chunk: int
+
+
+class Shared(msgspec.Struct, kw_only=True):
+    """The token that the player asked for. Whoever has it may watch."""
+
+    share_id: int
+    role: str
+    token: str
+    event_id: int | None = None
+
+
+class Guest(msgspec.Struct, kw_only=True):
+    """A viewer that may be handed something."""
+
+    viewer_id: int
+    role: str
+    share_id: int
+
+
+class Viewers(msgspec.Struct, kw_only=True):
+    """To the player: who watches, and which viewer steers; 0 is the player."""
+
+    count: int
+    camera: int
+    prompt: int
+    guests: list[Guest] = []
+
+
 class Unknown(msgspec.Struct, kw_only=True):
     """A message of a type that this client does not know."""
 
@@ -142,7 +198,22 @@ class Unknown(msgspec.Struct, kw_only=True):
     fields: dict[str, Any]
 
 
-News = ChunkStats | ServerError | Queue | Session | InitAck | EventAck | EventReceived | EventApplied | Unknown
+News = (
+    ChunkStats
+    | ServerError
+    | Queue
+    | Session
+    | InitAck
+    | EventAck
+    | EventReceived
+    | EventApplied
+    | Watching
+    | Stage
+    | Skipped
+    | Shared
+    | Viewers
+    | Unknown
+)
 """All messages but frames."""
 
 _KNOWN: dict[str, type[Any]] = {
@@ -156,6 +227,11 @@ _KNOWN: dict[str, type[Any]] = {
     "event_ack": EventAck,
     "event_received": EventReceived,
     "event_applied": EventApplied,
+    "watching": Watching,
+    "stage": Stage,
+    "skipped": Skipped,
+    "shared": Shared,
+    "viewers": Viewers,
 }
 
 

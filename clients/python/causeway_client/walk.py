@@ -29,6 +29,8 @@ from .messages import (
     Queue,
     ServerError,
     Session,
+    Shared,
+    Watching,
     decode,
     encode,
 )
@@ -105,7 +107,7 @@ class Walk:
     into `more`, by their names on the wire. `stepped`: the world stands still but for `step`.
     """
 
-    FEATURES = ("queue", "session", "ack", "timing", "pause", "reset", "rates", "poses", "intrinsics", "receipts")
+    FEATURES = ("queue", "session", "ack", "timing", "pause", "reset", "rates", "poses", "intrinsics", "receipts", "spectators")
 
     def __init__(
         self,
@@ -141,6 +143,7 @@ class Walk:
             "protocol_features": [*features, *(["step"] if stepped else [])] or None,
             **(more or {}),
         }
+        self._shares: dict[int, asyncio.Future[Shared]] = {}
         self._socket: ClientConnection | None = None
         self._frames: deque[Frame] = deque()
         self._index = 0
@@ -161,10 +164,30 @@ class Walk:
         """How to come back after a cut, once the server has said so."""
         self.terms: InitAck | None = None
         """What the session is, once the server has said so."""
+        self.watching: Watching | None = None
+        """What a viewer watches, once the server has said so."""
         self.standing: Queue | None = None
         """The place in the queue, while there is one."""
         self.resumes = 0
         """How often the walk went on after a cut."""
+
+    @classmethod
+    def watch(
+        cls,
+        url: str,
+        token: str,
+        *,
+        format: str | None = None,
+        on_news: Callable[[News], None] | None = None,
+        more: dict[str, Any] | None = None,
+    ) -> Walk:
+        """Watch the session that a token of its player stands for. It steers only what `Stage` says that it holds.
+
+        Without a `format` frames come as to the player. A line that broke is not replaced: watch again.
+        """
+        walk = cls(url, "", on_news=on_news)
+        walk._init = {"type": "watch", "token": token, "realtime_output_format": format, **(more or {})}
+        return walk
 
     async def __aenter__(self) -> Walk:
         self._socket = await self._open()
@@ -250,6 +273,32 @@ class Walk:
         said = {"prompt": prompt, "seed": seed, "size": size and f"{size[0]}x{size[1]}", "first_frame": first_frame}
         return await self._steer("reset", {name: value for name, value in said.items() if value is not None})
 
+    async def share(self, role: str = "view") -> Shared:
+        """Let others watch: a token for viewers, `director`s (who may hold the prompt) or `control` (the camera too).
+
+        Comes while frames are read. Only for a server that has the feature `spectators`.
+        """
+        self._event_id += 1
+        event_id = self._event_id
+        future = self._shares[event_id] = asyncio.get_running_loop().create_future()
+        await self._send({"type": "event", "kind": "share", "event_id": event_id, "payload": {"role": role}})
+        try:
+            return await future
+        finally:
+            self._shares.pop(event_id, None)
+
+    async def unshare(self, share_id: int) -> None:
+        """End a token, and send its viewers away."""
+        await self._send({"type": "event", "kind": "unshare", "payload": {"share_id": share_id}})
+
+    async def hand_over(self, viewer_id: int) -> None:
+        """Let a viewer hold what its role allows. `Viewers` says who there is."""
+        await self._send({"type": "event", "kind": "hand_over", "payload": {"viewer_id": viewer_id}})
+
+    async def take_back(self) -> None:
+        """Steer alone again."""
+        await self._send({"type": "event", "kind": "take_back"})
+
     async def step(self, keys: str | Sequence[str] | None = None, prompt: str | None = None, *, within_s: float = 60.0) -> list[Frame]:
         """Exactly one chunk of a stepped walk: its frames. `keys` are held from it on, `prompt` is drawn from it on.
 
@@ -333,7 +382,8 @@ class Walk:
         self.standing = None
         if batch.chunk_index != self._chunk:
             self._chunk, self._came, self._given = batch.chunk_index, 0, 0
-        fps = self.terms.fps if self.terms else 0
+        known = self.terms or self.watching
+        fps = known.fps if known else 0
         for position, data in enumerate(batch.pieces(payload)):
             self._came += 1
             # A chunk that was cut comes again from its beginning: some of it was given out before.
@@ -356,6 +406,8 @@ class Walk:
             self._index, self._given = index + 1, self._came
         if batch.is_final_frame_batch:
             self._whole = batch.chunk_index
+        # All who steer share one count of events.
+        self._event_id = max(self._event_id, batch.event_id or 0)
         if batch.event_id is not None and "ack" not in (self.terms.features if self.terms else []):
             self._seen_id = max(batch.event_id, self._seen_id or 0)
             for event_id in [event_id for event_id in self._receipts if event_id <= batch.event_id]:
@@ -379,6 +431,10 @@ class Walk:
                     self._settle(Receipt(event_id, news.chunk_index, superseded=False))
                 for event_id in news.superseded:
                     self._settle(Receipt(event_id, news.chunk_index, superseded=True))
+            case Watching():
+                self.watching = news
+            case Shared() if (asked := self._shares.get(news.event_id or 0)) is not None and not asked.done():
+                asked.set_result(news)
             case ChunkStats():
                 self._stats = news
             case ServerError():
@@ -398,13 +454,14 @@ class Walk:
             refused = Refused(error)
             self._lose_receipts(refused)
             raise refused
-        future = self._receipts.get(error.event_id) if error.event_id is not None else None
+        of_event = error.event_id if error.event_id is not None else 0
+        future = self._receipts.get(of_event) or self._shares.get(of_event)
         if future is not None and not future.done():
             future.set_exception(Refused(error))
             future.exception()  # read here, so that a program that never asks is not warned
 
     def _lose_receipts(self, why: Exception) -> None:
-        for future in self._receipts.values():
+        for future in [*self._receipts.values(), *self._shares.values()]:
             if not future.done():
                 future.set_exception(why)
                 future.exception()

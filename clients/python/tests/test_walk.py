@@ -120,6 +120,32 @@ class AgainstOurServer(unittest.IsolatedAsyncioTestCase):
                 await frames_of(walk)
         self.assertEqual(raised.exception.code, 1006)
 
+    async def test_a_token_lets_others_watch_the_same_frames_and_a_viewer_cannot_steer(self):
+        async with Walk(SERVER, "a meadow", format="jpeg", paced=True, **SMALL) as walk:
+            asked = asyncio.ensure_future(walk.share("view"))
+            while not asked.done():
+                await anext(walk)
+            mine: dict[int, bytes] = {}
+
+            async def play():
+                async for frame in walk:
+                    mine[frame.index] = frame.data
+
+            playing = asyncio.ensure_future(play())
+            async with Walk.watch(SERVER, (await asked).token) as viewer:
+                seen = [await anext(viewer) for _ in range(12)]
+                receipt = asyncio.ensure_future(viewer.receipt(await viewer.hold("w")))
+                while not receipt.done():
+                    await anext(viewer)
+                with self.assertRaisesRegex(Refused, "a viewer cannot"):
+                    await receipt
+                self.assertEqual((viewer.watching.role, viewer.watching.viewer_id), ("view", 1))
+            playing.cancel()
+        self.assertTrue(all(mine[frame.index] == frame.data for frame in seen))
+        async with Walk.watch(SERVER, "cwv_nobody") as nobody:
+            with self.assertRaisesRegex(Refused, "token"):
+                await anext(nobody)
+
     async def test_a_paused_walk_gives_nothing_until_it_plays(self):
         async with Walk(SERVER, "a meadow", **SMALL) as walk:
             await anext(walk)
