@@ -27,7 +27,7 @@ DIST = ROOT / "dist"
 SUMMARY = "A realtime world-model server: one WebSocket, a picture, a prompt, held keys; video comes back."
 # Without the weights that are embedded. What is larger has grown by something that nobody looked at.
 BYTES_MAX = 28_000_000
-COMMANDS = ["serve", "key", "generate", "replay", "inspect", "bench", "completions", "man"]
+COMMANDS = ["serve", "key", "generate", "replay", "inspect", "bench", "check", "completions", "man"]
 COPYRIGHT = """\
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: Causeway

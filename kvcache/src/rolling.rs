@@ -1,11 +1,11 @@
 //! The keys and values of one video's self-attention.
 //!
-//! `stage` as often as a chunk is denoised, `commit` once. Memory is one block per layer and frame slot, taken when the
-//! slot is first written and overwritten in place ever after.
+//! `stage` as often as a chunk is denoised, `commit` once. Memory is one block per layer and frame slot, overwritten in place
+//! ever after it was first written.
 
 use std::ops::Range;
 
-use ops::{Result, Tensor};
+use ops::{Blocks, Result, Tensor};
 
 use crate::Window;
 
@@ -17,14 +17,14 @@ pub struct RollingKvCache {
     again: Option<Range<usize>>,
     /// Tokens of one latent frame.
     tokens: usize,
-    layers: Vec<Vec<Slot>>,
+    layers: Vec<Layer>,
 }
 
-/// One latent frame of one layer: keys and values, `(S, D)` each.
+/// Keys and values of one layer: a block `(S, D)` of each for every latent frame.
 #[derive(Debug)]
-struct Slot {
-    keys: Tensor,
-    values: Tensor,
+struct Layer {
+    keys: Blocks,
+    values: Blocks,
 }
 
 /// The keys and values that one layer's attention sees: an `(S, D)` block of each for every visible latent frame, which
@@ -41,7 +41,9 @@ pub struct KvView<'a> {
 impl RollingKvCache {
     /// An empty cache: no memory is taken before something is staged. `tokens` is per latent frame.
     pub fn new(window: Window, layers: usize, tokens: usize) -> RollingKvCache {
-        RollingKvCache { window, again: None, tokens, layers: (0..layers).map(|_| Vec::new()).collect() }
+        let blocks = || Blocks::new(window.total());
+        let layers = (0..layers).map(|_| Layer { keys: blocks(), values: blocks() }).collect();
+        RollingKvCache { window, again: None, tokens, layers }
     }
 
     /// Which frames are visible, and which are being made.
@@ -64,18 +66,12 @@ impl RollingKvCache {
     /// [`Window::visible`].
     pub fn stage(&mut self, layer: usize, keys: &Tensor, values: &Tensor, recent: Option<usize>) -> Result<KvView<'_>> {
         let staged = self.again.clone().unwrap_or_else(|| self.window.current());
-        let slots = &mut self.layers[layer];
+        let blocks = &mut self.layers[layer];
         for (i, frame) in staged.enumerate() {
-            let keys = keys.narrow(0, i * self.tokens, self.tokens)?;
-            let values = values.narrow(0, i * self.tokens, self.tokens)?;
-            match slots.get_mut(self.window.slot(frame)) {
-                Some(slot) => {
-                    slot.keys.overwrite(&keys)?;
-                    slot.values.overwrite(&values)?;
-                }
-                // A new slot is always the next one: frames come in order. `copy`: a view would keep the chunk alive.
-                None => slots.push(Slot { keys: keys.copy()?, values: values.copy()? }),
-            }
+            // A new slot is always the next one: frames come in order.
+            let slot = self.window.slot(frame);
+            blocks.keys.write(slot, &keys.narrow(0, i * self.tokens, self.tokens)?)?;
+            blocks.values.write(slot, &values.narrow(0, i * self.tokens, self.tokens)?)?;
         }
         Ok(match &self.again {
             Some(again) => self.view(layer, self.window.visible_again(again, recent)),
@@ -89,8 +85,9 @@ impl RollingKvCache {
     }
 
     fn view(&self, layer: usize, frames: impl Iterator<Item = usize>) -> KvView<'_> {
-        let slots = frames.map(|frame| &self.layers[layer][self.window.slot(frame)]);
-        let (keys, values) = slots.map(|slot| (&slot.keys, &slot.values)).unzip();
+        let Layer { keys, values } = &self.layers[layer];
+        let slots = frames.map(|frame| self.window.slot(frame));
+        let (keys, values) = slots.map(|slot| (keys.get(slot), values.get(slot))).unzip();
         KvView { keys, values }
     }
 
@@ -104,15 +101,14 @@ impl RollingKvCache {
 
     /// The same keys and values in memory of their own: what is staged here later does not change the copy.
     pub fn copy(&self) -> Result<RollingKvCache> {
-        let copy = |slot: &Slot| Result::Ok(Slot { keys: slot.keys.copy()?, values: slot.values.copy()? });
-        let layers = self.layers.iter().map(|slots| slots.iter().map(copy).collect::<Result<_>>());
-        let layers = layers.collect::<Result<_>>()?;
+        let copy = |layer: &Layer| Result::Ok(Layer { keys: layer.keys.copy()?, values: layer.values.copy()? });
+        let layers = self.layers.iter().map(copy).collect::<Result<_>>()?;
         Ok(RollingKvCache { window: self.window.clone(), again: self.again.clone(), tokens: self.tokens, layers })
     }
 
     /// Bytes held now: grows with the window until that is full.
     pub fn bytes(&self) -> u64 {
-        self.layers.iter().flatten().map(|slot| slot.keys.bytes() + slot.values.bytes()).sum()
+        self.layers.iter().map(|layer| layer.keys.bytes() + layer.values.bytes()).sum()
     }
 }
 

@@ -2,17 +2,25 @@
 
 use crate::cpu::simd::{dispatched, exp};
 use crate::cpu::storage::{map_rows, read};
+use crate::cuda::{self, Activation};
 use crate::error::bail;
+use crate::tensor::{On, on};
 use crate::{Result, Tensor};
 
 /// `x·σ(x)`
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    map_rows(x, |_, x, out| silu_row(x, out))
+    match x.as_cuda() {
+        None => map_rows(x, |_, x, out| silu_row(x, out)),
+        Some(x) => Ok(cuda::activate(x, Activation::Silu)?.into()),
+    }
 }
 
 /// The tanh form of GELU, as T5 and Wan use it: `x·σ(2·√(2/π)·(x + 0.044715·x³))`.
 pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
-    map_rows(x, |_, x, out| gelu_tanh_row(x, out))
+    match x.as_cuda() {
+        None => map_rows(x, |_, x, out| gelu_tanh_row(x, out)),
+        Some(x) => Ok(cuda::activate(x, Activation::GeluTanh)?.into()),
+    }
 }
 
 /// `silu(gate)·up`, number by number: the gated unit of language models (SwiGLU, <https://arxiv.org/abs/2002.05202>).
@@ -22,13 +30,19 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if gate.dims() != up.dims() {
         bail!("a gate of {:?} and a value of {:?} are not of one shape", gate.dims(), up.dims());
     }
+    if let On::Cuda([gate, up]) = on("SwiGLU", [gate, up])? {
+        return Ok(cuda::activate_gate(gate, up, Activation::Silu)?.into());
+    }
     let width = gate.dims().last().copied().unwrap_or(1);
     read(up, |up| map_rows(gate, |row, gate, out| swiglu_row(gate, &up[row * width..][..gate.len()], out)))?
 }
 
 /// `max(x, 0)²` (<https://arxiv.org/abs/2109.08668>).
 pub fn relu_squared(x: &Tensor) -> Result<Tensor> {
-    map_rows(x, |_, x, out| relu_squared_row(x, out))
+    match x.as_cuda() {
+        None => map_rows(x, |_, x, out| relu_squared_row(x, out)),
+        Some(x) => Ok(cuda::activate(x, Activation::ReluSquared)?.into()),
+    }
 }
 
 dispatched!(fn silu_row(x: &[f32], out: &mut [f32]) = silu_lanes);

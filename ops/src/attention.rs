@@ -15,7 +15,9 @@ use crate::cpu::simd::{Isa, dispatched};
 use crate::cpu::softmax::softmax_terms;
 use crate::cpu::storage::{Numbers, pays_to_share, read};
 use crate::cpu::tiles::Tiles;
+use crate::cuda;
 use crate::error::bail;
+use crate::tensor::on;
 use crate::{Result, Tensor};
 
 /// The number of query heads, and of the key and value heads that they share.
@@ -77,6 +79,15 @@ fn attention_with(
     let key_width = groups * dim;
     if let Some(block) = keys.iter().chain(values).find(|block| block.dims().get(1) != Some(&key_width)) {
         bail!("{groups} heads of {dim} are rows of {key_width}; keys or values of {:?} were given", block.dims());
+    }
+    for block in keys.iter().chain(values) {
+        on("attention", [q, *block])?;
+    }
+    if let Some(q) = q.as_cuda() {
+        let blocks =
+            |blocks: &[&'_ Tensor]| -> Vec<_> { blocks.iter().filter_map(|block| block.as_cuda().cloned()).collect() };
+        let (keys, values) = (blocks(keys), blocks(values));
+        return Ok(cuda::attention(q, &keys, &values, heads, sight == Sight::Past)?.into());
     }
     let (keys, values) = (Numbers::of_all(keys)?, Numbers::of_all(values)?);
     let keys: Vec<_> = keys.iter().map(Numbers::as_slice).collect();

@@ -4,6 +4,7 @@
 //! band, so every output row is summed from the same numbers in the same order as in one piece: the results are equal
 //! bit for bit.
 
+use crate::Result;
 use crate::frame_stack::{FrameShape, FrameStack};
 
 /// The bands of one stack of frames, topmost first. None has a border.
@@ -71,8 +72,9 @@ impl Bands {
     }
 
     /// Every band changed by `change`, which is given its index.
-    pub fn map(self, mut change: impl FnMut(usize, FrameStack) -> FrameStack) -> Bands {
-        Bands::of(self.bands.into_iter().enumerate().map(|(index, band)| change(index, band)).collect())
+    pub fn map(self, mut change: impl FnMut(usize, FrameStack) -> Result<FrameStack>) -> Result<Bands> {
+        let bands = self.bands.into_iter().enumerate().map(|(index, band)| change(index, band));
+        Ok(Bands::of(bands.collect::<Result<_>>()?))
     }
 
     /// Every band with its edges. A band is dropped as soon as its [`Band`] is.
@@ -100,9 +102,9 @@ impl Bands {
     }
 
     /// The frames in one piece.
-    pub fn join(mut self) -> FrameStack {
+    pub fn join(mut self) -> Result<FrameStack> {
         match self.bands.len() {
-            1 => self.bands.pop().expect("one band"),
+            1 => Ok(self.bands.pop().expect("one band")),
             _ => FrameStack::below_each_other(&self.bands),
         }
     }
@@ -115,7 +117,10 @@ impl Band {
     }
 
     /// The band with one pixel around it: its neighbours' rows above and below, zeros where the picture ends.
-    pub fn bordered(&self) -> FrameStack {
+    pub fn bordered(&self) -> Result<FrameStack> {
+        if self.above.is_some() || self.below.is_some() {
+            self.rows.refuse_cuda("a layer that is computed band by band")?;
+        }
         let mut bordered = self.rows.bordered();
         if self.above.is_some() || self.below.is_some() {
             let shape = bordered.shape();
@@ -125,7 +130,7 @@ impl Band {
                 }
             }
         }
-        bordered
+        Ok(bordered)
     }
 
     /// Of frame `t` the rows beyond the band, each with its place in a bordered frame: 0 is the row above the band.
@@ -165,7 +170,7 @@ mod tests {
             let found: Vec<_> = (0..bands.count()).map(|i| bands.band(i).shape().height).collect();
             assert_eq!(found, heights);
             assert_eq!((bands.frames(), bands.values()), (2, 3 * 7 * 4));
-            let joined = bands.join();
+            let joined = bands.join().expect("frames");
             assert_eq!((joined.shape(), joined.values()), (whole.shape(), whole.values()));
         }
     }
@@ -178,18 +183,20 @@ mod tests {
         let weight = Weight::of(&noise((outputs, channels, 3, 3), 3).expect("numbers"));
         let bias = Weight::of(&noise(outputs, 4).expect("numbers"));
         let gamma = Weight::of(&noise(channels, 5).expect("numbers"));
-        let norm = ChannelNorm::new(&gamma.stored()).expect("a vector");
+        let norm = ChannelNorm::new(&gamma.stored(), &Device::cpu()).expect("a vector");
         let device = Device::cpu();
         let plain = Conv::new(&weight.stored(), &bias.stored(), &device).expect("a kernel");
         let doubling = Conv::upsampling(&weight.stored(), &bias.stored(), &device).expect("a kernel");
-        let normed = plain.apply(&norm.silu(&whole.clone().into()), None).values();
-        let doubled = doubling.apply(&whole.bordered(), None).values();
+        let normed = plain.apply(&norm.silu(&whole.clone().into()).expect("frames"), None).expect("frames").values();
+        let doubled = doubling.apply(&whole.bordered(), None).expect("frames").values();
         for count in 1..=4 {
             let bands = || Bands::split(whole.clone(), count).with_edges();
-            let found = bands().map(|band| plain.apply(&norm.silu(&band), None)).collect();
-            assert_eq!(Bands::of(found).join().values(), normed, "{count} bands, normed");
-            let found = bands().map(|band| doubling.apply(&band.bordered(), None)).collect();
-            assert_eq!(Bands::of(found).join().values(), doubled, "{count} bands, doubled");
+            let found =
+                bands().map(|band| plain.apply(&norm.silu(&band)?, None)).collect::<Result<_>>().expect("frames");
+            assert_eq!(Bands::of(found).join().expect("frames").values(), normed, "{count} bands, normed");
+            let found =
+                bands().map(|band| doubling.apply(&band.bordered()?, None)).collect::<Result<_>>().expect("frames");
+            assert_eq!(Bands::of(found).join().expect("frames").values(), doubled, "{count} bands, doubled");
         }
     }
 }

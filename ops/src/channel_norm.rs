@@ -6,38 +6,63 @@ use rayon::prelude::*;
 
 use crate::bands::Band;
 use crate::cpu::simd::{dispatched, exp};
+use crate::cuda::{self, CudaTensor};
+use crate::error::bail;
 use crate::frame_stack::{FrameShape, FrameStack};
-use crate::{Result, Stored};
+use crate::{Device, Result, Stored};
 
 /// A norm over the channels of each pixel, ready to apply.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ChannelNorm {
     /// `√C · γ`
     gain: Vec<f32>,
+    /// The same on a GPU, if that is where frames lie.
+    on_cuda: Option<CudaTensor>,
 }
 
 impl ChannelNorm {
     /// `gamma`: any shape with one value a channel.
-    pub fn new(gamma: &Stored) -> Result<ChannelNorm> {
+    pub fn new(gamma: &Stored, device: &Device) -> Result<ChannelNorm> {
         let mut gain = gamma.to_vec()?;
         let root = (gain.len() as f32).sqrt();
         gain.iter_mut().for_each(|g| *g *= root);
-        Ok(ChannelNorm { gain })
+        let there = |cuda| CudaTensor::from_f32(cuda, &gain, &[gain.len()]);
+        let on_cuda = device.as_cuda().map(there).transpose()?;
+        Ok(ChannelNorm { gain, on_cuda })
     }
 
     /// Norm, then SiLU, with a border: ready for a 3×3 convolution. The border holds the neighbours' rows, normed too.
-    pub fn silu(&self, x: &Band) -> FrameStack {
+    pub fn silu(&self, x: &Band) -> Result<FrameStack> {
+        if let Some(frames) = self.on_cuda(x.rows(), 1, true)? {
+            return Ok(frames);
+        }
         let mut normed = self.map_rows(x.rows(), 1, norm_silu);
         let shape = normed.shape();
         for (t, frame) in normed.frames_mut().enumerate() {
             x.edges(t).for_each(|(row, values)| norm_silu(values, &self.gain, &mut frame[shape.any_row_range(row)]));
         }
-        normed
+        Ok(normed)
     }
 
     /// The norm alone, without a border.
-    pub fn apply(&self, x: &FrameStack) -> FrameStack {
-        self.map_rows(x, 0, norm)
+    pub fn apply(&self, x: &FrameStack) -> Result<FrameStack> {
+        match self.on_cuda(x, 0, false)? {
+            Some(frames) => Ok(frames),
+            None => Ok(self.map_rows(x, 0, norm)),
+        }
+    }
+
+    /// `None` if the frames lie in main memory.
+    fn on_cuda(&self, x: &FrameStack, border: usize, silu: bool) -> Result<Option<FrameStack>> {
+        assert_eq!(x.shape().channels, self.gain.len(), "a norm fits its channels");
+        match (x.frames_on_cuda(), &self.on_cuda) {
+            (None, None) => Ok(None),
+            (Some(frames), Some(gain)) => {
+                let shape = FrameShape { border, ..x.shape() };
+                Ok(Some(FrameStack::of_cuda(shape, x.device(), cuda::frames::channel_norm(frames, gain, silu)?)))
+            }
+            _ => bail!("a norm over channels was given frames on {}, and its weights lie elsewhere", x.device()),
+        }
     }
 
     fn map_rows(&self, x: &FrameStack, border: usize, row: fn(&[f32], &[f32], &mut [f32])) -> FrameStack {
@@ -130,16 +155,21 @@ mod tests {
                 Ok((y.clone(), (&y / (y.neg()?.exp()? + 1.0)?)?))
             };
             let (normed, silu) = plain().expect("plain");
-            let op = ChannelNorm::new(&Weight::of(&gamma).stored()).expect("a vector");
+            let op = ChannelNorm::new(&Weight::of(&gamma).stored(), &crate::Device::cpu()).expect("a vector");
             let video = FrameStack::from_tensor(&ours(&x)).expect("four dimensions");
             let check = |found: FrameStack, plain: Plain| {
                 let found = found.to_tensor().expect("back");
                 let scale = plain.abs().expect("abs").max_all().expect("max").to_scalar::<f32>().expect("one").max(1.0);
-                let off = (found.inner() - plain).expect("same shape").abs().expect("abs").max_all().expect("max");
+                let off = (found.cpu("a test").expect("main memory") - plain)
+                    .expect("same shape")
+                    .abs()
+                    .expect("abs")
+                    .max_all()
+                    .expect("max");
                 assert!(off.to_scalar::<f32>().expect("one") < 1e-6 * scale, "{channels}x{height}x{width}: {off}");
             };
-            check(op.apply(&video), normed);
-            check(op.silu(&video.into()), silu);
+            check(op.apply(&video).expect("frames"), normed);
+            check(op.silu(&video.into()).expect("frames"), silu);
         }
     }
 }

@@ -1,28 +1,33 @@
 //! Latents as a network wants them: every channel with a mean of zero and a deviation of one, and back.
 
 use crate::cpu::storage::map_rows;
+use crate::cuda;
 use crate::error::bail;
 use crate::{Result, Tensor};
 
 /// `(x − mean) / deviation`, one mean and deviation a channel. `x`: `(C, F, h, w)`.
 pub fn standardise(x: &Tensor, mean: &[f32], deviation: &[f32]) -> Result<Tensor> {
-    by_channel(x, mean, deviation, |x, mean, deviation| (x - mean) / deviation)
+    by_channel(x, mean, deviation, false, |x, mean, deviation| (x - mean) / deviation)
 }
 
 /// The opposite of [`standardise`]: `x · deviation + mean`.
 pub fn restore(x: &Tensor, mean: &[f32], deviation: &[f32]) -> Result<Tensor> {
-    by_channel(x, mean, deviation, |x, mean, deviation| x * deviation + mean)
+    by_channel(x, mean, deviation, true, |x, mean, deviation| x * deviation + mean)
 }
 
 fn by_channel(
     x: &Tensor,
     mean: &[f32],
     deviation: &[f32],
+    restore: bool,
     one: impl Fn(f32, f32, f32) -> f32 + Sync,
 ) -> Result<Tensor> {
     let (channels, frames, height, _) = x.dims4()?;
     if mean.len() != channels || deviation.len() != channels {
         bail!("{channels} channels were given {} means and {} deviations", mean.len(), deviation.len());
+    }
+    if let Some(x) = x.as_cuda() {
+        return Ok(cuda::channel_affine(x, mean, deviation, restore)?.into());
     }
     map_rows(x, |row, x, out| {
         let channel = row / (frames * height);

@@ -12,6 +12,8 @@ use rayon::prelude::*;
 
 use crate::cpu::panels::{PANEL, Row, panels_max};
 use crate::cpu::simd::Isa;
+use crate::cuda;
+use crate::cuda::frames::{Geometry, PackedConv};
 use crate::error::bail;
 use crate::frame_stack::{Frame, FrameShape, FrameStack};
 use crate::{Device, Result, Stored};
@@ -33,6 +35,8 @@ pub struct Conv {
     /// The `scale²` output pixels of a grid step, row-major.
     phases: Vec<Phase>,
     bias: Vec<f32>,
+    /// The weights where the device is a GPU; then there are no phases.
+    on_cuda: Option<PackedConv>,
 }
 
 /// The taps of one output phase, in the order of its weights.
@@ -84,6 +88,12 @@ impl Conv {
         if bias.shape() != [outputs] {
             bail!("a convolution of {outputs} outputs was given a bias of {:?}", bias.shape());
         }
+        if let Some(cuda) = device.as_cuda() {
+            let sides = [outputs, inputs, frames, side];
+            let on_cuda = Some(PackedConv::new(cuda, weight, bias, sides, Geometry { stride, scale })?);
+            let (device, border, phases, bias) = (device.clone(), side / 2, Vec::new(), Vec::new());
+            return Ok(Conv { device, inputs, outputs, frames, border, stride, scale, phases, bias, on_cuda });
+        }
         let run_len = inputs * frames * side * side;
         let mut run = vec![0.0; run_len];
         let panels = outputs.div_ceil(PANEL);
@@ -112,7 +122,7 @@ impl Conv {
         });
         let phases = phases.collect::<Result<_>>()?;
         let (border, bias, device) = (side / 2, bias.to_vec()?, device.clone());
-        Ok(Conv { device, inputs, outputs, frames, border, stride, scale, phases, bias })
+        Ok(Conv { device, inputs, outputs, frames, border, stride, scale, phases, bias, on_cuda: None })
     }
 
     /// Frames of a full window: 3, or 1 if this convolution looks at one frame.
@@ -126,17 +136,28 @@ impl Conv {
     }
 
     /// Every frame on its own. `add`, if given, is added to the result.
-    pub fn apply(&self, x: &FrameStack, add: Option<&FrameStack>) -> FrameStack {
+    pub fn apply(&self, x: &FrameStack, add: Option<&FrameStack>) -> Result<FrameStack> {
         let windows: Vec<_> = (0..x.len()).map(|t| t..t + 1).collect();
         self.apply_windows(x, &windows, add)
     }
 
     /// One frame a window of `x`. A window shorter than the kernel lacks its oldest frames: they count as zero.
-    pub fn apply_windows(&self, x: &FrameStack, windows: &[Range<usize>], add: Option<&FrameStack>) -> FrameStack {
+    pub fn apply_windows(
+        &self,
+        x: &FrameStack,
+        windows: &[Range<usize>],
+        add: Option<&FrameStack>,
+    ) -> Result<FrameStack> {
         self.apply_with(Isa::best(), x, windows, add)
     }
 
-    fn apply_with(&self, isa: Isa, x: &FrameStack, windows: &[Range<usize>], add: Option<&FrameStack>) -> FrameStack {
+    fn apply_with(
+        &self,
+        isa: Isa,
+        x: &FrameStack,
+        windows: &[Range<usize>],
+        add: Option<&FrameStack>,
+    ) -> Result<FrameStack> {
         let input = x.shape();
         assert_eq!((input.channels, input.border), (self.inputs, self.border), "a convolution fits its input");
         assert!(windows.iter().all(|window| (1..=self.frames).contains(&window.len())), "a window fits the kernel");
@@ -145,6 +166,14 @@ impl Conv {
             FrameShape { height: rows * self.scale, width: columns * self.scale, channels: self.outputs, border: 0 };
         if let Some(add) = add {
             assert!(add.shape() == shape && add.len() == windows.len(), "what is added fits the result");
+        }
+        if *x.device() != self.device || add.is_some_and(|add| *add.device() != self.device) {
+            bail!("a convolution on {} was given frames on {}", self.device, x.device());
+        }
+        if let (Some(packed), Some(frames)) = (&self.on_cuda, x.frames_on_cuda()) {
+            let add = add.and_then(FrameStack::frames_on_cuda);
+            let frames = cuda::frames::conv(packed, frames, input, windows, add)?;
+            return Ok(FrameStack::of_cuda(shape, &self.device, frames));
         }
         // At least two tasks a thread, so that a thread that starts late does not hold up the rest.
         let pixels = (rows * columns * windows.len()).div_ceil(2 * rayon::current_num_threads());
@@ -165,7 +194,7 @@ impl Conv {
             })
             .collect();
         strips.into_par_iter().for_each_init(Vec::new, |sums, strip| self.strip(isa, strip, sums));
-        FrameStack::of(shape, &self.device, frames)
+        Ok(FrameStack::of(shape, &self.device, frames))
     }
 
     /// `sums`: scratch, kept from strip to strip.
@@ -291,7 +320,12 @@ mod tests {
     fn assert_close(found: &FrameStack, plain: &Plain, depth: usize, what: &str) {
         let found = found.to_tensor().expect("a tensor");
         assert_eq!(found.dims(), plain.dims(), "{what}");
-        let off = (found.inner() - plain).expect("same shape").abs().expect("abs").max_all().expect("max");
+        let off = (found.cpu("a test").expect("main memory") - plain)
+            .expect("same shape")
+            .abs()
+            .expect("abs")
+            .max_all()
+            .expect("max");
         let off = off.to_scalar::<f32>().expect("one");
         // Two orders of summing `depth` products of numbers below one; a wrong tap would be off by a thousand times that.
         assert!(off < 1e-7 * depth as f32 + 1e-6, "{what}: off by {off:e}");
@@ -323,9 +357,9 @@ mod tests {
                 let slices: Vec<_> = windows.iter().map(|w| w[0]..w[0] + w.len()).collect();
                 for isa in Isa::available() {
                     let what = format!("{isa:?} {inputs}->{outputs} {kt}x{k}x{k} at {height}x{width}");
-                    let once = conv.apply_with(isa, &video, &slices, None);
+                    let once = conv.apply_with(isa, &video, &slices, None).expect("frames");
                     assert_close(&once, &expected, inputs * kt * k * k, &what);
-                    let twice = conv.apply_with(isa, &video, &slices, Some(&once));
+                    let twice = conv.apply_with(isa, &video, &slices, Some(&once)).expect("frames");
                     assert_close(&twice, &(&expected * 2.0).expect("doubled"), 4 * inputs * kt * k * k, &what);
                 }
             }
@@ -345,11 +379,21 @@ mod tests {
                 let what = format!("{isa:?} {inputs}->{outputs} at {height}x{width}");
                 let down = Conv::downsampling(&stored.stored(), &stored_bias.stored(), &device).expect("a kernel");
                 let expected = plain(&x, &weight, &bias, &windows, 2).expect("candle");
-                assert_close(&down.apply_with(isa, &video, &slices, None), &expected, 9 * inputs, &what);
+                assert_close(
+                    &down.apply_with(isa, &video, &slices, None).expect("frames"),
+                    &expected,
+                    9 * inputs,
+                    &what,
+                );
                 let up = Conv::upsampling(&stored.stored(), &stored_bias.stored(), &device).expect("a kernel");
                 let doubled = x.upsample_nearest2d(2 * height, 2 * width).expect("doubled");
                 let expected = plain(&doubled, &weight, &bias, &windows, 1).expect("candle");
-                assert_close(&up.apply_with(isa, &video, &slices, None), &expected, 18 * inputs, &what);
+                assert_close(
+                    &up.apply_with(isa, &video, &slices, None).expect("frames"),
+                    &expected,
+                    18 * inputs,
+                    &what,
+                );
             }
         }
     }

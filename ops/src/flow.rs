@@ -1,7 +1,9 @@
 //! Between noise and picture: the arithmetic of a flow `v ≈ noise − clean` at noise level `sigma`.
 
 use crate::cpu::storage::{Numbers, map_rows, read};
+use crate::cuda;
 use crate::error::bail;
+use crate::tensor::{On, on};
 use crate::{Result, Tensor};
 
 /// The clean latent a flow points to: `x − sigma·v`, in f64 as the reference does it.
@@ -13,6 +15,9 @@ pub fn clean_from_flow(x: &Tensor, flow: &Tensor, sigma: f32) -> Result<Tensor> 
 pub fn along_flow(x: &Tensor, flow: &Tensor, from: f32, to: f32) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(1);
     let step = f64::from(to) - f64::from(from);
+    if let On::Cuda([x, flow]) = on("a step along a flow", [x, flow])? {
+        return Ok(cuda::flow_step(x, flow, step)?.into());
+    }
     read(flow, |flow| {
         map_rows(x, |row, x, out| {
             for ((out, x), flow) in out.iter_mut().zip(x).zip(&flow[row * width..]) {
@@ -24,6 +29,9 @@ pub fn along_flow(x: &Tensor, flow: &Tensor, from: f32, to: f32) -> Result<Tenso
 
 /// Back to noise level `sigma`: `(1 − sigma)·clean + sigma·noise`, all of one shape.
 pub fn renoise(clean: &Tensor, noise: &Tensor, sigma: f32) -> Result<Tensor> {
+    if let On::Cuda([clean, noise]) = on("mixing with noise", [clean, noise])? {
+        return Ok(cuda::renoise(clean, noise, sigma)?.into());
+    }
     let width = clean.dims().last().copied().unwrap_or(1);
     read(noise, |noise| {
         map_rows(clean, |row, clean, out| {
@@ -39,6 +47,13 @@ pub fn weighted_sum(terms: &[(f64, &Tensor)]) -> Result<Tensor> {
     let Some(((first_weight, first), others)) = terms.split_first() else { bail!("a sum has a term") };
     if let Some((_, other)) = others.iter().find(|(_, other)| other.dims() != first.dims()) {
         bail!("{:?} and {:?} cannot be added", first.dims(), other.dims());
+    }
+    for (_, other) in others {
+        on("a weighted sum", [*first, *other])?;
+    }
+    if first.as_cuda().is_some() {
+        let terms: Vec<_> = terms.iter().filter_map(|(weight, term)| Some((*weight, term.as_cuda()?))).collect();
+        return Ok(cuda::weighted_sum(&terms)?.into());
     }
     let others: Vec<(f64, Tensor)> =
         others.iter().map(|(weight, term)| Ok((*weight, term.reshape(term.dims())?))).collect::<Result<_>>()?;

@@ -14,10 +14,13 @@
 pub mod activation;
 pub mod attention;
 mod bands;
+mod blocks;
 pub mod channel_norm;
 pub mod channels;
+pub mod check;
 pub mod conv;
 mod cpu;
+mod cuda;
 mod device;
 mod dtype;
 mod embedding;
@@ -43,7 +46,9 @@ mod testing;
 pub mod threads;
 
 pub use bands::{Band, Bands};
-pub use device::Device;
+pub use blocks::Blocks;
+pub use cuda::About;
+pub use device::{Device, Keeping};
 pub use dtype::DType;
 pub use embedding::Embedding;
 pub use error::{Error, Result};

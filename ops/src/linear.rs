@@ -8,6 +8,7 @@ use crate::cpu::panels::{PANEL, Row, TILE, panels_max};
 use crate::cpu::simd::Isa;
 use crate::cpu::storage::{pays_to_share, read};
 use crate::cpu::tiles::Tiles;
+use crate::cuda::PackedLinear;
 use crate::error::bail;
 use crate::{Device, Result, Stored, Tensor};
 
@@ -17,9 +18,11 @@ pub struct Linear {
     device: Device,
     inputs: usize,
     outputs: usize,
-    /// `(panel, in, PANEL)`, packed once: zero beyond the last output.
+    /// `(panel, in, PANEL)`, packed once: zero beyond the last output. Empty on a GPU.
     weights: Vec<f32>,
     bias: Option<Vec<f32>>,
+    /// The weights where the device is a GPU.
+    on_cuda: Option<PackedLinear>,
 }
 
 /// Where a kernel takes several panels at once: rows of one task, and inputs of one pass over them, whose weights are 256 KiB.
@@ -51,6 +54,11 @@ impl Linear {
         if let Some(bias) = bias.filter(|bias| bias.shape() != [outputs]) {
             bail!("a layer of {outputs} outputs was given a bias of {:?}", bias.shape());
         }
+        if let Some(cuda) = device.as_cuda() {
+            let (on_cuda, count) = (PackedLinear::new(cuda, weight, inputs.clone(), bias)?, inputs.len());
+            let (weights, bias, on_cuda) = (Vec::new(), None, Some(on_cuda));
+            return Ok(Linear { device: device.clone(), inputs: count, outputs, weights, bias, on_cuda });
+        }
         let mut packed = vec![0.0; outputs.div_ceil(PANEL) * inputs.len() * PANEL];
         // One panel a task. The task that packs a panel also casts it, row by row, so the weight is never in memory
         // twice.
@@ -72,7 +80,7 @@ impl Linear {
             packed.chunks_mut(panel_len).enumerate().try_for_each(|panel| pack(&mut row, panel))?;
         }
         let bias = bias.map(Stored::to_vec).transpose()?;
-        Ok(Linear { device: device.clone(), inputs: inputs.len(), outputs, weights: packed, bias })
+        Ok(Linear { device: device.clone(), inputs: inputs.len(), outputs, weights: packed, bias, on_cuda: None })
     }
 
     /// `x`: `(N, in)` → `(N, out)`.
@@ -84,6 +92,12 @@ impl Linear {
         let (rows, inputs) = x.dims2()?;
         if inputs != self.inputs {
             bail!("a layer of {} inputs was given {inputs}", self.inputs);
+        }
+        if x.device() != self.device {
+            bail!("a dense layer on {} was given a tensor on {}", self.device, x.device());
+        }
+        if let (Some(packed), Some(x)) = (&self.on_cuda, x.as_cuda()) {
+            return Ok(packed.apply(x)?.into());
         }
         let mut out = vec![0.0; rows * self.outputs];
         read(x, |x| {

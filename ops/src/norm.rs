@@ -2,20 +2,27 @@
 
 use crate::cpu::simd::{LANES, dispatched, dot, fma, sum_lanes};
 use crate::cpu::storage::{map_rows, read};
+use crate::cuda;
+use crate::tensor::{On, on};
 use crate::{Result, Tensor};
 
 /// `LN(x)·(1 + scale) + shift` with `LN(x) = (x − mean) / √(var + eps)`, biased variance.
 ///
 /// `x`: `(N, D)`, `scale`, `shift`: `(D)`.
 pub fn layer_norm_modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Result<Tensor> {
-    let gain = scale.plus(1.0)?;
-    layer_norm(x, &gain, shift, eps)
+    match on("modulated layer norm", [x, scale, shift])? {
+        On::Cpu => layer_norm(x, &scale.plus(1.0)?, shift, eps),
+        On::Cuda([x, scale, shift]) => Ok(cuda::layer_norm(x, scale, shift, 1.0, eps)?.into()),
+    }
 }
 
 /// `LN(x)·weight + bias`, row by row.
 ///
 /// `x`: `(N, D)`, `weight`, `bias`: `(D)`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    if let On::Cuda([x, weight, bias]) = on("layer norm", [x, weight, bias])? {
+        return Ok(cuda::layer_norm(x, weight, bias, 0.0, eps)?.into());
+    }
     read(weight, |weight| {
         read(bias, |bias| map_rows(x, |_, x, out| layer_norm_row(x, weight, bias, eps as f32, out)))
     })??
@@ -25,6 +32,9 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 ///
 /// `x`: `(N, D)`, `gamma`: `(D)`.
 pub fn rms_norm(x: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
+    if let On::Cuda([x, gamma]) = on("RMS norm", [x, gamma])? {
+        return Ok(cuda::rms_norm(x, gamma, eps)?.into());
+    }
     read(gamma, |gamma| map_rows(x, |_, x, out| rms_norm_row(x, gamma, eps as f32, out)))?
 }
 

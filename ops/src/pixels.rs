@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use crate::cpu::simd::dispatched;
+use crate::cuda;
 use crate::error::bail;
 use crate::frame_stack::{FrameShape, FrameStack};
 use crate::{Device, Result};
@@ -14,8 +15,13 @@ pub fn from_rgb8(rgb: &[u8], height: usize, width: usize, device: &Device) -> Re
     if rgb.len() != 3 * height * width {
         bail!("a {width}x{height} picture has {} bytes, not {}", 3 * height * width, rgb.len());
     }
+    let shape = FrameShape { height, width, channels: 3, border: 0 };
+    if let Some(cuda) = device.as_cuda() {
+        let frame = cuda::frames::from_rgb8(cuda, rgb, height, width)?;
+        return Ok(FrameStack::of_cuda(shape, device, vec![frame]));
+    }
     let values = rgb.iter().map(|&byte| 2.0 * (f32::from(byte) / 255.0) - 1.0).collect();
-    Ok(FrameStack::of(FrameShape { height, width, channels: 3, border: 0 }, device, vec![values]))
+    Ok(FrameStack::of(shape, device, vec![values]))
 }
 
 /// Frames of three channels → row-major RGB8, frame after frame: `[-1, 1]` clamped, then truncated.
@@ -23,6 +29,9 @@ pub fn to_rgb8(video: &FrameStack) -> Result<Vec<u8>> {
     let shape = video.shape();
     if shape.channels != 3 || shape.border != 0 {
         bail!("a picture has 3 channels and no border, not {} and {}", shape.channels, shape.border);
+    }
+    if let Some(frames) = video.frames_on_cuda() {
+        return cuda::frames::to_rgb8(frames);
     }
     let mut bytes = vec![0; video.len() * shape.values()];
     const BLOCK: usize = 1 << 14;
@@ -45,13 +54,16 @@ fn truncate_body<const FMA: bool>(values: &[f32], bytes: &mut [u8]) {
 /// Every frame of `(H, W, C)` → `(H/side, W/side, C·side²)`: a square of pixels becomes channels.
 ///
 /// Column before row inside a square: channel `(c·side + x)·side + y`. With `side` 1 the frames stay as they are.
-pub fn fold(video: FrameStack, side: usize) -> FrameStack {
+pub fn fold(video: FrameStack, side: usize) -> Result<FrameStack> {
     if side == 1 {
-        return video;
+        return Ok(video);
     }
     let FrameShape { height, width, channels, border } = video.shape();
     assert!(border == 0 && height % side == 0 && width % side == 0, "bare frames of whole squares");
     let shape = FrameShape { height: height / side, width: width / side, channels: channels * side * side, border };
+    if let Some(frames) = video.frames_on_cuda() {
+        return Ok(FrameStack::of_cuda(shape, video.device(), cuda::frames::fold(frames, side)?));
+    }
     let frames = video.frames().par_iter().map(|pixels| {
         let mut frame = vec![0.0; shape.values()];
         for (folded, pixel) in folding(shape, side) {
@@ -59,18 +71,21 @@ pub fn fold(video: FrameStack, side: usize) -> FrameStack {
         }
         frame
     });
-    FrameStack::of(shape, video.device(), frames.collect())
+    Ok(FrameStack::of(shape, video.device(), frames.collect()))
 }
 
 /// The opposite of [`fold`].
-pub fn unfold(video: FrameStack, side: usize) -> FrameStack {
+pub fn unfold(video: FrameStack, side: usize) -> Result<FrameStack> {
     if side == 1 {
-        return video;
+        return Ok(video);
     }
     let folded = video.shape();
     assert!(folded.border == 0 && folded.channels.is_multiple_of(side * side), "bare frames of folded squares");
     let (height, width) = (side * folded.height, side * folded.width);
     let shape = FrameShape { height, width, channels: folded.channels / (side * side), border: 0 };
+    if let Some(frames) = video.frames_on_cuda() {
+        return Ok(FrameStack::of_cuda(shape, video.device(), cuda::frames::unfold(frames, side)?));
+    }
     let frames = video.frames().par_iter().map(|frame| {
         let mut pixels = vec![0.0; shape.values()];
         for (folded, pixel) in folding(folded, side) {
@@ -78,7 +93,7 @@ pub fn unfold(video: FrameStack, side: usize) -> FrameStack {
         }
         pixels
     });
-    FrameStack::of(shape, video.device(), frames.collect())
+    Ok(FrameStack::of(shape, video.device(), frames.collect()))
 }
 
 /// Pairs of places: in the folded frame, and in the picture.
@@ -130,10 +145,10 @@ mod tests {
         let shape = FrameShape { height: 4, width: 6, channels: 3, border: 0 };
         let values: Vec<f32> = (0..4 * 6 * 3u8).map(f32::from).collect();
         let picture = FrameStack::of(shape, &Device::cpu(), vec![values.clone()]);
-        let folded = fold(picture, 2);
+        let folded = fold(picture, 2).expect("squares");
         // The first square: red of (0,0), (1,0) below it, then the column to the right; then green.
         assert_eq!(folded.values()[..5], [0.0, 18.0, 3.0, 21.0, 1.0]);
-        let back = unfold(folded, 2);
+        let back = unfold(folded, 2).expect("squares");
         assert_eq!((back.shape(), back.values()), (shape, values));
     }
 }

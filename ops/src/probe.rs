@@ -92,10 +92,7 @@ impl Probe {
         let x = stack(picture, frames, 3);
         let work = Work::Operations(2.0 * (height * width * inputs * outputs * taps) as f64);
         let name = format!("convolution {frames}x{side}x{side}, {width}x{height}, {inputs} to {outputs}");
-        Ok(Probe::new(name, work, move || {
-            conv.apply_windows(&x, std::slice::from_ref(&(0..frames)), None);
-            Ok(())
-        }))
+        Ok(Probe::new(name, work, move || conv.apply_windows(&x, std::slice::from_ref(&(0..frames)), None).map(drop)))
     }
 
     /// The attention inside one picture of the autoencoder.
@@ -104,21 +101,17 @@ impl Probe {
         let pixels = (height * width) as f64;
         let work = Work::Operations(4.0 * pixels * pixels * channels as f64);
         Probe::new(format!("attention in a picture, {width}x{height}x{channels}"), work, move || {
-            spatial_attention(&x);
-            Ok(())
+            spatial_attention(&x).map(drop)
         })
     }
 
     /// The norm over a pixel's channels.
     pub fn channel_norm(height: usize, width: usize, channels: usize) -> Result<Probe> {
         let gamma = bytes(channels, 1);
-        let norm = channel_norm::ChannelNorm::new(&stored(&gamma, &[channels])?)?;
+        let norm = channel_norm::ChannelNorm::new(&stored(&gamma, &[channels])?, &Device::cpu())?;
         let x = stack(FrameShape { height, width, channels, border: 0 }, 1, 2);
         let work = moved(2 * height * width * channels);
-        Ok(Probe::new(format!("channel norm, {width}x{height}x{channels}"), work, move || {
-            norm.apply(&x);
-            Ok(())
-        }))
+        Ok(Probe::new(format!("channel norm, {width}x{height}x{channels}"), work, move || norm.apply(&x).map(drop)))
     }
 
     /// What models do to each row of `(rows, width)`, and its heads' rotation: norms, rotation, activations, residual.

@@ -2,7 +2,9 @@
 
 use candle_core as candle;
 
+use crate::cuda;
 use crate::error::bail;
+use crate::tensor::{On, on};
 use crate::{Error, Result, Stored, Tensor};
 
 /// The table of biases of one layer, one row a bucket of distances.
@@ -62,10 +64,15 @@ impl DistanceBias {
 pub fn relative_attention(q: &Tensor, k: &Tensor, v: &Tensor, bias: &DistanceBias) -> Result<Tensor> {
     let (n, width) = q.dims2()?;
     assert_eq!(n, bias.rows, "a bias is made for one length of text");
+    if let On::Cuda([q, k, v]) = on("attention with distances", [q, k, v])? {
+        return Ok(cuda::relative_attention(q, k, v, bias.heads, &bias.by_distance)?.into());
+    }
+    let here = |x: &Tensor| x.cpu("attention with distances").cloned();
+    let (q, k, v) = (&here(q)?, &here(k)?, &here(v)?);
     let attend = || -> candle::Result<candle::Tensor> {
         let by_head =
-            |x: &Tensor| x.inner().reshape((n, bias.heads, width / bias.heads))?.transpose(0, 1)?.contiguous();
-        let scores = (by_head(q)?.matmul(&by_head(k)?.transpose(1, 2)?)? + bias.dense(q.inner().device())?)?;
+            |x: &candle::Tensor| x.reshape((n, bias.heads, width / bias.heads))?.transpose(0, 1)?.contiguous();
+        let scores = (by_head(q)?.matmul(&by_head(k)?.transpose(1, 2)?)? + bias.dense(q.device())?)?;
         let weights = scores.broadcast_sub(&scores.max_keepdim(2)?)?.exp()?;
         let weights = weights.broadcast_div(&weights.sum_keepdim(2)?)?;
         weights.matmul(&by_head(v)?)?.transpose(0, 1)?.reshape((n, width))

@@ -1,10 +1,15 @@
 //! Operations on the running hidden state: add a gated branch, scale and shift.
 
 use crate::cpu::storage::{map_rows, read};
+use crate::cuda;
+use crate::tensor::{On, on};
 use crate::{Result, Tensor};
 
 /// `h + y·gate`; `h`, `y`: `(N, D)`, `gate`: `(D)`.
 pub fn add_gated(h: &Tensor, y: &Tensor, gate: &Tensor) -> Result<Tensor> {
+    if let On::Cuda([h, y, gate]) = on("a gated sum", [h, y, gate])? {
+        return Ok(cuda::add_gated(h, y, gate)?.into());
+    }
     let width = h.dim(1)?;
     read(y, |y| {
         read(gate, |gate| {
@@ -19,6 +24,9 @@ pub fn add_gated(h: &Tensor, y: &Tensor, gate: &Tensor) -> Result<Tensor> {
 
 /// `h·gain + shift`, all `(N, D)`.
 pub fn scale_shift(h: &Tensor, gain: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    if let On::Cuda([h, gain, shift]) = on("scale and shift", [h, gain, shift])? {
+        return Ok(cuda::scale_shift(h, gain, shift)?.into());
+    }
     let width = h.dim(1)?;
     read(gain, |gain| {
         read(shift, |shift| {
@@ -35,6 +43,9 @@ pub fn scale_shift(h: &Tensor, gain: &Tensor, shift: &Tensor) -> Result<Tensor> 
 
 /// `h + row` for the rows from `first` on; those before stay as they are. `h`: `(N, D)`, `row`: `(D)`.
 pub fn add_to_rows_from(h: &Tensor, first: usize, row: &Tensor) -> Result<Tensor> {
+    if let On::Cuda([h, row]) = on("adding a row", [h, row])? {
+        return Ok(cuda::add_to_rows(h, first, row)?.into());
+    }
     read(row, |added| {
         map_rows(h, |row, h, out| {
             if row < first {

@@ -4,6 +4,8 @@
 //! (channels `2i` and `2i+1`). <https://github.com/Wan-Video/Wan2.1/blob/main/wan/modules/model.py>, `rope_apply`.
 
 use crate::cpu::storage::{map_rows, read};
+use crate::cuda;
+use crate::tensor::{On, on};
 use crate::{Device, Result, Tensor};
 
 /// Cosines and sines for every token of a chunk: `(N, d/2)` each.
@@ -65,6 +67,9 @@ impl Rotary {
     ///
     /// `x`: `(N, D)`, one row a token of the chunk, frame-major. Positions are absolute, so a stored key never moves.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        if let On::Cuda([x, cos, sin]) = on("rotary positions", [x, &self.cos, &self.sin])? {
+            return Ok(cuda::turn(x, cos, sin)?.into());
+        }
         let half = self.cos.dim(1)?;
         read(&self.cos, |cos| {
             read(&self.sin, |sin| {

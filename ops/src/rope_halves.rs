@@ -4,7 +4,9 @@
 
 use crate::cpu::simd::{dispatched, dot};
 use crate::cpu::storage::{map_rows, read};
+use crate::cuda;
 use crate::error::bail;
+use crate::tensor::{On, on};
 use crate::{Device, Result, Tensor};
 
 /// Cosines and sines of every token: `(N, d/2)` each.
@@ -41,6 +43,9 @@ impl HalvesRotary {
 
     /// Turn every head of `x`, `(N, heads·d)`: `(a, b) → (a·cos − b·sin, b·cos + a·sin)`.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        if let On::Cuda([x, cos, sin]) = on("rotary positions", [x, &self.cos, &self.sin])? {
+            return Ok(cuda::head_norm_turn(x, None, cos, sin)?.into());
+        }
         self.turn(x, |x, cos, sin, out| turn_row(x, 1.0, &[], cos, sin, out))
     }
 
@@ -49,6 +54,9 @@ impl HalvesRotary {
         let dim = 2 * self.cos.dim(1)?;
         if gamma.dims() != [dim] {
             bail!("heads of {dim} are normalised with as many weights, not {:?}", gamma.dims());
+        }
+        if let On::Cuda([x, gamma, cos, sin]) = on("rotary positions", [x, gamma, &self.cos, &self.sin])? {
+            return Ok(cuda::head_norm_turn(x, Some((gamma, eps)), cos, sin)?.into());
         }
         read(gamma, |gamma| self.turn(x, |x, cos, sin, out| norm_turn_row(x, gamma, eps as f32, cos, sin, out)))?
     }
@@ -121,7 +129,10 @@ mod tests {
         let half = width / heads / 2;
         let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
         let turned = Plain::cat(&[b.neg()?, a], 2)?;
-        let doubled = |table: &Tensor| Plain::cat(&[table.inner(), table.inner()], 1)?.unsqueeze(1);
+        let doubled = |table: &Tensor| {
+            Plain::cat(&[table.cpu("a test").expect("main memory"), table.cpu("a test").expect("main memory")], 1)?
+                .unsqueeze(1)
+        };
         let sum = (x.broadcast_mul(&doubled(&rotary.cos)?)? + turned.broadcast_mul(&doubled(&rotary.sin)?)?)?;
         sum.reshape((rows, width))
     }

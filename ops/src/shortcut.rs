@@ -8,6 +8,7 @@
 
 use rayon::prelude::*;
 
+use crate::Result;
 use crate::frame_stack::FrameStack;
 
 /// How much longer and wider the larger of two videos is.
@@ -33,7 +34,8 @@ const ROWS: usize = 8;
 /// zero.
 ///
 /// Channels of `x` times the block are a multiple of the channels of `y`.
-pub fn add_averaged(mut y: FrameStack, x: &FrameStack, resize: Resize) -> FrameStack {
+pub fn add_averaged(mut y: FrameStack, x: &FrameStack, resize: Resize) -> Result<FrameStack> {
+    y.refuse_cuda("the averaging shortcut of Wan 2.2's autoencoder")?;
     let (small, large) = (y.shape(), x.shape());
     let Resize { time, side } = resize;
     let folded = large.channels * resize.block();
@@ -61,13 +63,14 @@ pub fn add_averaged(mut y: FrameStack, x: &FrameStack, resize: Resize) -> FrameS
             }
         });
     }
-    y
+    Ok(y)
 }
 
 /// `y` plus `x` made larger by repeating. If `y` lacks frames at its front, those of the enlarged `x` are dropped.
 ///
 /// Channels of `y` times the block are a multiple of the channels of `x`.
-pub fn add_repeated(mut y: FrameStack, x: &FrameStack, resize: Resize) -> FrameStack {
+pub fn add_repeated(mut y: FrameStack, x: &FrameStack, resize: Resize) -> Result<FrameStack> {
+    y.refuse_cuda("the repeating shortcut of Wan 2.2's autoencoder")?;
     let (small, large) = (x.shape(), y.shape());
     let Resize { time, side } = resize;
     let folded = large.channels * resize.block();
@@ -90,7 +93,7 @@ pub fn add_repeated(mut y: FrameStack, x: &FrameStack, resize: Resize) -> FrameS
             }
         });
     }
-    y
+    Ok(y)
 }
 
 #[cfg(test)]
@@ -137,7 +140,7 @@ mod tests {
                 let folded = fold(&x.pad_with_zeros(1, missing, 0)?, resize)?;
                 let group = large * resize.block() / small;
                 let expected = (&y + folded.reshape((small, group, t, h * w))?.mean(1)?.reshape((small, t, h, w))?)?;
-                let found = add_averaged(frames(&y), &frames(&x), resize);
+                let found = add_averaged(frames(&y), &frames(&x), resize).expect("frames");
                 assert_close(&found.to_tensor().expect("back"), &expected, 1e-6);
             }
         }
@@ -155,7 +158,7 @@ mod tests {
                 let repeated = x.unsqueeze(1)?.broadcast_as((small, folded / small, t, h, w))?.contiguous()?;
                 let larger = unfold(&repeated.reshape((folded, t, h, w))?, resize)?;
                 let expected = (&y + larger.narrow(1, missing, long)?)?;
-                let found = add_repeated(frames(&y), &frames(&x), resize);
+                let found = add_repeated(frames(&y), &frames(&x), resize).expect("frames");
                 assert_close(&found.to_tensor().expect("back"), &expected, 1e-6);
             }
         }

@@ -5,17 +5,23 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use crate::Result;
 use crate::cpu::softmax::softmax;
+use crate::cuda;
 use crate::frame_stack::{FrameShape, FrameStack};
 
 /// Scores that one task holds: 1 MiB.
 const SCORES: usize = 1 << 18;
 
 /// `qkv`: 3·C channels, queries then keys then values → C channels.
-pub fn spatial_attention(qkv: &FrameStack) -> FrameStack {
+pub fn spatial_attention(qkv: &FrameStack) -> Result<FrameStack> {
     let FrameShape { height, width, channels: triple, border } = qkv.shape();
     assert!(border == 0 && triple % 3 == 0, "queries, keys and values side by side");
     let (channels, positions) = (triple / 3, height * width);
+    if let Some(frames) = qkv.frames_on_cuda() {
+        let frames = cuda::frames::spatial_attention(frames)?;
+        return Ok(FrameStack::of_cuda(FrameShape { channels, ..qkv.shape() }, qkv.device(), frames));
+    }
     // Few enough for the bound, enough tasks for all threads, and no fewer than a matrix product is good at.
     let queries = (SCORES / positions).min(positions.div_ceil(2 * rayon::current_num_threads())).clamp(8, 256);
     let frames = qkv.frames().iter().map(|frame| {
@@ -43,7 +49,7 @@ pub fn spatial_attention(qkv: &FrameStack) -> FrameStack {
         });
         out
     });
-    FrameStack::of(FrameShape { channels, ..qkv.shape() }, qkv.device(), frames.collect())
+    Ok(FrameStack::of(FrameShape { channels, ..qkv.shape() }, qkv.device(), frames.collect()))
 }
 
 /// A matrix inside a slice: how far its rows and its columns lie apart.
@@ -113,8 +119,13 @@ mod tests {
             let expected = (0..count).map(plain).collect::<PlainResult<Vec<_>>>().expect("plain");
             let expected = Plain::cat(&expected, 1).expect("frames");
             let video = FrameStack::from_tensor(&ours(&x)).expect("a video");
-            let found = spatial_attention(&video).to_tensor().expect("back");
-            let off = (found.inner() - expected).expect("same shape").abs().expect("abs").max_all().expect("max");
+            let found = spatial_attention(&video).expect("frames").to_tensor().expect("back");
+            let off = (found.cpu("a test").expect("main memory") - expected)
+                .expect("same shape")
+                .abs()
+                .expect("abs")
+                .max_all()
+                .expect("max");
             assert!(off.to_scalar::<f32>().expect("one") < 1e-5, "{channels} channels, {height}x{width}: {off}");
         }
     }

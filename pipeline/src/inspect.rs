@@ -6,6 +6,8 @@ mod json;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use ops::Keeping;
+
 use crate::lingbot;
 use crate::lingbot::card;
 use crate::lingbot::config::ModelConfig;
@@ -51,6 +53,17 @@ pub struct Report {
     pub beside: Result<(), String>,
     /// The bytes of a session with the given size and window, or why there can be none. `None` if this is not a model.
     pub session: Option<Result<(RolloutShape, Footprint), Refusal>>,
+    /// The same session where a GPU draws it.
+    pub session_on_gpu: Option<Footprint>,
+}
+
+/// Bytes of a GPU's memory that a model and its sessions take. The temporaries of a pass come on top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnGpu {
+    /// All weights, as bf16. The text encoder's table of tokens stays in main memory.
+    pub weights: u64,
+    /// One session.
+    pub session: u64,
 }
 
 /// One network as its files describe it.
@@ -99,10 +112,14 @@ fn lingbot_report(dir: &ModelDir, size: Option<Size>, window: Option<usize>) -> 
         (component, found.map_err(|error| error.to_string()))
     };
     let config = ModelConfig::read(dir);
-    let (mut beside, mut asked) = (Ok(()), None);
+    let (mut beside, mut asked, mut session_on_gpu) = (Ok(()), None, None);
     if let Ok(config) = &config {
         match card(dir, config) {
-            Ok(card) => asked = Some(session(&card, config, size, window)),
+            Ok(card) => {
+                let session = session(&card, config, size, window);
+                session_on_gpu = session.as_ref().ok().map(|(shape, _)| Footprint::of(config, shape, Keeping::GPU));
+                asked = Some(session);
+            }
             Err(error) => beside = Err(error.to_string()),
         }
         let recipe = &config.recipe;
@@ -117,6 +134,7 @@ fn lingbot_report(dir: &ModelDir, size: Option<Size>, window: Option<usize>) -> 
         config: config.map_err(|error| error.to_string()),
         beside,
         session: asked,
+        session_on_gpu,
     })
 }
 
@@ -129,7 +147,7 @@ fn session(
     let size = card.choose_size(size)?;
     let (sink, window) = card.choose_window(None, window)?;
     let shape = RolloutShape { size, sink, window, ..RolloutShape::of(&config.recipe) };
-    Ok((shape, Footprint::of(config, &shape)))
+    Ok((shape, Footprint::of(config, &shape, Keeping::PROCESSOR)))
 }
 
 impl Inspection {
@@ -139,6 +157,35 @@ impl Inspection {
             Inspection::LingBot(report) => report.is_complete(),
             Inspection::Cosmos3(report) => report.is_complete(),
         }
+    }
+}
+
+impl Inspection {
+    /// What it takes of a GPU. `None` if it is incomplete, or of a family that no GPU draws yet.
+    pub fn on_gpu(&self) -> Option<OnGpu> {
+        match self {
+            Inspection::LingBot(report) if report.is_complete() => report.on_gpu(),
+            _ => None,
+        }
+    }
+}
+
+impl OnGpu {
+    /// Sessions that fit into `memory` bytes beside the weights.
+    pub fn sessions(&self, memory: u64) -> u64 {
+        memory.saturating_sub(self.weights) / self.session.max(1)
+    }
+}
+
+impl fmt::Display for OnGpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OnGpu { weights, session } = self;
+        write!(
+            f,
+            "{} of weights as bf16, {} a session, temporaries of a pass not counted",
+            Human(*weights),
+            Human(*session)
+        )
     }
 }
 
@@ -156,6 +203,14 @@ impl Report {
     pub fn is_complete(&self) -> bool {
         let whole = |network: &Result<Network, String>| network.as_ref().is_ok_and(|network| network.faults.is_empty());
         self.config.is_ok() && self.beside.is_ok() && self.networks.iter().all(|(_, network)| whole(network))
+    }
+
+    fn on_gpu(&self) -> Option<OnGpu> {
+        let parameters: u64 =
+            self.networks.iter().filter_map(|(_, network)| Some(network.as_ref().ok()?.parameters)).sum();
+        let text = self.config.as_ref().ok()?.text.clone();
+        let table = (text.vocab_size * text.d_model) as u64;
+        Some(OnGpu { weights: 2 * (parameters - table), session: self.session_on_gpu?.total() })
     }
 }
 
@@ -261,6 +316,9 @@ impl fmt::Display for Report {
         match &self.session {
             Some(Ok((shape, bytes))) => {
                 writeln!(f, "\na session at {}, window {}:\n{bytes}", shape.size, shape.window)?;
+                if let Some(on_gpu) = self.on_gpu() {
+                    writeln!(f, "\non a GPU: {on_gpu}")?;
+                }
             }
             Some(Err(refusal)) => writeln!(f, "\nno such session: {refusal}")?,
             None => {}

@@ -21,8 +21,8 @@ pub mod testcard;
 pub mod wan;
 pub mod world;
 
-pub use ops::Device;
 pub use ops::threads::set_count as set_threads;
+pub use ops::{Device, check};
 
 use crate::cosmos3::Cosmos3;
 use crate::lingbot::LingBot;

@@ -2,6 +2,8 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "main/device.rs"]
+mod device;
 #[path = "main/measure.rs"]
 mod measure;
 
@@ -106,6 +108,7 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => return replay(args),
         Command::Inspect(args) => inspect(&args)?,
         Command::Bench(args) => return measure::bench(&args),
+        Command::Check(args) => return measure::check(&args),
         Command::Load(args) => return measure::put_load(*args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -124,6 +127,8 @@ fn serve(args: ServeArgs, service: Service) -> anyhow::Result<()> {
         ModelDir::open(dir)?;
     }
     compute_on(&args.world)?;
+    // A GPU that is not there is told at once, too.
+    let device = device::for_world(&args.world, &source)?;
     let guardrails = args.guardrails.build()?;
     let limits = Limits {
         trace_file: args.trace_file,
@@ -155,7 +160,7 @@ fn serve(args: ServeArgs, service: Service) -> anyhow::Result<()> {
         let phase = until_interrupted()?;
         let told = phase.clone();
         let tell = move |engine: Engine| drop(tokio::spawn(tell_service(service, engine.card.clone(), told)));
-        server::serve_telling(listener, Box::new(move || load(&source)), limits, phase, tell).await
+        server::serve_telling(listener, Box::new(move || load(&source, &device)), limits, phase, tell).await
     });
     // Weights that are still being read must not keep the process.
     runtime.shutdown_background();
@@ -254,7 +259,7 @@ fn generate(args: GenerateArgs) -> anyhow::Result<ExitCode> {
     if let Err(blocked) = request.guardrails.check(request.prompts.iter().map(|switch| switch.text.as_str())) {
         anyhow::bail!("a prompt is blocked by the guardrail {}: nothing is drawn", blocked.guardrail);
     }
-    let world = load(&source)?;
+    let world = load(&source, &device::for_world(&args.world, &source)?)?;
     cancelled_by_signals(request.cancel.clone())?;
     let report = offline::generate::generate(world.as_ref(), &request)?;
     say(format_args!("{}{}\n", report.summary(), request.out.display()))?;
@@ -264,9 +269,10 @@ fn generate(args: GenerateArgs) -> anyhow::Result<ExitCode> {
 fn replay(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     compute_on(&args.world)?;
     let source = args.world.source();
+    let device = device::for_world(&args.world, &source)?;
     let request = args.request();
     let recording = request.read()?;
-    let world = load(&source)?;
+    let world = load(&source, &device)?;
     cancelled_by_signals(request.cancel.clone())?;
     let (report, told) = offline::replay::replay(world.as_ref(), recording, &request)?;
     say(format_args!("{told}\n"))?;
@@ -322,11 +328,27 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         Some(dir) => ModelDir::open(dir)?,
         None => pocket::dir(),
     };
+    let device = device::of(&args.device)?;
     let report = pipeline::inspect::inspect(&dir, args.size, args.window)?;
+    let fit = match (device.about(), device.memory(), report.on_gpu()) {
+        (Some(about), Some(memory), Some(on_gpu)) => {
+            let (free, _) = memory?;
+            Some((format!("{device}, {about}"), free, on_gpu.sessions(free)))
+        }
+        _ => None,
+    };
     if args.json {
-        say(format_args!("{:#}\n", report.to_json()))?;
+        let mut told = report.to_json();
+        if let Some((device, free, sessions)) = &fit {
+            told["device"] = serde_json::json!({ "name": device, "free_bytes": free, "sessions": sessions });
+        }
+        say(format_args!("{told:#}\n"))?;
     } else {
         say(format_args!("{report}\n"))?;
+        if let Some((device, free, sessions)) = &fit {
+            let gib = *free as f64 / f64::from(1 << 30);
+            say(format_args!("{device}: {gib:.1} GiB are free; {sessions} such sessions fit beside the weights\n"))?;
+        }
     }
     // For scripts: the exit status says it, too.
     anyhow::ensure!(report.is_complete(), "{} is incomplete: it will not load", dir.name());
@@ -341,11 +363,10 @@ fn compute_on(args: &WorldArgs) -> anyhow::Result<()> {
 }
 
 /// Loads the world on the thread that will own it.
-fn load(source: &Source) -> anyhow::Result<Box<dyn World>> {
-    let device = Device::cpu();
+fn load(source: &Source, device: &Device) -> anyhow::Result<Box<dyn World>> {
     match source {
         Source::Testcard { chunk_time } => Ok(Box::new(Testcard::new(*chunk_time))),
-        Source::Directory(dir) => Ok(pipeline::load_world(&ModelDir::open(dir)?, &device)?),
-        Source::Embedded => Ok(pipeline::load_world(&pocket::dir(), &device)?),
+        Source::Directory(dir) => Ok(pipeline::load_world(&ModelDir::open(dir)?, device)?),
+        Source::Embedded => Ok(pipeline::load_world(&pocket::dir(), device)?),
     }
 }

@@ -198,7 +198,7 @@ fn shells_and_readers_of_manuals_are_told_every_command() -> Result<()> {
     for arguments in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"], &["man"]] {
         let output = causeway(arguments).output()?;
         let text = String::from_utf8(output.stdout)?;
-        for command in ["serve", "key", "generate", "replay", "inspect", "bench", "completions", "man"] {
+        for command in ["serve", "key", "generate", "replay", "inspect", "bench", "check", "completions", "man"] {
             ensure!(text.contains(command), "{arguments:?} says nothing of {command}");
         }
     }

@@ -10,6 +10,7 @@ pub mod chance;
 pub mod client;
 pub mod cosmos3;
 pub mod document;
+pub mod emulated;
 pub mod encoding;
 pub mod exposition;
 pub mod fault;

@@ -17,7 +17,7 @@ pub(crate) struct Numbers<'a> {
 impl<'a> Numbers<'a> {
     /// The numbers of a contiguous f32 tensor in main memory, row-major.
     pub(crate) fn of(tensor: &'a Tensor) -> Result<Numbers<'a>> {
-        let (storage, layout) = tensor.inner().storage_and_layout();
+        let (storage, layout) = tensor.cpu("a kernel for main memory")?.storage_and_layout();
         match (storage.deref(), layout.contiguous_offsets()) {
             (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => {
                 Ok(Numbers { storage: Box::new(storage), range: start..end })
@@ -44,7 +44,7 @@ impl<'a> Numbers<'a> {
 
 /// Run `kernel` on the tensor's numbers, row-major. A view that is not contiguous is copied first.
 pub(crate) fn read<R>(tensor: &Tensor, kernel: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    let tensor = Tensor::of(tensor.inner().contiguous().map_err(Error::of_storage)?);
+    let tensor = Tensor::of(tensor.cpu("a kernel for main memory")?.contiguous().map_err(Error::of_storage)?);
     let numbers = Numbers::of(&tensor)?;
     Ok(kernel(numbers.as_slice()))
 }

@@ -135,7 +135,7 @@ pub struct Cosmos3Clip {
 
 enum State {
     Reading(Beginning),
-    Encoding(Beginning, Branches, FrameStack),
+    Encoding(Beginning, Box<Branches>, FrameStack),
     Denoising(Box<Denoise>),
     Decoding { latent: Tensor, frame: usize, decoder: DecoderState },
     Over,
@@ -222,7 +222,7 @@ impl Cosmos3Clip {
                 let branches = self.read(&begin, cancel)?;
                 timings.text = began.elapsed();
                 match begin.picture.take() {
-                    Some(picture) => State::Encoding(begin, branches, picture),
+                    Some(picture) => State::Encoding(begin, Box::new(branches), picture),
                     None => self.denoise(begin, branches, None)?,
                 }
             }
@@ -231,7 +231,7 @@ impl Cosmos3Clip {
                 let _span = spans.begin(|| "encode".into());
                 let given = among_workers(|| self.nets.vae.encode(picture, 1))?;
                 timings.vae = began.elapsed();
-                self.denoise(begin, branches, Some(given))?
+                self.denoise(begin, *branches, Some(given))?
             }
             State::Denoising(mut denoise) => {
                 let step = spans.begin_step(denoise.done());

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use ops::Keeping;
+
 use super::config::ModelConfig;
 use super::config::transformer::{Activation, PATCH};
 use crate::lingbot::footprint::Human;
@@ -66,7 +68,7 @@ impl Footprint {
             latents: 8 * transformer.latent_channels as u64 * frames * rows * columns * F32,
             prompts: (2 * layers * keys * text_tokens + branches * transformer.head_dim as u64 * tokens) * F32,
             pass: row * tokens.max(longest_text) * F32,
-            decoder: vae.decoder_state_bytes(rows as usize, columns as usize, 1),
+            decoder: vae.decoder_state_bytes(rows as usize, columns as usize, 1, Keeping::PROCESSOR),
             // The last level, which is the largest: what enters it has twice the channels; three of these at a time.
             decoding: 3 * FRAMES_PER_LATENT as u64 * pixels * 2 * last * F32,
         }

@@ -66,6 +66,12 @@ pub(crate) struct Nets {
 impl Cosmos3 {
     /// Reads the weights of a directory, to be computed with on `device`.
     pub fn load(dir: &ModelDir, device: &Device) -> Result<Cosmos3, LoadError> {
+        if device.about().is_some() {
+            return Err(ops::Error::new(format_args!(
+                "Cosmos3 has no form for {device} yet: it is drawn on the processor"
+            ))
+            .into());
+        }
         let config = ModelConfig::read(dir)?;
         // What is small comes first: whatever is wrong with it is said before gigabytes are read.
         let card = Arc::new(card(dir, &config)?);
@@ -83,7 +89,7 @@ impl Cosmos3 {
         let vae = Vae::load(&config.vae, &checkpoint.weights(&list, device)?)?;
         checkpoint.finish(&list)?;
         let (tokens, config) = (Arc::new(tokens), Arc::new(config));
-        let origin = Origin::of(&card, print);
+        let origin = Origin::of(&card, print, device);
         let times = Mutex::default();
         let nets = Arc::new(Nets { device: device.clone(), transformer, vae, tokens, config, times });
         Ok(Cosmos3 { nets, card, origin })

@@ -47,6 +47,7 @@ impl Report {
             "networks": networks.collect::<Map<String, Value>>(),
             "errors": errors([self.config.as_ref().err(), self.beside.as_ref().err()]),
             "session": session,
+            "on_gpu": self.on_gpu().map(|bytes| json!({ "weights_bytes": bytes.weights, "session_bytes": bytes.session })),
         })
     }
 }

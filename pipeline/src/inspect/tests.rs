@@ -56,9 +56,14 @@ fn a_whole_model_is_complete_and_its_numbers_are_those_of_its_files() {
     assert_eq!(network.disk_bytes, std::fs::metadata(dir.path().join(TRANSFORMER)).expect("a file").len());
     assert_eq!(network.types, BTreeMap::from([("BF16".to_owned(), 91)]));
     let text = report.to_string();
-    for part in
-        ["layout: diffusers", "91 BF16", "steps [1000, 750, 500, 250]", "a session at 832x480, window 18", "in all"]
-    {
+    for part in [
+        "layout: diffusers",
+        "91 BF16",
+        "steps [1000, 750, 500, 250]",
+        "a session at 832x480, window 18",
+        "in all",
+        "on a GPU: ",
+    ] {
         assert!(text.contains(part), "{text}");
     }
     assert!(text.ends_with("\ncomplete"), "{text}");
@@ -67,6 +72,7 @@ fn a_whole_model_is_complete_and_its_numbers_are_those_of_its_files() {
     let told = Inspection::LingBot(Box::new(report)).to_json();
     assert_eq!((&told["complete"], &told["errors"]), (&json!(true), &json!([])));
     assert_eq!(told["networks"]["transformer"]["parameters"], parameters);
+    assert!(told["on_gpu"]["session_bytes"].as_u64().expect("bytes") < total, "a GPU keeps bf16");
     assert_eq!((&told["session"]["window"], &told["session"]["bytes"]["total"]), (&json!(window), &json!(total)));
 }
 

@@ -1,9 +1,11 @@
 //! What one rollout holds, in bytes, told from configuration, size and window: for admission and for people.
 //!
-//! Everything is f32. Only the values that a rollout keeps are counted; the temporaries of a pass belong to the thread
+//! What a layer gives is kept as the device keeps numbers; latents and positions are f32. Only the values that a rollout keeps are counted; the temporaries of a pass belong to the thread
 //! that computes, and there is one of it.
 
 use std::fmt;
+
+use ops::Keeping;
 
 use super::config::ModelConfig;
 use super::past::Past;
@@ -60,7 +62,7 @@ pub struct Footprint {
 
 impl Footprint {
     /// The most bytes that a rollout of this shape holds.
-    pub fn of(config: &ModelConfig, shape: &RolloutShape) -> Footprint {
+    pub fn of(config: &ModelConfig, shape: &RolloutShape, keeping: Keeping) -> Footprint {
         let size = shape.size;
         let (transformer, recipe) = (&config.transformer, &config.recipe);
         let side = config.vae.spatial_factor() as u64;
@@ -73,15 +75,15 @@ impl Footprint {
         let condition_frames =
             (shape.condition_frames as u64).saturating_sub(1) / config.vae.temporal_factor() as u64 + 1;
         // Keys and values, or scale and shift: two rows of the model's width in every block.
-        let two_rows = 2 * layers * width * F32;
+        let two_rows = 2 * layers * width * keeping.bytes;
         let stored = recipe.stored_frames(shape.sink, shape.window);
         Footprint {
             self_attention: two_rows * tokens_a_frame * stored as u64,
             cross_attention: two_rows * recipe.text_len as u64,
-            decoder: config.vae.decoder_state_bytes(rows as usize, columns as usize, 1),
+            decoder: config.vae.decoder_state_bytes(rows as usize, columns as usize, 1, keeping),
             condition: condition_frames * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
             latents: (Past::frames_max(stored, chunking) * transformer.out_channels) as u64 * latent_pixels * F32,
-            chunk: (two_rows + (width + transformer.attention_head_dim as u64) * F32) * chunk_tokens,
+            chunk: (two_rows + width * keeping.bytes + transformer.attention_head_dim as u64 * F32) * chunk_tokens,
         }
     }
 
@@ -160,7 +162,7 @@ mod tests {
     #[test]
     fn a_rollout_of_the_14b_holds_what_the_model_says() {
         let config = lingbot("{}");
-        let bytes = Footprint::of(&config, &RolloutShape::of(&config.recipe));
+        let bytes = Footprint::of(&config, &RolloutShape::of(&config.recipe), Keeping::PROCESSOR);
         // 819 200 bytes a token in bf16, 1560 tokens a latent frame, 18 latent frames.
         assert_eq!(bytes.self_attention, 2 * 819_200 * 1560 * 18);
         assert_eq!(bytes.cross_attention, 2 * 819_200 * 512);
@@ -175,10 +177,27 @@ mod tests {
     }
 
     #[test]
+    fn a_gpu_keeps_half_of_it() {
+        let config = lingbot("{}");
+        let on = |keeping| Footprint::of(&config, &RolloutShape::of(&config.recipe), keeping);
+        let (processor, gpu) = (on(Keeping::PROCESSOR), on(Keeping::GPU));
+        assert_eq!(gpu.self_attention, 819_200 * 1560 * 18);
+        assert_eq!(
+            (gpu.self_attention, gpu.cross_attention),
+            (processor.self_attention / 2, processor.cross_attention / 2)
+        );
+        // Of the decoder also no borders: 944.3 million numbers.
+        assert_eq!((gpu.decoder / 2 + 50_000) / 100_000, 9443);
+        assert_eq!((gpu.condition, gpu.latents), (processor.condition, processor.latents));
+    }
+
+    #[test]
     fn a_longer_first_chunk_needs_more_while_it_is_drawn() {
         let config = lingbot("{}");
-        let of =
-            |first_chunk| Footprint::of(&config, &RolloutShape { first_chunk, ..RolloutShape::of(&config.recipe) });
+        let of = |first_chunk| {
+            let shape = RolloutShape { first_chunk, ..RolloutShape::of(&config.recipe) };
+            Footprint::of(&config, &shape, Keeping::PROCESSOR)
+        };
         assert_eq!(of(6).chunk, 2 * of(3).chunk);
         assert_eq!(of(1).chunk, of(3).chunk);
         assert_eq!(of(6).self_attention, of(3).self_attention);
@@ -191,7 +210,7 @@ mod tests {
         let check = |sink, window, frames| {
             let held = |config: &ModelConfig, window| {
                 let shape = RolloutShape { sink, window, ..RolloutShape::of(&config.recipe) };
-                Footprint::of(config, &shape).self_attention
+                Footprint::of(config, &shape, Keeping::PROCESSOR).self_attention
             };
             assert_eq!(held(&motion, window), held(&plain, frames));
         };

@@ -78,7 +78,7 @@ impl LingBot {
         })?;
         let schedule = Schedule::new(recipe.shift, &recipe.steps);
         let denoiser = Denoiser::new(dit, recipe.sampler, &schedule)?;
-        let origin = Origin::of(&card, print);
+        let origin = Origin::of(&card, print, device);
         Ok(LingBot { nets: Arc::new(Nets { device: device.clone(), denoiser, vae, text, config }), card, origin })
     }
 
@@ -89,7 +89,7 @@ impl LingBot {
 
     /// Bytes of a rollout that begins like an init, out of its footprint.
     fn bytes_of(&self, part: impl Fn(Footprint) -> u64 + Send + Sync + 'static) -> RolloutBytes {
-        let (config, card) = (self.nets.config.clone(), self.card.clone());
+        let (config, card, keeping) = (self.nets.config.clone(), self.card.clone(), self.nets.device.keeping());
         Arc::new(move |init| {
             let first_chunk = init.chunking(&card).first;
             let shape = RolloutShape {
@@ -99,7 +99,7 @@ impl LingBot {
                 first_chunk,
                 condition_frames: config.recipe.choose_condition_frames(init.condition_frames, first_chunk),
             };
-            part(Footprint::of(&config, &shape))
+            part(Footprint::of(&config, &shape, keeping))
         })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ops::probe::{Convolution, Probe};
 use ops::threads::among_workers;
-use ops::{Result, Tensor, pixels};
+use ops::{Result, pixels};
 
 use super::config::ModelConfig;
 use super::config::transformer::TransformerConfig;
@@ -33,7 +33,8 @@ struct Shape {
     text: usize,
 }
 
-/// Whole parts first, then each operation of the transformer and of the decoder.
+/// Whole parts first, then each operation of the transformer and of the decoder. On a GPU the parts alone, whose work is not
+/// counted: shares are told of the processor's peak.
 pub(super) fn operations<'a>(
     nets: &'a Arc<Nets>,
     card: &Card,
@@ -42,6 +43,9 @@ pub(super) fn operations<'a>(
     let config = &nets.config;
     let shape = Shape::of(config, init);
     let mut all = parts(nets, card, init, shape)?;
+    if nets.device.about().is_some() {
+        return Ok(all);
+    }
     let probes =
         transformer(&config.transformer, shape)?.into_iter().chain(decoder(&config.vae, latent(config, init.size))?);
     // One by one: from an iterator of operations that live for ever a vector of shorter ones cannot be extended.
@@ -85,9 +89,10 @@ fn parts<'a>(
     while rollout.plan().first_latent_frame < init.window {
         rollout.chunk_latents(&walk(&rollout), &Cancel::default())?;
     }
-    let work = Work::Operations(pass_operations(&config.transformer, shape));
+    let counted = |operations: f64| nets.device.about().is_none().then_some(Work::Operations(operations));
+    let work = counted(pass_operations(&config.transformer, shape));
     let input = walk(&rollout);
-    let pass = Operation::new("a pass, window full", Some(work), rollout.pass(&input)?);
+    let pass = Operation::new("a pass, window full", work, rollout.pass(&input)?);
 
     let [height, width] = latent(config, init.size);
     let clean = Noise::seeded(1, &nets.device).draw(&[config.vae.z_dim, 1, height, width])?;
@@ -101,10 +106,13 @@ fn parts<'a>(
     };
     // The first frames of a stream are fewer, and carry less.
     (0..3).try_for_each(|_| decode())?;
-    let decode = Operation::new("decode a latent frame", Some(Work::Operations(work)), decode);
+    let decode = Operation::new("decode a latent frame", counted(work), decode);
 
     let text = prompt::clean(&init.prompt);
-    let text = Operation::new("encode a prompt", None, move || Ok(nets.text.encode(&text).map(drop)?));
+    let text = Operation::new("encode a prompt", None, move || {
+        nets.text.encode(&text)?;
+        Ok(nets.device.wait()?)
+    });
     let picture = init.first_frame.clone();
     let picture =
         picture.unwrap_or_else(|| Picture { size: init.size, rgb: vec![128; init.size.frame_bytes() as usize] });
@@ -112,7 +120,8 @@ fn parts<'a>(
     let encode = Operation::new("encode a picture", None, move || {
         let (height, width) = (picture.size.height as usize, picture.size.width as usize);
         let frames = pixels::from_rgb8(&picture.rgb, height, width, &nets.device)?;
-        Ok(nets.vae.encode(frames, 1).map(|_: Tensor| ())?)
+        nets.vae.encode(frames, 1)?;
+        Ok(nets.device.wait()?)
     });
     Ok(vec![pass, decode, text, encode])
 }

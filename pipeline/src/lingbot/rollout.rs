@@ -177,7 +177,7 @@ impl LingBotRollout {
             let LingBotRollout { nets, now: Progress { prompt, history, .. }, .. } = &mut self;
             let mut context = PassContext { condition: &condition, prompt, history };
             among_workers(|| nets.denoiser.pass(&x, &mut context))?;
-            Ok(())
+            Ok(nets.device.wait()?)
         })
     }
 

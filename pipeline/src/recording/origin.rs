@@ -1,5 +1,7 @@
 //! What drew a video, in its recording.
 
+use ops::Device;
+
 use super::Invalid;
 use super::cursor::{Cursor, Writer};
 use crate::load::fingerprint::Fingerprint;
@@ -14,14 +16,14 @@ pub struct Origin {
     pub world: String,
     /// A fingerprint of its weights and settings.
     pub weights: String,
-    /// The type that it computes in: `f32`.
+    /// The type that it computes in: `f32`, or on a GPU `bf16 on sm_90`.
     pub compute: String,
 }
 
 impl Origin {
-    /// Everything is computed in f32 today.
-    pub(crate) fn of(card: &Card, weights: Fingerprint) -> Origin {
-        Origin { world: card.name.clone(), weights: weights.finish(), compute: "f32".to_owned() }
+    /// A world of these weights, drawn on `device`.
+    pub(crate) fn of(card: &Card, weights: Fingerprint, device: &Device) -> Origin {
+        Origin { world: card.name.clone(), weights: weights.finish(), compute: device.arithmetic() }
     }
 
     pub(super) fn write(&self, writer: &mut Writer) -> Result<(), Invalid> {

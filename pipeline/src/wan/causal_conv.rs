@@ -49,18 +49,18 @@ impl CausalConv {
     pub(super) fn apply(
         &self,
         x: Bands,
-        prepare: impl Fn(Band) -> FrameStack,
+        prepare: impl Fn(Band) -> Result<FrameStack>,
         carried: &mut Carried,
         add: Option<&Bands>,
-    ) -> Bands {
+    ) -> Result<Bands> {
         let bands = x.with_edges().enumerate().map(|(band, rows)| {
-            let (frames, old) = carried.join(self.slot, band, prepare(rows));
+            let (frames, old) = carried.join(self.slot, band, prepare(rows)?);
             let windows = windows_of_three(old..frames.len());
-            let y = self.conv.apply_windows(&frames, &windows, add.map(|add| add.band(band)));
+            let y = self.conv.apply_windows(&frames, &windows, add.map(|add| add.band(band)))?;
             carried.keep(self.slot, band, frames, 2);
-            y
+            Ok(y)
         });
-        Bands::of(bands.collect())
+        Ok(Bands::of(bands.collect::<Result<_>>()?))
     }
 }
 

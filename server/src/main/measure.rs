@@ -1,4 +1,4 @@
-//! The commands that measure: how fast a world is here, and how a server holds under load.
+//! The commands that measure: how fast a world is here, if a GPU computes rightly, and how a server holds under load.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use server::config::flags::{BenchArgs, LoadArgs, Source, version};
+use pipeline::Device;
+use pipeline::check::Scale;
+use server::config::flags::{BenchArgs, CheckArgs, LoadArgs, Source, version};
 use server::offline;
 use server::offline::bench;
 use server::say::{note, say};
@@ -15,7 +17,7 @@ use server::{Limits, Phase};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{compute_on, load};
+use super::{compute_on, device, load};
 
 pub(super) fn bench(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     // Before anything is measured, which takes its time.
@@ -25,8 +27,9 @@ pub(super) fn bench(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     };
     let before = args.compare.as_ref().map(read).transpose()?;
     compute_on(&args.world)?;
-    let (source, loading) = (args.world.source(), Instant::now());
-    let world = load(&source)?;
+    let source = args.world.source();
+    let (device, loading) = (device::for_world(&args.world, &source)?, Instant::now());
+    let world = load(&source, &device)?;
     let request = bench::Request {
         size: args.size,
         time: Duration::from_secs(u64::from(args.seconds)),
@@ -41,7 +44,7 @@ pub(super) fn bench(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let first_frame = bench::grey_picture(world.card(), args.size)?;
     // The server loads it again, on the thread that owns it.
     drop(world);
-    report.rows.extend(through_a_socket(source, first_frame, args)?);
+    report.rows.extend(through_a_socket(source, device, first_frame, args)?);
     if args.json {
         say(format_args!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
@@ -60,6 +63,7 @@ pub(super) fn bench(args: &BenchArgs) -> anyhow::Result<ExitCode> {
 /// One client of a server of this process, over loopback.
 fn through_a_socket(
     source: Source,
+    device: Device,
     first_frame: Option<Vec<u8>>,
     args: &BenchArgs,
 ) -> anyhow::Result<Vec<bench::report::Row>> {
@@ -70,7 +74,7 @@ fn through_a_socket(
         let url = format!("ws://{}/v1/realtime_video/generate", listener.local_addr()?);
         let (stop, phase) = watch::channel(Phase::Serving);
         let mut serve =
-            std::pin::pin!(server::serve(listener, Box::new(move || load(&source)), Limits::default(), phase));
+            std::pin::pin!(server::serve(listener, Box::new(move || load(&source, &device)), Limits::default(), phase));
         let rows = tokio::select! {
             ended = &mut serve => return ended.and_then(|()| anyhow::bail!("the server ended")),
             rows = bench::socket::through(&url, size, first_frame, args.seconds) => rows,
@@ -81,6 +85,23 @@ fn through_a_socket(
     });
     runtime.shutdown_background();
     rows
+}
+
+pub(super) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let device = device::of(&args.device)?;
+    anyhow::ensure!(device.about().is_some(), "check holds a GPU to the processor: name one with --device cuda");
+    let scale = if args.small { Scale::Small } else { Scale::Real };
+    let program = format!("causeway {}", version());
+    let report = offline::check::Report::of(&device, scale, program, |row| {
+        // A reader that has gone is found at the last line.
+        let _ = say(format_args!("{row}\n"));
+    })?;
+    if let Some(path) = &args.report {
+        let text = format!("{:#}\n", report.to_json());
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    say(format_args!("{report}\n"))?;
+    Ok(if report.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 pub(super) fn put_load(args: LoadArgs) -> anyhow::Result<ExitCode> {

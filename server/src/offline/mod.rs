@@ -2,6 +2,7 @@
 
 pub mod action_script;
 pub mod bench;
+pub mod check;
 pub mod film;
 pub mod generate;
 pub mod load;

@@ -98,7 +98,7 @@ fn for_each_video(check: impl Fn(&Vae, &VaeConfig, &str, &Golden)) {
         }
         let config = std::fs::read(dir.join("config.json")).expect("a configuration");
         let config: VaeConfig = serde_json::from_slice(&config).expect("a VAE configuration");
-        let vae = load_vae(&config, &dir.join("diffusion_pytorch_model.safetensors"));
+        let vae = load_vae(&config, &dir.join("diffusion_pytorch_model.safetensors"), &ops::Device::cpu());
         let golden = Golden::open(&dir.join("fixtures.safetensors"));
         let cases: Vec<_> = golden.tensors.keys().filter_map(|name| name.strip_suffix(".pixels")).collect();
         assert!(!cases.is_empty(), "there is something to encode");

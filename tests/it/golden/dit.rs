@@ -25,7 +25,7 @@ const TOLERANCE: f64 = 1e-4;
 
 #[test]
 fn one_forward_and_its_intermediates() {
-    super::for_each_folder("lingbot", check_single_forward);
+    super::for_each_folder("lingbot", |dir| check_single_forward(dir, &Device::cpu()));
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn rollouts_over_a_window_that_rolls() {
     super::for_each_folder("lingbot", |dir| {
         for name in ["dit_rollout_v2", "dit_rollout_v1sched", "dit_rollout_prompt_switch", "dit_rollout_interactive_kv"]
         {
-            check_rollout(dir, "dit_tiny_weights", name);
+            check_rollout(dir, "dit_tiny_weights", name, &Device::cpu());
         }
     });
 }
@@ -42,7 +42,7 @@ fn rollouts_over_a_window_that_rolls() {
 fn a_rollout_with_heads_of_128_past_its_window() {
     super::for_each_folder("lingbot", |dir| {
         if has_large_rollout(dir) {
-            check_rollout(dir, "dit_rw_weights", "dit_rw_rollout");
+            check_rollout(dir, "dit_rw_weights", "dit_rw_rollout", &Device::cpu());
         }
     });
 }
@@ -65,19 +65,19 @@ fn has_large_rollout(dir: &Path) -> bool {
     here
 }
 
-fn open(dir: &Path, weights: &str) -> (Dit, TransformerConfig) {
+fn open(dir: &Path, weights: &str, device: &Device) -> (Dit, TransformerConfig) {
     let path = dir.join(format!("{weights}.safetensors"));
     let config: TransformerConfig = Golden::open(&path).json("config");
     let checkpoint = Checkpoint::from_bytes(&std::fs::read(&path).expect("weights")).expect("weights");
     let list = tensors::transformer(&config);
-    let dit = Dit::load(&config, &checkpoint.weights(&list, &Device::cpu()).expect("every tensor")).expect("weights");
+    let dit = Dit::load(&config, &checkpoint.weights(&list, device).expect("every tensor")).expect("weights");
     checkpoint.finish(&list).expect("nothing else");
     (dit, config)
 }
 
-fn check_single_forward(dir: &Path) {
-    let (dit, config) = open(dir, "dit_tiny_weights");
-    let golden = Golden::open(&dir.join("dit_single_forward.safetensors"));
+pub(super) fn check_single_forward(dir: &Path, device: &Device) {
+    let (dit, config) = open(dir, "dit_tiny_weights", device);
+    let golden = Golden::open(&dir.join("dit_single_forward.safetensors")).on(device);
     let x = golden.get("x");
     let channels = config.out_channels;
     let (noisy, fixed) = (
@@ -162,7 +162,7 @@ fn check_start_in_the_middle(
     let missing = FIRST_FRAME.min(config.sliding_window_num_frames - frames);
     let window = Window::new(missing + frames, 0, frames).expect("possible");
     let mut history = RollingKvCache::new(window, config.num_layers, tokens);
-    let zeros = Tensor::zeros([frames * tokens, config.width()], &Device::cpu()).expect("zeros");
+    let zeros = Tensor::zeros([frames * tokens, config.width()], &noisy.device()).expect("zeros");
     for _ in 0..missing.div_ceil(frames) {
         for layer in 0..config.num_layers {
             history.stage(layer, &zeros, &zeros, None).expect("zeros");
@@ -221,9 +221,9 @@ struct Choices {
 }
 
 impl Rollout {
-    fn open(dir: &Path, weights: &str, name: &str) -> Rollout {
-        let (dit, config) = open(dir, weights);
-        let golden = Golden::open(&dir.join(format!("{name}.safetensors")));
+    fn open(dir: &Path, weights: &str, name: &str, device: &Device) -> Rollout {
+        let (dit, config) = open(dir, weights, device);
+        let golden = Golden::open(&dir.join(format!("{name}.safetensors"))).on(device);
         let shape = golden.get("c0.init_noise").dims4().map(|(c, f, h, w)| [c, f, h, w]).expect("a latent");
         // Where the recording names its cache, that; else what its weights' configuration says.
         let (mut total, mut sink) = (config.sliding_window_num_frames, config.sink_size);
@@ -287,8 +287,8 @@ impl Rollout {
     }
 }
 
-fn check_rollout(dir: &Path, weights: &str, name: &str) {
-    let rollout = Rollout::open(dir, weights, name);
+pub(super) fn check_rollout(dir: &Path, weights: &str, name: &str, device: &Device) {
+    let rollout = Rollout::open(dir, weights, name, device);
     // A recording does not say when its prompt changed, nor with which numbers its memory was shortened. Of all that could
     // have been, at least one must give every latent; which one is printed.
     let never = rollout.chunks;
@@ -336,7 +336,7 @@ fn check_final_history(golden: &Golden, history: &RollingKvCache) {
 /// The reference ran this one in bfloat16, we run f32 on its inputs: the first chunk must point the same way, and the later
 /// ones, which are built on it, still nearly.
 fn check_bf16_rollout(dir: &Path) {
-    let mut rollout = Rollout::open(dir, "dit_rw_weights", "dit_rw_rollout_bf16");
+    let mut rollout = Rollout::open(dir, "dit_rw_weights", "dit_rw_rollout_bf16", &Device::cpu());
     let prompt = Golden::open(&dir.join("dit_rw_rollout.safetensors")).raw("prompt");
     rollout.golden.tensors.entry("prompt".into()).or_insert(prompt);
     let choices = Choices { switch: rollout.chunks, motion: None };

@@ -11,6 +11,7 @@ mod cosmos3_sampler;
 mod cosmos3_text;
 mod cosmos3_vae;
 mod dit;
+mod emulated;
 mod kv;
 mod pocket;
 mod scheduler;
@@ -66,6 +67,17 @@ impl Golden {
         Golden { name, tensors, metadata, file: bytes }
     }
 
+    /// The same, its numbers on `device`.
+    fn on(mut self, device: &Device) -> Golden {
+        if *device != Device::cpu() {
+            for tensor in self.tensors.values_mut().filter(|tensor| tensor.dtype() == DType::F32) {
+                let numbers = tensor.to_vec::<f32>().expect("f32");
+                *tensor = Tensor::from_vec(numbers, tensor.dims(), device).expect("memory of the device");
+            }
+        }
+        self
+    }
+
     fn has(&self, tensor: &str) -> bool {
         self.tensors.contains_key(tensor)
     }
@@ -113,11 +125,11 @@ impl Index<&str> for Golden {
 }
 
 /// The autoencoder in this file; it holds nothing else.
-fn load_vae(config: &VaeConfig, path: &Path) -> Vae {
+fn load_vae(config: &VaeConfig, path: &Path, device: &Device) -> Vae {
     let bytes = std::fs::read(path).expect("weights");
     let checkpoint = Checkpoint::from_bytes(&bytes).expect("safetensors");
     let list = tensors::vae(config);
-    let vae = Vae::load(config, &checkpoint.weights(&list, &Device::cpu()).expect("every tensor")).expect("a VAE");
+    let vae = Vae::load(config, &checkpoint.weights(&list, device).expect("every tensor")).expect("a VAE");
     checkpoint.finish(&list).expect("no other tensor");
     vae
 }

@@ -25,7 +25,7 @@ fn prompts_are_cleaned_as_the_reference_cleans_them() {
 
 #[test]
 fn umt5_states_are_the_reference_s() {
-    super::for_each_folder("lingbot", check_umt5);
+    super::for_each_folder("lingbot", |dir| check_umt5(dir, &Device::cpu()));
 }
 
 #[test]
@@ -44,12 +44,12 @@ fn check_prompt_cleaning(dir: &Path) {
 }
 
 /// `umt5_tiny.safetensors` and, with the same weights, `umt5_tiny_512.safetensors`.
-fn check_umt5(dir: &Path) {
+pub(super) fn check_umt5(dir: &Path, device: &Device) {
     let tiny = Golden::open(&dir.join("umt5_tiny.safetensors"));
     let config: TextConfig = tiny.json("config");
     // The file holds inputs and outputs beside the weights, so `Checkpoint::finish` does not apply.
     let checkpoint = Checkpoint::from_bytes(&tiny.file).expect("weights");
-    let weights = checkpoint.weights(&tensors::text_encoder(&config), &Device::cpu()).expect("every tensor");
+    let weights = checkpoint.weights(&tensors::text_encoder(&config), device).expect("every tensor");
     let encoder = Umt5::load(&config, &weights).expect("the tiny UMT5");
 
     // Rows of padding hold what nobody reads: only as many as the prompt has are compared.

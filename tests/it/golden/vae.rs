@@ -14,7 +14,7 @@ const TOLERANCE: f64 = 2e-4;
 
 #[test]
 fn the_autoencoder_encodes_and_decodes_as_the_reference() {
-    super::for_each_folder("lingbot", check_vae);
+    super::for_each_folder("lingbot", |dir| check_vae(dir, &Device::cpu()));
 }
 
 #[test]
@@ -23,11 +23,11 @@ fn the_pocket_world_s_autoencoder_sees_and_draws_as_recorded() {
 }
 
 /// `vae_tiny_weights.safetensors` and `vae_io.safetensors` in `dir`: condition, streaming decode, every carried frame.
-fn check_vae(dir: &Path) {
+pub(super) fn check_vae(dir: &Path, device: &Device) {
     let weights = dir.join("vae_tiny_weights.safetensors");
     let config: VaeConfig = Golden::open(&weights).json("config");
-    let vae = load_vae(&config, &weights);
-    let golden = Golden::open(&dir.join("vae_io.safetensors"));
+    let vae = load_vae(&config, &weights, device);
+    let golden = Golden::open(&dir.join("vae_io.safetensors")).on(device);
 
     let expected = golden.get("mu_normalised");
     let frames = 1 + (expected.dim(1).expect("latent frames") - 1) * vae.temporal_factor();
@@ -76,7 +76,8 @@ fn check_vae(dir: &Path) {
     }
     assert!(decoded > 0, "there is something to decode");
     if decoded >= 3 {
-        assert_eq!(state.bytes(), config.decoder_state_bytes(height, width, 1), "bytes are known in advance");
+        let bytes = config.decoder_state_bytes(height, width, 1, device.keeping());
+        assert_eq!(state.bytes(), bytes, "bytes are known in advance");
     }
 }
 
@@ -84,7 +85,7 @@ fn check_vae(dir: &Path) {
 fn check_vae_stream(dir: &Path, model: &Path) {
     let config = std::fs::read(model.join("vae/config.json")).expect("a configuration");
     let config: VaeConfig = serde_json::from_slice(&config).expect("a VAE configuration");
-    let vae = load_vae(&config, &model.join("vae/diffusion_pytorch_model.safetensors"));
+    let vae = load_vae(&config, &model.join("vae/diffusion_pytorch_model.safetensors"), &Device::cpu());
     let golden = Golden::open(&dir.join("stream.safetensors"));
 
     let image = &golden["image"];

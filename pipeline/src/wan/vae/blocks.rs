@@ -51,11 +51,11 @@ impl Residual {
         })
     }
 
-    pub(super) fn apply(&self, x: Bands, carried: &mut Carried) -> Bands {
-        let inside = self.conv1.apply(x.clone(), |band| self.norm1.silu(&band), carried, None);
+    pub(super) fn apply(&self, x: Bands, carried: &mut Carried) -> ops::Result<Bands> {
+        let inside = self.conv1.apply(x.clone(), |band| self.norm1.silu(&band), carried, None)?;
         let shortcut = match &self.conv_shortcut {
             None => x,
-            Some(shortcut) => x.map(|_, band| shortcut.apply(&band, None)),
+            Some(shortcut) => x.map(|_, band| shortcut.apply(&band, None))?,
         };
         // What the first convolution gave is dropped band by band, as soon as it is normed.
         self.conv2.apply(inside, |band| self.norm2.silu(&band), carried, Some(&shortcut))
@@ -72,11 +72,11 @@ impl Attention {
     }
 
     /// Every pixel sees all rows, so bands are joined first. The middle is the smallest picture of the network.
-    fn apply(&self, x: Bands) -> Bands {
+    fn apply(&self, x: Bands) -> ops::Result<Bands> {
         let count = x.count();
-        let x = x.join();
-        let qkv = self.to_qkv.apply(&self.norm.apply(&x), None);
-        Bands::split(self.proj.apply(&spatial_attention(&qkv), Some(&x)), count)
+        let x = x.join()?;
+        let qkv = self.to_qkv.apply(&self.norm.apply(&x)?, None)?;
+        Ok(Bands::split(self.proj.apply(&spatial_attention(&qkv)?, Some(&x))?, count))
     }
 }
 
@@ -89,9 +89,9 @@ impl Middle {
         })
     }
 
-    pub(super) fn apply(&self, x: Bands, carried: &mut Carried) -> Bands {
-        let x = self.first.apply(x, carried);
-        let x = self.attention.apply(x);
+    pub(super) fn apply(&self, x: Bands, carried: &mut Carried) -> ops::Result<Bands> {
+        let x = self.first.apply(x, carried)?;
+        let x = self.attention.apply(x)?;
         self.second.apply(x, carried)
     }
 }
@@ -102,11 +102,11 @@ impl Head {
         Ok(Head { norm: norm(&weights.at("norm_out"))?, conv: CausalConv::load(&weights.at("conv_out"), slots)? })
     }
 
-    pub(super) fn apply(&self, x: Bands, carried: &mut Carried) -> Bands {
+    pub(super) fn apply(&self, x: Bands, carried: &mut Carried) -> ops::Result<Bands> {
         self.conv.apply(x, |band| self.norm.silu(&band), carried, None)
     }
 }
 
 fn norm(weights: &Weights) -> Result<ChannelNorm, LoadError> {
-    Ok(ChannelNorm::new(&weights.stored("gamma")?)?)
+    Ok(ChannelNorm::new(&weights.stored("gamma")?, weights.device())?)
 }

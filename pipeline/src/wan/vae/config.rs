@@ -1,6 +1,7 @@
 //! The autoencoder's configuration. Where a file is silent, Wan's values count: 2.2's if `is_residual` is true, else
 //! 2.1's.
 
+use ops::Keeping;
 use ops::shortcut::Resize;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -206,12 +207,12 @@ impl VaeConfig {
 
     /// What decoding `height × width` latents carries from frame to frame, in bytes, from the third latent frame on at
     /// the latest: the last two input frames of every causal convolution, with the border that a 3×3 reads around them.
-    /// Each of `bands` has its own border.
-    pub fn decoder_state_bytes(&self, height: usize, width: usize, bands: usize) -> u64 {
+    /// Each of `bands` has its own border, where the device keeps borders.
+    pub fn decoder_state_bytes(&self, height: usize, width: usize, bands: usize, keeping: Keeping) -> u64 {
         let levels = self.decoder_levels();
-        let borders = 2 * bands.clamp(1, height) as u64;
+        let (above_and_below, beside) = if keeping.borders { (2 * bands.clamp(1, height) as u64, 2) } else { (0, 0) };
         let (mut height, mut width) = (height as u64, width as u64);
-        let bordered = |height: u64, width: u64| (height + borders) * (width + 2);
+        let bordered = |height: u64, width: u64| (height + above_and_below) * (width + beside);
         // The first convolution, and the two of each of the two middle resnets.
         let mut values = (self.z_dim + 4 * levels[0].channels_in) as u64 * bordered(height, width);
         let mut last_channels = 0;
@@ -230,7 +231,7 @@ impl VaeConfig {
             last_channels = level.channels;
         }
         values += last_channels as u64 * bordered(height, width);
-        2 * values * size_of::<f32>() as u64
+        2 * values * keeping.bytes
     }
 }
 

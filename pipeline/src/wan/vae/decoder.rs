@@ -8,7 +8,7 @@
 
 use ops::conv::Conv;
 use ops::shortcut::{Resize, add_repeated};
-use ops::{Bands, FrameStack};
+use ops::{Bands, FrameStack, Result};
 
 use super::super::causal_conv::{Carried, CausalConv, Slots, windows_of_three};
 use super::blocks::{Head, Middle, Residual};
@@ -45,7 +45,11 @@ struct DoubleTime {
 }
 
 impl Decoder {
-    pub(super) fn load(config: &VaeConfig, weights: &Weights, slots: &mut Slots) -> Result<Decoder, LoadError> {
+    pub(super) fn load(
+        config: &VaeConfig,
+        weights: &Weights,
+        slots: &mut Slots,
+    ) -> std::result::Result<Decoder, LoadError> {
         let conv_in = CausalConv::load(&weights.at("conv_in"), slots)?;
         let middle = Middle::load(&weights.at("mid_block"), slots)?;
         let mut levels = Vec::new();
@@ -53,7 +57,7 @@ impl Decoder {
             let weights = weights.at("up_blocks").at(number);
             let residuals = (0..=config.num_res_blocks)
                 .map(|residual| Residual::load(&weights.at("resnets").at(residual), slots))
-                .collect::<Result<_, _>>()?;
+                .collect::<std::result::Result<_, LoadError>>()?;
             let upsampler = weights.at(config.upsampler());
             levels.push(Level {
                 residuals,
@@ -73,7 +77,7 @@ impl Decoder {
     }
 
     /// `latent`: one frame, cut as all others of its stream. `first`: no frame came before it.
-    pub(super) fn decode(&self, latent: Bands, first: bool, carried: &mut Carried) -> FrameStack {
+    pub(super) fn decode(&self, latent: Bands, first: bool, carried: &mut Carried) -> Result<FrameStack> {
         self.decode_within(TOGETHER, latent, first, carried)
     }
 
@@ -84,57 +88,67 @@ impl Decoder {
         latent: Bands,
         first: bool,
         carried: &mut Carried,
-    ) -> FrameStack {
-        let x = self.conv_in.apply(latent, |band| band.bordered(), carried, None);
-        let x = self.middle.apply(x, carried);
-        self.rise(&self.levels, x, first, together, carried).join()
+    ) -> Result<FrameStack> {
+        let x = self.conv_in.apply(latent, |band| band.bordered(), carried, None)?;
+        let x = self.middle.apply(x, carried)?;
+        self.rise(&self.levels, x, first, together, carried)?.join()
     }
 
     /// Through `levels` and the head.
-    fn rise(&self, levels: &[Level], mut x: Bands, first: bool, together: usize, carried: &mut Carried) -> Bands {
+    fn rise(
+        &self,
+        levels: &[Level],
+        mut x: Bands,
+        first: bool,
+        together: usize,
+        carried: &mut Carried,
+    ) -> Result<Bands> {
         if x.frames() > 1 && x.values() > together {
             let mut frames = x.into_frames().map(|frame| self.rise(levels, frame, first, together, carried));
-            let mut video = frames.next().expect("more than one");
-            frames.for_each(|next| video.append(next));
-            return video;
+            let mut video = frames.next().expect("more than one")?;
+            for next in frames {
+                video.append(next?);
+            }
+            return Ok(video);
         }
         let Some((level, above)) = levels.split_first() else {
             return self.head.apply(x, carried);
         };
         let given = level.shortcut.map(|resize| (resize, x.clone()));
         for residual in &level.residuals {
-            x = residual.apply(x, carried);
+            x = residual.apply(x, carried)?;
         }
         if let Some(double_time) = level.double_time.as_ref().filter(|_| !first) {
-            x = x.map(|band, rows| double_time.apply(band, rows, carried));
+            x = x.map(|band, rows| double_time.apply(band, rows, carried))?;
         }
         if let Some(double_size) = &level.double_size {
-            x = Bands::of(x.with_edges().map(|band| double_size.apply(&band.bordered(), None)).collect());
+            let bands = x.with_edges().map(|band| double_size.apply(&band.bordered()?, None));
+            x = Bands::of(bands.collect::<Result<_>>()?);
         }
         if let Some((resize, given)) = given {
-            x = x.map(|band, rows| add_repeated(rows, given.band(band), resize));
+            x = x.map(|band, rows| add_repeated(rows, given.band(band), resize))?;
         }
         self.rise(above, x, first, together, carried)
     }
 }
 
 impl DoubleTime {
-    fn load(weights: &Weights, slots: &mut Slots) -> Result<DoubleTime, LoadError> {
+    fn load(weights: &Weights, slots: &mut Slots) -> std::result::Result<DoubleTime, LoadError> {
         let (weight, bias) = (weights.stored("weight")?, weights.stored("bias")?);
         let channels = bias.elements() / 2;
-        let half = |i: usize| -> ops::Result<Conv> {
+        let half = |i: usize| -> Result<Conv> {
             let (weight, bias) = (weight.narrow(i * channels, channels)?, bias.narrow(i * channels, channels)?);
             Conv::new(&weight, &bias, weights.device())
         };
         Ok(DoubleTime { even: half(0)?, odd: half(1)?, slot: slots.take() })
     }
 
-    fn apply(&self, band: usize, x: FrameStack, carried: &mut Carried) -> FrameStack {
+    fn apply(&self, band: usize, x: FrameStack, carried: &mut Carried) -> Result<FrameStack> {
         let (frames, old) = carried.join(self.slot, band, x);
         let windows = windows_of_three(old..frames.len());
-        let even = self.even.apply_windows(&frames, &windows, None);
-        let odd = self.odd.apply_windows(&frames, &windows, None);
+        let even = self.even.apply_windows(&frames, &windows, None)?;
+        let odd = self.odd.apply_windows(&frames, &windows, None)?;
         carried.keep(self.slot, band, frames, 2);
-        even.interleave(odd)
+        Ok(even.interleave(odd))
     }
 }

@@ -66,32 +66,32 @@ impl Encoder {
     }
 
     /// One group of frames: the first of a video alone, later as many as one latent frame is.
-    pub(super) fn encode(&self, group: FrameStack, carried: &mut Carried) -> FrameStack {
-        let mut x = self.conv_in.apply(Bands::whole(group), |band| band.bordered(), carried, None);
+    pub(super) fn encode(&self, group: FrameStack, carried: &mut Carried) -> ops::Result<FrameStack> {
+        let mut x = self.conv_in.apply(Bands::whole(group), |band| band.bordered(), carried, None)?;
         for level in &self.levels {
             let given = level.shortcut.map(|resize| (resize, x.clone()));
             for residual in &level.residuals {
-                x = residual.apply(x, carried);
+                x = residual.apply(x, carried)?;
             }
-            let mut y = x.join();
+            let mut y = x.join()?;
             if let Some(conv) = &level.halve_size {
-                y = conv.apply(&y.bordered(), None);
+                y = conv.apply(&y.bordered(), None)?;
             }
             if let Some(halve) = &level.halve_time {
-                y = halve.apply(y, carried);
+                y = halve.apply(y, carried)?;
             }
             if let Some((resize, given)) = given {
-                y = add_averaged(y, given.band(0), resize);
+                y = add_averaged(y, given.band(0), resize)?;
             }
             x = Bands::whole(y);
         }
-        let x = self.middle.apply(x, carried);
-        self.head.apply(x, carried).join()
+        let x = self.middle.apply(x, carried)?;
+        self.head.apply(x, carried)?.join()
     }
 }
 
 impl HalveTime {
-    fn apply(&self, x: FrameStack, carried: &mut Carried) -> FrameStack {
+    fn apply(&self, x: FrameStack, carried: &mut Carried) -> ops::Result<FrameStack> {
         let (frames, old) = carried.join(self.slot, 0, x);
         let y = if old == 0 {
             // The first frame of a video passes unchanged.
@@ -99,9 +99,9 @@ impl HalveTime {
         } else {
             assert!(frames.len() % 2 == 1, "one frame carried, and pairs of frames");
             let windows: Vec<_> = (0..frames.len() / 2).map(|i| 2 * i..2 * i + 3).collect();
-            self.conv.apply_windows(&frames, &windows, None)
+            self.conv.apply_windows(&frames, &windows, None)?
         };
         carried.keep(self.slot, 0, frames, 1);
-        y
+        Ok(y)
     }
 }

@@ -91,7 +91,7 @@ impl Vae {
         if picture.len() != 1 {
             return Err(Error::new(format_args!("a picture is one frame, not {}", picture.len())));
         }
-        let grey = FrameStack::grey(picture.shape(), self.temporal_factor, &self.device);
+        let grey = FrameStack::grey(picture.shape(), self.temporal_factor, &self.device)?;
         self.encode_groups(picture, frames, |_| grey.clone())
     }
 
@@ -125,12 +125,12 @@ impl Vae {
         }
         let mut carried = Carried::default();
         let mut encode = |group: FrameStack| {
-            let group = self.encoder.encode(pixels::fold(group, self.patch), &mut carried);
+            let group = self.encoder.encode(pixels::fold(group, self.patch)?, &mut carried)?;
             self.quant_conv.apply(&group, None)
         };
-        let mut latents = encode(first);
+        let mut latents = encode(first)?;
         for start in (1..frames).step_by(long) {
-            latents.append(encode(later(start..start + long)));
+            latents.append(encode(later(start..start + long))?);
         }
         channels::standardise(&latents.to_tensor()?, &self.mean, &self.std)
     }
@@ -154,9 +154,9 @@ impl Vae {
             return wrong(format!("a stream of {h}x{w} latents goes on with one of {height}x{width}"));
         }
         let latent = channels::restore(&latent.reshape([channels, 1, height, width])?, &self.mean, &self.std)?;
-        let latent = self.post_quant_conv.apply(&FrameStack::from_tensor(&latent)?, None);
+        let latent = self.post_quant_conv.apply(&FrameStack::from_tensor(&latent)?, None)?;
         let latent = Bands::split(latent, state.bands);
-        Ok(pixels::unfold(self.decoder.decode(latent, first, &mut state.carried), self.patch))
+        pixels::unfold(self.decoder.decode(latent, first, &mut state.carried)?, self.patch)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Autoencoders of made-up numbers: sizes, frames, carried bytes, bands, and what does not fit.
 
+use ops::Keeping;
 use safetensors::Dtype;
 
 use super::*;
@@ -68,9 +69,9 @@ fn sizes_frames_and_carried_bytes_are_what_the_configuration_says() {
             let shape = video.shape();
             assert_eq!((shape.height, shape.width, shape.channels, shape.border), (h * unit, w * unit, 3, 0));
             assert_eq!(video.len(), if t == 0 { 1 } else { long });
-            assert!(state.bytes() <= config.decoder_state_bytes(h, w, 1));
+            assert!(state.bytes() <= config.decoder_state_bytes(h, w, 1, Keeping::PROCESSOR));
         }
-        assert_eq!(state.bytes(), config.decoder_state_bytes(h, w, 1));
+        assert_eq!(state.bytes(), config.decoder_state_bytes(h, w, 1, Keeping::PROCESSOR));
     }
 }
 
@@ -87,9 +88,13 @@ fn one_by_one(vae: &Vae) {
         let values = noise(&[3, 1, 3, 5]).to_vec::<f32>().expect("f32").into_iter().map(|x| x * t as f32).collect();
         let latent = Tensor::from_vec(values, [3, 1, 3, 5], &Device::cpu()).expect("scaled");
         let latent = Bands::whole(FrameStack::from_tensor(&latent).expect("a frame"));
-        let a =
-            vae.decoder.decode_within(usize::MAX, latent.clone(), t == 0, &mut together).to_tensor().expect("video");
-        let b = vae.decoder.decode_within(0, latent, t == 0, &mut apart).to_tensor().expect("video");
+        let a = vae
+            .decoder
+            .decode_within(usize::MAX, latent.clone(), t == 0, &mut together)
+            .expect("frames")
+            .to_tensor()
+            .expect("video");
+        let b = vae.decoder.decode_within(0, latent, t == 0, &mut apart).expect("frames").to_tensor().expect("video");
         assert_eq!(a.dims(), b.dims());
         assert_eq!(a.to_vec::<f32>().expect("f32"), b.to_vec::<f32>().expect("f32"));
     }
@@ -112,11 +117,11 @@ fn frames_and_state_decoded_in_bands_are_those_decoded_in_one() {
             (frames.collect::<Vec<_>>(), state)
         };
         let (whole, state) = decode(1);
-        assert_eq!(state.bytes(), config.decoder_state_bytes(h, 4, 1));
+        assert_eq!(state.bytes(), config.decoder_state_bytes(h, 4, 1, Keeping::PROCESSOR));
         for bands in 2..=4 {
             let (found, in_bands) = decode(bands);
             assert!(found == whole, "{bands} bands of {h} rows draw another picture");
-            assert_eq!(in_bands.bytes(), config.decoder_state_bytes(h, 4, bands));
+            assert_eq!(in_bands.bytes(), config.decoder_state_bytes(h, 4, bands, Keeping::PROCESSOR));
             let (a, b) = (in_bands.carried().expect("tensors"), state.carried().expect("tensors"));
             assert_eq!(a.len(), b.len());
             for ((a_slot, a), (b_slot, b)) in a.into_iter().zip(b) {

@@ -20,9 +20,9 @@ pub use self::access::AccessArgs;
 pub use self::guardrails::GuardrailArgs;
 use self::limits::LimitArgs;
 pub use self::load::LoadArgs;
-pub use self::offline::{ActionScript, BenchArgs, GenerateArgs, InspectArgs, ReplayArgs};
+pub use self::offline::{ActionScript, BenchArgs, CheckArgs, GenerateArgs, InspectArgs, ReplayArgs};
 pub use self::profile::ProfileArgs;
-pub use self::world::{Source, WorldArgs};
+pub use self::world::{DeviceArgs, DeviceChoice, Source, WorldArgs};
 
 /// Causeway lays the road while you walk: a realtime world-model server.
 ///
@@ -69,6 +69,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Measure a running server with many clients: how soon, how evenly, how many.
     Load(Box<LoadArgs>),
+    /// Hold a GPU to this machine's processor, operation by operation.
+    Check(CheckArgs),
     /// Print what lets a shell complete this program's commands and flags.
     Completions {
         /// Which shell it is for.

@@ -8,7 +8,7 @@ use pipeline::world::{Cancel, Held, Size};
 
 use super::guardrails::GuardrailArgs;
 use super::profile::ProfileArgs;
-use super::world::WorldArgs;
+use super::world::{DeviceArgs, WorldArgs};
 use crate::offline::action_script;
 use crate::offline::generate::{Request, Switch};
 use crate::offline::replay;
@@ -28,6 +28,8 @@ pub struct InspectArgs {
     /// Print JSON, for scripts.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 #[derive(Debug, Args)]
@@ -47,6 +49,19 @@ pub struct BenchArgs {
     /// Say what became slower, and end with status 1 if something did, since this report: a file with what --json printed.
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "clap would print it as the command's help")]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Tensors of a few thousand numbers, and not those of a latent frame at 832x480.
+    #[arg(long)]
+    pub small: bool,
+    /// Write what a maintainer needs to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! Which world is meant, as flags.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -20,6 +21,46 @@ pub struct WorldArgs {
     /// Threads that compute; by default one for each core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+#[expect(missing_docs, reason = "clap would print it as the command's help")]
+pub struct DeviceArgs {
+    /// What computes: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), or auto. `inspect` says what fits there.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+    /// A folder that the library of the NVIDIA driver is looked for in first.
+    #[arg(long, value_name = "DIR")]
+    pub cuda_libs: Option<PathBuf>,
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The processor, as long as no GPU has proved that it draws the same.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU, by its number.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DeviceChoice, String> {
+        let number = |text: &str| text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+        match text.split_once(':') {
+            None if text == "auto" => Some(DeviceChoice::Auto),
+            None if text == "cpu" => Some(DeviceChoice::Cpu),
+            None if text == "cuda" => Some(DeviceChoice::Cuda(0)),
+            Some(("cuda", place)) => number(place).map(DeviceChoice::Cuda),
+            _ => None,
+        }
+        .ok_or_else(|| "a device is auto, cpu, cuda, or cuda:N with the number of a GPU, counted from 0".to_owned())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -75,5 +116,17 @@ mod tests {
         assert_eq!(source(&["--world", "testcard", "--chunk-ms", "70"]), Some(Source::Testcard { chunk_time }));
         assert_eq!(source(&["--world", "testcard", "--model", "dir"]), None);
         assert_eq!(source(&["--world", "nothing"]), None);
+    }
+
+    #[test]
+    fn a_device_is_the_processor_or_a_gpu_by_its_number() {
+        let check = |text: &str, expected| assert_eq!(text.parse::<DeviceChoice>().ok(), expected, "{text:?}");
+        check("auto", Some(DeviceChoice::Auto));
+        check("cpu", Some(DeviceChoice::Cpu));
+        check("cuda", Some(DeviceChoice::Cuda(0)));
+        check("cuda:3", Some(DeviceChoice::Cuda(3)));
+        for wrong in ["", "gpu", "CUDA", "cuda:", "cuda:-1", "cuda:+1", "cuda:1:2", "cpu:0", "rocm"] {
+            check(wrong, None);
+        }
     }
 }

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Builds the emulated driver, unless it is built already, and prints the folder that it lies in: below target/, named after the
+# sources, so that a change of a kernel builds anew. Tests of many processes may ask at once; one builds.
+set -eu
+host=$(cd "$(dirname "$0")" && pwd)
+target=${1:?the folder for build results}
+sources="$host/libcuda.cpp $host/libcuda.map $host/*.h $host/simt.cpp $host/kernels.cpp $host/ptx.cpp $host/../kernels/*.cu $host/../kernels/*.cuh"
+# shellcheck disable=SC2086
+folder=$target/emulated-cuda/$(cat $sources | sha256sum | cut -c1-16)
+mkdir -p "$target/emulated-cuda"
+exec 9>"$target/emulated-cuda/lock"
+flock 9
+if [ ! -e "$folder/libcuda.so.1" ]; then
+    mkdir -p "$folder"
+    # Its name for the loader is the one that cudarc tries first, so that it is found before a driver of the machine.
+    g++ -std=c++17 -O2 -DON_HOST -fPIC -shared -Wall -Wextra -Wno-unknown-pragmas -Wl,-soname,libcuda.so \
+        -Wl,--version-script="$host/libcuda.map" -o "$folder/libcuda.so.building" \
+        "$host/libcuda.cpp" "$host/simt.cpp" "$host/kernels.cpp" "$host/ptx.cpp" >&2
+    mv "$folder/libcuda.so.building" "$folder/libcuda.so.1"
+fi
+echo "$folder"

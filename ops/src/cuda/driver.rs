@@ -1,0 +1,391 @@
+//! One CUDA device: its context, a stream for work, a stream for copies, and its memory.
+//!
+//! Everything is queued: a call returns before the device has begun. Somebody waits in two places alone, where numbers are
+//! read back and where pinned memory is filled anew. Memory is given out by [`Arena`], in the order of the stream of work;
+//! whoever uses the stream of copies makes the two wait for each other with events.
+
+use std::ffi::{CString, c_int, c_void};
+use std::mem::size_of_val;
+use std::path::Path;
+use std::slice;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cudarc::driver::DriverError;
+use cudarc::driver::result::{self, ctx, device, event, module, primary_ctx, stream};
+use cudarc::driver::sys;
+
+use super::about::{About, count, told, version};
+use super::arena::{Address, Arena, Block, block_bytes};
+use super::kernels::Kernels;
+use crate::error::bail;
+use crate::{DType, Result};
+
+/// One device, opened. Dropped with the last tensor that lies on it.
+pub(crate) struct Cuda {
+    number: usize,
+    device: sys::CUdevice,
+    about: About,
+    context: sys::CUcontext,
+    work: sys::CUstream,
+    copies: sys::CUstream,
+    kernels: Kernels,
+    arena: Mutex<Arena>,
+    staging: Mutex<Option<Staging>>,
+    /// What weights and activations are kept as: bf16, or f32 where a test wants to see nothing but the order of sums.
+    numbers: DType,
+    /// Memory is used again. Off in tests of operations, which then find a read of what was not written.
+    reuses: bool,
+}
+
+// SAFETY: handles of the driver may be used by any thread that has made the context current, which every method here does
+// first; the driver locks what it shares. Our own state is behind mutexes.
+unsafe impl Send for Cuda {}
+// SAFETY: as above.
+unsafe impl Sync for Cuda {}
+
+/// A block of memory on a device. It goes back to the arena when it is dropped.
+pub(crate) struct Buffer {
+    cuda: Arc<Cuda>,
+    block: Block,
+}
+
+/// Two halves of pinned memory, which the device reads while the other half is filled.
+struct Staging {
+    halves: [Half; 2],
+}
+
+struct Half {
+    address: *mut u8,
+    /// Recorded after the last copy out of it.
+    copied: sys::CUevent,
+}
+
+/// Bytes of one half. Large enough that a copy runs at the full speed of the bus, small enough to be had by every process.
+const HALF_BYTES: usize = 16 << 20;
+
+impl Cuda {
+    /// Device `number` of this machine. `folder`: where the driver is looked for first.
+    pub(crate) fn open(number: usize, folder: Option<&Path>, numbers: DType) -> Result<Arc<Cuda>> {
+        Cuda::open_with(number, folder, numbers, true)
+    }
+
+    pub(super) fn open_with(number: usize, folder: Option<&Path>, numbers: DType, reuses: bool) -> Result<Arc<Cuda>> {
+        let count = count(folder)?;
+        if number >= count {
+            bail!("there is no device cuda:{number}: the NVIDIA driver sees {count}");
+        }
+        let device = device::get(number as c_int).map_err(told(format_args!("opening device {number}")))?;
+        let about = About::of(device, version(folder)?)?;
+        if about.capability < (8, 0) {
+            let (major, minor) = about.capability;
+            bail!("{} is sm_{major}{minor}; bf16 on tensor cores needs sm_80 (A100, RTX 30) or later", about.name);
+        }
+        // SAFETY: the device exists. The context is released when this value is dropped.
+        let context = unsafe { primary_ctx::retain(device) }.map_err(told("making a context"))?;
+        let opened = || {
+            // SAFETY: the context is retained.
+            unsafe { ctx::set_current(context) }.map_err(told("entering the context"))?;
+            let stream = || stream::create(stream::StreamKind::NonBlocking).map_err(told("making a stream"));
+            Ok((stream()?, stream()?, Kernels::load(&about)?))
+        };
+        let (work, copies, kernels) = opened().inspect_err(|_| {
+            // SAFETY: nothing uses it yet. There is no use in a second error.
+            let _ = unsafe { primary_ctx::release(device) };
+        })?;
+        let (arena, staging) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(Cuda { number, device, about, context, work, copies, kernels, arena, staging, numbers, reuses }))
+    }
+
+    /// Its place among the devices of this machine.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// What weights and activations are kept as.
+    pub(crate) fn numbers(&self) -> DType {
+        self.numbers
+    }
+
+    /// What it says of itself.
+    pub(crate) fn about(&self) -> &About {
+        &self.about
+    }
+
+    pub(super) fn kernels(&self) -> &Kernels {
+        &self.kernels
+    }
+
+    pub(super) fn work(&self) -> sys::CUstream {
+        self.work
+    }
+
+    /// Make the context current on this thread, as every call of the driver wants it.
+    pub(super) fn enter(&self) -> Result<()> {
+        // SAFETY: the context is retained as long as this value lives.
+        unsafe { ctx::set_current(self.context) }.map_err(told("entering the context"))
+    }
+
+    fn arena(&self) -> MutexGuard<'_, Arena> {
+        self.arena.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that the driver says are free now, and bytes in all.
+    pub(crate) fn memory(&self) -> Result<(u64, u64)> {
+        self.enter()?;
+        let (free, all) = result::mem_get_info().map_err(told("asking for free memory"))?;
+        Ok((free as u64, all as u64))
+    }
+
+    /// Bytes that tensors hold now.
+    pub(crate) fn held(&self) -> u64 {
+        self.arena().held() as u64
+    }
+
+    /// Memory for `bytes`, whose content is anything. An error if there is not as much.
+    pub(crate) fn allocate(self: &Arc<Cuda>, bytes: usize) -> Result<Arc<Buffer>> {
+        if self.reuses
+            && let Some(block) = self.arena().take(bytes)
+        {
+            return Ok(Arc::new(Buffer { cuda: self.clone(), block }));
+        }
+        self.enter()?;
+        let wanted = block_bytes(bytes);
+        // SAFETY: nothing is read before it is written, by the operations that ask for memory.
+        let ask = || unsafe { result::malloc_sync(wanted) };
+        let answer = match ask() {
+            Err(DriverError(sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY)) => {
+                // What was kept for later may be what is missing.
+                self.trim()?;
+                ask()
+            }
+            answer => answer,
+        };
+        match answer {
+            Ok(address) => {
+                let block = Block { address, bytes: wanted };
+                self.arena().add(block);
+                Ok(Arc::new(Buffer { cuda: self.clone(), block }))
+            }
+            Err(DriverError(sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY)) => {
+                let (free, all) = self.memory()?;
+                bail!("cuda:{} is out of memory: {wanted} bytes were asked for, {free} of {all} are free", self.number)
+            }
+            Err(error) => Err(told(format_args!("allocating {wanted} bytes"))(error)),
+        }
+    }
+
+    /// Give free blocks back to the driver.
+    pub(crate) fn trim(&self) -> Result<()> {
+        self.enter()?;
+        let blocks = self.arena().drain();
+        for block in blocks {
+            // SAFETY: nobody holds the block, and the driver waits for work that was queued with it.
+            unsafe { result::free_sync(block.address) }.map_err(told("freeing memory"))?;
+        }
+        Ok(())
+    }
+
+    /// Put these numbers at `to`, before what is queued later.
+    pub(super) fn upload<T: Plain>(&self, to: Place<'_>, numbers: &[T]) -> Result<()> {
+        to.check(size_of_val(numbers))?;
+        self.enter()?;
+        // SAFETY: `to` has room, as checked. The memory is not pinned, so the driver has read it when this returns.
+        unsafe { result::memcpy_htod_async(to.address(), numbers, self.work) }.map_err(told("copying to the device"))
+    }
+
+    /// The numbers at `from`, after what was queued before. Waits for them.
+    pub(super) fn download<T: Plain>(&self, from: Place<'_>, count: usize) -> Result<Vec<T>> {
+        let mut numbers = vec![T::default(); count];
+        from.check(size_of_val(&numbers[..]))?;
+        self.enter()?;
+        // SAFETY: `from` has as many, as checked, and `numbers` lives until the stream has been waited for.
+        unsafe { result::memcpy_dtoh_async(&mut numbers, from.address(), self.work) }
+            .map_err(told("copying from the device"))?;
+        // Also where the copy was refused: nothing may write into `numbers` once it is gone.
+        self.wait()?;
+        Ok(numbers)
+    }
+
+    /// Copy `bytes` inside the device.
+    pub(super) fn copy(&self, from: Place<'_>, to: Place<'_>, bytes: usize) -> Result<()> {
+        from.check(bytes)?;
+        to.check(bytes)?;
+        self.enter()?;
+        // SAFETY: both have as many bytes, as checked.
+        unsafe { result::memcpy_dtod_async(to.address(), from.address(), bytes, self.work) }
+            .map_err(told("copying inside the device"))
+    }
+
+    /// Set `bytes` bytes to zero.
+    pub(super) fn zero(&self, at: Place<'_>, bytes: usize) -> Result<()> {
+        at.check(bytes)?;
+        self.enter()?;
+        // SAFETY: there are as many bytes, as checked.
+        unsafe { result::memset_d8_async(at.address(), 0, bytes, self.work) }.map_err(told("filling memory with zeros"))
+    }
+
+    /// Until everything that was queued is done. The error of an earlier operation is found here.
+    pub(crate) fn wait(&self) -> Result<()> {
+        self.enter()?;
+        // SAFETY: the stream lives as long as this value.
+        unsafe { stream::synchronize(self.work) }.map_err(told("waiting for the device"))
+    }
+
+    /// Put `bytes` bytes at `to` that `fill` makes piece by piece, in order: `fill(first byte, piece)`. The device copies a
+    /// piece while the next one is made, so a file that is mapped is never in memory whole a second time.
+    pub(super) fn stream_up(
+        &self,
+        to: Place<'_>,
+        bytes: usize,
+        mut fill: impl FnMut(usize, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        to.check(bytes)?;
+        self.enter()?;
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let staging = match &mut *staging {
+            Some(staging) => staging,
+            none => none.insert(Staging::new()?),
+        };
+        // The memory may have been another tensor's, which work that is queued still reads.
+        self.order(self.work, self.copies)?;
+        let copied = self.copy_pieces(staging, to, bytes, &mut fill);
+        // After an error too: what was queued still writes there.
+        self.order(self.copies, self.work).and(copied)
+    }
+
+    fn copy_pieces(
+        &self,
+        staging: &Staging,
+        to: Place<'_>,
+        bytes: usize,
+        fill: &mut impl FnMut(usize, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        for (number, first) in (0..bytes).step_by(HALF_BYTES).enumerate() {
+            let half = &staging.halves[number % 2];
+            let count = HALF_BYTES.min(bytes - first);
+            // SAFETY: the half is ours until its next copy is queued; before it is written, the last copy out of it is
+            // waited for. `HALF_BYTES` were allocated.
+            let piece = unsafe {
+                event::synchronize(half.copied).map_err(told("waiting for a copy"))?;
+                slice::from_raw_parts_mut(half.address, count)
+            };
+            fill(first, piece)?;
+            // SAFETY: `to` has room, as checked; the half is not written before `copied` has passed.
+            unsafe {
+                result::memcpy_htod_async(to.address() + first as Address, piece, self.copies)
+                    .map_err(told("copying to the device"))?;
+                event::record(half.copied, self.copies).map_err(told("recording an event"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is queued on `later` from now on waits for what is queued on `earlier` by now.
+    fn order(&self, earlier: sys::CUstream, later: sys::CUstream) -> Result<()> {
+        let event = new_event()?;
+        // SAFETY: both streams live as long as this value, and the driver keeps an event that is destroyed while a stream
+        // waits for it.
+        unsafe {
+            event::record(event, earlier).map_err(told("recording an event"))?;
+            stream::wait_event(later, event, sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT)
+                .map_err(told("waiting for an event"))?;
+            event::destroy(event).map_err(told("destroying an event"))
+        }
+    }
+}
+
+fn new_event() -> Result<sys::CUevent> {
+    event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(told("making an event"))
+}
+
+impl Staging {
+    fn new() -> Result<Staging> {
+        let half = || {
+            // SAFETY: it is freed with the value that holds it.
+            let address = unsafe { result::malloc_host(HALF_BYTES, 0) }
+                .map_err(told(format_args!("pinning {HALF_BYTES} bytes of main memory")))?;
+            Ok(Half { address: address.cast(), copied: new_event()? })
+        };
+        Ok(Staging { halves: [half()?, half()?] })
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        // Errors are not told: there is nobody left who could do something about them.
+        if self.trim().is_err() {
+            return;
+        }
+        let staging = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: no tensor is left, so nothing is queued that somebody reads; `trim` has waited for the rest.
+        unsafe {
+            for half in staging.iter().flat_map(|staging| &staging.halves) {
+                let _ = result::free_host(half.address.cast());
+                let _ = event::destroy(half.copied);
+            }
+            let _ = stream::destroy(self.work);
+            let _ = stream::destroy(self.copies);
+            self.kernels.unload();
+            let _ = primary_ctx::release(self.device);
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.cuda.arena().give_back(self.block);
+    }
+}
+
+impl Buffer {
+    pub(crate) fn cuda(&self) -> &Arc<Cuda> {
+        &self.cuda
+    }
+
+    /// From byte `first` on.
+    pub(super) fn at(&self, first: usize) -> Place<'_> {
+        Place { buffer: self, first }
+    }
+}
+
+/// A place in a buffer, in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    buffer: &'a Buffer,
+    first: usize,
+}
+
+impl<'a> Place<'a> {
+    /// `bytes` further on.
+    pub(super) fn after(self, bytes: usize) -> Place<'a> {
+        Place { first: self.first + bytes, ..self }
+    }
+
+    /// Where it is on the device.
+    pub(super) fn address(self) -> Address {
+        self.buffer.block.address + self.first as Address
+    }
+
+    /// An error if the buffer ends before `bytes` more.
+    pub(super) fn check(self, bytes: usize) -> Result<()> {
+        match self.first.checked_add(bytes) {
+            Some(end) if end <= self.buffer.block.bytes => Ok(()),
+            _ => bail!("{bytes} bytes from {} on do not lie in a buffer of {}", self.first, self.buffer.block.bytes),
+        }
+    }
+}
+
+/// Numbers that may have any bits, and are copied as they are.
+pub(super) trait Plain: Copy + Default {}
+impl Plain for u8 {}
+impl Plain for u16 {}
+impl Plain for u32 {}
+impl Plain for u64 {}
+impl Plain for f32 {}
+
+/// A module of kernels, from its text. `None`, with the reason, if the driver refuses it.
+pub(super) fn load_module(text: &str) -> std::result::Result<sys::CUmodule, DriverError> {
+    let text = CString::new(text).expect("PTX is text without zeros");
+    // SAFETY: the text ends with a zero, and the driver copies what it needs of it.
+    unsafe { module::load_data(text.as_ptr().cast::<c_void>()) }
+}

@@ -1,0 +1,30 @@
+//! The device that a command computes on. `auto` is the processor: the path for GPUs was executed in emulation and has met none
+//! yet, so a GPU is used where somebody asks for it.
+
+use anyhow::Context;
+use pipeline::Device;
+use server::config::flags::{DeviceArgs, DeviceChoice, Source, WorldArgs};
+
+/// The device that was asked for. An error in words if it is not there.
+pub(crate) fn of(DeviceArgs { device, cuda_libs }: &DeviceArgs) -> anyhow::Result<Device> {
+    match device {
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::cpu()),
+        DeviceChoice::Cuda(number) => {
+            Device::cuda(*number, cuda_libs.as_deref()).with_context(|| format!("--device cuda:{number}"))
+        }
+    }
+}
+
+/// The device that `source` is to be drawn on, which is told.
+pub(crate) fn for_world(args: &WorldArgs, source: &Source) -> anyhow::Result<Device> {
+    let device = of(&args.device)?;
+    if let Some(about) = device.about() {
+        if matches!(source, Source::Testcard { .. }) {
+            anyhow::bail!("--device {device}: the test card has no weights, so it is drawn on the processor");
+        }
+        let driver = about.driver_path.as_ref().map(|path| path.display().to_string());
+        tracing::info!(%device, driver, "{about}");
+        tracing::warn!("the path for GPUs was executed in emulation and not yet on a GPU: compare with --device cpu");
+    }
+    Ok(device)
+}
