@@ -59,6 +59,23 @@ async fn on_every_screen_start_and_keys_are_seen_and_hit_and_a_finger_slides_bet
     stop(server).await
 }
 
+#[tokio::test]
+async fn a_walk_that_is_started_far_below_the_picture_brings_the_picture_into_view() -> anyhow::Result<()> {
+    let server = testcard_server().await;
+    let mut browser = Browser::launch().await?;
+    browser.resize(844, 390).await?;
+    browser.navigate(&server.url).await?;
+    browser.until("window.causeway?.phase === 'ready'").await?;
+    browser.evaluate("document.getElementById('start').scrollIntoView()").await?;
+    let seen = "document.getElementById('stage').getBoundingClientRect().bottom > innerHeight / 2";
+    assert_eq!(browser.evaluate(seen).await?, false, "the picture is far above");
+    browser.click("#start").await?;
+    browser.until("causeway.phase === 'running'").await?;
+    assert!(hit(&mut browser, "#stage").await?, "the middle of the picture is seen");
+    assert_eq!(problems(&browser), Vec::<&String>::new());
+    stop(server).await
+}
+
 /// Nothing moves the camera in this picture.
 fn rests(picture: &pipeline::world::Picture) -> Option<()> {
     let held = pipeline::testcard::read(picture)?.held?;

@@ -171,6 +171,11 @@ export class Panel {
     element("stage").focus({ preventScroll: true });
   }
 
+  /** On a small screen the button that starts a walk may be far below the picture. */
+  showStage() {
+    element("stage").scrollIntoView({ block: "nearest" });
+  }
+
   #listen() {
     element("form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();

@@ -133,6 +133,7 @@ export class Walk {
     tools.offers([]);
     audience.begin();
     panel.focusStage();
+    panel.showStage();
     requestAnimationFrame(this.#draw);
   }
 
