@@ -4,7 +4,7 @@
 //!
 //! On the world that ships, the picture on the screen is known by its event id. The test card draws the held keys into its
 //! pictures; there the same is read from the pixels too. Both run in headless Chromium with software rendering, beside the
-//! server.
+//! server. With `--film` every second walk is sent as H.264, so that both formats are measured under the same load.
 
 use std::time::Duration;
 
@@ -30,14 +30,18 @@ struct Args {
     /// Measure the test card alone, with this drawing time of a chunk in milliseconds
     #[arg(long, value_name = "MS")]
     draw_ms: Option<f64>,
+    /// Let walks take turns as JPEG and as H.264, and measure each
+    #[arg(long)]
+    film: bool,
     /// What decides when keys are pressed
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// The key presses of one world.
+/// The key presses of one world whose pictures are sent in one format.
 #[derive(Default)]
 struct Measured {
+    format: &'static str,
     presses: Vec<Press>,
     /// The first of each walk, which also count among the others.
     first: Vec<Press>,
@@ -48,20 +52,25 @@ struct Measured {
 async fn main() -> Result<()> {
     let args = Args::parse();
     ensure!(args.walks > 0 && args.presses >= args.walks, "--presses: at least one for each walk");
+    ensure!(!args.film || args.walks >= 2, "--film: at least two walks, one for each format");
     println!("load before: {}", load()?);
     let pocket = || pipeline::load_world(&server::pocket::dir(), &pipeline::Device::cpu());
     let card = pocket()?.card().clone();
     let (mut by_id, mut draw_ms) = (None, args.draw_ms.unwrap_or_default());
     if args.draw_ms.is_none() {
         let shipped = measure(&args, Box::new(move || Ok(pocket()?))).await?;
-        draw_ms = quantile(shipped.draw_ms.iter().copied(), 0.5);
-        shipped.print(&format!("the world that ships: a chunk is drawn in {draw_ms:.0} ms"));
-        by_id = Some(quantile(shipped.presses.iter().map(|press| press.picture_ms), 0.5));
+        draw_ms = quantile(shipped.iter().flat_map(|format| format.draw_ms.iter().copied()), 0.5);
+        for format in &shipped {
+            format.print(&format!("the world that ships: a chunk is drawn in {draw_ms:.0} ms"));
+        }
+        by_id = Some(quantile(shipped[0].presses.iter().map(|press| press.picture_ms), 0.5));
     }
     let draw = Duration::from_secs_f64(draw_ms / 1000.0);
     let testcard = measure(&args, Box::new(move || Ok(Box::new(Testcard::paced_like(&card, draw))))).await?;
-    testcard.print(&format!("the test card at the same pace, which draws a chunk in {draw_ms:.0} ms"));
-    let by_pixels = quantile(testcard.pixels()?, 0.5);
+    for format in &testcard {
+        format.print(&format!("the test card at the same pace, which draws a chunk in {draw_ms:.0} ms"));
+    }
+    let by_pixels = quantile(testcard[0].pixels()?, 0.5);
     println!("load after: {}", load()?);
 
     if let Some(by_id) = by_id {
@@ -70,15 +79,20 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-async fn measure(args: &Args, load: LoadWorld) -> Result<Measured> {
+/// JPEG first, then H.264 where it is asked for.
+async fn measure(args: &Args, load: LoadWorld) -> Result<Vec<Measured>> {
     let server = Server::start(load, Limits::default())?;
     let mut browser = Browser::launch().await?;
     Log::begin(&mut browser).await?;
     browser.navigate(&format!("http://{}/", server.address)).await?;
     browser.until("window.causeway?.phase === 'ready' && keyProbe.ready === true").await?;
     let mut chance = Chance::new(args.seed);
-    let mut measured = Measured::default();
+    let formats: &[&str] = if args.film { &["jpeg", "h264"] } else { &["jpeg"] };
+    let mut measured: Vec<_> = formats.iter().map(|&format| Measured { format, ..Measured::default() }).collect();
     for walk in 0..args.walks {
+        let measured = &mut measured[walk % formats.len()];
+        let choose = format!("document.querySelector('#format').value = '{}'", measured.format);
+        browser.evaluate(&choose).await?;
         let presses = args.presses * (walk + 1) / args.walks - args.presses * walk / args.walks;
         browser.click("#start").await?;
         browser.until("causeway.phase === 'running'").await?;
@@ -108,7 +122,7 @@ impl Measured {
                 println!("  {name:<42} p50 {middle:>4.0}  p90 {most:>4.0}  max {longest:>4.0} ms");
             }
         };
-        println!("{title}; {} presses", self.presses.len());
+        println!("{title}; as {}; {} presses", self.format, self.presses.len());
         row("key to message", &self.presses, |press| Some(press.sent_ms));
         row("key to answer come", &self.presses, |press| Some(press.answer_ms));
         row("answer come to answer shown", &self.presses, |press| Some(press.queued_ms));
