@@ -26,6 +26,7 @@ pub mod pocket_walk;
 pub mod puppet;
 pub mod raw;
 pub mod reference;
+pub mod secure;
 pub mod shaper;
 pub mod waves;
 

@@ -16,6 +16,7 @@ use pipeline::testcard::Testcard;
 use server::Limits;
 use tests::Server;
 use tests::reference::Reference;
+use tests::secure::Secure;
 
 /// Counts what this thread allocates: the server under test has threads of its own.
 struct Counting;
@@ -154,11 +155,15 @@ fn library(name: &str) -> Result<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_is_compiled_against_both_libraries_and_walks_in_both_servers() -> Result<()> {
+async fn the_example_is_compiled_against_both_libraries_and_walks_in_both_servers_and_over_tls() -> Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = std::env::temp_dir().join(format!("causeway-c-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let (ours, reference) = (server()?, Reference::start().await?);
+    let secure = Secure::before(ours.address).await?;
+    let over_tls = format!("wss://localhost:{}/v1/realtime_video", secure.port);
+    let trusted = folder.join("trusted.pem");
+    std::fs::write(&trusted, &secure.pem)?;
     for name in ["libcauseway.so", "libcauseway.a"] {
         let program = folder.join(name).with_extension("example");
         let compiled = Command::new("cc")
@@ -171,12 +176,18 @@ async fn the_example_is_compiled_against_both_libraries_and_walks_in_both_server
             .args(["-lpthread", "-ldl", "-lm"])
             .output()?;
         ensure!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-        for url in [ours.url(), reference.url()] {
-            let libraries = library("libcauseway.so")?;
-            let run = Command::new(&program)
-                .arg(&url)
-                .env("LD_LIBRARY_PATH", libraries.parent().context("a folder")?)
-                .output()?;
+        let libraries = library("libcauseway.so")?;
+        let walk = |url: &str, trusted: Option<&Path>| {
+            let mut walk = Command::new(&program);
+            walk.arg(url).env("LD_LIBRARY_PATH", libraries.parent().unwrap_or(here));
+            trusted.map(|file| walk.env("SSL_CERT_FILE", file));
+            walk.output()
+        };
+        let stranger = walk(&over_tls, None)?;
+        let said = String::from_utf8_lossy(&stranger.stderr);
+        ensure!(!stranger.status.success() && said.contains("certificate"), "nobody vouches for it: {said}");
+        for url in [ours.url(), reference.url(), over_tls.clone()] {
+            let run = walk(&url, Some(&trusted))?;
             let said = String::from_utf8_lossy(&run.stdout);
             ensure!(run.status.success(), "{name}, {url}: {}{said}", String::from_utf8_lossy(&run.stderr));
             ensure!(said.lines().filter(|line| line.ends_with(" bytes")).count() == 45, "{said}");

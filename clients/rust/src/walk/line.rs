@@ -128,13 +128,12 @@ impl Line {
     fn read(&mut self, wait: Duration, can_come_back: bool) -> Came {
         let State::Open(socket) = &mut self.state else { return Came::Nothing };
         if self.waits != Some(wait) {
-            if let MaybeTlsStream::Plain(stream) = socket.get_mut() {
-                // A read that waits for zero is told so in another way.
-                let set = stream.set_nonblocking(wait.is_zero());
-                let set = set.and_then(|()| stream.set_read_timeout((!wait.is_zero()).then_some(wait)));
-                if set.is_err() {
-                    return self.lost(can_come_back, 1006, "the line broke");
-                }
+            // A read that waits for zero is told so in another way.
+            let stream = tcp(socket);
+            let set = stream.set_nonblocking(wait.is_zero());
+            let set = set.and_then(|()| stream.set_read_timeout((!wait.is_zero()).then_some(wait)));
+            if set.is_err() {
+                return self.lost(can_come_back, 1006, "the line broke");
             }
             self.waits = Some(wait);
         }
@@ -201,10 +200,18 @@ fn connect(url: &str, first: Vec<u8>) -> Result<Socket, Error> {
         }
         other => Error::Unreachable(format!("{url}: {other}")),
     })?;
-    if let MaybeTlsStream::Plain(stream) = socket.get_mut() {
-        // Without Nagle's delay: a key press is a small message that nothing follows.
-        stream.set_nodelay(true).map_err(|error| Error::Unreachable(error.to_string()))?;
-    }
+    // Without Nagle's delay: a key press is a small message that nothing follows.
+    tcp(&socket).set_nodelay(true).map_err(|error| Error::Unreachable(error.to_string()))?;
     socket.send(Message::Binary(first.into())).map_err(|error| Error::Unreachable(error.to_string()))?;
     Ok(socket)
+}
+
+/// What carries the WebSocket, below TLS if there is any.
+fn tcp(socket: &Socket) -> &TcpStream {
+    match socket.get_ref() {
+        MaybeTlsStream::Plain(stream) => stream,
+        MaybeTlsStream::Rustls(stream) => &stream.sock,
+        // The type has a third form where another crate switches on the system's TLS, which is never chosen beside rustls.
+        _ => unreachable!("rustls carries wss://"),
+    }
 }
