@@ -45,6 +45,7 @@ impl Testcard {
             steering: Steering::ALL,
             gallery: Vec::new(),
             presets: Vec::new(),
+            words: None,
             clips: ClipCard::of_rollouts("testcard", default_size, false),
         };
         Testcard { card: Arc::new(card), chunk_time }

@@ -19,6 +19,7 @@ mod pose;
 mod spans;
 mod state;
 mod warm_up;
+mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +38,7 @@ pub use pose::{ORTHONORMAL_WITHIN, POSITION_MAX, Pose, Rotation};
 pub use spans::{OpenSpan, Span, Spans};
 pub use state::State;
 pub use warm_up::WarmUp;
+pub use words::{Reading, UNKNOWN_MAX, Unknown, Words};
 
 /// Weights, ready to draw. Stays on the thread that owns the device.
 pub trait World {

@@ -84,4 +84,5 @@ mod wire_stats;
 mod wire_steering;
 mod wire_steps;
 mod wire_transcript;
+mod words;
 mod yielding;

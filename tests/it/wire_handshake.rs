@@ -139,6 +139,7 @@ async fn a_session_that_sees_everything_sees_only_the_four_types() -> Result<()>
             Message::Timeline(_) => "timeline",
             Message::Watching(_) | Message::Stage(_) | Message::Skipped(_) => "for a viewer",
             Message::Shared(_) | Message::Viewers(_) => "of viewers",
+            Message::PromptRead(_) => "prompt_read",
             Message::Closed(_) => break,
         });
     }

@@ -15,7 +15,7 @@
 //!         Message::Stats(stats) => println!("chunk {} took {} ms", stats.chunk_index, stats.chunk_total_ms),
 //!         Message::Session(hello) => println!("token {}", hello.resume_token),
 //!         Message::Queue(_) | Message::Begun(_) | Message::Ack(_) => unreachable!("this one did not ask for it"),
-//!         Message::Received(_) | Message::Applied(_) | Message::Clock(_) | Message::Timeline(_) => unreachable!("nor for these"),
+//!         Message::Received(_) | Message::Applied(_) | Message::Clock(_) | Message::Timeline(_) | Message::PromptRead(_) => unreachable!("nor for these"),
 //!         other => println!("of viewers: {other:?}"),
 //!         Message::Error(error) => eprintln!("the server did not do that: {error}"),
 //!         Message::Closed(close) => break println!("{} {}", close.code, close.reason),
@@ -27,7 +27,9 @@
 
 use crate::document;
 use crate::encoding;
-use crate::message::{Applied, Batch, Clock, Close, EventAck, Hello, Message, Refused, Standing, Stats, Timeline};
+use crate::message::{
+    Applied, Batch, Clock, Close, EventAck, Hello, Message, PromptRead, Refused, Standing, Stats, Timeline,
+};
 use crate::order::Order;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -51,6 +53,8 @@ pub struct Client {
     /// What came while chunks were awaited and belongs to no chunk: receipts of events, and times.
     pub received: Vec<crate::message::Received>,
     pub clocks: Vec<Clock>,
+    /// How the world read its prompts.
+    pub read: Vec<PromptRead>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -78,7 +82,7 @@ impl Client {
     pub async fn connect(url: &str) -> Result<Client> {
         let connected = within(PATIENCE, "the server did not answer an upgrade", Connection::connect(url)).await?;
         let (order, early, asked) = Default::default();
-        let (received, clocks) = Default::default();
+        let (received, clocks, read) = Default::default();
         Ok(Client {
             connection: connected?,
             order,
@@ -88,6 +92,7 @@ impl Client {
             patience: PATIENCE,
             received,
             clocks,
+            read,
         })
     }
 
@@ -137,7 +142,8 @@ impl Client {
             Message::Session(hello) => self.order.begin_at(hello.next_chunk),
             Message::Queue(standing) => ensure!(standing.position > 0 && found.floats == 0, "{standing:?}"),
             Message::Error(_) | Message::Begun(_) | Message::Ack(_) | Message::Closed(_) => {}
-            Message::Received(_) | Message::Applied(_) | Message::Clock(_) | Message::Timeline(_) => {}
+            Message::Received(_) | Message::Applied(_) | Message::Clock(_) => {}
+            Message::Timeline(_) | Message::PromptRead(_) => {}
             Message::Watching(_) => self.order.begin_anywhere(),
             Message::Skipped(skipped) => self.order.skip(skipped)?,
             Message::Stage(_) | Message::Shared(_) | Message::Viewers(_) => {}
@@ -161,6 +167,7 @@ impl Client {
                 Message::Batch(batch) => batches.push(batch),
                 Message::Stats(stats) => return Ok(Chunk { ack, applied, timeline, batches, stats }),
                 Message::Queue(_) | Message::Begun(_) if batches.is_empty() => {}
+                Message::PromptRead(read) => self.read.push(read),
                 Message::Ack(came) if batches.is_empty() && ack.is_none() => ack = Some(came),
                 Message::Applied(came) if batches.is_empty() && applied.is_none() => applied = Some(came),
                 Message::Timeline(came) if batches.is_empty() && timeline.is_none() => timeline = Some(came),
@@ -290,7 +297,7 @@ const FOUR: [&str; 4] = ["frame_batch", "frame_batch_header", "chunk_stats", "er
 fn asks_for(message: &Value) -> Vec<String> {
     let names = message["protocol_features"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let resumed: &[&str] = if message["type"].as_str() == Some("resume") {
-        &["session", "ack", "queue", "receipts", "rewind", "reset", "spectators"]
+        &["session", "ack", "queue", "receipts", "rewind", "reset", "spectators", "unknown_words"]
     } else {
         &[]
     };
@@ -299,6 +306,7 @@ fn asks_for(message: &Value) -> Vec<String> {
         "receipts" => vec!["event_received", "event_applied", "clock"],
         "rewind" | "reset" | "recording" => vec!["timeline"],
         "spectators" => vec!["shared", "viewers"],
+        "unknown_words" => vec!["prompt_read"],
         same => vec![same],
     });
     let watches: &[&str] =

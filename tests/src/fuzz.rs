@@ -48,6 +48,7 @@ const EVERY_FEATURE: Features = Features {
     reset: true,
     recording: true,
     spectators: true,
+    unknown_words: true,
 };
 
 /// What happens to a video before a chunk.

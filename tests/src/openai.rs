@@ -220,6 +220,7 @@ pub fn cosmos3_card() -> Card {
         steering: Steering::default(),
         gallery: Vec::new(),
         presets: Vec::new(),
+        words: None,
         clips: ClipCard {
             family: "Cosmos3".into(),
             realtime: false,

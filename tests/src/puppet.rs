@@ -83,6 +83,7 @@ impl Default for Puppet {
                 steering: Steering::default(),
                 gallery: Vec::new(),
                 presets: Vec::new(),
+                words: None,
                 clips: ClipCard::of_rollouts("puppet", Size { width: 832, height: 480 }, false),
             },
             pace: Pace::Takes(Duration::ZERO),

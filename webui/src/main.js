@@ -33,6 +33,7 @@ import { Settings, storage } from "./settings.js";
 import { Sharing } from "./sharing.js";
 import { Steps } from "./steps.js";
 import { Sticks } from "./sticks.js";
+import { Strangers } from "./strangers.js";
 import { Tools } from "./tools.js";
 import { Visit } from "./visit.js";
 import { Walk } from "./walk.js";
@@ -210,9 +211,14 @@ const clipPanel = new ClipPanel(PAGE, key, {
   walked: (fps) => steps.script(fps, performance.now()),
 });
 
+const strangers = new Strangers((prompt) => {
+  panel.prompt = prompt;
+  panel.focusField("prompt");
+});
 /** @type {import("./walk.js").Parts} */
 const parts = {
   visit, panel, tools, pads, hands, hud, guide, sharing, audience, beginning, keyField, recorder, kept, screen, controls, steps, latency,
+  strangers,
 };
 const walk = new Walk(socketBelow("/v1/realtime_video", PAGE), key, parts);
 

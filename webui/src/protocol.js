@@ -31,6 +31,9 @@ import { say } from "./words.js";
  * @typedef {{ kind: "shared", shareId: number, role: string, token: string }} Shared  The token that the player asked for.
  * @typedef {{ kind: "viewers", count: number, camera: number, prompt: number,
  *   guests: { viewerId: number, role: string, shareId: number }[] }} Viewers  Who watches. `guests`: who may be handed something.
+ * @typedef {{ kind: "read", eventId: number | null, unknown: { word: string, suggestion: string | null }[], instead: string | null }} Read
+ *   Words of a prompt that the world does not know. `eventId`: null for the first prompt; `instead`: what the walk begins with
+ *   where it knows none.
  * @typedef {{ kind: "unknown", type: string }} Unknown
  * @typedef {{ width: number, height: number }} Size
  * @typedef {{ forward?: number, strafe?: number, yaw?: number, pitch?: number }} Rates  Each from -1 to 1: ahead, right, turning right, up.
@@ -47,7 +50,7 @@ const QUALITY = 92;
 const FILM_QUALITY = 65;
 
 /** What the page understands beyond the reference. */
-const FEATURES = ["queue", "session", "ack", "pause", "key_frame", "rates", "receipts", "rewind", "reset", "recording", "spectators"];
+const FEATURES = ["queue", "session", "ack", "pause", "key_frame", "rates", "receipts", "rewind", "reset", "recording", "spectators", "unknown_words"];
 
 /**
  * The first message of a session. What is left out is as the server has it.
@@ -181,7 +184,7 @@ export class Incoming {
 
   /**
    * @param {Uint8Array} bytes
-   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Timeline | Received | Watching | Stage | Skipped | Shared | Viewers | Unknown | null} null: a header, whose pixels are the next message
+   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Timeline | Received | Watching | Stage | Skipped | Shared | Viewers | Read | Unknown | null} null: a header, whose pixels are the next message
    * @throws if the bytes cannot be what the protocol says they are; the connection is of no use after that
    */
   receive(bytes) {
@@ -241,6 +244,9 @@ export class Incoming {
           viewerId: guest.viewer_id, role: guest.role, shareId: guest.share_id,
         }));
         return { kind: "viewers", count: message.count, camera: message.camera, prompt: message.prompt, guests };
+      case "prompt_read": {
+        const unknown = (message.unknown ?? []).map((/** @type {any} */ told) => ({ word: String(told.word), suggestion: textOrNull(told.suggestion) }));
+        return { kind: "read", eventId: message.event_id ?? null, unknown, instead: textOrNull(message.instead) };
       }
       default:
         return { kind: "unknown", type: String(message?.type) };

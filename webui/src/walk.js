@@ -36,7 +36,7 @@ const BACK_SECONDS = 5;
  *   beginning: import("./beginning.js").Beginning, keyField: import("./key_field.js").KeyField,
  *   recorder: import("./recorder.js").Recorder, kept: import("./kept.js").Kept,
  *   screen: import("./screen.js").Screen, controls: import("./controls.js").Controls,
- *   steps: import("./steps.js").Steps, latency: import("./latency.js").Latency }} Parts  What the page has one of.
+ *   steps: import("./steps.js").Steps, latency: import("./latency.js").Latency, strangers: import("./strangers.js").Strangers }} Parts  What the page has one of.
  */
 
 export class Walk {
@@ -109,6 +109,7 @@ export class Walk {
     const first = init({ ...values, firstFrame: picture, fps: visit.card.fps, key: this.#key.value, script, recording });
     this.#begin(id, first, { script, format: values.format });
     panel.promptInUse(recording ? "" : values.prompt, "");
+    this.#parts.strangers.clear();
     panel.began();
     this.#parts.sharing.began(visit.card);
   }
@@ -203,6 +204,7 @@ export class Walk {
     this.session.prompt = { text, eventId };
     this.#parts.guide.prompted();
     panel.promptInUse(text, say("prompt_sent"));
+    this.#parts.strangers.clear();
     panel.focusStage();
   }
 
@@ -394,7 +396,10 @@ export class Walk {
     else if (message.kind === "stage") this.#watched(to, message, now);
     else if (message.kind === "received") this.#parts.latency.received(message.eventId, now);
     else if (message.kind === "ack") this.#parts.latency.applied(message.applied, now);
-    else if (message.kind === "queue") {
+    else if (message.kind === "read") {
+      // What a newer prompt says counts.
+      if (message.eventId === (to.prompt?.eventId ?? null)) this.#parts.strangers.tell(message);
+    } else if (message.kind === "queue") {
       if (visit.phase !== "waiting") to.saidToWaitAt = now;
       const { short, sentence } = standingText(message);
       visit.enter("waiting", sentence, short);

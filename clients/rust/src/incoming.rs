@@ -6,8 +6,8 @@ use serde::Deserialize;
 use crate::Error;
 use crate::connection::Whole;
 use crate::message::{
-    Applied, Batch, Clock, EventAck, Header, Hello, InitAck, Message, Received, Refused, Shared, Skipped, Stage,
-    Standing, Stats, Timeline, Viewers, Watching,
+    Applied, Batch, Clock, EventAck, Header, Hello, InitAck, Message, PromptRead, Received, Refused, Shared, Skipped,
+    Stage, Standing, Stats, Timeline, Viewers, Watching,
 };
 
 impl Message {
@@ -46,6 +46,7 @@ impl Message {
             "skipped",
             "shared",
             "viewers",
+            "prompt_read",
         ];
         if !known.contains(&Message::kind_of(&map)?) {
             return Ok(None);
@@ -73,6 +74,7 @@ impl Message {
             Incoming::Skipped(skipped) => Message::Skipped(skipped),
             Incoming::Shared(shared) => Message::Shared(shared),
             Incoming::Viewers(viewers) => Message::Viewers(viewers),
+            Incoming::PromptRead(read) => Message::PromptRead(read),
         }))
     }
 }
@@ -97,6 +99,7 @@ enum Incoming {
     Skipped(Skipped),
     Shared(Shared),
     Viewers(Viewers),
+    PromptRead(PromptRead),
 }
 
 #[derive(Deserialize)]

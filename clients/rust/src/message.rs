@@ -273,6 +273,8 @@ pub enum Message {
     Queue(Standing),
     /// Before a chunk that does not follow the one before it; for a client that named `rewind` or `recording`.
     Timeline(Timeline),
+    /// For a client that named the feature `unknown_words`, in a world that knows few.
+    PromptRead(PromptRead),
     /// For a client that named the feature `ack`, before the first chunk.
     Begun(InitAck),
     /// For such a client too, before the frames of each chunk that an event steered.
@@ -421,6 +423,26 @@ pub struct Timeline {
     pub video_chunk: u64,
     pub first_frame_index: u64,
     pub event_id: Option<u64>,
+}
+
+/// How the world reads a prompt.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct PromptRead {
+    /// Of the event that brought it; `None`: the first prompt.
+    pub event_id: Option<u64>,
+    /// In the world's own words. Empty: it knows none of them.
+    pub text: String,
+    pub unknown: Vec<UnknownWord>,
+    /// What the video begins with in place of words that are all unknown.
+    pub instead: Option<String>,
+}
+
+/// A word that the world does not know.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct UnknownWord {
+    pub word: String,
+    /// One that it knows, and that is spelt much the same.
+    pub suggestion: Option<String>,
 }
 
 /// How to come back to a session after a cut.

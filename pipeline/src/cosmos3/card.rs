@@ -57,6 +57,7 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
         clips,
         gallery: dir.gallery()?,
         presets: dir.presets()?,
+        words: None,
     })
 }
 

@@ -79,7 +79,9 @@ impl LingBot {
         let schedule = Schedule::new(recipe.shift, &recipe.steps);
         let denoiser = Denoiser::new(dit, recipe.sampler, &schedule)?;
         let origin = Origin::of(&card, print, device);
-        Ok(LingBot { nets: Arc::new(Nets { device: device.clone(), denoiser, vae, text, config }), card, origin })
+        let words = card.words.clone();
+        let nets = Arc::new(Nets { device: device.clone(), denoiser, vae, words, text, config });
+        Ok(LingBot { nets, card, origin })
     }
 
     /// As [`World::open`], with noise from anywhere: a recording makes runs of other implementations comparable.
@@ -173,6 +175,7 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
         steering: recipe.camera.steering(),
         gallery: dir.gallery()?,
         presets: dir.presets()?,
+        words: dir.words()?.map(Arc::new),
         clips,
     })
 }

@@ -1,5 +1,7 @@
 //! The networks of one model: what all its rollouts share.
 
+use std::sync::Arc;
+
 use kvcache::PromptKvCache;
 use ops::{Device, Tensor, pixels};
 
@@ -8,13 +10,14 @@ use super::denoiser::Denoiser;
 use crate::wan::prompt;
 use crate::wan::text::TextEncoder;
 use crate::wan::vae::Vae;
-use crate::world::{Chunking, Picture, Size};
+use crate::world::{Chunking, Picture, Size, Words};
 
 /// All weights, and the settings that the model directory gives for running them.
 pub(super) struct Nets {
     pub(super) device: Device,
     pub(super) denoiser: Denoiser,
     pub(super) vae: Vae,
+    pub(super) words: Option<Arc<Words>>,
     pub(super) text: TextEncoder,
     pub(super) config: ModelConfig,
 }
@@ -25,7 +28,17 @@ const MASK_PLANES: usize = 4;
 impl Nets {
     /// Text → every block's keys and values. Once per prompt.
     pub(super) fn read_prompt(&self, prompt: &str) -> ops::Result<PromptKvCache> {
-        self.denoiser.dit().read_prompt(&self.text.encode(&prompt::clean(prompt))?)
+        let text = match &self.words {
+            Some(words) => words.read(prompt).text,
+            None => prompt::clean(prompt),
+        };
+        self.denoiser.dit().read_prompt(&self.text.encode(&text)?)
+    }
+
+    /// Whether a prompt has words, and none that this world knows.
+    pub(super) fn knows_nothing_of(&self, prompt: &str) -> bool {
+        let reading = self.words.as_ref().map(|words| words.read(prompt)).unwrap_or_default();
+        reading.text.is_empty() && !reading.unknown.is_empty()
     }
 
     /// Mask and condition latents of a video that starts from `picture`, in whole chunks: `(20, pieces·F, h, w)`. Once

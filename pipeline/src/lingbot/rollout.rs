@@ -76,7 +76,9 @@ impl LingBotRollout {
             .map_err(|error| refuse("realtime_causal_kv_cache_num_frames", error.to_string()))?;
 
         let started = Instant::now();
-        let prompt = nets.read_prompt(&init.prompt)?;
+        let reading = card.read_prompt(&init.prompt);
+        let instead = card.begins_instead(&reading, init.first_frame.is_some());
+        let prompt = nets.read_prompt(instead.unwrap_or(&init.prompt))?;
         let text_time = started.elapsed();
 
         let frames = recipe.choose_condition_frames(init.condition_frames, chunking.first);
@@ -113,7 +115,10 @@ impl LingBotRollout {
     fn sample(&mut self, input: &ChunkInput, cancel: &Cancel) -> Result<(Tensor, Timings), WorldError> {
         let plan = self.plan();
         let mut started = Instant::now();
-        if let Some(prompt) = &input.prompt {
+        // A prompt of unknown words alone changes nothing: the video goes on as it was.
+        if let Some(prompt) = &input.prompt
+            && !self.nets.knows_nothing_of(prompt)
+        {
             self.now.prompt = self.nets.read_prompt(prompt)?;
             self.text_time += started.elapsed();
             started = Instant::now();

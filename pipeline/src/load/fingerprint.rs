@@ -10,7 +10,7 @@ use super::model_dir::ModelDir;
 use super::weights::Checkpoint;
 
 /// Every file of settings that a model may have.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 10] = [
     "causeway.json",
     "config.json",
     "transformer/config.json",
@@ -20,6 +20,7 @@ const SETTINGS: [&str; 9] = [
     "tokenizer/chat_template.jinja",
     "tokenizer/tokenizer.json",
     "tokenizer/tokenizer_config.json",
+    "tokenizer/words.json",
 ];
 
 /// Bytes of each tensor that are hashed.

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use tokenizers::Tokenizer;
 
 use super::error::LoadError;
 use super::file::File;
 use super::mapping::Bytes;
-use crate::world::GalleryItem;
+use crate::world::{GalleryItem, Words};
 
 /// All that is read whole is JSON, a tokenizer (17 MB for UMT5-XXL) or a picture.
 const READ_BYTES_MAX: u64 = 64 << 20;
@@ -268,6 +269,21 @@ impl ModelDir {
             Some(path) => self.read(path),
             None => Err(LoadError::file(&self.name, format!("holds no tokenizer: looked for {}", paths.join(" and ")))),
         }
+    }
+
+    /// `tokenizer/words.json`: what other words mean, where the tokenizer knows few.
+    pub fn words(&self) -> Result<Option<Words>, LoadError> {
+        const FILE: &str = "tokenizer/words.json";
+        if !self.has(FILE) {
+            return Ok(None);
+        }
+        let tokenizer = self.tokenizer()?;
+        let refuse = |file: &str, reason: String| LoadError::file(self.show(file), reason);
+        let known = Tokenizer::from_bytes(tokenizer.text()?)
+            .map_err(|error| refuse("tokenizer/tokenizer.json", error.to_string()))?
+            .get_vocab(false);
+        let words = Words::new(self.read(FILE)?.json()?, known.into_keys());
+        words.map(Some).map_err(|reason| refuse(FILE, reason))
     }
 
     /// `first_frames/`: pictures with prompts, where the model brings some.

@@ -5,7 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Chunking, ClipCard, Refusal, Steering};
+use super::words::nearest;
+use super::{Chunking, ClipCard, Reading, Refusal, Steering, Words};
 
 /// What a world offers and what it lets a client choose.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub struct Card {
     pub gallery: Vec<GalleryItem>,
     /// Prompts that this world is known to understand.
     pub presets: Vec<String>,
+    /// The words that it knows, where they are few. `None`: any text is read as it is.
+    pub words: Option<Arc<Words>>,
     /// What it offers to requests for clips and pictures.
     pub clips: ClipCard,
 }
@@ -90,6 +93,22 @@ pub enum Sizes {
 pub const WINDOW_FRAMES_MAX: usize = 1024;
 
 impl Card {
+    /// A prompt as this world reads it.
+    pub fn read_prompt(&self, prompt: &str) -> Reading {
+        match &self.words {
+            Some(words) => words.read(prompt),
+            None => Reading { text: prompt.to_owned(), unknown: Vec::new() },
+        }
+    }
+
+    /// The preset that a video begins with in place of a prompt without one known word, where no picture says what to draw
+    /// either. `None`: it begins with what was asked.
+    pub fn begins_instead(&self, reading: &Reading, has_picture: bool) -> Option<&str> {
+        let says_nothing = reading.text.is_empty() && !reading.unknown.is_empty();
+        let nearest = nearest(&self.presets, &reading.unknown).filter(|_| says_nothing && !has_picture);
+        nearest.map(String::as_str)
+    }
+
     /// The size to draw: `asked` if this world draws it, the default if nothing was asked. `Err` names the sizes it
     /// draws.
     pub fn choose_size(&self, asked: Option<Size>) -> Result<Size, Refusal> {
@@ -247,6 +266,7 @@ mod tests {
             steering: Steering::default(),
             gallery: Vec::new(),
             presets: Vec::new(),
+            words: None,
             clips: ClipCard::of_rollouts("test", Size { width: 832, height: 480 }, true),
         }
     }

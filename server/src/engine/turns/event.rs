@@ -91,6 +91,14 @@ impl EventPart {
         }
     }
 
+    /// The new prompt of this part, if it has one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            EventPart::Prompt { text, .. } => Some(text),
+            EventPart::Script(_) | EventPart::State(_) => None,
+        }
+    }
+
     /// A new prompt, and the past as it is.
     pub fn prompt(text: impl Into<String>) -> EventPart {
         EventPart::Prompt { text: text.into(), recache: false }

@@ -182,6 +182,7 @@ pub(super) const FEATURES: &[&str] = &[
     "reset",
     "recording",
     "spectators",
+    "unknown_words",
 ];
 
 fn first_frame() -> Value {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use pipeline::world::{Refusal, Size};
+use pipeline::world::{Reading, Refusal, Size, Unknown};
 use rmpv::Value as Packed;
 use serde_json::{Map, Value, json};
 
@@ -22,6 +22,7 @@ use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::Invalid;
 use crate::realtime::wire::frames::{ChunkLabel, PAYLOAD_ALONE_BYTES, Timing, chunk_stats, frame_group};
 use crate::realtime::wire::hello::hello;
+use crate::realtime::wire::prompt_read::prompt_read;
 use crate::realtime::wire::queue::queue;
 use crate::realtime::wire::receipts::{SessionClock, applied};
 use crate::realtime::wire::sharing::{Reins, Role};
@@ -60,6 +61,11 @@ pub(super) fn messages() -> Vec<Message> {
             "init_ack",
             "What the session is, before its first chunk. For a client that named the feature ack.",
             [false, true].map(begun).into(),
+        ),
+        message(
+            "prompt_read",
+            "How the world reads a prompt, after init_ack and as soon as an event has brought one. For a client that named the feature unknown_words, in worlds that know few words.",
+            vec![prompt_read(Some(17), &reading(), None), prompt_read(None, &reading(), Some("snowy hills at noon"))],
         ),
         message(
             "timeline",
@@ -119,6 +125,14 @@ fn reins() -> Reins {
 fn seen() -> About {
     let (session_id, world) = (SESSION.to_owned(), "pocket".to_owned());
     About { session_id, world, width: 96, height: 64, fps: 16, paced: true, chunk_frames: 4 }
+}
+
+fn reading() -> Reading {
+    let told = |word: &str, suggestion: Option<&str>| Unknown {
+        word: word.to_owned(),
+        suggestion: suggestion.map(str::to_owned),
+    };
+    Reading { text: "a snowy".to_owned(), unknown: vec![told("dessert", Some("desert")), told("dragon", None)] }
 }
 
 fn clock() -> SessionClock {
@@ -306,6 +320,14 @@ const ABOUT: &[(&str, &str)] = &[
     ("paused", "Whether the player has paused."),
     ("chunks", "How many."),
     ("type", "The type of the message."),
+    ("text", "The prompt in the world's own words; empty: it knows none of them, and what is drawn stays as it was."),
+    ("unknown", "Words that the world does not know, each once, in their order; at most 16."),
+    ("word", "In small letters, the first 32 of them."),
+    ("suggestion", "A word that the world knows and that is spelt much the same."),
+    (
+        "instead",
+        "The prompt that the video begins with, where no word of the init's is known and it has no first frame.",
+    ),
     ("received_ms", "When it came, in milliseconds of the server's clock since the session began."),
     ("recorded", "True where the server records the session; absent otherwise."),
     ("client_ms", "As the client said it."),

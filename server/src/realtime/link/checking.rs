@@ -104,25 +104,18 @@ impl Checking {
 
     fn begin(&mut self) {
         let (None, Some(said)) = (&self.check, self.waiting.front()) else { return };
-        let prompts: Vec<String> = said.event.parts.iter().filter_map(prompt).map(str::to_owned).collect();
+        let prompts: Vec<String> = said.event.parts.iter().filter_map(EventPart::text).map(str::to_owned).collect();
         let guardrails = self.guardrails.clone();
         self.check = Some(tokio::task::spawn_blocking(move || guardrails.check(prompts.iter().map(String::as_str))));
     }
 }
 
-fn prompt(part: &EventPart) -> Option<&str> {
-    match part {
-        EventPart::Prompt { text, .. } => Some(text),
-        EventPart::Script(_) | EventPart::State(_) => None,
-    }
-}
-
 fn has_prompt(event: &Event) -> bool {
-    event.parts.iter().any(|part| prompt(part).is_some())
+    event.parts.iter().any(|part| part.text().is_some())
 }
 
 fn has_keys(event: &Event) -> bool {
-    event.parts.iter().any(|part| prompt(part).is_none())
+    event.parts.iter().any(|part| part.text().is_none())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod line;
 mod outlet;
 mod place;
 mod projector;
+mod reads;
 mod reel;
 pub(crate) mod resume;
 mod running;

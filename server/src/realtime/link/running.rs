@@ -417,9 +417,12 @@ impl<'a> Running<'a> {
 
     fn steer(&self, by: u32, event: Event) {
         let id = event.id;
+        let prompt = event.parts.iter().rev().find_map(|part| part.text()).filter(|_| by == Reins::PLAYER);
+        let read = prompt.and_then(|prompt| self.seat.reads.event(id, prompt));
         let pushed = self.conditions().push(event, Instant::now());
-        if let Err(refusal) = pushed {
-            self.tell_whom(by, &ClientError::invalid_event(Invalid { id, refusal }));
+        match pushed {
+            Ok(()) => read.into_iter().for_each(|read| self.say(read)),
+            Err(refusal) => self.tell_whom(by, &ClientError::invalid_event(Invalid { id, refusal })),
         }
     }
 
@@ -653,7 +656,8 @@ fn greeting(
     let hello = ticket.map(|ticket| ticket.hello(id, realtime.bounds.stay.grace, next_chunk));
     // A client that comes back without a chunk may have missed the first greeting, so it is sent again.
     let ack = (seat.features.ack && next_chunk == 0).then(|| seat.ack(id));
-    hello.into_iter().chain(ack).collect()
+    let read = seat.reads.first.clone().filter(|_| next_chunk == 0);
+    hello.into_iter().chain(ack).chain(read).collect()
 }
 
 /// Returns at this time; never returns without one.

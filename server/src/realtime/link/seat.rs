@@ -11,6 +11,7 @@ use tracing::warn;
 use super::Realtime;
 use super::connection::Writer;
 use super::delivery::Parts;
+use super::reads::Reads;
 use super::share::{OpenFailure, find_place, full, states_bytes};
 use crate::access::inbound::{Account, Full};
 use crate::access::rules::denied::Denied;
@@ -53,6 +54,8 @@ pub(super) struct Seat {
     pub(super) begun: Option<Arc<Init>>,
     /// Bytes and pixels of a frame that it was admitted with.
     pub(super) admitted: (u64, u64),
+    /// How its world reads prompts.
+    pub(super) reads: Reads,
     /// What its prompts must pass.
     pub(super) guardrails: Guardrails,
     /// The server records it.
@@ -197,6 +200,7 @@ pub(super) async fn open(
         None => (opening.init(picture), None),
         Some(Recorded { init, origin, inputs, show, .. }) => (init, Some(Box::new(Again { origin, inputs, show }))),
     };
+    let reads = Reads::of(&card, features, &init);
     let first_chunk = again.as_ref().map_or(0, |again| if again.show { 0 } else { again.inputs.len() });
     let begun = features.reset.then(|| Arc::new(init.clone()));
     let share = (admitted.bytes, init.size.pixels());
@@ -233,6 +237,7 @@ pub(super) async fn open(
         lens,
         begun,
         admitted: share,
+        reads,
         guardrails,
         recorded: is_recorded,
         given_up: false,

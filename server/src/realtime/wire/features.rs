@@ -44,6 +44,8 @@ pub struct Features {
     pub recording: bool,
     /// It may let others watch, and hand over what it steers.
     pub spectators: bool,
+    /// Which words of its prompts the world does not know.
+    pub unknown_words: bool,
 }
 
 /// Whether a client may use a feature that not every world has.
@@ -107,6 +109,7 @@ impl Features {
                 "reset" => features.reset = true,
                 "recording" => features.recording = true,
                 "spectators" => features.spectators = true,
+                "unknown_words" => features.unknown_words = true,
                 _ => {}
             }
         }
@@ -144,6 +147,7 @@ impl Features {
             reset,
             recording,
             spectators,
+            unknown_words,
         } = *self;
         let named = [
             (queue, "queue"),
@@ -163,6 +167,7 @@ impl Features {
             (reset, "reset"),
             (recording, "recording"),
             (spectators, "spectators"),
+            (unknown_words, "unknown_words"),
         ];
         named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
     }

@@ -13,6 +13,7 @@ pub(crate) mod frames;
 pub mod from_recording;
 pub(crate) mod hello;
 pub mod init;
+pub(crate) mod prompt_read;
 pub(crate) mod queue;
 pub mod receipts;
 pub mod reset;
