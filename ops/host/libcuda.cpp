@@ -13,7 +13,7 @@
 //                                     also sets EMULATED_CUDA_FAIL_COUNT=2, the calls that fail
 //   EMULATED_CUDA_FAIL_LAUNCH=N       the Nth launch fails when it is asked for
 //   EMULATED_CUDA_SKIP_LAUNCH=N       the Nth launch does nothing: what a wrong kernel looks like
-//   EMULATED_CUDA_DRIVER=12040        the version that the driver says it has
+//   EMULATED_CUDA_DRIVER=11070        the version that the driver says it has
 //   EMULATED_CUDA_MEMORY=BYTES        memory of the device
 //   EMULATED_CUDA_DEVICES=N           how many devices there are; 0 is a machine with a driver and no GPU
 //   EMULATED_CUDA_CAPABILITY=75       75 is sm_75

@@ -255,11 +255,12 @@ fn generate(args: GenerateArgs) -> anyhow::Result<ExitCode> {
     offline::film::check(&args.out, args.existing())?;
     compute_on(&args.world)?;
     let source = args.world.source();
+    let device = device::for_world(&args.world, &source)?;
     let request = args.request()?;
     if let Err(blocked) = request.guardrails.check(request.prompts.iter().map(|switch| switch.text.as_str())) {
         anyhow::bail!("a prompt is blocked by the guardrail {}: nothing is drawn", blocked.guardrail);
     }
-    let world = load(&source, &device::for_world(&args.world, &source)?)?;
+    let world = load(&source, &device)?;
     cancelled_by_signals(request.cancel.clone())?;
     let report = offline::generate::generate(world.as_ref(), &request)?;
     say(format_args!("{}{}\n", report.summary(), request.out.display()))?;

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 /// The folder of the emulated driver, built if it is not there.
 fn driver() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
     let built = Command::new("sh").arg(root.join("ops/host/emulated.sh")).arg(target).output()?;
     ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     Ok(PathBuf::from(String::from_utf8(built.stdout)?.trim()))
@@ -60,7 +60,7 @@ fn a_gpu_that_is_not_there_is_told_before_anything_is_loaded() -> Result<()> {
             Ok(())
         };
         check(&[], &["--device cuda:2", "there is no device cuda:2", "sees 1"])?;
-        check(&[("EMULATED_CUDA_DRIVER", "12040")], &["knows CUDA 12.4", "CUDA 12.8 or later is needed"])?;
+        check(&[("EMULATED_CUDA_DRIVER", "11070")], &["knows CUDA 11.7", "CUDA 11.8 or later is needed"])?;
         check(&[("EMULATED_CUDA_DEVICES", "0")], &["sees 0"])?;
     }
     let output = causeway(&["check"], &[])?;

@@ -181,7 +181,8 @@ async fn a_viewer_that_comes_to_a_film_begins_with_a_key_frame() -> Result<()> {
         ensure!(chunk.stats.chunk_index > 0, "it came in the middle");
         ensure!(chunk.batches[0].header.key_frames.as_ref().is_some_and(|keys| keys.first() == Some(&0)));
         let next = viewer.chunk().await?;
-        ensure!(next.stats.chunk_index == chunk.stats.chunk_index + 1);
+        // On a busy machine it may have been told of a skip between the two.
+        ensure!(next.stats.chunk_index > chunk.stats.chunk_index);
     }
     player.abort();
     Ok(())

@@ -47,7 +47,8 @@ async fn four_equal_sessions_get_equal_shares() -> Result<()> {
         client.chunk().await?;
         clients.push(client);
     }
-    let chunks = race(clients, 25).await?;
+    // The first is some chunks ahead before the last has opened: a race so long that they weigh little.
+    let chunks = race(clients, 40).await?;
     ensure!(jain(&chunks) >= 0.99, "{chunks:?}");
     Ok(())
 }

@@ -145,8 +145,8 @@ async fn a_video_that_cannot_begin_is_refused_by_name_and_the_one_before_goes_on
     step(&mut client, 0).await?;
     let wrong = [
         ("size", Value::from("640x480"), "more than this session was admitted with"),
-        ("size", "63x48".into(), ""),
-        ("prompt", "".into(), ""),
+        ("size", "0x48".into(), ""),
+        ("prompt", "p".repeat(9000).into(), "at most 8192"),
         ("seed", "much".into(), ""),
         ("first_frame", Value::Binary(b"no picture".to_vec()), "no JPEG, PNG or WebP"),
         ("first_frame", 5.into(), "must be the bytes of a picture"),

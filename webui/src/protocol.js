@@ -244,6 +244,7 @@ export class Incoming {
           viewerId: guest.viewer_id, role: guest.role, shareId: guest.share_id,
         }));
         return { kind: "viewers", count: message.count, camera: message.camera, prompt: message.prompt, guests };
+      }
       case "prompt_read": {
         const unknown = (message.unknown ?? []).map((/** @type {any} */ told) => ({ word: String(told.word), suggestion: textOrNull(told.suggestion) }));
         return { kind: "read", eventId: message.event_id ?? null, unknown, instead: textOrNull(message.instead) };

@@ -398,7 +398,7 @@ export class Walk {
     else if (message.kind === "ack") this.#parts.latency.applied(message.applied, now);
     else if (message.kind === "read") {
       // What a newer prompt says counts.
-      if (message.eventId === (to.prompt?.eventId ?? null)) this.#parts.strangers.tell(message);
+      if (message.eventId === (to.resetting ?? to.prompt?.eventId ?? null)) this.#parts.strangers.tell(message);
     } else if (message.kind === "queue") {
       if (visit.phase !== "waiting") to.saidToWaitAt = now;
       const { short, sentence } = standingText(message);
@@ -425,7 +425,7 @@ export class Walk {
     const { panel, steps, sharing, visit } = this.#parts;
     to.pictures.from(chunk);
     if (place > 0 || eventId === null || eventId !== to.resetting) return;
-    to.resetting = null;
+    [to.resetting, to.prompt] = [null, null];
     to.videos += 1;
     to.script = [];
     const { prompt } = panel.values();

@@ -107,9 +107,9 @@ fn a_machine_that_cannot_compute_says_what_it_lacks() {
     let open = |number: usize| Device::cuda(number, Some(folder()));
     open(0).expect("the emulated device");
     told(open(1), &["there is no device cuda:1", "the NVIDIA driver sees 1"]);
-    set(c"DRIVER", 12040);
-    told(open(0), &["the NVIDIA driver knows CUDA 12.4", "CUDA 12.8 or later is needed"]);
-    set(c"DRIVER", 12080);
+    set(c"DRIVER", 11070);
+    told(open(0), &["the NVIDIA driver knows CUDA 11.7", "CUDA 11.8 or later is needed"]);
+    set(c"DRIVER", 11080);
     assert_eq!(Device::cuda_count(Some(folder())), Ok(1));
     set(c"CAPABILITY", 75);
     told(open(0), &["is sm_75", "needs sm_80"]);

@@ -14,8 +14,8 @@ use super::driver::load_module;
 use crate::error::bail;
 use crate::{Error, Result};
 
-/// The oldest driver that reads the kernels' PTX, as the CUDA that it knows: PTX 8.7 came with 12.8.
-pub(super) const DRIVER_NEEDED: (usize, usize) = (12, 8);
+/// The oldest driver that reads the kernels' PTX, as the CUDA that it knows: PTX 7.8 came with 11.8.
+pub(super) const DRIVER_NEEDED: (usize, usize) = (11, 8);
 
 /// Every module, by the name of its source.
 const MODULES: [(&str, &str); 6] = [
@@ -154,7 +154,7 @@ mod tests {
     fn every_module_is_of_the_version_that_the_driver_is_asked_for() {
         for (name, text) in MODULES {
             assert!(
-                text.contains("\n.version 8.7\n"),
+                text.contains("\n.version 7.8\n"),
                 "{name}: the newest driver that is needed stands in DRIVER_NEEDED"
             );
             assert!(text.contains("\n.target compute_80") || text.contains("\n.target sm_80"), "{name}");

@@ -22,15 +22,14 @@ fn audience(
     headers: &HeaderMap,
     uri: &Uri,
     id: &str,
-) -> Result<std::sync::Arc<Audience>, Response> {
+) -> Result<std::sync::Arc<Audience>, Box<Response>> {
     if !app.entrance.door.has_keys() {
-        return Err(not_found(
-            "this server asks for no key: only the player shares a session, over its own connection",
-        ));
+        let reason = "this server asks for no key: only the player shares a session, over its own connection";
+        return Err(Box::new(not_found(reason)));
     }
-    let account = app.entrance.account_of_key(peer, headers, uri).map_err(IntoResponse::into_response)?;
+    let account = app.entrance.account_of_key(peer, headers, uri).map_err(|denied| Box::new(denied.into_response()))?;
     let audience = app.realtime.audiences.of_session(id, &account);
-    audience.ok_or_else(|| not_found("no session of this id runs on this key's account"))
+    audience.ok_or_else(|| Box::new(not_found("no session of this id runs on this key's account")))
 }
 
 /// `POST`: a token.
@@ -44,7 +43,7 @@ pub(super) async fn share(
 ) -> Response {
     let audience = match audience(&app, peer, &headers, &uri, &id) {
         Ok(audience) => audience,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let shared = role(&body).and_then(|role| {
         let shared = audience.share(role).map_err(|refusal| refusal.to_string());
@@ -66,7 +65,7 @@ pub(super) async fn unshare(
 ) -> Response {
     let audience = match audience(&app, peer, &headers, &uri, &id) {
         Ok(audience) => audience,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     match audience.unshare(share) {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),

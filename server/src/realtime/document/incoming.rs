@@ -360,7 +360,7 @@ fn reset() -> Value {
     json!({
         "type": ["object", "null"],
         "properties": {
-            "prompt": { "type": "string", "minLength": 1, "description": "What the world is to look like." },
+            "prompt": { "type": "string", "description": "What the world is to look like." },
             "seed": { "type": "integer", "minimum": 0, "maximum": u64::MAX, "description": "Decides all random numbers." },
             "size": { "type": "string", "pattern": "^[0-9]+x[0-9]+$", "description": "Width and height, as in 832x480." },
             "first_frame": { "type": ["string", "boolean"], "description": "As in an init; false: none." },

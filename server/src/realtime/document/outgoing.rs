@@ -128,11 +128,9 @@ fn seen() -> About {
 }
 
 fn reading() -> Reading {
-    let told = |word: &str, suggestion: Option<&str>| Unknown {
-        word: word.to_owned(),
-        suggestion: suggestion.map(str::to_owned),
-    };
-    Reading { text: "a snowy".to_owned(), unknown: vec![told("dessert", Some("desert")), told("dragon", None)] }
+    let misspelt = Unknown { word: "dessert".to_owned(), suggestion: Some("desert".to_owned()) };
+    let stranger = Unknown { word: "dragon".to_owned(), suggestion: None };
+    Reading { text: "a snowy".to_owned(), unknown: vec![misspelt, stranger] }
 }
 
 fn clock() -> SessionClock {

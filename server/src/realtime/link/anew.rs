@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use pipeline::world::{Card, Chunking, Init, Refusal, Size};
+use pipeline::world::{Card, Chunking, Init, Refusal};
 use tokio::sync::oneshot;
 
 use super::Realtime;
@@ -27,9 +27,9 @@ pub(super) struct Next {
 }
 
 impl Next {
-    /// Width and height of its frames.
-    pub(super) fn size(&self) -> Size {
-        self.init.size
+    /// How it begins.
+    pub(super) fn init(&self) -> &Init {
+        &self.init
     }
 }
 

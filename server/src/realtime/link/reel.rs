@@ -149,33 +149,31 @@ pub(super) struct Next {
 impl Reading {
     /// What comes next; `None`: nothing yet. Goes to the newest chunk at the end of each.
     pub(super) fn next(&mut self, feed: &Feed, now: Instant) -> Option<Next> {
-        loop {
-            if let Some((reel, read)) = &mut self.at {
-                let (messages, is_whole) = reel.after(*read);
-                if !messages.is_empty() {
-                    *read += messages.len();
-                    return Some(Next { skipped: None, messages });
-                }
-                if !is_whole {
-                    return None;
-                }
-                self.last = Some(reel.serial);
-                self.at = None;
+        if let Some((reel, read)) = &mut self.at {
+            let (messages, is_whole) = reel.after(*read);
+            if !messages.is_empty() {
+                *read += messages.len();
+                return Some(Next { skipped: None, messages });
             }
-            let newest = self.newest.borrow_and_update().clone()?;
-            if self.last.is_some_and(|last| newest.serial <= last) {
+            if !is_whole {
                 return None;
             }
-            let missed = self.last.map_or(0, |last| newest.serial - last - 1);
-            if (missed > 0 || self.last.is_none()) && !newest.begins_alone {
-                feed.want_key(now);
-                return None;
-            }
-            let (messages, _) = newest.after(0);
-            let skipped = (missed > 0).then(|| (u32::try_from(missed).unwrap_or(u32::MAX), newest.chunk_index));
-            self.at = Some((newest, messages.len()));
-            return Some(Next { skipped, messages });
+            self.last = Some(reel.serial);
+            self.at = None;
         }
+        let newest = self.newest.borrow_and_update().clone()?;
+        if self.last.is_some_and(|last| newest.serial <= last) {
+            return None;
+        }
+        let missed = self.last.map_or(0, |last| newest.serial - last - 1);
+        if (missed > 0 || self.last.is_none()) && !newest.begins_alone {
+            feed.want_key(now);
+            return None;
+        }
+        let (messages, _) = newest.after(0);
+        let skipped = (missed > 0).then(|| (u32::try_from(missed).unwrap_or(u32::MAX), newest.chunk_index));
+        self.at = Some((newest, messages.len()));
+        Some(Next { skipped, messages })
     }
 
     /// Whether it is in the middle of a chunk.
@@ -214,7 +212,10 @@ mod tests {
         feed.grown();
     }
 
-    fn next(reading: &mut Reading, feed: &Feed) -> Option<(Option<(u32, usize)>, Vec<u8>)> {
+    /// What was skipped, and the numbers of the messages.
+    type Read = (Option<(u32, usize)>, Vec<u8>);
+
+    fn next(reading: &mut Reading, feed: &Feed) -> Option<Read> {
         let next = reading.next(feed, Instant::now())?;
         Some((next.skipped, next.messages.iter().map(|message| message[0]).collect()))
     }

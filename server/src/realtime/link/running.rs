@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pipeline::world::{Chunking, FRAMES_PER_LATENT, Refusal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, warn};
 
@@ -524,7 +524,8 @@ impl<'a> Running<'a> {
     fn is_anew(&mut self, news: Anew) {
         match news {
             Anew::Prepared(id, Ok(next)) => {
-                self.listed.session.resized(next.size());
+                self.listed.session.resized(next.init().size);
+                self.seat.reads.beginning(id, next.init()).into_iter().for_each(|read| self.say(read));
                 let (answer, chunking) = self.seat.begin(next);
                 self.going_anew = Some(GoingAnew::Opened(id, chunking, answer));
             }

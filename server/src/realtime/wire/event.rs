@@ -1,12 +1,12 @@
 //! `event`: a client's message while its video runs. A composite is all or nothing, so an event is a list of parts that
 //! are all checked before the first is used. Pausing is no part: it does not steer.
 
-use pipeline::world::{Held, PROMPT_BYTES_MAX, Refusal};
+use pipeline::world::{Held, Refusal};
 use rmpv::ValueRef;
 
 use super::control::Control;
 use super::features::Features;
-use super::fields::{Fields, keys, list, refuse, text};
+use super::fields::{Fields, check_prompt, keys, list, refuse, text};
 use super::reset::RESET_BYTES_MAX;
 use super::steering;
 use crate::engine::turns::event::{Event, EventPart};
@@ -150,13 +150,6 @@ fn prompt(payload: ValueRef<'_>) -> Result<String, Refusal> {
     Ok(text.to_owned())
 }
 
-pub(crate) fn check_prompt(text: &str) -> Result<(), Refusal> {
-    if text.len() > PROMPT_BYTES_MAX {
-        return Err(refuse("prompt", format!("{} bytes; at most {PROMPT_BYTES_MAX}", text.len())));
-    }
-    Ok(())
-}
-
 fn camera(payload: ValueRef<'_>, features: &Features) -> Result<EventPart, Refusal> {
     if !matches!(payload, ValueRef::Map(_)) {
         return script("camera_actions", payload).map(EventPart::Script);
@@ -191,6 +184,8 @@ fn clock(payload: ValueRef<'_>) -> Result<f64, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use pipeline::world::PROMPT_BYTES_MAX;
+
     use super::*;
     use crate::realtime::wire::message;
 

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use pipeline::world::{Held, Refusal};
+use pipeline::world::{Held, PROMPT_BYTES_MAX, Refusal};
 use rmpv::ValueRef;
 
 /// Values in one message, however nested. A script of 4096 items of eight keys is 37 000.
@@ -116,6 +116,14 @@ impl<'a> Fields<'a> {
             _ => Err(refuse(key, format!("must be true or false, not {}", kind(&value)))),
         }
     }
+}
+
+/// Whether a prompt is as long as one may be.
+pub(crate) fn check_prompt(text: &str) -> Result<(), Refusal> {
+    if text.len() > PROMPT_BYTES_MAX {
+        return Err(refuse("prompt", format!("{} bytes; at most {PROMPT_BYTES_MAX}", text.len())));
+    }
+    Ok(())
 }
 
 /// A string that is UTF-8.

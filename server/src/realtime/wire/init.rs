@@ -12,9 +12,11 @@ use rmpv::ValueRef;
 
 use super::control::Transport;
 use super::features::Features;
-use super::fields::{Fields, as_str, refuse};
+use super::fields::{Fields, as_str, check_prompt, refuse};
+pub use super::first_frame::FirstFrame;
+use super::first_frame::first_frame;
 use super::from_recording::FromRecording;
-use super::{data_url, event, steering};
+use super::{event, steering};
 use crate::engine::turns::event::Lens;
 use crate::media::pictures::Encoding;
 
@@ -98,15 +100,6 @@ impl Terms {
     }
 }
 
-/// Where the first frame is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FirstFrame {
-    /// Its file: the part of the message that holds it, or what base64 stood for.
-    File(Bytes),
-    /// Of http or https. Whether it may be fetched is not decided here.
-    At(String),
-}
-
 impl InitRequest {
     /// Features that the client understands.
     pub fn features(&self) -> Features {
@@ -121,7 +114,7 @@ impl InitRequest {
             None if recording.is_some() => "",
             said => said.ok_or_else(|| refuse("prompt", "is missing"))?,
         };
-        event::check_prompt(prompt)?;
+        check_prompt(prompt)?;
 
         let size = fields.text("size")?.map(|text| text.parse().map_err(|reason: String| refuse("size", reason)));
         let frames = |number: u32| number as usize;
@@ -241,23 +234,6 @@ impl Opening {
 
 /// As the reference's.
 const SEED: u64 = 42;
-
-/// `value` is a part of `message`, and a picture keeps that part.
-pub(super) fn first_frame(value: ValueRef<'_>, message: &Bytes) -> Result<FirstFrame, Refusal> {
-    let text = match value {
-        ValueRef::Binary(file) => return Ok(FirstFrame::File(message.slice_ref(file))),
-        ValueRef::String(text) => text.into_str().unwrap_or_default(),
-        _ => return Err(refuse("first_frame", FIRST_FRAME_FORMS)),
-    };
-    let begins = |with: &str| text.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
-    if begins("http://") || begins("https://") {
-        return Ok(FirstFrame::At(text.to_owned()));
-    }
-    let file = data_url::read(text).ok_or_else(|| refuse("first_frame", FIRST_FRAME_FORMS))?;
-    Ok(FirstFrame::File(file.map_err(|reason| refuse("first_frame", reason))?.into()))
-}
-
-const FIRST_FRAME_FORMS: &str = "must be the bytes of a picture, or data:image/TYPE;base64,DATA";
 
 fn script(fields: &mut Fields<'_>) -> Result<Option<Vec<Held>>, Refusal> {
     let Some(inputs) = fields.take("condition_inputs") else { return Ok(None) };

@@ -8,6 +8,7 @@ pub mod error;
 pub mod event;
 pub mod features;
 pub(crate) mod fields;
+pub mod first_frame;
 pub mod first_message;
 pub(crate) mod frames;
 pub mod from_recording;

@@ -4,9 +4,8 @@ use bytes::Bytes;
 use pipeline::world::{Card, Init, Refusal, Size};
 use rmpv::ValueRef;
 
-use super::event;
-use super::fields::{Fields, refuse};
-use super::init::{FirstFrame, first_frame};
+use super::fields::{Fields, check_prompt, refuse};
+use super::first_frame::{FirstFrame, first_frame};
 
 /// Most bytes of an event that brings a picture. It is not held for long: one session begins one video at a time.
 pub const RESET_BYTES_MAX: usize = 4 << 20;
@@ -44,7 +43,7 @@ impl Reset {
             Some(other) => Some(NewPicture::Of(first_frame(other, &Bytes::new())?)),
         };
         let prompt = fields.text("prompt")?;
-        prompt.map(event::check_prompt).transpose()?;
+        prompt.map(check_prompt).transpose()?;
         let size = fields.text("size")?.map(|text| text.parse().map_err(|reason: String| refuse("size", reason)));
         Ok(Reset {
             prompt: prompt.map(str::to_owned),
