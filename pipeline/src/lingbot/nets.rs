@@ -26,19 +26,17 @@ pub(super) struct Nets {
 const MASK_PLANES: usize = 4;
 
 impl Nets {
-    /// Text → every block's keys and values. Once per prompt.
-    pub(super) fn read_prompt(&self, prompt: &str) -> ops::Result<PromptKvCache> {
-        let text = match &self.words {
-            Some(words) => words.read(prompt).text,
-            None => prompt::clean(prompt),
-        };
-        self.denoiser.dit().read_prompt(&self.text.encode(&text)?)
+    /// A prompt as the text encoder is to read it; `None`: this world knows none of its words.
+    pub(super) fn in_own_words(&self, prompt: &str) -> Option<String> {
+        match &self.words {
+            Some(words) => words.in_own_words(prompt),
+            None => Some(prompt::clean(prompt)),
+        }
     }
 
-    /// Whether a prompt has words, and none that this world knows.
-    pub(super) fn knows_nothing_of(&self, prompt: &str) -> bool {
-        let reading = self.words.as_ref().map(|words| words.read(prompt)).unwrap_or_default();
-        reading.text.is_empty() && !reading.unknown.is_empty()
+    /// [`Nets::in_own_words`] → every block's keys and values. Once per prompt.
+    pub(super) fn read_prompt(&self, text: &str) -> ops::Result<PromptKvCache> {
+        self.denoiser.dit().read_prompt(&self.text.encode(text)?)
     }
 
     /// Mask and condition latents of a video that starts from `picture`, in whole chunks: `(20, pieces·F, h, w)`. Once

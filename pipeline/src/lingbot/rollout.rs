@@ -76,9 +76,11 @@ impl LingBotRollout {
             .map_err(|error| refuse("realtime_causal_kv_cache_num_frames", error.to_string()))?;
 
         let started = Instant::now();
-        let reading = card.read_prompt(&init.prompt);
-        let instead = card.begins_instead(&reading, init.first_frame.is_some());
-        let prompt = nets.read_prompt(instead.unwrap_or(&init.prompt))?;
+        let text = nets.in_own_words(&init.prompt).or_else(|| {
+            let reading = card.read_prompt(&init.prompt);
+            card.begins_instead(&reading, init.first_frame.is_some()).and_then(|preset| nets.in_own_words(preset))
+        });
+        let prompt = nets.read_prompt(&text.unwrap_or_default())?;
         let text_time = started.elapsed();
 
         let frames = recipe.choose_condition_frames(init.condition_frames, chunking.first);
@@ -117,9 +119,9 @@ impl LingBotRollout {
         let mut started = Instant::now();
         // A prompt of unknown words alone changes nothing: the video goes on as it was.
         if let Some(prompt) = &input.prompt
-            && !self.nets.knows_nothing_of(prompt)
+            && let Some(text) = self.nets.in_own_words(prompt)
         {
-            self.now.prompt = self.nets.read_prompt(prompt)?;
+            self.now.prompt = self.nets.read_prompt(&text)?;
             self.text_time += started.elapsed();
             started = Instant::now();
         }

@@ -85,8 +85,20 @@ impl Words {
         Ok(words)
     }
 
-    /// A prompt in the world's own words.
+    /// A prompt in the world's own words, and which words it does not know.
     pub fn read(&self, prompt: &str) -> Reading {
+        let (text, strangers) = self.translate(prompt);
+        Reading { text, unknown: self.tell(strangers) }
+    }
+
+    /// A prompt in the world's own words; `None`: it has words, and none that is known. Looks for no suggestions, which are
+    /// for people: this runs where the world draws.
+    pub(crate) fn in_own_words(&self, prompt: &str) -> Option<String> {
+        let (text, strangers) = self.translate(prompt);
+        (!text.is_empty() || strangers.is_empty()).then_some(text)
+    }
+
+    fn translate(&self, prompt: &str) -> (String, Vec<String>) {
         let units = units(prompt);
         let (mut own, mut strangers) = (Vec::new(), Vec::<String>::new());
         let (mut at, mut goes_on) = (0, false);
@@ -103,7 +115,7 @@ impl Words {
             at += taken;
         }
         own.retain(|text| !text.is_empty());
-        Reading { text: own.join(" "), unknown: self.tell(strangers) }
+        (own.join(" "), strangers)
     }
 
     /// Each word once, as many as may be told.

@@ -1,6 +1,7 @@
 //! Tokens for viewers of a session, made by the operator's key that the session is on.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -22,7 +23,7 @@ fn audience(
     headers: &HeaderMap,
     uri: &Uri,
     id: &str,
-) -> Result<std::sync::Arc<Audience>, Box<Response>> {
+) -> Result<Arc<Audience>, Box<Response>> {
     if !app.entrance.door.has_keys() {
         let reason = "this server asks for no key: only the player shares a session, over its own connection";
         return Err(Box::new(not_found(reason)));
