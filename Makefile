@@ -3,7 +3,7 @@
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test kernels test-gpu-emulated test-otlp test-clients soak fuzz train-dry compare-pocket compare-wide compare-server dist build-tools test-tools
+.PHONY: run test kernels chunk-time test-gpu-emulated test-otlp test-clients soak fuzz train-dry compare-pocket compare-wide compare-server dist build-tools test-tools
 
 # Builds the server and serves the world that ships with it; ARGS go to `causeway serve`.
 run: build-tools
@@ -24,6 +24,10 @@ test-gpu-emulated: build-tools target/kernels/installed
 # PTX of the kernels for GPUs, made again: after every change to ops/kernels.
 kernels: target/kernels/installed
 	target/kernels/venv/bin/python ops/kernels/build.py --nvrtc target/kernels/libnvrtc.so.12
+
+# How long an H200 takes for a chunk of LingBot World, calculated from the kernels' machine code and from what is launched.
+chunk-time: target/kernels/installed
+	@ops/kernels/chunk-time.sh target/kernels/venv/bin/python
 
 target/kernels/installed: ops/host/requirements.txt
 	@python3 -c "import ensurepip, venv" || missing=" python3-venv"; $(call install)

@@ -18,6 +18,10 @@
 //   EMULATED_CUDA_DEVICES=N           how many devices there are; 0 is a machine with a driver and no GPU
 //   EMULATED_CUDA_CAPABILITY=75       75 is sm_75
 //   EMULATED_CUDA_SEED=N              of the order in which streams run
+// And what is not a fault:
+//   EMULATED_CUDA_LOG=FILE            a line a launch is appended there: the kernel, and the three sides of its grid; for a copy
+//                                     from the device to itself `copy`, and its bytes
+//   EMULATED_CUDA_IDLE=1              no kernel computes, and memory starts as zeros: to see quickly what is launched
 #include "launch.h"
 #include <algorithm>
 #include <cstdio>
@@ -81,6 +85,15 @@ bool falls_due(const char* fault) {
     fprintf(stderr, "emulated CUDA: %s\n", what);
     abort();
 }
+// Into EMULATED_CUDA_LOG.
+void note(const char* what, size_t x, size_t y, size_t z) {
+    const char* log = getenv("EMULATED_CUDA_LOG");
+    if (!log) return;
+    FILE* file = fopen(log, "a");
+    if (!file) fail("EMULATED_CUDA_LOG cannot be written");
+    fprintf(file, "%s %zu %zu %zu\n", what, x, y, z);
+    fclose(file);
+}
 bool inside(const std::map<Address, Allocation>& memory, Address from, size_t bytes) {
     auto at = memory.upper_bound(from);
     return at != memory.begin() && (--at)->first + at->second.bytes >= from + bytes;
@@ -117,7 +130,7 @@ Result take(std::map<Address, Allocation>& memory, Address* address, size_t byte
     char* at = static_cast<char*>(mmap(nullptr, room + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     if (at == MAP_FAILED) return OUT_OF_MEMORY;
     mprotect(at + room, PAGE, PROT_NONE);
-    memset(at, 0xff, room);
+    if (!setting("IDLE", 0)) memset(at, 0xff, room);
     *address = reinterpret_cast<Address>(at) + (room - bytes) / 16 * 16;
     memory[*address] = {bytes};
     return SUCCESS;
@@ -254,6 +267,7 @@ API cuMemcpyDtoHAsync_v2(void* to, Address from, size_t bytes, void* stream) {
 API cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void* stream) {
     IN_CONTEXT; HOLD;
     counts.copies++;
+    note("copy", bytes, 1, 1);
     later(stream, [=] {
         allowed(device_memory, from, bytes, "a copy reads past the end of an allocation");
         allowed(device_memory, to, bytes, "a copy writes past the end of an allocation");
@@ -354,7 +368,8 @@ API cuLaunchKernel(void* given, unsigned gx, unsigned gy, unsigned gz, unsigned 
     if (!grid || !block || static_cast<int>(shared) > function->shared_max) return INVALID_VALUE;
     counts.launches++;
     if (falls_due("FAIL_LAUNCH")) return LAUNCH_FAILED;
-    if (falls_due("SKIP_LAUNCH")) return SUCCESS;
+    note(simt_name(function->kernel), gx, gy, gz);
+    if (setting("IDLE", 0) || falls_due("SKIP_LAUNCH")) return SUCCESS;
     // The driver copies the parameters before it returns.
     auto copies = std::make_shared<std::vector<std::vector<char>>>();
     for (int i = 0; i < simt_parameters(function->kernel); i++) {

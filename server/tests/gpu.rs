@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 /// The folder of the emulated driver, built if it is not there.
 fn driver() -> Result<PathBuf> {
@@ -83,5 +83,89 @@ fn what_fits_a_gpu_is_told_before_anything_is_loaded() -> Result<()> {
     ensure!(number(&told["device"]["sessions"]) == (free - weights) / session, "{told}");
     let plain = said(&causeway(&["inspect", "--device", "cuda"], &[])?);
     ensure!(plain.contains("emulated sm_80") && plain.contains("such sessions fit beside the weights"), "{plain}");
+    Ok(())
+}
+
+/// The pocket world, small and drawn as LingBot World is, in a folder of its own.
+fn small_world() -> Result<PathBuf> {
+    fn copy(from: &Path, to: &Path) -> Result<()> {
+        std::fs::create_dir_all(to)?;
+        for entry in std::fs::read_dir(from)? {
+            let path = entry?.path();
+            let target = to.join(path.file_name().context("a name")?);
+            if path.is_dir() {
+                copy(&path, &target)?;
+            } else {
+                std::fs::copy(&path, target)?;
+            }
+        }
+        Ok(())
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("small-world");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../pocket/weights"), &folder)?;
+    let recipe = folder.join("causeway.json");
+    let mut changed: serde_json::Value = serde_json::from_slice(&std::fs::read(&recipe)?)?;
+    changed["size"] = serde_json::json!([32, 32]);
+    changed["sampler"] = "renoise".into();
+    for (key, value) in [("chunk", 2), ("window", 6), ("steps", 3)] {
+        changed[key] = value.into();
+    }
+    std::fs::write(recipe, changed.to_string())?;
+    Ok(folder)
+}
+
+/// What is launched for the last of so many chunks and all before it, a line each, sorted.
+fn launched(world: &Path, chunks: usize) -> Result<Vec<String>> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (log, out) = (folder.join(format!("launches-{chunks}.txt")), folder.join(format!("launches-{chunks}.webp")));
+    if log.exists() {
+        std::fs::remove_file(&log)?;
+    }
+    let (world, path, keys) = (world.to_string_lossy(), out.to_string_lossy(), format!("w*{}", 2 * chunks));
+    let number = chunks.to_string();
+    let arguments = ["generate", "--device", "cuda", "--model", &world, "--prompt", "a road", "--actions", &keys];
+    let arguments = [&arguments[..], &["--chunks", &number, "--out", &path, "--force"]].concat();
+    let output = causeway(&arguments, &[("EMULATED_CUDA_LOG", &log.to_string_lossy()), ("EMULATED_CUDA_IDLE", "1")])?;
+    ensure!(output.status.success(), "{}", said(&output));
+    let mut lines: Vec<String> = std::fs::read_to_string(log)?.lines().map(str::to_owned).collect();
+    lines.sort();
+    Ok(lines)
+}
+
+/// `ops/kernels/launches.py` says what a chunk launches; docs/gpu.md calculates an H200's time from it. Here it says so for a
+/// small world, whose launches the emulated driver lists: kernels, grids, copies, and how many of each.
+#[test]
+fn the_calculated_time_of_a_chunk_counts_exactly_what_is_launched() -> Result<()> {
+    let world = small_world()?;
+    // A chunk whose window is full, and which is not the first to be decoded: the fifth, without the four before it.
+    let mut expected = launched(&world, 5)?;
+    for line in launched(&world, 4)? {
+        let at =
+            expected.binary_search(&line).map_err(|_| anyhow!("{line} is launched for four chunks, not for five"))?;
+        expected.remove(at);
+    }
+    let model = r#"{"heads": 4, "head": 48, "layers": 6, "inner": 512, "chunk": 2, "window": 6, "steps": 3, "renoises": true,
+        "text": 24, "size": [32, 32], "base": 24, "multiples": [1, 2, 4], "residuals": 1, "doubles_time": [true, true], "folded": 2}"#;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/kernels/chunk_time.py");
+    let output = Command::new("python3").arg("-B").arg(script).args(["--launches", model]).output()?;
+    ensure!(output.status.success(), "{}", said(&output));
+    let mut counted: Vec<String> = String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect();
+    counted.sort();
+    let without = |these: &[String], others: &[String]| {
+        let mut left = these.to_vec();
+        for other in others {
+            if let Ok(at) = left.binary_search(other) {
+                left.remove(at);
+            }
+        }
+        left
+    };
+    ensure!(
+        expected == counted,
+        "launches.py must say what is launched, then docs/gpu.md and docs/measured.md what `make chunk-time` prints.\n\
+         launched, and not in launches.py: {:?}\nin launches.py, and not launched: {:?}",
+        without(&expected, &counted),
+        without(&counted, &expected)
+    );
     Ok(())
 }

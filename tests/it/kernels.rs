@@ -76,6 +76,14 @@ fn the_ptx_that_ships_was_made_of_these_sources() -> Result<()> {
     Ok(())
 }
 
+/// What stands behind the calculated time of a chunk in docs/gpu.md. `server/tests/gpu.rs` compares its launches.
+#[test]
+fn machine_code_is_counted_by_its_shortest_way_and_operations_as_models_are_published() -> Result<()> {
+    let said = run(Command::new("python3").args(["-B", "-m", "unittest", "test_chunk_time"]).current_dir(kernels()?))?;
+    ensure!(said.contains("Ran 4 tests"), "{said}");
+    Ok(())
+}
+
 /// Over the texts of a file and of those that it includes, in order, one after the other: as `ops/kernels/build.py` has it.
 fn hash_of_sources(path: &Path) -> Result<String> {
     let mut names = vec![path.file_name().context("a name")?.to_string_lossy().into_owned()];
