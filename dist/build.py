@@ -76,7 +76,7 @@ def documents(binary):
     files["README.md"] = (ROOT / "README.md").read_bytes()
     for page in sorted((ROOT / "docs").iterdir()):
         files[f"docs/{page.name}"] = page.read_bytes()
-    for name in ["causeway.service", "causeway.default", "Dockerfile", "compose.yaml", "grafana.json", "alerts.yaml"]:
+    for name in ["causeway.service", "causeway.default", "Dockerfile", "compose.yaml", "grafana.json", "alerts.yaml", "haproxy.cfg"]:
         files[f"dist/{name}"] = (DIST / name).read_bytes()
     files["man/causeway.1"] = run(binary, "man").encode()
     for command in COMMANDS:

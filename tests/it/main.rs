@@ -18,6 +18,7 @@ mod browser_kept;
 mod browser_keys;
 mod browser_watch;
 mod client_rust;
+mod cluster;
 mod cosmos3;
 mod cosmos3_serve;
 mod dist;
