@@ -27,7 +27,7 @@ ptxas=$packages/nvidia/cuda_nvcc/bin/ptxas
 chmod +x "$ptxas"
 "$python" "$kernels/assemble.py" --ptxas "$ptxas"
 echo "== the time of a chunk, calculated from them"
-(cd "$kernels" && "$python" -B -m unittest test_chunk_time)
+PYTHONPATH=$kernels "$python" -B -m unittest test_chunk_time
 "$kernels/chunk-time.sh" "$python" --page "$here/../../docs/gpu.md"
 echo "== the emulator's layouts against CuTe's"
 g++ -std=c++17 -w -DON_HOST $(echo ",$cute" | sed 's/,/ -I/g') "$here/cute_check.cpp" -o "$out/cute-check"
