@@ -10,11 +10,12 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use crate::cpu::panels::{PANEL, Row, TILE, panels_max};
+use crate::cpu::panels::{PANEL, Row, TILE, copy_panels, panels_max};
 use crate::cpu::simd::{Isa, dispatched};
 use crate::cpu::softmax::softmax_terms;
 use crate::cpu::storage::{Numbers, pays_to_share, read};
 use crate::cpu::tiles::Tiles;
+use crate::cpu::transpose::transpose;
 use crate::cuda;
 use crate::error::bail;
 use crate::tensor::on;
@@ -149,27 +150,35 @@ struct Head {
 }
 
 impl Head {
-    /// `(panel of keys, dim, PANEL)`, zero beyond the last key.
+    /// `(panel of keys, dim, PANEL)`. The last key stands for those that the last panel lacks; their scores are not read.
     fn pack_keys(&self, blocks: &[&[f32]], packed: &mut Vec<f32>) {
-        packed.clear();
         packed.resize(self.length.div_ceil(PANEL) * self.dim * PANEL, 0.0);
-        let keys = blocks.iter().flat_map(|block| block.chunks_exact(self.key_width));
-        for (i, key) in keys.enumerate() {
-            let panel = &mut packed[i / PANEL * self.dim * PANEL..];
-            for (channel, value) in key[self.key_first..][..self.dim].iter().enumerate() {
-                panel[channel * PANEL + i % PANEL] = *value;
-            }
+        let panels = packed.as_chunks_mut::<PANEL>().0.chunks_exact_mut(self.dim);
+        let mut keys = blocks.iter().flat_map(|block| block.chunks_exact(self.key_width));
+        let mut key: &[f32] = &[];
+        for panel in panels {
+            let rows = std::array::from_fn(|_| {
+                key = keys.next().map_or(key, |key| &key[self.key_first..][..self.dim]);
+                key
+            });
+            transpose(&rows, panel);
         }
     }
 
     /// `(panel of channels, key, PANEL)`, zero beyond the last channel.
     fn pack_values(&self, blocks: &[&[f32]], packed: &mut Vec<f32>) {
-        packed.clear();
         packed.resize(self.dim.div_ceil(PANEL) * self.length * PANEL, 0.0);
+        let places = packed.as_chunks_mut::<PANEL>().0;
         let values = blocks.iter().flat_map(|block| block.chunks_exact(self.key_width));
         for (i, value) in values.enumerate() {
-            for (panel, channels) in value[self.key_first..][..self.dim].chunks(PANEL).enumerate() {
-                packed[(panel * self.length + i) * PANEL..][..channels.len()].copy_from_slice(channels);
+            let (whole, rest) = value[self.key_first..][..self.dim].as_chunks::<PANEL>();
+            for (panel, channels) in whole.iter().enumerate() {
+                places[panel * self.length + i] = *channels;
+            }
+            if !rest.is_empty() {
+                let place = &mut places[whole.len() * self.length + i];
+                place[..rest.len()].copy_from_slice(rest);
+                place[rest.len()..].fill(0.0);
             }
         }
     }
@@ -249,7 +258,7 @@ impl Head {
             };
             let columns_here = first * PANEL..columns.min((first + group) * PANEL);
             for (out, sums) in out.chunks_exact_mut(columns).zip(sums.chunks_exact(group * PANEL)) {
-                out[columns_here.clone()].copy_from_slice(&sums[..columns_here.len()]);
+                copy_panels(&mut out[columns_here.clone()], sums);
             }
         }
     }

@@ -103,17 +103,17 @@ impl Conv {
             let mut offsets: Vec<_> = kernel().map(|(ky, kx)| at(ky, kx)).collect();
             offsets.sort_unstable();
             offsets.dedup();
+            let taps: Vec<_> = kernel().map(|(ky, kx)| offsets.partition_point(|place| *place < at(ky, kx))).collect();
             let mut weights = vec![0f32; panels * frames * offsets.len() * inputs * PANEL];
             for output in 0..outputs {
                 // An output at a time: the weight is nowhere in memory both as it is stored and as it is packed.
                 weight.read(output * run_len, &mut run)?;
                 for (input, run) in run.chunks_exact(frames * side * side).enumerate() {
                     for (frame, run) in run.chunks_exact(side * side).enumerate() {
-                        for (value, (ky, kx)) in run.iter().zip(kernel()) {
-                            let tap = offsets.binary_search(&at(ky, kx)).expect("collected above");
-                            let tap = (output / PANEL * frames + frame) * offsets.len() + tap;
+                        let first = (output / PANEL * frames + frame) * offsets.len();
+                        for (value, tap) in run.iter().zip(&taps) {
                             // Where two kernel rows read the same input row, their weights add up.
-                            weights[(tap * inputs + input) * PANEL + output % PANEL] += value;
+                            weights[((first + tap) * inputs + input) * PANEL + output % PANEL] += value;
                         }
                     }
                 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::cpu::panels::{PANEL, Row, TILE, panels_max};
+use crate::cpu::panels::{PANEL, Row, TILE, copy_panels, panels_max};
 use crate::cpu::simd::Isa;
 use crate::cpu::storage::{pays_to_share, read};
 use crate::cpu::tiles::Tiles;
@@ -176,7 +176,7 @@ impl Linear {
                         *out = sum + bias;
                     }
                 }
-                None => out.copy_from_slice(&sums[..out.len()]),
+                None => copy_panels(out, sums),
             }
         }
     }

@@ -37,6 +37,17 @@ pub(crate) fn panels_max(isa: Isa) -> usize {
     }
 }
 
+/// Sums of whole panels become outputs; of the last panel only those that there are.
+pub(crate) fn copy_panels(out: &mut [f32], sums: &[f32]) {
+    let (whole, rest) = out.as_chunks_mut::<PANEL>();
+    let (sums, sums_of_rest) = sums.split_at(whole.len() * PANEL);
+    // A length known when compiled: a call to copy 64 bytes takes longer than the copy.
+    for (out, sums) in whole.iter_mut().zip(sums.as_chunks::<PANEL>().0) {
+        *out = *sums;
+    }
+    rest.copy_from_slice(&sums_of_rest[..rest.len()]);
+}
+
 impl Row<'_> {
     /// `sums`: `(pixel, panels·PANEL)`.
     pub(crate) fn run(&self, isa: Isa, sums: &mut [f32]) {

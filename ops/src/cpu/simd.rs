@@ -84,7 +84,8 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     // Adding and taking away 1.5·2²³ rounds to the nearest integer without a call.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.3, 88.3);
-    let n = fma::<FMA>(x, std::f32::consts::LOG2_E, ROUND) - ROUND;
+    let rounded = fma::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
     let r = fma::<FMA>(n, -0.693_359_4, x);
     let r = fma::<FMA>(n, 2.121_944_4e-4, r);
     let p = fma::<FMA>(1.987_569_1e-4, r, 1.398_199_9e-3);
@@ -93,7 +94,8 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     let p = fma::<FMA>(p, r, 1.666_666_6e-1);
     let p = fma::<FMA>(p, r, 0.5);
     let p = fma::<FMA>(p, r * r, r + 1.0);
-    p * f32::from_bits(((n as i32 + 127) as u32) << 23)
+    // 2ⁿ: the lowest bits of `rounded` are n, and the shift drops the others. A cast of n would look for NaN and overflow.
+    p * f32::from_bits(rounded.to_bits().wrapping_add(127) << 23)
 }
 
 /// `Σ aᵢ·bᵢ`

@@ -32,6 +32,14 @@ pub(crate) fn softmax_terms<const FMA: bool>(row: &mut [f32]) -> f32 {
             sums[i] += chunk[i];
         }
     }
-    rest.iter_mut().for_each(|x| *x = exp::<FMA>(*x - largest));
+    // The rest as lanes of its own: one at a time they would take as long as many chunks.
+    if !rest.is_empty() {
+        let mut lanes = [largest; LANES];
+        lanes[..rest.len()].copy_from_slice(rest);
+        for i in 0..LANES {
+            lanes[i] = exp::<FMA>(lanes[i] - largest);
+        }
+        rest.copy_from_slice(&lanes[..rest.len()]);
+    }
     sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
 }
