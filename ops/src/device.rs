@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::cpu::narrow::multiplies_bf16;
 use crate::cuda::{About, Cuda};
-use crate::{DType, Result};
+use crate::{Compute, DType, Result};
 
 /// Where tensors lie, and what computes with them. Chosen once, when a model is loaded, and handed down from there.
 #[derive(Clone, PartialEq, Eq)]
@@ -13,14 +14,35 @@ pub struct Device(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    Cpu,
+    Cpu(Compute),
     Cuda(Arc<Cuda>),
 }
 
 impl Device {
-    /// Main memory and the processor's cores.
+    /// Main memory and the processor's cores, which compute in f32.
     pub fn cpu() -> Device {
-        Device(Kind::Cpu)
+        Device::cpu_in(Compute::F32)
+    }
+
+    /// The processor, with dense layers in this type. The place is the same: it equals [`Device::cpu`].
+    pub fn cpu_in(compute: Compute) -> Device {
+        Device(Kind::Cpu(compute))
+    }
+
+    /// The same place; a processor computes its dense layers in this type.
+    pub fn computing_in(&self, compute: Compute) -> Device {
+        match self.0 {
+            Kind::Cpu(_) => Device::cpu_in(compute),
+            Kind::Cuda(_) => self.clone(),
+        }
+    }
+
+    /// The type of dense layers on a processor. A GPU has its own and says `F32`: see [`Device::arithmetic`].
+    pub fn compute(&self) -> Compute {
+        match self.0 {
+            Kind::Cpu(compute) => compute,
+            Kind::Cuda(_) => Compute::F32,
+        }
     }
 
     /// An NVIDIA GPU, by its place among those of this machine. Weights and activations are kept as bf16, sums are f32.
@@ -41,10 +63,12 @@ impl Device {
         crate::cuda::count(libraries)
     }
 
-    /// What is computed in, in words that tell results apart which may differ: `f32`, or `bf16 on sm_90`.
+    /// What is computed in, in words that tell results apart which may differ: `f32`, or `bf16 on sm_90`. `bf16 weights`: on a
+    /// processor that widens them, because it does not multiply bf16 itself.
     pub fn arithmetic(&self) -> String {
         match self.as_cuda() {
-            None => "f32".to_owned(),
+            None if self.compute() == Compute::Bf16 && !multiplies_bf16() => "bf16 weights".to_owned(),
+            None => self.compute().to_string(),
             Some(cuda) => {
                 let (major, minor) = cuda.about().capability;
                 format!("{} on sm_{major}{minor}", cuda.numbers().to_string().to_lowercase())
@@ -83,7 +107,7 @@ impl Device {
     /// The GPU, for this crate.
     pub(crate) fn as_cuda(&self) -> Option<&Arc<Cuda>> {
         match &self.0 {
-            Kind::Cpu => None,
+            Kind::Cpu(_) => None,
             Kind::Cuda(cuda) => Some(cuda),
         }
     }
@@ -112,7 +136,7 @@ impl Keeping {
 impl PartialEq for Kind {
     fn eq(&self, other: &Kind) -> bool {
         match (self, other) {
-            (Kind::Cpu, Kind::Cpu) => true,
+            (Kind::Cpu(_), Kind::Cpu(_)) => true,
             (Kind::Cuda(one), Kind::Cuda(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
@@ -124,7 +148,7 @@ impl Eq for Kind {}
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Cpu => f.write_str("cpu"),
+            Kind::Cpu(_) => f.write_str("cpu"),
             Kind::Cuda(cuda) => write!(f, "cuda:{}", cuda.number()),
         }
     }

@@ -18,6 +18,7 @@ mod blocks;
 pub mod channel_norm;
 pub mod channels;
 pub mod check;
+mod compute;
 pub mod conv;
 mod cpu;
 mod cuda;
@@ -47,6 +48,7 @@ pub mod threads;
 
 pub use bands::{Band, Bands};
 pub use blocks::Blocks;
+pub use compute::Compute;
 pub use cuda::About;
 pub use device::{Device, Keeping};
 pub use dtype::DType;

@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::cpu::narrow::Narrow;
 use crate::cpu::panels::{PANEL, Row, TILE, copy_panels, panels_max};
 use crate::cpu::simd::Isa;
 use crate::cpu::storage::{pays_to_share, read};
 use crate::cpu::tiles::Tiles;
 use crate::cuda::PackedLinear;
 use crate::error::bail;
-use crate::{Device, Result, Stored, Tensor};
+use crate::{Compute, Device, Result, Stored, Tensor};
 
 /// `y = x·Wᵀ + b`.
 #[derive(Debug, Clone)]
@@ -18,8 +19,10 @@ pub struct Linear {
     device: Device,
     inputs: usize,
     outputs: usize,
-    /// `(panel, in, PANEL)`, packed once: zero beyond the last output. Empty on a GPU.
+    /// `(panel, in, PANEL)`, packed once: zero beyond the last output. Empty where they are narrower, and on a GPU.
     weights: Vec<f32>,
+    /// The weights where the device computes in another type than f32.
+    narrow: Option<Narrow>,
     bias: Option<Vec<f32>>,
     /// The weights where the device is a GPU.
     on_cuda: Option<PackedLinear>,
@@ -56,8 +59,13 @@ impl Linear {
         }
         if let Some(cuda) = device.as_cuda() {
             let (on_cuda, count) = (PackedLinear::new(cuda, weight, inputs.clone(), bias)?, inputs.len());
-            let (weights, bias, on_cuda) = (Vec::new(), None, Some(on_cuda));
-            return Ok(Linear { device: device.clone(), inputs: count, outputs, weights, bias, on_cuda });
+            let (weights, narrow, bias, on_cuda) = (Vec::new(), None, None, Some(on_cuda));
+            return Ok(Linear { device: device.clone(), inputs: count, outputs, weights, narrow, bias, on_cuda });
+        }
+        if device.compute() != Compute::F32 {
+            let (count, narrow) = (inputs.len(), Some(Narrow::pack(weight, inputs, device.compute())?));
+            let (weights, bias, device) = (Vec::new(), bias.map(Stored::to_vec).transpose()?, device.clone());
+            return Ok(Linear { device, inputs: count, outputs, weights, narrow, bias, on_cuda: None });
         }
         let mut packed = vec![0.0; outputs.div_ceil(PANEL) * inputs.len() * PANEL];
         // One panel a task. The task that packs a panel also casts it, row by row, so the weight is never in memory
@@ -80,7 +88,8 @@ impl Linear {
             packed.chunks_mut(panel_len).enumerate().try_for_each(|panel| pack(&mut row, panel))?;
         }
         let bias = bias.map(Stored::to_vec).transpose()?;
-        Ok(Linear { device: device.clone(), inputs: inputs.len(), outputs, weights: packed, bias, on_cuda: None })
+        let (device, inputs, weights) = (device.clone(), inputs.len(), packed);
+        Ok(Linear { device, inputs, outputs, weights, narrow: None, bias, on_cuda: None })
     }
 
     /// `x`: `(N, in)` → `(N, out)`.
@@ -101,6 +110,9 @@ impl Linear {
         }
         let mut out = vec![0.0; rows * self.outputs];
         read(x, |x| {
+            if let Some(narrow) = &self.narrow {
+                return narrow.apply(x, &mut out, |outputs, width, sums, out| self.put(outputs, width, sums, out));
+            }
             // As many panels at once as the kernel takes, in groups as even as can be.
             let panels = self.outputs.div_ceil(PANEL);
             let group = panels.div_ceil(panels.div_ceil(panels_max(isa)));

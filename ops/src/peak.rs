@@ -8,6 +8,7 @@ use std::hint::black_box;
 
 use rayon::prelude::*;
 
+use crate::Compute;
 use crate::probe::{Probe, Work};
 
 /// Turns of one measurement: with twelve chains of eight lanes about a millisecond.
@@ -16,14 +17,16 @@ const TURNS: usize = 200_000;
 /// Larger than the caches of most processors: what is measured is the memory.
 const COPY_BYTES: usize = 64 << 20;
 
-/// A unit of the processor: its name, operations of one turn on one thread (a multiply-add is two), and the loop.
+/// A unit of the processor: its name, the type it multiplies, operations of one turn on one thread (a multiply-add is two), and
+/// the loop.
 struct Unit {
     name: &'static str,
+    compute: Compute,
     operations: usize,
     turn: fn(usize) -> f32,
 }
 
-/// What each unit of this processor does on all threads that compute. The first computes in f32, as all kernels here do.
+/// What each unit of this processor does on all threads that compute. The first computes in f32.
 pub fn units() -> Vec<Probe> {
     units_here().into_iter().map(Unit::probe).collect()
 }
@@ -44,12 +47,13 @@ pub fn copy() -> Probe {
 
 impl Unit {
     fn probe(self) -> Probe {
-        let Unit { name, operations, turn } = self;
+        let Unit { name, compute, operations, turn } = self;
         let all = (operations * TURNS * rayon::current_num_threads()) as f64;
         Probe::new(name, Work::Operations(all), move || {
             rayon::broadcast(|_| black_box(turn(black_box(TURNS))));
             Ok(())
         })
+        .computed_in(compute)
     }
 }
 
@@ -65,6 +69,7 @@ fn units_here() -> Vec<Unit> {
     if wide {
         units.push(Unit {
             name: "f32, AVX-512",
+            compute: Compute::F32,
             operations: 2 * 16 * x86::WIDE,
             // SAFETY: the processor has the instructions of each unit that is named after a check.
             turn: |turns| unsafe { x86::f32_wide(turns) },
@@ -72,6 +77,7 @@ fn units_here() -> Vec<Unit> {
     } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         units.push(Unit {
             name: "f32, AVX2",
+            compute: Compute::F32,
             operations: 2 * 8 * x86::NARROW,
             // SAFETY: as above.
             turn: |turns| unsafe { x86::f32_narrow(turns) },
@@ -82,6 +88,7 @@ fn units_here() -> Vec<Unit> {
     if wide && is_x86_feature_detected!("avx512bf16") {
         units.push(Unit {
             name: "bf16, AVX-512",
+            compute: Compute::Bf16,
             operations: 4 * 16 * x86::WIDE,
             // SAFETY: as above.
             turn: |turns| unsafe { x86::bf16_wide(turns) },
@@ -90,6 +97,7 @@ fn units_here() -> Vec<Unit> {
     if wide && is_x86_feature_detected!("avx512vnni") {
         units.push(Unit {
             name: "int8, AVX-512 VNNI",
+            compute: Compute::Int8,
             operations: 8 * 16 * x86::WIDE,
             // SAFETY: as above.
             turn: |turns| unsafe { x86::int8_wide(turns) },
@@ -97,16 +105,25 @@ fn units_here() -> Vec<Unit> {
     } else if is_x86_feature_detected!("avxvnni") {
         units.push(Unit {
             name: "int8, AVX-VNNI",
+            compute: Compute::Int8,
             operations: 8 * 8 * x86::NARROW,
             // SAFETY: as above.
             turn: |turns| unsafe { x86::int8_narrow(turns) },
+        });
+    } else if is_x86_feature_detected!("avx2") {
+        units.push(Unit {
+            name: "int8, AVX2",
+            compute: Compute::Int8,
+            operations: 4 * 8 * x86::NARROW,
+            // SAFETY: as above.
+            turn: |turns| unsafe { x86::int8_in_16_bits(turns) },
         });
     }
     units
 }
 
 /// What every processor has: lanes that the compiler turns into what the target guarantees.
-const PLAIN: Unit = Unit { name: "f32, plain", operations: 2 * PLAIN_LANES, turn: plain };
+const PLAIN: Unit = Unit { name: "f32, plain", compute: Compute::F32, operations: 2 * PLAIN_LANES, turn: plain };
 
 const PLAIN_LANES: usize = 32;
 
@@ -195,6 +212,24 @@ mod x86 {
             all = _mm512_add_epi32(all, *sum);
         }
         _mm512_cvtsi512_si32(all) as f32
+    }
+
+    /// Two multiply-adds a lane of bytes that were widened to 16 bits, and an addition. The sums wrap round, and nobody looks at
+    /// them. Each turn multiplies another number: what does not change would be multiplied once.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn int8_in_16_bits(turns: usize) -> f32 {
+        let factor = _mm256_set1_epi16(black_box(3));
+        let mut sums = [_mm256_setzero_si256(); NARROW];
+        for _ in 0..turns {
+            for sum in &mut sums {
+                *sum = _mm256_add_epi32(factor, _mm256_madd_epi16(*sum, factor));
+            }
+        }
+        let mut all = sums[0];
+        for sum in &sums[1..] {
+            all = _mm256_add_epi32(all, *sum);
+        }
+        _mm256_cvtsi256_si32(all) as f32
     }
 
     #[target_feature(enable = "avx2,avxvnni")]

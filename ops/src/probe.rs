@@ -12,12 +12,13 @@ use crate::residual::add_gated;
 use crate::rope::{Grid, Rotary};
 use crate::spatial_attention::spatial_attention;
 use crate::threads::{among_workers, for_each_chunk};
-use crate::{DType, Device, Linear, Result, Stored, Tensor, activation, channel_norm};
+use crate::{Compute, DType, Device, Linear, Result, Stored, Tensor, activation, channel_norm};
 
 /// An operation that can be done again and again.
 pub struct Probe {
     name: String,
     work: Work,
+    compute: Compute,
     run: Box<dyn FnMut() -> Result<()> + Send>,
 }
 
@@ -38,7 +39,7 @@ const F32: f64 = 4.0;
 impl Probe {
     /// `run` does `work`.
     pub fn new(name: impl Into<String>, work: Work, run: impl FnMut() -> Result<()> + Send + 'static) -> Probe {
-        Probe { name: name.into(), work, run: Box::new(run) }
+        Probe { name: name.into(), work, compute: Compute::F32, run: Box::new(run) }
     }
 
     /// The operation and its shape.
@@ -51,19 +52,30 @@ impl Probe {
         self.work
     }
 
+    /// The same, computed in this type.
+    pub fn computed_in(self, compute: Compute) -> Probe {
+        Probe { compute, ..self }
+    }
+
+    /// The type it computes in.
+    pub fn compute(&self) -> Compute {
+        self.compute
+    }
+
     /// Do it so many times, as a pass does it: from one of the threads that compute.
     pub fn run(&mut self, times: usize) -> Result<()> {
         among_workers(|| (0..times).try_for_each(|_| (self.run)()))
     }
 
-    /// A dense layer: `(rows, inputs)` → `(rows, outputs)`.
-    pub fn linear(rows: usize, inputs: usize, outputs: usize) -> Result<Probe> {
+    /// A dense layer in this type: `(rows, inputs)` → `(rows, outputs)`.
+    pub fn linear([rows, inputs, outputs]: [usize; 3], compute: Compute) -> Result<Probe> {
         let (weight, bias) = (bytes(outputs * inputs, 1), bytes(outputs, 2));
-        let layer =
-            Linear::new(&stored(&weight, &[outputs, inputs])?, Some(&stored(&bias, &[outputs])?), &Device::cpu())?;
+        let (weight, bias) = (stored(&weight, &[outputs, inputs])?, stored(&bias, &[outputs])?);
+        let layer = Linear::new(&weight, Some(&bias), &Device::cpu_in(compute))?;
         let x = numbers(&[rows, inputs], 3)?;
         let work = Work::Operations(2.0 * (rows * inputs * outputs) as f64);
-        Ok(Probe::new(format!("linear {rows}x{inputs}x{outputs}"), work, move || layer.apply(&x).map(drop)))
+        let name = format!("linear {rows}x{inputs}x{outputs}, {compute}");
+        Ok(Probe::new(name, work, move || layer.apply(&x).map(drop)).computed_in(compute))
     }
 
     /// Attention of `rows` queries to `keys` keys, of which `block` lie together.
@@ -207,7 +219,8 @@ mod tests {
         let small = Convolution { height: 6, width: 8, inputs: 4, outputs: 5, frames: 3, side: 3 };
         let picture = Convolution { frames: 1, side: 1, ..small };
         let mut probes = vec![
-            (Probe::linear(7, 8, 9), 2.0 * 7.0 * 8.0 * 9.0),
+            (Probe::linear([7, 8, 9], Compute::F32), 2.0 * 7.0 * 8.0 * 9.0),
+            (Probe::linear([7, 8, 9], Compute::Int8), 2.0 * 7.0 * 8.0 * 9.0),
             (Probe::attention(3, 10, 4, 2, 4), 4.0 * 3.0 * 10.0 * 8.0),
             (Probe::convolution(small), 2.0 * 48.0 * 4.0 * 5.0 * 27.0),
             (Probe::convolution(picture), 2.0 * 48.0 * 4.0 * 5.0),

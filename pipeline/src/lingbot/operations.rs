@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ops::probe::{Convolution, Probe};
 use ops::threads::among_workers;
-use ops::{Result, pixels};
+use ops::{Compute, Result, pixels};
 
 use super::config::ModelConfig;
 use super::config::transformer::TransformerConfig;
@@ -46,8 +46,9 @@ pub(super) fn operations<'a>(
     if nets.device.about().is_some() {
         return Ok(all);
     }
-    let probes =
-        transformer(&config.transformer, shape)?.into_iter().chain(decoder(&config.vae, latent(config, init.size))?);
+    let probes = transformer(&config.transformer, shape, nets.device.compute())?
+        .into_iter()
+        .chain(decoder(&config.vae, latent(config, init.size))?);
     // One by one: from an iterator of operations that live for ever a vector of shorter ones cannot be extended.
     for probe in probes {
         all.push(Operation::from(probe));
@@ -137,17 +138,18 @@ fn pass_operations(config: &TransformerConfig, shape: Shape) -> f64 {
     2.0 * (config.num_layers as f64 * (linear + attention) as f64 + ends as f64)
 }
 
-fn transformer(config: &TransformerConfig, shape: Shape) -> Result<Vec<Probe>> {
+/// What enters and leaves the blocks is computed in f32, their layers in `compute`.
+fn transformer(config: &TransformerConfig, shape: Shape, compute: Compute) -> Result<Vec<Probe>> {
     let Shape { tokens, keys, block, text } = shape;
     let (width, inner) = (config.width(), config.ffn_dim);
     let (heads, head) = (config.num_attention_heads, config.attention_head_dim);
     let patch = PATCH * config.out_channels;
     let mut probes = vec![
-        Probe::linear(tokens, width, width)?,
-        Probe::linear(tokens, width, inner)?,
-        Probe::linear(tokens, inner, width)?,
-        Probe::linear(tokens, patch, width)?,
-        Probe::linear(tokens, width, patch)?,
+        Probe::linear([tokens, width, width], compute)?,
+        Probe::linear([tokens, width, inner], compute)?,
+        Probe::linear([tokens, inner, width], compute)?,
+        Probe::linear([tokens, patch, width], Compute::F32)?,
+        Probe::linear([tokens, width, patch], Compute::F32)?,
         Probe::attention(tokens, keys, block, heads, head)?,
         Probe::attention(tokens, text, text, heads, head)?,
     ];

@@ -1,5 +1,6 @@
 //! Parts of a world's work that can be measured one by one, and the most that this machine can do.
 
+use ops::Compute;
 pub use ops::probe::Work;
 
 use super::WorldError;
@@ -8,12 +9,13 @@ use super::WorldError;
 pub struct Operation<'a> {
     name: String,
     work: Option<Work>,
+    compute: Compute,
     run: Box<dyn FnMut(usize) -> Result<(), WorldError> + 'a>,
 }
 
 /// What this machine can do at most, on the threads that compute.
 pub struct Peaks {
-    /// Multiply-adds of each unit of the processor. Worlds compute with the first.
+    /// Multiply-adds of each unit of the processor, that for f32 first.
     pub units: Vec<Operation<'static>>,
     /// A copy from memory to memory.
     pub copy: Operation<'static>,
@@ -26,7 +28,8 @@ impl<'a> Operation<'a> {
         work: Option<Work>,
         mut run: impl FnMut() -> Result<(), WorldError> + 'a,
     ) -> Operation<'a> {
-        Operation { name: name.into(), work, run: Box::new(move |times| (0..times).try_for_each(|_| run())) }
+        let run = Box::new(move |times| (0..times).try_for_each(|_| run()));
+        Operation { name: name.into(), work, compute: Compute::F32, run }
     }
 
     /// What it is, with its shape.
@@ -37,6 +40,11 @@ impl<'a> Operation<'a> {
     /// The work of one run.
     pub fn work(&self) -> Option<Work> {
         self.work
+    }
+
+    /// The type that its multiply-adds are in, most of them: what it is to be compared with.
+    pub fn compute(&self) -> Compute {
+        self.compute
     }
 
     /// Do it so many times.
@@ -50,8 +58,8 @@ impl<'a> Operation<'a> {
 
 impl From<ops::probe::Probe> for Operation<'static> {
     fn from(mut probe: ops::probe::Probe) -> Self {
-        let (name, work) = (probe.name().to_owned(), Some(probe.work()));
-        Operation { name, work, run: Box::new(move |times| Ok(probe.run(times)?)) }
+        let (name, work, compute) = (probe.name().to_owned(), Some(probe.work()), probe.compute());
+        Operation { name, work, compute, run: Box::new(move |times| Ok(probe.run(times)?)) }
     }
 }
 

@@ -1,0 +1,127 @@
+//! Which units a processor has, and which of them is taken.
+
+use std::sync::OnceLock;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::amx;
+
+/// What multiplies bf16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bf16Unit {
+    /// AMX.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Tiles,
+    /// AVX-512 BF16.
+    #[cfg(target_arch = "x86_64")]
+    Pairs512,
+    /// AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    Widened512,
+    /// AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Widened256,
+    Plain,
+    /// The twin of `Pairs512`.
+    #[cfg(test)]
+    PlainPairs,
+    /// The twin of `Tiles`.
+    #[cfg(test)]
+    PlainTiles,
+}
+
+/// What multiplies bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Int8Unit {
+    /// AMX.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Tiles,
+    /// AVX-512 VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Quads512,
+    /// AVX-VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Quads256,
+    /// AVX2.
+    #[cfg(target_arch = "x86_64")]
+    Pairs256,
+    /// The twin of `Quads512` and `Quads256`.
+    Plain,
+    /// The twin of `Pairs256`.
+    #[cfg(test)]
+    PlainPairs,
+    /// The twin of `Tiles`.
+    #[cfg(test)]
+    PlainTiles,
+}
+
+impl Bf16Unit {
+    /// All of this processor, best first.
+    pub(super) fn available() -> Vec<Bf16Unit> {
+        let mut units = Vec::new();
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if amx::instructions::has().bf16 {
+            units.push(Bf16Unit::Tiles);
+        }
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                if is_x86_feature_detected!("avx512bf16") {
+                    units.push(Bf16Unit::Pairs512);
+                }
+                units.push(Bf16Unit::Widened512);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                units.push(Bf16Unit::Widened256);
+            }
+        }
+        units.push(Bf16Unit::Plain);
+        units
+    }
+
+    pub(super) fn best() -> Bf16Unit {
+        static BEST: OnceLock<Bf16Unit> = OnceLock::new();
+        *BEST.get_or_init(|| Bf16Unit::available()[0])
+    }
+}
+
+impl Int8Unit {
+    pub(super) fn best() -> Int8Unit {
+        static BEST: OnceLock<Int8Unit> = OnceLock::new();
+        *BEST.get_or_init(|| Int8Unit::available()[0])
+    }
+
+    /// All of this processor, best first.
+    pub(super) fn available() -> Vec<Int8Unit> {
+        let mut units = Vec::new();
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if amx::instructions::has().int8 {
+            units.push(Int8Unit::Tiles);
+        }
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
+                units.push(Int8Unit::Quads512);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni") {
+                units.push(Int8Unit::Quads256);
+            }
+            if is_x86_feature_detected!("avx2") {
+                units.push(Int8Unit::Pairs256);
+            }
+        }
+        units.push(Int8Unit::Plain);
+        units
+    }
+}
+
+/// Does this processor multiply bf16 itself? Then activations are rounded, too, and results differ from those of a processor
+/// that widens weights.
+pub(crate) fn multiplies_bf16() -> bool {
+    match Bf16Unit::best() {
+        #[cfg(target_arch = "x86_64")]
+        Bf16Unit::Widened512 | Bf16Unit::Widened256 => false,
+        Bf16Unit::Plain => false,
+        #[allow(unreachable_patterns, reason = "on processors of another kind there is no other")]
+        _ => true,
+    }
+}

@@ -1,0 +1,311 @@
+//! Dense products whose weights are held in bf16 or int8, packed once.
+//!
+//! Every unit of a processor reads the same packed weights: `(panel, group, PANEL, GROUP)`, zero beyond the last input and the
+//! last output. A group is what a 32-bit lane holds, two numbers or four; a panel has a multiple of 16 of them. Each output is summed over its inputs in their
+//! order, whatever the threads and the tiles, so the bits do not depend on them.
+
+mod amx;
+mod bf16;
+mod choice;
+mod int8;
+mod quantise;
+#[cfg(test)]
+mod tests;
+mod unit;
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+pub(crate) use self::choice::multiplies_bf16;
+use self::choice::{Bf16Unit, Int8Unit};
+use self::unit::{Pass, Unit};
+use super::panels::{PANEL, TILE};
+use super::storage::pays_to_share;
+use crate::error::bail;
+use crate::{Compute, Result, Stored};
+
+/// Weights of one dense layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Narrow {
+    inputs: usize,
+    outputs: usize,
+    packed: Packed,
+}
+
+#[derive(Debug, Clone)]
+enum Packed {
+    Bf16(Vec<u16>),
+    Int8 {
+        weights: Vec<i8>,
+        /// What a byte stands for, an output.
+        scales: Vec<f32>,
+        /// What a unit that takes activations without a sign sums too much, an output.
+        corrections: Vec<i32>,
+    },
+}
+
+/// Groups that one pass takes: a panel's weights for them are 16 KiB, half of a first-level cache.
+const DEPTH: usize = 256;
+/// Rows of one task: 1 KiB of a tile's is read again for every panel, and stays in the second-level cache.
+const ROWS: usize = 32 * TILE;
+
+impl Narrow {
+    /// `weight`: `(out, in)`, of whose inputs these are taken. An error if a number is not finite or too large for the type.
+    pub(crate) fn pack(weight: &Stored, inputs: Range<usize>, compute: Compute) -> Result<Narrow> {
+        let outputs = weight.shape()[0];
+        let stored_inputs: usize = weight.shape()[1..].iter().product();
+        let read = |output: usize, row: &mut Vec<f32>| {
+            row.resize(inputs.len(), 0.0);
+            weight.read(output * stored_inputs + inputs.start, row)
+        };
+        let panels = outputs.div_ceil(PANEL);
+        let packed = match compute {
+            Compute::F32 => bail!("weights in f32 are packed without a change of type"),
+            Compute::Bf16 => {
+                let panel_len = panel_len(inputs.len(), bf16::PAIR);
+                let mut weights = vec![0; panels * panel_len];
+                let pack = |row: &mut Vec<f32>, (panel, weights): (usize, &mut [u16])| -> Result<()> {
+                    for lane in 0..PANEL.min(outputs - panel * PANEL) {
+                        read(panel * PANEL + lane, row)?;
+                        for (input, value) in row.iter().enumerate() {
+                            let rounded = bf16::rounded(*value);
+                            if rounded & 0x7f80 == 0x7f80 {
+                                bail!("a weight of {value} is too large for bf16: compute in f32");
+                            }
+                            weights[place(input, lane, bf16::PAIR)] = rounded;
+                        }
+                    }
+                    Ok(())
+                };
+                weights.par_chunks_mut(panel_len).enumerate().try_for_each_init(Vec::new, pack)?;
+                Packed::Bf16(weights)
+            }
+            Compute::Int8 => {
+                if inputs.len() > quantise::INPUTS_MAX {
+                    bail!("a layer of {} inputs is too wide for int8: at most {}", inputs.len(), quantise::INPUTS_MAX);
+                }
+                let panel_len = panel_len(inputs.len(), quantise::QUAD);
+                let mut weights = vec![0; panels * panel_len];
+                let (mut scales, mut corrections) = (vec![0.0; panels * PANEL], vec![0; panels * PANEL]);
+                let all = weights.par_chunks_mut(panel_len).zip(scales.par_chunks_mut(PANEL));
+                let all = all.zip(corrections.par_chunks_mut(PANEL)).enumerate();
+                all.try_for_each(|(panel, ((weights, scales), corrections))| -> Result<()> {
+                    let (mut row, mut bytes) = (Vec::new(), vec![0; inputs.len()]);
+                    for lane in 0..PANEL.min(outputs - panel * PANEL) {
+                        read(panel * PANEL + lane, &mut row)?;
+                        scales[lane] = quantise::bytes(&row, &mut bytes);
+                        corrections[lane] = quantise::correction(bytes.iter().copied());
+                        for (input, byte) in bytes.iter().enumerate() {
+                            let first = place(input - input % quantise::QUAD, lane, quantise::QUAD);
+                            weights[first + quantise::BYTE_OF[input % quantise::QUAD]] = *byte;
+                        }
+                    }
+                    Ok(())
+                })?;
+                Packed::Int8 { weights, scales, corrections }
+            }
+        };
+        Ok(Narrow { inputs: inputs.len(), outputs, packed })
+    }
+
+    /// Of `x`, rows of `inputs` numbers. `put(outputs, width, sums, out)` gets the sums of some rows and outputs, `width` of them
+    /// a row, and these rows' part of `out`.
+    pub(crate) fn apply(
+        &self,
+        x: &[f32],
+        out: &mut [f32],
+        put: impl Fn(Range<usize>, usize, &[f32], &mut [f32]) + Sync,
+    ) {
+        match &self.packed {
+            Packed::Bf16(_) => self.apply_bf16(Bf16Unit::best(), x, out, put),
+            Packed::Int8 { .. } => self.apply_int8(Int8Unit::best(), x, out, put),
+        }
+    }
+
+    fn apply_bf16(
+        &self,
+        unit: Bf16Unit,
+        x: &[f32],
+        out: &mut [f32],
+        put: impl Fn(Range<usize>, usize, &[f32], &mut [f32]) + Sync,
+    ) {
+        let Packed::Bf16(weights) = &self.packed else { unreachable!("packed as bf16") };
+        let as_it_is = |totals: &[f32; PANEL], _: f32, _: usize| *totals;
+        match unit {
+            #[cfg(target_arch = "x86_64")]
+            Bf16Unit::Pairs512 => self.share::<bf16::wide::Pairs>(weights, x, out, as_it_is, put),
+            #[cfg(target_arch = "x86_64")]
+            Bf16Unit::Widened512 => self.share::<bf16::wide::Widened>(weights, x, out, as_it_is, put),
+            #[cfg(target_arch = "x86_64")]
+            Bf16Unit::Widened256 => self.share::<bf16::narrow::Widened>(weights, x, out, as_it_is, put),
+            Bf16Unit::Plain => self.share::<bf16::Widened>(weights, x, out, as_it_is, put),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Bf16Unit::Tiles => self.share::<amx::Bf16<amx::instructions::Instructions>>(weights, x, out, as_it_is, put),
+            #[cfg(test)]
+            Bf16Unit::PlainTiles => self.share::<amx::Bf16<amx::Plain>>(weights, x, out, as_it_is, put),
+            #[cfg(test)]
+            Bf16Unit::PlainPairs => self.share::<bf16::PlainPairs>(weights, x, out, as_it_is, put),
+        }
+    }
+
+    fn apply_int8(
+        &self,
+        unit: Int8Unit,
+        x: &[f32],
+        out: &mut [f32],
+        put: impl Fn(Range<usize>, usize, &[f32], &mut [f32]) + Sync,
+    ) {
+        let Packed::Int8 { weights, scales, corrections } = &self.packed else { unreachable!("packed as int8") };
+        let (scales, corrections) = (scales.as_chunks::<PANEL>().0, corrections.as_chunks::<PANEL>().0);
+        let scaled = |totals: &[i32; PANEL], row_scale: f32, panel: usize| -> [f32; PANEL] {
+            let scales = &scales[panel];
+            std::array::from_fn(|lane| totals[lane] as f32 * (row_scale * scales[lane]))
+        };
+        let corrected = |totals: &[i32; PANEL], row_scale: f32, panel: usize| -> [f32; PANEL] {
+            let (scales, corrections) = (&scales[panel], &corrections[panel]);
+            std::array::from_fn(|lane| (totals[lane] - corrections[lane]) as f32 * (row_scale * scales[lane]))
+        };
+        match unit {
+            #[cfg(target_arch = "x86_64")]
+            Int8Unit::Quads512 => self.share::<int8::wide::Quads>(weights, x, out, corrected, put),
+            #[cfg(target_arch = "x86_64")]
+            Int8Unit::Quads256 => self.share::<int8::narrow::Quads>(weights, x, out, corrected, put),
+            #[cfg(target_arch = "x86_64")]
+            Int8Unit::Pairs256 => self.share::<int8::narrow::Pairs>(weights, x, out, scaled, put),
+            Int8Unit::Plain => self.share::<int8::PlainQuads>(weights, x, out, corrected, put),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Int8Unit::Tiles => {
+                self.share::<amx::Int8<amx::instructions::Instructions>>(weights, x, out, corrected, put)
+            }
+            #[cfg(test)]
+            Int8Unit::PlainTiles => self.share::<amx::Int8<amx::Plain>>(weights, x, out, corrected, put),
+            #[cfg(test)]
+            Int8Unit::PlainPairs => self.share::<int8::PlainPairs>(weights, x, out, scaled, put),
+        }
+    }
+
+    /// All rows, on all threads where that pays. `finish(totals, the row's scale, panel)`: a row's sums of a panel.
+    fn share<U: Unit>(
+        &self,
+        weights: &[U::Weight],
+        x: &[f32],
+        out: &mut [f32],
+        finish: impl Fn(&[U::Total; PANEL], f32, usize) -> [f32; PANEL] + Sync,
+        put: impl Fn(Range<usize>, usize, &[f32], &mut [f32]) + Sync,
+    ) {
+        let rows = x.len() / self.inputs;
+        let block = |scratch: &mut Scratch<U>, (out, x): (&mut [f32], &[f32])| {
+            scratch.lay_out(x, self.inputs);
+            self.block(weights, scratch, out, &finish, &put);
+        };
+        if !pays_to_share(rows * self.inputs * self.outputs / 16) {
+            let mut scratch = Scratch::new();
+            let blocks = out.chunks_mut(ROWS * self.outputs).zip(x.chunks(ROWS * self.inputs));
+            return blocks.for_each(|rows| block(&mut scratch, rows));
+        }
+        // As many blocks for every thread, of whole tiles.
+        let blocks = rows.div_ceil(ROWS).next_multiple_of(rayon::current_num_threads());
+        let share = rows.div_ceil(blocks).next_multiple_of(U::TILE);
+        let blocks = out.par_chunks_mut(share * self.outputs).zip(x.par_chunks(share * self.inputs));
+        blocks.for_each_init(Scratch::new, block);
+    }
+
+    /// All outputs of the rows that are laid out.
+    fn block<U: Unit>(
+        &self,
+        weights: &[U::Weight],
+        scratch: &mut Scratch<U>,
+        out: &mut [f32],
+        finish: impl Fn(&[U::Total; PANEL], f32, usize) -> [f32; PANEL],
+        put: impl Fn(Range<usize>, usize, &[f32], &mut [f32]),
+    ) {
+        let Scratch { words, scales, totals, sums, .. } = scratch;
+        let (groups, tiles) = (groups::<U>(self.inputs), scales.len().div_ceil(U::TILE));
+        let panel_len = panel_len(self.inputs, U::GROUP);
+        // As many panels at once as the unit takes, in groups as even as can be.
+        let panels = self.outputs.div_ceil(PANEL);
+        let together = panels.div_ceil(panels.div_ceil(U::PANELS));
+        for first_panel in (0..panels).step_by(together) {
+            let together = together.min(panels - first_panel);
+            let width = together * PANEL;
+            totals.resize(tiles * U::TILE * width, U::Total::default());
+            sums.resize(tiles * U::TILE * width, 0.0);
+            for first in (0..groups).step_by(DEPTH) {
+                let pass = Pass::<U> {
+                    words: &words[first * U::WORDS * U::TILE * tiles..],
+                    weights: &weights[first_panel * panel_len + first * U::GROUP * PANEL..],
+                    panel_len,
+                    panels: together,
+                    groups: DEPTH.min(groups - first),
+                    tiles,
+                    accumulate: first > 0,
+                };
+                pass.run(totals);
+            }
+            let start = first_panel * PANEL;
+            let rows = totals.chunks_exact(width).zip(sums.chunks_exact_mut(width)).zip(&*scales);
+            for ((totals, sums), scale) in rows {
+                let panels = totals.as_chunks().0.iter().zip(sums.as_chunks_mut().0);
+                for (panel, (totals, sums)) in panels.enumerate() {
+                    *sums = finish(totals, *scale, first_panel + panel);
+                }
+            }
+            put(start..self.outputs.min(start + width), width, sums, out);
+        }
+    }
+}
+
+/// Numbers of a packed panel, whose groups hold so many.
+fn panel_len(inputs: usize, group: usize) -> usize {
+    inputs.div_ceil(group).next_multiple_of(amx::SIDE) * group * PANEL
+}
+
+/// Groups of a row, with those of zeros that are multiplied together with the last one.
+fn groups<U: Unit>(inputs: usize) -> usize {
+    inputs.div_ceil(U::GROUP).next_multiple_of(U::TOGETHER)
+}
+
+/// Where a panel holds the weight of an input.
+fn place(input: usize, lane: usize, group: usize) -> usize {
+    (input / group * PANEL + lane) * group + input % group
+}
+
+/// Kept from block to block.
+struct Scratch<U: Unit> {
+    /// At most `DEPTH` groups, then the others; of these tile by tile, as [`Unit::place`] says.
+    words: Vec<u32>,
+    /// A row's words.
+    row: Vec<u32>,
+    /// What the sums of each row are multiplied by.
+    scales: Vec<f32>,
+    totals: Vec<U::Total>,
+    sums: Vec<f32>,
+}
+
+impl<U: Unit> Scratch<U> {
+    fn new() -> Scratch<U> {
+        Scratch { words: Vec::new(), row: Vec::new(), scales: Vec::new(), totals: Vec::new(), sums: Vec::new() }
+    }
+
+    /// `x`: rows of `inputs` numbers. What the last tile lacks is zero; its sums are not read.
+    fn lay_out(&mut self, x: &[f32], inputs: usize) {
+        let row_words = groups::<U>(inputs) * U::WORDS;
+        let tiles = (x.len() / inputs).div_ceil(U::TILE);
+        self.words.resize(tiles * U::TILE * row_words, 0);
+        self.row.resize(row_words, 0);
+        self.scales.clear();
+        let depth = DEPTH * U::WORDS;
+        for (number, x) in x.chunks_exact(inputs).enumerate() {
+            self.scales.push(U::words(x, &mut self.row));
+            let (tile, row) = (number / U::TILE, number % U::TILE);
+            for (part, run) in self.row.chunks(depth).enumerate() {
+                let first = (part * depth * tiles + tile * run.len()) * U::TILE;
+                let places = &mut self.words[first..][..run.len() * U::TILE];
+                for (word, value) in run.iter().enumerate() {
+                    places[U::place(word, row, run.len())] = *value;
+                }
+            }
+        }
+    }
+}
