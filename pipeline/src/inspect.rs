@@ -6,7 +6,7 @@ mod json;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ops::Keeping;
+use ops::{Compute, Keeping};
 
 use crate::lingbot;
 use crate::lingbot::card;
@@ -45,6 +45,8 @@ pub struct Report {
     pub layout: Layout,
     /// Which generation it descends from.
     pub lineage: Lineage,
+    /// The type that was asked about.
+    pub compute: Compute,
     /// One a [`Component`]. `Err`: it is not there, or cannot be read.
     pub networks: Vec<(Component, Result<Network, String>)>,
     /// `Err`: the networks do not make a model, and why.
@@ -81,24 +83,35 @@ pub struct Network {
     pub types: BTreeMap<String, usize>,
     /// Bytes of its files.
     pub disk_bytes: u64,
-    /// In memory, as f32.
+    /// In memory, in the type that was asked about.
     pub load_bytes: u64,
     /// What keeps it from loading: every tensor that is missing, of another shape or type, or not part of it; if there
     /// is none of these, every tensor that holds numbers which are not finite.
     pub faults: Vec<String>,
 }
 
-/// Look at a model directory, and at a session or clip of this size (and window): by default the model's own.
+/// Look at a model directory that is to be computed in this type, and at a session or clip of this size (and window): by default
+/// the model's own.
 ///
 /// Checks all that loading checks. That includes the numbers, so every weight is read once, but none is kept.
-pub fn inspect(dir: &ModelDir, size: Option<Size>, window: Option<usize>) -> Result<Inspection, LoadError> {
+pub fn inspect(
+    dir: &ModelDir,
+    compute: Compute,
+    size: Option<Size>,
+    window: Option<usize>,
+) -> Result<Inspection, LoadError> {
     match Family::of(dir)? {
-        Family::LingBotWorld => Ok(Inspection::LingBot(Box::new(lingbot_report(dir, size, window)?))),
-        Family::Cosmos3 => Ok(Inspection::Cosmos3(Box::new(Cosmos3Report::of(dir, size)))),
+        Family::LingBotWorld => Ok(Inspection::LingBot(Box::new(lingbot_report(dir, compute, size, window)?))),
+        Family::Cosmos3 => Ok(Inspection::Cosmos3(Box::new(Cosmos3Report::of(dir, compute, size)))),
     }
 }
 
-fn lingbot_report(dir: &ModelDir, size: Option<Size>, window: Option<usize>) -> Result<Report, LoadError> {
+fn lingbot_report(
+    dir: &ModelDir,
+    compute: Compute,
+    size: Option<Size>,
+    window: Option<usize>,
+) -> Result<Report, LoadError> {
     let network = |component| {
         let expected = match component {
             Component::Transformer => {
@@ -108,7 +121,7 @@ fn lingbot_report(dir: &ModelDir, size: Option<Size>, window: Option<usize>) -> 
             Component::TextEncoder => TextConfig::read(dir).map(|c| (text_summary(&c), wan::tensors::text_encoder(&c))),
         };
         let found = expected
-            .and_then(|(summary, tensors)| Ok(Network::new(summary, &tensors, &Checkpoint::open(dir, component)?)));
+            .and_then(|(said, tensors)| Ok(Network::new(said, &tensors, compute, &Checkpoint::open(dir, component)?)));
         (component, found.map_err(|error| error.to_string()))
     };
     let config = ModelConfig::read(dir);
@@ -130,6 +143,7 @@ fn lingbot_report(dir: &ModelDir, size: Option<Size>, window: Option<usize>) -> 
         name: dir.name().to_owned(),
         layout: dir.layout()?,
         lineage: Lineage::of(dir)?,
+        compute,
         networks: Component::ALL.map(network).into(),
         config: config.map_err(|error| error.to_string()),
         beside,
@@ -215,7 +229,7 @@ impl Report {
 }
 
 impl Network {
-    fn new(summary: String, expected: &TensorList, checkpoint: &Checkpoint) -> Network {
+    fn new(summary: String, expected: &TensorList, compute: Compute, checkpoint: &Checkpoint) -> Network {
         let mut faults: Vec<String> = checkpoint.faults(expected).map(in_short).collect();
         if faults.is_empty() {
             let check = |(name, _)| checkpoint.stored(name).and_then(|stored| Ok(stored.check()?)).err();
@@ -233,7 +247,7 @@ impl Network {
             parameters,
             types,
             disk_bytes: checkpoint.file_bytes(),
-            load_bytes: 4 * parameters,
+            load_bytes: expected.bytes(compute),
             faults,
         }
     }
@@ -305,7 +319,7 @@ impl fmt::Display for Report {
                 Err(reason) => writeln!(f, "\n{component}: {reason}")?,
             }
         }
-        writeln!(f, "\n{} parameters, {} to load", Grouped(parameters), Human(bytes))?;
+        writeln!(f, "\n{} parameters, {} to load in {}", Grouped(parameters), Human(bytes), self.compute)?;
         match &self.config {
             Ok(config) => writeln!(f, "\n{}", config.recipe)?,
             Err(reason) => writeln!(f, "\nnot a whole model: {reason}")?,

@@ -22,7 +22,7 @@ pub mod wan;
 pub mod world;
 
 pub use ops::threads::set_count as set_threads;
-pub use ops::{Device, check};
+pub use ops::{Compute, Device, check};
 
 use crate::cosmos3::Cosmos3;
 use crate::lingbot::LingBot;

@@ -24,7 +24,7 @@ use server::access::secrets::{WithoutSecrets, hide};
 use server::browser;
 use server::config::environment::Environment;
 use server::config::flags::{
-    AccessArgs, Cli, Command, GenerateArgs, InspectArgs, ReplayArgs, ServeArgs, Source, WorldArgs,
+    AccessArgs, Cli, Command, ComputeChoice, GenerateArgs, InspectArgs, ReplayArgs, ServeArgs, Source, WorldArgs,
 };
 use server::engine::thread::Engine;
 use server::observe::log::without_secrets;
@@ -271,8 +271,13 @@ fn replay(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     compute_on(&args.world)?;
     let source = args.world.source();
     let device = device::for_world(&args.world, &source)?;
+    let as_recorded = args.world.device.compute == ComputeChoice::Auto;
     let request = args.request();
     let recording = request.read()?;
+    let device = match recording.compute() {
+        Some(compute) if as_recorded => device.computing_in(compute),
+        _ => device,
+    };
     let world = load(&source, &device)?;
     cancelled_by_signals(request.cancel.clone())?;
     let (report, told) = offline::replay::replay(world.as_ref(), recording, &request)?;
@@ -330,7 +335,7 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         None => pocket::dir(),
     };
     let device = device::of(&args.device)?;
-    let report = pipeline::inspect::inspect(&dir, args.size, args.window)?;
+    let report = pipeline::inspect::inspect(&dir, device.compute(), args.size, args.window)?;
     let fit = match (device.about(), device.memory(), report.on_gpu()) {
         (Some(about), Some(memory), Some(on_gpu)) => {
             let (free, _) = memory?;

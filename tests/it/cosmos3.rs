@@ -4,6 +4,7 @@
 use std::fmt::Display;
 
 use ops::{Device, Tensor};
+use pipeline::Compute;
 use pipeline::cosmos3::Cosmos3;
 use pipeline::cosmos3::clip::Cosmos3Clip;
 use pipeline::inspect::inspect;
@@ -224,7 +225,7 @@ fn one_shard_and_two_with_an_index_are_the_same_model() {
 fn check_broken(folder: &ModelFolder, said: &str) {
     let holds = |text: &dyn Display| assert!(text.to_string().contains(said), "{text} does not say {said:?}");
     holds(&folder.load().err().expect("it does not load"));
-    let report = inspect(&folder.open(), None, None).expect("a report");
+    let report = inspect(&folder.open(), Compute::F32, None, None).expect("a report");
     assert!(!report.is_complete(), "{report}");
     holds(&report);
 }
@@ -263,7 +264,7 @@ fn a_directory_with_something_wrong_says_what_in_one_sentence() {
 #[test]
 fn sound_and_actions_are_skipped_and_named() {
     let folder = ModelFolder::of(&golden());
-    let plain = inspect(&folder.open(), None, None).expect("a report").to_string();
+    let plain = inspect(&folder.open(), Compute::F32, None, None).expect("a report").to_string();
     assert!(plain.contains("not published, visual only; FlowUniPC"), "{plain}");
     let more: [(&str, &[usize]); 4] = [
         ("audio_proj_in.weight", &[56, 64]),
@@ -274,7 +275,7 @@ fn sound_and_actions_are_skipped_and_named() {
     let unused = ["lm_head.weight", "norm.weight"];
     folder.change_transformer(|name, shape| (!unused.contains(&name)).then(|| (name.to_owned(), shape)), &more);
     folder.load().expect("it draws without them");
-    let report = inspect(&folder.open(), None, None).expect("a report");
+    let report = inspect(&folder.open(), Compute::F32, None, None).expect("a report");
     assert!(report.is_complete(), "{report}");
     let text = report.to_string();
     assert!(!text.contains("visual only"), "{text}");

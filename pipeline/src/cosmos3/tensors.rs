@@ -5,10 +5,13 @@
 
 use std::fmt;
 
+use ops::Compute;
+
 use super::config::transformer::{Activation, TIME_WIDTH, TransformerConfig};
 use crate::load::tensor_list::TensorList;
 
-/// The tensors that drawing needs.
+/// The tensors that drawing needs. The layers that draw may be computed in int8; those that read the prompt, a language model's,
+/// in bf16.
 pub fn transformer(config: &TransformerConfig) -> TensorList {
     let d = config.hidden_size;
     let (queries, keys, inner) = (config.query_width(), config.key_width(), config.intermediate_size);
@@ -16,22 +19,24 @@ pub fn transformer(config: &TransformerConfig) -> TensorList {
     list.add("embed_tokens.weight".into(), &[config.vocab_size, d]);
     for layer in 0..config.layers {
         let layer = format!("layers.{layer}");
-        for stack in ["", "_moe_gen"] {
+        let (reads, draws) = (Compute::Bf16, Compute::Int8);
+        for (stack, narrowest) in [("", reads), ("_moe_gen", draws)] {
             list.add(format!("{layer}.input_layernorm{stack}.weight"), &[d]);
             list.add(format!("{layer}.post_attention_layernorm{stack}.weight"), &[d]);
             if config.activation == Activation::SwiGlu {
-                list.add(format!("{layer}.mlp{stack}.gate_proj.weight"), &[inner, d]);
+                list.dense(format!("{layer}.mlp{stack}.gate_proj.weight"), [inner, d], narrowest);
             }
-            list.add(format!("{layer}.mlp{stack}.up_proj.weight"), &[inner, d]);
-            list.add(format!("{layer}.mlp{stack}.down_proj.weight"), &[d, inner]);
+            list.dense(format!("{layer}.mlp{stack}.up_proj.weight"), [inner, d], narrowest);
+            list.dense(format!("{layer}.mlp{stack}.down_proj.weight"), [d, inner], narrowest);
         }
-        for [q, k, v, out] in
-            [["to_q", "to_k", "to_v", "to_out"], ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]]
-        {
-            list.add(format!("{layer}.self_attn.{q}.weight"), &[queries, d]);
-            list.add(format!("{layer}.self_attn.{k}.weight"), &[keys, d]);
-            list.add(format!("{layer}.self_attn.{v}.weight"), &[keys, d]);
-            list.add(format!("{layer}.self_attn.{out}.weight"), &[d, queries]);
+        for ([q, k, v, out], narrowest) in [
+            (["to_q", "to_k", "to_v", "to_out"], reads),
+            (["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"], draws),
+        ] {
+            list.dense(format!("{layer}.self_attn.{q}.weight"), [queries, d], narrowest);
+            list.dense(format!("{layer}.self_attn.{k}.weight"), [keys, d], narrowest);
+            list.dense(format!("{layer}.self_attn.{v}.weight"), [keys, d], narrowest);
+            list.dense(format!("{layer}.self_attn.{out}.weight"), [d, queries], narrowest);
         }
         let text_norms = if config.norms_text_heads { &["norm_q", "norm_k"][..] } else { &[] };
         let key_norm = if config.norms_text_keys_for_picture { &["k_norm_und_for_gen"][..] } else { &[] };

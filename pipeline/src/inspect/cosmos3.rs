@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use ops::Compute;
+
 use super::{Grouped, Network, vae_summary};
 use crate::cosmos3;
 use crate::cosmos3::config::transformer::{Activation, TransformerConfig};
@@ -23,6 +25,8 @@ use crate::world::{Card, Refusal, Size};
 pub struct Report {
     /// The path it was opened with.
     pub name: String,
+    /// The type that was asked about.
+    pub compute: Compute,
     /// `Err`: it is not there, cannot be read, or is quantised.
     pub transformer: Result<Network, String>,
     /// As `transformer`.
@@ -43,7 +47,7 @@ const EMPTY_TOKENS: usize = 10;
 
 impl Report {
     /// Look at a Cosmos3 directory, and at clips of this size: by default the usual ones.
-    pub(super) fn of(dir: &ModelDir, size: Option<Size>) -> Report {
+    pub(super) fn of(dir: &ModelDir, compute: Compute, size: Option<Size>) -> Report {
         let words = |error: LoadError| error.to_string();
         let mut unused = BTreeMap::new();
         if let Ok(checkpoint) = Checkpoint::open(dir, Component::Transformer) {
@@ -54,11 +58,11 @@ impl Report {
         let transformer =
             dir.read(TRANSFORMER).and_then(|file| TransformerConfig::from_file(&file)).and_then(|config| {
                 let checkpoint = cosmos3::open_transformer(dir)?;
-                Ok(Network::new(summary(&config), &tensors::transformer(&config), &checkpoint))
+                Ok(Network::new(summary(&config), &tensors::transformer(&config), compute, &checkpoint))
             });
         let vae = VaeConfig::read(dir).and_then(|config| {
             let checkpoint = Checkpoint::open(dir, Component::Vae)?;
-            Ok(Network::new(vae_summary(&config), &wan::tensors::vae(&config), &checkpoint))
+            Ok(Network::new(vae_summary(&config), &wan::tensors::vae(&config), compute, &checkpoint))
         });
         let config = ModelConfig::read(dir);
         let (mut beside, mut clips) = (Ok(()), None);
@@ -72,6 +76,7 @@ impl Report {
         }
         Report {
             name: dir.name().to_owned(),
+            compute,
             transformer: transformer.map_err(words),
             vae: vae.map_err(words),
             unused,
@@ -145,7 +150,7 @@ impl fmt::Display for Report {
         for (part, tensors) in &self.unused {
             writeln!(f, "  not loaded: {tensors} tensors of {part}")?;
         }
-        writeln!(f, "\n{} parameters, {} to load", Grouped(parameters), Human(bytes))?;
+        writeln!(f, "\n{} parameters, {} to load in {}", Grouped(parameters), Human(bytes), self.compute)?;
         if let Err(reason) = &self.beside {
             writeln!(f, "\nbeside the networks: {reason}")?;
         }

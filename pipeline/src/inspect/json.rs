@@ -42,6 +42,7 @@ impl Report {
         json!({
             "name": self.name,
             "family": "LingBot World",
+            "compute": self.compute.to_string(),
             "layout": self.layout.to_string(),
             "lineage": self.lineage.to_string(),
             "networks": networks.collect::<Map<String, Value>>(),
@@ -78,6 +79,7 @@ impl Cosmos3Report {
         json!({
             "name": self.name,
             "family": "Cosmos3",
+            "compute": self.compute.to_string(),
             "variant": self.config.as_ref().ok().map(|config| config.variant().to_string()),
             "networks": { "transformer": or_error(&self.transformer), "vae": or_error(&self.vae) },
             "unused_tensors": unused.collect::<Map<String, Value>>(),

@@ -44,9 +44,32 @@ fn model(transformer: &TensorList) -> TempDir {
 }
 
 #[test]
+fn dense_layers_of_the_blocks_take_half_the_memory_in_bf16_and_a_quarter_in_int8() {
+    let dir = model(&tensors());
+    let load_bytes = |compute| {
+        let report = lingbot_report(&dir.open(), compute, None, None).expect("a report");
+        assert!(report.to_string().contains(&format!("to load in {compute}")), "{report}");
+        report.networks.iter().map(|(_, network)| network.as_ref().expect("a network").load_bytes).collect::<Vec<_>>()
+    };
+    let numbers = |part: &dyn Fn(&str) -> bool| -> (u64, u64) {
+        let shapes: Vec<_> = tensors().iter().filter(|(name, _)| part(name)).map(|(_, shape)| shape.to_vec()).collect();
+        let weights = shapes.iter().map(|shape| (shape[0] * shape[1]) as u64).sum();
+        (weights, shapes.iter().map(|shape| shape[0] as u64).sum())
+    };
+    let is_dense = |name: &str| name.starts_with("blocks.") && name.ends_with(".weight") && !name.contains("norm");
+    let (of_camera, _) = numbers(&|name| is_dense(name) && name.contains(".cam_"));
+    let (of_blocks, outputs) = numbers(&|name| is_dense(name) && !name.contains(".cam_"));
+    let [whole, half, bytes] = [Compute::F32, Compute::Bf16, Compute::Int8].map(load_bytes);
+    assert_eq!(half[0], whole[0] - 2 * (of_camera + of_blocks));
+    assert_eq!(bytes[0], whole[0] - 2 * of_camera - 3 * of_blocks + 8 * outputs);
+    assert_eq!((half[1], bytes[1]), (whole[1], whole[1]), "the autoencoder is f32");
+    assert!(half[2] < whole[2] && bytes[2] == half[2], "the text encoder is bf16 at most");
+}
+
+#[test]
 fn a_whole_model_is_complete_and_its_numbers_are_those_of_its_files() {
     let dir = model(&tensors());
-    let report = lingbot_report(&dir.open(), None, None).expect("a report");
+    let report = lingbot_report(&dir.open(), Compute::F32, None, None).expect("a report");
     assert!(report.is_complete(), "{report}");
     assert_eq!((report.layout, report.lineage), (Layout::Diffusers, Lineage::V2));
     let (_, network) = &report.networks[0];
@@ -82,7 +105,8 @@ fn every_fault_of_a_network_is_listed() {
     let (missing, shape) = wrong.remove(3);
     wrong[0].1 = vec![9];
     wrong.push(("stranger".to_owned(), vec![2]));
-    let report = lingbot_report(&model(&wrong.iter().cloned().collect()).open(), None, None).expect("a report");
+    let report =
+        lingbot_report(&model(&wrong.iter().cloned().collect()).open(), Compute::F32, None, None).expect("a report");
     assert!(!report.is_complete());
     let network = report.networks[0].1.as_ref().expect("a transformer");
     assert_eq!(
@@ -102,7 +126,7 @@ fn networks_that_do_not_fit_each_other_are_no_model() {
     let check = |file: &str, json: serde_json::Value, part: &str| {
         let before = std::fs::read(dir.path().join(file)).expect("a file");
         dir.write(file, json.to_string());
-        let reason = lingbot_report(&dir.open(), None, None).expect("a report").config.expect_err(part);
+        let reason = lingbot_report(&dir.open(), Compute::F32, None, None).expect("a report").config.expect_err(part);
         assert!(reason.contains(part), "{reason:?} does not say {part:?}");
         dir.write(file, before);
     };
@@ -120,7 +144,7 @@ fn networks_that_do_not_fit_each_other_are_no_model() {
 fn a_transformer_alone_is_described_by_its_tensors() {
     let dir = TempDir::new();
     dir.write("model.safetensors", file(&tensors(), Dtype::F32));
-    let report = lingbot_report(&dir.open(), None, None).expect("a report");
+    let report = lingbot_report(&dir.open(), Compute::F32, None, None).expect("a report");
     assert_eq!(report.layout, Layout::TransformerOnly);
     assert!(report.networks[0].1.as_ref().is_ok_and(|network| network.faults.is_empty()), "{report}");
     let [reason, other] = [1, 2].map(|network: usize| report.networks[network].1.as_ref().expect_err("not there"));
@@ -152,7 +176,7 @@ fn the_first_generation_is_told_by_its_name() {
 /// `inspect` says complete, `load_world` loads: one must not go without the other.
 #[track_caller]
 fn assert_told(dir: &TempDir, complete: bool, said: &str) {
-    let report = lingbot_report(&dir.open(), None, None);
+    let report = lingbot_report(&dir.open(), Compute::F32, None, None);
     let says = report.as_ref().is_ok_and(Report::is_complete);
     let text = report.map_or_else(|error| error.to_string(), |report| report.to_string());
     let loads = crate::load_world(&dir.open(), &crate::Device::cpu());

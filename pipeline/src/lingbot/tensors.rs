@@ -2,6 +2,8 @@
 //!
 //! Loading asks for these and no others, and `causeway inspect` compares a directory with them.
 
+use ops::Compute;
+
 use super::config::transformer::TransformerConfig;
 use crate::load::tensor_list::TensorList;
 
@@ -11,6 +13,9 @@ pub(crate) const PATCH: usize = 4;
 pub(crate) const CAMERA_CHANNELS: usize = 6 * 64;
 
 /// The tensors of the transformer: both published layouts store them under Wan's own names.
+///
+/// The layers of the blocks may be computed in int8. What enters and leaves them, and what modulates them by the time, stays f32.
+/// The camera's layers modulate, too, and are run once a chunk: bf16 at most.
 pub fn transformer(config: &TransformerConfig) -> TensorList {
     let d = config.width();
     let mut list = TensorList::default();
@@ -29,16 +34,16 @@ pub fn transformer(config: &TransformerConfig) -> TensorList {
         list.add(format!("{block}.modulation"), &[1, 6, d]);
         for attention in ["self_attn", "cross_attn"] {
             for part in ["q", "k", "v", "o"] {
-                list.layer(format!("{block}.{attention}.{part}"), &[d, d]);
+                list.dense_layer(format!("{block}.{attention}.{part}"), [d, d], Compute::Int8);
             }
             list.add(format!("{block}.{attention}.norm_q.weight"), &[d]);
             list.add(format!("{block}.{attention}.norm_k.weight"), &[d]);
         }
         list.layer(format!("{block}.norm3"), &[d]);
-        list.layer(format!("{block}.ffn.0"), &[config.ffn_dim, d]);
-        list.layer(format!("{block}.ffn.2"), &[d, config.ffn_dim]);
+        list.dense_layer(format!("{block}.ffn.0"), [config.ffn_dim, d], Compute::Int8);
+        list.dense_layer(format!("{block}.ffn.2"), [d, config.ffn_dim], Compute::Int8);
         for part in ["cam_injector_layer1", "cam_injector_layer2", "cam_scale_layer", "cam_shift_layer"] {
-            list.layer(format!("{block}.{part}"), &[d, d]);
+            list.dense_layer(format!("{block}.{part}"), [d, d], Compute::Bf16);
         }
     }
     list.add("head.modulation".into(), &[1, 2, d]);

@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::sync::Arc;
 
 use ops::conv::Conv;
-use ops::{DType, Device, Linear, Stored, Tensor};
+use ops::{Compute, DType, Device, Linear, Stored, Tensor};
 use serde::Deserialize;
 
 use super::error::LoadError;
@@ -41,7 +42,10 @@ struct Location {
 #[derive(Clone)]
 pub struct Weights<'a> {
     checkpoint: &'a Checkpoint,
+    /// It computes in f32: what is narrower is named below.
     device: Device,
+    /// Dense layers that are computed in another type, by the names of their weights.
+    narrow: Arc<BTreeMap<String, Compute>>,
     prefix: String,
 }
 
@@ -129,11 +133,17 @@ impl Checkpoint {
         self
     }
 
-    /// All tensors, to be computed with on `device`. An error if one of `tensors` is missing, or is not what they say.
+    /// All tensors, to be computed with on `device`: in its type where `tensors` allow that, else in f32. An error if one of
+    /// `tensors` is missing, or is not what they say.
     pub fn weights(&self, tensors: &TensorList, device: &Device) -> Result<Weights<'_>, LoadError> {
         match self.faults(tensors).find(|fault| !matches!(fault, LoadError::Extra { .. })) {
             Some(fault) => Err(fault),
-            None => Ok(Weights { checkpoint: self, device: device.clone(), prefix: String::new() }),
+            None => Ok(Weights {
+                checkpoint: self,
+                device: device.computing_in(Compute::F32),
+                narrow: Arc::new(tensors.narrow(device.compute())),
+                prefix: String::new(),
+            }),
         }
     }
 
@@ -260,7 +270,7 @@ impl<'a> Weights<'a> {
         Weights { prefix: self.path(name), ..self.clone() }
     }
 
-    /// What computes with whatever is made of these.
+    /// What computes with whatever is made of these. Dense layers have their own type: see [`Weights::linear`].
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -278,14 +288,19 @@ impl<'a> Weights<'a> {
         Ok(self.stored(name)?.to_f32(&self.device)?)
     }
 
-    /// The dense layer here, of `weight` and `bias`.
+    /// The dense layer here, of `weight` and `bias`, in the type that the network's list gives it.
     pub fn linear(&self) -> Result<Linear, LoadError> {
-        Ok(Linear::new(&self.stored("weight")?, Some(&self.stored("bias")?), &self.device)?)
+        Ok(Linear::new(&self.stored("weight")?, Some(&self.stored("bias")?), &self.for_dense())?)
     }
 
-    /// The dense layer here, of `weight` alone.
+    /// As [`Weights::linear`], of `weight` alone.
     pub fn linear_without_bias(&self) -> Result<Linear, LoadError> {
-        Ok(Linear::new(&self.stored("weight")?, None, &self.device)?)
+        Ok(Linear::new(&self.stored("weight")?, None, &self.for_dense())?)
+    }
+
+    /// What computes with the dense layer here.
+    fn for_dense(&self) -> Device {
+        self.device.computing_in(self.narrow.get(&self.path("weight")).copied().unwrap_or(Compute::F32))
     }
 
     /// The convolution here, of `weight` and `bias`.

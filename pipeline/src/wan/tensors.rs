@@ -2,11 +2,14 @@
 //!
 //! Loading asks for these and no others, and `causeway inspect` compares a directory with them.
 
+use ops::Compute;
+
 use super::umt5::config::TextConfig;
 use super::vae::config::VaeConfig;
 use crate::load::tensor_list::TensorList;
 
-/// The tensors of UMT5's encoder, under the names of the transformers library.
+/// The tensors of UMT5's encoder, under the names of the transformers library. Its layers may be computed in bf16, in which it is
+/// published. Not in int8: a few of its activations are far larger than the others of their token.
 pub fn text_encoder(config: &TextConfig) -> TensorList {
     let (d, inner) = (config.d_model, config.num_heads * config.d_kv);
     let mut list = TensorList::default();
@@ -14,15 +17,15 @@ pub fn text_encoder(config: &TextConfig) -> TensorList {
     for layer in 0..config.num_layers {
         let layer = format!("encoder.block.{layer}.layer");
         for part in ["q", "k", "v"] {
-            list.add(format!("{layer}.0.SelfAttention.{part}.weight"), &[inner, d]);
+            list.dense(format!("{layer}.0.SelfAttention.{part}.weight"), [inner, d], Compute::Bf16);
         }
-        list.add(format!("{layer}.0.SelfAttention.o.weight"), &[d, inner]);
+        list.dense(format!("{layer}.0.SelfAttention.o.weight"), [d, inner], Compute::Bf16);
         let bias = [config.relative_attention_num_buckets, config.num_heads];
         list.add(format!("{layer}.0.SelfAttention.relative_attention_bias.weight"), &bias);
         list.add(format!("{layer}.0.layer_norm.weight"), &[d]);
-        list.add(format!("{layer}.1.DenseReluDense.wi_0.weight"), &[config.d_ff, d]);
-        list.add(format!("{layer}.1.DenseReluDense.wi_1.weight"), &[config.d_ff, d]);
-        list.add(format!("{layer}.1.DenseReluDense.wo.weight"), &[d, config.d_ff]);
+        list.dense(format!("{layer}.1.DenseReluDense.wi_0.weight"), [config.d_ff, d], Compute::Bf16);
+        list.dense(format!("{layer}.1.DenseReluDense.wi_1.weight"), [config.d_ff, d], Compute::Bf16);
+        list.dense(format!("{layer}.1.DenseReluDense.wo.weight"), [d, config.d_ff], Compute::Bf16);
         list.add(format!("{layer}.1.layer_norm.weight"), &[d]);
     }
     list.add("encoder.final_layer_norm.weight".into(), &[d]);

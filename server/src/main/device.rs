@@ -2,14 +2,22 @@
 //! yet, so a GPU is used where somebody asks for it.
 
 use anyhow::Context;
-use pipeline::Device;
-use server::config::flags::{DeviceArgs, DeviceChoice, Source, WorldArgs};
+use pipeline::{Compute, Device};
+use server::config::flags::{ComputeChoice, DeviceArgs, DeviceChoice, Source, WorldArgs};
 
 /// The device that was asked for. An error in words if it is not there.
-pub(crate) fn of(DeviceArgs { device, cuda_libs }: &DeviceArgs) -> anyhow::Result<Device> {
+pub(crate) fn of(DeviceArgs { device, compute, cuda_libs }: &DeviceArgs) -> anyhow::Result<Device> {
     match device {
-        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::cpu()),
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::cpu_in(match compute {
+            // The rule of `auto`: bf16 and int8 draw other pictures, and the units that make them faster are not yet timed.
+            ComputeChoice::Auto | ComputeChoice::F32 => Compute::F32,
+            ComputeChoice::Bf16 => Compute::Bf16,
+            ComputeChoice::Int8 => Compute::Int8,
+        })),
         DeviceChoice::Cuda(number) => {
+            if matches!(compute, ComputeChoice::F32 | ComputeChoice::Int8) {
+                anyhow::bail!("--compute {compute}: a GPU computes in bf16; allowed here are auto and bf16");
+            }
             Device::cuda(*number, cuda_libs.as_deref()).with_context(|| format!("--device cuda:{number}"))
         }
     }
@@ -18,6 +26,12 @@ pub(crate) fn of(DeviceArgs { device, cuda_libs }: &DeviceArgs) -> anyhow::Resul
 /// The device that `source` is to be drawn on, which is told.
 pub(crate) fn for_world(args: &WorldArgs, source: &Source) -> anyhow::Result<Device> {
     let device = of(&args.device)?;
+    if device.compute() != Compute::F32 {
+        if matches!(source, Source::Testcard { .. }) {
+            anyhow::bail!("--compute {}: the test card has no weights; allowed here is auto", device.compute());
+        }
+        tracing::info!("dense layers are computed in {}", device.arithmetic());
+    }
     if let Some(about) = device.about() {
         if matches!(source, Source::Testcard { .. }) {
             anyhow::bail!("--device {device}: the test card has no weights, so it is drawn on the processor");

@@ -11,6 +11,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use pipeline::Compute;
 use pipeline::world::{
     Cancel, Card, ChunkInput, Controls, Frames, Held, Init, Operation, Peaks, Picture, Rollout, Size, Timings, WarmUp,
     Work, World,
@@ -204,7 +205,7 @@ impl Repeated<'_> {
     fn row(self, best: &Best) -> Row {
         let rate = self.rate().map(|(rate, work)| {
             let (unit, most) = match work {
-                Work::Operations(_) => ("Gop/s", best.operations),
+                Work::Operations(_) => ("Gop/s", best.operations(self.operation.compute())),
                 Work::Bytes(_) => ("GB/s", best.bytes),
             };
             Rate { each_second: rate / 1e9, unit: unit.to_owned(), share: rate / most.max(f64::MIN_POSITIVE) }
@@ -213,20 +214,29 @@ impl Repeated<'_> {
     }
 }
 
-/// The most that this machine was seen to do in a second, in f32 and in memory.
+/// The most that this machine was seen to do in a second, in each type that it has a unit for, and in memory.
 struct Best {
-    operations: f64,
+    operations: Vec<(Compute, f64)>,
     bytes: f64,
 }
 
 impl Best {
     fn of(peaks: &[Repeated<'_>]) -> Best {
-        let of = |is: fn(Work) -> bool| peaks.iter().filter_map(Repeated::rate).find(|(_, work)| is(*work));
-        let rate = |is| of(is).map_or(0.0, |(rate, _)| rate);
-        Best {
-            operations: rate(|work| matches!(work, Work::Operations(_))),
-            bytes: rate(|work| matches!(work, Work::Bytes(_))),
+        let mut best = Best { operations: Vec::new(), bytes: 0.0 };
+        for peak in peaks {
+            match peak.rate() {
+                Some((rate, Work::Operations(_))) => best.operations.push((peak.operation.compute(), rate)),
+                Some((rate, Work::Bytes(_))) => best.bytes = rate,
+                None => {}
+            }
         }
+        best
+    }
+
+    /// In this type. Where the processor has no unit for it, numbers are widened to f32, whose unit is the first.
+    fn operations(&self, compute: Compute) -> f64 {
+        let of_type = self.operations.iter().find(|(unit, _)| *unit == compute);
+        of_type.or(self.operations.first()).map_or(0.0, |(_, rate)| *rate)
     }
 }
 

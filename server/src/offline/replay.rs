@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail, ensure};
 use pipeline::recording::{self, Invalid};
 use pipeline::world::{Cancel, ChunkInput, ChunkPlan, ClipAsk, Init, Origin, World};
+use pipeline::{Compute, Device};
 use sha2::{Digest, Sha256};
 
 use super::film::{self, Film};
@@ -36,6 +37,14 @@ pub struct Recorded {
     init: Init,
     origin: Option<Origin>,
     inputs: Vec<ChunkInput>,
+}
+
+impl Recorded {
+    /// The type that the video was computed in, if the recording says so and this processor computes in it.
+    pub fn compute(&self) -> Option<Compute> {
+        let Origin { compute, .. } = self.origin.as_ref()?;
+        Compute::ALL.into_iter().find(|here| Device::cpu_in(*here).arithmetic() == *compute)
+    }
 }
 
 /// The longest recording that is read: a picture of 40 million pixels, and a day of chunks.

@@ -12,7 +12,7 @@ use pipeline::load::weights::Checkpoint;
 use pipeline::world::{Cancel, FRAMES_PER_LATENT, Spans};
 use serde::Deserialize;
 
-use super::{Golden, assert_close, for_each_folder};
+use super::{Golden, assert_close, for_each_folder, relative_error};
 
 /// Sums of f32 in another order; the references differ by 6e-6 (nano) and 1.4e-5 (edge) among themselves.
 const TOLERANCE: f64 = 1e-4;
@@ -43,24 +43,50 @@ fn edge_has_the_velocities_of_the_reference_and_every_intermediate() {
 
 /// The network of a folder of weights, and its configuration.
 pub(super) fn load(dir: &Path) -> (Transformer, TransformerConfig) {
+    load_on(dir, &Device::cpu())
+}
+
+fn load_on(dir: &Path, device: &Device) -> (Transformer, TransformerConfig) {
     let read = |name: &str| std::fs::read(dir.join(name)).unwrap_or_else(|e| panic!("{}/{name}: {e}", dir.display()));
     let config: TransformerConfig = serde_json::from_slice(&read("config.json")).expect("a configuration");
     let checkpoint = Checkpoint::from_bytes(&read("model.safetensors")).expect("a checkpoint");
     let checkpoint = checkpoint.without(|name| tensors::unused(name).is_some());
     let list = tensors::transformer(&config);
-    let weights = checkpoint.weights(&list, &Device::cpu()).expect("every tensor");
+    let weights = checkpoint.weights(&list, device).expect("every tensor");
     let transformer = Transformer::load(&config, &weights).expect("a transformer");
     checkpoint.finish(&list).expect("no other tensor");
     (transformer, config)
 }
 
-fn check(dir: &Path) {
-    let (transformer, config) = load(dir);
-    let golden = Golden::open(&dir.join("fixtures.safetensors"));
+fn cases(dir: &Path) -> BTreeMap<String, Case> {
     let meta = std::fs::read(dir.join("meta.json")).expect("meta.json");
     let cases: BTreeMap<String, Case> = serde_json::from_slice(&meta).expect("cases");
     assert!(!cases.is_empty(), "meta.json names no case");
-    for (name, case) in &cases {
+    cases
+}
+
+/// How far the velocities on `device` are from the reference's, as shares of their size.
+pub(super) fn velocity_errors(dir: &Path, device: &Device) -> Vec<f64> {
+    let (transformer, _) = load_on(dir, device);
+    let golden = Golden::open(&dir.join("fixtures.safetensors"));
+    let error = |(name, case): (&String, &Case)| {
+        let [frames, height, width] = case.latent_shape;
+        let grid = Grid { frames, height, width, fps: case.fps, temporal_factor: FRAMES_PER_LATENT };
+        let (given, cancel) = (case.cond_frames.len(), Cancel::default());
+        let latent = golden.get(&format!("{name}.latent"));
+        let time = transformer.generation().time_embedding(case.timestep).expect("a time");
+        let read = transformer.read(&case.cond_ids, &grid, &cancel).expect("a prompt");
+        let flow = transformer.predict_flow(&latent, given, &time, &read, &cancel, &Spans::default());
+        let noisy = |x: &Tensor| x.narrow(1, given, frames - given).expect("the noisy frames");
+        relative_error(&noisy(&flow.expect("a flow")), &noisy(&golden.get(&format!("{name}.cond.velocity"))))
+    };
+    cases(dir).iter().map(error).collect()
+}
+
+fn check(dir: &Path) {
+    let (transformer, config) = load(dir);
+    let golden = Golden::open(&dir.join("fixtures.safetensors"));
+    for (name, case) in &cases(dir) {
         check_case(&transformer, &config, &golden, name, case);
     }
 }

@@ -18,7 +18,7 @@ use pipeline::noise::Noise;
 use pipeline::world::{Cancel, Controls, Held};
 use serde_json::Value;
 
-use super::{Golden, assert_close, largest_difference};
+use super::{Golden, assert_close, largest_difference, relative_error};
 
 /// f32 sums in another order; see the model's own cross-check, 1.3e-6 for one forward.
 const TOLERANCE: f64 = 1e-4;
@@ -287,8 +287,8 @@ impl Rollout {
     }
 }
 
-pub(super) fn check_rollout(dir: &Path, weights: &str, name: &str, device: &Device) {
-    let rollout = Rollout::open(dir, weights, name, device);
+/// A recording's choices: f32 on a processor finds them out.
+fn choices_of(rollout: &Rollout, name: &str) -> Choices {
     // A recording does not say when its prompt changed, nor with which numbers its memory was shortened. Of all that could
     // have been, at least one must give every latent; which one is printed.
     let never = rollout.chunks;
@@ -313,7 +313,12 @@ pub(super) fn check_rollout(dir: &Path, weights: &str, name: &str, device: &Devi
     };
     let all: Vec<_> = candidates.iter().copied().filter(|c| candidates.len() == 1 || fits(c)).collect();
     println!("{name}: {all:?}");
-    let choices = *all.first().expect("some switch, some window reproduces the recording");
+    *all.first().expect("some switch, some window reproduces the recording")
+}
+
+pub(super) fn check_rollout(dir: &Path, weights: &str, name: &str, device: &Device) {
+    let rollout = Rollout::open(dir, weights, name, device);
+    let choices = choices_of(&rollout, name);
     rollout.run(choices, |chunk, x0, history| {
         assert_close(&format!("{name} c{chunk}.x0"), x0, &rollout.x0(chunk), TOLERANCE);
         check_history(&rollout.golden, &format!("c{chunk}."), history);
@@ -321,6 +326,34 @@ pub(super) fn check_rollout(dir: &Path, weights: &str, name: &str, device: &Devi
             check_final_history(&rollout.golden, history);
         }
     });
+}
+
+/// How far the latents of a rollout on `device` are from the recorded ones, as shares of their size, chunk by chunk.
+pub(super) fn rollout_errors(dir: &Path, name: &str, device: &Device) -> Vec<f64> {
+    let open = |device: &Device| Rollout::open(dir, "dit_tiny_weights", name, device);
+    let choices = choices_of(&open(&Device::cpu()), name);
+    let (rollout, mut errors) = (open(device), Vec::new());
+    rollout.run(choices, |chunk, x0, _| errors.push(relative_error(x0, &rollout.x0(chunk))));
+    errors
+}
+
+/// How far the flow of one forward on `device` is from the reference's, as a share of its size.
+pub(super) fn forward_error(dir: &Path, device: &Device) -> f64 {
+    let (dit, config) = open(dir, "dit_tiny_weights", device);
+    let golden = Golden::open(&dir.join("dit_single_forward.safetensors"));
+    let (x, cam, channels) = (golden.get("x"), golden.get("cam"), config.out_channels);
+    let noisy = x.narrow(0, 0, channels).expect("noisy");
+    let fixed = x.narrow(0, channels, config.in_channels - channels).expect("fixed");
+    let t: f64 = golden.raw("t").to_vec::<f32>().expect("t")[0].into();
+    let (time, prompt) =
+        (dit.time_embedding(t).expect("time"), dit.read_prompt(&golden.get("context")).expect("prompt"));
+    let (tokens, frames) = (golden.raw("block0_out").dim(1).expect("tokens"), x.dim(1).expect("frames"));
+    let window = Window::new(config.sliding_window_num_frames, config.sink_size, frames).expect("possible");
+    let mut history = RollingKvCache::new(window, config.num_layers, tokens / frames);
+    let chunk = ChunkConditions { first_latent_frame: 0, fixed: &fixed, camera: Some(&cam), recent: None };
+    let condition = dit.condition(chunk).expect("condition");
+    let mut context = PassContext { condition: &condition, prompt: &prompt, history: &mut history };
+    relative_error(&dit.predict_flow(&noisy, &time, &mut context).expect("forward"), &golden.get("y"))
 }
 
 /// The head-128 rollout records one layer at its end only.

@@ -11,7 +11,7 @@ use pipeline::world::{Cancel, ChunkInput, Controls, Held, Init, Picture, Size, W
 use serde_json::json;
 use tests::emulated::{gpu, gpu_in_f32};
 
-use super::{dit, text, vae};
+use super::{dit, psnr, text, vae};
 
 fn on_gpu(check: impl Fn(&Path, &Device)) {
     let gpu = gpu_in_f32();
@@ -99,13 +99,6 @@ fn draw(dir: &ModelDir, device: &Device) -> Vec<u8> {
         assert_eq!(device.held_bytes(), Some(before), "a video that is dropped leaves nothing behind");
     }
     pixels
-}
-
-/// Peak signal-to-noise ratio in decibels.
-fn psnr(one: &[u8], other: &[u8]) -> f64 {
-    assert_eq!(one.len(), other.len());
-    let squares: f64 = one.iter().zip(other).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
-    20.0 * 255f64.log10() - 10.0 * (squares / one.len() as f64).log10()
 }
 
 /// From files to pixels: text encoder, encoder, transformer over a window that rolls, streaming decoder.

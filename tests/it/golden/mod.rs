@@ -13,6 +13,7 @@ mod cosmos3_vae;
 mod dit;
 mod emulated;
 mod kv;
+mod narrow;
 mod pocket;
 mod scheduler;
 mod text;
@@ -166,6 +167,25 @@ fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
     let (difference, at) = largest_difference(what, found, expected);
     println!("{what:<48} max |Δ| {difference:.1e} at {at:?} of {:?}", expected.dims());
     assert!(difference <= tolerance, "{what}: |Δ| {difference:e} at {at:?} is over {tolerance:e}");
+}
+
+/// The size of the difference, as a share of the size of what is expected.
+#[track_caller]
+fn relative_error(found: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(found.dims(), expected.dims());
+    let numbers = |tensor: &Tensor| tensor.to_f64().expect("numbers");
+    let size = |numbers: &[f64]| numbers.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let (found, expected) = (numbers(found), numbers(expected));
+    let difference: Vec<f64> = found.iter().zip(&expected).map(|(a, b)| a - b).collect();
+    size(&difference) / size(&expected)
+}
+
+/// Peak signal-to-noise ratio in decibels.
+#[track_caller]
+fn psnr(one: &[u8], other: &[u8]) -> f64 {
+    assert_eq!(one.len(), other.len());
+    let squares: f64 = one.iter().zip(other).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    20.0 * 255f64.log10() - 10.0 * (squares / one.len() as f64).log10()
 }
 
 #[track_caller]

@@ -31,15 +31,8 @@ fn check_stream(dir: &Path) {
     let noise = recorded_noise(&golden, chunks);
     let mut video = world.open_with_noise(init(&golden, world.card()), noise).expect("a video");
 
-    let switch = meta["switch"].as_object().map(|switch| {
-        (switch["frame"].as_u64().expect("a frame") as usize, switch["prompt"].as_str().expect("a prompt").to_owned())
-    });
     for chunk in 0..chunks {
-        let input = ChunkInput {
-            prompt: switch.as_ref().filter(|(frame, _)| *frame == chunk).map(|(_, prompt)| prompt.clone()),
-            recache: false,
-            controls: Some(vec![controls(&meta, chunk)]),
-        };
+        let input = input(&meta, chunk);
         let plan = video.plan();
         let (latent, _) = video.chunk_latents(&input, &Cancel::default()).expect("a chunk");
         assert_close(&format!("{chunk:02}.x0"), &latent, &golden.get(&format!("{chunk:02}.x0")), TOLERANCE);
@@ -128,8 +121,40 @@ fn recordings() -> PathBuf {
 }
 
 fn shipped_world() -> LingBot {
+    shipped_world_on(&Device::cpu())
+}
+
+fn shipped_world_on(device: &Device) -> LingBot {
     let dir = ModelDir::open(super::pocket_weights()).expect("the shipped weights");
-    LingBot::load(&dir, &Device::cpu()).expect("the shipped weights")
+    LingBot::load(&dir, device).expect("the shipped weights")
+}
+
+/// The decibels of each chunk of the recorded walk, drawn on `device` from the recorded noise, against the recorded frames: those of
+/// f32.
+pub(super) fn decibels_of_the_walk(device: &Device) -> Vec<f64> {
+    let golden = Golden::open(&recordings().join("stream.safetensors"));
+    let meta: Value = golden.json("meta");
+    let world = shipped_world_on(device);
+    let chunks = (0..).take_while(|i| golden.has(&format!("{i:02}.x0"))).count();
+    let mut video =
+        world.open_with_noise(init(&golden, world.card()), recorded_noise(&golden, chunks)).expect("a video");
+    let draw = |chunk: usize| {
+        let input = input(&meta, chunk);
+        let (latent, _) = video.chunk_latents(&input, &Cancel::default()).expect("a chunk");
+        let frames = video.decode(&latent).expect("frames");
+        super::psnr(&frames.rgb, &golden.bytes(&format!("{chunk:02}.frames")))
+    };
+    (0..chunks).map(draw).collect()
+}
+
+/// What steered a chunk of the recorded walk.
+fn input(meta: &Value, chunk: usize) -> ChunkInput {
+    let switch = meta["switch"].as_object().filter(|switch| switch["frame"].as_u64() == Some(chunk as u64));
+    ChunkInput {
+        prompt: switch.map(|switch| switch["prompt"].as_str().expect("a prompt").to_owned()),
+        recache: false,
+        controls: Some(vec![controls(meta, chunk)]),
+    }
 }
 
 fn init(golden: &Golden, card: &Card) -> Init {

@@ -13,7 +13,7 @@ use pipeline::wan::text::{PromptTokens, TextEncoder};
 use pipeline::wan::umt5::Umt5;
 use pipeline::wan::umt5::config::TextConfig;
 
-use super::{Golden, assert_close};
+use super::{Golden, assert_close, relative_error};
 
 /// Sums in another order, in f32.
 const TOLERANCE: f64 = 1e-4;
@@ -68,6 +68,23 @@ pub(super) fn check_umt5(dir: &Path, device: &Device) {
     for i in 0..batch {
         check_one(&encoder, "umt5_tiny_512", &long["input_ids"], &long["out"], i, len);
     }
+}
+
+/// How far the states of the tiny UMT5 on `device` are from the reference's, as shares of their size.
+pub(super) fn umt5_errors(dir: &Path, device: &Device) -> Vec<f64> {
+    let tiny = Golden::open(&dir.join("umt5_tiny.safetensors"));
+    let config: TextConfig = tiny.json("config");
+    let checkpoint = Checkpoint::from_bytes(&tiny.file).expect("weights");
+    let weights = checkpoint.weights(&tensors::text_encoder(&config), device).expect("every tensor");
+    let encoder = Umt5::load(&config, &weights).expect("the tiny UMT5");
+    let long = Golden::open(&dir.join("umt5_tiny_512.safetensors"));
+    let (batch, _) = long["input_ids"].dims2().expect("(batch, tokens)");
+    let error = |i: usize| {
+        let ids: Vec<i64> = long["input_ids"].get(i).and_then(|ids| ids.to_vec()).expect("token numbers");
+        let ids: Vec<u32> = ids.iter().map(|&id| u32::try_from(id).expect("a token number")).collect();
+        relative_error(&encoder.encode(&ids).expect("states"), &long["out"].get(i).expect("one prompt"))
+    };
+    (0..batch).map(error).collect()
 }
 
 fn check_one(encoder: &Umt5, what: &str, ids: &Tensor, expected: &Tensor, i: usize, len: usize) -> Tensor {

@@ -1,5 +1,6 @@
 //! Which world is meant, as flags.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -31,9 +32,31 @@ pub struct DeviceArgs {
     /// What computes: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), or auto. `inspect` says what fits there.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
+    /// The type that dense layers are computed and held in on a processor. auto is f32, whose pictures are the reference's.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = ComputeChoice::Auto)]
+    pub compute: ComputeChoice,
     /// A folder that the library of the NVIDIA driver is looked for in first.
     #[arg(long, value_name = "DIR")]
     pub cuda_libs: Option<PathBuf>,
+}
+
+/// The type that dense layers are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ComputeChoice {
+    /// On a processor f32, on a GPU bf16.
+    Auto,
+    /// Exact: what the reference computes in.
+    F32,
+    /// Half the memory of the weights.
+    Bf16,
+    /// A quarter of the memory of the weights.
+    Int8,
+}
+
+impl fmt::Display for ComputeChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("every type can be asked for").get_name())
+    }
 }
 
 /// What computes.

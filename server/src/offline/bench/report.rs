@@ -72,7 +72,7 @@ pub struct Rate {
     pub each_second: f64,
     /// `Gop/s`: multiplications and additions; `GB/s`: bytes read and written.
     pub unit: String,
-    /// Of the most that this machine did in the same run: in f32 on registers alone, or copying.
+    /// Of the most that this machine did in the same run: on registers alone in this type, or copying.
     pub share: f64,
 }
 
