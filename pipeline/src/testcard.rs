@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, Origin, Pose,
-    Rollout, RolloutBytes, Size, Sizes, State, Steering, Timings, WarmUp, World, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, KeptBytes, Origin,
+    Pose, Rollout, RolloutBytes, Size, Sizes, State, StateBytes, Steering, Timings, WarmUp, World, WorldError,
 };
 use strip::{BLACK, STRIP_PART, WHITE, cells, steered_cells};
 pub use strip::{Reading, Steered, prompt_hash, read, read_steered};
@@ -83,8 +83,8 @@ impl World for Testcard {
         })
     }
 
-    fn state_bytes(&self) -> Option<RolloutBytes> {
-        Some(Arc::new(|_| CAPTION_BYTES as u64 + size_of::<Progress>() as u64))
+    fn state_bytes(&self) -> Option<StateBytes> {
+        Some(Arc::new(|_| KeptBytes { state: CAPTION_BYTES as u64 + size_of::<Progress>() as u64, chunk: 0 }))
     }
 
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {

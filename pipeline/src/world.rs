@@ -36,7 +36,7 @@ pub use lens::{FOV_DEG, Intrinsics};
 pub use operation::{Operation, Peaks, Work};
 pub use pose::{ORTHONORMAL_WITHIN, POSITION_MAX, Pose, Rotation};
 pub use spans::{OpenSpan, Span, Spans};
-pub use state::State;
+pub use state::{KeptBytes, State, StateBytes};
 pub use warm_up::WarmUp;
 pub use words::{Reading, UNKNOWN_MAX, Unknown, Words};
 
@@ -53,9 +53,9 @@ pub trait World {
     /// device.
     fn rollout_bytes(&self) -> RolloutBytes;
 
-    /// The most bytes that a [`State`] of a rollout will hold, as [`World::rollout_bytes`]. `None`: rollouts of this
-    /// world keep none.
-    fn state_bytes(&self) -> Option<RolloutBytes> {
+    /// The most bytes that are kept of a rollout to go back, as [`World::rollout_bytes`]. `None`: rollouts of this world
+    /// keep no [`State`].
+    fn state_bytes(&self) -> Option<StateBytes> {
         None
     }
 
@@ -108,6 +108,23 @@ pub trait Rollout {
     /// What the rollout is now, between two chunks. `Err` if its world keeps no states, as [`World::state_bytes`] says.
     fn save(&self) -> Result<State, WorldError> {
         Err(keeps_no_states())
+    }
+
+    /// What the last chunk was drawn to: with it [`Rollout::draw_again`] is quick. `None`: there is no quicker way than to
+    /// draw it.
+    fn last_drawn(&self) -> Option<State> {
+        None
+    }
+
+    /// Be what this rollout is after [`Rollout::generate`] with this input, to the byte, and show nothing. `drawn`: what
+    /// the chunk was drawn to then, with the same state before it and the same input.
+    fn draw_again(
+        &mut self,
+        input: &ChunkInput,
+        _drawn: Option<&State>,
+        cancel: &Cancel,
+    ) -> Result<Timings, WorldError> {
+        self.generate(input, cancel, &mut |_frames| ())
     }
 
     /// Be what this rollout was when it saved this: the next chunks are the ones that came then, if the same values

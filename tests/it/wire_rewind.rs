@@ -73,7 +73,7 @@ async fn forward_again(server: &Server, init: Init, chunks: usize, ways_back: &[
 
 #[tokio::test]
 async fn the_test_card_goes_back_and_draws_the_same_frames_again() -> Result<()> {
-    // 12 frames a chunk at 16 a second: a state every two chunks, eight of them.
+    // A state of it is small: one is kept before every chunk.
     forward_again(&testcard(Limits::default())?, stepped(), 22, &[21, 20, 9, 8, 15]).await
 }
 
@@ -84,8 +84,8 @@ async fn the_pocket_world_goes_back_and_draws_the_same_frames_again() -> Result<
         Limits::default(),
     )?;
     let init = Init::new("a red tower").features(["step", "rewind", "session"]);
-    // 4 frames a chunk at 16 a second: a state every eight chunks, and up to seven of them drawn again.
-    forward_again(&server, init, 11, &[8, 6]).await
+    // 4 frames a chunk at 16 a second: a state every four chunks, and up to three of them drawn again.
+    forward_again(&server, init, 11, &[8, 7]).await
 }
 
 /// C94
@@ -114,7 +114,7 @@ async fn a_way_back_that_is_not_kept_is_refused_and_the_session_goes_on() -> Res
     let server = testcard(Limits::default())?;
     let (mut client, _) = begin(&server, stepped()).await?;
     walk(&mut client, 0..20).await?;
-    for (to, words) in [(2, "chunks 4 to 20"), (21, "chunks 4 to 20"), (4_000_000, "chunks 4 to 20")] {
+    for (to, words) in [(2, "chunks 5 to 20"), (21, "chunks 5 to 20"), (4_000_000, "chunks 5 to 20")] {
         client.send(Event::rewind(to).id(to)).await?;
         let error = client.error().await?;
         ensure!(error.event_id == Some(to) && error.to_string().contains(words), "{error}");

@@ -55,6 +55,8 @@ pub struct Footprint {
     pub condition: u64,
     /// Clean latents of the window, from which keys and values can be made again.
     pub latents: u64,
+    /// Clean latents of one chunk, the longest: kept of each chunk that a client may go back over.
+    pub chunk_latents: u64,
     /// Lives while a chunk is drawn: camera scale and shift of every block, its rotary table, the constant part of its
     /// patch embedding.
     pub chunk: u64,
@@ -83,6 +85,7 @@ impl Footprint {
             decoder: config.vae.decoder_state_bytes(rows as usize, columns as usize, 1, keeping),
             condition: condition_frames * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
             latents: (Past::frames_max(stored, chunking) * transformer.out_channels) as u64 * latent_pixels * F32,
+            chunk_latents: (chunking.longest() * transformer.out_channels) as u64 * latent_pixels * F32,
             chunk: (two_rows + width * keeping.bytes + transformer.attention_head_dim as u64 * F32) * chunk_tokens,
         }
     }

@@ -42,7 +42,8 @@ use crate::wan;
 use crate::wan::text::{PromptTokens, TextEncoder};
 use crate::wan::vae::Vae;
 use crate::world::{
-    Card, ClipCard, Init, LookStep, Operation, Origin, Rollout, RolloutBytes, Size, Sizes, World, WorldError,
+    Card, ClipCard, Init, KeptBytes, LookStep, Operation, Origin, Rollout, RolloutBytes, Size, Sizes, StateBytes,
+    World, WorldError,
 };
 
 /// A LingBot World model, ready to draw.
@@ -90,7 +91,10 @@ impl LingBot {
     }
 
     /// Bytes of a rollout that begins like an init, out of its footprint.
-    fn bytes_of(&self, part: impl Fn(Footprint) -> u64 + Send + Sync + 'static) -> RolloutBytes {
+    fn bytes_of<T>(
+        &self,
+        part: impl Fn(Footprint) -> T + Send + Sync + 'static,
+    ) -> Arc<dyn Fn(&Init) -> T + Send + Sync> {
         let (config, card, keeping) = (self.nets.config.clone(), self.card.clone(), self.nets.device.keeping());
         Arc::new(move |init| {
             let first_chunk = init.chunking(&card).first;
@@ -119,8 +123,8 @@ impl World for LingBot {
         self.bytes_of(|footprint| footprint.total())
     }
 
-    fn state_bytes(&self) -> Option<RolloutBytes> {
-        Some(self.bytes_of(|footprint| footprint.state()))
+    fn state_bytes(&self) -> Option<StateBytes> {
+        Some(self.bytes_of(|footprint| KeptBytes { state: footprint.state(), chunk: footprint.chunk_latents }))
     }
 
     fn operations(&self, init: &Init) -> Result<Vec<Operation<'_>>, WorldError> {

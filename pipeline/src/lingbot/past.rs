@@ -40,6 +40,11 @@ impl Past {
         self.chunks.retain(|chunk| held.iter().any(|frame| chunk.frames().contains(frame)));
     }
 
+    /// The clean latents of the newest chunk, if a frame of it is held.
+    pub(super) fn newest(&self) -> Option<&Tensor> {
+        self.chunks.back().map(|chunk| &chunk.clean)
+    }
+
     /// The held frames of each chunk, oldest first, as places in the chunk. A chunk whose first frames are pinned and
     /// whose last ones are not has two parts, or one if the rest is gone.
     pub(super) fn parts(&self, held: &[usize]) -> Vec<(&PastChunk, Range<usize>)> {

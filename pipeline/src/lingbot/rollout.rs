@@ -45,6 +45,14 @@ pub(super) struct Progress {
     pub(super) decoder: DecoderState,
 }
 
+/// What a chunk was drawn to. Its keys, values and pictures follow from that in one pass and one decoding.
+struct LastDrawn {
+    /// `(16, F, h, w)`, normalised.
+    clean: Tensor,
+    /// The noise of the chunk after it.
+    noise: Noise,
+}
+
 impl Progress {
     /// Keys and values are copied, because they are overwritten in place. Everything else is replaced rather than
     /// written to, so it is shared.
@@ -111,10 +119,16 @@ impl LingBotRollout {
 
     /// The next chunk's clean latent, `(16, F, h, w)`, normalised.
     pub fn chunk_latents(&mut self, input: &ChunkInput, cancel: &Cancel) -> Result<(Tensor, Timings), WorldError> {
-        among_workers(|| self.sample(input, cancel))
+        among_workers(|| self.advance(input, None, cancel))
     }
 
-    fn sample(&mut self, input: &ChunkInput, cancel: &Cancel) -> Result<(Tensor, Timings), WorldError> {
+    /// `known`: what the chunk was drawn to once before; then it is remembered and not denoised.
+    fn advance(
+        &mut self,
+        input: &ChunkInput,
+        known: Option<&LastDrawn>,
+        cancel: &Cancel,
+    ) -> Result<(Tensor, Timings), WorldError> {
         let plan = self.plan();
         let mut started = Instant::now();
         // A prompt of unknown words alone changes nothing: the video goes on as it was.
@@ -151,7 +165,15 @@ impl LingBotRollout {
         let mut context =
             PassContext { condition: &condition, prompt: &self.now.prompt, history: &mut self.now.history };
         let shape = [self.nets.config.transformer.out_channels, plan.latent_frames, height, width];
-        let latent = self.nets.denoiser.sample(shape, &mut self.now.noise, &mut context, cancel)?;
+        let latent = match known {
+            None => self.nets.denoiser.sample(shape, &mut self.now.noise, &mut context, cancel)?,
+            Some(LastDrawn { clean, noise }) => {
+                cancel.check()?;
+                self.nets.denoiser.remember(clean, &mut context)?;
+                self.now.noise = noise.clone();
+                clean.clone()
+            }
+        };
         if !latent.is_finite()? {
             return Err(WorldError::Failed(format!("chunk {} holds values that are not finite", plan.index)));
         }
@@ -243,6 +265,30 @@ impl Rollout for LingBotRollout {
             let frames = self.decode(&latent.narrow(1, frame, 1)?)?;
             timings.vae += started.elapsed();
             sink(frames);
+        }
+        Ok(timings)
+    }
+
+    fn last_drawn(&self) -> Option<State> {
+        let clean = self.now.past.newest()?.clone();
+        Some(State::new(LastDrawn { clean, noise: self.now.noise.clone() }))
+    }
+
+    /// The decoder carries frames from each latent frame to the next ones, so every latent frame is decoded; no picture
+    /// is made of it.
+    fn draw_again(
+        &mut self,
+        input: &ChunkInput,
+        drawn: Option<&State>,
+        cancel: &Cancel,
+    ) -> Result<Timings, WorldError> {
+        let known = drawn.map(State::get::<LastDrawn>).transpose()?;
+        let (latent, mut timings) = among_workers(|| self.advance(input, known, cancel))?;
+        for frame in 0..latent.dim(1)? {
+            cancel.check()?;
+            let (started, latent) = (Instant::now(), latent.narrow(1, frame, 1)?);
+            among_workers(|| self.nets.vae.decode(&latent, &mut self.now.decoder))?;
+            timings.vae += started.elapsed();
         }
         Ok(timings)
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use pipeline::world::{ClipAsk, ClipBytes, Init, RolloutBytes, WarmUp, World};
+use pipeline::world::{ClipAsk, ClipBytes, Init, KeptBytes, RolloutBytes, StateBytes, WarmUp, World};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
@@ -30,7 +30,7 @@ pub(crate) struct Queue {
 struct Footprints {
     rollout: RolloutBytes,
     /// `None`: the world's rollouts keep no states.
-    state: Option<RolloutBytes>,
+    state: Option<StateBytes>,
     clip: ClipBytes,
 }
 
@@ -102,8 +102,8 @@ impl Queue {
         (self.footprints().rollout)(init) + frames as u64 * init.size.frame_bytes() + beside
     }
 
-    /// Bytes of a state of a rollout that begins like this. `None`: the world keeps none.
-    pub(crate) fn state_bytes(&self, init: &Init) -> Option<u64> {
+    /// What is kept of a rollout that begins like this to go back to. `None`: the world keeps nothing.
+    pub(crate) fn state_bytes(&self, init: &Init) -> Option<KeptBytes> {
         self.footprints().state.as_ref().map(|bytes| bytes(init))
     }
 

@@ -2,6 +2,7 @@
 
 pub mod clip;
 pub mod clip_seat;
+pub mod elsewhere;
 mod inbox;
 pub mod offer;
 pub mod thread;

@@ -188,7 +188,7 @@ async fn a_reader_that_takes_nothing_holds_up_its_own_clip_and_no_session() {
         parts,
         cancel: Cancel::default(),
         record: None,
-        rewinds: false,
+        rewinds: None,
         again: None,
     };
     let (reply, opened) = oneshot::channel();

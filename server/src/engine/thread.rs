@@ -14,17 +14,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use pipeline::recording::encode_init;
 use pipeline::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Chunking, Frames, Init, Origin, Refusal, Rollout, State, Timings, WarmUp,
-    World, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, Frames, Init, Rollout, State, Timings, WarmUp, World, WorldError,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::clip::{Drawing, OpenClip, Stepped};
+use super::elsewhere::{Again, Another, OpenError, Redraw, Then, another_world};
 use super::inbox::{Inbox, Waited};
 use super::turns::acks::Acks;
 use super::turns::clips::NextGrant;
-use super::turns::conditions::{Beginning, ConditionQueue};
+use super::turns::conditions::ConditionQueue;
 use super::turns::rewinds::{Rewinds, Spacing};
 use super::turns::scheduler::{Next, Scheduler};
 use crate::admission::queue::{Admitted, Queue};
@@ -52,7 +52,7 @@ pub enum Command {
     Rewind(SeatId, usize, oneshot::Sender<Result<(), String>>),
     /// Begin another video in this session, which has been sent all that it was granted. The answer comes when it is open;
     /// where it cannot be, the session's channel says why.
-    Reset(SeatId, Box<Init>, Beginning, oneshot::Sender<()>),
+    Reset(SeatId, Box<Another>, oneshot::Sender<()>),
     /// A session or a clip is given up.
     Close(SeatId),
 }
@@ -73,18 +73,10 @@ pub struct Open {
     pub cancel: Cancel,
     /// Where it is recorded, and its name there.
     pub(crate) record: Option<(Arc<Recordings>, String)>,
-    /// States are kept to go back to.
-    pub(crate) rewinds: bool,
+    /// How the states are spaced that are kept to go back to.
+    pub(crate) rewinds: Option<Spacing>,
     /// Chunks of a recording that are drawn first.
     pub(crate) again: Option<Box<Again>>,
-}
-
-/// Why a session could not begin.
-pub enum OpenError {
-    /// Its init asks for what the world does not do.
-    Refused(Refusal),
-    /// The world failed, in these words.
-    Failed(String),
 }
 
 /// A chunk, piece by piece as it is drawn: a `First`, `More` for each latent frame after it, and an `End`.
@@ -225,7 +217,7 @@ struct Room {
     /// Sessions that wait for their opening, and who is told of it.
     to_open: HashMap<SeatId, (Open, oneshot::Sender<Result<(), OpenError>>)>,
     /// Sessions whose next video waits for its opening, and who is told of it.
-    to_reset: HashMap<SeatId, (Box<Init>, Beginning, oneshot::Sender<()>)>,
+    to_reset: HashMap<SeatId, (Box<Another>, oneshot::Sender<()>)>,
     clip: Option<Drawing>,
     observer: Arc<Observer>,
 }
@@ -262,7 +254,9 @@ impl OpenRollout {
     /// A chunk was drawn with this for the first time.
     fn drew(&mut self, input: ChunkInput) {
         self.tape.iter_mut().for_each(|tape| tape.chunk(&input));
-        self.rewinds.iter_mut().for_each(|rewinds| rewinds.drew(input.clone()));
+        if let Some(rewinds) = &mut self.rewinds {
+            rewinds.drew((input, self.rollout.last_drawn()));
+        }
     }
 }
 
@@ -308,19 +302,19 @@ impl Room {
             }
             Command::Taken(id) => self.scheduler.clips.taken(id, Instant::now()),
             Command::Rewind(id, to, reply) => self.rewind(id, to, reply),
-            Command::Reset(id, init, beginning, reply) => {
+            Command::Reset(id, another, reply) => {
                 // It grants nothing before it is open, so the opening need not leave time for it.
                 self.scheduler.expect_grant(id, NextGrant::Never);
-                self.scheduler.openings.ask(id, init.size.pixels(), Instant::now());
-                self.to_reset.insert(id, (init, beginning, reply));
+                self.scheduler.openings.ask(id, another.init.size.pixels(), Instant::now());
+                self.to_reset.insert(id, (another, reply));
             }
             Command::Close(id) => self.close(id),
         }
     }
 
     fn open(&mut self, id: SeatId) {
-        if let Some((init, beginning, reply)) = self.to_reset.remove(&id) {
-            return self.reset(id, *init, beginning, reply);
+        if let Some((another, reply)) = self.to_reset.remove(&id) {
+            return self.reset(id, *another, reply);
         }
         let (mut open, reply) = self.to_open.remove(&id).expect("the scheduler knows only sessions that wait");
         // The client may have left: then there is nothing to open. If it leaves after this check, its `Close` comes and
@@ -333,7 +327,7 @@ impl Room {
             _ => VecDeque::new(),
         };
         match self.open_rollout(open) {
-            Ok(()) => self.redraw(id, Redraw { inputs: hidden, then: Then::Opened(reply) }),
+            Ok(()) => self.redraw(id, Redraw::beginning(hidden, reply)),
             Err(error) => drop(reply.send(Err(error))),
         }
     }
@@ -354,7 +348,7 @@ impl Room {
         })?;
         self.scheduler.openings.took(pixels, began.elapsed());
         let tape = record.zip(beginning).map(|((to, name), beginning)| to.begin(&name, beginning));
-        let rewinds = rewinds.then(|| Rewinds::new(Spacing::of(self.world.card())));
+        let rewinds = rewinds.map(Rewinds::new);
         let redraw = None;
         let open = OpenRollout {
             rollout,
@@ -482,36 +476,11 @@ impl Room {
     }
 }
 
-/// The beginning of a recorded video.
-#[derive(Debug)]
-pub struct Again {
-    /// What drew it; another world refuses to.
-    pub origin: Option<Origin>,
-    /// What steered each chunk.
-    pub inputs: VecDeque<ChunkInput>,
-    /// Whether its frames are sent. Otherwise the session opens after the last of them.
-    pub show: bool,
-}
-
-/// Chunks that are drawn again, in time that no paced session needs, and whose frames are dropped.
-struct Redraw {
-    inputs: VecDeque<ChunkInput>,
-    then: Then,
-}
-
-/// Who waits for the end of a redraw.
-enum Then {
-    /// The session begins: its video was never drawn before.
-    Opened(oneshot::Sender<Result<(), OpenError>>),
-    /// The session goes on.
-    Back(oneshot::Sender<Result<(), String>>),
-}
-
 impl Room {
     /// Draw these chunks again, and say when it is done. In time that no paced session needs, whatever this one is.
     fn redraw(&mut self, id: SeatId, redraw: Redraw) {
         let open = self.rollouts.get_mut(&id).expect("it is open");
-        let chunks = redraw.inputs.len() as u64;
+        let chunks = redraw.chunks.len() as u64;
         let paced = open.paced && chunks == 0;
         if chunks == 0 {
             redraw.then.done();
@@ -527,22 +496,23 @@ impl Room {
 
     fn draw_again(&mut self, id: SeatId) {
         let open = self.rollouts.get_mut(&id).expect("the scheduler knows only seats that are taken");
-        let Some(Redraw { mut inputs, then }) = open.redraw.take() else { return };
-        let input = inputs.pop_front().expect("there is a chunk for each credit");
+        let Some(Redraw { mut chunks, then }) = open.redraw.take() else { return };
+        let (input, drawn) = chunks.pop_front().expect("there is a chunk for each credit");
         let (began, plan) = (Instant::now(), open.rollout.plan());
         let is_new = matches!(then, Then::Opened(_));
         let kept = if is_new { open.keep_state() } else { Ok(()) };
-        match kept.and_then(|()| open.rollout.generate(&input, &open.cancel, &mut |_frames| ())) {
+        match kept.and_then(|()| open.rollout.draw_again(&input, drawn.as_ref(), &open.cancel)) {
             Ok(world) => {
-                open.admitted.drew(began.elapsed());
-                self.observer.generated(id, &plan, began, began, &world);
+                debug!(seat = id, chunk = plan.index, took = ?began.elapsed(), ?world, "drawn again");
                 if is_new {
+                    open.admitted.drew(began.elapsed());
+                    self.observer.generated(id, &plan, began, began, &world);
                     open.drew(input);
                 }
-                if inputs.is_empty() {
-                    self.redraw(id, Redraw { inputs, then });
+                if chunks.is_empty() {
+                    self.redraw(id, Redraw { chunks, then });
                 } else {
-                    open.redraw = Some(Redraw { inputs, then });
+                    open.redraw = Some(Redraw { chunks, then });
                 }
             }
             Err(WorldError::Cancelled) => self.close(id),
@@ -562,18 +532,18 @@ impl Room {
             None => Err("this world keeps no states to go back to".to_owned()),
             Some(rewinds) => rewinds.back(to),
         };
-        let inputs = match back {
-            Ok((state, inputs)) => open.rollout.restore(state).map(|()| inputs),
+        let chunks = match back {
+            Ok((state, chunks)) => open.rollout.restore(state).map(|()| chunks),
             Err(reason) => return drop(reply.send(Err(reason))),
         };
-        match inputs {
-            Ok(inputs) => {
+        match chunks {
+            Ok(chunks) => {
                 open.tape.iter_mut().for_each(|tape| tape.cut(now - to));
                 open.replay.clear();
                 let first = ChunkPlan::new(to, open.chunking).first_latent_frame;
                 open.conditions.lock().expect("nothing panics under this lock").goes_back_to(first);
-                debug!(seat = id, from = now, to, redraw = inputs.len(), "back");
-                self.redraw(id, Redraw { inputs, then: Then::Back(reply) });
+                debug!(seat = id, from = now, to, redraw = chunks.len(), "back");
+                self.redraw(id, Redraw { chunks, then: Then::Back(reply) });
             }
             Err(error) => {
                 warn!(seat = id, %error, "a state could not be restored");
@@ -586,11 +556,12 @@ impl Room {
 
 impl Room {
     /// The video before is dropped first: a session has memory for one.
-    fn reset(&mut self, id: SeatId, init: Init, beginning: Beginning, reply: oneshot::Sender<()>) {
+    fn reset(&mut self, id: SeatId, another: Another, reply: oneshot::Sender<()>) {
+        let Another { init, beginning, rewinds } = another;
         let Some(before) = self.rollouts.remove(&id) else { return };
-        let OpenRollout { rollout, conditions, parts, cancel, tape, paced, rewinds, admitted, .. } = before;
-        drop(rollout);
-        let rewinds = rewinds.map(|_| Rewinds::new(Spacing::of(self.world.card())));
+        let OpenRollout { rollout, rewinds: states, conditions, parts, cancel, tape, paced, admitted, .. } = before;
+        drop((rollout, states));
+        let rewinds = rewinds.map(Rewinds::new);
         let (pixels, began, chunking) = (init.size.pixels(), Instant::now(), init.chunking(self.world.card()));
         let recorded = tape.as_ref().map(|_| encode_init(&init, Some(&self.world.origin()))).transpose();
         let opened = recorded.map_err(|invalid| invalid.to_string());
@@ -627,30 +598,4 @@ impl Room {
         // An error: nobody waits any more, and a close is on its way.
         let _ = reply.send(());
     }
-}
-
-impl Then {
-    /// All is drawn again.
-    fn done(self) {
-        // An error: nobody waits any more, and a close is on its way.
-        match self {
-            Then::Opened(reply) => drop(reply.send(Ok(()))),
-            Then::Back(reply) => drop(reply.send(Ok(()))),
-        }
-    }
-
-    fn failed(self, reason: &str) {
-        match self {
-            Then::Opened(reply) => drop(reply.send(Err(OpenError::Failed(reason.to_owned())))),
-            Then::Back(reply) => drop(reply.send(Err(reason.to_owned()))),
-        }
-    }
-}
-
-/// What is said of a recording that another world drew.
-fn another_world(Origin { world, weights, compute }: &Origin, here: &Origin) -> OpenError {
-    let here = format!("{} (weights {}, computed in {})", here.world, here.weights, here.compute);
-    let reason =
-        format!("was drawn by {world} (weights {weights}, computed in {compute}): {here} would draw another video");
-    OpenError::Refused(Refusal { field: "recording", reason })
 }

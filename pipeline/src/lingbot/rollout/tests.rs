@@ -11,7 +11,7 @@ use super::super::LingBot;
 use super::super::context::Condition;
 use super::*;
 use crate::fixture::TempDir;
-use crate::world::{Controls, Held, Picture, World};
+use crate::world::{Controls, Held, KeptBytes, Picture, World};
 
 const CHUNK: usize = 3;
 const SIZE: Size = Size { width: 32, height: 32 };
@@ -299,11 +299,12 @@ fn a_rollout_that_goes_back_draws_the_same_again_and_another_way_where_it_is_ste
     };
     let mut rollout = open(&world, init(&world, Some(1)));
     // Long enough that frames are evicted, between a state and the way back to it too.
-    let (mut frames, mut states) = (Vec::new(), Vec::new());
+    let (mut frames, mut states, mut drawn) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..7 {
         states.push(rollout.save().expect("a state"));
         let input = input(&rollout);
         frames.push(draw(&mut rollout, &input));
+        drawn.push(rollout.last_drawn());
     }
     for chunk in [2, 0, 5, 6] {
         rollout.restore(&states[chunk]).expect("back");
@@ -311,6 +312,18 @@ fn a_rollout_that_goes_back_draws_the_same_again_and_another_way_where_it_is_ste
         for expected in &frames[chunk..] {
             let input = input(&rollout);
             assert_eq!(draw(&mut rollout, &input), *expected, "back to chunk {chunk}, at {}", rollout.plan().index);
+        }
+    }
+    // Chunks that are drawn again, denoised or not, leave what they left the first time.
+    for known in [true, false] {
+        rollout.restore(&states[1]).expect("back");
+        for drawn in &drawn[1..5] {
+            let (input, drawn) = (input(&rollout), drawn.as_ref().filter(|_| known));
+            rollout.draw_again(&input, drawn, &Cancel::default()).expect("a chunk");
+        }
+        for expected in &frames[5..] {
+            let input = input(&rollout);
+            assert_eq!(draw(&mut rollout, &input), *expected, "known: {known}, at {}", rollout.plan().index);
         }
     }
     // Steered otherwise it goes another way, and the state is as it was.
@@ -321,7 +334,8 @@ fn a_rollout_that_goes_back_draws_the_same_again_and_another_way_where_it_is_ste
     let input = input(&rollout);
     assert_eq!(draw(&mut rollout, &input), frames[4]);
     // A state holds no more than was said.
-    let bytes = world.state_bytes().expect("it keeps states")(&init(&world, Some(1)));
+    let KeptBytes { state: bytes, chunk } = world.state_bytes().expect("it keeps states")(&init(&world, Some(1)));
+    assert_eq!(rollout.now.past.newest().map(Tensor::bytes), Some(chunk));
     let now = &rollout.now;
     let held = now.history.bytes() + now.prompt.bytes() + now.decoder.bytes() + now.past.bytes();
     assert!(held <= bytes && held * 2 > bytes, "{held} bytes of {bytes}");

@@ -8,15 +8,17 @@ use tokio::sync::oneshot;
 
 use super::Realtime;
 use super::seat::{Panicked, Seat, off_the_loop};
-use super::share::needs;
+use super::share::{frames_held, spacing};
+use crate::engine::elsewhere::Another;
 use crate::engine::thread::Command;
 use crate::engine::turns::conditions::Beginning;
+use crate::engine::turns::rewinds::Spacing;
 use crate::guardrails::{Blocked, Guardrails};
 use crate::media::pictures::Encoding;
 use crate::realtime::wire::control::Transport;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::Invalid;
-use crate::realtime::wire::features::Features;
+use crate::realtime::wire::features::{Features, Offer};
 use crate::realtime::wire::init::{FirstFrame, Terms};
 use crate::realtime::wire::reset::{NewPicture, Reset};
 
@@ -24,6 +26,8 @@ use crate::realtime::wire::reset::{NewPicture, Reset};
 pub(super) struct Next {
     init: Init,
     encoding: Encoding,
+    /// How its states are spaced to go back to.
+    rewinds: Option<Spacing>,
 }
 
 impl Next {
@@ -63,7 +67,7 @@ impl Seat {
 
     /// Open it, in the place of the one before. The receiver hears when that is done.
     pub(super) fn begin(&mut self, next: Next) -> (oneshot::Receiver<()>, Chunking) {
-        let Next { init, encoding } = next;
+        let Next { init, encoding, rewinds } = next;
         let every_tap = self.features.steers();
         let beginning =
             Beginning { script: None, lens: self.lens, from: 0, fps: self.terms.fps, size: init.size, every_tap };
@@ -72,7 +76,7 @@ impl Seat {
         (self.chunking, self.encoding, self.begun) =
             (init.chunking(&self.card()), encoding, Some(Arc::new(init.clone())));
         let (reply, answer) = oneshot::channel();
-        self.command(Command::Reset(self.id, Box::new(init), beginning, reply));
+        self.command(Command::Reset(self.id, Box::new(Another { init, beginning, rewinds }), reply));
         (answer, self.chunking)
     }
 }
@@ -87,10 +91,14 @@ pub(super) async fn prepare(
     let picture = |reason| wrong(Refusal { field: "first_frame", reason });
     let mut init = reset.init(&session.begun, &session.card).map_err(wrong)?;
     let encoding = session.transport.of(init.size).map_err(wrong)?;
-    let (frames, beside) = needs(realtime, &session.card, &init, session.features, session.terms, encoding);
-    let (bytes, pixels) = (realtime.queue.bytes(&init, frames, beside), init.size.pixels());
+    let frames = frames_held(&session.card, &init, session.features, session.terms, encoding);
+    let (bytes, pixels) = (realtime.queue.bytes(&init, frames, 0), init.size.pixels());
     let (bytes_max, pixels_max) = session.admitted;
-    if bytes > bytes_max || (session.terms.paced && pixels > pixels_max) {
+    let goes_back = session.features.rewind == Offer::Open;
+    let left = bytes_max.checked_sub(bytes);
+    let rewinds = left.filter(|_| goes_back).and_then(|left| spacing(realtime, &session.card, &init, left));
+    let fits = left.is_some() && rewinds.is_some() == goes_back;
+    if !fits || (session.terms.paced && pixels > pixels_max) {
         let reason = format!(
             "{} is more than this session was admitted with: a larger video needs a session of its own",
             init.size
@@ -125,5 +133,5 @@ pub(super) async fn prepare(
     if session.card.needs_first_frame && init.first_frame.is_none() {
         return Err(picture(format!("is missing: {} starts from a picture", session.card.name)));
     }
-    Ok(Next { init, encoding })
+    Ok(Next { init, encoding, rewinds })
 }

@@ -12,10 +12,11 @@ use super::Realtime;
 use super::connection::Writer;
 use super::delivery::Parts;
 use super::reads::Reads;
-use super::share::{OpenFailure, find_place, full, states_bytes};
+use super::share::{OpenFailure, find_place, full, spacing};
 use crate::access::inbound::{Account, Full};
 use crate::access::rules::denied::Denied;
-use crate::engine::thread::{Again, Command, Engine, Open, OpenError, parts_places};
+use crate::engine::elsewhere::{Again, OpenError};
+use crate::engine::thread::{Command, Engine, Open, parts_places};
 use crate::engine::turns::conditions::{Beginning, ConditionQueue};
 use crate::engine::turns::event::Lens;
 use crate::guardrails::{Blocked, Guardrails};
@@ -141,9 +142,9 @@ pub(super) async fn open(
     };
     recorded.iter().for_each(|recorded| init.begins_like(&recorded.init));
     let mut opening = init.check(&card).map_err(OpenFailure::Refused)?;
-    let states = states_bytes(realtime, &card, &opening.init(None));
-    let keeps_states = states.is_some_and(|bytes| bytes <= realtime.bounds.rewind_bytes);
-    opening.features.rewind = opening.features.rewind.limited(keeps_states);
+    let rewinds = spacing(realtime, &card, &opening.init(None), u64::MAX);
+    opening.features.rewind = opening.features.rewind.limited(rewinds.is_some());
+    let rewinds = rewinds.filter(|_| opening.features.rewind == Offer::Open);
     if let Some(recorded) = &recorded {
         let drawn = opening.init(None);
         recorded.check(&drawn, drawn.chunking(&card)).map_err(OpenFailure::Refused)?;
@@ -172,7 +173,7 @@ pub(super) async fn open(
         }
     };
 
-    let admitted = find_place(realtime, &opening, &card, recorded.as_ref(), (&writer, waits_still)).await?;
+    let admitted = find_place(realtime, &opening, &card, (recorded.as_ref(), rewinds), (&writer, waits_still)).await?;
     // Only now: a session that waits for a place keeps the file, which is smaller.
     let picture = match file {
         None => None,
@@ -204,7 +205,6 @@ pub(super) async fn open(
     let first_chunk = again.as_ref().map_or(0, |again| if again.show { 0 } else { again.inputs.len() });
     let begun = features.reset.then(|| Arc::new(init.clone()));
     let share = (admitted.bytes, init.size.pixels());
-    let rewinds = features.rewind == Offer::Open;
     let (parts_drawn, parts) = mpsc::channel(parts_places(chunking.longest(), CREDIT));
     let open = Open {
         admitted,

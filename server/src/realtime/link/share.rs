@@ -14,7 +14,7 @@ use crate::engine::turns::rewinds::Spacing;
 use crate::media::{h264, pictures};
 use crate::realtime::session::CREDIT;
 use crate::realtime::wire::error::ClientError;
-use crate::realtime::wire::features::{Features, Offer};
+use crate::realtime::wire::features::Features;
 use crate::realtime::wire::from_recording::Recorded;
 use crate::realtime::wire::init::{Opening, Terms};
 use crate::realtime::wire::queue;
@@ -32,15 +32,14 @@ pub(super) enum OpenFailure {
     Failed(String),
 }
 
-/// What a session needs beside its rollout: video frames that may be drawn and not yet written, and bytes of what it keeps.
-pub(super) fn needs(
-    realtime: &Realtime,
+/// Video frames of a session that may be drawn and not yet written.
+pub(super) fn frames_held(
     card: &Card,
     init: &Init,
     features: Features,
     terms: Terms,
     encoding: pictures::Encoding,
-) -> (usize, u64) {
+) -> usize {
     let credit = if terms.paced { 1 } else { CREDIT };
     let mut frames = credit as usize * init.chunking(card).longest() * FRAMES_PER_LATENT;
     // One that may change its transport may become a film.
@@ -49,25 +48,25 @@ pub(super) fn needs(
     }
     // The picture that another video may begin with again.
     frames += usize::from(features.reset);
-    let states = states_bytes(realtime, card, init).filter(|_| features.rewind == Offer::Open);
-    (frames, states.unwrap_or(0))
+    frames
 }
 
-/// What is kept of a session to go back to. `None`: its world keeps no states.
-pub(super) fn states_bytes(realtime: &Realtime, card: &Card, init: &Init) -> Option<u64> {
-    realtime.queue.state_bytes(init).map(|state_bytes| Spacing::of(card).bytes(state_bytes))
+/// How the states of a session are spaced that it can go back to, within so many bytes. `None`: its world keeps none, or
+/// needs more for them.
+pub(super) fn spacing(realtime: &Realtime, card: &Card, init: &Init, bytes_max: u64) -> Option<Spacing> {
+    Spacing::within(card, realtime.queue.state_bytes(init)?, bytes_max.min(realtime.bounds.rewind_bytes))
 }
 
 pub(super) async fn find_place(
     realtime: &Realtime,
     opening: &Opening,
     card: &Card,
-    recorded: Option<&Recorded>,
+    (recorded, rewinds): (Option<&Recorded>, Option<Spacing>),
     (writer, waits_still): (&Writer, watch::Receiver<Instant>),
 ) -> Result<Admitted, OpenFailure> {
     let (came, init) = (Instant::now(), opening.init(None));
-    let (frames, states) = needs(realtime, card, &init, opening.features, opening.terms, opening.encoding);
-    let beside = states + recorded.map_or(0, |recorded| recorded.bytes);
+    let frames = frames_held(card, &init, opening.features, opening.terms, opening.encoding);
+    let beside = rewinds.map_or(0, Spacing::bytes) + recorded.map_or(0, |recorded| recorded.bytes);
     let ticket =
         realtime.queue.ask(&init, opening.terms.chunk_period(card), frames, beside).map_err(
             |refused| match refused {

@@ -334,6 +334,8 @@ impl Session {
             self.steered = now;
             self.back = Some(Elsewhere { id, to: Some(to) });
             self.rest();
+            self.pace.iter_mut().for_each(|pace| pace.hurry(now));
+            self.release(now);
             return self.ask_to_go();
         };
         self.invalid(Invalid { id, refusal: Refusal { field: "kind", reason: wrong.to_owned() } }, now);

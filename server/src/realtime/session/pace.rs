@@ -99,6 +99,14 @@ impl Pace {
         was_put_off
     }
 
+    /// Nobody will look at what is under way for long: send it as soon as it is there.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.shown_at = None;
+        if let Chunk::Held { due, .. } = &mut self.chunk {
+            *due = now.min(*due);
+        }
+    }
+
     /// An event came. One without a new id must not start a chunk early: the finished chunk would only wait until it is
     /// due. With a new id, a chunk that is held back may be released now.
     pub(crate) fn event(&mut self, id: Option<u32>, now: Instant) -> Option<Begin> {

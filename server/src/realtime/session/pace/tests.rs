@@ -39,6 +39,22 @@ fn a_chunk_is_held_until_the_one_before_has_been_shown() {
 }
 
 #[test]
+fn what_is_under_way_is_sent_at_once_for_a_client_that_goes_elsewhere() {
+    let start = Instant::now();
+    let mut pace = begun(start);
+    assert_eq!(drawn(&mut pace, None, start + ms(300)), Some(ms(0)));
+    // Held back.
+    assert_eq!(drawn(&mut pace, None, start + ms(600)), None);
+    pace.hurry(start + ms(650));
+    assert_eq!(pace.release(start + ms(650)), Some(ms(50)));
+    // Still drawn.
+    pace.written(start + ms(650));
+    pace.tick(start + ms(1400)).expect("it begins by then");
+    pace.hurry(start + ms(1500));
+    assert_eq!(drawn(&mut pace, None, start + ms(1501)), Some(ms(750)));
+}
+
+#[test]
 fn a_little_lateness_is_made_up_for_and_much_of_it_is_not() {
     let check = |late: Duration, put_off: Duration| {
         let start = Instant::now();

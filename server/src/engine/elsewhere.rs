@@ -1,0 +1,86 @@
+//! Where a session goes that does not go on: back in its video, on from a recording, to another video. And what is drawn
+//! again for that.
+
+use std::collections::VecDeque;
+
+use pipeline::world::{ChunkInput, Init, Origin, Refusal, State};
+use tokio::sync::oneshot;
+
+use super::turns::conditions::Beginning;
+use super::turns::rewinds::{DrawnWith, Spacing};
+
+/// Why a session could not begin.
+pub enum OpenError {
+    /// Its init asks for what the world does not do.
+    Refused(Refusal),
+    /// The world failed, in these words.
+    Failed(String),
+}
+
+/// The beginning of a recorded video.
+#[derive(Debug)]
+pub struct Again {
+    /// What drew it; another world refuses to.
+    pub origin: Option<Origin>,
+    /// What steered each chunk.
+    pub inputs: VecDeque<ChunkInput>,
+    /// Whether its frames are sent. Otherwise the session opens after the last of them.
+    pub show: bool,
+}
+
+/// Chunks that are drawn again, in time that no paced session needs, and whose frames are dropped.
+pub(super) struct Redraw {
+    pub(super) chunks: VecDeque<DrawnWith<State>>,
+    pub(super) then: Then,
+}
+
+impl Redraw {
+    /// Before a session that begins with these. `reply` hears when all are drawn.
+    pub(super) fn beginning(inputs: VecDeque<ChunkInput>, reply: oneshot::Sender<Result<(), OpenError>>) -> Redraw {
+        Redraw { chunks: inputs.into_iter().map(|input| (input, None)).collect(), then: Then::Opened(reply) }
+    }
+}
+
+/// The next video of a session.
+pub struct Another {
+    /// What its world is told.
+    pub init: Init,
+    /// How its conditions begin.
+    pub beginning: Beginning,
+    /// How the states are spaced that are kept to go back to.
+    pub rewinds: Option<Spacing>,
+}
+
+/// Who waits for the end of a redraw.
+pub(super) enum Then {
+    /// The session begins: its video was never drawn before.
+    Opened(oneshot::Sender<Result<(), OpenError>>),
+    /// The session goes on.
+    Back(oneshot::Sender<Result<(), String>>),
+}
+
+impl Then {
+    /// All is drawn again.
+    pub(super) fn done(self) {
+        // An error: nobody waits any more, and a close is on its way.
+        match self {
+            Then::Opened(reply) => drop(reply.send(Ok(()))),
+            Then::Back(reply) => drop(reply.send(Ok(()))),
+        }
+    }
+
+    pub(super) fn failed(self, reason: &str) {
+        match self {
+            Then::Opened(reply) => drop(reply.send(Err(OpenError::Failed(reason.to_owned())))),
+            Then::Back(reply) => drop(reply.send(Err(reason.to_owned()))),
+        }
+    }
+}
+
+/// What is said of a recording that another world drew.
+pub(super) fn another_world(Origin { world, weights, compute }: &Origin, here: &Origin) -> OpenError {
+    let here = format!("{} (weights {}, computed in {})", here.world, here.weights, here.compute);
+    let reason =
+        format!("was drawn by {world} (weights {weights}, computed in {compute}): {here} would draw another video");
+    OpenError::Refused(Refusal { field: "recording", reason })
+}
