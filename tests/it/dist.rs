@@ -24,14 +24,20 @@ fn words<'a>(text: &'a str, prefixes: &[&str]) -> BTreeSet<&'a str> {
     words.filter(|word| prefixes.iter().any(|prefix| word.starts_with(prefix) && word.len() > prefix.len())).collect()
 }
 
+/// What follows a metric's name in a query for it.
+fn is_series(rest: &str) -> bool {
+    ["", "_bucket", "_sum", "_count"].contains(&rest)
+}
+
 #[tokio::test]
-async fn dashboard_and_alerts_name_only_metrics_that_there_are() -> Result<()> {
+async fn the_dashboard_shows_every_metric_and_alerts_name_only_metrics_that_there_are() -> Result<()> {
     let (server, _strings) = Server::limited(Puppet::default(), Limits::default())?;
     let (_, scraped) = Raw::get(server.address, "/metrics").await?;
     drop(server);
     // Of a histogram, the three series that Prometheus keeps.
-    let mut there = BTreeSet::new();
+    let (mut there, mut families) = (BTreeSet::new(), BTreeSet::new());
     for (name, kind) in scraped.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')) {
+        families.insert(name);
         match kind {
             "histogram" => there.extend(["bucket", "sum", "count"].map(|part| format!("{name}_{part}"))),
             _ => drop(there.insert(name.to_owned())),
@@ -50,6 +56,10 @@ async fn dashboard_and_alerts_name_only_metrics_that_there_are() -> Result<()> {
         .filter_map(|line| line.trim().strip_prefix("expr: "))
         .map(|query| format!("{query}\n"))
         .collect();
+    let shown = words(&queries, &["causeway_", "process_"]);
+    let is_shown = |family: &&str| shown.iter().any(|name| name.strip_prefix(family).is_some_and(is_series));
+    let hidden: Vec<_> = families.into_iter().filter(|family| !is_shown(family)).collect();
+    ensure!(hidden.is_empty(), "grafana.json shows nothing of {hidden:?}");
     for (file, queries) in [("grafana.json", &queries), ("alerts.yaml", &expressions)] {
         let named = words(queries, &["causeway_", "process_"]);
         ensure!(named.len() > 6, "{file} names only {named:?}");

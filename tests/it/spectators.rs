@@ -188,6 +188,80 @@ async fn a_viewer_that_comes_to_a_film_begins_with_a_key_frame() -> Result<()> {
     Ok(())
 }
 
+/// A player that goes elsewhere between its steps, as large as asked.
+async fn stepping(limits: Limits, width: u32, height: u32) -> Result<(Server, Client)> {
+    let world = || Ok(Box::new(Testcard::new(Duration::ZERO)) as Box<dyn pipeline::world::World>);
+    let server = Server::start(Box::new(world), limits)?;
+    let init = small().size(width, height).features(["spectators", "session", "step", "rewind", "reset"]);
+    let (player, _) = play(&server, init).await?;
+    Ok((server, player))
+}
+
+async fn step(player: &mut Client, viewer: &mut Client) -> Result<tests::client::Chunk> {
+    player.send(Event::step()).await?;
+    player.chunk().await?;
+    viewer.chunk().await
+}
+
+fn size_of(width: u32, height: u32) -> Event {
+    Event::reset([("size", format!("{width}x{height}").into())])
+}
+
+async fn viewers_bytes(server: &Server) -> Result<u64> {
+    let (_, page) = Raw::get(server.address, "/metrics").await?;
+    let told = page.lines().find_map(|line| line.strip_prefix("causeway_memory_bytes{kind=\"viewers\"} "));
+    Ok(told.context("a metric")?.parse()?)
+}
+
+/// C117
+#[tokio::test]
+async fn a_viewer_hears_where_the_video_goes_on_and_how_large_it_is_and_is_counted_by_that() -> Result<()> {
+    let (server, mut player) = stepping(Limits::default(), 64, 48).await?;
+    let token = share(&mut player, "view").await?.token;
+    let (mut viewer, watching) = watch(&server, Watch::new(&token)).await?;
+    ensure!((watching.width, watching.height) == (64, 48) && watching.features.is_empty(), "{watching:?}");
+    for _ in 0..3 {
+        ensure!(step(&mut player, &mut viewer).await?.timeline.is_none());
+    }
+    player.send(Event::rewind(1).id(7)).await?;
+    let line = step(&mut player, &mut viewer).await?.timeline.context("it went back")?;
+    ensure!((line.chunk_index, line.video_chunk, line.first_frame_index) == (3, 1, 9), "{line:?}");
+    ensure!((line.width, line.height, line.event_id) == (Some(64), Some(48), None), "{line:?}");
+    ensure!(step(&mut player, &mut viewer).await?.timeline.is_none());
+    // Two chunks for a viewer of raw frames, and two that wait: of 12 frames each.
+    let four_chunks = |width: u64, height: u64| 4 * 12 * 3 * width * height;
+    ensure!(viewers_bytes(&server).await? == four_chunks(64, 48));
+    player.send(size_of(32, 48)).await?;
+    let line = step(&mut player, &mut viewer).await?.timeline.context("another video")?;
+    ensure!((line.video_chunk, line.width, line.height) == (0, Some(32), Some(48)), "{line:?}");
+    ensure!(viewers_bytes(&server).await? == four_chunks(32, 48));
+    let (_second, watching) = watch(&server, Watch::new(&token)).await?;
+    ensure!((watching.width, watching.height) == (32, 48), "{watching:?}");
+    Ok(())
+}
+
+/// C118
+#[tokio::test]
+async fn viewers_for_whom_a_larger_video_leaves_no_memory_are_sent_away() -> Result<()> {
+    let limits = Limits { viewer_bytes: 450_000, ..Limits::default() };
+    let (server, mut player) = stepping(limits, 64, 96).await?;
+    let token = share(&mut player, "view").await?.token;
+    player.send(size_of(64, 48)).await?;
+    player.send(Event::step()).await?;
+    player.chunk().await?;
+    let (mut viewer, _) = watch(&server, Watch::new(&token)).await?;
+    step(&mut player, &mut viewer).await?;
+    player.send(size_of(64, 96)).await?;
+    let error = refused(&mut viewer).await?;
+    ensure!(error.code.as_deref() == Some("viewers_full"), "{error}");
+    ensure!(viewer.closed().await? == Close { code: 1008, reason: "busy".into() });
+    player.send(Event::step()).await?;
+    ensure!(player.chunk().await?.timeline.is_some(), "the player goes on");
+    counted(&mut player, 0).await?;
+    ensure!(viewers_bytes(&server).await? == 0);
+    Ok(())
+}
+
 /// C108
 #[tokio::test]
 async fn what_a_viewer_says_is_refused_by_name_and_changes_nothing() -> Result<()> {

@@ -310,6 +310,6 @@ fn asks_for(message: &Value) -> Vec<String> {
         same => vec![same],
     });
     let watches: &[&str] =
-        if message["type"].as_str() == Some("watch") { &["watching", "stage", "skipped"] } else { &[] };
+        if message["type"].as_str() == Some("watch") { &["watching", "stage", "skipped", "timeline"] } else { &[] };
     types.chain(watches.iter().copied()).map(str::to_owned).collect()
 }

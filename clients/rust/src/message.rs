@@ -311,6 +311,9 @@ pub struct Watching {
     pub fps: u32,
     pub paced: bool,
     pub chunk_frames: usize,
+    /// How the camera can be steered beside keys.
+    #[serde(default)]
+    pub features: Vec<String>,
 }
 
 /// Who is there, and who steers.
@@ -423,6 +426,9 @@ pub struct Timeline {
     pub video_chunk: u64,
     pub first_frame_index: u64,
     pub event_id: Option<u64>,
+    /// To a viewer: of the video from there.
+    pub width: Option<u32>,
+    pub height: Option<u32>,
 }
 
 /// How the world reads a prompt.

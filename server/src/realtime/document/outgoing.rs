@@ -1,5 +1,7 @@
 //! What the server sends, read off messages that its own code makes: every form of each, so that a field that is not always
 //! there is known to be so. A new field needs a line in `ABOUT`, a new message one in `messages`; tests say so.
+//!
+//! Over 400 lines: every message to a client stands in one list, with an example of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -26,7 +28,7 @@ use crate::realtime::wire::prompt_read::prompt_read;
 use crate::realtime::wire::queue::queue;
 use crate::realtime::wire::receipts::{SessionClock, applied};
 use crate::realtime::wire::sharing::{Reins, Role};
-use crate::realtime::wire::timeline::timeline;
+use crate::realtime::wire::timeline::{timeline, viewers_timeline};
 use crate::realtime::wire::watch::{self, About, Guest};
 
 const SESSION: &str = "5d41402abc4b2a76b9719d911017c592";
@@ -69,8 +71,12 @@ pub(super) fn messages() -> Vec<Message> {
         ),
         message(
             "timeline",
-            "Before a chunk that does not follow the one before it. For a client that named the feature rewind, reset or recording.",
-            [None, Some(21)].map(|id| timeline(58, (40, 157), id)).into(),
+            "Before a chunk that does not follow the one before it. For a client that named the feature rewind, reset or recording, and for every viewer.",
+            vec![
+                timeline(58, (40, 157), None),
+                timeline(58, (40, 157), Some(21)),
+                viewers_timeline(58, (0, 0), Size { width: 96, height: 64 }),
+            ],
         ),
         message(
             "event_ack",
@@ -124,7 +130,7 @@ fn reins() -> Reins {
 
 fn seen() -> About {
     let (session_id, world) = (SESSION.to_owned(), "pocket".to_owned());
-    About { session_id, world, width: 96, height: 64, fps: 16, paced: true, chunk_frames: 4 }
+    About { session_id, world, width: 96, height: 64, fps: 16, paced: true, chunk_frames: 4, features: vec!["rates"] }
 }
 
 fn reading() -> Reading {

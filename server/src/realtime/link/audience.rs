@@ -7,11 +7,12 @@
 //! A token is 256 random bits. Only its SHA-256 is kept, and tokens are looked up by that: the time of a comparison says
 //! nothing about a token.
 //!
-//! Over 400 lines: the list of all audiences and an audience hold each other.
+//! Over 400 lines: an audience, its tokens, its viewers and the memory of each change together, under one lock.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use base64::Engine as _;
@@ -23,7 +24,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::bounds::AudienceBounds;
 use super::projector::{self, Part, Showing};
-use super::reel::{Feed, is_film};
+use super::reel::{Feed, Spot, is_film};
 use crate::access::secrets::VIEW_TOKEN_PREFIX;
 use crate::engine::turns::event::Event;
 use crate::media::pictures::{Encoding, Format};
@@ -37,6 +38,7 @@ use crate::realtime::wire::features::Features;
 use crate::realtime::wire::fields::refuse;
 use crate::realtime::wire::frames::ChunkLabel;
 use crate::realtime::wire::sharing::{Reins, Role};
+use crate::realtime::wire::timeline::viewers_timeline;
 use crate::realtime::wire::watch::{self as wire, About};
 
 /// Forms of a session's frames for viewers, beside the player's own: each is encoded once more.
@@ -52,7 +54,10 @@ const PARTS_MAX: usize = 4096;
 /// What viewers say that the session has not heard yet.
 const SAID_MAX: usize = 64;
 
-/// Errors that wait for one viewer. It provokes them one by one.
+/// However many come and go, the client is told of its viewers no more often.
+const VIEWERS_TOLD_EVERY: Duration = Duration::from_millis(250);
+
+/// Errors that wait for one viewer, which provokes them one by one, and that it must go.
 const ERRORS_MAX: usize = 16;
 
 type TokenHash = [u8; 32];
@@ -105,7 +110,7 @@ impl Audiences {
         let fits = |held: u64| held.checked_add(bytes).filter(|all| *all <= self.bounds.bytes);
         let held = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
         held.map_err(|_| Full("the memory for viewers is full".to_owned()))?;
-        Ok(Held { audiences: Arc::clone(self), bytes })
+        Ok(Held { audiences: Arc::clone(self), bytes: AtomicU64::new(bytes) })
     }
 
     fn take_place(self: &Arc<Self>) -> Result<Place, Full> {
@@ -127,12 +132,29 @@ struct Full(String);
 /// Memory counted for viewers, until this is dropped.
 struct Held {
     audiences: Arc<Audiences>,
-    bytes: u64,
+    bytes: AtomicU64,
+}
+
+impl Held {
+    /// At least so much from now on, if there is room.
+    fn grow(&self, bytes: u64) -> Result<(), Full> {
+        let more = bytes.saturating_sub(self.bytes.load(Ordering::Relaxed));
+        let held = self.audiences.hold(more)?;
+        self.bytes.fetch_add(held.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// At most so much from now on.
+    fn shrink(&self, bytes: u64) {
+        let less = self.bytes.load(Ordering::Relaxed).saturating_sub(bytes);
+        self.bytes.fetch_sub(less, Ordering::Relaxed);
+        self.audiences.bytes.fetch_sub(less, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.audiences.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.audiences.bytes.fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -161,13 +183,14 @@ pub(super) enum News {
     Changed,
     /// A viewer that may steer said this.
     Said(u32, Event),
+    /// It is time to tell the client who watches.
+    Tell,
 }
 
 /// The audience of one session.
 pub(crate) struct Audience {
-    pub(super) about: About,
-    /// Bytes of a chunk as it is drawn.
-    chunk_bytes: u64,
+    /// As it was when the session began: [`Audience::about`] says what it is now.
+    began: About,
     /// Whose session it is.
     account: Option<Arc<str>>,
     /// What the session's client understands: its viewers steer by the same fields.
@@ -176,6 +199,8 @@ pub(crate) struct Audience {
     /// As long as the session runs.
     behind: Arc<Semaphore>,
     chunks: AtomicU64,
+    /// How often the video went elsewhere.
+    jumps: AtomicU64,
     stage: watch::Sender<Stage>,
     say: mpsc::Sender<(u32, Event)>,
     /// Somebody came or left, or another steers.
@@ -183,28 +208,57 @@ pub(crate) struct Audience {
     audiences: Arc<Audiences>,
 }
 
-#[derive(Default)]
 struct State {
+    /// Of the video.
+    size: Size,
+    /// Bytes of a chunk as it is drawn.
+    chunk_bytes: u64,
     company: Company,
     tokens: BTreeMap<u32, TokenHash>,
-    /// Errors on their way to each viewer. Removed when the viewer is sent away.
-    viewers: BTreeMap<u32, mpsc::Sender<ClientError>>,
+    /// Removed when the viewer is sent away.
+    viewers: BTreeMap<u32, Viewer>,
     feeds: Vec<FeedInUse>,
     /// While somebody watches: the way to the task that encodes, and the memory of the chunks in it.
     projector: Option<(mpsc::Sender<Part>, Held)>,
     ended: Option<Close>,
 }
 
+/// What a viewer is told by its session.
+pub(super) enum ToViewer {
+    /// Something that it said was wrong.
+    Error(ClientError),
+    /// It must go, for this reason.
+    Leave(ClientError),
+}
+
+struct Viewer {
+    tell: mpsc::Sender<ToViewer>,
+    held: Arc<Held>,
+    /// Chunks that it holds at most, as they are drawn: one that it is sent, and a message that the socket holds.
+    /// Pictures and films are smaller by far.
+    chunks: u64,
+}
+
 struct FeedInUse {
     feed: Arc<Feed>,
     viewers: usize,
-    _held: Option<Held>,
+    /// For a film that the player is not sent.
+    held: Option<Held>,
+}
+
+/// Bytes of the encoder of a film.
+fn film_bytes(size: Size) -> u64 {
+    h264::frames_held(size) as u64 * size.frame_bytes()
 }
 
 /// The session's side of its audience: it ends with this.
 pub(super) struct House {
     pub(super) audience: Arc<Audience>,
     said: mpsc::Receiver<(u32, Event)>,
+    /// When the client was last told who watches.
+    told: Option<Instant>,
+    /// When it is to be told next.
+    tell_at: Option<Instant>,
 }
 
 impl House {
@@ -218,21 +272,31 @@ impl House {
     ) -> House {
         let (say, said) = mpsc::channel(SAID_MAX);
         let stage = Stage { is_here: true, paused: false, reins: Reins::default(), over: None };
-        let audience = Arc::new(Audience {
-            about,
+        let state = State {
+            size: Size { width: about.width, height: about.height },
             chunk_bytes,
+            company: Company::default(),
+            tokens: BTreeMap::new(),
+            viewers: BTreeMap::new(),
+            feeds: Vec::new(),
+            projector: None,
+            ended: None,
+        };
+        let audience = Arc::new(Audience {
+            began: about,
             account,
             steering,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             behind: Arc::new(Semaphore::new(CHUNKS_BEHIND)),
             chunks: AtomicU64::new(0),
+            jumps: AtomicU64::new(0),
             stage: watch::Sender::new(stage),
             say,
             changed: Notify::new(),
             audiences: Arc::clone(audiences),
         });
-        audiences.by_session.insert(audience.about.session_id.clone(), Arc::clone(&audience));
-        House { audience, said }
+        audiences.by_session.insert(audience.began.session_id.clone(), Arc::clone(&audience));
+        House { audience, said, told: None, tell_at: None }
     }
 
     /// What happened next. Cancel-safe.
@@ -243,7 +307,17 @@ impl House {
                 let (viewer, event) = said.expect("the audience that is held here holds a sender");
                 News::Said(viewer, event)
             }
+            () = reached(self.tell_at) => {
+                (self.told, self.tell_at) = (self.tell_at.take(), None);
+                News::Tell
+            }
         }
+    }
+
+    /// The client is to hear who watches, as soon as it may.
+    pub(super) fn tell_soon(&mut self, now: Instant) {
+        let soonest = self.told.map_or(now, |told| (told + VIEWERS_TOLD_EVERY).max(now));
+        self.tell_at.get_or_insert(soonest);
     }
 
     /// The session ends with this close. Viewers are sent what was drawn, and the same close where it is theirs too.
@@ -271,6 +345,36 @@ impl Drop for House {
 impl Audience {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics under this lock")
+    }
+
+    /// What viewers are told of the session.
+    pub(super) fn about(&self) -> About {
+        let Size { width, height } = self.state().size;
+        About { width, height, ..self.began.clone() }
+    }
+
+    /// The next video has this size, and chunks of at most so many bytes as they are drawn. Viewers for which there is no
+    /// memory any more are sent away.
+    pub(super) fn resize(&self, size: Size, chunk_bytes: u64) {
+        let mut state = self.state();
+        (state.size, state.chunk_bytes) = (size, chunk_bytes);
+        // What is under way has the size before: it counts until it has left.
+        let shared = state.feeds.iter().filter_map(|feed| feed.held.as_ref()).map(|held| (held, film_bytes(size)));
+        let projector = state.projector.as_ref().map(|(_, held)| (held, CHUNKS_BEHIND as u64 * chunk_bytes));
+        let all_go = shared.chain(projector).any(|(held, bytes)| held.grow(bytes).is_err());
+        let no_room = |viewer: &Viewer| viewer.held.grow(viewer.chunks * chunk_bytes).err();
+        let gone: Vec<(u32, Full)> = state
+            .viewers
+            .iter()
+            .filter_map(|(&id, viewer)| {
+                let all_go = all_go.then(|| Full("the memory for viewers is full".to_owned()));
+                all_go.or_else(|| no_room(viewer)).map(|full| (id, full))
+            })
+            .collect();
+        for (id, Full(reason)) in gone {
+            let Some(viewer) = state.viewers.remove(&id) else { continue };
+            let _ = viewer.tell.try_send(ToViewer::Leave(ClientError::viewers_full(reason)));
+        }
     }
 
     /// A new token for viewers of this role: its share's number, and the token itself.
@@ -350,8 +454,8 @@ impl Audience {
 
     /// An error for a viewer, if it is still there.
     pub(super) fn tell_viewer(&self, viewer: u32, error: &ClientError) {
-        if let Some(errors) = self.state().viewers.get(&viewer) {
-            let _ = errors.try_send(error.clone());
+        if let Some(viewer) = self.state().viewers.get(&viewer) {
+            let _ = viewer.tell.try_send(ToViewer::Error(error.clone()));
         }
     }
 
@@ -368,14 +472,13 @@ impl Audience {
 
     /// A viewer comes by a share, and wants frames like this.
     pub(super) fn enter(self: &Arc<Self>, share: u32, wish: Option<Transport>) -> Result<Watcher, ClientError> {
-        let About { width, height, .. } = self.about;
-        let size = Size { width, height };
-        if let Some(wish) = wish {
-            wish.of(size).map_err(ClientError::invalid_watch)?;
-        }
         let full = |Full(reason)| ClientError::viewers_full(reason);
         let most = self.audiences.bounds.viewers_of_session;
         let mut state = self.state();
+        let (size, chunk_bytes) = (state.size, state.chunk_bytes);
+        if let Some(wish) = wish {
+            wish.of(size).map_err(ClientError::invalid_watch)?;
+        }
         if state.ended.is_some() || !state.company.has(share) {
             return Err(ClientError::invalid_watch(gone()));
         }
@@ -386,9 +489,8 @@ impl Audience {
             return Err(full(Full("as many viewers as may be handed something are there already".to_owned())));
         }
         let place = self.audiences.take_place().map_err(full)?;
-        // A chunk that it is sent, and a message that the socket holds. Pictures and films are smaller by far.
-        let is_raw = wish.is_none_or(|wish| wish.format() == Format::Raw);
-        let held = self.audiences.hold(self.chunk_bytes * if is_raw { 2 } else { 1 }).map_err(full)?;
+        let chunks = if wish.is_none_or(|wish| wish.format() == Format::Raw) { 2 } else { 1 };
+        let held = Arc::new(self.audiences.hold(chunks * chunk_bytes).map_err(full)?);
         let known = state.feeds.iter().position(|known| known.feed.wish == wish);
         let new = match known {
             Some(_) => None,
@@ -402,18 +504,18 @@ impl Audience {
             }
             None => {
                 let is_film = wish.is_some_and(|wish| is_film(wish.format()));
-                let bytes = is_film.then(|| h264::frames_held(size) as u64 * size.frame_bytes());
+                let bytes = is_film.then(|| film_bytes(size));
                 let held = bytes.map(|bytes| self.audiences.hold(bytes)).transpose().map_err(full)?;
-                Some(FeedInUse { feed: Arc::new(Feed::new(wish)), viewers: 0, _held: held })
+                Some(FeedInUse { feed: Arc::new(Feed::new(wish)), viewers: 0, held })
             }
         };
         if state.projector.is_none() {
-            let held = self.audiences.hold(CHUNKS_BEHIND as u64 * self.chunk_bytes).map_err(full)?;
+            let held = self.audiences.hold(CHUNKS_BEHIND as u64 * chunk_bytes).map_err(full)?;
             let (parts, shown) = mpsc::channel(PARTS_MAX);
             state.projector = Some((parts, held));
-            let (about, audience) = (self.about.clone(), Arc::clone(self));
+            let audience = Arc::clone(self);
             tokio::spawn(async move {
-                projector::run(shown, &about.session_id).await;
+                projector::run(shown, &audience.began.session_id).await;
                 audience.shown();
             });
         }
@@ -422,11 +524,11 @@ impl Audience {
         let in_use = state.feeds.iter_mut().find(|known| known.feed.wish == wish).expect("added just now");
         in_use.viewers += 1;
         let feed = Arc::clone(&in_use.feed);
-        let (tell, errors) = mpsc::channel(ERRORS_MAX);
-        state.viewers.insert(id, tell);
+        let (tell, told) = mpsc::channel(ERRORS_MAX);
+        state.viewers.insert(id, Viewer { tell, held: Arc::clone(&held), chunks });
         self.tell(&state);
         let stage = self.stage.subscribe();
-        Ok(Watcher { audience: Arc::clone(self), id, role, feed, errors, stage, _held: held, _place: place })
+        Ok(Watcher { audience: Arc::clone(self), id, role, feed, told, stage, _held: held, _place: place })
     }
 
     fn leave(&self, viewer: u32, feed: &Arc<Feed>) {
@@ -450,21 +552,34 @@ impl Audience {
     pub(super) fn begin(
         &self,
         label: impl FnOnce() -> ChunkLabel,
+        (place, went_elsewhere): ((usize, usize), bool),
         frames_of_each: &[usize],
         players: (Encoding, &Stream),
     ) -> Option<Showing> {
         let serial = self.chunks.fetch_add(1, Ordering::Relaxed);
+        let jumps = self.jumps.fetch_add(u64::from(went_elsewhere), Ordering::Relaxed) + u64::from(went_elsewhere);
         let state = self.state();
-        let (parts, _) = state.projector.as_ref()?;
+        let (parts, held) = state.projector.as_ref()?;
         let permit: OwnedSemaphorePermit = Arc::clone(&self.behind).try_acquire_owned().ok()?;
         let (encoding, stream) = players;
+        if self.behind.available_permits() + 1 == CHUNKS_BEHIND {
+            // Nothing of another size is under way.
+            held.shrink(CHUNKS_BEHIND as u64 * state.chunk_bytes);
+            state
+                .feeds
+                .iter()
+                .filter_map(|feed| feed.held.as_ref())
+                .for_each(|held| held.shrink(film_bytes(state.size)));
+        }
         let feeds: Vec<Arc<Feed>> = state.feeds.iter().map(|known| Arc::clone(&known.feed)).collect();
         for feed in feeds.iter().filter(|feed| feed.encoding(encoding.source(), encoding) == Some(encoding)) {
             if feed.takes_key() {
                 stream.want_key();
             }
         }
-        projector::begin(parts.clone(), (serial, label()), frames_of_each, (feeds, encoding), permit)
+        let label = label();
+        let spot = Spot { jumps, timeline: viewers_timeline(label.chunk_index, place, encoding.source()) };
+        projector::begin(parts.clone(), (serial, label, spot), frames_of_each, (feeds, encoding), permit)
     }
 
     /// The projector has shown all that it was given.
@@ -484,7 +599,7 @@ impl Audience {
         for token in std::mem::take(&mut state.tokens).values() {
             self.audiences.by_token.remove(token);
         }
-        self.audiences.by_session.remove(&self.about.session_id);
+        self.audiences.by_session.remove(&self.began.session_id);
         if state.projector.take().is_none() {
             self.stage.send_modify(|stage| stage.over = Some(close));
         }
@@ -492,6 +607,14 @@ impl Audience {
 
     pub(super) fn observer(&self) -> &Arc<Observer> {
         &self.audiences.observer
+    }
+}
+
+/// Returns at this time; never without one.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -513,10 +636,20 @@ pub(super) struct Watcher {
     pub(super) role: Role,
     pub(super) feed: Arc<Feed>,
     /// Ends when the viewer is sent away.
-    pub(super) errors: mpsc::Receiver<ClientError>,
+    pub(super) told: mpsc::Receiver<ToViewer>,
     pub(super) stage: watch::Receiver<Stage>,
-    _held: Held,
+    _held: Arc<Held>,
     _place: Place,
+}
+
+impl Watcher {
+    /// It holds nothing of a size before this one any more.
+    pub(super) fn settle(&self) {
+        let state = self.audience.state();
+        if let Some(viewer) = state.viewers.get(&self.id) {
+            viewer.held.shrink(viewer.chunks * state.chunk_bytes);
+        }
+    }
 }
 
 impl Drop for Watcher {

@@ -45,7 +45,7 @@ async fn passed(guardrails: &Guardrails, mut frames: Frames) -> anyhow::Result<F
 /// come before it.
 pub(super) async fn deliver(
     (outlet, audience): (&Outlet, &Audience),
-    (label, timing): (&ChunkLabel, Timing),
+    (label, timing, went_elsewhere): (&ChunkLabel, Timing, bool),
     (stream, encoding, guardrails, before): (&Arc<Stream>, Encoding, &Guardrails, Vec<Bytes>),
     (mut chunk, first): (Drawn, Frames),
     parts: &mut Parts,
@@ -55,7 +55,8 @@ pub(super) async fn deliver(
     let frames_of_each: Vec<usize> = chunk.plan.frames_of_each().collect();
     let of = encoding.batches_of(frames_of_each.iter().copied());
     let for_viewers = || ChunkLabel { timing: Some(timing), ..label.clone() };
-    let showing = audience.begin(for_viewers, &frames_of_each, (encoding, stream));
+    let place = (chunk.plan.index, chunk.plan.first_frame());
+    let showing = audience.begin(for_viewers, (place, went_elsewhere), &frames_of_each, (encoding, stream));
     outlet.begin(label.chunk_index);
     for message in before {
         outlet.say(message).await?;

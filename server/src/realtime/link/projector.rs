@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tracing::warn;
 
-use super::reel::{Feed, Reel, is_film};
+use super::reel::{Feed, Reel, Spot, is_film};
 use crate::media::pictures::{Batch, Encoding, Pixels};
 use crate::observe::costs::{Costs, Sums};
 use crate::realtime::wire::frames::{ChunkLabel, chunk_stats, frame_group};
@@ -26,6 +26,7 @@ pub(super) enum Part {
 pub(super) struct Beginning {
     serial: u64,
     label: ChunkLabel,
+    spot: Spot,
     /// Video frames of each latent frame.
     frames_of_each: Vec<usize>,
     feeds: Vec<Arc<Feed>>,
@@ -43,7 +44,7 @@ pub(super) struct Showing {
 /// `None`: the channel is full.
 pub(super) fn begin(
     parts: mpsc::Sender<Part>,
-    (serial, label): (u64, ChunkLabel),
+    (serial, label, spot): (u64, ChunkLabel, Spot),
     frames_of_each: &[usize],
     (feeds, players): (Vec<Arc<Feed>>, Encoding),
     permit: OwnedSemaphorePermit,
@@ -54,7 +55,7 @@ pub(super) fn begin(
     }
     let frames_of_each = frames_of_each.to_vec();
     let showing = Showing { parts };
-    showing.send(Part::Begin(Box::new(Beginning { serial, label, frames_of_each, feeds, players, permit })));
+    showing.send(Part::Begin(Box::new(Beginning { serial, label, spot, frames_of_each, feeds, players, permit })));
     Some(showing)
 }
 
@@ -88,6 +89,7 @@ struct Copying {
 struct Current {
     serial: u64,
     label: ChunkLabel,
+    spot: Spot,
     players: Encoding,
     copies: Vec<Copying>,
     _permit: OwnedSemaphorePermit,
@@ -118,7 +120,7 @@ pub(super) async fn run(mut parts: mpsc::Receiver<Part>, session_id: &str) {
 
 impl Current {
     fn new(beginning: Beginning) -> Current {
-        let Beginning { serial, label, frames_of_each, feeds, players, permit } = beginning;
+        let Beginning { serial, label, spot, frames_of_each, feeds, players, permit } = beginning;
         let copies = feeds.into_iter().filter_map(|feed| {
             let encoding = feed.encoding(players.source(), players)?;
             if encoding != players && is_film(encoding.format()) && feed.takes_key() {
@@ -127,7 +129,7 @@ impl Current {
             let of = encoding.batches_of(frames_of_each.iter().copied());
             Some(Copying { feed, reel: None, encoding, of, sums: Sums::default() })
         });
-        Current { serial, label, players, copies: copies.collect(), _permit: permit }
+        Current { serial, label, spot, players, copies: copies.collect(), _permit: permit }
     }
 
     async fn frames(&mut self, pixels: &Pixels, players: &Arc<[Batch]>) -> anyhow::Result<()> {
@@ -148,7 +150,8 @@ impl Current {
                     Some(reel) => reel.push(group),
                     None => {
                         let begins_alone = batch.key_frames.as_ref().is_none_or(|keys| keys.first() == Some(&0));
-                        let reel = Arc::new(Reel::new(self.serial, self.label.chunk_index, begins_alone));
+                        let reel =
+                            Arc::new(Reel::new(self.serial, self.label.chunk_index, self.spot.clone(), begins_alone));
                         reel.push(group);
                         copy.feed.show(Arc::clone(&reel));
                         copy.reel = Some(reel);

@@ -23,9 +23,19 @@ pub(super) struct Reel {
     pub(super) serial: u64,
     /// The chunk's number on the wire.
     pub(super) chunk_index: usize,
+    spot: Spot,
     /// Decoding can begin with it.
     begins_alone: bool,
     messages: Mutex<Messages>,
+}
+
+/// Where a chunk stands.
+#[derive(Clone)]
+pub(super) struct Spot {
+    /// How often the video had gone elsewhere before it, or with it.
+    pub(super) jumps: u64,
+    /// Says where it is, to a viewer that has not seen the chunk before it.
+    pub(super) timeline: Bytes,
 }
 
 #[derive(Default)]
@@ -35,8 +45,8 @@ struct Messages {
 }
 
 impl Reel {
-    pub(super) fn new(serial: u64, chunk_index: usize, begins_alone: bool) -> Reel {
-        Reel { serial, chunk_index, begins_alone, messages: Mutex::default() }
+    pub(super) fn new(serial: u64, chunk_index: usize, spot: Spot, begins_alone: bool) -> Reel {
+        Reel { serial, chunk_index, spot, begins_alone, messages: Mutex::default() }
     }
 
     fn messages(&self) -> MutexGuard<'_, Messages> {
@@ -120,7 +130,7 @@ impl Feed {
     pub(super) fn read(&self) -> Reading {
         let mut newest = self.newest.subscribe();
         newest.mark_changed();
-        Reading { newest, at: None, last: None }
+        Reading { newest, at: None, last: None, jumps: None }
     }
 }
 
@@ -136,12 +146,16 @@ pub(super) struct Reading {
     at: Option<(Arc<Reel>, usize)>,
     /// The last chunk that was given out whole.
     last: Option<u64>,
+    /// How often the video had gone elsewhere when the last chunk was drawn that was given out.
+    jumps: Option<u64>,
 }
 
 /// What a viewer is to be sent.
 pub(super) struct Next {
     /// Chunks that it is not sent, and the number of the one that comes.
     pub(super) skipped: Option<(u32, usize)>,
+    /// For a chunk that does not follow the one that was sent before it: says where it is.
+    pub(super) timeline: Option<Bytes>,
     /// These, in this order.
     pub(super) messages: Vec<Bytes>,
 }
@@ -153,7 +167,7 @@ impl Reading {
             let (messages, is_whole) = reel.after(*read);
             if !messages.is_empty() {
                 *read += messages.len();
-                return Some(Next { skipped: None, messages });
+                return Some(Next { skipped: None, timeline: None, messages });
             }
             if !is_whole {
                 return None;
@@ -172,8 +186,10 @@ impl Reading {
         }
         let (messages, _) = newest.after(0);
         let skipped = (missed > 0).then(|| (u32::try_from(missed).unwrap_or(u32::MAX), newest.chunk_index));
+        let Spot { jumps, timeline } = newest.spot.clone();
+        let timeline = self.jumps.replace(jumps).filter(|&before| before != jumps).map(|_| timeline);
         self.at = Some((newest, messages.len()));
-        Some(Next { skipped, messages })
+        Some(Next { skipped, timeline, messages })
     }
 
     /// Whether it is in the middle of a chunk.
@@ -200,8 +216,12 @@ mod tests {
         Bytes::from(vec![number as u8])
     }
 
+    fn spot(serial: u64, jumps: u64) -> Spot {
+        Spot { jumps, timeline: bytes(100 + serial) }
+    }
+
     fn chunk(feed: &Feed, serial: u64, begins_alone: bool) -> Arc<Reel> {
-        let reel = Arc::new(Reel::new(serial, serial as usize, begins_alone));
+        let reel = Arc::new(Reel::new(serial, serial as usize, spot(serial, 0), begins_alone));
         reel.push(Group { header: bytes(serial), payload: None });
         feed.show(Arc::clone(&reel));
         reel
@@ -240,6 +260,30 @@ mod tests {
         assert!(!reading.is_inside());
         whole(&feed, 7);
         assert_eq!(next(&mut reading, &feed), Some((None, vec![7, 7])));
+    }
+
+    #[test]
+    fn a_viewer_hears_where_it_is_with_the_first_chunk_that_it_sees_after_a_way_elsewhere() {
+        let feed = Feed::new(None);
+        let mut reading = feed.read();
+        let show = |serial, jumps| {
+            let reel = Arc::new(Reel::new(serial, serial as usize, spot(serial, jumps), true));
+            reel.push(Group { header: bytes(serial), payload: None });
+            reel.finish(bytes(serial));
+            feed.show(reel);
+        };
+        let mut heard = || reading.next(&feed, Instant::now()).map(|next| next.timeline.map(|timeline| timeline[0]));
+        // Who comes hears of its first chunk by that chunk alone.
+        show(1, 3);
+        assert_eq!(heard(), Some(None));
+        show(2, 4);
+        assert_eq!(heard(), Some(Some(102)));
+        show(3, 4);
+        assert_eq!(heard(), Some(None));
+        // The chunk that went elsewhere was skipped: the next one says it.
+        show(4, 5);
+        show(5, 5);
+        assert_eq!(heard(), Some(Some(105)));
     }
 
     #[test]

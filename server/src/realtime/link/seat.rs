@@ -87,7 +87,14 @@ impl Seat {
             fps: self.terms.fps,
             paced: self.terms.paced,
             chunk_frames: card.chunk * FRAMES_PER_LATENT,
+            features: self.features.steering(),
         }
+    }
+
+    /// Bytes of the longest chunk as it is drawn.
+    pub(super) fn chunk_bytes(&self) -> u64 {
+        let frames = self.chunking.longest() * FRAMES_PER_LATENT;
+        frames as u64 * self.encoding.source().frame_bytes()
     }
 
     /// What its client asked to hear of it.

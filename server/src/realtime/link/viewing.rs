@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tracing::{debug, info};
 
-use super::audience::{Stage, Watcher};
+use super::audience::{Stage, ToViewer, Watcher};
 use super::connection::{Heard, Writer};
 use super::line::{Line, Over};
 use super::reel::Reading;
@@ -56,7 +56,7 @@ impl Viewing {
     /// Until it leaves, is sent away, or the session ends.
     pub(super) async fn run(mut self) -> Over {
         info!(viewer = self.watcher.id, role = self.watcher.role.name(), "watches");
-        self.line.connection.say(wire::watching(&self.watcher.audience.about, self.watcher.id, self.watcher.role));
+        self.line.connection.say(wire::watching(&self.watcher.audience.about(), self.watcher.id, self.watcher.role));
         self.tell_stage();
         let close = match self.until_the_end().await {
             End::Left(close) => close,
@@ -102,8 +102,12 @@ impl Viewing {
                     }
                     self.tell_stage();
                 }
-                error = self.watcher.errors.recv() => match error {
-                    Some(error) => self.line.connection.tell(&error),
+                told = self.watcher.told.recv() => match told {
+                    Some(ToViewer::Error(error)) => self.line.connection.tell(&error),
+                    Some(ToViewer::Leave(error)) => {
+                        self.line.connection.tell(&error);
+                        return End::Closed(Close::BUSY);
+                    }
                     None => return End::Closed(Close::NOT_SHARED),
                 },
             }
@@ -117,6 +121,11 @@ impl Viewing {
         }
         let Some(next) = self.reading.next(&self.watcher.feed, Instant::now()) else { return };
         let mut messages = next.messages;
+        if let Some(timeline) = next.timeline {
+            // What it was sent before has left, so it holds no chunk of another size any more.
+            self.watcher.settle();
+            messages.insert(0, timeline);
+        }
         if let Some((chunks, next_chunk)) = next.skipped {
             debug!(chunks, "skipped");
             self.watcher.audience.observer().metrics.skipped.add(u64::from(chunks));

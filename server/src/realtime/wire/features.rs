@@ -127,6 +127,12 @@ impl Features {
         [Offer::Open, Offer::NotHere].into_iter().find(|offer| all.contains(offer)).unwrap_or_default()
     }
 
+    /// How the camera can be steered beside keys, as the wire calls it.
+    pub fn steering(&self) -> Vec<&'static str> {
+        let named = [(self.rates, "rates"), (self.poses, "poses"), (self.intrinsics, "intrinsics")];
+        named.into_iter().filter(|(offer, _)| *offer == Offer::Open).map(|(_, name)| name).collect()
+    }
+
     /// As the wire calls them.
     pub fn names(&self) -> Vec<&'static str> {
         let Features {

@@ -1,6 +1,7 @@
 //! The message before a chunk that does not follow the one before it.
 
 use bytes::Bytes;
+use pipeline::world::Size;
 use serde::Serialize;
 
 use super::encode;
@@ -17,6 +18,12 @@ struct Timeline {
     /// Of the event that asked to go there, if it had one.
     #[serde(skip_serializing_if = "Option::is_none")]
     event_id: Option<u32>,
+    /// To a viewer: of the video from here on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    /// To a viewer: pixels of a column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
 }
 
 /// For a client that asked for what changes the place.
@@ -25,5 +32,15 @@ pub(crate) fn timeline(
     (video_chunk, first_frame_index): (usize, usize),
     event_id: Option<u32>,
 ) -> Bytes {
-    encode(&Timeline { chunk_index, video_chunk, first_frame_index, event_id })
+    encode(&Timeline { chunk_index, video_chunk, first_frame_index, event_id, width: None, height: None })
+}
+
+/// For a viewer, which did not ask for it.
+pub(crate) fn viewers_timeline(
+    chunk_index: usize,
+    (video_chunk, first_frame_index): (usize, usize),
+    Size { width, height }: Size,
+) -> Bytes {
+    let (width, height) = (Some(width), Some(height));
+    encode(&Timeline { chunk_index, video_chunk, first_frame_index, event_id: None, width, height })
 }

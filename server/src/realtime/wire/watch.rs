@@ -28,7 +28,7 @@ impl WatchRequest {
     }
 }
 
-/// A session as its viewers see it. It does not change while the session runs.
+/// A session as its viewers see it. Its size alone may change while the session runs.
 #[derive(Debug, Clone)]
 pub struct About {
     /// As logs name it.
@@ -45,6 +45,8 @@ pub struct About {
     pub paced: bool,
     /// Video frames; the first chunk may have fewer.
     pub chunk_frames: usize,
+    /// How the camera can be steered beside keys.
+    pub features: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -59,11 +61,12 @@ struct Watching<'a> {
     fps: u32,
     paced: bool,
     chunk_frames: usize,
+    features: &'a [&'static str],
 }
 
 /// The first message to a viewer.
 pub(crate) fn watching(about: &About, viewer_id: u32, role: Role) -> Bytes {
-    let About { session_id, world, width, height, fps, paced, chunk_frames } = about;
+    let About { session_id, world, width, height, fps, paced, chunk_frames, features } = about;
     encode(&Watching {
         session_id,
         viewer_id,
@@ -74,6 +77,7 @@ pub(crate) fn watching(about: &About, viewer_id: u32, role: Role) -> Bytes {
         fps: *fps,
         paced: *paced,
         chunk_frames: *chunk_frames,
+        features,
     })
 }
 
