@@ -62,6 +62,15 @@ async fn axe_finds_nothing_to_mend_before_during_and_after_a_walk() -> anyhow::R
         browser.evaluate("document.getElementById('help-button').click()").await?;
         check(&mut browser, "with the help open").await?;
         browser.evaluate("document.getElementById('help').close()").await?;
+        // As if another walked: what the player sees of that.
+        browser.evaluate("document.getElementById('watch').click()").await?;
+        browser
+            .evaluate("for (const id of ['reins', 'company-take-back']) document.getElementById(id).hidden = false")
+            .await?;
+        check(&mut browser, "with the links for others").await?;
+        browser.evaluate("document.getElementById('company').close()").await?;
+        check(&mut browser, "while another walks").await?;
+        browser.evaluate("document.getElementById('reins').hidden = true").await?;
         browser.evaluate("document.getElementById('stop').click()").await?;
         browser.until("causeway.phase === 'ready'").await?;
         check(&mut browser, "after a walk").await?;

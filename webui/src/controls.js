@@ -52,7 +52,7 @@ export class Controls {
   }
 
   /**
-   * A new session knows nothing: it is sent what is held now, and nothing from before.
+   * A new session knows nothing, and neither does one that another led: it is sent what is held now, and nothing from before.
    * @param {number} now
    */
   begin(now) {

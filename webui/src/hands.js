@@ -59,7 +59,12 @@ export class Hands {
     this.analog = rates;
   }
 
-  /** A new walk: its server knows of no rates. */
+  /** A viewer steers by what the player's session takes. @param {readonly string[]} features */
+  within(features) {
+    this.analog &&= features.includes("rates");
+  }
+
+  /** A new walk, or one that another led: its server knows of no rates. */
   begin() {
     this.#sent = { forward: 0, strafe: 0, yaw: 0, pitch: 0 };
     this.#sentAt = -Infinity;

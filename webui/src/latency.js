@@ -19,7 +19,7 @@ export class Latency {
 
   /** From input to picture, in milliseconds: the last one, null before the first. @type {number | null} */
   last = null;
-  /** From input to the server's word that it has come, and to the first frame that it changes: the last of each. @type {{ received: number | null, applied: number | null }} */
+  /** From input to its coming to the server, and to the first frame that it changes: the last of each. @type {{ received: number | null, applied: number | null }} */
   told = { received: null, applied: null };
 
   /**
@@ -54,10 +54,15 @@ export class Latency {
     }
   }
 
-  /** The server has it. @param {number | null} eventId @param {number} now */
-  received(eventId, now) {
+  /** The server has it. @param {number | null} eventId @param {number} at when it came there, by the page's clock */
+  received(eventId, at) {
     const sentAt = eventId === null ? undefined : this.#untold.get(eventId);
-    if (sentAt !== undefined) this.told.received = now - sentAt;
+    if (sentAt !== undefined) this.told.received = Math.max(0, at - sentAt);
+  }
+
+  /** Somebody else may have said this: all who steer a session count their events together. @param {number | null} eventId */
+  saw(eventId) {
+    this.lastId = Math.max(this.lastId, eventId ?? 0);
   }
 
   /** The first frames that obey these are here. @param {number[]} eventIds @param {number} now */

@@ -123,7 +123,6 @@ const tools = new Tools({
   back: () => walk.back(),
   record: () => recorder.toggle(),
   snapshot: () => recorder.snapshot(),
-  watch: () => walk.letWatch(),
   share: () => sharing.share(visit.card, steps.script(visit.card.fps, performance.now())?.script ?? ""),
   wouldLose: () => recorder.wouldLose,
   saveLeft: (film) => recorder.saveLeft(film),
@@ -172,7 +171,10 @@ const visit = new Visit(PAGE, {
     clipPanel.offer(card);
     const said = sharing.begin(card, pictures);
     if (said) visit.enter("ready", said);
-    if (audience.token !== null) walk.start();
+    if (audience.token === null) return;
+    // The player's prompt is the player's own.
+    panel.prompt = "";
+    walk.start();
   },
   strange: (why) => panel.alert(why),
 });
@@ -186,7 +188,7 @@ const kept = new Kept(PAGE, key, { goOn: (recording) => walk.goOn(recording), al
 
 const beginning = new Beginning(panel, gallery, screen, () => walk.session !== null);
 
-const audience = new Audience(PAGE);
+const audience = new Audience(PAGE, (event) => walk.tell(event));
 
 /** @type {Sharing} */
 const sharing = new Sharing(PAGE, settings, panel, beginning);

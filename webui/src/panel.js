@@ -36,6 +36,8 @@ export class Panel {
   #card = null;
   /** The prompt that the running session was sent last. */
   #promptInUse = "";
+  /** Whether the prompt is this page's to write. */
+  #directs = true;
   /** What the fields said when the walk began. @type {Record<string, string>} */
   #begun = {};
 
@@ -145,6 +147,13 @@ export class Panel {
     this.#checkPrompt();
   }
 
+  /** Whether the prompt is this page's to write, and what is said of that. @param {boolean} directs @param {string} note */
+  directs(directs, note) {
+    this.#directs = directs;
+    element("prompt-note").textContent = note;
+    this.#checkPrompt();
+  }
+
   /** The prompt that the walk was sent last. */
   get promptShown() {
     return this.#promptInUse;
@@ -227,7 +236,7 @@ export class Panel {
 
   #checkPrompt() {
     const prompt = element("prompt").value.trim();
-    element("send-prompt").disabled = !WALKING.includes(this.#phase) || prompt === "" || prompt === this.#promptInUse;
+    element("send-prompt").disabled = !this.#directs || !WALKING.includes(this.#phase) || prompt === "" || prompt === this.#promptInUse;
   }
 
   /** @returns {import("./protocol.js").Size | null} */

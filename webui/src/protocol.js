@@ -21,10 +21,13 @@ import { say } from "./words.js";
  * @typedef {{ kind: "ack", chunk: number, applied: number[], superseded: number[], firstFrames: (number | null)[] }} Ack  Ids of the events that this chunk is the first
  *   to show, and of those that were replaced before a chunk could show them. `firstFrames`: for each applied one the first video frame
  *   that shows it, for a client that named `receipts`.
- * @typedef {{ kind: "timeline", chunk: number, place: number, eventId: number | null }} Timeline  This chunk does not follow the one
- *   before: `place` is its own in the video, counted in chunks.
- * @typedef {{ kind: "received", eventId: number | null }} Received  An event has come.
- * @typedef {{ kind: "watching", viewerId: number, role: string, world: string, size: Size, fps: number, paced: boolean, chunkFrames: number }} Watching  What a viewer watches.
+ * @typedef {{ kind: "timeline", chunk: number, place: number, eventId: number | null, size: Size | null }} Timeline  This chunk does not follow the one
+ *   before: `place` is its own in the video, counted in chunks. `size`: of the video from there, to a viewer.
+ * @typedef {{ kind: "received", eventId: number | null, at: number | null }} Received  An event has come, at this time of the server's clock.
+ * @typedef {{ kind: "clock", clientMs: number, receivedMs: number, sentMs: number }} Clock  When it was asked for the time, and when the
+ *   question came there and the answer left.
+ * @typedef {{ kind: "watching", viewerId: number, role: string, world: string, size: Size, fps: number, paced: boolean, chunkFrames: number, features: string[] }} Watching
+ *   What a viewer watches. `features`: how it could steer beside keys.
  * @typedef {{ kind: "stage", here: boolean, paused: boolean, camera: number, prompt: number }} Stage  To a viewer: whether the player is
  *   there, and the viewer that holds the camera and the prompt; 0: the player.
  * @typedef {{ kind: "skipped", chunks: number, nextChunk: number }} Skipped  What a slow viewer was not sent.
@@ -171,6 +174,9 @@ export function pauseEvent(kind) {
 /** Let the next frame of the film be one that needs none before it. */
 export const keyFrameEvent = () => ({ type: "event", kind: "key_frame" });
 
+/** What time is it there? Only for a session that offers `receipts`. @param {number} now */
+export const clockEvent = (now) => ({ type: "event", kind: "clock", payload: { client_ms: now } });
+
 /** Keep the place in the queue: somebody is still there. Only for a server that has told of a queue. */
 export const waitEvent = () => ({ type: "event", kind: "wait" });
 
@@ -184,7 +190,7 @@ export class Incoming {
 
   /**
    * @param {Uint8Array} bytes
-   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Timeline | Received | Watching | Stage | Skipped | Shared | Viewers | Read | Unknown | null} null: a header, whose pixels are the next message
+   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Timeline | Received | Clock | Watching | Stage | Skipped | Shared | Viewers | Read | Unknown | null} null: a header, whose pixels are the next message
    * @throws if the bytes cannot be what the protocol says they are; the connection is of no use after that
    */
   receive(bytes) {
@@ -226,12 +232,14 @@ export class Incoming {
         return ack(message, ids, firsts.map((/** @type {any} */ first) => first.first_frame_index));
       }
       case "timeline":
-        return { kind: "timeline", chunk: message.chunk_index, place: message.video_chunk, eventId: message.event_id ?? null };
+        return { kind: "timeline", chunk: message.chunk_index, place: message.video_chunk, eventId: message.event_id ?? null, size: sizeOrNull(message) };
       case "event_received":
-        return { kind: "received", eventId: message.event_id ?? null };
+        return { kind: "received", eventId: message.event_id ?? null, at: message.received_ms ?? null };
+      case "clock":
+        return { kind: "clock", clientMs: message.client_ms, receivedMs: message.received_ms, sentMs: message.sent_ms };
       case "watching": {
-        const { viewer_id: viewerId, role, world, width, height, fps, paced, chunk_frames: chunkFrames } = message;
-        return { kind: "watching", viewerId, role, world, size: { width, height }, fps, paced, chunkFrames };
+        const { viewer_id: viewerId, role, world, width, height, fps, paced, chunk_frames: chunkFrames, features } = message;
+        return { kind: "watching", viewerId, role, world, size: { width, height }, fps, paced, chunkFrames, features: features ?? [] };
       }
       case "stage":
         return { kind: "stage", here: message.player === "here", paused: message.paused, camera: message.camera, prompt: message.prompt };
@@ -326,6 +334,9 @@ const ack = (message, applied, firstFrames) => ({
 
 /** @param {unknown} value */
 const textOrNull = (value) => (value === undefined || value === null ? null : String(value));
+
+/** @param {any} message @returns {Size | null} */
+const sizeOrNull = ({ width, height }) => (width === undefined || height === undefined ? null : { width, height });
 
 /**
  * A server's error for a person.

@@ -7,7 +7,7 @@ import { say } from "./words.js";
 /**
  * @typedef {import("./film_store.js").KeptFilm} KeptFilm
  * @typedef {{ enlarge: (how: import("./screen.js").How) => void, pause: () => void, back: () => void, record: () => void, snapshot: () => void,
- *   share: () => void, watch: () => void, wouldLose: () => boolean,
+ *   share: () => void, wouldLose: () => boolean,
  *   saveLeft: (film: KeptFilm) => void, removeLeft: (film: KeptFilm) => void }} Actions
  */
 
@@ -28,7 +28,7 @@ export class Tools {
   constructor(actions) {
     element("how").addEventListener("change", () => actions.enlarge(element("how").value));
     element("pause").addEventListener("click", () => actions.pause());
-    for (const id of /** @type {const} */ (["back", "record", "snapshot", "share", "watch"])) {
+    for (const id of /** @type {const} */ (["back", "record", "snapshot", "share"])) {
       element(id).addEventListener("click", () => actions[id]());
     }
     for (const [id, action] of /** @type {const} */ ([["left-film-save", "saveLeft"], ["left-film-remove", "removeLeft"]])) {

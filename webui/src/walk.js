@@ -5,8 +5,9 @@ import { Line } from "./line.js";
 import { FieldError } from "./panel.js";
 import { Pause } from "./pause.js";
 import { Pictures } from "./pictures.js";
+import { LineClock } from "./line_clock.js";
 import {
-  errorSentence, init, keyFrameEvent, keysEvent, ledEvent, pauseEvent, promptEvent, resetEvent, rewindEvent, standingText, waitEvent, watch,
+  clockEvent, errorSentence, init, keyFrameEvent, keysEvent, ledEvent, pauseEvent, promptEvent, resetEvent, rewindEvent, standingText, waitEvent, watch,
 } from "./protocol.js";
 import { heldAt } from "./script.js";
 import { sentence } from "./sentence.js";
@@ -53,6 +54,8 @@ export class Walk {
   #metersAt = 0;
   /** What was said of a stall last. */
   #stalledText = "";
+  /** How the server's clock differs. */
+  #clock = new LineClock();
   /** The keys that come nearest to the rates that the hands send. @type {string[]} */
   #byHands = [];
   /** @type {Session | null} */
@@ -133,6 +136,8 @@ export class Walk {
     };
     tools.offers([]);
     audience.begin();
+    panel.directs(audience.reins.directs, "");
+    this.#clock.begin();
     panel.focusStage();
     panel.showStage();
     requestAnimationFrame(this.#draw);
@@ -197,8 +202,8 @@ export class Walk {
 
   /** @param {string} text */
   changePrompt(text) {
-    const { panel, latency } = this.#parts;
-    if (!this.session?.line.open) return;
+    const { panel, latency, audience } = this.#parts;
+    if (!this.session?.line.open || !audience.reins.directs) return;
     const eventId = latency.sent(performance.now());
     this.session.line.send(promptEvent(eventId, text));
     this.session.prompt = { text, eventId };
@@ -209,11 +214,11 @@ export class Walk {
   }
 
   sayKeys() {
-    const { visit, pads, guide, controls, steps, latency } = this.#parts;
+    const { visit, pads, guide, controls, steps, latency, audience } = this.#parts;
+    if (this.session && !audience.reins.leads) return;
     // The server drops a script for the first key, too.
     if (this.session && controls.held.length > 0) this.session.script = [];
     const { held } = this;
-    if (this.session?.watches) return;
     pads.held(held);
     guide.held(this.#withHands(controls.held));
     steps.held(this.#withHands(held), performance.now());
@@ -225,8 +230,8 @@ export class Walk {
 
   /** What the hands want, to a world that follows it as it is. @param {number} now */
   #sayRates(now) {
-    const { visit, hands, latency } = this.#parts;
-    if (!this.session?.line.open || this.session.watches || visit.phase === "waiting") return;
+    const { visit, hands, latency, audience } = this.#parts;
+    if (!this.session?.line.open || !audience.reins.leads || visit.phase === "waiting") return;
     const change = hands.change(now);
     if (!change) return;
     // The server drops a script for this, too.
@@ -281,6 +286,7 @@ export class Walk {
     this.sayKeys();
     this.#listen(this.session, now);
     this.#stay(this.session, now);
+    this.#askTheTime(this.session, now);
     const frame = this.session.pictures.due(now);
     if (frame) this.#show(this.session, frame, now);
     const { recorder, hud } = this.#parts;
@@ -350,6 +356,11 @@ export class Walk {
     of.line.send(waitEvent());
   }
 
+  /** For the way of an input to the server. @param {Session} of @param {number} now */
+  #askTheTime({ line, begun }, now) {
+    if (line.open && begun?.features.includes("receipts") && this.#clock.asks(now)) line.send(clockEvent(now));
+  }
+
   /**
    * The walk is over, or did not begin. Says why in one place, and does what follows.
    * @param {import("./ending.js").Ending} ending @param {boolean} opened a connection had been open
@@ -384,6 +395,7 @@ export class Walk {
     to.silence.heard(now);
     if (message.kind === "pictures") {
       to.silence.chunk(message.chunk, now);
+      this.#parts.latency.saw(message.eventId);
       to.pictures.decode(message);
     } else if (message.kind === "session") this.#greet(to);
     else if (message.kind === "begun") {
@@ -392,9 +404,15 @@ export class Walk {
     } else if (message.kind === "timeline") this.#elsewhere(to, message);
     else if (message.kind === "stats") to.stats = message;
     else if (message.kind === "shared") this.#parts.audience.shared(message);
-    else if (message.kind === "viewers") this.#parts.audience.viewers(message);
-    else if (message.kind === "stage") this.#watched(to, message, now);
-    else if (message.kind === "received") this.#parts.latency.received(message.eventId, now);
+    else if (message.kind === "viewers") this.#rein(this.#parts.audience.viewers(message), now);
+    else if (message.kind === "watching") {
+      this.#parts.audience.watching(message);
+      this.#parts.hands.within(message.features);
+    } else if (message.kind === "stage") this.#watched(to, message, now);
+    else if (message.kind === "received") {
+      const at = message.at === null ? null : this.#clock.here(message.at);
+      this.#parts.latency.received(message.eventId, at ?? now);
+    } else if (message.kind === "clock") this.#clock.answered(message, now);
     else if (message.kind === "ack") this.#parts.latency.applied(message.applied, now);
     else if (message.kind === "read") {
       // What a newer prompt says counts.
@@ -415,7 +433,9 @@ export class Walk {
         this.start();
       } else {
         to.lastWord = lastWord(message);
-        if (!to.lastWord) panel.alert(errorSentence(message));
+        // Said before it was heard who steers now: the page has told that already.
+        const handedOver = message.code === "invalid_event" && message.details.field === "camera_actions";
+        if (!to.lastWord && !handedOver) panel.alert(errorSentence(message));
       }
     }
   }
@@ -438,15 +458,27 @@ export class Walk {
 
   /** What a viewer hears of the player. @param {Session} to @param {import("./protocol.js").Stage} stage @param {number} now */
   #watched(to, stage, now) {
-    this.#parts.audience.stage(stage);
+    this.#rein(this.#parts.audience.stage(stage), now);
     if (stage.here && !stage.paused) to.silence.listen(now);
     else to.silence.rest();
   }
 
-  /** The player lets others watch. */
-  letWatch() {
-    const line = this.session?.line;
-    if (line?.open) this.#parts.audience.press((event) => line.send(event));
+  /** Who steers was told. @param {boolean} another another than before leads the camera @param {number} now */
+  #rein(another, now) {
+    const { panel, audience, controls, hands, pads, steps } = this.#parts;
+    panel.directs(audience.reins.directs, audience.directorNote);
+    if (!another) return;
+    // What the holder before held was let go there: what is held here is said anew.
+    controls.begin(now);
+    hands.begin();
+    if (audience.reins.leads) return this.sayKeys();
+    pads.held([]);
+    steps.held([], now);
+  }
+
+  /** Something about this session that steers nothing. @param {object} event */
+  tell(event) {
+    if (this.session?.line.open) this.session.line.send(event);
   }
 
   /** The line broke, and another is tried. @param {Session} to */

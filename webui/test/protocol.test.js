@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decode, encode } from "../src/msgpack.js";
-import { closeSentence, errorSentence, Incoming, init, keysEvent, ledEvent, pauseEvent, promptEvent, RAW, resetEvent, resume, rewindEvent, standingText, watch } from "../src/protocol.js";
+import { clockEvent, closeSentence, errorSentence, Incoming, init, keysEvent, ledEvent, pauseEvent, promptEvent, RAW, resetEvent, resume, rewindEvent, standingText, watch } from "../src/protocol.js";
 
 const raw = {
   request_id: "r", chunk_index: 4, content_type: RAW, num_frames: 2, total_size: 12, frame_batch_index: 0,
@@ -144,8 +144,14 @@ test("rates are said as they are, and hurry only with an id", () => {
 
 test("a receipt names the event that has come", () => {
   const incoming = new Incoming();
-  assert.deepEqual(incoming.receive(encode({ type: "event_received", event_id: 3, received_ms: 1.5 })), { kind: "received", eventId: 3 });
-  assert.deepEqual(incoming.receive(encode({ type: "event_received", received_ms: 1.5 })), { kind: "received", eventId: null });
+  assert.deepEqual(incoming.receive(encode({ type: "event_received", event_id: 3, received_ms: 1.5 })), { kind: "received", eventId: 3, at: 1.5 });
+  assert.deepEqual(incoming.receive(encode({ type: "event_received", received_ms: 1.5 })), { kind: "received", eventId: null, at: 1.5 });
+});
+
+test("the server's clock is asked for with the page's own time, and answers with both", () => {
+  assert.deepEqual(clockEvent(-12.25).payload, { client_ms: -12.25 });
+  const answer = { type: "clock", client_ms: -12.25, received_ms: 2, sent_ms: 2.25, next_frame_ms: 312.5 };
+  assert.deepEqual(new Incoming().receive(encode(answer)), { kind: "clock", clientMs: -12.25, receivedMs: 2, sentMs: 2.25 });
 });
 
 test("a walk goes on from the end of a recording, whose beginning is not said again", () => {
@@ -164,7 +170,9 @@ test("a way back and another video are asked for, and a timeline says where they
   });
   assert.deepEqual(decode(encode(resetEvent({}))), { type: "event", kind: "reset", payload: {} });
   const timeline = { type: "timeline", chunk_index: 12, video_chunk: 0, first_frame_index: 0, event_id: 9 };
-  assert.deepEqual(new Incoming().receive(encode(timeline)), { kind: "timeline", chunk: 12, place: 0, eventId: 9 });
+  assert.deepEqual(new Incoming().receive(encode(timeline)), { kind: "timeline", chunk: 12, place: 0, eventId: 9, size: null });
+  const toViewer = { ...timeline, event_id: undefined, width: 96, height: 64 };
+  assert.deepEqual(new Incoming().receive(encode(toViewer)), { kind: "timeline", chunk: 12, place: 0, eventId: null, size: { width: 96, height: 64 } });
 });
 
 test("a viewer names a token, and a form where it wants another than the player's", () => {
