@@ -123,7 +123,7 @@ build-tools:
 # The browser tests drive Chromium, and one drives Firefox; the page's modules are tested with Node; curl and Python run the commands of docs/videos.md;
 # Mono and Godot run their clients; HAProxy stands before two servers (docs/cluster.md).
 test-tools:
-	@PATH=$$PATH:/usr/sbin; for tool in haproxy:haproxy chromium:chromium firefox-esr:firefox-esr node:nodejs curl:curl python3:python3 mcs:mono-mcs mono:mono-runtime godot3-server:godot3-server; do \
+	@PATH=$$PATH:/usr/sbin; for tool in haproxy:haproxy chromium:chromium firefox-esr:firefox-esr node:nodejs curl:curl openssl:openssl python3:python3 mcs:mono-mcs mono:mono-runtime godot3-server:godot3-server; do \
 	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; $(call install)
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest

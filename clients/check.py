@@ -3,8 +3,9 @@
     python clients/check.py SERVER REFERENCE [CLIENT...]
 
 SERVER is a built `causeway`, REFERENCE a built `reference_server` (it has none of our features). Both are started on free
-ports, the first with the test card, and beside it a line to it that cuts each connection. Each client's own tests
-find them by the variables CAUSEWAY_URL, CUT_URL and REFERENCE_URL.
+ports, the first with the test card, and beside it a line to it that cuts each connection, and one that takes TLS off, with a
+certificate that nobody vouches for. Each client's own tests find them by the variables CAUSEWAY_URL, CUT_URL, SECURE_URL and
+REFERENCE_URL. A walk goes on all the time on the first server: VIEW_TOKEN lets others watch it.
 """
 
 import asyncio
@@ -15,7 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from line import Line
+from line import Line, Secured
+
+sys.path.insert(0, str(Path(__file__).parent / "python"))
+from causeway_client import Walk  # noqa: E402
 
 HERE = Path(__file__).parent
 BUILT = HERE.parent / "target" / "clients"
@@ -58,12 +62,24 @@ async def main(program, reference, *names):
     try:
         ports = (*ports, await Line(ports[0]).open())
         urls = dict(zip(("CAUSEWAY_URL", "REFERENCE_URL", "CUT_URL"), (f"ws://127.0.0.1:{port}{PATH}" for port in ports)))
-        failed = [name for name in names or CLIENTS if not await check(name, {**os.environ, **urls})]
+        urls["SECURE_URL"] = f"wss://localhost:{await Secured(ports[0], BUILT).open()}{PATH}"
+        async with Walk(urls["CAUSEWAY_URL"], "a meadow", format="jpeg", paced=True, size=(96, 64)) as walk:
+            playing = asyncio.ensure_future(play(walk))
+            playing.add_done_callback(lambda ended: print(f"the walk that is watched has ended: {ended}") if not ended.cancelled() else None)
+            urls["VIEW_TOKEN"] = (await walk.share("view")).token
+            failed = [name for name in names or CLIENTS if not await check(name, {**os.environ, **urls})]
+            playing.cancel()
         return f"failed: {', '.join(failed)}" if failed else 0
     finally:
         for server in servers:
             server.terminate()
             server.wait()
+
+
+async def play(walk):
+    """Read what comes: what a walk is told is heard while its frames are read."""
+    async for _ in walk:
+        pass
 
 
 async def check(name, environment):

@@ -9,6 +9,7 @@ static class Test
 {
     static readonly string Server = Environment.GetEnvironmentVariable("CAUSEWAY_URL");
     static readonly string Cut = Environment.GetEnvironmentVariable("CUT_URL");
+    static readonly string Secure = Environment.GetEnvironmentVariable("SECURE_URL");
     static readonly string Reference = Environment.GetEnvironmentVariable("REFERENCE_URL");
 
     static int Main()
@@ -18,6 +19,8 @@ static class Test
         {
             AWalkGivesEveryFrameOnceAndInOrder, AReceiptSaysWhichChunkShowsAnEvent, AWalkGoesOnAfterItsLineWasCut,
             AMistakeNamesItsField, AServerWithoutFeaturesIsWalkedInAsWell, NothingIsAllocatedForAFrame, NobodyThere,
+            AnotherVideoBeginsInTheSameWalk, ATokenThatStandsForNothingWatchesNothing, AViewerIsGivenTheFramesOfAWalk,
+            OverTlsACertificateMustBeTrusted,
         })
         {
             try
@@ -116,6 +119,60 @@ static class Test
             Check(walk.Resumes > 0, "the line was not cut");
         }
         Check(whole.Count == 45 && string.Join(" ", whole) == string.Join(" ", again), "other frames after a cut");
+    }
+
+    static void AnotherVideoBeginsInTheSameWalk()
+    {
+        using (var walk = Small(Server, 0, "jpeg"))
+        {
+            Next(walk);
+            walk.Reset(new Beginning { Prompt = "snow", Width = 64, Height = 48, Seed = 7 });
+            Frame? frame;
+            do frame = Next(walk); while (frame.Value.Width != 64);
+            Check(frame.Value.Index == 0 && frame.Value.Height == 48, "the first frame of the next video: " + frame.Value.Index);
+            walk.Reset(new Beginning { Width = 1280, Height = 720 });
+            var refused = "";
+            while (refused == "") Next(walk, news => { if (news == News.Refused) refused = walk.Why; });
+            Check(refused.Contains("size"), refused);
+        }
+    }
+
+    static void ATokenThatStandsForNothingWatchesNothing()
+    {
+        using (var walk = Walk.Watch(Server, "cwv_nobody"))
+        {
+            News news;
+            while ((news = walk.Poll(1000)) == News.Nothing) { }
+            Check(news == News.Ended && walk.Why.Contains("token"), news + " " + walk.Why);
+        }
+    }
+
+    // This client has no wish to be watched itself: `clients/check.py` plays, and says the token.
+    static void AViewerIsGivenTheFramesOfAWalk()
+    {
+        using (var walk = Walk.Watch(Server, Environment.GetEnvironmentVariable("VIEW_TOKEN"), "webp"))
+        {
+            var first = Next(walk).Value;
+            Check(!first.IsRaw && first.Width == 96 && first.PtsMs >= 0, "a frame of the player");
+            walk.Hold("w");
+            var refused = "";
+            while (refused == "") Next(walk, news => { if (news == News.Refused) refused = walk.Why; });
+            Check(refused.Contains("a viewer cannot"), refused);
+        }
+    }
+
+    static void OverTlsACertificateMustBeTrusted()
+    {
+        try
+        {
+            new Walk(Secure, new Start { Prompt = "a meadow" }).Dispose();
+            throw new Exception("nobody vouches for the certificate");
+        }
+        catch (LineClosed closed) { Check(closed.Message.Contains("TLS"), closed.Message); }
+        var start = new Start { Prompt = "a meadow", Width = 96, Height = 64, MaxChunks = 3, Trust = (sender, certificate, chain, errors) => certificate.Subject == "CN=localhost" };
+        List<ulong> whole;
+        using (var walk = Small(Server, 3)) whole = Sums(walk);
+        using (var walk = new Walk(Secure, start)) Check(string.Join(" ", Sums(walk)) == string.Join(" ", whole), "the same frames over TLS");
     }
 
     static void AMistakeNamesItsField()

@@ -3,6 +3,7 @@
 
 using System;
 using System.Collections.Generic;
+using System.Net.Security;
 using System.Threading;
 
 namespace Causeway
@@ -20,6 +21,20 @@ namespace Causeway
         public byte[] FirstFrame;
         /// <summary>Where the server asks for one.</summary>
         public string Key;
+        /// <summary>Over wss://, whether a certificate is trusted; null: as the machine's own store says.</summary>
+        public RemoteCertificateValidationCallback Trust;
+    }
+
+    /// <summary>How another video of the same session begins. What is null or 0 is as it was.</summary>
+    public sealed class Beginning
+    {
+        public string Prompt;
+        public int Width, Height;
+        public ulong? Seed;
+        /// <summary>A JPEG, PNG or WebP file.</summary>
+        public byte[] FirstFrame;
+        /// <summary>Begin without a picture.</summary>
+        public bool WithoutPicture;
     }
 
     public enum News
@@ -75,7 +90,7 @@ namespace Causeway
     {
         const int OpenWithinMs = 10000, ReturnEveryMs = 250, StillEveryMs = 20000, SilentMaxMs = 45000;
         const int Outstanding = 256;
-        static readonly string[] Features = { "queue", "session", "ack", "timing", "pause", "rates", "poses", "intrinsics", "receipts" };
+        static readonly string[] Features = { "queue", "session", "ack", "timing", "pause", "reset", "rates", "poses", "intrinsics", "receipts" };
 
         readonly Uri url;
         readonly Start start;
@@ -119,10 +134,32 @@ namespace Causeway
         {
             this.url = new Uri(url);
             this.start = start;
-            line = new WebSocketLine(this.url, start.Key, OpenWithinMs);
+            line = Connect();
             heardAt = Environment.TickCount;
             SayInit();
         }
+
+        // A viewer's.
+        Walk(string url, string viewToken, string format, RemoteCertificateValidationCallback trust)
+        {
+            this.url = new Uri(url);
+            start = new Start { Format = format, Trust = trust };
+            line = Connect();
+            heardAt = Environment.TickCount;
+            writer.Clear();
+            writer.Map(format == null ? 2 : 3).Text("type").Text("watch").Text("token").Text(viewToken);
+            if (format != null) writer.Text("realtime_output_format").Text(format);
+            line.Send(writer.Buffer, writer.Length);
+        }
+
+        /// <summary>Watch the session that a token of its player stands for. `format` as in `Start`; null: as the player gets it. Keys and
+        /// prompts are refused, but for what the player has handed over. A line that breaks is not replaced: watch again.</summary>
+        public static Walk Watch(string url, string viewToken, string format = null, RemoteCertificateValidationCallback trust = null)
+        {
+            return new Walk(url, viewToken, format, trust);
+        }
+
+        WebSocketLine Connect() { return new WebSocketLine(url, start.Key, OpenWithinMs, start.Trust); }
 
         void SayInit()
         {
@@ -231,6 +268,24 @@ namespace Causeway
             writer.Map(4).Text("type").Text("event").Text("kind").Text("prompt").Text("event_id").Integer((ulong)promptId);
             writer.Text("payload").Text(prompt);
             Transmit();
+        }
+
+        /// <summary>Begin another video in the same session. Only for a server with the feature `reset`; what does not fit is refused,
+        /// and the walk goes on. Gives the event's id.</summary>
+        public long Reset(Beginning beginning)
+        {
+            var sized = beginning.Width > 0 && beginning.Height > 0;
+            var pictured = beginning.WithoutPicture || beginning.FirstFrame != null;
+            writer.Clear();
+            writer.Map(4).Text("type").Text("event").Text("kind").Text("reset").Text("event_id").Integer((ulong)++lastId).Text("payload");
+            writer.Map((beginning.Prompt != null ? 1 : 0) + (sized ? 1 : 0) + (beginning.Seed.HasValue ? 1 : 0) + (pictured ? 1 : 0));
+            if (beginning.Prompt != null) writer.Text("prompt").Text(beginning.Prompt);
+            if (sized) writer.Text("size").Text(beginning.Width + "x" + beginning.Height);
+            if (beginning.Seed.HasValue) writer.Text("seed").Integer(beginning.Seed.Value);
+            if (beginning.WithoutPicture) writer.Text("first_frame").Bool(false);
+            else if (pictured) writer.Text("first_frame").Bytes(beginning.FirstFrame);
+            Transmit();
+            return lastId;
         }
 
         /// <summary>Draw no more, until `Play`. Only for a server with the feature `pause`.</summary>
@@ -410,6 +465,7 @@ namespace Causeway
                 fps = rate;
                 waiting = false;
             }
+            else if (type.Is("watching")) fps = rate;
             else if (type.Is("queue"))
             {
                 if (!waiting) saidToWaitAt = Environment.TickCount;
@@ -427,7 +483,7 @@ namespace Causeway
             return News.Nothing;
         }
 
-        static readonly string[] Types = { "frame_batch", "frame_batch_header", "event_ack", "event_applied", "session", "init_ack", "queue", "error" };
+        static readonly string[] Types = { "frame_batch", "frame_batch_header", "event_ack", "event_applied", "session", "init_ack", "watching", "queue", "error" };
 
         static bool IsKnown(MessageReader reader)
         {
@@ -492,6 +548,8 @@ namespace Causeway
             next = new Frame { IsRaw = isRaw, Width = (int)width, Height = (int)height, Chunk = chunk, EventId = id, Index = numbered ? first : frames };
             announced = (int)count;
             announcedBytes = total;
+            // All who steer share one count of events.
+            lastId = Math.Max(lastId, id);
             if (!acks && id >= 0) while (outstanding.Count > 0 && outstanding[0] <= id) Settle(outstanding[0], chunk, false, -1);
         }
 
@@ -586,7 +644,7 @@ namespace Causeway
 
         void Attempt()
         {
-            try { returned = new WebSocketLine(url, start.Key, OpenWithinMs); }
+            try { returned = Connect(); }
             catch (Exception error)
             {
                 if (!(error is LineClosed || error is System.Net.Sockets.SocketException)) throw;

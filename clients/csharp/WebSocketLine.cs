@@ -3,9 +3,12 @@
 
 using System;
 using System.IO;
+using System.Net.Security;
 using System.Net.Sockets;
+using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Text;
+using System.Threading;
 
 namespace Causeway
 {
@@ -22,12 +25,14 @@ namespace Causeway
         }
     }
 
-    /// <summary>One connection. ws:// only: for wss://, put a proxy beside the program.</summary>
+    /// <summary>One connection, over ws:// or wss://.</summary>
     public sealed class WebSocketLine : IDisposable
     {
         const int Binary = 2, Close = 8, Ping = 9, Pong = 10;
 
         readonly Socket socket;
+        // Over wss:// all bytes pass through it.
+        readonly Secured secured;
         readonly Random mask = new Random();
         byte[] received = new byte[1 << 16];
         int from, to;
@@ -36,20 +41,22 @@ namespace Causeway
         byte[] sent = new byte[1 << 12];
 
         /// <summary>Connect, and wait for the upgrade, `withinMs` at most for each.</summary>
-        public WebSocketLine(Uri url, string key, int withinMs)
+        public WebSocketLine(Uri url, string key, int withinMs, RemoteCertificateValidationCallback trust = null)
         {
-            if (url.Scheme != "ws") throw new ArgumentException("a walk connects to ws://, not to " + url.Scheme + "://");
+            var isSecure = url.Scheme == "wss";
+            if (!isSecure && url.Scheme != "ws") throw new ArgumentException("a walk connects to ws:// or wss://, not to " + url.Scheme + "://");
             socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
             try
             {
-                var connecting = socket.BeginConnect(url.Host, url.Port < 0 ? 80 : url.Port, null, null);
+                var connecting = socket.BeginConnect(url.Host, url.Port >= 0 ? url.Port : isSecure ? 443 : 80, null, null);
                 if (!connecting.AsyncWaitHandle.WaitOne(withinMs)) throw new LineClosed(1006, "the server does not answer");
                 socket.EndConnect(connecting);
+                if (isSecure) secured = new Secured(socket, url.Host, withinMs, trust);
                 Upgrade(url, key, withinMs);
             }
             catch
             {
-                socket.Close();
+                Dispose();
                 throw;
             }
         }
@@ -63,10 +70,10 @@ namespace Causeway
                 + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + challenge + "\r\n"
                 + (string.IsNullOrEmpty(key) ? "" : "Authorization: Bearer " + key + "\r\n") + "\r\n";
             Write(Encoding.ASCII.GetBytes(request), request.Length);
-            socket.ReceiveTimeout = withinMs;
             int end;
             while ((end = EndOfHead()) < 0)
             {
+                if (!IsReadable(withinMs)) throw new LineClosed(1006, "the server does not answer the upgrade");
                 if (to == received.Length) throw new LineClosed(1006, "the answer to the upgrade has no end");
                 to += Receive(received, to, received.Length - to);
             }
@@ -102,7 +109,7 @@ namespace Causeway
                     if (TakeFrame()) return true;
                     if (incomplete) break;
                 }
-                if (!socket.Poll(checked(1000 * waitMs), SelectMode.SelectRead)) return false;
+                if (!IsReadable(waitMs)) return false;
                 Compact();
                 to += Receive(received, to, received.Length - to);
                 waitMs = 0;
@@ -175,8 +182,14 @@ namespace Causeway
             if (buffer.Length < needed) Array.Resize(ref buffer, Math.Max(needed, 2 * buffer.Length));
         }
 
+        bool IsReadable(int waitMs)
+        {
+            return secured != null ? secured.IsReadable(waitMs) : socket.Poll(checked(1000 * waitMs), SelectMode.SelectRead);
+        }
+
         int Receive(byte[] buffer, int at, int room)
         {
+            if (secured != null) return secured.Receive(buffer, at, room);
             try
             {
                 var came = socket.Receive(buffer, at, room, SocketFlags.None);
@@ -214,6 +227,11 @@ namespace Causeway
 
         void Write(byte[] bytes, int count)
         {
+            if (secured != null)
+            {
+                secured.Send(bytes, count);
+                return;
+            }
             try
             {
                 for (var at = 0; at < count; ) at += socket.Send(bytes, at, count - at, SocketFlags.None);
@@ -221,6 +239,96 @@ namespace Causeway
             catch (SocketException error) { throw new LineClosed(1006, error.Message); }
         }
 
-        public void Dispose() { socket.Close(); }
+        public void Dispose()
+        {
+            if (secured != null) secured.Dispose();
+            socket.Close();
+        }
+    }
+
+    /// <summary>TLS over a socket. .NET's stream cannot be asked whether there is something to read, so a thread reads ahead, by one
+    /// buffer at most: a program that does not read slows the server down as it does without TLS.</summary>
+    sealed class Secured : IDisposable
+    {
+        readonly SslStream stream;
+        readonly byte[] ahead = new byte[1 << 16];
+        // What the thread has read and nobody has taken.
+        int from, to;
+        string ended;
+
+        public Secured(Socket socket, string host, int withinMs, RemoteCertificateValidationCallback trust)
+        {
+            socket.ReceiveTimeout = socket.SendTimeout = withinMs;
+            stream = new SslStream(new NetworkStream(socket, false), false, trust);
+            try { stream.AuthenticateAsClient(host, null, SslProtocols.Tls12, true); }
+            catch (Exception error)
+            {
+                stream.Dispose();
+                if (!(error is AuthenticationException || error is IOException || error is SocketException)) throw;
+                throw new LineClosed(1006, "no connection over TLS: " + error.Message);
+            }
+            socket.ReceiveTimeout = socket.SendTimeout = 0;
+            new Thread(ReadAhead) { IsBackground = true, Name = "causeway-tls" }.Start();
+        }
+
+        void ReadAhead()
+        {
+            while (true)
+            {
+                int came = 0;
+                var why = "the line ended without a close frame";
+                try { came = stream.Read(ahead, 0, ahead.Length); }
+                catch (Exception error) { why = error.Message; }
+                lock (ahead)
+                {
+                    if (came == 0) ended = why;
+                    from = 0;
+                    to = came;
+                    Monitor.PulseAll(ahead);
+                    if (came == 0) return;
+                    while (from < to && ended == null) Monitor.Wait(ahead);
+                    if (ended != null) return;
+                }
+            }
+        }
+
+        public bool IsReadable(int waitMs)
+        {
+            lock (ahead)
+            {
+                if (from == to && ended == null && waitMs > 0) Monitor.Wait(ahead, waitMs);
+                return from < to || ended != null;
+            }
+        }
+
+        public int Receive(byte[] buffer, int at, int room)
+        {
+            lock (ahead)
+            {
+                if (from == to) throw new LineClosed(1006, ended ?? "nothing has come");
+                var count = Math.Min(room, to - from);
+                Buffer.BlockCopy(ahead, from, buffer, at, count);
+                from += count;
+                if (from == to) Monitor.PulseAll(ahead);
+                return count;
+            }
+        }
+
+        public void Send(byte[] bytes, int count)
+        {
+            try { stream.Write(bytes, 0, count); }
+            catch (IOException error) { throw new LineClosed(1006, error.Message); }
+            catch (ObjectDisposedException error) { throw new LineClosed(1006, error.Message); }
+        }
+
+        public void Dispose()
+        {
+            lock (ahead)
+            {
+                ended = ended ?? "closed";
+                Monitor.PulseAll(ahead);
+            }
+            stream.Dispose();
+        }
     }
 }

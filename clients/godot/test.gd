@@ -21,6 +21,14 @@ func _init():
 	var cut = walk("CUT_URL", {}, [], 45)
 	check("the line was cut", cut["protocol"].resumes > 0)
 	check("every frame came once after a cut", indices(cut) == range(45))
+	# Once there are frames: before them there is no video to leave.
+	var again = walk("CAUSEWAY_URL", {}, [], 80, {"size": "64x48"})
+	check("another video begins in the same walk", [64, 48, 0] in sizes_and_indices(again))
+	var seen = walk("CAUSEWAY_URL", {"watch": OS.get_environment("VIEW_TOKEN")}, [], 20)
+	check("a viewer is given frames", seen["frames"].size() == 20 and seen["frames"][0]["pts_ms"] != null)
+	check("and steers nothing", seen["refused"].size() == 1 and "a viewer cannot" in seen["refused"][0])
+	var nobody = walk("CAUSEWAY_URL", {"watch": "cwv_nobody"})
+	check("a token that stands for nothing watches nothing", nobody["why"] != null and "token" in nobody["why"])
 	var wrong = walk("CAUSEWAY_URL", {"fps": 1000})
 	check("a mistake names its field: " + str(wrong["why"]), wrong["why"] != null and "fps" in wrong["why"])
 	var reference = walk("REFERENCE_URL", {}, ["pause"], 69)
@@ -61,6 +69,13 @@ func indices(walked):
 	return all
 
 
+func sizes_and_indices(walked):
+	var all = []
+	for frame in walked["frames"]:
+		all.append([frame["width"], frame["height"], frame["index"]])
+	return all
+
+
 # The first chunk whose frames carry this event's id.
 func shown(walked, event_id):
 	for frame in walked["frames"]:
@@ -69,14 +84,17 @@ func shown(walked, event_id):
 	return -1
 
 
-# Holds W, says `kinds`, and walks until so many frames came, or to the end. Godot 3.2 loses packets that come together with a
+# Holds W, says `kinds`, begins anew with `beginning` once a frame has come, and walks until so many frames came, or to the end. Godot 3.2 loses packets that come together with a
 # close, so a walk is not ended by the server where its last frames count.
-func walk(variable, fields, kinds = [], frames = 1000):
+func walk(variable, fields, kinds = [], frames = 1000, beginning = null):
 	var protocol = Protocol.new()
 	protocol.init = {"prompt": "a meadow", "size": "96x64", "fps": 16}
 	for field in fields:
 		protocol.init[field] = fields[field]
-	var walked = {"protocol": protocol, "frames": [], "receipts": [], "refused": [], "why": null, "wanted": frames}
+	if fields.has("watch"):
+		protocol.init = {}
+		protocol.watch = fields["watch"]
+	var walked = {"protocol": protocol, "frames": [], "receipts": [], "refused": [], "why": null, "wanted": frames, "beginning": beginning}
 	var held = protocol.hold(["w"])
 	var until = OS.get_ticks_msec() + LIMIT_MS
 	var to_send = [held]
@@ -114,6 +132,9 @@ func connection(url, protocol, to_send, walked, until):
 				var last = note(news, walked)
 				if last == "ended" or walked["frames"].size() == walked["wanted"]:
 					return "done"
+				if last == "frame" and walked["beginning"] != null:
+					peer.put_packet(protocol.reset(walked["beginning"]))
+					walked["beginning"] = null
 				if last == "back":
 					for message in protocol.to_say_again():
 						peer.put_packet(message)

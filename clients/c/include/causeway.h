@@ -73,6 +73,10 @@ typedef struct causeway_news {
 /* Connect and begin. NULL: it failed, and `error` (of `error_size` bytes, may be NULL) says why. Waits for the connection. */
 causeway_walk *causeway_connect(const causeway_options *options, char *error, size_t error_size);
 
+/* Watch the session that a token of its player stands for. `format` as in causeway_options; NULL: as the player gets it. Keys and
+ * prompts are refused, but for what the player has handed over. A line that breaks is not replaced: watch again. */
+causeway_walk *causeway_watch(const char *url, const char *token, const char *format, char *error, size_t error_size);
+
 /* What came, waiting `wait_ms` at most; 0 does not wait. Gives a causeway_kind. */
 int32_t causeway_poll_frame(causeway_walk *walk, uint32_t wait_ms, causeway_news *news);
 
@@ -89,6 +93,11 @@ uint32_t causeway_send_pose(causeway_walk *walk, const double camera_from_world[
 
 /* Draw what follows under another prompt. Gives the event's id; 0: the text is not UTF-8. */
 uint32_t causeway_send_prompt(causeway_walk *walk, const char *prompt);
+
+/* Begin another video in the same session. Of `beginning` count prompt, width and height, seed and first_frame; what is NULL or 0
+ * is as it was, and a first_frame of no bytes begins without a picture. Only where the server offers it; elsewhere, and where
+ * the video does not fit, it is refused and the walk goes on. Gives the event's id; 0: a text is not UTF-8. */
+uint32_t causeway_reset(causeway_walk *walk, const causeway_options *beginning);
 
 /* Why an event was refused or the walk ended, as text that is good until the next call with this walk. */
 const char *causeway_error(const causeway_walk *walk);

@@ -2,12 +2,14 @@
 //!
 //! Pointers come from a program that this crate cannot check; each function says what it relies on. A panic never crosses the
 //! border: it ends the walk.
+//!
+//! Over 400 lines: each function of the header stands here, with what it relies on.
 
 use std::ffi::{CStr, CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use causeway_client::{Event, Frame, Init, News, Walk};
+use causeway_client::{Event, Frame, Init, News, Value, Walk, Watch};
 
 /// A walk as C sees it.
 pub struct CausewayWalk {
@@ -113,6 +115,42 @@ pub unsafe extern "C" fn causeway_connect(
         let (url, init) = unsafe { first_message(options) }?;
         Walk::connect(&url, init).map_err(|error| error.to_string())
     });
+    // SAFETY: as this function's.
+    unsafe { walk_or_why(connected, error, error_size) }
+}
+
+/// Watch a session.
+///
+/// # Safety
+/// `url`, `token` and `format` are null or end with 0; `error` as in [`causeway_connect`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causeway_watch(
+    url: *const c_char,
+    token: *const c_char,
+    format: *const c_char,
+    error: *mut c_char,
+    error_size: usize,
+) -> *mut CausewayWalk {
+    let connected = catch_unwind(|| {
+        // SAFETY: the caller's strings end with 0.
+        let text =
+            |name: &str, text: *const c_char| unsafe { optional_text(text) }.map_err(|why| format!("{name} {why}"));
+        let url = text("url", url)?.ok_or("url is missing")?;
+        let watch = Watch::new(text("token", token)?.ok_or("token is missing")?);
+        let watch = text("format", format)?.into_iter().fold(watch, Watch::format);
+        Walk::watch(url, watch).map_err(|error| error.to_string())
+    });
+    // SAFETY: as this function's.
+    unsafe { walk_or_why(connected, error, error_size) }
+}
+
+/// # Safety
+/// `error` as in [`causeway_connect`].
+unsafe fn walk_or_why(
+    connected: std::thread::Result<Result<Walk, String>>,
+    error: *mut c_char,
+    error_size: usize,
+) -> *mut CausewayWalk {
     let why = match connected {
         Ok(Ok(walk)) => return Box::into_raw(Box::new(CausewayWalk { walk, error: CString::default() })),
         Ok(Err(why)) => why,
@@ -315,6 +353,32 @@ unsafe fn send(walk: *mut CausewayWalk, text: *const c_char, event: fn(&str) -> 
     let (walk, text) = unsafe { (walk.as_mut(), optional_text(text)) };
     let (Some(walk), Ok(Some(text))) = (walk, text) else { return 0 };
     catch_unwind(AssertUnwindSafe(|| walk.walk.send(event(text)))).unwrap_or(0)
+}
+
+/// Begin another video.
+///
+/// # Safety
+/// `walk` as in [`causeway_poll_frame`]; `beginning` as [`causeway_connect`]'s `options`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causeway_reset(walk: *mut CausewayWalk, beginning: *const CausewayOptions) -> u32 {
+    // SAFETY: null, or as the caller says.
+    let (Some(walk), Some(beginning)) = (unsafe { walk.as_mut() }, unsafe { beginning.as_ref() }) else { return 0 };
+    // SAFETY: the caller's strings end with 0.
+    let Ok(prompt) = (unsafe { optional_text(beginning.prompt) }) else { return 0 };
+    let sized = beginning.width > 0 || beginning.height > 0;
+    let picture = (!beginning.first_frame.is_null()).then(|| match beginning.first_frame_size {
+        0 => Value::Boolean(false),
+        // SAFETY: the caller's picture has as many bytes as it says.
+        size => Value::Binary(unsafe { std::slice::from_raw_parts(beginning.first_frame, size) }.to_vec()),
+    });
+    let fields = [
+        ("prompt", prompt.map(Value::from)),
+        ("size", sized.then(|| format!("{}x{}", beginning.width, beginning.height).into())),
+        ("seed", (beginning.has_seed > 0).then(|| beginning.seed.into())),
+        ("first_frame", picture),
+    ];
+    let fields = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    catch_unwind(AssertUnwindSafe(|| walk.walk.send(Event::reset(fields)))).unwrap_or(0)
 }
 
 /// Why an event was refused or the walk ended.

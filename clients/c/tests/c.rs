@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use causeway::{
     CausewayNews, CausewayOptions, causeway_connect, causeway_error, causeway_free, causeway_poll_frame,
-    causeway_send_pose, causeway_send_rates,
+    causeway_reset, causeway_send_pose, causeway_send_rates, causeway_watch,
 };
 use pipeline::testcard::Testcard;
 use server::Limits;
@@ -143,6 +143,68 @@ fn rates_are_followed_and_a_pose_that_is_none_is_refused_by_its_name() -> Result
         }
         causeway_free(walk);
     }
+    Ok(())
+}
+
+#[test]
+fn another_video_begins_in_the_same_walk_and_a_token_that_stands_for_nothing_watches_nothing() -> Result<()> {
+    let server = server()?;
+    let url = std::ffi::CString::new(server.url())?;
+    let mut news = std::mem::MaybeUninit::<CausewayNews>::zeroed();
+    // SAFETY: pointers to values that live until the walk is freed.
+    unsafe {
+        let walk = causeway_connect(&options(&url, c"jpeg"), std::ptr::null_mut(), 0);
+        let next = CausewayOptions { width: 64, height: 48, ..options(&url, c"jpeg") };
+        // Before there is a video there is none to leave.
+        ensure!(!walk.is_null() && causeway_poll_frame(walk, 10_000, news.as_mut_ptr()) == 1);
+        ensure!(causeway_reset(walk, &next) > 0);
+        let seen = |news: &CausewayNews| (news.frame.width, news.frame.height, news.frame.index);
+        while causeway_poll_frame(walk, 10_000, news.as_mut_ptr()) != 1 || seen(&*news.as_ptr()) != (64, 48, 0) {
+            ensure!(CStr::from_ptr(causeway_error(walk)) == c"");
+        }
+        // Larger than what the session has memory for: it goes on as it was.
+        let large = CausewayOptions { width: 1280, height: 720, ..next };
+        let wrong = causeway_reset(walk, &large);
+        while causeway_poll_frame(walk, 10_000, news.as_mut_ptr()) != 4 {}
+        ensure!((*news.as_ptr()).event_id == i64::from(wrong));
+        ensure!(CStr::from_ptr(causeway_error(walk)).to_str()?.contains("size"));
+        causeway_free(walk);
+        let viewer = causeway_watch(url.as_ptr(), c"cwv_nobody".as_ptr(), std::ptr::null(), std::ptr::null_mut(), 0);
+        ensure!(causeway_poll_frame(viewer, 10_000, news.as_mut_ptr()) == -1);
+        ensure!(CStr::from_ptr(causeway_error(viewer)).to_str()?.contains("token"));
+        causeway_free(viewer);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_is_given_the_frames_of_a_walk() -> Result<()> {
+    let server = server()?;
+    let mut player = server.session(tests::small().format("jpeg").paced(16).features(["spectators"])).await?;
+    player.send(tests::message::Event::share("view")).await?;
+    let token = loop {
+        if let tests::message::Message::Shared(shared) = player.next().await? {
+            break shared.token;
+        }
+    };
+    let url = std::ffi::CString::new(server.url())?;
+    let watched = tokio::task::spawn_blocking(move || -> Result<i32> {
+        let token = std::ffi::CString::new(token)?;
+        let mut news = std::mem::MaybeUninit::<CausewayNews>::zeroed();
+        // SAFETY: pointers to values that live until the walk is freed.
+        unsafe {
+            let viewer = causeway_watch(url.as_ptr(), token.as_ptr(), c"webp".as_ptr(), std::ptr::null_mut(), 0);
+            let kind = causeway_poll_frame(viewer, 10_000, news.as_mut_ptr());
+            ensure!(kind == 1 && (*news.as_ptr()).frame.format == 2, "{kind}");
+            causeway_free(viewer);
+            Ok(kind)
+        }
+    });
+    // The player reads on, so that more is drawn.
+    tokio::select! {
+        watched = watched => watched??,
+        broken = async { loop { if let Err(error) = player.next().await { break error } } } => return Err(broken),
+    };
     Ok(())
 }
 

@@ -33,4 +33,5 @@ mod read;
 mod walk;
 
 pub use message::{Event, Init, Message, Watch};
+pub use rmpv::Value;
 pub use walk::{Error, Frame, News, Receipt, Walk};

@@ -28,7 +28,10 @@ const KNOWN: [&str; 8] =
     ["frame_batch", "frame_batch_header", "session", "init_ack", "watching", "queue", "event_ack", "error"];
 const COMPLETE: &str = "generation complete";
 /// What a walk understands beyond the reference.
-const FEATURES: [&str; 9] = ["queue", "session", "ack", "timing", "pause", "rates", "poses", "intrinsics", "receipts"];
+const FEATURES: [&str; 10] =
+    ["queue", "session", "ack", "timing", "pause", "reset", "rates", "poses", "intrinsics", "receipts"];
+/// Kinds of event that steer.
+const STEERS: [&str; 3] = ["prompt", "camera_actions", "composite_input"];
 
 /// News that were found and are about to be told.
 enum Found {
@@ -118,7 +121,7 @@ impl Walk {
 
     /// Steer, with an id of its own that frames and its receipt carry. While the line is cut, what steered last is kept and
     /// said on the next connection. An event that carries an id already keeps it. Events that do not steer (`pause`, `resume`,
-    /// `wait`) get none: the last one is given back.
+    /// `wait`) get none: the last one is given back. Others, as `reset`, get one that a refusal names, and are said once.
     pub fn send(&mut self, event: Event) -> u32 {
         // These do not steer, and nothing answers them.
         if matches!(event.kind(), Some("pause" | "resume" | "wait")) {
@@ -127,8 +130,13 @@ impl Walk {
         }
         let id = event.id_of().unwrap_or(self.last_id + 1);
         self.last_id = self.last_id.max(id);
-        let is_prompt = event.kind() == Some("prompt");
+        let (steers, is_prompt) =
+            (event.kind().is_some_and(|kind| STEERS.contains(&kind)), event.kind() == Some("prompt"));
         let bytes = encoded(&event.id(u64::from(id)).into());
+        if !steers {
+            self.line.send(bytes);
+            return id;
+        }
         if self.outstanding.len() == RECEIPTS_MAX {
             self.outstanding.pop_front();
         }

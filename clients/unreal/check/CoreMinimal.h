@@ -7,6 +7,7 @@
 
 using int32 = std::int32_t;
 using uint32 = std::uint32_t;
+using uint64 = std::uint64_t;
 using TCHAR = char16_t;
 
 class FString

@@ -24,6 +24,8 @@ signal ended(why: String)
 
 @export var url := "ws://127.0.0.1:30000/v1/realtime_video"
 @export_multiline var prompt := "a meadow"
+## The token of a session to watch, in place of a walk of one's own.
+@export var watch := ""
 ## Frames a second at which pictures are shown.
 @export var fps := 16
 @export var autostart := true
@@ -50,6 +52,9 @@ func start() -> void:
 	_protocol.init = {
 		"prompt": prompt, "fps": fps, "realtime_output_pacing": true, "realtime_output_format": "jpeg", "output_compression": 92,
 	}
+	if watch != "":
+		_protocol.watch = watch
+		_protocol.init = {"realtime_output_format": "jpeg", "output_compression": 92}
 	_queue.clear()
 	_connect()
 
@@ -87,6 +92,12 @@ func lead(camera: Transform3D) -> int:
 ## Draw what follows under another prompt. Gives the event's id.
 func change_prompt(text: String) -> int:
 	_send(_protocol.prompt(text))
+	return _protocol.next_id() - 1
+
+
+## Begin another video in the same session, with `prompt`, `seed` or `size` ("96x64"), or as the one before. Gives the event's id.
+func reset(beginning: Dictionary = {}) -> int:
+	_send(_protocol.reset(beginning))
 	return _protocol.next_id() - 1
 
 

@@ -10,11 +10,13 @@ const MessagePack = preload("res://addons/causeway/messagepack.gd")
 
 const RAW = "application/x-raw-rgb"
 const NO_PONG = "keepalive ping timeout"
-const FEATURES = ["queue", "session", "ack", "timing", "pause", "rates", "poses", "intrinsics", "receipts"]
+const FEATURES = ["queue", "session", "ack", "timing", "pause", "reset", "rates", "poses", "intrinsics", "receipts"]
 const OUTSTANDING_MAX = 256
 
 # Fields of the init beside its type, by their names on the wire.
 var init = {}
+# The token of a session to watch, in place of an init. A viewer's line that breaks is not replaced: watch again.
+var watch = ""
 var resumes = 0
 # How long the server waits for a client whose line was cut.
 var grace_ms = 0
@@ -48,6 +50,8 @@ func first_message():
 			resume["api_key"] = init["api_key"]
 		return MessagePack.encode(resume)
 	var first = {"type": "init", "protocol_features": FEATURES}
+	if watch != "":
+		first = {"type": "watch", "token": watch}
 	for field in init:
 		first[field] = init[field]
 	return MessagePack.encode(first)
@@ -84,6 +88,13 @@ func _led(transition):
 func prompt(text):
 	_prompted = _event("prompt", text)
 	return _prompted["bytes"]
+
+
+# Begin another video in the same session: with `prompt`, `seed`, `size` or `first_frame`, or as the one before. Only for a server
+# that offers it; what does not fit is refused, and the walk goes on.
+func reset(beginning):
+	_last_id += 1
+	return MessagePack.encode({"type": "event", "kind": "reset", "event_id": _last_id, "payload": beginning})
 
 
 # Draw no more ("pause"), go on ("resume"), keep the place in the queue ("wait").
@@ -148,6 +159,8 @@ func receive(bytes):
 			_receipts = message.get("features", []).has("receipts")
 			_acks = _receipts or message.get("features", []).has("ack")
 			_fps = message.get("fps", 0)
+		"watching":
+			_fps = message.get("fps", 0)
 		"event_ack":
 			# A server with receipts says each twice, the second time with its frame.
 			return [] if _receipts else _applied(message)
@@ -211,6 +224,8 @@ func _pictures(header, payload):
 		_given = 0
 	var news = []
 	var id = header.get("event_id")
+	# All who steer share one count of events.
+	_last_id = max(_last_id, 0 if id == null else id)
 	if not _acks and id != null:
 		while _outstanding.size() > 0 and _outstanding[0] <= id:
 			news += _settle(_outstanding[0], chunk, false)

@@ -32,6 +32,19 @@ public:
 		}
 	}
 
+	/** Watch the session that a token of its player stands for. What it says steers only what it was handed. */
+	FCausewayWalk(const FString& Url, const FString& ViewToken)
+	{
+		const FTCHARToUTF8 Utf8Url(*Url);
+		const FTCHARToUTF8 Utf8Token(*ViewToken);
+		char Error[256] = "";
+		Walk = causeway_watch(Utf8Url.Get(), Utf8Token.Get(), nullptr, Error, sizeof(Error));
+		if (Walk == nullptr)
+		{
+			Reason = UTF8_TO_TCHAR(Error);
+		}
+	}
+
 	~FCausewayWalk()
 	{
 		causeway_free(Walk);
@@ -88,6 +101,17 @@ public:
 	uint32 Prompt(const FString& Text)
 	{
 		return causeway_send_prompt(Walk, FTCHARToUTF8(*Text).Get());
+	}
+
+	/** Begin another video in the same session, from this prompt and seed. Gives the event's id. */
+	uint32 Reset(const FString& Prompt, uint64 Seed)
+	{
+		const FTCHARToUTF8 Utf8Prompt(*Prompt);
+		causeway_options Beginning = {};
+		Beginning.prompt = Utf8Prompt.Get();
+		Beginning.seed = Seed;
+		Beginning.has_seed = 1;
+		return causeway_reset(Walk, &Beginning);
 	}
 
 private:
