@@ -51,6 +51,34 @@ async fn the_shipped_world_draws_films_and_pictures_at_its_size() -> Result<()> 
     ensure!(picture["size"] == size.as_str(), "{picture}");
     let four = job(&server, asking(json!({ "seconds": 4 }))).await?;
     ensure!(four["num_frames"] == 4 * fps && four["size"] == size.as_str(), "{four}");
+    tells_unknown_words(&server).await
+}
+
+/// V110, in the world that knows few words.
+async fn tells_unknown_words(server: &Server) -> Result<()> {
+    let prompts = json!(["2:a red Turm", "3:a dessert"]);
+    let body = json!({ "prompt": "a dragon over Manhattan", "seconds": 1, "prompts": prompts });
+    let read = job(server, asking(body)).await?["prompt_read"].clone();
+    let unknown = |at: usize| read[at]["unknown"].as_array().cloned().unwrap_or_default();
+    ensure!(unknown(0) == [json!({ "word": "dragon", "suggestion": null })], "{read}");
+    ensure!(unknown(1).is_empty() && read[1]["chunk"] == 2 && read[1]["text"] == "a red tower", "{read}");
+    ensure!(unknown(2) == [json!({ "word": "dessert", "suggestion": "desert" })], "{read}");
+    let strangers = json!({ "prompt": "Drägon", "num_frames": 4 });
+    let answer = post(server.address, "/v1/videos/sync", asking(strangers.clone())).await?;
+    let told = answer.header("x-unknown-words").context("a header")?;
+    ensure!(answer.status == 200 && told == r#"[{"suggestion":null,"word":"dr\u00e4gon"}]"#, "{told}");
+    let begun = job(server, asking(strangers)).await?;
+    let instead = begun["prompt_read"][0]["instead"].as_str().context("a preset in its place")?;
+    ensure!(begun["prompt_read"][0]["text"] == "" && !instead.is_empty(), "{begun}");
+    Ok(())
+}
+
+/// V110, in a world that reads any text.
+#[tokio::test]
+async fn a_world_that_reads_any_text_says_nothing_of_words() -> Result<()> {
+    let server = testcard()?;
+    let drawn = job(&server, asking(json!({ "prompt": "a dragon", "num_frames": 5, "size": SIZE }))).await?;
+    ensure!(drawn.as_object().is_some_and(|job| job.get("prompt_read").is_some_and(Value::is_null)), "{drawn}");
     Ok(())
 }
 

@@ -54,6 +54,7 @@ pub(crate) async fn create(
         _ => "png",
     };
     let (size, ignored) = (facts.resolved.size.to_string(), facts.resolved.ignored.clone());
+    let prompt_read = facts.prompt_read();
     let now = openai.now();
     if answer.by_url {
         openai.book().keep_pictures(&id, caller.account.clone(), facts, outputs, costs.clone(), now)?;
@@ -69,6 +70,7 @@ pub(crate) async fn create(
         "peak_memory_mb": costs.peak_bytes as f64 / f64::from(1 << 20),
         "usage": null,
         "ignored": ignored,
+        "prompt_read": prompt_read,
     });
     Ok(Json(body).into_response())
 }

@@ -12,6 +12,7 @@ use super::request::Body;
 use super::request::ask::{Ask, Remix, Source};
 use super::request::invalid::{Invalid, Kind, quoted};
 use super::request::job::Facts;
+use super::request::reading::{self, PromptRead};
 use super::request::refuse::holds_video;
 use super::request::resolve::Resolved;
 use super::request::values::{PictureAnswer, Route};
@@ -83,8 +84,10 @@ impl OpenAi {
             }
             _ => (None, None),
         };
+        let read = self.read(&card, &resolved, file.is_some()).await?;
         let facts = Facts {
             resolved,
+            read,
             picture: file,
             model: card.name.clone(),
             remixed_from: None,
@@ -100,6 +103,7 @@ impl OpenAi {
         let (guardrails, recorder) = (self.guardrails_of(guardrails)?, self.recorder(profile)?);
         (old.resolved.prompt, old.resolved.ignored) = (prompt, ignored);
         old.resolved.bound_ignored();
+        old.read = self.read(&card, &old.resolved, old.picture.is_some()).await?;
         let facts = old;
         let spans = spans_of(recorder.as_ref());
         let blocked = self.blocks(&guardrails, &facts.resolved, &spans).await;
@@ -126,6 +130,24 @@ impl OpenAi {
             }
             asked => Ok(asked.map(Recorder::new)),
         }
+    }
+
+    /// How the world reads the prompts of a clip. Not on the loop: it looks for words that are spelt much the same.
+    async fn read(
+        &self,
+        card: &Arc<Card>,
+        resolved: &Resolved,
+        has_picture: bool,
+    ) -> Result<Option<Vec<PromptRead>>, ApiError> {
+        if card.words.is_none() {
+            return Ok(None);
+        }
+        let (card, resolved) = (Arc::clone(card), resolved.clone());
+        let read = tokio::task::spawn_blocking(move || reading::read(&card, &resolved, has_picture)).await;
+        read.map_err(|panic| {
+            tracing::error!(error = %panic, "the prompts could not be read");
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the prompts could not be read")
+        })
     }
 
     /// Whether a guardrail blocks one of a request's prompts. The negative prompt is not asked about.

@@ -14,7 +14,7 @@ use super::errors::ApiError;
 use super::leaving::Leaving;
 use super::prepare::Prepared;
 use super::request::job::{Costs, Facts, Failure, FailureCode, Output};
-use super::request::resolve::Resolved;
+use super::request::reading::unknown_words;
 use super::request::values::Route;
 use super::state::OpenAi;
 use super::stop::Current;
@@ -29,6 +29,7 @@ const X_STAGE_DURATIONS: HeaderName = HeaderName::from_static("x-stage-durations
 const X_PEAK_MEMORY_MB: HeaderName = HeaderName::from_static("x-peak-memory-mb");
 const X_SEED: HeaderName = HeaderName::from_static("x-seed");
 const X_IGNORED: HeaderName = HeaderName::from_static("x-ignored");
+const X_UNKNOWN_WORDS: HeaderName = HeaderName::from_static("x-unknown-words");
 const X_PROFILE_TRACE: HeaderName = HeaderName::from_static("x-profile-trace");
 
 /// `POST /v1/videos/sync`
@@ -48,20 +49,21 @@ pub(crate) async fn create(
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_value", message).about("n"));
     }
     let id = format!("video_sync-{}", uuid::Uuid::new_v4().simple());
-    let (model, resolved) = (prepared.facts.model.clone(), prepared.facts.resolved.clone());
+    let facts = prepared.facts.clone();
     let (outputs, costs) = openai.draw_for(&caller, &id, JobKind::Sync, prepared, until).await?;
     let output = outputs.into_iter().next().expect("one output was asked for");
-    Ok(answer(&id, &model, &resolved, output, &costs))
+    Ok(answer(&id, &facts, output, &costs))
 }
 
-fn answer(id: &str, model: &str, resolved: &Resolved, output: Output, costs: &Costs) -> Response<Body> {
+fn answer(id: &str, facts: &Facts, output: Output, costs: &Costs) -> Response<Body> {
+    let Facts { model, resolved, read, .. } = facts;
     let mut answer = Response::new(Body::from(output.bytes));
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(output.content_type));
     let peak = costs.peak_bytes as f64 / f64::from(1 << 20);
     for (name, value) in [
         (X_REQUEST_ID, id.to_owned()),
-        (X_MODEL, model.to_owned()),
+        (X_MODEL, model.clone()),
         (X_INFERENCE_TIME_S, format!("{:.3}", costs.inference)),
         (X_STAGE_DURATIONS, costs.stages().to_string()),
         (X_PEAK_MEMORY_MB, format!("{peak:.3}")),
@@ -71,6 +73,9 @@ fn answer(id: &str, model: &str, resolved: &Resolved, output: Output, costs: &Co
     }
     if let Some(name) = &costs.profile_trace {
         headers.insert(X_PROFILE_TRACE, printable(name));
+    }
+    if let Some(words) = read.as_deref().and_then(unknown_words) {
+        headers.insert(X_UNKNOWN_WORDS, printable(&words));
     }
     if !resolved.ignored.is_empty() {
         let names: Vec<_> = resolved.ignored.iter().map(|name| name.replace(',', "?")).collect();

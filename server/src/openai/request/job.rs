@@ -7,6 +7,7 @@ use bytes::Bytes;
 use pipeline::world::Picture;
 use serde_json::{Value, json};
 
+use super::reading::PromptRead;
 use super::resolve::Resolved;
 
 /// On whose account work is done. `None` where the server asks for no key: then all clients are one.
@@ -26,6 +27,8 @@ pub struct Now {
 pub struct Facts {
     /// What is drawn.
     pub resolved: Resolved,
+    /// How the world reads its prompts, if it knows few words.
+    pub read: Option<Vec<PromptRead>>,
     /// The file of the picture that it starts from: kept for a remix.
     pub picture: Option<Bytes>,
     /// The world that draws.
@@ -34,6 +37,13 @@ pub struct Facts {
     pub remixed_from: Option<String>,
     /// Pictures that are found under `/v1/images`, and not in the list of videos.
     pub is_image: bool,
+}
+
+impl Facts {
+    /// How the world reads its prompts; null: it reads any text.
+    pub fn prompt_read(&self) -> Option<Vec<Value>> {
+        Some(self.read.as_ref()?.iter().map(PromptRead::json).collect())
+    }
 }
 
 /// The file of one output.
@@ -222,6 +232,7 @@ impl Record {
             "urls": done.map(|(outputs, _)| (0..outputs.len()).map(address).collect::<Vec<_>>()),
             "error": failure.map(|failure| json!({ "code": failure.code.name(), "message": failure.message })),
             "remixed_from_video_id": facts.remixed_from,
+            "prompt_read": facts.prompt_read(),
             "revised_prompt": null,
             "inference_time_s": done.map(|(_, costs)| costs.inference),
             "peak_memory_mb": done.map(|(_, costs)| costs.peak_bytes as f64 / f64::from(1 << 20)),

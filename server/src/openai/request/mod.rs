@@ -8,6 +8,7 @@ pub mod invalid;
 pub mod job;
 pub mod jobs;
 pub mod json;
+pub mod reading;
 pub mod refuse;
 pub mod resolve;
 pub mod script;

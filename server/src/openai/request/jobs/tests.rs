@@ -27,7 +27,7 @@ fn facts() -> Facts {
     let body = Body::read(None, &Bytes::from_static(body.as_bytes())).expect("a body");
     let ask = Ask::read(body, Route::Video, testcard.card()).expect("an ask");
     let resolved = Resolved::new(ask, testcard.card(), Rules { clip_frames: 481 }).expect("it can be drawn");
-    Facts { resolved, picture: None, model: "testcard".into(), remixed_from: None, is_image: false }
+    Facts { resolved, read: None, picture: None, model: "testcard".into(), remixed_from: None, is_image: false }
 }
 
 fn enter(jobs: &mut Jobs, id: &str, now: Now) -> Result<(), Full> {
