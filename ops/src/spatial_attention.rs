@@ -12,6 +12,8 @@ use crate::frame_stack::{FrameShape, FrameStack};
 
 /// Scores that one task holds: 1 MiB.
 const SCORES: usize = 1 << 18;
+/// Queries of one task at most: a thousand pixels are still sixteen tasks.
+const QUERIES: usize = 64;
 
 /// `qkv`: 3·C channels, queries then keys then values → C channels.
 pub fn spatial_attention(qkv: &FrameStack) -> Result<FrameStack> {
@@ -22,8 +24,9 @@ pub fn spatial_attention(qkv: &FrameStack) -> Result<FrameStack> {
         let frames = cuda::frames::spatial_attention(frames)?;
         return Ok(FrameStack::of_cuda(FrameShape { channels, ..qkv.shape() }, qkv.device(), frames));
     }
-    // Few enough for the bound, enough tasks for all threads, and no fewer than a matrix product is good at.
-    let queries = (SCORES / positions).min(positions.div_ceil(2 * rayon::current_num_threads())).clamp(8, 256);
+    // Few enough for the bound, at least four tasks, and no fewer than a matrix product is good at. Never by the number of
+    // threads: how a product sums depends on its rows, and a world draws the same bytes on any number of threads.
+    let queries = (SCORES / positions).min(positions.div_ceil(4)).clamp(8, QUERIES);
     let frames = qkv.frames().iter().map(|frame| {
         let mut out = vec![0f32; positions * channels];
         out.par_chunks_mut(queries * channels).enumerate().for_each_init(Vec::new, |scores, (i, out)| {
@@ -101,6 +104,22 @@ mod tests {
     use super::*;
     use crate::testing::{Plain, PlainResult, ours};
     use candle_core::Device;
+
+    /// 24 pixels are what two ranks of two threads and one thread cut differently when tasks followed the threads.
+    #[test]
+    fn it_is_the_same_bits_on_any_number_of_threads() {
+        for (channels, height, width) in [(96, 4, 6), (24, 17, 19), (32, 8, 12)] {
+            let values = (0..3 * channels * height * width).map(|i| ((i * 7919 % 1009) as f32 - 504.0) / 150.0);
+            let x = Plain::from_vec(values.collect::<Vec<_>>(), (3 * channels, 1, height, width), &Device::Cpu);
+            let video = FrameStack::from_tensor(&ours(&x.expect("sizes fit"))).expect("a video");
+            let on = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+                pool.install(|| spatial_attention(&video)).expect("frames").values()
+            };
+            let one = on(1);
+            assert!([2, 3, 8].into_iter().all(|threads| on(threads) == one), "{channels} channels, {height}x{width}");
+        }
+    }
 
     #[test]
     fn attention_in_tiles_agrees_with_the_whole_matrix() {
