@@ -20,6 +20,7 @@ test: build-tools test-tools target/axe/installed target/clients/installed
 # All that can be proved of the kernels for GPUs without a GPU: docs/gpu.md. `test` runs a bounded part of it.
 test-gpu-emulated: build-tools target/kernels/installed
 	ops/host/prove.sh target/kernels target/kernels/venv/bin/python
+	cargo nextest run --locked --workspace --run-ignored only emulated
 
 # PTX of the kernels for GPUs, made again: after every change to ops/kernels.
 kernels: target/kernels/installed

@@ -12,7 +12,11 @@
 //   EMULATED_CUDA_FAIL_ALLOCATION=N   the Nth allocation from now on fails; the driver is then asked once more, so a test
 //                                     also sets EMULATED_CUDA_FAIL_COUNT=2, the calls that fail
 //   EMULATED_CUDA_FAIL_LAUNCH=N       the Nth launch fails when it is asked for
-//   EMULATED_CUDA_SKIP_LAUNCH=N       the Nth launch does nothing: what a wrong kernel looks like
+//   EMULATED_CUDA_FAIL_WAIT=N         the Nth wait tells of work that failed
+//   EMULATED_CUDA_FAIL_MODULE=N       the Nth text of kernels is refused
+//   EMULATED_CUDA_FAIL_HOST_ALLOCATION=N  the Nth allocation of pinned memory fails
+//   EMULATED_CUDA_SKIP_LAUNCH=N       the Nth launch does nothing
+//   EMULATED_CUDA_WRONG_KERNEL=NAME   every launch of this kernel leaves its last block out: what a wrong kernel looks like
 //   EMULATED_CUDA_DRIVER=11070        the version that the driver says it has
 //   EMULATED_CUDA_MEMORY=BYTES        memory of the device
 //   EMULATED_CUDA_DEVICES=N           how many devices there are; 0 is a machine with a driver and no GPU
@@ -21,9 +25,11 @@
 // And what is not a fault:
 //   EMULATED_CUDA_LOG=FILE            a line a launch is appended there: the kernel, and the three sides of its grid; for a copy
 //                                     from the device to itself `copy`, and its bytes
-//   EMULATED_CUDA_IDLE=1              no kernel computes, and memory starts as zeros: to see quickly what is launched
+//   EMULATED_CUDA_IDLE=N              from the Nth launch on no kernel computes, and memory starts as zeros: to see quickly what is
+//                                     launched
 #include "launch.h"
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -47,7 +53,7 @@ enum : Result {
 const size_t PAGE = 4096;
 const int THREADS_MAX = 1024, SHARED_USUAL = 48 << 10, SHARED_MAX = 227 << 10;
 
-struct Event { unsigned recorded = 0, done = 0; };
+struct Event { unsigned recorded = 0, done = 0; std::chrono::steady_clock::time_point when; };
 struct Work { std::function<bool()> may_run; std::function<void()> run; };
 struct Stream { std::deque<Work> queue; };
 struct Module { std::string code; SimtModule* interpreted; };
@@ -80,6 +86,9 @@ bool falls_due(const char* fault) {
     if (more > 0) settings["FAIL_COUNT"] = more; else settings[fault] = 0;
     return true;
 }
+
+// The kernel that computes wrongly, if there is one.
+std::string wrong_kernel = getenv("EMULATED_CUDA_WRONG_KERNEL") ? getenv("EMULATED_CUDA_WRONG_KERNEL") : "";
 
 [[noreturn]] void fail(const char* what) {
     fprintf(stderr, "emulated CUDA: %s\n", what);
@@ -124,6 +133,14 @@ void run_until(const std::function<bool()>& done) {
         if (!step()) fail("somebody waits for work that waits for an event nobody recorded");
 }
 
+// Is this pinned memory? The copy itself finds out if it ends inside.
+bool pinned(Address from) {
+    auto at = host_memory.upper_bound(from);
+    return at != host_memory.begin() && (--at)->first + at->second.bytes > from;
+}
+// So many bytes of memory that is not pinned are put into the queue with the command.
+const size_t TAKEN_ALONG = 64 << 10;
+
 // Memory whose end is as near to the forbidden page as the alignment of allocations lets it.
 Result take(std::map<Address, Allocation>& memory, Address* address, size_t bytes) {
     const size_t room = (bytes + PAGE - 1) / PAGE * PAGE;
@@ -157,6 +174,7 @@ extern "C" {
 // For tests: 8 numbers, in the order of `counts`; a name without its prefix, and its new value.
 API cuEmulatedCounts(unsigned long long* into) { HOLD; return memcpy(into, &counts, sizeof counts), SUCCESS; }
 API cuEmulatedSet(const char* name, long value) { HOLD; return settings[name] = value, SUCCESS; }
+API cuEmulatedWrongKernel(const char* name) { HOLD; return wrong_kernel = name, SUCCESS; }
 
 API cuInit(unsigned) { HOLD; dice.seed(static_cast<unsigned>(setting("SEED", 7))); return setting("DEVICES", 1) ? SUCCESS : NO_DEVICE; }
 API cuDriverGetVersion(int* version) { HOLD; return *version = static_cast<int>(setting("DRIVER", 13000)), SUCCESS; }
@@ -238,9 +256,7 @@ API cuMemcpyHtoDAsync_v2(Address to, const void* from, size_t bytes, void* strea
     IN_CONTEXT; HOLD;
     counts.copies++;
     const Address source = reinterpret_cast<Address>(from);
-    auto at = host_memory.upper_bound(source);
-    const bool pinned = at != host_memory.begin() && (--at)->first + at->second.bytes > source;
-    if (pinned) {
+    if (pinned(source)) {
         later(stream, [=] {
             allowed(host_memory, source, bytes, "a copy reads past the end of pinned memory");
             allowed(device_memory, to, bytes, "a copy writes past the end of an allocation");
@@ -253,15 +269,19 @@ API cuMemcpyHtoDAsync_v2(Address to, const void* from, size_t bytes, void* strea
         allowed(device_memory, to, bytes, "a copy writes past the end of an allocation");
         memcpy(reinterpret_cast<void*>(to), kept->data(), bytes);
     });
+    if (bytes > TAKEN_ALONG) run_until([=] { return of(stream).queue.empty(); });
     return SUCCESS;
 }
 API cuMemcpyDtoHAsync_v2(void* to, Address from, size_t bytes, void* stream) {
     IN_CONTEXT; HOLD;
     counts.copies++;
+    const bool in_background = pinned(reinterpret_cast<Address>(to));
     later(stream, [=] {
+        if (in_background) allowed(host_memory, reinterpret_cast<Address>(to), bytes, "a copy writes past the end of pinned memory");
         allowed(device_memory, from, bytes, "a copy reads past the end of an allocation");
         memcpy(to, reinterpret_cast<void*>(from), bytes);
     });
+    if (!in_background) run_until([=] { return of(stream).queue.empty(); });
     return SUCCESS;
 }
 API cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void* stream) {
@@ -296,7 +316,11 @@ API cuStreamDestroy_v2(void* stream) {
     streams.erase(std::find_if(streams.begin(), streams.end(), [=](auto& one) { return one.get() == stream; }));
     return SUCCESS;
 }
-API cuStreamSynchronize(void* stream) { IN_CONTEXT; HOLD; run_until([=] { return of(stream).queue.empty(); }); return SUCCESS; }
+API cuStreamSynchronize(void* stream) {
+    IN_CONTEXT; HOLD;
+    run_until([=] { return of(stream).queue.empty(); });
+    return falls_due("FAIL_WAIT") ? LAUNCH_FAILED : SUCCESS;
+}
 API cuStreamIsCapturing(void*, int* is) { return *is = 0, SUCCESS; }
 API cuEventCreate(void** event, unsigned) { IN_CONTEXT; return *event = new Event, SUCCESS; }
 API cuEventDestroy_v2(void*) { return SUCCESS; }  // work that is queued may still point at it
@@ -304,7 +328,7 @@ API cuEventRecord(void* given, void* stream) {
     IN_CONTEXT; HOLD;
     auto* event = static_cast<Event*>(given);
     const unsigned number = ++event->recorded;
-    later(stream, [=] { event->done = std::max(event->done, number); });
+    later(stream, [=] { event->done = std::max(event->done, number), event->when = std::chrono::steady_clock::now(); });
     return SUCCESS;
 }
 API cuEventSynchronize(void* given) {
@@ -312,10 +336,15 @@ API cuEventSynchronize(void* given) {
     auto* event = static_cast<Event*>(given);
     const unsigned number = event->recorded;
     run_until([=] { return event->done >= number; });
-    return SUCCESS;
+    return falls_due("FAIL_WAIT") ? LAUNCH_FAILED : SUCCESS;
 }
 API cuEventQuery(void* given) { HOLD; auto* event = static_cast<Event*>(given); return event->done == event->recorded ? SUCCESS : NOT_READY; }
-API cuEventElapsedTime_v2(float* ms, void*, void*) { return *ms = 0, SUCCESS; }
+API cuEventElapsedTime(float* ms, void* start, void* end) {
+    HOLD;
+    auto *from = static_cast<Event*>(start), *to = static_cast<Event*>(end);
+    if (from->done != from->recorded || to->done != to->recorded) return NOT_READY;
+    return *ms = std::chrono::duration<float, std::milli>(to->when - from->when).count(), SUCCESS;
+}
 API cuStreamWaitEvent(void* stream, void* given, unsigned) {
     IN_CONTEXT; HOLD;
     auto* event = static_cast<Event*>(given);
@@ -328,7 +357,7 @@ API cuStreamWaitEvent(void* stream, void* given, unsigned) {
 API cuModuleLoadData(void** module, const void* code) {
     IN_CONTEXT; HOLD;
     const char* text = static_cast<const char*>(code);
-    if (!strstr(text, ".version")) return INVALID_IMAGE;
+    if (!strstr(text, ".version") || falls_due("FAIL_MODULE")) return INVALID_IMAGE;
     SimtModule* interpreted = nullptr;
     if (setting("PTX", 0)) {
         char error[512] = "";
@@ -369,7 +398,8 @@ API cuLaunchKernel(void* given, unsigned gx, unsigned gy, unsigned gz, unsigned 
     counts.launches++;
     if (falls_due("FAIL_LAUNCH")) return LAUNCH_FAILED;
     note(simt_name(function->kernel), gx, gy, gz);
-    if (setting("IDLE", 0) || falls_due("SKIP_LAUNCH")) return SUCCESS;
+    const long idle = setting("IDLE", 0);
+    if ((idle && counts.launches >= static_cast<Address>(idle)) || falls_due("SKIP_LAUNCH")) return SUCCESS;
     // The driver copies the parameters before it returns.
     auto copies = std::make_shared<std::vector<std::vector<char>>>();
     for (int i = 0; i < simt_parameters(function->kernel); i++) {
@@ -377,6 +407,7 @@ API cuLaunchKernel(void* given, unsigned gx, unsigned gy, unsigned gz, unsigned 
         copies->emplace_back(from, from + simt_parameter_bytes(function->kernel, i));
     }
     const auto* kernel = function->kernel;
+    if (wrong_kernel == simt_name(kernel) && gx-- == 1) return SUCCESS;
     later(stream, [=] {
         std::vector<void*> pointers;
         for (auto& copy : *copies) pointers.push_back(copy.data());

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::cpu::narrow::multiplies_bf16;
-use crate::cuda::{About, Cuda};
+use crate::cuda::{About, Cuda, CudaMoment};
+use crate::error::bail;
 use crate::{Compute, DType, Result};
 
 /// Where tensors lie, and what computes with them. Chosen once, when a model is loaded, and handed down from there.
@@ -104,6 +106,32 @@ impl Device {
         self.as_cuda().map(|cuda| cuda.held())
     }
 
+    /// Where a GPU's memory is. `None` for the processor.
+    pub fn memory_use(&self) -> Option<Result<MemoryUse>> {
+        self.as_cuda().map(|cuda| cuda.memory_use())
+    }
+
+    /// What tells where a GPU's memory is for as long as the GPU is used: it does not keep it open. `None` for the processor.
+    pub fn gauge(&self) -> Option<impl Fn() -> Option<MemoryUse> + Send + Sync + use<>> {
+        let cuda = Arc::downgrade(self.as_cuda()?);
+        Some(move || cuda.upgrade()?.memory_use().ok())
+    }
+
+    /// A model is loaded: what tensors hold now are its weights.
+    pub fn loaded(&self) {
+        if let Some(cuda) = self.as_cuda() {
+            cuda.loaded();
+        }
+    }
+
+    /// The end of what was asked for until now.
+    pub fn moment(&self) -> Result<Moment> {
+        match self.as_cuda() {
+            None => Ok(Moment(Point::Cpu(Instant::now()))),
+            Some(cuda) => Ok(Moment(Point::Cuda(CudaMoment::now(cuda)?))),
+        }
+    }
+
     /// The GPU, for this crate.
     pub(crate) fn as_cuda(&self) -> Option<&Arc<Cuda>> {
         match &self.0 {
@@ -115,6 +143,42 @@ impl Device {
     pub(crate) fn of_cuda(cuda: &Arc<Cuda>) -> Device {
         Device(Kind::Cuda(cuda.clone()))
     }
+}
+
+/// A point in a device's work. A processor has done all that it was asked for; a GPU comes to it later.
+pub struct Moment(Point);
+
+enum Point {
+    Cpu(Instant),
+    Cuda(CudaMoment),
+}
+
+impl Moment {
+    /// The time that the device took from here to `later`, a moment of the same device. Waits for that, if it has not come.
+    pub fn until(&self, later: &Moment) -> Result<Duration> {
+        match (&self.0, &later.0) {
+            (Point::Cpu(here), Point::Cpu(later)) => Ok(later.saturating_duration_since(*here)),
+            (Point::Cuda(here), Point::Cuda(later)) => here.until(later),
+            _ => bail!("two devices have no time in common"),
+        }
+    }
+}
+
+/// Where a GPU's memory is, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// All that it has.
+    pub total: u64,
+    /// What the driver says is taken, by this process and by others.
+    pub used: u64,
+    /// Tensors of the model that was loaded.
+    pub weights: u64,
+    /// All other tensors: what sessions and clips keep, and while one is drawn what that works with.
+    pub sessions: u64,
+    /// Memory that no tensor holds and that is kept for the next chunk.
+    pub spare: u64,
+    /// Pinned main memory, which is not the device's.
+    pub pinned: u64,
 }
 
 /// How a device keeps what a video remembers.

@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 pub mod activation;
+mod arriving;
 pub mod attention;
 mod bands;
 mod blocks;
@@ -25,6 +26,8 @@ mod cuda;
 mod device;
 mod dtype;
 mod embedding;
+#[doc(hidden)]
+pub mod emulation;
 mod error;
 pub mod flow;
 mod frame_stack;
@@ -46,11 +49,12 @@ mod tensor;
 mod testing;
 pub mod threads;
 
+pub use arriving::Arriving;
 pub use bands::{Band, Bands};
 pub use blocks::Blocks;
 pub use compute::Compute;
 pub use cuda::About;
-pub use device::{Device, Keeping};
+pub use device::{Device, Keeping, MemoryUse, Moment};
 pub use dtype::DType;
 pub use embedding::Embedding;
 pub use error::{Error, Result};

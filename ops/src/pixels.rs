@@ -8,7 +8,7 @@ use crate::cpu::simd::dispatched;
 use crate::cuda;
 use crate::error::bail;
 use crate::frame_stack::{FrameShape, FrameStack};
-use crate::{Device, Result};
+use crate::{Arriving, Device, Result};
 
 /// Row-major RGB8 → one frame of three channels in [-1, 1].
 pub fn from_rgb8(rgb: &[u8], height: usize, width: usize, device: &Device) -> Result<FrameStack> {
@@ -24,21 +24,26 @@ pub fn from_rgb8(rgb: &[u8], height: usize, width: usize, device: &Device) -> Re
     Ok(FrameStack::of(shape, device, vec![values]))
 }
 
-/// Frames of three channels → row-major RGB8, frame after frame: `[-1, 1]` clamped, then truncated.
+/// Frames of three channels → row-major RGB8, frame after frame: `[-1, 1]` clamped, then truncated. Waits for them.
 pub fn to_rgb8(video: &FrameStack) -> Result<Vec<u8>> {
+    begin_rgb8(video)?.wait()
+}
+
+/// As [`to_rgb8`]: a GPU copies the bytes to main memory while it goes on to what it is asked for next.
+pub fn begin_rgb8(video: &FrameStack) -> Result<Arriving<Vec<u8>>> {
     let shape = video.shape();
     if shape.channels != 3 || shape.border != 0 {
         bail!("a picture has 3 channels and no border, not {} and {}", shape.channels, shape.border);
     }
     if let Some(frames) = video.frames_on_cuda() {
-        return cuda::frames::to_rgb8(frames);
+        return Ok(Arriving::of(cuda::frames::begin_rgb8(frames)?, |arrival| arrival.numbers()));
     }
     let mut bytes = vec![0; video.len() * shape.values()];
     const BLOCK: usize = 1 << 14;
     for (bytes, frame) in bytes.chunks_mut(shape.values()).zip(video.frames()) {
         bytes.par_chunks_mut(BLOCK).zip(frame.par_chunks(BLOCK)).for_each(|(bytes, values)| truncate(values, bytes));
     }
-    Ok(bytes)
+    Ok(Arriving::here(bytes))
 }
 
 dispatched!(fn truncate(values: &[f32], bytes: &mut [u8]) = truncate_body);

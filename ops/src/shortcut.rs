@@ -9,6 +9,8 @@
 use rayon::prelude::*;
 
 use crate::Result;
+use crate::cuda::{Frames, frames};
+use crate::error::bail;
 use crate::frame_stack::FrameStack;
 
 /// How much longer and wider the larger of two videos is.
@@ -35,7 +37,6 @@ const ROWS: usize = 8;
 ///
 /// Channels of `x` times the block are a multiple of the channels of `y`.
 pub fn add_averaged(mut y: FrameStack, x: &FrameStack, resize: Resize) -> Result<FrameStack> {
-    y.refuse_cuda("the averaging shortcut of Wan 2.2's autoencoder")?;
     let (small, large) = (y.shape(), x.shape());
     let Resize { time, side } = resize;
     let folded = large.channels * resize.block();
@@ -43,6 +44,9 @@ pub fn add_averaged(mut y: FrameStack, x: &FrameStack, resize: Resize) -> Result
     assert!(small.border == 0 && large.border == 0, "bare frames");
     assert!(folded.is_multiple_of(small.channels), "{folded} channels are shared out evenly to {}", small.channels);
     assert_eq!(y.len(), x.len().div_ceil(time), "frames fit");
+    if let Some([on_y, on_x]) = both_on_cuda(&y, x)? {
+        return Ok(FrameStack::of_cuda(small, y.device(), frames::add_averaged(on_y, on_x, resize)?));
+    }
     let missing = y.len() * time - x.len();
     let group = folded / small.channels;
     for (t, frame) in y.frames_mut().enumerate() {
@@ -70,7 +74,6 @@ pub fn add_averaged(mut y: FrameStack, x: &FrameStack, resize: Resize) -> Result
 ///
 /// Channels of `y` times the block are a multiple of the channels of `x`.
 pub fn add_repeated(mut y: FrameStack, x: &FrameStack, resize: Resize) -> Result<FrameStack> {
-    y.refuse_cuda("the repeating shortcut of Wan 2.2's autoencoder")?;
     let (small, large) = (x.shape(), y.shape());
     let Resize { time, side } = resize;
     let folded = large.channels * resize.block();
@@ -78,6 +81,9 @@ pub fn add_repeated(mut y: FrameStack, x: &FrameStack, resize: Resize) -> Result
     assert!(small.border == 0 && large.border == 0, "bare frames");
     assert!(folded.is_multiple_of(small.channels), "{} channels are repeated evenly to {folded}", small.channels);
     assert_eq!(x.len(), y.len().div_ceil(time), "frames fit");
+    if let Some([on_y, on_x]) = both_on_cuda(&y, x)? {
+        return Ok(FrameStack::of_cuda(large, y.device(), frames::add_repeated(on_y, on_x, resize)?));
+    }
     let missing = x.len() * time - y.len();
     let repeats = folded / small.channels;
     for (t, frame) in y.frames_mut().enumerate() {
@@ -94,6 +100,15 @@ pub fn add_repeated(mut y: FrameStack, x: &FrameStack, resize: Resize) -> Result
         });
     }
     Ok(y)
+}
+
+/// The frames of both, if they lie on a GPU. An error if one does and the other does not.
+fn both_on_cuda<'a>(y: &'a FrameStack, x: &'a FrameStack) -> Result<Option<[&'a Frames; 2]>> {
+    match (y.frames_on_cuda(), x.frames_on_cuda()) {
+        (Some(y), Some(x)) => Ok(Some([y, x])),
+        (None, None) => Ok(None),
+        _ => bail!("a shortcut: one video lies on {}, the other on {}", y.device(), x.device()),
+    }
 }
 
 #[cfg(test)]

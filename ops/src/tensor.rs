@@ -11,7 +11,7 @@ use candle_core as candle;
 
 use crate::cuda::{self, Binary, CudaTensor};
 use crate::error::bail;
-use crate::{DType, Device, Error, Result};
+use crate::{Arriving, DType, Device, Error, Result};
 
 /// A block of numbers of one type, with a shape, on a device.
 #[derive(Clone)]
@@ -302,6 +302,25 @@ impl Tensor {
         match &self.inner {
             Inner::Cpu(_) => crate::cpu::storage::read(self, |values| values.iter().all(|value| value.is_finite())),
             Inner::Cuda(inner) => Ok(inner.to_f32_vec()?.iter().all(|value| value.is_finite())),
+        }
+    }
+
+    /// As [`Tensor::is_finite`]: a GPU copies the numbers to main memory while it goes on to what it is asked for next.
+    pub fn begin_is_finite(&self) -> Result<Arriving<bool>> {
+        match &self.inner {
+            Inner::Cpu(_) => Ok(Arriving::here(self.is_finite()?)),
+            Inner::Cuda(inner) if inner.elements() == 0 => Ok(Arriving::here(true)),
+            Inner::Cuda(inner) => {
+                let arrival = CudaTensor::begin_download(std::slice::from_ref(&**inner))?;
+                let dtype = inner.dtype();
+                Ok(Arriving::of(arrival, move |arrival| {
+                    Ok(match dtype {
+                        DType::F32 => arrival.numbers::<f32>()?.iter().all(|value| value.is_finite()),
+                        // The upper half of an f32: no other bits of the exponent are all set.
+                        _ => arrival.numbers::<u16>()?.iter().all(|bits| bits & 0x7f80 != 0x7f80),
+                    })
+                }))
+            }
         }
     }
 

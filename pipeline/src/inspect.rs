@@ -59,13 +59,15 @@ pub struct Report {
     pub session_on_gpu: Option<Footprint>,
 }
 
-/// Bytes of a GPU's memory that a model and its sessions take. The temporaries of a pass come on top.
+/// Bytes of a GPU's memory that a model and its sessions or clips take. The temporaries of a pass come on top of sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OnGpu {
     /// All weights, as bf16. The text encoder's table of tokens stays in main memory.
     pub weights: u64,
-    /// One session.
+    /// One session or clip.
     pub session: u64,
+    /// Which of both it is.
+    pub unit: &'static str,
 }
 
 /// One network as its files describe it.
@@ -175,17 +177,18 @@ impl Inspection {
 }
 
 impl Inspection {
-    /// What it takes of a GPU. `None` if it is incomplete, or of a family that no GPU draws yet.
+    /// What it takes of a GPU. `None` if it is incomplete.
     pub fn on_gpu(&self) -> Option<OnGpu> {
         match self {
             Inspection::LingBot(report) if report.is_complete() => report.on_gpu(),
+            Inspection::Cosmos3(report) if report.is_complete() => report.on_gpu(),
             _ => None,
         }
     }
 }
 
 impl OnGpu {
-    /// Sessions that fit into `memory` bytes beside the weights.
+    /// Sessions, or clips, that fit into `memory` bytes beside the weights.
     pub fn sessions(&self, memory: u64) -> u64 {
         memory.saturating_sub(self.weights) / self.session.max(1)
     }
@@ -193,13 +196,9 @@ impl OnGpu {
 
 impl fmt::Display for OnGpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OnGpu { weights, session } = self;
-        write!(
-            f,
-            "{} of weights as bf16, {} a session, temporaries of a pass not counted",
-            Human(*weights),
-            Human(*session)
-        )
+        let OnGpu { weights, session, unit } = self;
+        let beside = if *unit == "session" { ", temporaries of a pass not counted" } else { "" };
+        write!(f, "{} of weights as bf16, {} a {unit}{beside}", Human(*weights), Human(*session))
     }
 }
 
@@ -224,7 +223,7 @@ impl Report {
             self.networks.iter().filter_map(|(_, network)| Some(network.as_ref().ok()?.parameters)).sum();
         let text = self.config.as_ref().ok()?.text.clone();
         let table = (text.vocab_size * text.d_model) as u64;
-        Some(OnGpu { weights: 2 * (parameters - table), session: self.session_on_gpu?.total() })
+        Some(OnGpu { weights: 2 * (parameters - table), session: self.session_on_gpu?.total(), unit: "session" })
     }
 }
 

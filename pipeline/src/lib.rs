@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+pub mod check;
 pub mod cosmos3;
 pub mod first_frame;
 #[cfg(test)]
@@ -22,7 +23,7 @@ pub mod wan;
 pub mod world;
 
 pub use ops::threads::set_count as set_threads;
-pub use ops::{Compute, Device, check};
+pub use ops::{Compute, Device};
 
 use crate::cosmos3::Cosmos3;
 use crate::lingbot::LingBot;

@@ -12,6 +12,7 @@ mod chunk;
 mod clip;
 mod clip_card;
 mod controls;
+mod device_memory;
 mod init;
 mod lens;
 mod operation;
@@ -31,6 +32,7 @@ pub use chunk::{ChunkInput, ChunkPlan, Chunking, FRAMES_PER_LATENT, Frames, Timi
 pub use clip::{Clip, ClipAsk, ClipBytes, Progress, Script, Step};
 pub use clip_card::{ByMode, ClipCard, ClipSettings, FrameRule, Knob, Knobs};
 pub use controls::{Controls, Held, Rates, Scale, Steering, Way};
+pub use device_memory::{DeviceMemory, DeviceMemoryUse};
 pub use init::{CONDITION_FRAMES_MAX, FIRST_FRAME_PIXELS_MAX, Init, PROMPT_BYTES_MAX, Picture};
 pub use lens::{FOV_DEG, Intrinsics};
 pub use operation::{Operation, Peaks, Work};
@@ -56,6 +58,11 @@ pub trait World {
     /// The most bytes that are kept of a rollout to go back, as [`World::rollout_bytes`]. `None`: rollouts of this world
     /// keep no [`State`].
     fn state_bytes(&self) -> Option<StateBytes> {
+        None
+    }
+
+    /// Where the memory of the device is that draws: asked for at any time, from any thread. `None`: main memory.
+    fn device_memory(&self) -> Option<DeviceMemory> {
         None
     }
 

@@ -339,21 +339,22 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     let fit = match (device.about(), device.memory(), report.on_gpu()) {
         (Some(about), Some(memory), Some(on_gpu)) => {
             let (free, _) = memory?;
-            Some((format!("{device}, {about}"), free, on_gpu.sessions(free)))
+            Some((format!("{device}, {about}"), free, on_gpu))
         }
         _ => None,
     };
     if args.json {
         let mut told = report.to_json();
-        if let Some((device, free, sessions)) = &fit {
+        if let Some((device, free, on_gpu)) = &fit {
+            let sessions = on_gpu.sessions(*free);
             told["device"] = serde_json::json!({ "name": device, "free_bytes": free, "sessions": sessions });
         }
         say(format_args!("{told:#}\n"))?;
     } else {
         say(format_args!("{report}\n"))?;
-        if let Some((device, free, sessions)) = &fit {
-            let gib = *free as f64 / f64::from(1 << 30);
-            say(format_args!("{device}: {gib:.1} GiB are free; {sessions} such sessions fit beside the weights\n"))?;
+        if let Some((device, free, on_gpu)) = &fit {
+            let (gib, fitting, unit) = (*free as f64 / f64::from(1 << 30), on_gpu.sessions(*free), on_gpu.unit);
+            say(format_args!("{device}: {gib:.1} GiB are free; {fitting} such {unit}s fit beside the weights\n"))?;
         }
     }
     // For scripts: the exit status says it, too.

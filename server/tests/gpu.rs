@@ -50,6 +50,46 @@ fn checking_a_gpu_tells_right_from_wrong() -> Result<()> {
     Ok(())
 }
 
+/// `serve` and `generate` hold the GPU to the processor before they draw. A wrong kernel that has no other ends them by its
+/// operation's name; one that has is put aside.
+#[test]
+fn a_gpu_that_computes_wrongly_draws_nothing() -> Result<()> {
+    let wrong = |kernel| [("EMULATED_CUDA_WRONG_KERNEL", kernel)];
+    let output = causeway(&["serve", "--port", "0", "--device", "cuda"], &wrong("linear_bf16"))?;
+    let told = said(&output);
+    for part in ["cuda:0 computes wrongly and is not used: dense layer (error", "dense layer back", "--device cpu"] {
+        ensure!(!output.status.success() && told.contains(part), "{part}: {told}");
+    }
+    let small = [("chunk", 2), ("window", 3), ("steps", 1)];
+    let (world, film) =
+        (small_world("wrong", 16, &small)?, Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong-kernel.mp4"));
+    let (world, film) = (world.to_string_lossy(), film.to_string_lossy());
+    let generate =
+        ["generate", "--device", "cuda", "--model", &world, "--prompt", "a road", "--chunks", "1", "--force"];
+    let generate = [&generate[..], &["--out", &film]].concat();
+    let output = causeway(&generate, &wrong("attention_48_bf16"))?;
+    let told = said(&output);
+    let replaced = "attention_48_bf16 computes wrongly in attention of 48";
+    ensure!(output.status.success() && told.contains(replaced) && told.contains("a slower kernel"), "{told}");
+    Ok(())
+}
+
+/// Blocks of a checkpoint, then a chunk, and all of it in the report.
+#[test]
+fn checking_a_model_compares_its_blocks_and_draws_a_chunk() -> Result<()> {
+    let small = [("chunk", 2), ("window", 3), ("steps", 1)];
+    let (world, report) =
+        (small_world("checked", 16, &small)?, Path::new(env!("CARGO_TARGET_TMPDIR")).join("check-model.json"));
+    let (world, report_path) = (world.to_string_lossy(), report.to_string_lossy());
+    let arguments = ["check", "--small", "--device", "cuda", "--model", &world, "--report", &report_path];
+    let output = causeway(&arguments, &[])?;
+    ensure!(output.status.success() && said(&output).contains("dB beside the processor's"), "{}", said(&output));
+    let told: serde_json::Value = serde_json::from_slice(&std::fs::read(&report)?)?;
+    let blocks = told["model"]["blocks"].as_array().map_or(0, Vec::len);
+    ensure!(told["agrees"] == true && blocks == 3 && told["model"]["chunk"]["frames"] == 8, "{told:#}");
+    Ok(())
+}
+
 #[test]
 fn a_gpu_that_is_not_there_is_told_before_anything_is_loaded() -> Result<()> {
     for command in [&["serve", "--port", "0"][..], &["bench"], &["inspect"], &["check"]] {
@@ -86,8 +126,8 @@ fn what_fits_a_gpu_is_told_before_anything_is_loaded() -> Result<()> {
     Ok(())
 }
 
-/// The pocket world, small and drawn as LingBot World is, in a folder of its own.
-fn small_world() -> Result<PathBuf> {
+/// The pocket world, small and with these settings, in a folder of its own.
+fn small_world(name: &str, side: u32, settings: &[(&str, u32)]) -> Result<PathBuf> {
     fn copy(from: &Path, to: &Path) -> Result<()> {
         std::fs::create_dir_all(to)?;
         for entry in std::fs::read_dir(from)? {
@@ -101,14 +141,14 @@ fn small_world() -> Result<PathBuf> {
         }
         Ok(())
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("small-world");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("small-world-{name}"));
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../pocket/weights"), &folder)?;
     let recipe = folder.join("causeway.json");
     let mut changed: serde_json::Value = serde_json::from_slice(&std::fs::read(&recipe)?)?;
-    changed["size"] = serde_json::json!([32, 32]);
+    changed["size"] = serde_json::json!([side, side]);
     changed["sampler"] = "renoise".into();
-    for (key, value) in [("chunk", 2), ("window", 6), ("steps", 3)] {
-        changed[key] = value.into();
+    for (key, value) in settings {
+        changed[*key] = (*value).into();
     }
     std::fs::write(recipe, changed.to_string())?;
     Ok(folder)
@@ -125,7 +165,8 @@ fn launched(world: &Path, chunks: usize) -> Result<Vec<String>> {
     let number = chunks.to_string();
     let arguments = ["generate", "--device", "cuda", "--model", &world, "--prompt", "a road", "--actions", &keys];
     let arguments = [&arguments[..], &["--chunks", &number, "--out", &path, "--force"]].concat();
-    let output = causeway(&arguments, &[("EMULATED_CUDA_LOG", &log.to_string_lossy()), ("EMULATED_CUDA_IDLE", "1")])?;
+    // The comparison with the processor comes first, and needs kernels that compute.
+    let output = causeway(&arguments, &[("EMULATED_CUDA_LOG", &log.to_string_lossy()), ("EMULATED_CUDA_IDLE", "400")])?;
     ensure!(output.status.success(), "{}", said(&output));
     let mut lines: Vec<String> = std::fs::read_to_string(log)?.lines().map(str::to_owned).collect();
     lines.sort();
@@ -136,7 +177,7 @@ fn launched(world: &Path, chunks: usize) -> Result<Vec<String>> {
 /// small world, whose launches the emulated driver lists: kernels, grids, copies, and how many of each.
 #[test]
 fn the_calculated_time_of_a_chunk_counts_exactly_what_is_launched() -> Result<()> {
-    let world = small_world()?;
+    let world = small_world("launches", 32, &[("chunk", 2), ("window", 6), ("steps", 3)])?;
     // A chunk whose window is full, and which is not the first to be decoded: the fifth, without the four before it.
     let mut expected = launched(&world, 5)?;
     for line in launched(&world, 4)? {

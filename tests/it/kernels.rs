@@ -35,7 +35,7 @@ fn built(name: &str, arguments: &[&str]) -> Result<PathBuf> {
 /// an interpreter. A few mistakes are planted afterwards, which the same tests must find.
 #[test]
 fn every_kernel_agrees_with_its_definition_and_planted_mistakes_are_found() -> Result<()> {
-    let plain = built("plain", &[])?;
+    let plain = built("plain", &[&tests::emulated::cuda_folder().to_string_lossy()])?;
     let said = run(&mut Command::new(&plain))?;
     ensure!(said.contains("\n0 of "), "{said}");
     let said = run(Command::new(&plain).arg("--ptx").arg(kernels()?.join("built")))?;

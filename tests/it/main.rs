@@ -27,6 +27,7 @@ mod endings;
 mod faults;
 mod fetch;
 mod golden;
+mod gpu_sessions;
 mod guardrails;
 mod inbound;
 mod kernels;

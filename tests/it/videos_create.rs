@@ -61,12 +61,12 @@ async fn a_prompt_is_a_queued_job_with_all_keys() -> Result<()> {
         "fps": 24, "seed": 42, "num_outputs": 1, "url": null, "urls": null, "error": null,
         "remixed_from_video_id": null, "revised_prompt": null, "inference_time_s": null, "peak_memory_mb": null,
         "stage_durations": {}, "file_path": null, "file_paths": null, "action": null, "lidar": null,
-        "profile_trace": null, "ignored": [], "queue_position": 1,
+        "profile_trace": null, "ignored": [], "prompt_read": null, "queue_position": 1,
     });
     for (name, value) in expected.as_object().context("an object")? {
         ensure!(job.get(name) == Some(value), "{name}: {job}");
     }
-    ensure!(job["created_at"].is_u64() && job.as_object().map(|job| job.len()) == Some(31), "{job}");
+    ensure!(job["created_at"].is_u64() && job.as_object().map(|job| job.len()) == Some(32), "{job}");
     Ok(())
 }
 

@@ -63,7 +63,12 @@ impl ModelFolder {
 
     /// The model.
     pub fn load(&self) -> Result<Cosmos3, LoadError> {
-        Cosmos3::load(&self.open(), &Device::cpu())
+        self.load_on(&Device::cpu())
+    }
+
+    /// The model, computed with on `device`.
+    pub fn load_on(&self, device: &Device) -> Result<Cosmos3, LoadError> {
+        Cosmos3::load(&self.open(), device)
     }
 
     /// Put a file of JSON in place of what is there.

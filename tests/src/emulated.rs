@@ -1,9 +1,12 @@
 //! A CUDA driver without a GPU: `ops/host/libcuda.cpp`, built once and found as a user's driver is found.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ops::Device;
+use pipeline::load::model_dir::ModelDir;
+use serde_json::json;
 
 /// The folder of the emulated driver, for `--cuda-libs`.
 pub fn cuda_folder() -> PathBuf {
@@ -23,4 +26,33 @@ pub fn gpu_in_f32() -> Device {
 /// An emulated GPU as users have it: everything is kept as bf16.
 pub fn gpu() -> Device {
     Device::cuda(0, Some(&cuda_folder())).expect("the emulated GPU")
+}
+
+/// The pocket world at `side`×`side`, in chunks of two latent frames and `steps` steps: a copy below `folder`.
+pub fn small_pocket(folder: &Path, side: u32, steps: u32) -> ModelDir {
+    // A folder for each process: tests that run at once write none of each other's files.
+    let folder = folder.join(format!("small-pocket-{}", std::process::id()));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests' crate lies in the repository");
+    copy(&root.join("pocket/weights"), &folder);
+    let recipe = folder.join("causeway.json");
+    let mut changed: serde_json::Value = serde_json::from_slice(&fs::read(&recipe).expect("a recipe")).expect("JSON");
+    changed["size"] = json!([side, side]);
+    for (key, value) in [("chunk", 2), ("window", 3), ("steps", steps), ("condition_frames", 13)] {
+        changed[key] = value.into();
+    }
+    fs::write(recipe, changed.to_string()).expect("a recipe");
+    ModelDir::open(&folder).expect("a model")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, target).expect("a copy");
+        }
+    }
 }

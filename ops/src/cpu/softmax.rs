@@ -36,8 +36,8 @@ pub(crate) fn softmax_terms<const FMA: bool>(row: &mut [f32]) -> f32 {
     if !rest.is_empty() {
         let mut lanes = [largest; LANES];
         lanes[..rest.len()].copy_from_slice(rest);
-        for i in 0..LANES {
-            lanes[i] = exp::<FMA>(lanes[i] - largest);
+        for x in &mut lanes {
+            *x = exp::<FMA>(*x - largest);
         }
         rest.copy_from_slice(&lanes[..rest.len()]);
     }

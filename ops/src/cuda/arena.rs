@@ -72,6 +72,11 @@ impl Arena {
         blocks
     }
 
+    /// Bytes of free blocks.
+    pub(super) fn idle(&self) -> usize {
+        self.idle
+    }
+
     /// Bytes of blocks that somebody holds.
     pub(super) fn held(&self) -> usize {
         self.taken - self.idle

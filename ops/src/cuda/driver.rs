@@ -2,12 +2,13 @@
 //!
 //! Everything is queued: a call returns before the device has begun. Somebody waits in two places alone, where numbers are
 //! read back and where pinned memory is filled anew. Memory is given out by [`Arena`], in the order of the stream of work;
-//! whoever uses the stream of copies makes the two wait for each other with events.
+//! whoever uses the stream of copies makes the two wait for each other with events. What is copied in the background lies in
+//! pinned memory (`pinned.rs`).
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, c_int, c_void};
-use std::mem::size_of_val;
 use std::path::Path;
-use std::slice;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::DriverError;
@@ -17,6 +18,9 @@ use cudarc::driver::sys;
 use super::about::{About, count, told, version};
 use super::arena::{Address, Arena, Block, block_bytes};
 use super::kernels::Kernels;
+use super::pinned::{Pinned, TAKEN_ALONG};
+use super::staging::Staging;
+use crate::device::MemoryUse;
 use crate::error::bail;
 use crate::{DType, Result};
 
@@ -30,7 +34,12 @@ pub(crate) struct Cuda {
     copies: sys::CUstream,
     kernels: Kernels,
     arena: Mutex<Arena>,
+    pinned: Mutex<Pinned>,
     staging: Mutex<Option<Staging>>,
+    /// Bytes that tensors held when a model was loaded.
+    weights: AtomicU64,
+    /// Kernels that were found to compute wrongly here, and have another that does the same.
+    distrusted: Mutex<BTreeSet<&'static str>>,
     /// What weights and activations are kept as: bf16, or f32 where a test wants to see nothing but the order of sums.
     numbers: DType,
     /// Memory is used again. Off in tests of operations, which then find a read of what was not written.
@@ -48,20 +57,6 @@ pub(crate) struct Buffer {
     cuda: Arc<Cuda>,
     block: Block,
 }
-
-/// Two halves of pinned memory, which the device reads while the other half is filled.
-struct Staging {
-    halves: [Half; 2],
-}
-
-struct Half {
-    address: *mut u8,
-    /// Recorded after the last copy out of it.
-    copied: sys::CUevent,
-}
-
-/// Bytes of one half. Large enough that a copy runs at the full speed of the bus, small enough to be had by every process.
-const HALF_BYTES: usize = 16 << 20;
 
 impl Cuda {
     /// Device `number` of this machine. `folder`: where the driver is looked for first.
@@ -92,8 +87,22 @@ impl Cuda {
             // SAFETY: nothing uses it yet. There is no use in a second error.
             let _ = unsafe { primary_ctx::release(device) };
         })?;
-        let (arena, staging) = (Mutex::default(), Mutex::default());
-        Ok(Arc::new(Cuda { number, device, about, context, work, copies, kernels, arena, staging, numbers, reuses }))
+        Ok(Arc::new(Cuda {
+            number,
+            device,
+            about,
+            context,
+            work,
+            copies,
+            kernels,
+            arena: Mutex::default(),
+            pinned: Mutex::default(),
+            staging: Mutex::default(),
+            weights: AtomicU64::new(0),
+            distrusted: Mutex::default(),
+            numbers,
+            reuses,
+        }))
     }
 
     /// Its place among the devices of this machine.
@@ -119,6 +128,27 @@ impl Cuda {
         self.work
     }
 
+    pub(super) fn copies(&self) -> sys::CUstream {
+        self.copies
+    }
+
+    pub(super) fn staging(&self) -> MutexGuard<'_, Option<Staging>> {
+        self.staging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn pinned(&self) -> MutexGuard<'_, Pinned> {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Use another kernel instead of this one from now on.
+    pub(crate) fn distrust(&self, kernel: &'static str) {
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).insert(kernel);
+    }
+
+    pub(super) fn trusts(&self, kernel: &str) -> bool {
+        !self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).contains(kernel)
+    }
+
     /// Make the context current on this thread, as every call of the driver wants it.
     pub(super) fn enter(&self) -> Result<()> {
         // SAFETY: the context is retained as long as this value lives.
@@ -139,6 +169,23 @@ impl Cuda {
     /// Bytes that tensors hold now.
     pub(crate) fn held(&self) -> u64 {
         self.arena().held() as u64
+    }
+
+    /// What tensors hold now are the weights of the model that is loaded.
+    pub(crate) fn loaded(&self) {
+        self.weights.store(self.held(), Ordering::Relaxed);
+    }
+
+    /// Where this device's memory is.
+    pub(crate) fn memory_use(&self) -> Result<MemoryUse> {
+        let (free, total) = self.memory()?;
+        let (held, spare) = {
+            let arena = self.arena();
+            (arena.held() as u64, arena.idle() as u64)
+        };
+        let weights = self.weights.load(Ordering::Relaxed).min(held);
+        let used = total.saturating_sub(free);
+        Ok(MemoryUse { total, used, weights, sessions: held - weights, spare, pinned: self.pinned().bytes() as u64 })
     }
 
     /// Memory for `bytes`, whose content is anything. An error if there is not as much.
@@ -189,21 +236,16 @@ impl Cuda {
     pub(super) fn upload<T: Plain>(&self, to: Place<'_>, numbers: &[T]) -> Result<()> {
         to.check(size_of_val(numbers))?;
         self.enter()?;
+        if size_of_val(numbers) > TAKEN_ALONG {
+            return self.upload_pinned(to, numbers);
+        }
         // SAFETY: `to` has room, as checked. The memory is not pinned, so the driver has read it when this returns.
         unsafe { result::memcpy_htod_async(to.address(), numbers, self.work) }.map_err(told("copying to the device"))
     }
 
     /// The numbers at `from`, after what was queued before. Waits for them.
-    pub(super) fn download<T: Plain>(&self, from: Place<'_>, count: usize) -> Result<Vec<T>> {
-        let mut numbers = vec![T::default(); count];
-        from.check(size_of_val(&numbers[..]))?;
-        self.enter()?;
-        // SAFETY: `from` has as many, as checked, and `numbers` lives until the stream has been waited for.
-        unsafe { result::memcpy_dtoh_async(&mut numbers, from.address(), self.work) }
-            .map_err(told("copying from the device"))?;
-        // Also where the copy was refused: nothing may write into `numbers` once it is gone.
-        self.wait()?;
-        Ok(numbers)
+    pub(super) fn download<T: Plain>(self: &Arc<Cuda>, from: Place<'_>, count: usize) -> Result<Vec<T>> {
+        self.begin_download(&[(from, count * size_of::<T>())])?.numbers()
     }
 
     /// Copy `bytes` inside the device.
@@ -231,57 +273,8 @@ impl Cuda {
         unsafe { stream::synchronize(self.work) }.map_err(told("waiting for the device"))
     }
 
-    /// Put `bytes` bytes at `to` that `fill` makes piece by piece, in order: `fill(first byte, piece)`. The device copies a
-    /// piece while the next one is made, so a file that is mapped is never in memory whole a second time.
-    pub(super) fn stream_up(
-        &self,
-        to: Place<'_>,
-        bytes: usize,
-        mut fill: impl FnMut(usize, &mut [u8]) -> Result<()>,
-    ) -> Result<()> {
-        to.check(bytes)?;
-        self.enter()?;
-        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        let staging = match &mut *staging {
-            Some(staging) => staging,
-            none => none.insert(Staging::new()?),
-        };
-        // The memory may have been another tensor's, which work that is queued still reads.
-        self.order(self.work, self.copies)?;
-        let copied = self.copy_pieces(staging, to, bytes, &mut fill);
-        // After an error too: what was queued still writes there.
-        self.order(self.copies, self.work).and(copied)
-    }
-
-    fn copy_pieces(
-        &self,
-        staging: &Staging,
-        to: Place<'_>,
-        bytes: usize,
-        fill: &mut impl FnMut(usize, &mut [u8]) -> Result<()>,
-    ) -> Result<()> {
-        for (number, first) in (0..bytes).step_by(HALF_BYTES).enumerate() {
-            let half = &staging.halves[number % 2];
-            let count = HALF_BYTES.min(bytes - first);
-            // SAFETY: the half is ours until its next copy is queued; before it is written, the last copy out of it is
-            // waited for. `HALF_BYTES` were allocated.
-            let piece = unsafe {
-                event::synchronize(half.copied).map_err(told("waiting for a copy"))?;
-                slice::from_raw_parts_mut(half.address, count)
-            };
-            fill(first, piece)?;
-            // SAFETY: `to` has room, as checked; the half is not written before `copied` has passed.
-            unsafe {
-                result::memcpy_htod_async(to.address() + first as Address, piece, self.copies)
-                    .map_err(told("copying to the device"))?;
-                event::record(half.copied, self.copies).map_err(told("recording an event"))?;
-            }
-        }
-        Ok(())
-    }
-
     /// What is queued on `later` from now on waits for what is queued on `earlier` by now.
-    fn order(&self, earlier: sys::CUstream, later: sys::CUstream) -> Result<()> {
+    pub(super) fn order(&self, earlier: sys::CUstream, later: sys::CUstream) -> Result<()> {
         let event = new_event()?;
         // SAFETY: both streams live as long as this value, and the driver keeps an event that is destroyed while a stream
         // waits for it.
@@ -294,20 +287,8 @@ impl Cuda {
     }
 }
 
-fn new_event() -> Result<sys::CUevent> {
+pub(super) fn new_event() -> Result<sys::CUevent> {
     event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(told("making an event"))
-}
-
-impl Staging {
-    fn new() -> Result<Staging> {
-        let half = || {
-            // SAFETY: it is freed with the value that holds it.
-            let address = unsafe { result::malloc_host(HALF_BYTES, 0) }
-                .map_err(told(format_args!("pinning {HALF_BYTES} bytes of main memory")))?;
-            Ok(Half { address: address.cast(), copied: new_event()? })
-        };
-        Ok(Staging { halves: [half()?, half()?] })
-    }
 }
 
 impl Drop for Cuda {
@@ -316,13 +297,12 @@ impl Drop for Cuda {
         if self.trim().is_err() {
             return;
         }
-        let staging = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.pinned.get_mut().unwrap_or_else(PoisonError::into_inner).free_all();
+        if let Some(staging) = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            staging.free();
+        }
         // SAFETY: no tensor is left, so nothing is queued that somebody reads; `trim` has waited for the rest.
         unsafe {
-            for half in staging.iter().flat_map(|staging| &staging.halves) {
-                let _ = result::free_host(half.address.cast());
-                let _ = event::destroy(half.copied);
-            }
             let _ = stream::destroy(self.work);
             let _ = stream::destroy(self.copies);
             self.kernels.unload();
@@ -343,7 +323,7 @@ impl Buffer {
     }
 
     /// From byte `first` on.
-    pub(super) fn at(&self, first: usize) -> Place<'_> {
+    pub(super) fn at(self: &Arc<Buffer>, first: usize) -> Place<'_> {
         Place { buffer: self, first }
     }
 }
@@ -351,11 +331,16 @@ impl Buffer {
 /// A place in a buffer, in bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
-    buffer: &'a Buffer,
+    buffer: &'a Arc<Buffer>,
     first: usize,
 }
 
 impl<'a> Place<'a> {
+    /// The buffer that it is in.
+    pub(super) fn buffer(self) -> &'a Arc<Buffer> {
+        self.buffer
+    }
+
     /// `bytes` further on.
     pub(super) fn after(self, bytes: usize) -> Place<'a> {
         Place { first: self.first + bytes, ..self }
@@ -376,7 +361,7 @@ impl<'a> Place<'a> {
 }
 
 /// Numbers that may have any bits, and are copied as they are.
-pub(super) trait Plain: Copy + Default {}
+pub(crate) trait Plain: Copy + Default {}
 impl Plain for u8 {}
 impl Plain for u16 {}
 impl Plain for u32 {}

@@ -102,6 +102,32 @@ fn a_launch_that_fails_names_its_kernel() {
 }
 
 #[test]
+fn work_that_failed_is_told_where_it_is_waited_for() {
+    let _alone = alone();
+    let gpu = device(DType::F32);
+    let x = Tensor::zeros([3, 4], &gpu).expect("memory");
+    set(c"FAIL_WAIT", 1);
+    told(silu(&x).expect("queued").to_vec::<f32>(), &["waiting for the device", "CUDA_ERROR_LAUNCH_FAILED"]);
+    assert_eq!(silu(&x).expect("queued").to_vec::<f32>(), Ok(vec![0.0; 12]));
+}
+
+#[test]
+fn a_driver_that_refuses_the_kernels_or_main_memory_is_told() {
+    let _alone = alone();
+    let start = counts();
+    set(c"FAIL_MODULE", 3);
+    let refused = Device::cuda(0, Some(folder()));
+    told(refused, &["compiling the kernels of elementwise for this device", "CUDA_ERROR_INVALID_IMAGE"]);
+    let gpu = device(DType::F32);
+    let x = Tensor::zeros([3, 4], &gpu).expect("memory");
+    set(c"FAIL_HOST_ALLOCATION", 1);
+    told(x.to_vec::<f32>(), &["pinning 4096 bytes of main memory", "CUDA_ERROR_OUT_OF_MEMORY"]);
+    assert_eq!(x.to_vec::<f32>(), Ok(vec![0.0; 12]));
+    drop((x, gpu));
+    assert_eq!(counts().bytes, start.bytes);
+}
+
+#[test]
 fn a_machine_that_cannot_compute_says_what_it_lacks() {
     let _alone = alone();
     let open = |number: usize| Device::cuda(number, Some(folder()));

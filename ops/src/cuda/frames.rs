@@ -7,9 +7,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::launch::{self, Attention, ConvShape, Run};
+use super::pinned::Arrival;
 use super::tensor::strides;
 use super::{Cuda, CudaTensor};
 use crate::frame_stack::FrameShape;
+use crate::shortcut::Resize;
 use crate::{DType, Result, Stored};
 
 /// Frames of one shape, oldest first.
@@ -135,14 +137,32 @@ pub(crate) fn from_rgb8(cuda: &Arc<Cuda>, rgb: &[u8], height: usize, width: usiz
     launch::from_rgb8(&CudaTensor::from_bytes(cuda, rgb)?, &[height, width, 3], cuda.numbers())
 }
 
-/// The bytes of all frames. Waits for them.
-pub(crate) fn to_rgb8(frames: &Frames) -> Result<Vec<u8>> {
-    let bytes = frames.iter().map(launch::to_rgb8).collect::<Result<Vec<_>>>()?;
-    let mut all = Vec::new();
-    for bytes in &bytes {
-        all.extend(bytes.to_bytes()?);
-    }
-    Ok(all)
+/// The bytes of all frames, on their way to main memory.
+pub(crate) fn begin_rgb8(frames: &Frames) -> Result<Arrival> {
+    CudaTensor::begin_download(&frames.iter().map(launch::to_rgb8).collect::<Result<Vec<_>>>()?)
+}
+
+/// `y` plus `x`, a larger video, averaged down: `(older, newer)` frames of a block for each frame of `y`, as
+/// [`crate::shortcut::add_averaged`] has them.
+pub(crate) fn add_averaged(y: &Frames, x: &Frames, resize: Resize) -> Result<Frames> {
+    let missing = y.len() * resize.time - x.len();
+    let one = |(t, y): (usize, &CudaTensor)| {
+        let newest = (t + 1) * resize.time - 1 - missing;
+        // A block has two frames at most.
+        let older = (resize.time > 1).then(|| (t * resize.time).checked_sub(missing)).flatten();
+        launch::add_averaged(older.map(|older| &x[older]), &x[newest], y, resize)
+    };
+    y.iter().enumerate().map(one).collect()
+}
+
+/// `y` plus `x`, a smaller video, made larger by repeating.
+pub(crate) fn add_repeated(y: &Frames, x: &Frames, resize: Resize) -> Result<Frames> {
+    let missing = x.len() * resize.time - y.len();
+    let one = |(t, y): (usize, &CudaTensor)| {
+        let place = t + missing;
+        launch::add_repeated(&x[place / resize.time], y, resize, place % resize.time)
+    };
+    y.iter().enumerate().map(one).collect()
 }
 
 /// Every square of `side × side` pixels as channels, numbered as [`crate::pixels::fold`] does it.

@@ -14,6 +14,7 @@ use super::about::told;
 use super::driver::Cuda;
 use super::tensor::{CudaTensor, strides};
 use crate::error::bail;
+use crate::shortcut::Resize;
 use crate::{DType, Result};
 
 /// A launch that is being put together: parameters in the order of the kernel's.
@@ -492,6 +493,10 @@ pub(super) struct Run {
 /// Runs that [`attention`] takes.
 pub(super) const RUNS: usize = 4;
 
+/// Kernels for heads of one width: the width, the name, bytes of shared memory. The one for any width does the same, slower.
+pub(super) const FAST_ATTENTION: [(usize, &str, u32); 3] =
+    [(128, "attention_128_bf16", 69632), (64, "attention_64_bf16", 36864), (48, "attention_48_bf16", 28672)];
+
 /// What [`attention`] looks at, and how.
 pub(super) struct Attention<'a> {
     /// The address of the first query.
@@ -536,15 +541,10 @@ pub(super) fn attention(given: &Attention<'_>, out: &CudaTensor) -> Result<()> {
         && runs.iter().all(|run| aligned(run.keys) && aligned(run.values))
         && q_step.is_multiple_of(8)
         && kv_step.is_multiple_of(8);
-    let shared = match head {
-        128 if fast => Some(69632),
-        64 if fast => Some(36864),
-        48 if fast => Some(28672),
-        _ => None,
-    };
-    let launch = match shared {
-        Some(_) => Launch::named(out.cuda(), format!("attention_{head}_bf16")),
-        None => Launch::of(out, "attention_any"),
+    let special = FAST_ATTENTION.iter().find(|(known, kernel, _)| *known == head && fast && out.cuda().trusts(kernel));
+    let (launch, shared) = match special {
+        Some((_, kernel, shared)) => (Launch::named(out.cuda(), *kernel), Some(*shared)),
+        None => (Launch::of(out, "attention_any"), None),
     };
     let mut parameter = Vec::new();
     for run in 0..RUNS {
@@ -634,6 +634,68 @@ pub(super) fn channel_norm(x: &CudaTensor, gain: &CudaTensor, silu: bool) -> Res
         launch.int(pixels).int(x.width()).int(usize::from(silu)).launch(shape)?;
     }
     Ok(out)
+}
+
+/// `y` plus one block of a larger video averaged down. `y`: `(h, w, C)`; `older` and `newer`: `(h·side, w·side, Cx)`, the frames of
+/// the block, of which a missing one counts as zero.
+pub(super) fn add_averaged(
+    older: Option<&CudaTensor>,
+    newer: &CudaTensor,
+    y: &CudaTensor,
+    resize: Resize,
+) -> Result<CudaTensor> {
+    let Resize { time, side } = resize;
+    let (&[height, width, channels], &[tall, wide, large]) = (sides(y)?, sides(newer)?);
+    let frames: Vec<&CudaTensor> = [Some(newer), older].into_iter().flatten().collect();
+    of_one_shape("the frames of a block", &frames)?;
+    if time > 2 || (tall, wide) != (height * side, width * side) || !(large * resize.block()).is_multiple_of(channels) {
+        bail!(
+            "{:?} is not averaged down to {:?} in blocks of {time} frames and {side} pixels",
+            newer.shape(),
+            y.shape()
+        );
+    }
+    shortcut_dtype(y, newer)?;
+    let (out, count) = (y.like(y.shape())?, y.elements());
+    if count > 0 {
+        let launch = Launch::of(y, "add_averaged").maybe(older).tensor(newer).tensor(y).tensor(&out);
+        let launch = launch.int(height).int(width).int(channels).int(large).int(time).int(side);
+        launch.launch(Shape { grid: [count.div_ceil(256), 1, 1], block: 256, shared: 0 })?;
+    }
+    Ok(out)
+}
+
+/// `y` plus one frame of a smaller video made larger by repeating: `y` is frame `in_block` of its block. `x`: `(h, w, Cx)`; `y`:
+/// `(h·side, w·side, C)`.
+pub(super) fn add_repeated(x: &CudaTensor, y: &CudaTensor, resize: Resize, in_block: usize) -> Result<CudaTensor> {
+    let Resize { time, side } = resize;
+    let (&[low, narrow, small], &[height, width, channels]) = (sides(x)?, sides(y)?);
+    let fits = (low * side, narrow * side) == (height, width) && (channels * resize.block()).is_multiple_of(small);
+    if !fits || in_block >= time {
+        bail!("{:?} is not repeated to {:?} in blocks of {time} frames and {side} pixels", x.shape(), y.shape());
+    }
+    shortcut_dtype(y, x)?;
+    let (out, count) = (y.like(y.shape())?, y.elements());
+    if count > 0 {
+        let launch = Launch::of(y, "add_repeated").tensor(x).tensor(y).tensor(&out);
+        let launch = launch.int(height).int(width).int(channels).int(small).int(time).int(side).int(in_block);
+        launch.launch(Shape { grid: [count.div_ceil(256), 1, 1], block: 256, shared: 0 })?;
+    }
+    Ok(out)
+}
+
+fn sides(frame: &CudaTensor) -> Result<&[usize; 3]> {
+    match frame.shape().try_into() {
+        Ok(sides) => Ok(sides),
+        Err(_) => bail!("a frame has 3 sides, not {:?}", frame.shape()),
+    }
+}
+
+fn shortcut_dtype(y: &CudaTensor, x: &CudaTensor) -> Result<()> {
+    match y.dtype() == x.dtype() {
+        true => Ok(()),
+        false => bail!("a shortcut of {} cannot be added to {}", x.dtype(), y.dtype()),
+    }
 }
 
 /// Numbers in [-1, 1] → bytes, clamped, then truncated.

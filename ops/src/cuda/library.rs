@@ -21,12 +21,33 @@ const DRIVER: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
 /// subsystem for Linux.
 const FOLDERS: [&str; 3] = ["/usr/local/cuda/compat", "/usr/lib/wsl/lib", "/usr/lib64/nvidia"];
 
+static DRIVER_LIBRARY: OnceLock<Library> = OnceLock::new();
+
+/// `cuEventElapsedTime`, in milliseconds. Our own, because cudarc asks drivers of today for a second version of it, which older
+/// ones do not have: this one all have.
+pub(super) type Elapsed = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> sys::CUresult;
+
+/// How long lies between two events. `None` where the driver cannot say.
+pub(super) fn elapsed() -> Option<Elapsed> {
+    // SAFETY: every driver has it with these parameters.
+    unsafe { symbol(b"cuEventElapsedTime\0") }
+}
+
+/// A function of the driver that is open, by its name, which ends with a zero. `None`: no driver is open, or it has none.
+///
+/// # Safety
+///
+/// `T` is the type of the function of this name.
+pub(crate) unsafe fn symbol<T: Copy>(name: &[u8]) -> Option<T> {
+    // SAFETY: as the caller says. The library stays open for the life of the process.
+    unsafe { DRIVER_LIBRARY.get()?.get::<T>(name) }.ok().map(|symbol| *symbol)
+}
+
 /// The driver, opened for the life of the process. An error that says what was looked for, and where.
 ///
 /// `folder` is looked into first. A later call with another folder gets the driver that is open already: a process has
 /// one.
 pub(super) fn driver(folder: Option<&Path>) -> Result<()> {
-    static DRIVER_LIBRARY: OnceLock<Library> = OnceLock::new();
     if DRIVER_LIBRARY.get().is_some() {
         return Ok(());
     }

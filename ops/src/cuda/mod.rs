@@ -13,6 +13,9 @@ pub(crate) mod frames;
 mod kernels;
 mod launch;
 mod library;
+mod moment;
+mod pinned;
+mod staging;
 mod tensor;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,7 +28,15 @@ pub(crate) use attention::{attention, relative_attention};
 pub(crate) use driver::Cuda;
 pub(crate) use frames::Frames;
 pub(crate) use launch::{Activation, Binary, activate, affine};
+pub(crate) use library::symbol;
+pub(crate) use moment::CudaMoment;
+pub(crate) use pinned::Arrival;
 pub(crate) use tensor::CudaTensor;
+
+/// The kernel for heads of this width that [`Cuda::distrust`] may put aside.
+pub(crate) fn fast_attention(head: usize) -> Option<&'static str> {
+    launch::FAST_ATTENTION.iter().find(|(width, ..)| *width == head).map(|(_, kernel, _)| *kernel)
+}
 
 /// Both as the wider of their types.
 fn widened(a: &CudaTensor, b: &CudaTensor) -> Result<(CudaTensor, CudaTensor)> {

@@ -9,6 +9,7 @@ use half::bf16;
 
 use super::driver::{Buffer, Cuda, Place};
 use super::launch;
+use super::pinned::Arrival;
 use crate::error::bail;
 use crate::{DType, Result};
 
@@ -117,9 +118,11 @@ impl CudaTensor {
         }
     }
 
-    /// The bytes. Waits for them.
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
-        self.cuda().download(self.place(), self.bytes())
+    /// The bytes of all, one after the other, on their way to main memory. All lie on one device.
+    pub(crate) fn begin_download(tensors: &[CudaTensor]) -> Result<Arrival> {
+        let Some(first) = tensors.first() else { bail!("nothing cannot be copied") };
+        let pieces: Vec<_> = tensors.iter().map(|one| (one.place(), one.bytes())).collect();
+        first.cuda().begin_download(&pieces)
     }
 
     pub(crate) fn cuda(&self) -> &Arc<Cuda> {

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use libloading::Library;
-
 use super::driver::Cuda;
-use crate::{DType, Device, Tensor};
+pub(crate) use crate::emulation::Counts;
+use crate::{DType, Device, Tensor, emulation};
 
 /// The folder of the emulated driver.
 pub(crate) fn folder() -> &'static Path {
@@ -41,45 +40,20 @@ pub(crate) fn device_as_shipped(numbers: DType) -> Device {
     Device::of_cuda(&Cuda::open(0, Some(folder()), numbers).expect("the emulated device"))
 }
 
-/// What the emulated driver counted since the process began.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) launches: u64,
-    pub(crate) copies: u64,
-    pub(crate) waits: u64,
-    pub(crate) allocations: u64,
-    pub(crate) frees: u64,
-    /// Bytes that are allocated now.
-    pub(crate) bytes: u64,
-}
-
+/// What the emulated driver has counted.
 pub(crate) fn counts() -> Counts {
-    let mut numbers = [0u64; 8];
-    // SAFETY: the function writes eight numbers.
-    let result = unsafe {
-        let count = library().get::<unsafe extern "C" fn(*mut u64) -> i32>(b"cuEmulatedCounts").expect("ours");
-        count(numbers.as_mut_ptr())
-    };
-    assert_eq!(result, 0);
-    let [launches, copies, waits, allocations, frees, bytes, _, _] = numbers;
-    Counts { launches, copies, waits, allocations, frees, bytes }
+    open();
+    emulation::counts().expect("the emulated driver is open")
 }
 
 /// Set a fault or a property, see `ops/host/libcuda.cpp`.
-pub(crate) fn set(name: &'static std::ffi::CStr, value: i64) {
-    // SAFETY: the function reads a name that ends with a zero.
-    let result = unsafe {
-        let set =
-            library().get::<unsafe extern "C" fn(*const std::ffi::c_char, i64) -> i32>(b"cuEmulatedSet").expect("ours");
-        set(name.as_ptr(), value)
-    };
-    assert_eq!(result, 0);
+pub(crate) fn set(name: &std::ffi::CStr, value: i64) {
+    open();
+    emulation::set(name, value);
 }
 
-fn library() -> &'static Library {
-    static LIBRARY: OnceLock<Library> = OnceLock::new();
-    // SAFETY: our own library, whose initialisers make a few tables.
-    LIBRARY.get_or_init(|| unsafe { Library::new(folder().join("libcuda.so.1")) }.expect("the emulated driver"))
+fn open() {
+    super::library::driver(Some(folder())).expect("the emulated driver");
 }
 
 /// These numbers, on the device and as the device keeps activations.

@@ -14,6 +14,7 @@ use crate::relative_attention::{DistanceTable, relative_attention};
 use crate::residual::{add_gated, add_to_rows_from, scale_shift};
 use crate::rope::{Grid, Rotary};
 use crate::rope_halves::HalvesRotary;
+use crate::shortcut::{Resize, add_averaged, add_repeated};
 use crate::spatial_attention::spatial_attention;
 use crate::testing::{Weight, noise, ours};
 use crate::{DType, Device, FrameStack, Linear, Result, Stored, Tensor, pixels};
@@ -205,6 +206,26 @@ fn convolutions_agree_over_windows_strides_and_doublings() {
             let once = conv.apply_windows(&frames, &windows, None)?;
             conv.apply_windows(&frames, &windows, Some(&once))?.to_tensor()
         });
+    }
+}
+
+#[test]
+fn shortcuts_around_a_change_of_size_agree_with_missing_frames_too() {
+    for (resize, large, small) in
+        [(Resize { time: 2, side: 2 }, 3, 6), (Resize { time: 1, side: 2 }, 6, 3), (Resize { time: 2, side: 2 }, 8, 4)]
+    {
+        for missing in 0..resize.time {
+            let (low, high): (&[usize], &[usize]) =
+                (&[small, 2, 3, 2], &[large, 2 * resize.time - missing, 3 * resize.side, 2 * resize.side]);
+            check(&[low, high], &[], |_, x, _| {
+                add_averaged(FrameStack::from_tensor(&x[0])?, &FrameStack::from_tensor(&x[1])?, resize)?.to_tensor()
+            });
+            if (large * resize.block()).is_multiple_of(small) {
+                check(&[high, low], &[], |_, x, _| {
+                    add_repeated(FrameStack::from_tensor(&x[0])?, &FrameStack::from_tensor(&x[1])?, resize)?.to_tensor()
+                });
+            }
+        }
     }
 }
 

@@ -200,7 +200,9 @@ impl Cosmos3Clip {
                 self.nets.transformer.read(tokens, &self.grid, cancel)
             };
             let negative = begin.prompts.negative.as_ref().map(|tokens| read(tokens, "und_uncond")).transpose()?;
-            Ok(Branches { prompt: read(&begin.prompts.prompt, "und_cond")?, negative })
+            let branches = Branches { prompt: read(&begin.prompts.prompt, "und_cond")?, negative };
+            self.nets.device.wait()?;
+            Ok(branches)
         })
     }
 
@@ -213,6 +215,7 @@ impl Cosmos3Clip {
         )))
     }
 
+    /// The next piece. Every piece is waited for, also where a GPU computes: sessions come between two of them.
     fn advance(&mut self, cancel: &Cancel, sink: &mut dyn FnMut(Frames)) -> Result<Timings, WorldError> {
         let spans = self.spans.clone();
         let began = Instant::now();
@@ -230,6 +233,7 @@ impl Cosmos3Clip {
                 // `(C, 1, h, w)`, normalised: the first latent frame of a clip is that of its first frame.
                 let _span = spans.begin(|| "encode".into());
                 let given = among_workers(|| self.nets.vae.encode(picture, 1))?;
+                self.nets.device.wait()?;
                 timings.vae = began.elapsed();
                 self.denoise(begin, *branches, Some(given))?
             }

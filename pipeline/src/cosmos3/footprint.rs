@@ -1,6 +1,7 @@
 //! What one clip holds, in bytes, told from configuration, size and length: for admission and for people.
 //!
-//! Everything is f32. Unlike a session's, a clip's temporaries are counted: at full size they are as large as all that it keeps.
+//! Latents and positions are f32, all else is as the device keeps numbers. Unlike a session's, a clip's temporaries are counted:
+//! at full size they are as large as all that it keeps.
 
 use std::fmt;
 
@@ -43,7 +44,7 @@ pub struct Footprint {
 
 impl Footprint {
     /// What a clip of this shape holds at most.
-    pub fn of(config: &ModelConfig, shape: &ClipShape) -> Footprint {
+    pub fn of(config: &ModelConfig, shape: &ClipShape, keeping: Keeping) -> Footprint {
         let (transformer, vae) = (&config.transformer, &config.vae);
         let side = vae.spatial_factor() as u64;
         let (rows, columns) = (u64::from(shape.size.height) / side, u64::from(shape.size.width) / side);
@@ -66,11 +67,12 @@ impl Footprint {
         Footprint {
             // The sample, two flows, two clean predictions, the last sample, and two on the way between them.
             latents: 8 * transformer.latent_channels as u64 * frames * rows * columns * F32,
-            prompts: (2 * layers * keys * text_tokens + branches * transformer.head_dim as u64 * tokens) * F32,
-            pass: row * tokens.max(longest_text) * F32,
-            decoder: vae.decoder_state_bytes(rows as usize, columns as usize, 1, Keeping::PROCESSOR),
+            prompts: 2 * layers * keys * text_tokens * keeping.bytes
+                + branches * transformer.head_dim as u64 * tokens * F32,
+            pass: row * tokens.max(longest_text) * keeping.bytes,
+            decoder: vae.decoder_state_bytes(rows as usize, columns as usize, 1, keeping),
             // The last level, which is the largest: what enters it has twice the channels; three of these at a time.
-            decoding: 3 * FRAMES_PER_LATENT as u64 * pixels * 2 * last * F32,
+            decoding: 3 * FRAMES_PER_LATENT as u64 * pixels * 2 * last * keeping.bytes,
         }
     }
 

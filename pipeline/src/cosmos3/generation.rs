@@ -26,17 +26,29 @@ pub struct Generation {
     proj_out: Linear,
 }
 
+/// What the tensors of its layers are called.
+pub(super) const NAMES: Names = Names {
+    suffix: "_moe_gen",
+    q: "add_q_proj",
+    k: "add_k_proj",
+    v: "add_v_proj",
+    out: "to_add_out",
+    norms: Some(["norm_added_q", "norm_added_k"]),
+};
+
+/// One layer: `(N, D)` → `(N, D)`. `text`: keys and values that the same layer of the other stack made of the prompt.
+pub(super) fn draw(layer: &Layer, h: &Tensor, text: [&Tensor; 2], rotary: &HalvesRotary) -> Result<Tensor> {
+    let x = layer.before_attention(h)?;
+    let keys = layer.keys(&layer.raw_keys(&x)?, rotary)?;
+    let values = layer.values(&x)?;
+    let queries = layer.queries(&x, rotary)?;
+    let attended = grouped_attention(&queries, &[text[0], &keys], &[text[1], &values], layer.heads())?;
+    layer.after_attention(h, &attended)
+}
+
 impl Generation {
     pub(super) fn load(config: &TransformerConfig, weights: &Weights) -> std::result::Result<Generation, LoadError> {
-        let names = Names {
-            suffix: "_moe_gen",
-            q: "add_q_proj",
-            k: "add_k_proj",
-            v: "add_v_proj",
-            out: "to_add_out",
-            norms: Some(["norm_added_q", "norm_added_k"]),
-        };
-        let layer = |layer: usize| Layer::load(config, &weights.at("layers").at(layer), &names);
+        let layer = |layer: usize| Layer::load(config, &weights.at("layers").at(layer), &NAMES);
         let linear = |name: &str| weights.at(name).linear();
         Ok(Generation {
             device: weights.device().clone(),
@@ -79,18 +91,7 @@ impl Generation {
 
     /// One layer: `(N, D)` → `(N, D)`. `rotary`: of the positions of the tokens behind this prompt.
     pub fn layer(&self, layer: usize, h: &Tensor, prefix: &Prefix, rotary: &HalvesRotary) -> Result<Tensor> {
-        let weights = &self.layers[layer];
-        let x = weights.before_attention(h)?;
-        let keys = weights.keys(&weights.raw_keys(&x)?, rotary)?;
-        let values = weights.values(&x)?;
-        let queries = weights.queries(&x, rotary)?;
-        let attended = grouped_attention(
-            &queries,
-            &[prefix.keys(layer), &keys],
-            &[prefix.values(layer), &values],
-            weights.heads(),
-        )?;
-        weights.after_attention(h, &attended)
+        draw(&self.layers[layer], h, [prefix.keys(layer), prefix.values(layer)], rotary)
     }
 
     /// What leaves the last layer, normalised: `(N, D)`.

@@ -8,6 +8,7 @@
 pub mod caption;
 pub(crate) mod card;
 mod chat;
+pub(crate) mod check;
 pub mod clip;
 pub mod config;
 pub mod denoise;
@@ -27,7 +28,7 @@ use std::sync::{Arc, Mutex};
 
 use ops::Device;
 
-use self::card::{card, check, complete};
+use self::card::{card, complete};
 use self::clip::{Cosmos3Clip, Plan};
 use self::config::ModelConfig;
 use self::footprint::{ClipShape, Footprint};
@@ -42,7 +43,8 @@ use crate::noise::Noise;
 use crate::wan;
 use crate::wan::vae::Vae;
 use crate::world::{
-    Card, Clip, ClipAsk, ClipBytes, Init, Origin, Refusal, Rollout, RolloutBytes, WarmUp, World, WorldError,
+    Card, Clip, ClipAsk, ClipBytes, DeviceMemory, Init, Origin, Refusal, Rollout, RolloutBytes, WarmUp, World,
+    WorldError,
 };
 
 /// A Cosmos3 model, ready to draw.
@@ -66,12 +68,6 @@ pub(crate) struct Nets {
 impl Cosmos3 {
     /// Reads the weights of a directory, to be computed with on `device`.
     pub fn load(dir: &ModelDir, device: &Device) -> Result<Cosmos3, LoadError> {
-        if device.about().is_some() {
-            return Err(ops::Error::new(format_args!(
-                "Cosmos3 has no form for {device} yet: it is drawn on the processor"
-            ))
-            .into());
-        }
         let config = ModelConfig::read(dir)?;
         // What is small comes first: whatever is wrong with it is said before gigabytes are read.
         let card = Arc::new(card(dir, &config)?);
@@ -88,6 +84,7 @@ impl Cosmos3 {
         print.network(&checkpoint)?;
         let vae = Vae::load(&config.vae, &checkpoint.weights(&list, device)?)?;
         checkpoint.finish(&list)?;
+        device.loaded();
         let (tokens, config) = (Arc::new(tokens), Arc::new(config));
         let origin = Origin::of(&card, print, device);
         let times = Mutex::default();
@@ -97,7 +94,7 @@ impl Cosmos3 {
 
     /// What a clip of these values is made of. `Err` names the value that cannot be drawn.
     pub fn plan(&self, mut ask: ClipAsk) -> Result<Plan, WorldError> {
-        check(&self.card, &ask)?;
+        card::check(&self.card, &ask)?;
         ask.settings = complete(&self.card, &ask);
         Plan::new(&self.nets, ask)
     }
@@ -122,6 +119,10 @@ impl World for Cosmos3 {
         Arc::new(|_| 0)
     }
 
+    fn device_memory(&self) -> Option<DeviceMemory> {
+        DeviceMemory::of(&self.nets.device)
+    }
+
     fn open(&self, _: Init) -> Result<Box<dyn Rollout>, WorldError> {
         let reason = format!("{} draws clips and no sessions: ask for one with POST /v1/videos", self.card.name);
         Err(WorldError::Refused(Refusal { field: "model", reason }))
@@ -130,6 +131,7 @@ impl World for Cosmos3 {
     fn clip_bytes(&self) -> ClipBytes {
         // Not all of the networks: whoever asks may outlive them.
         let (tokens, config, card) = (self.nets.tokens.clone(), self.nets.config.clone(), self.card.clone());
+        let keeping = self.nets.device.keeping();
         Arc::new(move |ask| {
             let settings = complete(&card, ask);
             let scene = Scene { size: ask.init.size, frames: ask.frames.max(1), fps: clip::fps(&settings) };
@@ -142,7 +144,7 @@ impl World for Cosmos3 {
             // The picture as it came, and as the encoder sees it.
             let picture = ask.init.first_frame.as_ref().map_or(0, |picture| picture.rgb.len() as u64);
             let frame = if picture > 0 { 4 * scene.size.frame_bytes() } else { 0 };
-            Footprint::of(&config, &shape).total() + picture + frame
+            Footprint::of(&config, &shape, keeping).total() + picture + frame
         })
     }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ops::Compute;
+use ops::{Compute, Keeping};
 
-use super::{Grouped, Network, vae_summary};
+use super::{Grouped, Network, OnGpu, vae_summary};
 use crate::cosmos3;
 use crate::cosmos3::config::transformer::{Activation, TransformerConfig};
 use crate::cosmos3::config::{ModelConfig, TRANSFORMER};
@@ -39,6 +39,8 @@ pub struct Report {
     pub beside: Result<(), String>,
     /// What clips would hold, or why there can be none of the size that was asked about. `None`: not a model.
     pub clips: Option<Result<Vec<(ClipShape, Footprint)>, Refusal>>,
+    /// The same clips where a GPU draws them.
+    pub clips_on_gpu: Vec<(ClipShape, Footprint)>,
 }
 
 /// Tokens of a prompt that is a paragraph long, and of an empty one.
@@ -65,10 +67,15 @@ impl Report {
             Ok(Network::new(vae_summary(&config), &wan::tensors::vae(&config), compute, &checkpoint))
         });
         let config = ModelConfig::read(dir);
-        let (mut beside, mut clips) = (Ok(()), None);
+        let (mut beside, mut clips, mut clips_on_gpu) = (Ok(()), None, Vec::new());
         if let Ok(config) = &config {
             match cosmos3::card::card(dir, config) {
-                Ok(card) => clips = Some(shapes(&card, size).map(|shapes| held(config, shapes))),
+                Ok(card) => {
+                    let shapes = shapes(&card, size);
+                    clips_on_gpu =
+                        shapes.as_ref().map_or_else(|_| Vec::new(), |shapes| held(config, shapes, Keeping::GPU));
+                    clips = Some(shapes.map(|shapes| held(config, &shapes, Keeping::PROCESSOR)));
+                }
                 Err(error) => beside = Err(words(error)),
             }
             let tokens = PromptTokens::read(dir, config.transformer.vocab_size);
@@ -83,7 +90,18 @@ impl Report {
             config: config.map_err(words),
             beside,
             clips,
+            clips_on_gpu,
         }
+    }
+
+    /// Of the clips that were asked about, the longest.
+    pub(super) fn on_gpu(&self) -> Option<OnGpu> {
+        let parameters: u64 =
+            [&self.transformer, &self.vae].into_iter().flatten().map(|network| network.parameters).sum();
+        let config = &self.config.as_ref().ok()?.transformer;
+        let table = (config.vocab_size * config.hidden_size) as u64;
+        let (_, longest) = self.clips_on_gpu.last()?;
+        Some(OnGpu { weights: 2 * (parameters - table), session: longest.total(), unit: "clip" })
     }
 
     /// Nothing is missing or wrong: it will load.
@@ -101,10 +119,11 @@ fn shapes(card: &Card, size: Option<Size>) -> Result<Vec<(Size, usize)>, Refusal
     Ok([(picture, 1)].into_iter().chain(lengths).collect())
 }
 
-fn held(config: &ModelConfig, shapes: Vec<(Size, usize)>) -> Vec<(ClipShape, Footprint)> {
+fn held(config: &ModelConfig, shapes: &[(Size, usize)], keeping: Keeping) -> Vec<(ClipShape, Footprint)> {
     let negative_tokens = (!config.sampling.is_distilled()).then_some(EMPTY_TOKENS);
-    let shape = |(size, frames)| ClipShape { size, frames, prompt_tokens: PROMPT_TOKENS, negative_tokens };
-    shapes.into_iter().map(shape).map(|shape| (shape, Footprint::of(config, &shape))).collect()
+    let shape =
+        |&(size, frames): &(Size, usize)| ClipShape { size, frames, prompt_tokens: PROMPT_TOKENS, negative_tokens };
+    shapes.iter().map(shape).map(|shape| (shape, Footprint::of(config, &shape, keeping))).collect()
 }
 
 fn summary(config: &TransformerConfig) -> String {
@@ -165,6 +184,9 @@ impl fmt::Display for Report {
             }
             Some(Err(refusal)) => writeln!(f, "\nno such clip: {refusal}")?,
             None => {}
+        }
+        if let Some(on_gpu) = self.on_gpu().filter(|_| self.is_complete()) {
+            writeln!(f, "\non a GPU: {on_gpu}, the longest of these")?;
         }
         write!(f, "\n{}", if self.is_complete() { "complete" } else { "INCOMPLETE: it will not load" })
     }

@@ -85,6 +85,7 @@ impl Cosmos3Report {
             "unused_tensors": unused.collect::<Map<String, Value>>(),
             "errors": errors([self.config.as_ref().err(), self.beside.as_ref().err()]),
             "clips": clips,
+            "on_gpu": self.on_gpu().map(|bytes| json!({ "weights_bytes": bytes.weights, "clip_bytes": bytes.session })),
         })
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod block;
 pub mod camera;
+pub(crate) mod check;
 pub mod config;
 pub mod context;
 pub mod denoiser;
@@ -42,8 +43,8 @@ use crate::wan;
 use crate::wan::text::{PromptTokens, TextEncoder};
 use crate::wan::vae::Vae;
 use crate::world::{
-    Card, ClipCard, Init, KeptBytes, LookStep, Operation, Origin, Rollout, RolloutBytes, Size, Sizes, StateBytes,
-    World, WorldError,
+    Card, ClipCard, DeviceMemory, Init, KeptBytes, LookStep, Operation, Origin, Rollout, RolloutBytes, Size, Sizes,
+    StateBytes, World, WorldError,
 };
 
 /// A LingBot World model, ready to draw.
@@ -79,6 +80,7 @@ impl LingBot {
         })?;
         let schedule = Schedule::new(recipe.shift, &recipe.steps);
         let denoiser = Denoiser::new(dit, recipe.sampler, &schedule)?;
+        device.loaded();
         let origin = Origin::of(&card, print, device);
         let words = card.words.clone();
         let nets = Arc::new(Nets { device: device.clone(), denoiser, vae, words, text, config });
@@ -125,6 +127,10 @@ impl World for LingBot {
 
     fn state_bytes(&self) -> Option<StateBytes> {
         Some(self.bytes_of(|footprint| KeptBytes { state: footprint.state(), chunk: footprint.chunk_latents }))
+    }
+
+    fn device_memory(&self) -> Option<DeviceMemory> {
+        DeviceMemory::of(&self.nets.device)
     }
 
     fn operations(&self, init: &Init) -> Result<Vec<Operation<'_>>, WorldError> {

@@ -1,12 +1,13 @@
 //! One video in the making: a chunk at a time out of noise, a latent frame at a time into pixels.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvcache::{PromptKvCache, RollingKvCache, Window};
 use ops::threads::among_workers;
-use ops::{Tensor, pixels};
+use ops::{Arriving, Moment, Tensor, pixels};
 
 use super::camera::CameraPath;
 use super::context::PassContext;
@@ -29,8 +30,27 @@ pub struct LingBotRollout {
     /// Mask and condition latents, cut into pieces of a chunk: `(20, pieces·F, h, w)`. The last piece serves for ever.
     fixed: Tensor,
     now: Progress,
-    /// Time spent on a prompt that no chunk has accounted for yet.
-    text_time: Duration,
+    /// Prompts that were read and that no chunk has accounted for yet: from when to when.
+    text_times: Vec<(Moment, Moment)>,
+}
+
+/// A chunk's latent, which a GPU may still compute.
+struct Sampled {
+    /// `(16, F, h, w)`, normalised.
+    latent: Tensor,
+    /// Before its first pass, and behind its last one.
+    times: (Moment, Moment),
+}
+
+/// Latent frames that are decoded ahead of the one whose pixels are handed over: while a GPU decodes the next one, the pixels of
+/// the last are copied and encoded. More would only hold memory.
+const DECODED_AHEAD: usize = 1;
+
+/// One latent frame's pictures on their way, and when the device decoded it.
+struct Decoded {
+    rgb: Arriving<Vec<u8>>,
+    count: usize,
+    times: (Moment, Moment),
 }
 
 /// What changes from chunk to chunk: all that a rollout keeps to go back to.
@@ -83,13 +103,13 @@ impl LingBotRollout {
             .and_then(|window| window.starting_with(chunking.first))
             .map_err(|error| refuse("realtime_causal_kv_cache_num_frames", error.to_string()))?;
 
-        let started = Instant::now();
+        let before_text = nets.device.moment()?;
         let text = nets.in_own_words(&init.prompt).or_else(|| {
             let reading = card.read_prompt(&init.prompt);
             card.begins_instead(&reading, init.first_frame.is_some()).and_then(|preset| nets.in_own_words(preset))
         });
         let prompt = nets.read_prompt(&text.unwrap_or_default())?;
-        let text_time = started.elapsed();
+        let text_times = vec![(before_text, nets.device.moment()?)];
 
         let frames = recipe.choose_condition_frames(init.condition_frames, chunking.first);
         let fixed = match init.first_frame {
@@ -112,33 +132,48 @@ impl LingBotRollout {
                 noise,
                 decoder: DecoderState::new(),
             },
-            text_time,
+            text_times,
             nets: nets.clone(),
         })
     }
 
-    /// The next chunk's clean latent, `(16, F, h, w)`, normalised.
+    /// The next chunk's clean latent, `(16, F, h, w)`, normalised. Waits for it.
     pub fn chunk_latents(&mut self, input: &ChunkInput, cancel: &Cancel) -> Result<(Tensor, Timings), WorldError> {
-        among_workers(|| self.advance(input, None, cancel))
+        let index = self.plan().index;
+        let Sampled { latent, times: (began, ended) } = among_workers(|| self.sample(input, None, cancel))?;
+        self.must_be_finite(index, latent.is_finite()?)?;
+        Ok((latent, Timings { text: self.take_text_time()?, dit: began.until(&ended)?, vae: Duration::ZERO }))
     }
 
-    /// `known`: what the chunk was drawn to once before; then it is remembered and not denoised.
-    fn advance(
+    fn must_be_finite(&self, index: usize, is_finite: bool) -> Result<(), WorldError> {
+        match is_finite {
+            true => Ok(()),
+            false => Err(WorldError::Failed(format!("chunk {index} holds values that are not finite"))),
+        }
+    }
+
+    fn take_text_time(&mut self) -> ops::Result<Duration> {
+        self.text_times.drain(..).map(|(began, ended)| began.until(&ended)).sum()
+    }
+
+    /// Ask for the next chunk's latent. A GPU has not computed it when this returns. `known`: what the chunk was drawn to once
+    /// before; then it is remembered and not denoised.
+    fn sample(
         &mut self,
         input: &ChunkInput,
         known: Option<&LastDrawn>,
         cancel: &Cancel,
-    ) -> Result<(Tensor, Timings), WorldError> {
+    ) -> Result<Sampled, WorldError> {
         let plan = self.plan();
-        let mut started = Instant::now();
         // A prompt of unknown words alone changes nothing: the video goes on as it was.
         if let Some(prompt) = &input.prompt
             && let Some(text) = self.nets.in_own_words(prompt)
         {
+            let began = self.nets.device.moment()?;
             self.now.prompt = self.nets.read_prompt(&text)?;
-            self.text_time += started.elapsed();
-            started = Instant::now();
+            self.text_times.push((began, self.nets.device.moment()?));
         }
+        let began = self.nets.device.moment()?;
         input.check(&plan)?;
         if input.recache {
             self.remember_again(cancel)?;
@@ -174,15 +209,11 @@ impl LingBotRollout {
                 clean.clone()
             }
         };
-        if !latent.is_finite()? {
-            return Err(WorldError::Failed(format!("chunk {} holds values that are not finite", plan.index)));
-        }
         let (first_latent_frame, clean) = (plan.first_latent_frame, latent.clone());
         let drawn = PastChunk { first_latent_frame, clean, camera: steered, piece, recent };
         self.now.past.keep(drawn, &self.now.history.window().held().collect::<Vec<_>>());
         self.now.chunks += 1;
-        let text = std::mem::take(&mut self.text_time);
-        Ok((latent, Timings { text, dit: started.elapsed(), vae: Duration::ZERO }))
+        Ok(Sampled { latent, times: (began, self.nets.device.moment()?) })
     }
 
     /// A pass of the transformer over the next chunk, as often as it is called: nothing of it is kept.
@@ -240,10 +271,44 @@ impl LingBotRollout {
         Ok(())
     }
 
-    /// One latent frame's pictures. `latent`: `(16, 1, h, w)`, normalised. Frames must come in order.
+    /// One latent frame's pictures. `latent`: `(16, 1, h, w)`, normalised. Frames must come in order. Waits for them.
     pub fn decode(&mut self, latent: &Tensor) -> Result<Frames, WorldError> {
+        let decoded = self.begin_decode(latent)?;
+        self.hand_over(decoded).map(|(frames, _)| frames)
+    }
+
+    /// Ask for one latent frame's pictures.
+    fn begin_decode(&mut self, latent: &Tensor) -> ops::Result<Decoded> {
+        let device = &self.nets.device;
+        let began = device.moment()?;
         let video = among_workers(|| self.nets.vae.decode(latent, &mut self.now.decoder))?;
-        Ok(Frames { size: self.size, count: video.len(), rgb: pixels::to_rgb8(&video)? })
+        let rgb = pixels::begin_rgb8(&video)?;
+        Ok(Decoded { rgb, count: video.len(), times: (began, device.moment()?) })
+    }
+
+    /// Hand over a latent frame's pictures, the first ones only if the latent that they come from is `finite`.
+    fn give(
+        &self,
+        decoded: Decoded,
+        index: usize,
+        finite: &mut Option<Arriving<bool>>,
+        timings: &mut Timings,
+        sink: &mut dyn FnMut(Frames),
+    ) -> Result<(), WorldError> {
+        let (frames, took) = self.hand_over(decoded)?;
+        if let Some(finite) = finite.take() {
+            self.must_be_finite(index, finite.wait()?)?;
+        }
+        timings.vae += took;
+        sink(frames);
+        Ok(())
+    }
+
+    /// The pictures, and how long the device decoded them. Waits for them.
+    fn hand_over(&self, decoded: Decoded) -> Result<(Frames, Duration), WorldError> {
+        let Decoded { rgb, count, times: (began, ended) } = decoded;
+        let rgb = rgb.wait()?;
+        Ok((Frames { size: self.size, count, rgb }, began.until(&ended)?))
     }
 }
 
@@ -258,14 +323,27 @@ impl Rollout for LingBotRollout {
         cancel: &Cancel,
         sink: &mut dyn FnMut(Frames),
     ) -> Result<Timings, WorldError> {
-        let (latent, mut timings) = self.chunk_latents(input, cancel)?;
+        let index = self.plan().index;
+        let Sampled { latent, times: (began, ended) } = among_workers(|| self.sample(input, None, cancel))?;
+        let mut timings = Timings::default();
+        // A GPU is asked for the whole chunk before anything is waited for: the first thing is the first latent frame's pixels.
+        let mut finite = Some(latent.begin_is_finite()?);
+        let mut decoded = VecDeque::new();
         for frame in 0..latent.dim(1)? {
             cancel.check()?;
-            let started = Instant::now();
-            let frames = self.decode(&latent.narrow(1, frame, 1)?)?;
-            timings.vae += started.elapsed();
-            sink(frames);
+            if let Some(here) = finite.take_if(|finite| finite.is_here()) {
+                self.must_be_finite(index, here.wait()?)?;
+            }
+            decoded.push_back(self.begin_decode(&latent.narrow(1, frame, 1)?)?);
+            while decoded.front().is_some_and(|first| first.rgb.is_here()) || decoded.len() > DECODED_AHEAD {
+                self.give(decoded.pop_front().expect("there is one"), index, &mut finite, &mut timings, sink)?;
+            }
         }
+        for last in decoded {
+            self.give(last, index, &mut finite, &mut timings, sink)?;
+        }
+        timings.text = self.take_text_time()?;
+        timings.dit = began.until(&ended)?;
         Ok(timings)
     }
 
@@ -283,14 +361,17 @@ impl Rollout for LingBotRollout {
         cancel: &Cancel,
     ) -> Result<Timings, WorldError> {
         let known = drawn.map(State::get::<LastDrawn>).transpose()?;
-        let (latent, mut timings) = among_workers(|| self.advance(input, known, cancel))?;
+        let index = self.plan().index;
+        let Sampled { latent, times: (began, ended) } = among_workers(|| self.sample(input, known, cancel))?;
+        self.must_be_finite(index, latent.is_finite()?)?;
+        let decoding = self.nets.device.moment()?;
         for frame in 0..latent.dim(1)? {
             cancel.check()?;
-            let (started, latent) = (Instant::now(), latent.narrow(1, frame, 1)?);
+            let latent = latent.narrow(1, frame, 1)?;
             among_workers(|| self.nets.vae.decode(&latent, &mut self.now.decoder))?;
-            timings.vae += started.elapsed();
         }
-        Ok(timings)
+        let decoded = self.nets.device.moment()?;
+        Ok(Timings { text: self.take_text_time()?, dit: began.until(&ended)?, vae: decoding.until(&decoded)? })
     }
 
     fn save(&self) -> Result<State, WorldError> {
@@ -299,7 +380,7 @@ impl Rollout for LingBotRollout {
 
     fn restore(&mut self, state: &State) -> Result<(), WorldError> {
         self.now = state.get::<Progress>()?.copy()?;
-        self.text_time = Duration::ZERO;
+        self.text_times.clear();
         Ok(())
     }
 }

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use pipeline::world::{ClipAsk, ClipBytes, Init, KeptBytes, RolloutBytes, StateBytes, WarmUp, World};
+use pipeline::world::{
+    ClipAsk, ClipBytes, DeviceMemory, DeviceMemoryUse, Init, KeptBytes, RolloutBytes, StateBytes, WarmUp, World,
+};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
@@ -32,6 +34,8 @@ struct Footprints {
     /// `None`: the world's rollouts keep no states.
     state: Option<StateBytes>,
     clip: ClipBytes,
+    /// `None`: main memory.
+    device: Option<DeviceMemory>,
 }
 
 struct State {
@@ -78,9 +82,18 @@ impl Queue {
         if let Some(WarmUp { size, chunk, .. }) = warm_up {
             self.state().admission.measured(size.pixels(), chunk);
         }
-        let footprints =
-            Footprints { rollout: world.rollout_bytes(), state: world.state_bytes(), clip: world.clip_bytes() };
+        let footprints = Footprints {
+            rollout: world.rollout_bytes(),
+            state: world.state_bytes(),
+            clip: world.clip_bytes(),
+            device: world.device_memory(),
+        };
         assert!(self.footprints.set(footprints).is_ok(), "a world is loaded once");
+    }
+
+    /// Where the memory of the device is that draws. `None` while the world loads, and for main memory.
+    pub(crate) fn device_memory(&self) -> Option<DeviceMemoryUse> {
+        self.footprints.get()?.device.as_ref()?.now()
     }
 
     /// Ask for admission of a session that begins like this and, if it is paced, needs a chunk every `period`. `frames` of

@@ -192,7 +192,7 @@ async fn a_reader_that_takes_nothing_holds_up_its_own_clip_and_no_session() {
         again: None,
     };
     let (reply, opened) = oneshot::channel();
-    rig.engine.commands.send(Command::Open(open, reply)).await.expect("the engine runs");
+    rig.engine.commands.send(Command::Open(Box::new(open), reply)).await.expect("the engine runs");
     assert!(opened.await.expect("an answer").is_ok());
     for _ in 0..5 {
         rig.engine.commands.send(Command::Grant(id, 1, Instant::now())).await.expect("the engine runs");

@@ -38,7 +38,7 @@ pub type LoadWorld = Box<dyn FnOnce() -> anyhow::Result<Box<dyn World>> + Send>;
 /// What the engine is told.
 pub enum Command {
     /// A session begins. The answer says whether its rollout is open.
-    Open(Open, oneshot::Sender<Result<(), OpenError>>),
+    Open(Box<Open>, oneshot::Sender<Result<(), OpenError>>),
     /// Draw this many more chunks, due at this time.
     Grant(SeatId, u64, Instant),
     /// When a paced session without credit will grant its next chunk.
@@ -291,7 +291,7 @@ impl Room {
             Command::Open(open, reply) => {
                 let id = open.admitted.id;
                 self.scheduler.openings.ask(id, open.init.size.pixels(), Instant::now());
-                self.to_open.insert(id, (open, reply));
+                self.to_open.insert(id, (*open, reply));
             }
             Command::Grant(id, chunks, due) => self.scheduler.grant(id, chunks, due),
             Command::ExpectGrant(id, next_grant) => self.scheduler.expect_grant(id, next_grant),

@@ -213,6 +213,7 @@ async fn metrics(State(app): State<App>) -> Response {
         inbound_bytes: app.entrance.inbound.bytes(),
         memory_bytes: app.limits.memory_bytes,
         resident_bytes: resident_bytes(),
+        device_memory: app.realtime.queue.device_memory(),
         jobs: [
             ("queued", jobs.waiting),
             ("in_progress", jobs.drawing),

@@ -1,7 +1,8 @@
 //! The device that a command computes on. `auto` is the processor: the path for GPUs was executed in emulation and has met none
-//! yet, so a GPU is used where somebody asks for it.
+//! yet, so a GPU is used where somebody asks for it, and held to the processor before it draws.
 
 use anyhow::Context;
+use pipeline::check::{Row, Start, at_start};
 use pipeline::{Compute, Device};
 use server::config::flags::{ComputeChoice, DeviceArgs, DeviceChoice, Source, WorldArgs};
 
@@ -23,7 +24,7 @@ pub(crate) fn of(DeviceArgs { device, compute, cuda_libs }: &DeviceArgs) -> anyh
     }
 }
 
-/// The device that `source` is to be drawn on, which is told.
+/// The device that `source` is to be drawn on, which is told. A GPU has shown that it computes what the processor does.
 pub(crate) fn for_world(args: &WorldArgs, source: &Source) -> anyhow::Result<Device> {
     let device = of(&args.device)?;
     if device.compute() != Compute::F32 {
@@ -39,6 +40,28 @@ pub(crate) fn for_world(args: &WorldArgs, source: &Source) -> anyhow::Result<Dev
         let driver = about.driver_path.as_ref().map(|path| path.display().to_string());
         tracing::info!(%device, driver, "{about}");
         tracing::warn!("the path for GPUs was executed in emulation and not yet on a GPU: compare with --device cpu");
+        trust(&device)?;
     }
     Ok(device)
+}
+
+/// Compare every operation with the processor, which takes seconds. An error names those that disagree.
+fn trust(device: &Device) -> anyhow::Result<()> {
+    let began = std::time::Instant::now();
+    let Start { wrong, replaced, count } =
+        at_start(device).with_context(|| format!("{device} was compared with the processor"))?;
+    let off = |row: &Row| format!("{} (error {:.3} of what is allowed)", row.operation, row.worst);
+    for (row, kernel) in &replaced {
+        tracing::warn!("{device}: {kernel} computes wrongly in {}; a slower kernel is used in its place", off(row));
+    }
+    if !wrong.is_empty() {
+        let names: Vec<String> = wrong.iter().map(off).collect();
+        anyhow::bail!(
+            "{device} computes wrongly and is not used: {}. Draw with --device cpu, and report what `causeway check \
+             --device {device} --report FILE` writes",
+            names.join(", ")
+        );
+    }
+    tracing::info!(operations = count, took = ?began.elapsed(), "{device} computes what the processor does");
+    Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use pipeline::Device;
 use pipeline::check::Scale;
+use pipeline::load::model_dir::ModelDir;
 use server::config::flags::{BenchArgs, CheckArgs, LoadArgs, Source, version};
 use server::offline;
 use server::offline::bench;
@@ -92,10 +93,16 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(device.about().is_some(), "check holds a GPU to the processor: name one with --device cuda");
     let scale = if args.small { Scale::Small } else { Scale::Real };
     let program = format!("causeway {}", version());
-    let report = offline::check::Report::of(&device, scale, program, |row| {
+    // A mistyped name is told at once.
+    let dir = args.model.as_ref().map(ModelDir::open).transpose()?;
+    let mut tell = |line: &dyn std::fmt::Display| {
         // A reader that has gone is found at the last line.
-        let _ = say(format_args!("{row}\n"));
-    })?;
+        let _ = say(format_args!("{line}\n"));
+    };
+    let mut report = offline::check::Report::of(&device, scale, program, &mut tell)?;
+    if let Some(dir) = &dir {
+        report = report.and_model(dir, &device, &mut tell)?;
+    }
     if let Some(path) = &args.report {
         let text = format!("{:#}\n", report.to_json());
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;

@@ -12,6 +12,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pipeline::world::DeviceMemoryUse;
+
 use super::jobs::{JOB_STAGES, JobKind, JobOutcome};
 
 /// The media type of the text.
@@ -175,6 +177,8 @@ pub(crate) struct Levels {
     pub(crate) memory_bytes: u64,
     /// `None` where the system does not say.
     pub(crate) resident_bytes: Option<u64>,
+    /// `None` where no GPU draws.
+    pub(crate) device_memory: Option<DeviceMemoryUse>,
     /// Jobs by state: waiting, drawn, completed, failed.
     pub(crate) jobs: [(&'static str, usize); 4],
     /// Bytes of results.
@@ -383,6 +387,17 @@ impl Metrics {
         if let Some(resident) = levels.resident_bytes {
             page.gauge("process_resident_memory_bytes", "Memory of the process that is in RAM.");
             page.sample(&[], resident);
+        }
+        page.gauge(
+            "causeway_device_memory_bytes",
+            "Memory of the GPU that draws, by what holds it; nothing without one.",
+        );
+        for (kind, bytes) in levels.device_memory.iter().flat_map(|memory| memory.used) {
+            page.sample(&[("kind", kind)], bytes);
+        }
+        page.gauge("causeway_device_memory_total_bytes", "All memory of the GPU that draws.");
+        if let Some(memory) = levels.device_memory {
+            page.sample(&[], memory.total);
         }
         page.gauge(
             "causeway_jobs",

@@ -1,9 +1,10 @@
-//! `causeway check`: a GPU held to this machine's processor, operation by operation, as a table and as JSON.
+//! `causeway check`: a GPU held to this machine's processor, operation by operation, then with a model; as a table and as JSON.
 
-use std::fmt;
+use std::fmt::{self, Display};
 
 use pipeline::Device;
-use pipeline::check::{Row, Scale};
+use pipeline::check::{self, Chunk, Part, Row, Scale};
+use pipeline::load::model_dir::ModelDir;
 use serde_json::{Value, json};
 
 /// What was found.
@@ -13,42 +14,107 @@ pub struct Report {
     /// The device, as the driver describes it.
     device: String,
     rows: Vec<Row>,
+    model: Option<Model>,
+}
+
+/// What was found of a model.
+struct Model {
+    name: String,
+    blocks: Vec<Part>,
+    chunk: Chunk,
 }
 
 impl Report {
     /// Runs every operation on `device`, a GPU. `tell` is given each line as soon as it is known.
-    pub fn of(device: &Device, scale: Scale, program: String, mut tell: impl FnMut(&Row)) -> anyhow::Result<Report> {
-        let rows = pipeline::check::check(device, scale, &mut tell).map_err(anyhow::Error::msg)?;
+    pub fn of(
+        device: &Device,
+        scale: Scale,
+        program: String,
+        tell: &mut dyn FnMut(&dyn Display),
+    ) -> anyhow::Result<Report> {
+        let rows = check::check(device, scale, |row| tell(row)).map_err(anyhow::Error::msg)?;
         let about = device.about().map(ToString::to_string).unwrap_or_default();
-        Ok(Report { program, device: format!("{device}: {about}"), rows })
+        Ok(Report { program, device: format!("{device}: {about}"), rows, model: None })
     }
 
-    /// Does the device give what the processor gives, in every operation?
+    /// Then blocks of the model in `dir`, and a chunk.
+    pub fn and_model(
+        mut self,
+        dir: &ModelDir,
+        device: &Device,
+        tell: &mut dyn FnMut(&dyn Display),
+    ) -> anyhow::Result<Report> {
+        let blocks = check::blocks(dir, device, |part| tell(part))?;
+        let chunk = check::chunk(dir, device)?;
+        tell(&chunk);
+        self.model = Some(Model { name: dir.name().to_owned(), blocks, chunk });
+        Ok(self)
+    }
+
+    /// Does the device give what the processor gives, in everything?
     pub fn agrees(&self) -> bool {
-        self.rows.iter().all(Row::agrees)
+        let of_model = |model: &Model| model.blocks.iter().all(Part::agrees) && model.chunk.agrees();
+        self.rows.iter().all(Row::agrees) && self.model.as_ref().is_none_or(of_model)
     }
 
     /// What a maintainer needs.
     pub fn to_json(&self) -> Value {
+        // Infinity has no JSON: it stands for numbers that are none.
+        let finite = |number: f64| number.is_finite().then_some(number);
         let rows = self.rows.iter().map(|row| {
             json!({
                 "operation": row.operation,
                 "shape": row.shape,
                 "agrees": row.agrees(),
-                // Infinity has no JSON: it stands for numbers that are none.
-                "worst": row.worst.is_finite().then_some(row.worst),
+                "worst": finite(row.worst),
                 "ms": row.time.as_secs_f64() * 1e3,
                 "operations": row.operations,
             })
         });
-        json!({ "program": self.program, "device": self.device, "agrees": self.agrees(), "rows": rows.collect::<Vec<_>>() })
+        let mut report = json!({
+            "program": self.program,
+            "device": self.device,
+            "agrees": self.agrees(),
+            "rows": rows.collect::<Vec<_>>(),
+        });
+        if let Some(Model { name, blocks, chunk }) = &self.model {
+            let blocks = blocks.iter().map(|part| {
+                json!({
+                    "name": part.name,
+                    "shape": part.shape,
+                    "agrees": part.agrees(),
+                    "off": finite(part.off),
+                    "bound": part.bound,
+                    "ms": part.time.as_secs_f64() * 1e3,
+                })
+            });
+            report["model"] = json!({
+                "name": name,
+                "blocks": blocks.collect::<Vec<_>>(),
+                "chunk": {
+                    "shape": chunk.shape,
+                    "agrees": chunk.agrees(),
+                    "frames": chunk.frames,
+                    "ms": chunk.took.as_secs_f64() * 1e3,
+                    "transformer_ms": chunk.timings.dit.as_secs_f64() * 1e3,
+                    "decoder_ms": chunk.timings.vae.as_secs_f64() * 1e3,
+                    "psnr": chunk.psnr.and_then(finite),
+                },
+            });
+        }
+        report
     }
 }
 
-/// The last line, below the rows.
+/// The last lines, below the rows.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let agree = self.rows.iter().filter(|row| row.agrees()).count();
-        write!(f, "{}\n{agree} of {} operations agree with the processor", self.device, self.rows.len())
+        write!(f, "{}\n{agree} of {} operations agree with the processor", self.device, self.rows.len())?;
+        if let Some(Model { name, blocks, .. }) = &self.model {
+            let agree = blocks.iter().filter(|part| part.agrees()).count();
+            write!(f, ", {agree} of {} blocks of {name}", blocks.len())?;
+        }
+        Ok(())
     }
 }

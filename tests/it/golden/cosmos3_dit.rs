@@ -33,20 +33,16 @@ struct Case {
 
 #[test]
 fn nano_has_the_velocities_of_the_reference_and_every_intermediate() {
-    for_each_folder("cosmos3", |dir| check(&dir.join("dit_nano")));
+    for_each_folder("cosmos3", |dir| check(&dir.join("dit_nano"), &Device::cpu()));
 }
 
 #[test]
 fn edge_has_the_velocities_of_the_reference_and_every_intermediate() {
-    for_each_folder("cosmos3", |dir| check(&dir.join("dit_edge")));
+    for_each_folder("cosmos3", |dir| check(&dir.join("dit_edge"), &Device::cpu()));
 }
 
 /// The network of a folder of weights, and its configuration.
-pub(super) fn load(dir: &Path) -> (Transformer, TransformerConfig) {
-    load_on(dir, &Device::cpu())
-}
-
-fn load_on(dir: &Path, device: &Device) -> (Transformer, TransformerConfig) {
+pub(super) fn load(dir: &Path, device: &Device) -> (Transformer, TransformerConfig) {
     let read = |name: &str| std::fs::read(dir.join(name)).unwrap_or_else(|e| panic!("{}/{name}: {e}", dir.display()));
     let config: TransformerConfig = serde_json::from_slice(&read("config.json")).expect("a configuration");
     let checkpoint = Checkpoint::from_bytes(&read("model.safetensors")).expect("a checkpoint");
@@ -67,7 +63,7 @@ fn cases(dir: &Path) -> BTreeMap<String, Case> {
 
 /// How far the velocities on `device` are from the reference's, as shares of their size.
 pub(super) fn velocity_errors(dir: &Path, device: &Device) -> Vec<f64> {
-    let (transformer, _) = load_on(dir, device);
+    let (transformer, _) = load(dir, device);
     let golden = Golden::open(&dir.join("fixtures.safetensors"));
     let error = |(name, case): (&String, &Case)| {
         let [frames, height, width] = case.latent_shape;
@@ -83,9 +79,9 @@ pub(super) fn velocity_errors(dir: &Path, device: &Device) -> Vec<f64> {
     cases(dir).iter().map(error).collect()
 }
 
-fn check(dir: &Path) {
-    let (transformer, config) = load(dir);
-    let golden = Golden::open(&dir.join("fixtures.safetensors"));
+pub(super) fn check(dir: &Path, device: &Device) {
+    let (transformer, config) = load(dir, device);
+    let golden = Golden::open(&dir.join("fixtures.safetensors")).on(device);
     for (name, case) in &cases(dir) {
         check_case(&transformer, &config, &golden, name, case);
     }
@@ -133,7 +129,7 @@ fn check_case(transformer: &Transformer, config: &TransformerConfig, golden: &Go
             continue;
         }
 
-        let text = mrope.rotary(&text, &Device::cpu()).expect("angles");
+        let text = mrope.rotary(&text, transformer.device()).expect("angles");
         for (table, part) in [("cos", 0), ("sin", 1)] {
             let expected = golden.get(&key(table)).narrow(1, 0, config.head_dim / 2).expect("the first half");
             let of = |tables: (&Tensor, &Tensor)| if part == 0 { tables.0.clone() } else { tables.1.clone() };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ops::{FrameStack, Tensor};
+use ops::{Device, FrameStack, Tensor};
 use pipeline::cosmos3::clip::{Plan, Prompts};
 use pipeline::cosmos3::denoise::Guidance;
 use pipeline::cosmos3::schedule::{Schedule, StochasticEuler, UniPc};
@@ -38,22 +38,22 @@ struct Case {
 
 #[test]
 fn requests_have_the_latents_of_the_reference_after_every_step_and_its_pixels() {
-    for_each_folder("cosmos3", |dir| check(dir, "pipeline"));
+    for_each_folder("cosmos3", |dir| check(dir, "pipeline", &Device::cpu()));
 }
 
 #[test]
 fn distilled_requests_do_too_with_the_noise_of_every_step() {
-    for_each_folder("cosmos3", |dir| check(dir, "pipeline_distilled"));
+    for_each_folder("cosmos3", |dir| check(dir, "pipeline_distilled", &Device::cpu()));
 }
 
-fn check(dir: &Path, name: &str) {
-    let golden = Golden::open(&dir.join(name).join("fixtures.safetensors"));
+pub(super) fn check(dir: &Path, name: &str, device: &Device) {
+    let golden = Golden::open(&dir.join(name).join("fixtures.safetensors")).on(device);
     let meta = std::fs::read(dir.join(name).join("meta.json")).expect("meta.json");
     let cases: BTreeMap<String, Case> = serde_json::from_slice(&meta).expect("cases");
     assert!(!cases.is_empty(), "meta.json names no case");
     let folder = ModelFolder::of(dir);
     folder.split_in_two();
-    let world = folder.load().expect("a model in two shards");
+    let world = folder.load_on(device).expect("a model in two shards");
     for (name, case) in &cases {
         let schedule = schedule(case);
         let timesteps: Vec<f64> = (0..schedule.steps()).map(|step| schedule.timestep(step)).collect();

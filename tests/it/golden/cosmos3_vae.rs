@@ -14,7 +14,11 @@ const TOLERANCE: f64 = 1e-4;
 
 #[test]
 fn a_whole_video_is_encoded_as_by_the_reference() {
-    for_each_video(|vae, config, case, golden| {
+    check_encoding(&ops::Device::cpu());
+}
+
+pub(super) fn check_encoding(device: &ops::Device) {
+    for_each_video(device, |vae, config, case, golden| {
         let pixels = golden.get(&format!("{case}.pixels"));
         let latents = vae.encode_video(&FrameStack::from_tensor(&pixels).expect("frames")).expect("encodes");
         // The file holds the posterior's means as they are, before they are standardised.
@@ -24,9 +28,19 @@ fn a_whole_video_is_encoded_as_by_the_reference() {
     });
 }
 
+/// A video in one piece, against the file.
+pub(super) fn check_decoding(device: &ops::Device) {
+    for_each_video(device, |vae, config, case, golden| {
+        let latents = golden.get(&format!("{case}.z"));
+        let latents = channels::standardise(&latents, &config.latents_mean, &config.latents_std).expect("channels");
+        let name = format!("{case}.decoded");
+        assert_close(&name, &clamped(&decode(vae, &latents, 1)), &clamped(&golden.get(&name)), TOLERANCE);
+    });
+}
+
 #[test]
 fn latents_are_decoded_frame_by_frame_as_by_the_reference_in_one_to_four_bands() {
-    for_each_video(|vae, config, case, golden| {
+    for_each_video(&ops::Device::cpu(), |vae, config, case, golden| {
         let latents = golden.get(&format!("{case}.z"));
         let latents = channels::standardise(&latents, &config.latents_mean, &config.latents_std).expect("channels");
         let name = format!("{case}.decoded");
@@ -45,7 +59,7 @@ fn latents_are_decoded_frame_by_frame_as_by_the_reference_in_one_to_four_bands()
 
 #[test]
 fn bytes_of_decoded_frames_are_those_of_the_reference_truncated() {
-    for_each_video(|vae, config, case, golden| {
+    for_each_video(&ops::Device::cpu(), |vae, config, case, golden| {
         let latents = golden.get(&format!("{case}.z"));
         let latents = channels::standardise(&latents, &config.latents_mean, &config.latents_std).expect("channels");
         let name = format!("{case}.decoded");
@@ -90,7 +104,7 @@ fn a_picture_to_start_from_covers_the_video_as_pillow_scales_and_crops_it() {
 }
 
 /// Run `check` on every case of every recording of the autoencoder.
-fn for_each_video(check: impl Fn(&Vae, &VaeConfig, &str, &Golden)) {
+fn for_each_video(device: &ops::Device, check: impl Fn(&Vae, &VaeConfig, &str, &Golden)) {
     super::for_each_folder("cosmos3", |dir| {
         let dir = dir.join("vae");
         if !dir.is_dir() {
@@ -98,8 +112,8 @@ fn for_each_video(check: impl Fn(&Vae, &VaeConfig, &str, &Golden)) {
         }
         let config = std::fs::read(dir.join("config.json")).expect("a configuration");
         let config: VaeConfig = serde_json::from_slice(&config).expect("a VAE configuration");
-        let vae = load_vae(&config, &dir.join("diffusion_pytorch_model.safetensors"), &ops::Device::cpu());
-        let golden = Golden::open(&dir.join("fixtures.safetensors"));
+        let vae = load_vae(&config, &dir.join("diffusion_pytorch_model.safetensors"), device);
+        let golden = Golden::open(&dir.join("fixtures.safetensors")).on(device);
         let cases: Vec<_> = golden.tensors.keys().filter_map(|name| name.strip_suffix(".pixels")).collect();
         assert!(!cases.is_empty(), "there is something to encode");
         for case in cases {

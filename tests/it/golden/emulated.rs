@@ -1,17 +1,15 @@
 //! The same checks with `--device cuda`, the GPU and its driver emulated on this machine's processor: docs/gpu.md says what
 //! that proves. Numbers are kept as f32 there, so the tolerances are those of the processor.
 
-use std::fs;
 use std::path::Path;
 
 use ops::Device;
 use pipeline::lingbot::LingBot;
 use pipeline::load::model_dir::ModelDir;
 use pipeline::world::{Cancel, ChunkInput, Controls, Held, Init, Picture, Size, World};
-use serde_json::json;
-use tests::emulated::{gpu, gpu_in_f32};
+use tests::emulated::{gpu, gpu_in_f32, small_pocket};
 
-use super::{dit, psnr, text, vae};
+use super::{cosmos3_dit, cosmos3_pipeline, cosmos3_vae, dit, psnr, text, vae};
 
 fn on_gpu(check: impl Fn(&Path, &Device)) {
     let gpu = gpu_in_f32();
@@ -35,33 +33,42 @@ fn a_gpu_reads_prompts_as_the_reference() {
 
 #[test]
 fn a_gpu_encodes_and_decodes_as_the_reference() {
-    on_gpu(vae::check_vae);
+    on_gpu(|dir, gpu| vae::check_vae(dir, gpu, 1));
 }
 
-/// The pocket world at a small size, in chunks of two latent frames and two steps.
-fn small_pocket() -> ModelDir {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("small-pocket");
-    copy(&super::pocket_weights(), &folder);
-    let recipe = folder.join("causeway.json");
-    let mut changed: serde_json::Value = serde_json::from_slice(&fs::read(&recipe).expect("a recipe")).expect("JSON");
-    for (key, value) in [("size", json!([32, 32])), ("chunk", json!(2)), ("window", json!(3)), ("steps", json!(2))] {
-        changed[key] = value;
-    }
-    fs::write(recipe, changed.to_string()).expect("a recipe");
-    ModelDir::open(&folder).expect("a model")
+#[test]
+#[ignore = "minutes: `make test-gpu-emulated` runs it"]
+fn a_gpu_decodes_every_chunk_as_the_reference() {
+    on_gpu(|dir, gpu| vae::check_vae(dir, gpu, usize::MAX));
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let target = to.join(path.file_name().expect("a name"));
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, target).expect("a copy");
-        }
-    }
+#[test]
+fn a_gpu_draws_cosmos3_as_the_reference() {
+    let gpu = gpu_in_f32();
+    super::for_each_folder("cosmos3", |dir| {
+        cosmos3_dit::check(&dir.join("dit_nano"), &gpu);
+        cosmos3_dit::check(&dir.join("dit_edge"), &gpu);
+    });
+}
+
+#[test]
+fn a_gpu_draws_requests_to_cosmos3_as_the_reference() {
+    let gpu = gpu_in_f32();
+    super::for_each_folder("cosmos3", |dir| cosmos3_pipeline::check(dir, "pipeline_distilled", &gpu));
+}
+
+#[test]
+fn a_gpu_decodes_as_the_residual_autoencoder_does() {
+    let gpu = gpu_in_f32();
+    cosmos3_vae::check_decoding(&gpu);
+}
+
+#[test]
+#[ignore = "minutes: `make test-gpu-emulated` runs it"]
+fn a_gpu_encodes_as_the_residual_autoencoder_does_and_draws_all_requests() {
+    let gpu = gpu_in_f32();
+    cosmos3_vae::check_encoding(&gpu);
+    super::for_each_folder("cosmos3", |dir| cosmos3_pipeline::check(dir, "pipeline", &gpu));
 }
 
 /// Two chunks, so that the window rolls, with keys, and another prompt in the second.
@@ -101,15 +108,22 @@ fn draw(dir: &ModelDir, device: &Device) -> Vec<u8> {
     pixels
 }
 
-/// From files to pixels: text encoder, encoder, transformer over a window that rolls, streaming decoder.
+/// From files to pixels: text encoder, encoder, transformer over a window that rolls, streaming decoder. A bf16 number has eight
+/// bits, and two steps carry its error on.
 #[test]
 fn a_gpu_draws_the_video_that_a_processor_draws() {
-    let dir = small_pocket();
-    let expected = draw(&dir, &Device::cpu());
-    let in_f32 = psnr(&draw(&dir, &gpu_in_f32()), &expected);
-    let in_bf16 = psnr(&draw(&dir, &gpu()), &expected);
-    println!("f32 {in_f32:.1} dB, bf16 {in_bf16:.1} dB");
-    // In f32 a byte may move by one where pixels are truncated. A bf16 number has eight bits, and two steps carry its error on.
-    assert!(in_f32 >= 65.0, "{in_f32} dB");
+    let dir = small_pocket(Path::new(env!("CARGO_TARGET_TMPDIR")), 32, 2);
+    let in_bf16 = psnr(&draw(&dir, &gpu()), &draw(&dir, &Device::cpu()));
+    println!("bf16 {in_bf16:.1} dB");
     assert!(in_bf16 >= 24.0, "{in_bf16} dB");
+}
+
+/// A byte may move by one where pixels are truncated.
+#[test]
+#[ignore = "a minute: `make test-gpu-emulated` runs it"]
+fn a_gpu_in_f32_draws_the_same_video() {
+    let dir = small_pocket(Path::new(env!("CARGO_TARGET_TMPDIR")), 32, 2);
+    let in_f32 = psnr(&draw(&dir, &gpu_in_f32()), &draw(&dir, &Device::cpu()));
+    println!("f32 {in_f32:.1} dB");
+    assert!(in_f32 >= 65.0, "{in_f32} dB");
 }

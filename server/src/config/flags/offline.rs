@@ -56,6 +56,9 @@ pub struct BenchArgs {
 pub struct CheckArgs {
     #[command(flatten)]
     pub device: DeviceArgs,
+    /// A model directory: also compare blocks of it, then draw a chunk.
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
     /// Tensors of a few thousand numbers, and not those of a latent frame at 832x480.
     #[arg(long)]
     pub small: bool,

@@ -250,7 +250,7 @@ pub(super) async fn open(
         given_up: false,
     };
     let (reply, answer) = oneshot::channel();
-    realtime.engine.commands.send(Command::Open(open, reply)).await.map_err(|_| stopped())?;
+    realtime.engine.commands.send(Command::Open(Box::new(open), reply)).await.map_err(|_| stopped())?;
     match answer.await.map_err(|_| stopped())? {
         Ok(()) => Ok((seat, parts)),
         Err(OpenError::Refused(refusal)) => Err(OpenFailure::Refused(refusal)),
