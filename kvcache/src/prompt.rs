@@ -2,7 +2,9 @@
 //!
 //! A value, not a cache to be kept fresh: another prompt is another `PromptKvCache`.
 
-use ops::Tensor;
+use std::ops::Range;
+
+use ops::{Result, Tensor};
 
 /// Keys and values of one prompt, `(text length, D)` each, layer by layer.
 #[derive(Debug, Clone)]
@@ -24,6 +26,13 @@ impl PromptKvCache {
     /// The values of `layer`: `(text length, D)`.
     pub fn values(&self, layer: usize) -> &Tensor {
         &self.layers[layer].1
+    }
+
+    /// Of every layer's keys and values only some of the channels: those of neighbouring heads. In memory of their own.
+    pub fn of_channels(&self, channels: Range<usize>) -> Result<PromptKvCache> {
+        let of = |all: &Tensor| all.narrow(1, channels.start, channels.len())?.copy();
+        let layers = self.layers.iter().map(|(keys, values)| Ok((of(keys)?, of(values)?)));
+        Ok(PromptKvCache { layers: layers.collect::<Result<_>>()? })
     }
 
     /// Bytes held, all layers together.

@@ -1,16 +1,29 @@
-//! Pictures cut into bands of rows, so that a layer can be computed one band at a time.
+//! Pictures cut into bands of rows, so that a layer can be computed one band at a time, or each band by a rank of its own.
 //!
-//! A 3×3 convolution reads one row beyond each side of a band. [`Bands::with_edges`] hands these rows out beside the
+//! A 3×3 convolution reads one row beyond each side of a band. [`Bands::map_with_edges`] hands these rows out beside the
 //! band, so every output row is summed from the same numbers in the same order as in one piece: the results are equal
 //! bit for bit.
 
+use std::ops::Range;
+
 use crate::Result;
+use crate::collective::Rank;
 use crate::frame_stack::{FrameShape, FrameStack};
 
-/// The bands of one stack of frames, topmost first. None has a border.
+/// The bands of one stack of frames, topmost first, or of these the one that a rank has. None has a border.
 #[derive(Debug, Clone)]
-pub struct Bands {
+pub struct Bands<'a> {
     bands: Vec<FrameStack>,
+    /// `None`: all bands are here.
+    others: Option<Others<'a>>,
+}
+
+/// Where the other bands are, if one is here: each with a rank.
+#[derive(Debug, Clone, Copy)]
+struct Others<'a> {
+    rank: &'a Rank,
+    /// Rows of this band, and of all bands, when the picture was cut. Layers make both larger by one factor.
+    rows: [usize; 2],
 }
 
 /// One band, and the row that each neighbour has next to it.
@@ -23,24 +36,41 @@ pub struct Band {
     below: Option<FrameStack>,
 }
 
-impl Bands {
+/// The rows of band `index` of `count`: heights differ by one row at most.
+fn rows_of(height: usize, index: usize, count: usize) -> Range<usize> {
+    index * height / count..(index + 1) * height / count
+}
+
+impl<'a> Bands<'a> {
     /// One band that holds everything.
-    pub fn whole(frames: FrameStack) -> Bands {
+    pub fn whole(frames: FrameStack) -> Bands<'a> {
         Bands::of(vec![frames])
     }
 
     /// `count` bands whose heights differ by one row at most; fewer if the picture has fewer rows.
-    pub fn split(frames: FrameStack, count: usize) -> Bands {
+    pub fn split(frames: FrameStack, count: usize) -> Bands<'a> {
         let height = frames.shape().height;
         let count = count.clamp(1, height);
         match count {
             1 => Bands::whole(frames),
-            _ => Bands::of((0..count).map(|i| frames.rows(i * height / count..(i + 1) * height / count)).collect()),
+            _ => Bands::of((0..count).map(|i| frames.rows(rows_of(height, i, count))).collect()),
         }
     }
 
+    /// Of `frames`, which all ranks are given, the band of `rank`. Panics if there are fewer rows than ranks.
+    pub fn of_rank(frames: &FrameStack, rank: &'a Rank) -> Bands<'a> {
+        if rank.count() == 1 {
+            return Bands::whole(frames.clone());
+        }
+        let height = frames.shape().height;
+        assert!(height >= rank.count(), "every rank has a row");
+        let own = rows_of(height, rank.number(), rank.count());
+        let others = Some(Others { rank, rows: [own.len(), height] });
+        Bands { bands: vec![frames.rows(own)], others }
+    }
+
     /// These bands, topmost first, equal in everything but their height.
-    pub fn of(bands: Vec<FrameStack>) -> Bands {
+    pub fn of(bands: Vec<FrameStack>) -> Bands<'a> {
         let (first, rest) = bands.split_first().expect("a picture has at least one band");
         let alike = |shape: FrameShape| FrameShape { height: 0, ..shape };
         assert_eq!(first.shape().border, 0, "a band has no border");
@@ -48,10 +78,10 @@ impl Bands {
             rest.iter().all(|band| alike(band.shape()) == alike(first.shape()) && band.len() == first.len()),
             "bands are parts of the same frames"
         );
-        Bands { bands }
+        Bands { bands, others: None }
     }
 
-    /// How many bands there are.
+    /// How many bands are here.
     pub fn count(&self) -> usize {
         self.bands.len()
     }
@@ -61,38 +91,69 @@ impl Bands {
         self.bands[0].len()
     }
 
-    /// Values of one frame, all bands together.
+    /// Values of one frame, all bands together: also those that are with other ranks.
     pub fn values(&self) -> usize {
-        self.bands.iter().map(|band| band.shape().values()).sum()
+        let here: usize = self.bands.iter().map(|band| band.shape().values()).sum();
+        match self.others {
+            None => here,
+            Some(Others { rows: [own, all], .. }) => here / own * all,
+        }
     }
 
-    /// Band `index`, counted from the top.
+    /// Band `index` of those that are here, counted from the top.
     pub fn band(&self, index: usize) -> &FrameStack {
         &self.bands[index]
     }
 
     /// Every band changed by `change`, which is given its index.
-    pub fn map(self, mut change: impl FnMut(usize, FrameStack) -> Result<FrameStack>) -> Result<Bands> {
+    pub fn map(self, mut change: impl FnMut(usize, FrameStack) -> Result<FrameStack>) -> Result<Bands<'a>> {
         let bands = self.bands.into_iter().enumerate().map(|(index, band)| change(index, band));
-        Ok(Bands::of(bands.collect::<Result<_>>()?))
+        Ok(Bands { others: self.others, ..Bands::of(bands.collect::<Result<_>>()?) })
     }
 
-    /// Every band with its edges. A band is dropped as soon as its [`Band`] is.
-    pub fn with_edges(self) -> impl Iterator<Item = Band> {
+    /// As [`Bands::map`], with the edges of every band. A band is dropped as soon as `change` has dropped its [`Band`].
+    pub fn map_with_edges(self, mut change: impl FnMut(usize, Band) -> Result<FrameStack>) -> Result<Bands<'a>> {
+        let others = self.others;
+        let bands = self.with_edges()?.enumerate().map(|(index, band)| change(index, band));
+        Ok(Bands { others, ..Bands::of(bands.collect::<Result<_>>()?) })
+    }
+
+    fn with_edges(self) -> Result<impl Iterator<Item = Band>> {
         let edge = |band: &FrameStack, row: usize| band.rows(row..row + 1);
+        let last_row = |band: &FrameStack| edge(band, band.shape().height - 1);
         let last = self.bands.len() - 1;
-        let edges: Vec<_> = (0..self.bands.len())
-            .map(|i| {
-                let above = i.checked_sub(1).map(|i| edge(&self.bands[i], self.bands[i].shape().height - 1));
-                (above, (i < last).then(|| edge(&self.bands[i + 1], 0)))
-            })
-            .collect();
-        self.bands.into_iter().zip(edges).map(|(rows, (above, below))| Band { rows, above, below })
+        let edges: Vec<_> = match self.others {
+            None => (0..self.bands.len())
+                .map(|i| {
+                    let above = i.checked_sub(1).map(|i| last_row(&self.bands[i]));
+                    (above, (i < last).then(|| edge(&self.bands[i + 1], 0)))
+                })
+                .collect(),
+            Some(Others { rank, .. }) => {
+                let (band, own) = (&self.bands[0], rank.number());
+                let mut received = rank.exchange_frames(|other| {
+                    if other + 1 == own {
+                        Some(edge(band, 0))
+                    } else if other == own + 1 {
+                        Some(last_row(band))
+                    } else {
+                        None
+                    }
+                })?;
+                let below = received.get_mut(own + 1).and_then(Option::take);
+                let above = own.checked_sub(1).and_then(|above| received[above].take());
+                vec![(above, below)]
+            }
+        };
+        Ok(self.bands.into_iter().zip(edges).map(|(rows, (above, below))| Band { rows, above, below }))
     }
 
     /// The frames one by one, each in its bands.
-    pub fn into_frames(self) -> impl Iterator<Item = Bands> {
-        (0..self.frames()).map(move |t| Bands::of(self.bands.iter().map(|band| band.slice(t..t + 1)).collect()))
+    pub fn into_frames(self) -> impl Iterator<Item = Bands<'a>> {
+        (0..self.frames()).map(move |t| {
+            let bands = self.bands.iter().map(|band| band.slice(t..t + 1)).collect();
+            Bands { others: self.others, ..Bands::of(bands) }
+        })
     }
 
     /// Put `later` behind what is here. Panics if it is cut in another way.
@@ -101,12 +162,31 @@ impl Bands {
         self.bands.iter_mut().zip(later.bands).for_each(|(band, later)| band.append(later));
     }
 
-    /// The frames in one piece.
+    /// The frames in one piece, with those of other ranks.
     pub fn join(mut self) -> Result<FrameStack> {
+        if let Some(Others { rank, .. }) = self.others {
+            let received = rank.exchange_frames(|_| Some(self.bands[0].clone()))?;
+            let bands: Vec<_> = received.into_iter().flatten().collect();
+            return FrameStack::below_each_other(&bands);
+        }
         match self.bands.len() {
             1 => Ok(self.bands.pop().expect("one band")),
             _ => FrameStack::below_each_other(&self.bands),
         }
+    }
+
+    /// The bands that are here, topmost first.
+    pub fn into_bands(self) -> Vec<FrameStack> {
+        self.bands
+    }
+
+    /// A layer over all rows at once: each rank computes it whole, and keeps its own. `change` keeps the height.
+    pub fn map_joined(self, change: impl FnOnce(FrameStack) -> Result<FrameStack>) -> Result<Bands<'a>> {
+        let (count, others) = (self.count(), self.others);
+        let changed = change(self.join()?)?;
+        let Some(Others { rank, .. }) = others else { return Ok(Bands::split(changed, count)) };
+        let own = rows_of(changed.shape().height, rank.number(), rank.count());
+        Ok(Bands { bands: vec![changed.rows(own)], others })
     }
 }
 
@@ -153,6 +233,7 @@ impl From<FrameStack> for Band {
 mod tests {
     use super::*;
     use crate::channel_norm::ChannelNorm;
+    use crate::collective::Team;
     use crate::conv::Conv;
     use crate::testing::{Weight, noise, ours};
     use crate::{Device, Tensor};
@@ -190,13 +271,28 @@ mod tests {
         let normed = plain.apply(&norm.silu(&whole.clone().into()).expect("frames"), None).expect("frames").values();
         let doubled = doubling.apply(&whole.bordered(), None).expect("frames").values();
         for count in 1..=4 {
-            let bands = || Bands::split(whole.clone(), count).with_edges();
-            let found =
-                bands().map(|band| plain.apply(&norm.silu(&band)?, None)).collect::<Result<_>>().expect("frames");
-            assert_eq!(Bands::of(found).join().expect("frames").values(), normed, "{count} bands, normed");
-            let found =
-                bands().map(|band| doubling.apply(&band.bordered()?, None)).collect::<Result<_>>().expect("frames");
-            assert_eq!(Bands::of(found).join().expect("frames").values(), doubled, "{count} bands, doubled");
+            let norm_all = |bands: Bands| bands.map_with_edges(|_, band| plain.apply(&norm.silu(&band)?, None))?.join();
+            let double_all =
+                |bands: Bands| bands.map_with_edges(|_, band| doubling.apply(&band.bordered()?, None))?.join();
+            let bands = || Bands::split(whole.clone(), count);
+            assert_eq!(norm_all(bands()).expect("frames").values(), normed, "{count} bands, normed");
+            assert_eq!(double_all(bands()).expect("frames").values(), doubled, "{count} bands, doubled");
+            // The same with each band on a rank of its own.
+            let team = Team::of_threads(count).expect("threads");
+            let on_ranks = team.run(&mut vec![(); count], |rank, ()| -> Result<_> {
+                assert_eq!(Bands::of_rank(&whole, rank).values(), Bands::whole(whole.clone()).values());
+                let bands = || Bands::of_rank(&whole, rank);
+                Ok((
+                    norm_all(bands())?,
+                    double_all(bands())?,
+                    bands().map_joined(|all| norm_all(Bands::whole(all)))?.join()?,
+                ))
+            });
+            for (of_norm, of_double, of_all) in on_ranks.expect("frames") {
+                assert_eq!(of_norm.values(), normed, "{count} ranks, normed");
+                assert_eq!(of_double.values(), doubled, "{count} ranks, doubled");
+                assert_eq!(of_all.values(), normed, "{count} ranks, all rows at once");
+            }
         }
     }
 }

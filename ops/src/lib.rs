@@ -19,6 +19,7 @@ mod blocks;
 pub mod channel_norm;
 pub mod channels;
 pub mod check;
+pub mod collective;
 mod compute;
 pub mod conv;
 mod cpu;

@@ -3,6 +3,8 @@
 //! Wan's split: of a head's `d` channels, height and width get `2·⌊d/6⌋` each and time the rest; pairs are interleaved
 //! (channels `2i` and `2i+1`). <https://github.com/Wan-Video/Wan2.1/blob/main/wan/modules/model.py>, `rope_apply`.
 
+use std::ops::Range;
+
 use crate::cpu::storage::{map_rows, read};
 use crate::cuda;
 use crate::tensor::{On, on};
@@ -61,6 +63,13 @@ impl Rotary {
         }
         let table = |values| Tensor::from_vec(values, [grid.tokens(), half], device);
         Ok(Rotary { cos: table(cos)?, sin: table(sin)? })
+    }
+
+    /// The positions of some of the tokens.
+    pub fn of_tokens(&self, tokens: Range<usize>) -> Result<Rotary> {
+        // A view would keep the positions of all tokens in memory.
+        let rows = |table: &Tensor| table.narrow(0, tokens.start, tokens.len())?.copy();
+        Ok(Rotary { cos: rows(&self.cos)?, sin: rows(&self.sin)? })
     }
 
     /// Rotate every head of queries or keys by their position: `(a, b) → (a·cos − b·sin, b·cos + a·sin)`.

@@ -2,6 +2,8 @@
 //!
 //! Wan's video models turn neighbours instead: see [`crate::rope`]. Which angle a token has is the model's business.
 
+use std::ops::Range;
+
 use crate::cpu::simd::{dispatched, dot};
 use crate::cpu::storage::{map_rows, read};
 use crate::cuda;
@@ -29,6 +31,13 @@ impl HalvesRotary {
             Tensor::from_vec(values, [angles.len() / pairs, pairs], device)
         };
         Ok(HalvesRotary { cos: table(f64::cos)?, sin: table(f64::sin)? })
+    }
+
+    /// The positions of some of the tokens.
+    pub fn of_tokens(&self, tokens: Range<usize>) -> Result<HalvesRotary> {
+        // A view would keep the positions of all tokens in memory.
+        let rows = |table: &Tensor| table.narrow(0, tokens.start, tokens.len())?.copy();
+        Ok(HalvesRotary { cos: rows(&self.cos)?, sin: rows(&self.sin)? })
     }
 
     /// Bytes of the tables.

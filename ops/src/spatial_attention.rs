@@ -105,7 +105,7 @@ mod tests {
     use crate::testing::{Plain, PlainResult, ours};
     use candle_core::Device;
 
-    /// 24 pixels are what two ranks of two threads and one thread cut differently when tasks followed the threads.
+    /// Of 24 pixels, tasks that followed the threads gave other bits on one thread than on two.
     #[test]
     fn it_is_the_same_bits_on_any_number_of_threads() {
         for (channels, height, width) in [(96, 4, 6), (24, 17, 19), (32, 8, 12)] {

@@ -12,13 +12,14 @@ use crate::lingbot;
 use crate::lingbot::card;
 use crate::lingbot::config::ModelConfig;
 use crate::lingbot::config::transformer::TransformerConfig;
-use crate::lingbot::footprint::{Footprint, Human, RolloutShape};
+use crate::lingbot::footprint::{Footprint, Human, OnRanks, RolloutShape};
 use crate::lingbot::recipe::Lineage;
 use crate::load::error::LoadError;
 use crate::load::family::Family;
 use crate::load::model_dir::{Component, Layout, ModelDir};
 use crate::load::tensor_list::TensorList;
 use crate::load::weights::Checkpoint;
+use crate::team;
 use crate::wan;
 use crate::wan::text::PromptTokens;
 use crate::wan::umt5::config::TextConfig;
@@ -184,6 +185,17 @@ impl Inspection {
             Inspection::Cosmos3(report) if report.is_complete() => report.on_gpu(),
             _ => None,
         }
+    }
+
+    /// How a session is divided among ranks on the processor. `None` if there is none, or the model draws clips alone.
+    ///
+    /// # Errors
+    /// If this number of ranks cannot share the model's heads.
+    pub fn on_ranks(&self, ranks: usize) -> ops::Result<Option<OnRanks>> {
+        let Inspection::LingBot(report) = self else { return Ok(None) };
+        let (Ok(config), Some(Ok((shape, _)))) = (&report.config, &report.session) else { return Ok(None) };
+        team::check(ranks, &lingbot::divided(&config.transformer))?;
+        Ok(Some(OnRanks::of(config, shape, ranks)))
     }
 }
 

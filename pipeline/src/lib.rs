@@ -18,6 +18,7 @@ pub mod lingbot;
 pub mod load;
 pub mod noise;
 pub mod recording;
+mod team;
 pub mod testcard;
 pub mod wan;
 pub mod world;
@@ -34,8 +35,14 @@ use crate::world::World;
 
 /// The world that `dir` holds, whatever its family, to be computed with on `device`.
 pub fn load_world(dir: &ModelDir, device: &Device) -> Result<Box<dyn World>, LoadError> {
+    load_world_over_ranks(dir, device, 1)
+}
+
+/// As [`load_world`], for a team of `ranks` on threads of the processor, which draws the same bits as one rank. An error for a
+/// number of ranks that cannot share the model's heads.
+pub fn load_world_over_ranks(dir: &ModelDir, device: &Device, ranks: usize) -> Result<Box<dyn World>, LoadError> {
     match Family::of(dir)? {
-        Family::LingBotWorld => Ok(Box::new(LingBot::load(dir, device)?)),
-        Family::Cosmos3 => Ok(Box::new(Cosmos3::load(dir, device)?)),
+        Family::LingBotWorld => Ok(Box::new(LingBot::load_over_ranks(dir, device, ranks)?)),
+        Family::Cosmos3 => Ok(Box::new(Cosmos3::load_over_ranks(dir, device, ranks)?)),
     }
 }

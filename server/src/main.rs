@@ -14,6 +14,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use pipeline::Device;
+use pipeline::lingbot::footprint::OnRanks;
 use pipeline::load::model_dir::ModelDir;
 use pipeline::testcard::Testcard;
 use pipeline::world::{Cancel, Card, World};
@@ -24,7 +25,7 @@ use server::access::secrets::{WithoutSecrets, hide};
 use server::browser;
 use server::config::environment::Environment;
 use server::config::flags::{
-    AccessArgs, Cli, Command, ComputeChoice, GenerateArgs, InspectArgs, ReplayArgs, ServeArgs, Source, WorldArgs,
+    AccessArgs, Cli, Command, ComputeChoice, GenerateArgs, InspectArgs, Ranks, ReplayArgs, ServeArgs, Source, WorldArgs,
 };
 use server::engine::thread::Engine;
 use server::observe::log::without_secrets;
@@ -128,7 +129,7 @@ fn serve(args: ServeArgs, service: Service) -> anyhow::Result<()> {
     }
     compute_on(&args.world)?;
     // A GPU that is not there is told at once, too.
-    let device = device::for_world(&args.world, &source)?;
+    let (device, ranks) = (device::for_world(&args.world, &source)?, args.world.team.ranks);
     let guardrails = args.guardrails.build()?;
     let limits = Limits {
         trace_file: args.trace_file,
@@ -160,7 +161,7 @@ fn serve(args: ServeArgs, service: Service) -> anyhow::Result<()> {
         let phase = until_interrupted()?;
         let told = phase.clone();
         let tell = move |engine: Engine| drop(tokio::spawn(tell_service(service, engine.card.clone(), told)));
-        server::serve_telling(listener, Box::new(move || load(&source, &device)), limits, phase, tell).await
+        server::serve_telling(listener, Box::new(move || load(&source, &device, ranks)), limits, phase, tell).await
     });
     // Weights that are still being read must not keep the process.
     runtime.shutdown_background();
@@ -255,12 +256,12 @@ fn generate(args: GenerateArgs) -> anyhow::Result<ExitCode> {
     offline::film::check(&args.out, args.existing())?;
     compute_on(&args.world)?;
     let source = args.world.source();
-    let device = device::for_world(&args.world, &source)?;
+    let (device, ranks) = (device::for_world(&args.world, &source)?, args.world.team.ranks);
     let request = args.request()?;
     if let Err(blocked) = request.guardrails.check(request.prompts.iter().map(|switch| switch.text.as_str())) {
         anyhow::bail!("a prompt is blocked by the guardrail {}: nothing is drawn", blocked.guardrail);
     }
-    let world = load(&source, &device)?;
+    let world = load(&source, &device, ranks)?;
     cancelled_by_signals(request.cancel.clone())?;
     let report = offline::generate::generate(world.as_ref(), &request)?;
     say(format_args!("{}{}\n", report.summary(), request.out.display()))?;
@@ -270,7 +271,7 @@ fn generate(args: GenerateArgs) -> anyhow::Result<ExitCode> {
 fn replay(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     compute_on(&args.world)?;
     let source = args.world.source();
-    let device = device::for_world(&args.world, &source)?;
+    let (device, ranks) = (device::for_world(&args.world, &source)?, args.world.team.ranks);
     let as_recorded = args.world.device.compute == ComputeChoice::Auto;
     let request = args.request();
     let recording = request.read()?;
@@ -278,7 +279,7 @@ fn replay(args: ReplayArgs) -> anyhow::Result<ExitCode> {
         Some(compute) if as_recorded => device.computing_in(compute),
         _ => device,
     };
-    let world = load(&source, &device)?;
+    let world = load(&source, &device, ranks)?;
     cancelled_by_signals(request.cancel.clone())?;
     let (report, told) = offline::replay::replay(world.as_ref(), recording, &request)?;
     say(format_args!("{told}\n"))?;
@@ -334,8 +335,10 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         Some(dir) => ModelDir::open(dir)?,
         None => pocket::dir(),
     };
-    let device = device::of(&args.device)?;
+    let device = device::of_team(&args.team, &args.device)?;
     let report = pipeline::inspect::inspect(&dir, device.compute(), args.size, args.window)?;
+    let Ranks(ranks) = args.team.ranks;
+    let on_ranks = if ranks > 1 { report.on_ranks(ranks)? } else { None };
     let fit = match (device.about(), device.memory(), report.on_gpu()) {
         (Some(about), Some(memory), Some(on_gpu)) => {
             let (free, _) = memory?;
@@ -349,12 +352,20 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
             let sessions = on_gpu.sessions(*free);
             told["device"] = serde_json::json!({ "name": device, "free_bytes": free, "sessions": sessions });
         }
+        if let Some(OnRanks { ranks, self_attention, chunk, once }) = on_ranks {
+            told["ranks"] = serde_json::json!({
+                "count": ranks, "self_attention_bytes_each": self_attention, "chunk_bytes_each": chunk, "bytes_once": once
+            });
+        }
         say(format_args!("{told:#}\n"))?;
     } else {
         say(format_args!("{report}\n"))?;
         if let Some((device, free, on_gpu)) = &fit {
             let (gib, fitting, unit) = (*free as f64 / f64::from(1 << 30), on_gpu.sessions(*free), on_gpu.unit);
             say(format_args!("{device}: {gib:.1} GiB are free; {fitting} such {unit}s fit beside the weights\n"))?;
+        }
+        if let Some(on_ranks) = &on_ranks {
+            say(format_args!("{on_ranks}\n"))?;
         }
     }
     // For scripts: the exit status says it, too.
@@ -370,10 +381,10 @@ fn compute_on(args: &WorldArgs) -> anyhow::Result<()> {
 }
 
 /// Loads the world on the thread that will own it.
-fn load(source: &Source, device: &Device) -> anyhow::Result<Box<dyn World>> {
+fn load(source: &Source, device: &Device, Ranks(ranks): Ranks) -> anyhow::Result<Box<dyn World>> {
     match source {
         Source::Testcard { chunk_time } => Ok(Box::new(Testcard::new(*chunk_time))),
-        Source::Directory(dir) => Ok(pipeline::load_world(&ModelDir::open(dir)?, device)?),
-        Source::Embedded => Ok(pipeline::load_world(&pocket::dir(), device)?),
+        Source::Directory(dir) => Ok(pipeline::load_world_over_ranks(&ModelDir::open(dir)?, device, ranks)?),
+        Source::Embedded => Ok(pipeline::load_world_over_ranks(&pocket::dir(), device, ranks)?),
     }
 }

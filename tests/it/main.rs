@@ -37,6 +37,7 @@ mod manual;
 mod memory;
 mod observe;
 mod page_headers;
+mod ranks;
 mod recorded;
 mod recording;
 mod reference;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ops::check::made;
+use ops::collective::Rank;
 use ops::{Device, Tensor};
 
 use super::config::ModelConfig;
@@ -56,6 +57,6 @@ fn run(config: &ModelConfig, weights: &Weights, layer: usize) -> Result<(Tensor,
     let text = |seed| made(&[TEXT, transformer.key_width()], seed, device);
     let (keys, values) = (text(2)?, text(3)?);
     let began = device.moment()?;
-    let result = draw(&weights, &h, [&keys, &values], &rotary)?;
+    let result = draw(&weights, &h, [&keys, &values], &rotary, &Rank::alone())?;
     Ok((result, began.until(&device.moment()?)?))
 }

@@ -252,7 +252,8 @@ impl Cosmos3Clip {
             State::Decoding { latent, frame, mut decoder } => {
                 let span = spans.begin(|| format!("vae_frame{frame}"));
                 let one = latent.narrow(1, frame, 1)?;
-                let video = among_workers(|| self.nets.vae.decode(&one, &mut decoder))?;
+                let (team, vae) = (self.nets.transformer.team(), &self.nets.vae);
+                let video = team.lead(|| vae.decode_over(team, &one, &mut decoder))?;
                 let frames = Frames { size: self.size, count: video.len(), rgb: pixels::to_rgb8(&video)? };
                 drop(span);
                 timings.vae = began.elapsed();

@@ -1,7 +1,7 @@
 //! From noise to a clean latent, a step at a time: the loop over steps as a value, so that whoever owns the device can do
 //! other work between two of them.
 
-use ops::{Tensor, threads::among_workers};
+use ops::Tensor;
 
 use super::schedule::Schedule;
 use super::solver::Solver;
@@ -104,7 +104,7 @@ impl Denoise {
 
     /// Do one step. Looks at `cancel` before each layer.
     pub fn step(&mut self, transformer: &Transformer, cancel: &Cancel) -> Result<(), WorldError> {
-        among_workers(|| self.advance(transformer, cancel))
+        transformer.team().lead(|| self.advance(transformer, cancel))
     }
 
     fn advance(&mut self, transformer: &Transformer, cancel: &Cancel) -> Result<(), WorldError> {

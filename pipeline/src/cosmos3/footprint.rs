@@ -10,6 +10,7 @@ use ops::Keeping;
 use super::config::ModelConfig;
 use super::config::transformer::{Activation, PATCH};
 use crate::lingbot::footprint::Human;
+use crate::wan::vae::ranks_that_decode;
 use crate::world::{FRAMES_PER_LATENT, Size};
 
 const F32: u64 = 4;
@@ -45,6 +46,11 @@ pub struct Footprint {
 impl Footprint {
     /// What a clip of this shape holds at most.
     pub fn of(config: &ModelConfig, shape: &ClipShape, keeping: Keeping) -> Footprint {
+        Footprint::over(config, shape, keeping, 1)
+    }
+
+    /// As [`Footprint::of`], on all ranks of a team together: the bands that they decode have borders of their own.
+    pub fn over(config: &ModelConfig, shape: &ClipShape, keeping: Keeping, ranks: usize) -> Footprint {
         let (transformer, vae) = (&config.transformer, &config.vae);
         let side = vae.spatial_factor() as u64;
         let (rows, columns) = (u64::from(shape.size.height) / side, u64::from(shape.size.width) / side);
@@ -70,7 +76,12 @@ impl Footprint {
             prompts: 2 * layers * keys * text_tokens * keeping.bytes
                 + branches * transformer.head_dim as u64 * tokens * F32,
             pass: row * tokens.max(longest_text) * keeping.bytes,
-            decoder: vae.decoder_state_bytes(rows as usize, columns as usize, 1, keeping),
+            decoder: vae.decoder_state_bytes(
+                rows as usize,
+                columns as usize,
+                ranks_that_decode(rows as usize, ranks),
+                keeping,
+            ),
             // The last level, which is the largest: what enters it has twice the channels; three of these at a time.
             decoding: 3 * FRAMES_PER_LATENT as u64 * pixels * 2 * last * keeping.bytes,
         }

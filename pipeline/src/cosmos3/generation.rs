@@ -1,7 +1,8 @@
 //! The stack that draws: a diffusion transformer over latent tokens, each of which sees the prompt and all other tokens.
 
 use ops::activation::silu;
-use ops::attention::grouped_attention;
+use ops::attention::{Heads, grouped_attention};
+use ops::collective::Rank;
 use ops::norm::rms_norm;
 use ops::patch::{patchify_channel_last, unpatchify};
 use ops::residual::add_to_rows_from;
@@ -36,14 +37,24 @@ pub(super) const NAMES: Names = Names {
     norms: Some(["norm_added_q", "norm_added_k"]),
 };
 
-/// One layer: `(N, D)` → `(N, D)`. `text`: keys and values that the same layer of the other stack made of the prompt.
-pub(super) fn draw(layer: &Layer, h: &Tensor, text: [&Tensor; 2], rotary: &HalvesRotary) -> Result<Tensor> {
+/// One layer of the tokens of `rank`: `(n, D)` → `(n, D)`. `text`: keys and values of its heads that the same layer of the other
+/// stack made of the prompt.
+pub(super) fn draw(
+    layer: &Layer,
+    h: &Tensor,
+    text: [&Tensor; 2],
+    rotary: &HalvesRotary,
+    rank: &Rank,
+) -> Result<Tensor> {
     let x = layer.before_attention(h)?;
     let keys = layer.keys(&layer.raw_keys(&x)?, rotary)?;
     let values = layer.values(&x)?;
     let queries = layer.queries(&x, rotary)?;
-    let attended = grouped_attention(&queries, &[text[0], &keys], &[text[1], &values], layer.heads())?;
-    layer.after_attention(h, &attended)
+    let [queries, keys, values] = rank.own_heads([&queries, &keys, &values])?;
+    let all = layer.heads();
+    let heads = Heads { queries: all.queries / rank.count(), keys: all.keys / rank.count() };
+    let attended = grouped_attention(&queries, &[text[0], &keys], &[text[1], &values], heads)?;
+    layer.after_attention(h, &rank.own_tokens(attended)?)
 }
 
 impl Generation {
@@ -83,25 +94,37 @@ impl Generation {
         self.proj_in.apply(&patchify_channel_last(latent)?)
     }
 
-    /// What enters the first layer. `time`: of [`Generation::time_embedding`]; the first `given` tokens are clean and are told
-    /// no time at all.
-    pub fn begin(&self, latent: &Tensor, given: usize, time: &Tensor) -> Result<Tensor> {
-        add_to_rows_from(&self.embed(latent)?, given, time)
+    /// What enters the first layer, of the tokens of `rank`: `(n, D)`. `time`: of [`Generation::time_embedding`]; the first
+    /// `given` of all tokens are clean and are told no time at all.
+    pub fn begin(&self, latent: &Tensor, given: usize, time: &Tensor, rank: &Rank) -> Result<Tensor> {
+        let patches = patchify_channel_last(latent)?;
+        let own = rank.share(patches.dim(0)?);
+        let tokens = self.proj_in.apply(&patches.narrow(0, own.start, own.len())?)?;
+        add_to_rows_from(&tokens, given.saturating_sub(own.start), time)
     }
 
-    /// One layer: `(N, D)` → `(N, D)`. `rotary`: of the positions of the tokens behind this prompt.
-    pub fn layer(&self, layer: usize, h: &Tensor, prefix: &Prefix, rotary: &HalvesRotary) -> Result<Tensor> {
-        draw(&self.layers[layer], h, [prefix.keys(layer), prefix.values(layer)], rotary)
+    /// One layer of the tokens of `rank`: `(n, D)` → `(n, D)`. `prefix`: of its heads. `rotary`: of the positions of its tokens
+    /// behind this prompt.
+    pub fn layer(
+        &self,
+        layer: usize,
+        h: &Tensor,
+        prefix: &Prefix,
+        rotary: &HalvesRotary,
+        rank: &Rank,
+    ) -> Result<Tensor> {
+        draw(&self.layers[layer], h, [prefix.keys(layer), prefix.values(layer)], rotary, rank)
     }
 
-    /// What leaves the last layer, normalised: `(N, D)`.
+    /// What leaves the last layer, normalised: `(n, D)`.
     pub fn norm(&self, h: &Tensor) -> Result<Tensor> {
         rms_norm(h, &self.norm, self.eps)
     }
 
-    /// `(N, D)`, normalised → the flow `(C, F, h, w)`.
-    pub fn finish(&self, normed: &Tensor, height: usize, width: usize) -> Result<Tensor> {
-        let flow = unpatchify(&self.proj_out.apply(normed)?, height.next_multiple_of(2), width.next_multiple_of(2))?;
+    /// `(n, D)`, the normalised tokens of `rank` → the flow `(C, F, h, w)`, on every rank.
+    pub fn finish(&self, normed: &Tensor, height: usize, width: usize, rank: &Rank) -> Result<Tensor> {
+        let patches = rank.gather(self.proj_out.apply(normed)?)?;
+        let flow = unpatchify(&patches, height.next_multiple_of(2), width.next_multiple_of(2))?;
         flow.narrow(2, 0, height)?.narrow(3, 0, width)?.copy()
     }
 }

@@ -40,6 +40,7 @@ use crate::load::fingerprint::Fingerprint;
 use crate::load::model_dir::{Component, ModelDir};
 use crate::load::weights::Checkpoint;
 use crate::noise::Noise;
+use crate::team::{self, Divided};
 use crate::wan;
 use crate::wan::vae::Vae;
 use crate::world::{
@@ -68,7 +69,15 @@ pub(crate) struct Nets {
 impl Cosmos3 {
     /// Reads the weights of a directory, to be computed with on `device`.
     pub fn load(dir: &ModelDir, device: &Device) -> Result<Cosmos3, LoadError> {
+        Cosmos3::load_over_ranks(dir, device, 1)
+    }
+
+    /// As [`Cosmos3::load`], for a team of `ranks` on threads of the processor: each takes a share of a clip's tokens, and of the
+    /// heads in attention. It draws the same bits.
+    pub fn load_over_ranks(dir: &ModelDir, device: &Device, ranks: usize) -> Result<Cosmos3, LoadError> {
         let config = ModelConfig::read(dir)?;
+        let heads = [("heads of queries", config.transformer.heads), ("heads of keys", config.transformer.key_heads)];
+        let team = team::of(ranks, device, &heads.map(|(what, count)| Divided { what, count }))?;
         // What is small comes first: whatever is wrong with it is said before gigabytes are read.
         let card = Arc::new(card(dir, &config)?);
         let tokens = PromptTokens::read(dir, config.transformer.vocab_size)?;
@@ -77,6 +86,7 @@ impl Cosmos3 {
         let mut print = Fingerprint::of_settings(dir)?;
         print.network(&checkpoint)?;
         let transformer = Transformer::load(&config.transformer, &checkpoint.weights(&list, device)?)?;
+        let transformer = transformer.over(team);
         checkpoint.finish(&list)?;
         drop(checkpoint);
         let list = wan::tensors::vae(&config.vae);
@@ -129,6 +139,7 @@ impl World for Cosmos3 {
     }
 
     fn clip_bytes(&self) -> ClipBytes {
+        let ranks = self.nets.transformer.team().ranks();
         // Not all of the networks: whoever asks may outlive them.
         let (tokens, config, card) = (self.nets.tokens.clone(), self.nets.config.clone(), self.card.clone());
         let keeping = self.nets.device.keeping();
@@ -144,7 +155,7 @@ impl World for Cosmos3 {
             // The picture as it came, and as the encoder sees it.
             let picture = ask.init.first_frame.as_ref().map_or(0, |picture| picture.rgb.len() as u64);
             let frame = if picture > 0 { 4 * scene.size.frame_bytes() } else { 0 };
-            Footprint::of(&config, &shape, keeping).total() + picture + frame
+            Footprint::over(&config, &shape, keeping, ranks).total() + picture + frame
         })
     }
 

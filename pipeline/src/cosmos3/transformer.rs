@@ -1,5 +1,7 @@
-//! The two stacks as one network: a prompt is read once, then the flow of a latent is predicted at each step.
+//! The two stacks as one network: a prompt is read once, then the flow of a latent is predicted at each step, by a team of
+//! ranks if there is one. The stack that reads does so on one rank alone.
 
+use ops::collective::{Team, share};
 use ops::rope_halves::HalvesRotary;
 use ops::{Device, Tensor};
 
@@ -14,6 +16,7 @@ use crate::world::{Cancel, Spans, WorldError};
 /// The weights of both stacks.
 pub struct Transformer {
     device: Device,
+    team: Team,
     mrope: Mrope,
     understanding: Understanding,
     generation: Generation,
@@ -21,25 +24,36 @@ pub struct Transformer {
 
 /// One prompt of one clip: what it is to every step. A value, made once and dropped with the clip.
 pub struct Branch {
+    /// Of each rank's heads and tokens.
+    ranks: Vec<BranchOfRank>,
+}
+
+/// A rank's part of a [`Branch`].
+struct BranchOfRank {
+    /// Keys and values of its heads.
     prefix: Prefix,
-    /// Depends on the prompt: the video stands behind it.
+    /// The positions of its tokens. They depend on the prompt: the video stands behind it.
     rotary: HalvesRotary,
 }
 
 impl Branch {
-    /// What the stack that reads made of the prompt.
+    /// What the stack that reads made of the prompt, for the heads of the first rank.
     pub fn prefix(&self) -> &Prefix {
-        &self.prefix
+        &self.ranks[0].prefix
     }
 
-    /// The positions of the video's tokens.
+    /// The positions of the video's tokens that the first rank has.
     pub fn rotary(&self) -> &HalvesRotary {
-        &self.rotary
+        &self.ranks[0].rotary
     }
 
-    /// Bytes that it holds.
+    /// Bytes that all ranks hold of it.
     pub fn bytes(&self) -> u64 {
-        self.prefix.bytes() + self.rotary.bytes()
+        self.ranks.iter().map(|rank| rank.prefix.bytes() + rank.rotary.bytes()).sum()
+    }
+
+    fn tokens(&self) -> Result<usize, ops::Error> {
+        self.ranks.iter().map(|rank| rank.rotary.tables().0.dim(0)).sum()
     }
 }
 
@@ -48,10 +62,21 @@ impl Transformer {
     pub fn load(config: &TransformerConfig, weights: &Weights) -> Result<Transformer, LoadError> {
         Ok(Transformer {
             device: weights.device().clone(),
+            team: Team::alone(),
             mrope: Mrope::new(config),
             understanding: Understanding::load(config, weights)?,
             generation: Generation::load(config, weights)?,
         })
+    }
+
+    /// The same, drawn by a team.
+    pub fn over(self, team: Team) -> Transformer {
+        Transformer { team, ..self }
+    }
+
+    /// The ranks that draw.
+    pub fn team(&self) -> &Team {
+        &self.team
     }
 
     /// What computes.
@@ -77,10 +102,24 @@ impl Transformer {
     /// Read a prompt for a video of this grid. Looks at `cancel` before each layer.
     pub fn read(&self, tokens: &[u32], grid: &Grid, cancel: &Cancel) -> Result<Branch, WorldError> {
         let text = self.mrope.rotary(&self.mrope.text(tokens.len()), &self.device)?;
-        Ok(Branch {
-            prefix: self.understanding.read(tokens, &text, cancel)?,
-            rotary: self.mrope.rotary(&self.mrope.video(tokens.len(), grid), &self.device)?,
-        })
+        let prefix = self.understanding.read(tokens, &text, cancel)?;
+        let rotary = self.mrope.rotary(&self.mrope.video(tokens.len(), grid), &self.device)?;
+        let ranks = self.team.ranks();
+        if ranks == 1 {
+            return Ok(Branch { ranks: vec![BranchOfRank { prefix, rotary }] });
+        }
+        let (video_tokens, key_width) = (rotary.tables().0.dim(0)?, prefix.keys(0).dim(1)?);
+        if video_tokens < ranks {
+            let message = format!("{ranks} ranks cannot share the {video_tokens} tokens of this video");
+            return Err(WorldError::Failed(message));
+        }
+        let of_rank = |rank| {
+            Ok::<_, ops::Error>(BranchOfRank {
+                prefix: prefix.of_channels(share(key_width, rank, ranks))?,
+                rotary: rotary.of_tokens(share(video_tokens, rank, ranks))?,
+            })
+        };
+        Ok(Branch { ranks: (0..ranks).map(of_rank).collect::<Result<_, _>>()? })
     }
 
     /// The flow of `latent`, `(C, F, h, w)`, at the time of [`Generation::time_embedding`]. The first `given` latent frames are
@@ -95,13 +134,21 @@ impl Transformer {
         spans: &Spans,
     ) -> Result<Tensor, WorldError> {
         let (_, frames, height, width) = latent.dims4()?;
-        let tokens = branch.rotary.tables().0.dim(0)?;
-        let mut h = self.generation.begin(latent, given * tokens / frames, time)?;
-        for layer in 0..self.generation.layers() {
-            cancel.check()?;
-            let _span = spans.begin(|| format!("layer{layer}"));
-            h = self.generation.layer(layer, &h, &branch.prefix, &branch.rotary)?;
-        }
-        Ok(self.generation.finish(&self.generation.norm(&h)?, height, width)?)
+        let given = given * branch.tokens()? / frames;
+        let nobody = Spans::default();
+        let mut flows = self.team.run(&mut vec![(); self.team.ranks()], |rank, ()| -> Result<Tensor, WorldError> {
+            let BranchOfRank { prefix, rotary } = &branch.ranks[rank.number()];
+            // All ranks are in the same layer: the first one's time is told.
+            let spans = if rank.number() == 0 { spans } else { &nobody };
+            let mut h = self.generation.begin(latent, given, time, rank)?;
+            for layer in 0..self.generation.layers() {
+                // A rank that sees this first ends the others in the same layer.
+                cancel.check()?;
+                let _span = spans.begin(|| format!("layer{layer}"));
+                h = self.generation.layer(layer, &h, prefix, rotary, rank)?;
+            }
+            Ok(self.generation.finish(&self.generation.norm(&h)?, height, width, rank)?)
+        })?;
+        Ok(flows.swap_remove(0))
     }
 }

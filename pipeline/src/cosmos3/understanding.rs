@@ -3,6 +3,8 @@
 //! It never sees the picture or the time, so what it makes of a prompt is a value: made once, used by every step, dropped with
 //! the clip.
 
+use std::ops::Range;
+
 use kvcache::PromptKvCache;
 use ops::attention::causal_attention;
 use ops::rope_halves::HalvesRotary;
@@ -38,6 +40,11 @@ impl Prefix {
     /// Tokens of the prompt, `L`.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// Of its keys and values only some of the channels: those of neighbouring heads.
+    pub(super) fn of_channels(&self, channels: Range<usize>) -> Result<Prefix> {
+        Ok(Prefix { keys_values: self.keys_values.of_channels(channels)?, tokens: self.tokens })
     }
 
     /// Bytes that it holds.

@@ -78,7 +78,7 @@ impl Block {
         })
     }
 
-    /// The whole block. `h`: `(N, D)`; `time`: `(6, D)`, the same for every block of a pass.
+    /// The whole block, of the rank's tokens. `h`: `(n, D)`; `time`: `(6, D)`, the same for every block of a pass.
     pub fn forward(&self, h: &Tensor, time: &Tensor, context: &mut PassContext) -> Result<Tensor> {
         let modulation = self.modulate(time)?;
         let heads = self.look_back(h, &modulation, context)?;
@@ -95,7 +95,7 @@ impl Block {
     pub fn remember(&self, h: &Tensor, time: &Tensor, context: &mut PassContext) -> Result<()> {
         let y = self.before_attention(h, &self.modulate(time)?)?;
         let (keys, values) = self.self_attn.keys_values(&y, self.eps)?;
-        let keys = context.condition.rotary.apply(&keys)?;
+        let [keys, values] = context.rank.own_heads([&context.condition.rotary.apply(&keys)?, &values])?;
         context.history.stage(self.layer, &keys, &values, context.condition.recent)?;
         Ok(())
     }
@@ -109,18 +109,19 @@ impl Block {
         Ok(Modulation { attention: three(0)?, feed_forward: three(3)? })
     }
 
-    /// Attention to the chunk itself and the history, before its output layer: `(N, D)`. Stores the chunk's keys and
-    /// values.
+    /// Attention to the chunk itself and the history, before its output layer: `(n, D)`. Stores the chunk's keys and
+    /// values of the rank's heads.
     pub fn look_back(&self, h: &Tensor, modulation: &Modulation, context: &mut PassContext) -> Result<Tensor> {
         let rotary = &context.condition.rotary;
         let y = self.before_attention(h, modulation)?;
         let q = rotary.apply(&self.self_attn.queries(&y, self.eps)?)?;
         let (keys, values) = self.self_attn.keys_values(&y, self.eps)?;
-        let view = context.history.stage(self.layer, &rotary.apply(&keys)?, &values, context.condition.recent)?;
-        attention(&q, &view.keys, &view.values, self.heads)
+        let [q, keys, values] = context.rank.own_heads([&q, &rotary.apply(&keys)?, &values])?;
+        let view = context.history.stage(self.layer, &keys, &values, context.condition.recent)?;
+        context.rank.own_tokens(attention(&q, &view.keys, &view.values, self.heads / context.rank.count())?)
     }
 
-    /// Attention to the prompt: `(N, D)`, to be added.
+    /// Attention to the prompt: `(n, D)`, to be added.
     pub fn read_prompt(&self, h: &Tensor, context: &PassContext) -> Result<Tensor> {
         let y = layer_norm(h, &self.norm3.0, &self.norm3.1, self.eps)?;
         let q = self.cross_attn.queries(&y, self.eps)?;
@@ -128,7 +129,7 @@ impl Block {
         self.cross_attn.o.apply(&attention(&q, &[keys], &[values], self.heads)?)
     }
 
-    /// `(N, D)`, to be gated and added.
+    /// `(n, D)`, to be gated and added.
     pub fn feed_forward(&self, h: &Tensor, modulation: &Modulation) -> Result<Tensor> {
         let ShiftScaleGate { shift, scale, .. } = &modulation.feed_forward;
         let y = layer_norm_modulate(h, scale, shift, self.eps)?;
@@ -140,7 +141,7 @@ impl Block {
         self.cross_attn.keys_values(text, self.eps)
     }
 
-    /// Once per chunk. `camera`: `(N, D)`, the embedded rays.
+    /// Once per chunk. `camera`: `(n, D)`, the embedded rays.
     pub fn camera_modulation(&self, camera: &Tensor) -> Result<CameraModulation> {
         let Camera { injector, scale, shift } = &self.camera;
         let injected = (injector.1.apply(&silu(&injector.0.apply(camera)?)?)? + camera)?;

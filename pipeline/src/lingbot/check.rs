@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kvcache::{PromptKvCache, RollingKvCache, Window};
 use ops::check::made;
+use ops::collective::Rank;
 use ops::rope::{Grid, Rotary};
 use ops::{Device, Error, Tensor};
 
@@ -65,13 +66,15 @@ fn run(config: &ModelConfig, weights: &Weights, layer: usize) -> Result<(Tensor,
         let camera = || CameraModulation { gain: camera.gain.clone(), shift: camera.shift.clone() };
         let grid = Grid { first_latent_frame: frame, frames: 1, rows, columns };
         let condition = Condition {
+            tokens: 0..tokens,
             rotary: Rotary::new(grid, transformer.attention_head_dim, device)?,
             // Only the tokens before the first block are made with it.
             fixed_tokens: Tensor::zeros([1, 1], device)?,
             camera: Some((0..=layer).map(|_| camera()).collect()),
             recent: None,
         };
-        let mut context = PassContext { condition: &condition, prompt: &prompt, history: &mut history };
+        let mut context =
+            PassContext { rank: &Rank::alone(), condition: &condition, prompt: &prompt, history: &mut history };
         let h = made(&[tokens, width], seed + 1, device)?;
         let began = device.moment()?;
         let result = block.forward(&h, &time, &mut context)?;

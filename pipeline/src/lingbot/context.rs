@@ -1,23 +1,40 @@
 //! The inputs of a pass besides the chunk itself, each with its own lifetime.
 
+use std::ops::Range;
+
 use kvcache::{PromptKvCache, RollingKvCache};
 use ops::Tensor;
+use ops::collective::Rank;
 use ops::rope::Rotary;
 
-/// All that a pass may look at besides the chunk.
+/// All that a pass may look at besides the chunk, on one rank.
 pub struct PassContext<'a> {
-    /// Lives as long as the chunk.
+    /// Lives as long as the pass.
+    pub rank: &'a Rank,
+    /// Of the rank's tokens. Lives as long as the chunk.
     pub condition: &'a Condition,
-    /// Lives as long as the prompt.
+    /// Of all heads. Lives as long as the prompt.
     pub prompt: &'a PromptKvCache,
-    /// Lives as long as the video.
+    /// Of the rank's heads. Lives as long as the video.
     pub history: &'a mut RollingKvCache,
 }
 
-/// The inputs that are the same for every pass over one chunk.
+/// All that a pass may look at besides the chunk, on every rank of a team.
+pub struct TeamContext<'a> {
+    /// One a rank.
+    pub conditions: &'a [Condition],
+    /// Read by all ranks.
+    pub prompt: &'a PromptKvCache,
+    /// One a rank.
+    pub histories: &'a mut [RollingKvCache],
+}
+
+/// The inputs that are the same for every pass over one chunk, of the tokens of one rank.
 pub struct Condition {
+    /// Which of the chunk's tokens these are: `n` of `N`.
+    pub(super) tokens: Range<usize>,
     pub(super) rotary: Rotary,
-    /// `(N, D)`: the tokens' part that comes from mask and condition latents, bias included.
+    /// `(n, D)`: the tokens' part that comes from mask and condition latents, bias included.
     pub(super) fixed_tokens: Tensor,
     /// One entry a block; `None` if no control was ever used.
     pub(super) camera: Option<Vec<CameraModulation>>,
@@ -25,7 +42,7 @@ pub struct Condition {
     pub(super) recent: Option<usize>,
 }
 
-/// What one chunk's camera does to one block: `h·gain + shift`, `(N, D)` each.
+/// What one chunk's camera does to one block: `h·gain + shift`, `(n, D)` each.
 pub struct CameraModulation {
     pub(super) gain: Tensor,
     pub(super) shift: Tensor,

@@ -4,17 +4,22 @@
 //! level. At the end the clean chunk is shown to the network once more, so that the history remembers it and not a
 //! noisy draft. As in Self-Forcing (<https://arxiv.org/abs/2506.08009>), every frame of a chunk shares one noise level.
 
-use super::context::PassContext;
-use super::dit::{Dit, TimeEmbedding};
+use super::context::{Condition, PassContext, TeamContext};
+use super::dit::{ChunkConditions, Dit, TimeEmbedding};
 use super::sampler::Sampler;
 use super::schedule::{Level, Schedule};
 use crate::noise::Noise;
 use crate::world::{Cancel, WorldError};
+use kvcache::RollingKvCache;
+use ops::collective::{Rank, Team};
 use ops::{Result, Tensor};
 
 /// The network, the noise levels it is run at, and how a chunk goes from one to the next.
 pub struct Denoiser {
     dit: Dit,
+    /// The ranks that each pass is shared by. Between two passes one thread goes on alone, so all ranks are cancelled at the
+    /// same one.
+    team: Team,
     sampler: Sampler,
     levels: Vec<Level>,
     /// The embedding of each level.
@@ -25,15 +30,39 @@ pub struct Denoiser {
 
 impl Denoiser {
     /// Computes every noise level's embedding: they are the same for the life of the process.
-    pub fn new(dit: Dit, sampler: Sampler, schedule: &Schedule) -> Result<Denoiser> {
+    pub fn new(dit: Dit, team: Team, sampler: Sampler, schedule: &Schedule) -> Result<Denoiser> {
         let levels = schedule.levels.clone();
         let times = levels.iter().map(|level| dit.time_embedding(f64::from(level.t))).collect::<Result<_>>()?;
-        Ok(Denoiser { levels, times, clean: dit.time_embedding(0.0)?, sampler, dit })
+        Ok(Denoiser { levels, times, clean: dit.time_embedding(0.0)?, sampler, dit, team })
     }
 
     /// The network.
     pub fn dit(&self) -> &Dit {
         &self.dit
+    }
+
+    /// The ranks that each pass is shared by.
+    pub fn team(&self) -> &Team {
+        &self.team
+    }
+
+    /// What is the same for every pass over a chunk, one value a rank. Once per chunk.
+    pub fn conditions(&self, chunk: ChunkConditions<'_>) -> Result<Vec<Condition>> {
+        self.team.run(&mut vec![(); self.team.ranks()], |rank, ()| self.dit.condition(chunk, rank))
+    }
+
+    /// Do a pass on every rank. → what the first one made of it.
+    fn pass_of_all<T: Send>(
+        &self,
+        context: &mut TeamContext,
+        pass: impl Fn(&mut PassContext) -> Result<T> + Sync,
+    ) -> Result<T> {
+        let (conditions, prompt) = (context.conditions, context.prompt);
+        let on_rank = |rank: &Rank, history: &mut RollingKvCache| {
+            pass(&mut PassContext { rank, condition: &conditions[rank.number()], prompt, history })
+        };
+        let mut results = self.team.run(context.histories, on_rank)?;
+        Ok(results.swap_remove(0))
     }
 
     /// Make one chunk and remember it.
@@ -44,14 +73,14 @@ impl Denoiser {
         &self,
         shape: [usize; 4],
         noise: &mut Noise,
-        context: &mut PassContext,
+        context: &mut TeamContext,
         cancel: &Cancel,
     ) -> std::result::Result<Tensor, WorldError> {
         let [channels, frames, height, width] = shape;
         let x = noise.draw(&shape)?;
         let flow = |x: &Tensor, level: usize| {
             cancel.check()?;
-            Ok::<_, WorldError>(self.dit.predict_flow(x, &self.times[level], context)?)
+            Ok::<_, WorldError>(self.pass(x, level, context)?)
         };
         let fresh = || noise.draw(&[frames, channels, height, width])?.permute(&[1, 0, 2, 3]);
         let x = self.sampler.sample(&self.levels, x, flow, fresh)?;
@@ -60,15 +89,15 @@ impl Denoiser {
         Ok(x)
     }
 
-    /// One pass at the first noise level, of which nothing is kept: to be measured.
-    pub fn pass(&self, x: &Tensor, context: &mut PassContext) -> Result<Tensor> {
-        self.dit.predict_flow(x, &self.times[0], context)
+    /// One pass at a noise level of the schedule, counted from 0. Nothing of it is kept.
+    pub fn pass(&self, x: &Tensor, level: usize, context: &mut TeamContext) -> Result<Tensor> {
+        self.pass_of_all(context, |context| self.dit.predict_flow(x, &self.times[level], context))
     }
 
     /// Keep the keys and values of clean latents, `(C, F, h, w)`, as those of the frames that are staged now.
-    pub fn remember(&self, clean: &Tensor, context: &mut PassContext) -> Result<()> {
-        self.dit.remember(clean, &self.clean, context)?;
-        context.history.commit();
+    pub fn remember(&self, clean: &Tensor, context: &mut TeamContext) -> Result<()> {
+        self.pass_of_all(context, |context| self.dit.remember(clean, &self.clean, context))?;
+        context.histories.iter_mut().for_each(RollingKvCache::commit);
         Ok(())
     }
 }
@@ -78,3 +107,6 @@ impl From<ops::Error> for WorldError {
         WorldError::Failed(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

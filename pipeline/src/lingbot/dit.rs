@@ -6,12 +6,15 @@
 //! Everything that does not change from pass to pass is a value computed earlier: [`TimeEmbedding`] once per process,
 //! the prompt's [`PromptKvCache`] once per prompt, [`Condition`] once per chunk.
 
+use std::ops::Range;
+
 use kvcache::PromptKvCache;
 use ops::activation::{gelu_tanh, silu};
+use ops::collective::Rank;
 use ops::norm::layer_norm_modulate;
 use ops::patch::{patchify, unpatchify};
 use ops::rope::{Grid, Rotary};
-use ops::{Device, Linear, Result, Tensor};
+use ops::{Device, Error, Linear, Result, Tensor};
 
 use super::block::Block;
 use super::config::transformer::TransformerConfig;
@@ -46,6 +49,7 @@ pub struct TimeEmbedding {
 }
 
 /// The values that a chunk's [`Condition`] is computed from.
+#[derive(Clone, Copy)]
 pub struct ChunkConditions<'a> {
     /// Absolute number of the chunk's first latent frame.
     pub first_latent_frame: usize,
@@ -94,7 +98,7 @@ impl Dit {
         &self.blocks
     }
 
-    /// The flow at this noise level. `x`: `(C, F, h, w)`, the noisy chunk → the same shape.
+    /// The flow at this noise level. `x`: `(C, F, h, w)`, the noisy chunk → the same shape, on every rank.
     pub fn predict_flow(&self, x: &Tensor, time: &TimeEmbedding, context: &mut PassContext) -> Result<Tensor> {
         let mut h = self.tokens(x, context.condition)?;
         for block in &self.blocks {
@@ -103,7 +107,7 @@ impl Dit {
         let modulation = |row| self.head_modulation.get(row)? + &time.embedding;
         let h = layer_norm_modulate(&h, &modulation(1)?, &modulation(0)?, self.config.eps)?;
         let (_, _, height, width) = x.dims4()?;
-        unpatchify(&self.head.apply(&h)?, height, width)
+        unpatchify(&context.rank.gather(self.head.apply(&h)?)?, height, width)
     }
 
     /// Store the keys and values of a finished chunk. `clean`: `(C, F, h, w)`; `time` is the one of a clean chunk.
@@ -116,9 +120,9 @@ impl Dit {
         last.remember(&h, &time.projection, context)
     }
 
-    /// What enters the first block: `(N, D)`.
+    /// What enters the first block, of the tokens of `condition`: `(n, D)`.
     pub fn tokens(&self, x: &Tensor, condition: &Condition) -> Result<Tensor> {
-        self.patch_noisy.apply(&patchify(x)?)? + &condition.fixed_tokens
+        self.patch_noisy.apply(&rows(&patchify(x)?, &condition.tokens)?)? + &condition.fixed_tokens
     }
 
     /// Once per process and noise level. `t` runs from 0 (clean) to 1000 (noise).
@@ -148,29 +152,41 @@ impl Dit {
         mlp(&self.text_mlp, context, gelu_tanh)
     }
 
-    /// Once per chunk.
-    pub fn condition(&self, chunk: ChunkConditions<'_>) -> Result<Condition> {
+    /// Once per chunk, of the tokens of `rank`.
+    pub fn condition(&self, chunk: ChunkConditions<'_>, rank: &Rank) -> Result<Condition> {
         let (_, frames, height, width) = chunk.fixed.dims4()?;
         let first_latent_frame = chunk.first_latent_frame;
         let grid = Grid { first_latent_frame, frames, rows: height / 2, columns: width / 2 };
+        let tokens = rank.share(grid.tokens());
+        if tokens.is_empty() {
+            let (all, ranks) = (grid.tokens(), rank.count());
+            return Err(Error::new(format_args!("{ranks} ranks cannot share {all} tokens: each takes at least one")));
+        }
         let camera = match chunk.camera {
             Some(rays) => {
-                let camera = self.embed_camera(rays)?;
+                let camera = self.embed_patches(&rows(&patchify(rays)?, &tokens)?)?;
                 Some(self.blocks.iter().map(|b| b.camera_modulation(&camera)).collect::<Result<_>>()?)
             }
             None => None,
         };
+        let rotary = Rotary::new(grid, self.config.attention_head_dim, &self.device)?;
         Ok(Condition {
-            rotary: Rotary::new(grid, self.config.attention_head_dim, &self.device)?,
-            fixed_tokens: self.patch_fixed.apply(&patchify(chunk.fixed)?)?,
+            rotary: if rank.count() == 1 { rotary } else { rotary.of_tokens(tokens.clone())? },
+            fixed_tokens: self.patch_fixed.apply(&rows(&patchify(chunk.fixed)?, &tokens)?)?,
             camera,
             recent: chunk.recent,
+            tokens,
         })
     }
 
     /// `(384, F, h, w)` → `(N, D)`, shared by all blocks.
     pub fn embed_camera(&self, rays: &Tensor) -> Result<Tensor> {
-        let embedded = self.patch_camera(rays)?;
+        self.embed_patches(&patchify(rays)?)
+    }
+
+    /// `(n, 1536)`, patches of rays → `(n, D)`.
+    fn embed_patches(&self, rays: &Tensor) -> Result<Tensor> {
+        let embedded = self.camera_patch.apply(rays)?;
         &embedded + mlp(&self.camera_mlp, &embedded, silu)?
     }
 
@@ -178,6 +194,11 @@ impl Dit {
     pub fn patch_camera(&self, rays: &Tensor) -> Result<Tensor> {
         self.camera_patch.apply(&patchify(rays)?)
     }
+}
+
+/// The rows of these tokens. A view.
+fn rows(all: &Tensor, tokens: &Range<usize>) -> Result<Tensor> {
+    all.narrow(0, tokens.start, tokens.len())
 }
 
 fn mlp(layers: &(Linear, Linear), x: &Tensor, activation: fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {

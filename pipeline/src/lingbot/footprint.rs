@@ -6,10 +6,12 @@
 use std::fmt;
 
 use ops::Keeping;
+use ops::collective::share;
 
 use super::config::ModelConfig;
 use super::past::Past;
 use super::recipe::Recipe;
+use crate::wan::vae::ranks_that_decode;
 use crate::world::{Chunking, Size};
 
 const F32: u64 = 4;
@@ -62,14 +64,70 @@ pub struct Footprint {
     pub chunk: u64,
 }
 
+/// How a rollout's bytes are divided among ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnRanks {
+    /// How many there are.
+    pub ranks: usize,
+    /// Keys and values of each rank's heads, for all tokens of the window.
+    pub self_attention: u64,
+    /// Of the tokens of one rank, while a chunk is drawn: the most that a rank has.
+    pub chunk: u64,
+    /// All that is held once, in memory that the ranks share, and what the decoder carries for the bands of all.
+    pub once: u64,
+}
+
+impl OnRanks {
+    /// Of a rollout of this shape on the processor.
+    pub fn of(config: &ModelConfig, shape: &RolloutShape, ranks: usize) -> OnRanks {
+        let all = Footprint::over(config, shape, Keeping::PROCESSOR, ranks);
+        let chunking = Chunking { first: shape.first_chunk, later: config.recipe.chunk };
+        let tokens_a_frame = latent_pixels(config, shape.size) / 4;
+        let tokens = tokens_a_frame * chunking.longest() as u64;
+        let largest = share(tokens as usize, 0, ranks).len() as u64;
+        OnRanks {
+            ranks,
+            self_attention: all.self_attention / ranks as u64,
+            chunk: all.chunk / tokens.max(1) * largest,
+            once: all.cross_attention + all.decoder + all.condition + all.latents,
+        }
+    }
+}
+
+impl fmt::Display for OnRanks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OnRanks { ranks, self_attention, chunk, once } = *self;
+        write!(
+            f,
+            "each of {ranks} ranks holds {} of self-attention keys and values, and at most {} of a chunk while it is drawn; \
+             {} are held once, {} in all",
+            Human(self_attention),
+            Human(chunk),
+            Human(once),
+            Human(ranks as u64 * (self_attention + chunk) + once)
+        )
+    }
+}
+
+/// Numbers of a plane of a latent frame.
+fn latent_pixels(config: &ModelConfig, size: Size) -> u64 {
+    let side = config.vae.spatial_factor() as u64;
+    u64::from(size.height) / side * (u64::from(size.width) / side)
+}
+
 impl Footprint {
     /// The most bytes that a rollout of this shape holds.
     pub fn of(config: &ModelConfig, shape: &RolloutShape, keeping: Keeping) -> Footprint {
+        Footprint::over(config, shape, keeping, 1)
+    }
+
+    /// As [`Footprint::of`], on all ranks of a team together: the bands that they decode have borders of their own.
+    pub fn over(config: &ModelConfig, shape: &RolloutShape, keeping: Keeping, ranks: usize) -> Footprint {
         let size = shape.size;
         let (transformer, recipe) = (&config.transformer, &config.recipe);
         let side = config.vae.spatial_factor() as u64;
         let (rows, columns) = (u64::from(size.height) / side, u64::from(size.width) / side);
-        let latent_pixels = rows * columns;
+        let latent_pixels = latent_pixels(config, size);
         let tokens_a_frame = latent_pixels / 4;
         let chunking = Chunking { first: shape.first_chunk, later: recipe.chunk };
         let chunk_tokens = tokens_a_frame * chunking.longest() as u64;
@@ -82,7 +140,12 @@ impl Footprint {
         Footprint {
             self_attention: two_rows * tokens_a_frame * stored as u64,
             cross_attention: two_rows * recipe.text_len as u64,
-            decoder: config.vae.decoder_state_bytes(rows as usize, columns as usize, 1, keeping),
+            decoder: config.vae.decoder_state_bytes(
+                rows as usize,
+                columns as usize,
+                ranks_that_decode(rows as usize, ranks),
+                keeping,
+            ),
             condition: condition_frames * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
             latents: (Past::frames_max(stored, chunking) * transformer.out_channels) as u64 * latent_pixels * F32,
             chunk_latents: (chunking.longest() * transformer.out_channels) as u64 * latent_pixels * F32,
@@ -192,6 +255,28 @@ mod tests {
         // Of the decoder also no borders: 944.3 million numbers.
         assert_eq!((gpu.decoder / 2 + 50_000) / 100_000, 9443);
         assert_eq!((gpu.condition, gpu.latents), (processor.condition, processor.latents));
+    }
+
+    #[test]
+    fn ranks_hold_their_heads_and_tokens_and_together_what_one_holds_and_the_borders_of_bands() {
+        let config = lingbot("{}");
+        let shape = RolloutShape::of(&config.recipe);
+        let alone = Footprint::of(&config, &shape, Keeping::PROCESSOR);
+        for ranks in [1, 2, 4, 5, 8] {
+            let all = Footprint::over(&config, &shape, Keeping::PROCESSOR, ranks);
+            assert_eq!((all.self_attention, all.chunk), (alone.self_attention, alone.chunk));
+            // Two rows more for each band, of the 60 that the smallest picture has.
+            assert!(all.decoder >= alone.decoder && all.decoder <= alone.decoder * (60 + 2 * ranks as u64) / 60);
+            let each = OnRanks::of(&config, &shape, ranks);
+            assert_eq!(each.self_attention * ranks as u64, all.self_attention);
+            // 4680 tokens are shared evenly.
+            assert_eq!((each.self_attention + each.chunk) * ranks as u64 + each.once, all.total());
+        }
+        // 1560 tokens of one latent frame over seven ranks: the first six have one more.
+        let small = RolloutShape { first_chunk: 1, ..shape };
+        let config = ModelConfig { recipe: Recipe { chunk: 1, ..config.recipe }, ..config };
+        let all = Footprint::of(&config, &small, Keeping::PROCESSOR);
+        assert_eq!(OnRanks::of(&config, &small, 7).chunk, all.chunk / 1560 * 223);
     }
 
     #[test]

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use ops::Device;
 
 use self::config::ModelConfig;
+use self::config::transformer::TransformerConfig;
 use self::denoiser::Denoiser;
 use self::dit::Dit;
 use self::footprint::{Footprint, RolloutShape};
@@ -39,6 +40,7 @@ use crate::load::model_dir::{Component, ModelDir};
 use crate::load::tensor_list::TensorList;
 use crate::load::weights::{Checkpoint, Weights};
 use crate::noise::Noise;
+use crate::team::{self, Divided};
 use crate::wan;
 use crate::wan::text::{PromptTokens, TextEncoder};
 use crate::wan::vae::Vae;
@@ -63,7 +65,14 @@ const PIXELS_MAX: u64 = 4096 * 2304;
 impl LingBot {
     /// Reads the weights of a directory, to be computed with on `device`.
     pub fn load(dir: &ModelDir, device: &Device) -> Result<LingBot, LoadError> {
+        LingBot::load_over_ranks(dir, device, 1)
+    }
+
+    /// As [`LingBot::load`], for a team of `ranks` on threads of the processor: each takes a share of a chunk's tokens, and of
+    /// the heads in attention. It draws the same bits.
+    pub fn load_over_ranks(dir: &ModelDir, device: &Device, ranks: usize) -> Result<LingBot, LoadError> {
         let config = ModelConfig::read(dir)?;
+        let team = team::of(ranks, device, &divided(&config.transformer))?;
         let recipe = &config.recipe;
         // Small files come first: an error in them is reported before gigabytes are read.
         let card = Arc::new(card(dir, &config)?);
@@ -79,7 +88,7 @@ impl LingBot {
             TextEncoder::load(&config.text, w, tokens)
         })?;
         let schedule = Schedule::new(recipe.shift, &recipe.steps);
-        let denoiser = Denoiser::new(dit, recipe.sampler, &schedule)?;
+        let denoiser = Denoiser::new(dit, team, recipe.sampler, &schedule)?;
         device.loaded();
         let origin = Origin::of(&card, print, device);
         let words = card.words.clone();
@@ -98,6 +107,7 @@ impl LingBot {
         part: impl Fn(Footprint) -> T + Send + Sync + 'static,
     ) -> Arc<dyn Fn(&Init) -> T + Send + Sync> {
         let (config, card, keeping) = (self.nets.config.clone(), self.card.clone(), self.nets.device.keeping());
+        let ranks = self.nets.denoiser.team().ranks();
         Arc::new(move |init| {
             let first_chunk = init.chunking(&card).first;
             let shape = RolloutShape {
@@ -107,7 +117,7 @@ impl LingBot {
                 first_chunk,
                 condition_frames: config.recipe.choose_condition_frames(init.condition_frames, first_chunk),
             };
-            part(Footprint::of(&config, &shape, keeping))
+            part(Footprint::over(&config, &shape, keeping, ranks))
         })
     }
 }
@@ -156,6 +166,11 @@ fn load<T>(
     let network = network(&checkpoint.weights(tensors, device)?)?;
     checkpoint.finish(tensors)?;
     Ok(network)
+}
+
+/// What ranks divide among themselves.
+pub(crate) fn divided(config: &TransformerConfig) -> [Divided; 1] {
+    [Divided { what: "heads", count: config.num_attention_heads }]
 }
 
 /// The card of a model, read from its files alone.

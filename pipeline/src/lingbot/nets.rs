@@ -39,6 +39,12 @@ impl Nets {
         self.denoiser.dit().read_prompt(&self.text.encode(text)?)
     }
 
+    /// Tokens of a latent frame of a video of this size: 2×2 latents each.
+    pub(super) fn tokens(&self, size: Size) -> usize {
+        let side = |pixels: u32| pixels as usize / self.config.vae.spatial_factor() / 2;
+        side(size.height) * side(size.width)
+    }
+
     /// Mask and condition latents of a video that starts from `picture`, in whole chunks: `(20, pieces·F, h, w)`. Once
     /// per video.
     ///

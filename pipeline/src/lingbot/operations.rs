@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ops::probe::{Convolution, Probe};
-use ops::threads::among_workers;
 use ops::{Compute, Result, pixels};
 
 use super::config::ModelConfig;
@@ -101,7 +100,8 @@ fn parts<'a>(
     let (shapes, folded) = convolutions(&config.vae, [height, width]);
     let work = folded + shapes.iter().map(|(shape, times)| times * operations_of(*shape)).sum::<f64>();
     let mut decode = move || -> std::result::Result<(), WorldError> {
-        let video = among_workers(|| nets.vae.decode(&clean, &mut stream))?;
+        let team = nets.denoiser.team();
+        let video = team.lead(|| nets.vae.decode_over(team, &clean, &mut stream))?;
         pixels::to_rgb8(&video)?;
         Ok(())
     };

@@ -1,16 +1,18 @@
 //! One video in the making: a chunk at a time out of noise, a latent frame at a time into pixels.
 
+mod pictures;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kvcache::{PromptKvCache, RollingKvCache, Window};
-use ops::threads::among_workers;
-use ops::{Arriving, Moment, Tensor, pixels};
+use ops::{Moment, Tensor};
 
+use self::pictures::DECODED_AHEAD;
 use super::camera::CameraPath;
-use super::context::PassContext;
+use super::context::TeamContext;
 use super::dit::ChunkConditions;
 use super::motion_window::MotionWindow;
 use super::nets::Nets;
@@ -42,22 +44,12 @@ struct Sampled {
     times: (Moment, Moment),
 }
 
-/// Latent frames that are decoded ahead of the one whose pixels are handed over: while a GPU decodes the next one, the pixels of
-/// the last are copied and encoded. More would only hold memory.
-const DECODED_AHEAD: usize = 1;
-
-/// One latent frame's pictures on their way, and when the device decoded it.
-struct Decoded {
-    rgb: Arriving<Vec<u8>>,
-    count: usize,
-    times: (Moment, Moment),
-}
-
 /// What changes from chunk to chunk: all that a rollout keeps to go back to.
 pub(super) struct Progress {
     pub(super) chunks: usize,
     pub(super) prompt: PromptKvCache,
-    pub(super) history: RollingKvCache,
+    /// The keys and values of each rank's heads.
+    pub(super) histories: Vec<RollingKvCache>,
     pub(super) past: Past,
     pub(super) camera: CameraPath,
     pub(super) motion: Option<MotionWindow>,
@@ -74,13 +66,18 @@ struct LastDrawn {
 }
 
 impl Progress {
+    /// Which frames are remembered: the same on every rank.
+    pub(super) fn window(&self) -> &Window {
+        self.histories[0].window()
+    }
+
     /// Keys and values are copied, because they are overwritten in place. Everything else is replaced rather than
     /// written to, so it is shared.
     fn copy(&self) -> ops::Result<Progress> {
         Ok(Progress {
             chunks: self.chunks,
             prompt: self.prompt.clone(),
-            history: self.history.copy()?,
+            histories: self.histories.iter().map(RollingKvCache::copy).collect::<ops::Result<_>>()?,
             past: self.past.clone(),
             camera: self.camera.clone(),
             motion: self.motion.clone(),
@@ -103,6 +100,13 @@ impl LingBotRollout {
             .and_then(|window| window.starting_with(chunking.first))
             .map_err(|error| refuse("realtime_causal_kv_cache_num_frames", error.to_string()))?;
 
+        let (ranks, tokens) = (nets.denoiser.team().ranks(), nets.tokens(init.size));
+        if tokens < ranks {
+            let reason = format!("{ranks} ranks cannot share the {tokens} tokens of a latent frame at {}", init.size);
+            return Err(refuse("size", reason));
+        }
+        let history = |_| RollingKvCache::new(window.clone(), nets.config.transformer.num_layers, tokens);
+
         let before_text = nets.device.moment()?;
         let text = nets.in_own_words(&init.prompt).or_else(|| {
             let reading = card.read_prompt(&init.prompt);
@@ -117,7 +121,6 @@ impl LingBotRollout {
             None => nets.condition_on_nothing(init.size, chunking)?,
         };
 
-        let (_, _, height, width) = fixed.dims4()?;
         Ok(LingBotRollout {
             size: init.size,
             chunking,
@@ -125,7 +128,7 @@ impl LingBotRollout {
             now: Progress {
                 chunks: 0,
                 prompt,
-                history: RollingKvCache::new(window, nets.config.transformer.num_layers, height / 2 * (width / 2)),
+                histories: (0..ranks).map(history).collect(),
                 past: Past::default(),
                 camera: CameraPath::new(&recipe.camera, init.size, &nets.device),
                 motion: recipe.motion.map(MotionWindow::new),
@@ -140,7 +143,7 @@ impl LingBotRollout {
     /// The next chunk's clean latent, `(16, F, h, w)`, normalised. Waits for it.
     pub fn chunk_latents(&mut self, input: &ChunkInput, cancel: &Cancel) -> Result<(Tensor, Timings), WorldError> {
         let index = self.plan().index;
-        let Sampled { latent, times: (began, ended) } = among_workers(|| self.sample(input, None, cancel))?;
+        let Sampled { latent, times: (began, ended) } = self.sample_over_team(input, None, cancel)?;
         self.must_be_finite(index, latent.is_finite()?)?;
         Ok((latent, Timings { text: self.take_text_time()?, dit: began.until(&ended)?, vae: Duration::ZERO }))
     }
@@ -154,6 +157,16 @@ impl LingBotRollout {
 
     fn take_text_time(&mut self) -> ops::Result<Duration> {
         self.text_times.drain(..).map(|(began, ended)| began.until(&ended)).sum()
+    }
+
+    fn sample_over_team(
+        &mut self,
+        input: &ChunkInput,
+        known: Option<&LastDrawn>,
+        cancel: &Cancel,
+    ) -> Result<Sampled, WorldError> {
+        let nets = self.nets.clone();
+        nets.denoiser.team().lead(|| self.sample(input, known, cancel))
     }
 
     /// Ask for the next chunk's latent. A GPU has not computed it when this returns. `known`: what the chunk was drawn to once
@@ -191,27 +204,27 @@ impl LingBotRollout {
         let (_, _, height, width) = self.fixed.dims4()?;
         let piece = self.piece(&plan)?;
         let recent = self.now.motion.as_mut().and_then(|motion| motion.recent(controls));
-        let condition = self.nets.denoiser.dit().condition(ChunkConditions {
+        let conditions = self.nets.denoiser.conditions(ChunkConditions {
             first_latent_frame: plan.first_latent_frame,
             fixed: &self.fixed.narrow(1, piece.start, piece.len())?,
             camera: rays.as_ref(),
             recent,
         })?;
-        let mut context =
-            PassContext { condition: &condition, prompt: &self.now.prompt, history: &mut self.now.history };
+        let Progress { prompt, histories, noise, .. } = &mut self.now;
+        let mut context = TeamContext { conditions: &conditions, prompt, histories };
         let shape = [self.nets.config.transformer.out_channels, plan.latent_frames, height, width];
         let latent = match known {
-            None => self.nets.denoiser.sample(shape, &mut self.now.noise, &mut context, cancel)?,
-            Some(LastDrawn { clean, noise }) => {
+            None => self.nets.denoiser.sample(shape, noise, &mut context, cancel)?,
+            Some(LastDrawn { clean, noise: noise_after }) => {
                 cancel.check()?;
                 self.nets.denoiser.remember(clean, &mut context)?;
-                self.now.noise = noise.clone();
+                *noise = noise_after.clone();
                 clean.clone()
             }
         };
         let (first_latent_frame, clean) = (plan.first_latent_frame, latent.clone());
         let drawn = PastChunk { first_latent_frame, clean, camera: steered, piece, recent };
-        self.now.past.keep(drawn, &self.now.history.window().held().collect::<Vec<_>>());
+        self.now.past.keep(drawn, &self.now.window().held().collect::<Vec<_>>());
         self.now.chunks += 1;
         Ok(Sampled { latent, times: (began, self.nets.device.moment()?) })
     }
@@ -225,7 +238,7 @@ impl LingBotRollout {
         let rays = input.controls.as_deref().map(|controls| self.now.camera.advance(controls)).transpose()?;
         let piece = self.piece(&plan)?;
         let (_, _, height, width) = self.fixed.dims4()?;
-        let condition = self.nets.denoiser.dit().condition(ChunkConditions {
+        let conditions = self.nets.denoiser.conditions(ChunkConditions {
             first_latent_frame: plan.first_latent_frame,
             fixed: &self.fixed.narrow(1, piece.start, piece.len())?,
             camera: rays.as_ref(),
@@ -234,9 +247,10 @@ impl LingBotRollout {
         let channels = self.nets.config.transformer.out_channels;
         let x = self.now.noise.draw(&[channels, plan.latent_frames, height, width])?;
         Ok(move || {
-            let LingBotRollout { nets, now: Progress { prompt, history, .. }, .. } = &mut self;
-            let mut context = PassContext { condition: &condition, prompt, history };
-            among_workers(|| nets.denoiser.pass(&x, &mut context))?;
+            let LingBotRollout { nets, now: Progress { prompt, histories, .. }, .. } = &mut self;
+            let mut context = TeamContext { conditions: &conditions, prompt, histories };
+            let denoiser = &nets.denoiser;
+            denoiser.team().lead(|| denoiser.pass(&x, 0, &mut context))?;
             Ok(nets.device.wait()?)
         })
     }
@@ -252,63 +266,25 @@ impl LingBotRollout {
     /// chunks.
     fn remember_again(&mut self, cancel: &Cancel) -> Result<(), WorldError> {
         let denoiser = &self.nets.denoiser;
-        let held: Vec<_> = self.now.history.window().held().collect();
+        let held: Vec<_> = self.now.window().held().collect();
         for (chunk, places) in self.now.past.parts(&held) {
             cancel.check()?;
             let first_latent_frame = chunk.first_latent_frame + places.start;
             let rays = chunk.rays(&places)?;
-            let condition = denoiser.dit().condition(ChunkConditions {
+            let conditions = denoiser.conditions(ChunkConditions {
                 first_latent_frame,
                 fixed: &self.fixed.narrow(1, chunk.piece.start + places.start, places.len())?,
                 camera: rays.as_ref(),
                 recent: chunk.recent,
             })?;
-            self.now.history.stage_again(first_latent_frame..first_latent_frame + places.len());
-            let mut context =
-                PassContext { condition: &condition, prompt: &self.now.prompt, history: &mut self.now.history };
+            for history in &mut self.now.histories {
+                history.stage_again(first_latent_frame..first_latent_frame + places.len());
+            }
+            let (prompt, histories) = (&self.now.prompt, &mut self.now.histories);
+            let mut context = TeamContext { conditions: &conditions, prompt, histories };
             denoiser.remember(&chunk.clean.narrow(1, places.start, places.len())?, &mut context)?;
         }
         Ok(())
-    }
-
-    /// One latent frame's pictures. `latent`: `(16, 1, h, w)`, normalised. Frames must come in order. Waits for them.
-    pub fn decode(&mut self, latent: &Tensor) -> Result<Frames, WorldError> {
-        let decoded = self.begin_decode(latent)?;
-        self.hand_over(decoded).map(|(frames, _)| frames)
-    }
-
-    /// Ask for one latent frame's pictures.
-    fn begin_decode(&mut self, latent: &Tensor) -> ops::Result<Decoded> {
-        let device = &self.nets.device;
-        let began = device.moment()?;
-        let video = among_workers(|| self.nets.vae.decode(latent, &mut self.now.decoder))?;
-        let rgb = pixels::begin_rgb8(&video)?;
-        Ok(Decoded { rgb, count: video.len(), times: (began, device.moment()?) })
-    }
-
-    /// Hand over a latent frame's pictures, the first ones only if the latent that they come from is `finite`.
-    fn give(
-        &self,
-        decoded: Decoded,
-        index: usize,
-        finite: &mut Option<Arriving<bool>>,
-        timings: &mut Timings,
-        sink: &mut dyn FnMut(Frames),
-    ) -> Result<(), WorldError> {
-        let (frames, took) = self.hand_over(decoded)?;
-        if let Some(finite) = finite.take() {
-            self.must_be_finite(index, finite.wait()?)?;
-        }
-        timings.vae += took;
-        sink(frames);
-        Ok(())
-    }
-
-    /// The pictures, and how long the device decoded them. Waits for them.
-    fn hand_over(&self, decoded: Decoded) -> Result<(Frames, Duration), WorldError> {
-        let Decoded { rgb, count, times: (began, ended) } = decoded;
-        let rgb = rgb.wait()?;
-        Ok((Frames { size: self.size, count, rgb }, began.until(&ended)?))
     }
 }
 
@@ -324,7 +300,7 @@ impl Rollout for LingBotRollout {
         sink: &mut dyn FnMut(Frames),
     ) -> Result<Timings, WorldError> {
         let index = self.plan().index;
-        let Sampled { latent, times: (began, ended) } = among_workers(|| self.sample(input, None, cancel))?;
+        let Sampled { latent, times: (began, ended) } = self.sample_over_team(input, None, cancel)?;
         let mut timings = Timings::default();
         // A GPU is asked for the whole chunk before anything is waited for: the first thing is the first latent frame's pixels.
         let mut finite = Some(latent.begin_is_finite()?);
@@ -362,13 +338,14 @@ impl Rollout for LingBotRollout {
     ) -> Result<Timings, WorldError> {
         let known = drawn.map(State::get::<LastDrawn>).transpose()?;
         let index = self.plan().index;
-        let Sampled { latent, times: (began, ended) } = among_workers(|| self.sample(input, known, cancel))?;
+        let Sampled { latent, times: (began, ended) } = self.sample_over_team(input, known, cancel)?;
         self.must_be_finite(index, latent.is_finite()?)?;
         let decoding = self.nets.device.moment()?;
         for frame in 0..latent.dim(1)? {
             cancel.check()?;
             let latent = latent.narrow(1, frame, 1)?;
-            among_workers(|| self.nets.vae.decode(&latent, &mut self.now.decoder))?;
+            let (team, vae) = (self.nets.denoiser.team(), &self.nets.vae);
+            team.lead(|| vae.decode_over(team, &latent, &mut self.now.decoder))?;
         }
         let decoded = self.nets.device.moment()?;
         Ok(Timings { text: self.take_text_time()?, dit: began.until(&ended)?, vae: decoding.until(&decoded)? })

@@ -46,21 +46,20 @@ impl CausalConv {
 
     /// As many frames as `x` has. `prepare` makes of a band what the convolution reads, with the border it wants. `add`
     /// is added to the result.
-    pub(super) fn apply(
+    pub(super) fn apply<'a>(
         &self,
-        x: Bands,
+        x: Bands<'a>,
         prepare: impl Fn(Band) -> Result<FrameStack>,
         carried: &mut Carried,
         add: Option<&Bands>,
-    ) -> Result<Bands> {
-        let bands = x.with_edges().enumerate().map(|(band, rows)| {
+    ) -> Result<Bands<'a>> {
+        x.map_with_edges(|band, rows| {
             let (frames, old) = carried.join(self.slot, band, prepare(rows)?);
             let windows = windows_of_three(old..frames.len());
             let y = self.conv.apply_windows(&frames, &windows, add.map(|add| add.band(band)))?;
             carried.keep(self.slot, band, frames, 2);
             Ok(y)
-        });
-        Ok(Bands::of(bands.collect::<Result<_>>()?))
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 use anyhow::Context;
 use pipeline::check::{Row, Start, at_start};
 use pipeline::{Compute, Device};
-use server::config::flags::{ComputeChoice, DeviceArgs, DeviceChoice, Source, WorldArgs};
+use server::config::flags::{ComputeChoice, DeviceArgs, DeviceChoice, Gpus, Ranks, Source, TeamArgs, WorldArgs};
 
 /// The device that was asked for. An error in words if it is not there.
 pub(crate) fn of(DeviceArgs { device, compute, cuda_libs }: &DeviceArgs) -> anyhow::Result<Device> {
@@ -24,9 +24,29 @@ pub(crate) fn of(DeviceArgs { device, compute, cuda_libs }: &DeviceArgs) -> anyh
     }
 }
 
+/// The device that a team computes on.
+pub(crate) fn of_team(team: &TeamArgs, device: &DeviceArgs) -> anyhow::Result<Device> {
+    match team.gpus.as_ref().map(|Gpus(numbers)| numbers.as_slice()) {
+        None => of(device),
+        Some(&[number]) => of(&DeviceArgs { device: DeviceChoice::Cuda(number), ..device.clone() }),
+        Some(numbers) => anyhow::bail!(
+            "--gpus names {}: several GPUs for one world are not built yet. One GPU draws a world with --device cuda:N; \
+             how a world is shared is proved on the processor with --ranks N",
+            numbers.len()
+        ),
+    }
+}
+
 /// The device that `source` is to be drawn on, which is told. A GPU has shown that it computes what the processor does.
 pub(crate) fn for_world(args: &WorldArgs, source: &Source) -> anyhow::Result<Device> {
-    let device = of(&args.device)?;
+    let device = of_team(&args.team, &args.device)?;
+    let Ranks(ranks) = args.team.ranks;
+    if ranks > 1 {
+        if matches!(source, Source::Testcard { .. }) {
+            anyhow::bail!("--ranks {ranks}: the test card has no heads that ranks could share");
+        }
+        tracing::info!(ranks, "ranks share each chunk on the processor");
+    }
     if device.compute() != Compute::F32 {
         if matches!(source, Source::Testcard { .. }) {
             anyhow::bail!("--compute {}: the test card has no weights; allowed here is auto", device.compute());

@@ -29,8 +29,9 @@ pub(super) fn bench(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let before = args.compare.as_ref().map(read).transpose()?;
     compute_on(&args.world)?;
     let source = args.world.source();
-    let (device, loading) = (device::for_world(&args.world, &source)?, Instant::now());
-    let world = load(&source, &device)?;
+    let (device, ranks) = (device::for_world(&args.world, &source)?, args.world.team.ranks);
+    let loading = Instant::now();
+    let world = load(&source, &device, ranks)?;
     let request = bench::Request {
         size: args.size,
         time: Duration::from_secs(u64::from(args.seconds)),
@@ -68,14 +69,19 @@ fn through_a_socket(
     first_frame: Option<Vec<u8>>,
     args: &BenchArgs,
 ) -> anyhow::Result<Vec<bench::report::Row>> {
+    let ranks = args.world.team.ranks;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
     let size = args.size.map(|size| size.to_string());
     let rows = runtime.block_on(async {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.context("listening on loopback")?;
         let url = format!("ws://{}/v1/realtime_video/generate", listener.local_addr()?);
         let (stop, phase) = watch::channel(Phase::Serving);
-        let mut serve =
-            std::pin::pin!(server::serve(listener, Box::new(move || load(&source, &device)), Limits::default(), phase));
+        let mut serve = std::pin::pin!(server::serve(
+            listener,
+            Box::new(move || load(&source, &device, ranks)),
+            Limits::default(),
+            phase
+        ));
         let rows = tokio::select! {
             ended = &mut serve => return ended.and_then(|()| anyhow::bail!("the server ended")),
             rows = bench::socket::through(&url, size, first_frame, args.seconds) => rows,

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ops::collective::{Rank, Team};
 use ops::{Device, Tensor};
 use pipeline::cosmos3::config::transformer::TransformerConfig;
 use pipeline::cosmos3::mrope::Grid;
 use pipeline::cosmos3::tensors;
 use pipeline::cosmos3::transformer::Transformer;
 use pipeline::load::weights::Checkpoint;
-use pipeline::world::{Cancel, FRAMES_PER_LATENT, Spans};
+use pipeline::world::{Cancel, FRAMES_PER_LATENT, Spans, WorldError};
 use serde::Deserialize;
 
 use super::{Golden, assert_close, for_each_folder, relative_error};
@@ -39,6 +40,37 @@ fn nano_has_the_velocities_of_the_reference_and_every_intermediate() {
 #[test]
 fn edge_has_the_velocities_of_the_reference_and_every_intermediate() {
     for_each_folder("cosmos3", |dir| check(&dir.join("dit_edge"), &Device::cpu()));
+}
+
+/// Six heads of queries share three of keys, as in Cosmos3 Nano thirty-two share eight.
+#[test]
+fn nano_over_three_ranks_predicts_the_same_bits() {
+    for_each_folder("cosmos3", |dir| {
+        let dir = dir.join("dit_nano");
+        let ((alone, _), (team, _)) = (load(&dir, &Device::cpu()), load(&dir, &Device::cpu()));
+        let team = team.over(Team::of_threads(3).expect("threads"));
+        let golden = Golden::open(&dir.join("fixtures.safetensors"));
+        let meta = std::fs::read(dir.join("meta.json")).expect("meta.json");
+        let cases: BTreeMap<String, Case> = serde_json::from_slice(&meta).expect("cases");
+        for (name, case) in &cases {
+            let [frames, height, width] = case.latent_shape;
+            let grid = Grid { frames, height, width, fps: case.fps, temporal_factor: FRAMES_PER_LATENT };
+            let latent = golden.get(&format!("{name}.latent"));
+            let flow = |transformer: &Transformer, cancel: &Cancel| {
+                let branch = transformer.read(&case.cond_ids, &grid, &Cancel::default()).expect("a prompt");
+                let time = transformer.generation().time_embedding(case.timestep).expect("a time");
+                let given = case.cond_frames.len();
+                transformer.predict_flow(&latent, given, &time, &branch, cancel, &Spans::default())
+            };
+            let numbers = |transformer| -> Vec<f32> {
+                flow(transformer, &Cancel::default()).expect("a flow").to_vec().expect("f32")
+            };
+            assert_eq!(numbers(&team), numbers(&alone), "{name}");
+            let cancelled = Cancel::default();
+            cancelled.cancel();
+            assert!(matches!(flow(&team, &cancelled), Err(WorldError::Cancelled)));
+        }
+    });
 }
 
 /// The network of a folder of weights, and its configuration.
@@ -152,9 +184,9 @@ fn check_case(transformer: &Transformer, config: &TransformerConfig, golden: &Go
         let expected = golden[&key("time_embed")].get(0).expect("a noisy token");
         assert_close(&key("time_embed"), &time, &expected, TOLERANCE);
         let first = given * grid.tokens_a_frame();
-        let mut h = generation.begin(&latent, first, &time).expect("tokens");
+        let mut h = generation.begin(&latent, first, &time, &Rank::alone()).expect("tokens");
         for layer in 0..generation.layers() {
-            h = generation.layer(layer, &h, read.prefix(), read.rotary()).expect("a layer");
+            h = generation.layer(layer, &h, read.prefix(), read.rotary(), &Rank::alone()).expect("a layer");
             if layer == 0 {
                 assert_close(&key("layer0_gen"), &h, &golden[&key("layer0_gen")], TOLERANCE);
             }

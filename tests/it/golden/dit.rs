@@ -1,11 +1,13 @@
 //! The transformer: one forward with its intermediates, and whole rollouts whose cache rolls over.
 
 use std::path::Path;
+use std::slice::from_mut;
 
 use kvcache::{PromptKvCache, RollingKvCache, Window};
+use ops::collective::{Rank, Team};
 use ops::{Device, Tensor};
 use pipeline::lingbot::config::transformer::TransformerConfig;
-use pipeline::lingbot::context::PassContext;
+use pipeline::lingbot::context::{PassContext, TeamContext};
 use pipeline::lingbot::denoiser::Denoiser;
 use pipeline::lingbot::dit::{ChunkConditions, Dit, TimeEmbedding};
 use pipeline::lingbot::motion_window::MotionWindow;
@@ -114,13 +116,14 @@ pub(super) fn check_single_forward(dir: &Path, device: &Device) {
         RollingKvCache::new(window, config.num_layers, tokens / frames)
     };
     let chunk = ChunkConditions { first_latent_frame: 0, fixed: &fixed, camera: Some(&cam), recent: None };
-    let with_camera = dit.condition(chunk).expect("condition");
+    let with_camera = dit.condition(chunk, &Rank::alone()).expect("condition");
     let embedded = dit.tokens(&noisy, &with_camera).expect("tokens");
     let expected = flat(&golden.get("patch_embedding_bcfhw")).permute(&[1, 0]).expect("tokens");
     assert_close("patch_embedding", &embedded, &expected, TOLERANCE);
 
     let mut cache = history();
-    let mut context = PassContext { condition: &with_camera, prompt: &prompt, history: &mut cache };
+    let mut context =
+        PassContext { rank: &Rank::alone(), condition: &with_camera, prompt: &prompt, history: &mut cache };
     let mut h = embedded;
     for (i, block) in dit.blocks().iter().enumerate() {
         let modulation = block.modulate(&time.projection).expect("modulation");
@@ -138,7 +141,8 @@ pub(super) fn check_single_forward(dir: &Path, device: &Device) {
     check_history(&golden, "", &cache);
 
     let mut cache = history();
-    let mut context = PassContext { condition: &with_camera, prompt: &prompt, history: &mut cache };
+    let mut context =
+        PassContext { rank: &Rank::alone(), condition: &with_camera, prompt: &prompt, history: &mut cache };
     let y = dit.predict_flow(&noisy, &time, &mut context).expect("forward");
     assert_close("y", &y, &golden.get("y"), TOLERANCE);
 
@@ -170,8 +174,8 @@ fn check_start_in_the_middle(
         history.commit();
     }
     let chunk = ChunkConditions { first_latent_frame: FIRST_FRAME, fixed, camera: None, recent: None };
-    let condition = dit.condition(chunk).expect("condition");
-    let mut context = PassContext { condition: &condition, prompt, history: &mut history };
+    let condition = dit.condition(chunk, &Rank::alone()).expect("condition");
+    let mut context = PassContext { rank: &Rank::alone(), condition: &condition, prompt, history: &mut history };
     let y = dit.predict_flow(noisy, time, &mut context).expect("forward");
     assert_close("y_nocam_startframe5", &y, &golden.get("y_nocam_startframe5"), TOLERANCE);
 }
@@ -236,7 +240,8 @@ impl Rollout {
         let window = Window::new(total, sink, shape[1]).expect("possible");
         let timesteps: Vec<f32> = golden.raw("timesteps").to_vec().expect("timesteps");
         let levels = timesteps.into_iter().map(|t| Level { t, sigma: t / 1000.0 }).collect();
-        let denoiser = Denoiser::new(dit, Sampler::Renoise, &Schedule { levels }).expect("time embeddings");
+        let denoiser =
+            Denoiser::new(dit, Team::alone(), Sampler::Renoise, &Schedule { levels }).expect("time embeddings");
         Rollout { chunks: golden.count("c", ".x0"), golden, denoiser, config, shape, window }
     }
 
@@ -257,15 +262,15 @@ impl Rollout {
             let mut noise = vec![get("init_noise")];
             noise.extend((0..steps).map(|i| get(&format!("step_noise{i}_btchw"))));
             let fixed = condition.narrow(1, chunk.min(pieces - 1) * frames, frames).expect("a piece");
-            let condition = denoiser.dit().condition(ChunkConditions {
+            let conditions = denoiser.conditions(ChunkConditions {
                 first_latent_frame: history.window().current().start,
                 fixed: &fixed,
                 camera: Some(&get("cam")),
                 recent: motion.as_mut().and_then(|motion| motion.recent(Some(&self.controls(chunk)))),
             });
-            let condition = condition.expect("a condition");
+            let conditions = conditions.expect("conditions");
             let prompt = &prompts[usize::from(chunk >= choices.switch).min(prompts.len() - 1)];
-            let mut context = PassContext { condition: &condition, prompt, history: &mut history };
+            let mut context = TeamContext { conditions: &conditions, prompt, histories: from_mut(&mut history) };
             let x0 = denoiser
                 .sample(self.shape, &mut Noise::recorded(noise), &mut context, &Cancel::default())
                 .expect("a chunk");
@@ -351,8 +356,9 @@ pub(super) fn forward_error(dir: &Path, device: &Device) -> f64 {
     let window = Window::new(config.sliding_window_num_frames, config.sink_size, frames).expect("possible");
     let mut history = RollingKvCache::new(window, config.num_layers, tokens / frames);
     let chunk = ChunkConditions { first_latent_frame: 0, fixed: &fixed, camera: Some(&cam), recent: None };
-    let condition = dit.condition(chunk).expect("condition");
-    let mut context = PassContext { condition: &condition, prompt: &prompt, history: &mut history };
+    let rank = Rank::alone();
+    let condition = dit.condition(chunk, &rank).expect("condition");
+    let mut context = PassContext { rank: &rank, condition: &condition, prompt: &prompt, history: &mut history };
     relative_error(&dit.predict_flow(&noisy, &time, &mut context).expect("forward"), &golden.get("y"))
 }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use kvcache::{PromptKvCache, RollingKvCache, Window};
+use ops::collective::Rank;
 use ops::threads::among_workers;
 use ops::{Device, Tensor};
 use pipeline::lingbot::config::transformer::TransformerConfig;
@@ -183,8 +184,8 @@ impl Wide {
         let timed = among_workers(|| -> ops::Result<(f64, T)> {
             let conditions =
                 ChunkConditions { first_latent_frame: *first_latent_frame, fixed, camera: Some(rays), recent: None };
-            let condition = dit.condition(conditions)?;
-            let mut context = PassContext { condition: &condition, prompt, history };
+            let condition = dit.condition(conditions, &Rank::alone())?;
+            let mut context = PassContext { rank: &Rank::alone(), condition: &condition, prompt, history };
             let began = Instant::now();
             let result = work(dit, latents, time, &mut context)?;
             Ok((milliseconds(began), result))

@@ -3,21 +3,31 @@
 //! counts.
 
 use std::path::Path;
+use std::slice::{from_mut, from_ref};
 
 use ops::Device;
+use ops::collective::Rank;
 use serde_json::{Value, json};
 
 use super::super::LingBot;
 use super::super::context::Condition;
 use super::*;
 use crate::fixture::TempDir;
+use crate::load::error::LoadError;
+use crate::load::model_dir::ModelDir;
 use crate::world::{Controls, Held, KeptBytes, Picture, World};
+
+mod ranks;
 
 const CHUNK: usize = 3;
 const SIZE: Size = Size { width: 32, height: 32 };
 
 /// The shipped world with another recipe.
 fn world(recipe: Value) -> LingBot {
+    world_over_ranks(recipe, 1)
+}
+
+fn world_over_ranks(recipe: Value, ranks: usize) -> LingBot {
     let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pocket/weights");
     let dir = TempDir::new();
     copy(&weights, &weights, &dir);
@@ -28,7 +38,13 @@ fn world(recipe: Value) -> LingBot {
         changed[key] = value.clone();
     }
     dir.write("causeway.json", changed.to_string());
-    LingBot::load(&dir.open(), &Device::cpu()).expect("a world")
+    LingBot::load_over_ranks(&dir.open(), &Device::cpu(), ranks).expect("a world")
+}
+
+/// The shipped world as it is.
+fn shipped_over_ranks(ranks: usize) -> Result<LingBot, LoadError> {
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pocket/weights");
+    LingBot::load_over_ranks(&ModelDir::open(&weights)?, &Device::cpu(), ranks)
 }
 
 fn copy(root: &Path, folder: &Path, to: &TempDir) {
@@ -89,7 +105,7 @@ fn plain_condition(world: &LingBot, fixed: &Tensor, chunk: &Range<usize>, frames
         camera: Some(&rays.narrow(1, frames.start, frames.len()).expect("rays of these frames")),
         recent: None,
     };
-    nets.denoiser.dit().condition(conditions).expect("a condition")
+    nets.denoiser.dit().condition(conditions, &Rank::alone()).expect("a condition")
 }
 
 #[test]
@@ -112,7 +128,11 @@ fn first_chunks_of_one_latent_frame_to_twice_a_chunk_are_what_a_plain_loop_draws
             assert_eq!((plan.index, plan.latent_range()), (index, frames.clone()));
             let (latent, _) = video.chunk_latents(&steered(&plan), &Cancel::default()).expect("a chunk");
             let condition = plain_condition(&world, &fixed, &frames, &frames);
-            let mut context = PassContext { condition: &condition, prompt: &video.now.prompt, history: &mut history };
+            let mut context = TeamContext {
+                conditions: from_ref(&condition),
+                prompt: &video.now.prompt,
+                histories: from_mut(&mut history),
+            };
             let (_, _, height, width) = fixed.dims4().expect("four sides");
             let shape = [world.nets.config.transformer.out_channels, frames.len(), height, width];
             let plain =
@@ -147,7 +167,8 @@ fn a_rollout_that_never_makes_its_past_again_draws_what_a_loop_draws_that_keeps_
             prompt = world.nets.read_prompt(night).expect("a prompt");
         }
         let condition = plain_condition(&world, &fixed, &frames, &frames);
-        let mut context = PassContext { condition: &condition, prompt: &prompt, history: &mut history };
+        let mut context =
+            TeamContext { conditions: from_ref(&condition), prompt: &prompt, histories: from_mut(&mut history) };
         let (_, _, height, width) = fixed.dims4().expect("four sides");
         let shape = [world.nets.config.transformer.out_channels, frames.len(), height, width];
         let latent = world.nets.denoiser.sample(shape, &mut noise, &mut context, &Cancel::default()).expect("a chunk");
@@ -155,7 +176,7 @@ fn a_rollout_that_never_makes_its_past_again_draws_what_a_loop_draws_that_keeps_
         for frame in 0..frames.len() {
             let one = latent.narrow(1, frame, 1).expect("a frame");
             let drawn = world.nets.vae.decode(&one, &mut decoder).expect("frames");
-            plain.extend(pixels::to_rgb8(&drawn).expect("bytes"));
+            plain.extend(ops::pixels::to_rgb8(&drawn).expect("bytes"));
         }
         let mut drawn = Vec::new();
         let input = ChunkInput { prompt: night, ..steered(&plan) };
@@ -203,25 +224,26 @@ fn a_past_made_again_is_a_fresh_pass_over_its_clean_latents_with_the_new_prompt(
         for frames in parts {
             let chunk = frames.start / CHUNK * CHUNK..(frames.start / CHUNK + 1) * CHUNK;
             let condition = plain_condition(&world, &video.fixed, &chunk, frames);
-            let mut context = PassContext { condition: &condition, prompt: &night, history: &mut plain };
+            let mut context =
+                TeamContext { conditions: from_ref(&condition), prompt: &night, histories: from_mut(&mut plain) };
             let clean = clean.narrow(1, frames.start, frames.len()).expect("latents");
             world.nets.denoiser.remember(&clean, &mut context).expect("a pass");
         }
 
-        let before: Vec<_> = (0..layers).map(|layer| snapshot(&video.now.history, layer)).collect();
-        let bytes = video.now.history.bytes();
+        let before: Vec<_> = (0..layers).map(|layer| snapshot(&video.now.histories[0], layer)).collect();
+        let bytes = video.now.histories[0].bytes();
         video.now.prompt = night;
         video.remember_again(&Cancel::default()).expect("passes");
         let mut changed = 0.0f32;
         for (layer, before) in before.iter().enumerate() {
-            let (found, expected) = (snapshot(&video.now.history, layer), snapshot(&plain, layer));
+            let (found, expected) = (snapshot(&video.now.histories[0], layer), snapshot(&plain, layer));
             assert_eq!(found.len(), expected.len());
             let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(off <= TOLERANCE, "sink {sink}, window {window}, layer {layer}: off by {off:e}");
             changed = found.iter().zip(before).map(|(a, b)| (a - b).abs()).fold(changed, f32::max);
         }
         assert!(changed > 100.0 * TOLERANCE, "another prompt gives other keys: {changed:e}");
-        assert_eq!((video.now.history.bytes(), video.plan().first_latent_frame), (bytes, 12));
+        assert_eq!((video.now.histories[0].bytes(), video.plan().first_latent_frame), (bytes, 12));
     }
 }
 
@@ -275,7 +297,7 @@ fn clean_latents_are_kept_as_long_as_a_frame_of_their_chunk_is_held_and_within_w
             for _ in 0..7 {
                 video.chunk_latents(&ChunkInput::default(), &Cancel::default()).expect("a chunk");
                 assert!(video.now.past.bytes() <= most as u64 * frame, "sink {sink}, window {window}, first {first}");
-                let held: Vec<_> = video.now.history.window().held().collect();
+                let held: Vec<_> = video.now.window().held().collect();
                 let parts = video.now.past.parts(&held);
                 assert_eq!(parts.iter().map(|(_, places)| places.len()).sum::<usize>(), held.len());
             }
@@ -337,6 +359,6 @@ fn a_rollout_that_goes_back_draws_the_same_again_and_another_way_where_it_is_ste
     let KeptBytes { state: bytes, chunk } = world.state_bytes().expect("it keeps states")(&init(&world, Some(1)));
     assert_eq!(rollout.now.past.newest().map(Tensor::bytes), Some(chunk));
     let now = &rollout.now;
-    let held = now.history.bytes() + now.prompt.bytes() + now.decoder.bytes() + now.past.bytes();
+    let held = now.histories[0].bytes() + now.prompt.bytes() + now.decoder.bytes() + now.past.bytes();
     assert!(held <= bytes && held * 2 > bytes, "{held} bytes of {bytes}");
 }

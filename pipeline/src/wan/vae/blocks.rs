@@ -51,7 +51,7 @@ impl Residual {
         })
     }
 
-    pub(super) fn apply(&self, x: Bands, carried: &mut Carried) -> ops::Result<Bands> {
+    pub(super) fn apply<'a>(&self, x: Bands<'a>, carried: &mut Carried) -> ops::Result<Bands<'a>> {
         let inside = self.conv1.apply(x.clone(), |band| self.norm1.silu(&band), carried, None)?;
         let shortcut = match &self.conv_shortcut {
             None => x,
@@ -72,11 +72,11 @@ impl Attention {
     }
 
     /// Every pixel sees all rows, so bands are joined first. The middle is the smallest picture of the network.
-    fn apply(&self, x: Bands) -> ops::Result<Bands> {
-        let count = x.count();
-        let x = x.join()?;
-        let qkv = self.to_qkv.apply(&self.norm.apply(&x)?, None)?;
-        Ok(Bands::split(self.proj.apply(&spatial_attention(&qkv)?, Some(&x))?, count))
+    fn apply<'a>(&self, x: Bands<'a>) -> ops::Result<Bands<'a>> {
+        x.map_joined(|x| {
+            let qkv = self.to_qkv.apply(&self.norm.apply(&x)?, None)?;
+            self.proj.apply(&spatial_attention(&qkv)?, Some(&x))
+        })
     }
 }
 
@@ -89,7 +89,7 @@ impl Middle {
         })
     }
 
-    pub(super) fn apply(&self, x: Bands, carried: &mut Carried) -> ops::Result<Bands> {
+    pub(super) fn apply<'a>(&self, x: Bands<'a>, carried: &mut Carried) -> ops::Result<Bands<'a>> {
         let x = self.first.apply(x, carried)?;
         let x = self.attention.apply(x)?;
         self.second.apply(x, carried)
@@ -102,7 +102,7 @@ impl Head {
         Ok(Head { norm: norm(&weights.at("norm_out"))?, conv: CausalConv::load(&weights.at("conv_out"), slots)? })
     }
 
-    pub(super) fn apply(&self, x: Bands, carried: &mut Carried) -> ops::Result<Bands> {
+    pub(super) fn apply<'a>(&self, x: Bands<'a>, carried: &mut Carried) -> ops::Result<Bands<'a>> {
         self.conv.apply(x, |band| self.norm.silu(&band), carried, None)
     }
 }

@@ -4,7 +4,7 @@
 //! that doubles. So the doubling convolutions begin their history at the second latent frame.
 //!
 //! Each layer is computed band by band before the next layer begins, so a stream in bands is bit-equal to one in one
-//! piece.
+//! piece, and so is one of which each rank decodes a band.
 
 use ops::conv::Conv;
 use ops::shortcut::{Resize, add_repeated};
@@ -76,33 +76,34 @@ impl Decoder {
         Ok(Decoder { conv_in, middle, levels, head })
     }
 
-    /// `latent`: one frame, cut as all others of its stream. `first`: no frame came before it.
-    pub(super) fn decode(&self, latent: Bands, first: bool, carried: &mut Carried) -> Result<FrameStack> {
+    /// `latent`: one frame, cut as all others of its stream. `first`: no frame came before it. → the frames, cut the same
+    /// way.
+    pub(super) fn decode<'a>(&self, latent: Bands<'a>, first: bool, carried: &mut Carried) -> Result<Bands<'a>> {
         self.decode_within(TOGETHER, latent, first, carried)
     }
 
     /// Frames of more than `together` values are taken through the rest of the network one by one.
-    pub(super) fn decode_within(
+    pub(super) fn decode_within<'a>(
         &self,
         together: usize,
-        latent: Bands,
+        latent: Bands<'a>,
         first: bool,
         carried: &mut Carried,
-    ) -> Result<FrameStack> {
+    ) -> Result<Bands<'a>> {
         let x = self.conv_in.apply(latent, |band| band.bordered(), carried, None)?;
         let x = self.middle.apply(x, carried)?;
-        self.rise(&self.levels, x, first, together, carried)?.join()
+        self.rise(&self.levels, x, first, together, carried)
     }
 
     /// Through `levels` and the head.
-    fn rise(
+    fn rise<'a>(
         &self,
         levels: &[Level],
-        mut x: Bands,
+        mut x: Bands<'a>,
         first: bool,
         together: usize,
         carried: &mut Carried,
-    ) -> Result<Bands> {
+    ) -> Result<Bands<'a>> {
         if x.frames() > 1 && x.values() > together {
             let mut frames = x.into_frames().map(|frame| self.rise(levels, frame, first, together, carried));
             let mut video = frames.next().expect("more than one")?;
@@ -122,8 +123,7 @@ impl Decoder {
             x = x.map(|band, rows| double_time.apply(band, rows, carried))?;
         }
         if let Some(double_size) = &level.double_size {
-            let bands = x.with_edges().map(|band| double_size.apply(&band.bordered()?, None));
-            x = Bands::of(bands.collect::<Result<_>>()?);
+            x = x.map_with_edges(|_, band| double_size.apply(&band.bordered()?, None))?;
         }
         if let Some((resize, given)) = given {
             x = x.map(|band, rows| add_repeated(rows, given.band(band), resize))?;

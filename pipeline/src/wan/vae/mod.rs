@@ -11,6 +11,7 @@ mod encoder;
 
 use std::ops::Range;
 
+use ops::collective::Team;
 use ops::conv::Conv;
 use ops::{Bands, Device, Error, FrameStack, Result, Tensor, channels, pixels};
 
@@ -41,11 +42,17 @@ pub struct Vae {
 /// frames, which are never written again.
 #[derive(Clone)]
 pub struct DecoderState {
-    carried: Carried,
-    /// Bands of rows that every layer is computed in.
+    /// What each rank carries for its band.
+    carried: Vec<Carried>,
+    /// Bands of rows that one rank alone computes every layer in.
     bands: usize,
     /// Height and width of the stream's latents, from its first frame on.
     latent: Option<(usize, usize)>,
+}
+
+/// How many of `ranks` decode latents of so many rows: each needs a row, or one does it alone.
+pub fn ranks_that_decode(rows: usize, ranks: usize) -> usize {
+    if rows < ranks { 1 } else { ranks }
 }
 
 impl Vae {
@@ -140,6 +147,12 @@ impl Vae {
     ///
     /// They are 1 for the first frame of a stream and the temporal factor after it.
     pub fn decode(&self, latent: &Tensor, state: &mut DecoderState) -> Result<FrameStack> {
+        self.decode_over(&Team::alone(), latent, state)
+    }
+
+    /// As [`Vae::decode`], each rank of a team a band of rows; one alone if there are fewer rows than ranks. A stream is decoded
+    /// by one team from its first frame to its last.
+    pub fn decode_over(&self, team: &Team, latent: &Tensor, state: &mut DecoderState) -> Result<FrameStack> {
         let wrong = |message: String| Err(Error::new(message));
         let (channels, height, width) = match *latent.dims() {
             [channels, height, width] | [channels, 1, height, width] => (channels, height, width),
@@ -155,8 +168,21 @@ impl Vae {
         }
         let latent = channels::restore(&latent.reshape([channels, 1, height, width])?, &self.mean, &self.std)?;
         let latent = self.post_quant_conv.apply(&FrameStack::from_tensor(&latent)?, None)?;
-        let latent = Bands::split(latent, state.bands);
-        pixels::unfold(self.decoder.decode(latent, first, &mut state.carried)?, self.patch)
+        let ranks = ranks_that_decode(height, team.ranks());
+        if first {
+            state.carried = vec![Carried::default(); ranks];
+        } else if state.carried.len() != ranks {
+            return wrong(format!("a stream of {} ranks goes on over {ranks}", state.carried.len()));
+        }
+        let video = if ranks == 1 {
+            self.decoder.decode(Bands::split(latent, state.bands), first, &mut state.carried[0])?.join()?
+        } else {
+            let bands = team.run(&mut state.carried, |rank, carried| -> Result<_> {
+                Ok(self.decoder.decode(Bands::of_rank(&latent, rank), first, carried)?.into_bands())
+            })?;
+            Bands::of(bands.concat()).join()?
+        };
+        pixels::unfold(video, self.patch)
     }
 }
 
@@ -178,18 +204,24 @@ impl DecoderState {
     /// Each layer is computed a band at a time: what a convolution reads exists for one band only. The frames are
     /// bit-equal to those of one band.
     pub fn in_bands(bands: usize) -> DecoderState {
-        DecoderState { carried: Carried::default(), bands: bands.max(1), latent: None }
+        DecoderState { carried: Vec::new(), bands: bands.max(1), latent: None }
     }
 
     /// Bytes held now.
     pub fn bytes(&self) -> u64 {
-        self.carried.bytes()
+        self.carried.iter().map(Carried::bytes).sum()
     }
 
     /// The last one or two input frames of each causal convolution that has had any, as (place in call order,
     /// `(C, frames, H, W)`).
     pub fn carried(&self) -> Result<Vec<(usize, Tensor)>> {
-        self.carried.to_tensors()
+        let ranks = self.carried.iter().map(Carried::to_tensors).collect::<Result<Vec<_>>>()?;
+        let Some(first) = ranks.first() else { return Ok(Vec::new()) };
+        let whole = (0..first.len()).map(|place| {
+            let bands: Vec<&Tensor> = ranks.iter().map(|rank| &rank[place].1).collect();
+            Ok((first[place].0, Tensor::cat(&bands, 2)?))
+        });
+        whole.collect()
     }
 }
 

@@ -88,13 +88,11 @@ fn one_by_one(vae: &Vae) {
         let values = noise(&[3, 1, 3, 5]).to_vec::<f32>().expect("f32").into_iter().map(|x| x * t as f32).collect();
         let latent = Tensor::from_vec(values, [3, 1, 3, 5], &Device::cpu()).expect("scaled");
         let latent = Bands::whole(FrameStack::from_tensor(&latent).expect("a frame"));
-        let a = vae
-            .decoder
-            .decode_within(usize::MAX, latent.clone(), t == 0, &mut together)
-            .expect("frames")
-            .to_tensor()
-            .expect("video");
-        let b = vae.decoder.decode_within(0, latent, t == 0, &mut apart).expect("frames").to_tensor().expect("video");
+        let decode = |most, carried: &mut Carried| {
+            let frames = vae.decoder.decode_within(most, latent.clone(), t == 0, carried).expect("frames");
+            frames.join().and_then(|frames| frames.to_tensor()).expect("video")
+        };
+        let (a, b) = (decode(usize::MAX, &mut together), decode(0, &mut apart));
         assert_eq!(a.dims(), b.dims());
         assert_eq!(a.to_vec::<f32>().expect("f32"), b.to_vec::<f32>().expect("f32"));
     }
@@ -108,20 +106,26 @@ fn frames_and_state_decoded_in_bands_are_those_decoded_in_one() {
         let config = VaeConfig { residual, ..small(Some(2), &[1, 2, 2], &[false, true]) };
         let vae = made_up(&config);
         let latents = noise(&[3, 4, h, 4]);
-        let decode = |bands: usize| {
+        let decode = |bands: usize, team: &Team| {
             let mut state = DecoderState::in_bands(bands);
             let frames = (0..4).flat_map(|t| {
-                let video = vae.decode(&latents.narrow(1, t, 1).expect("a frame"), &mut state).expect("decodes");
+                let latent = latents.narrow(1, t, 1).expect("a frame");
+                let video = vae.decode_over(team, &latent, &mut state).expect("decodes");
                 video.to_tensor().and_then(|video| video.to_vec::<f32>()).expect("f32")
             });
             (frames.collect::<Vec<_>>(), state)
         };
-        let (whole, state) = decode(1);
+        let alone = Team::alone();
+        let (whole, state) = decode(1, &alone);
         assert_eq!(state.bytes(), config.decoder_state_bytes(h, 4, 1, Keeping::PROCESSOR));
-        for bands in 2..=4 {
-            let (found, in_bands) = decode(bands);
+        let teams = [2, 3, 4].map(|ranks| Team::of_threads(ranks).expect("threads"));
+        let bands = [2, 3, 4].map(|bands| (bands, bands, &alone));
+        for (bands, cut, team) in bands.into_iter().chain(teams.iter().map(|team| (team.ranks(), 1, team))) {
+            let (found, in_bands) = decode(cut, team);
             assert!(found == whole, "{bands} bands of {h} rows draw another picture");
-            assert_eq!(in_bands.bytes(), config.decoder_state_bytes(h, 4, bands, Keeping::PROCESSOR));
+            // Where there are fewer rows than ranks, one rank decodes alone.
+            let held = if cut == 1 && bands > h { 1 } else { bands };
+            assert_eq!(in_bands.bytes(), config.decoder_state_bytes(h, 4, held, Keeping::PROCESSOR));
             let (a, b) = (in_bands.carried().expect("tensors"), state.carried().expect("tensors"));
             assert_eq!(a.len(), b.len());
             for ((a_slot, a), (b_slot, b)) in a.into_iter().zip(b) {

@@ -22,7 +22,7 @@ use self::limits::LimitArgs;
 pub use self::load::LoadArgs;
 pub use self::offline::{ActionScript, BenchArgs, CheckArgs, GenerateArgs, InspectArgs, ReplayArgs};
 pub use self::profile::ProfileArgs;
-pub use self::world::{ComputeChoice, DeviceArgs, DeviceChoice, Source, WorldArgs};
+pub use self::world::{ComputeChoice, DeviceArgs, DeviceChoice, Gpus, Ranks, Source, TeamArgs, WorldArgs};
 
 /// Causeway lays the road while you walk: a realtime world-model server.
 ///

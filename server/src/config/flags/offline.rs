@@ -8,7 +8,7 @@ use pipeline::world::{Cancel, Held, Size};
 
 use super::guardrails::GuardrailArgs;
 use super::profile::ProfileArgs;
-use super::world::{DeviceArgs, WorldArgs};
+use super::world::{DeviceArgs, TeamArgs, WorldArgs};
 use crate::offline::action_script;
 use crate::offline::generate::{Request, Switch};
 use crate::offline::replay;
@@ -30,6 +30,8 @@ pub struct InspectArgs {
     pub json: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
+    #[command(flatten)]
+    pub team: TeamArgs,
 }
 
 #[derive(Debug, Args)]

@@ -24,6 +24,64 @@ pub struct WorldArgs {
     pub threads: Option<u16>,
     #[command(flatten)]
     pub device: DeviceArgs,
+    #[command(flatten)]
+    pub team: TeamArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+#[expect(missing_docs, reason = "clap would print it as the command's help")]
+pub struct TeamArgs {
+    /// Ranks that draw one world together on the processor: each takes a share of a chunk's tokens, and of the heads. They draw
+    /// the same bits as one, and are a proof of how several GPUs would share a world, not a speed-up.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub ranks: Ranks,
+    /// GPUs that draw one world together, by their numbers: 0,1. More than one is not built yet.
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["device", "ranks"])]
+    pub gpus: Option<Gpus>,
+}
+
+/// A number of ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ranks(pub usize);
+
+/// No published model has more heads than half of it: it bounds the threads that are started.
+const RANKS_MAX: usize = 128;
+
+impl FromStr for Ranks {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Ranks, String> {
+        match text.parse() {
+            Ok(ranks @ 1..=RANKS_MAX) => Ok(Ranks(ranks)),
+            _ if text.to_lowercase().contains("ring") => {
+                Err("a ring of ranks is not built: ranks exchange heads, so give their number, as in 2".to_owned())
+            }
+            _ => Err(format!("ranks are a number from 1 to {RANKS_MAX}")),
+        }
+    }
+}
+
+/// The numbers of GPUs of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gpus(pub Vec<usize>);
+
+impl FromStr for Gpus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Gpus, String> {
+        let number = |text: &str| text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let numbers: Option<Vec<usize>> = text.split(',').map(|text| number(text.trim())).collect();
+        match numbers {
+            Some(numbers) if numbers.iter().all(|one| numbers.iter().filter(|other| *other == one).count() == 1) => {
+                Ok(Gpus(numbers))
+            }
+            Some(_) => Err("a GPU is named twice".to_owned()),
+            None if text.contains([':', '@', '/']) => {
+                Err("GPUs of several machines cannot draw one world: name those of this machine, as in 0,1".to_owned())
+            }
+            None => Err("GPUs are numbers of this machine, counted from 0, with commas between them: 0,1".to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -139,6 +197,23 @@ mod tests {
         assert_eq!(source(&["--world", "testcard", "--chunk-ms", "70"]), Some(Source::Testcard { chunk_time }));
         assert_eq!(source(&["--world", "testcard", "--model", "dir"]), None);
         assert_eq!(source(&["--world", "nothing"]), None);
+    }
+
+    #[test]
+    fn ranks_are_a_number_and_a_ring_or_gpus_of_several_machines_are_refused_by_name() {
+        let ranks = |text: &str| text.parse::<Ranks>().map(|ranks| ranks.0);
+        assert_eq!((ranks("1"), ranks("40")), (Ok(1), Ok(40)));
+        for wrong in ["0", "-1", "129", "", "two"] {
+            assert!(ranks(wrong).expect_err("no number of ranks").contains("from 1 to 128"), "{wrong:?}");
+        }
+        assert!(ranks("ring:2").expect_err("a ring").contains("a ring of ranks is not built"));
+        let gpus = |text: &str| text.parse::<Gpus>().map(|gpus| gpus.0);
+        assert_eq!((gpus("3"), gpus("0,1, 2")), (Ok(vec![3]), Ok(vec![0, 1, 2])));
+        assert!(gpus("left:0,right:0").expect_err("two machines").contains("GPUs of several machines"));
+        assert!(gpus("1,1").expect_err("one GPU").contains("named twice"));
+        for wrong in ["", "0,", "all", "+1"] {
+            assert!(gpus(wrong).expect_err("no numbers").contains("counted from 0"), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,0 +1,116 @@
+//! Videos that a team of ranks draws, beside the same ones drawn by one rank.
+
+use super::*;
+use crate::lingbot::footprint::{OnRanks, RolloutShape};
+
+/// Six tokens a latent frame, 18 a chunk: four ranks have 5, 5, 4 and 4 of them.
+const UNEVEN: Size = Size { width: 48, height: 32 };
+
+fn uneven(ranks: usize) -> LingBot {
+    world_over_ranks(json!({"size": [UNEVEN.width, UNEVEN.height], "window": 7, "sink": 1}), ranks)
+}
+
+fn begin(world: &LingBot) -> LingBotRollout {
+    open(world, Init { size: UNEVEN, ..init(world, Some(2)) })
+}
+
+/// A first chunk of another length, a window that rolls, two new prompts, a past made again, and a way back: all bytes.
+fn walk(world: &LingBot) -> Vec<u8> {
+    let mut rollout = begin(world);
+    let (mut drawn, mut state) = (Vec::new(), None);
+    for chunk in 0..5 {
+        if chunk == 3 {
+            state = Some(rollout.save().expect("a state"));
+        }
+        let prompt = [(2, "a red tower"), (3, "a city at night")].into_iter().find(|(at, _)| *at == chunk);
+        let prompt = prompt.map(|(_, text)| text.to_owned());
+        let input = ChunkInput { prompt, recache: chunk == 3, ..steered(&rollout.plan()) };
+        rollout.generate(&input, &Cancel::default(), &mut |frames| drawn.extend(frames.rgb)).expect("a chunk");
+    }
+    rollout.restore(&state.expect("of chunk 3")).expect("back");
+    let input = steered(&rollout.plan());
+    rollout.generate(&input, &Cancel::default(), &mut |frames| drawn.extend(frames.rgb)).expect("a chunk");
+    drawn
+}
+
+#[test]
+fn a_team_draws_the_bytes_of_one_rank() {
+    let alone = walk(&uneven(1));
+    for ranks in [2, 4] {
+        assert!(walk(&uneven(ranks)) == alone, "{ranks} ranks draw other bytes");
+    }
+}
+
+#[test]
+fn each_rank_remembers_its_heads_of_all_tokens_bit_for_bit_and_holds_what_was_said() {
+    let after_four_chunks = |world: &LingBot| {
+        let mut rollout = begin(world);
+        for _ in 0..4 {
+            let input = steered(&rollout.plan());
+            rollout.chunk_latents(&input, &Cancel::default()).expect("a chunk");
+        }
+        rollout.now.histories
+    };
+    let alone = after_four_chunks(&uneven(1)).remove(0);
+    for ranks in [2, 4] {
+        let world = uneven(ranks);
+        let config = &world.nets.config;
+        let said = OnRanks::of(config, &RolloutShape { size: UNEVEN, ..RolloutShape::of(&config.recipe) }, ranks);
+        let histories = after_four_chunks(&world);
+        assert_eq!(histories.len(), ranks);
+        for (rank, history) in histories.iter().enumerate() {
+            assert_eq!(history.window(), alone.window());
+            assert_eq!(history.bytes(), said.self_attention);
+            for layer in 0..config.transformer.num_layers {
+                let (whole, own) = (alone.held(layer), history.held(layer));
+                let pairs = whole.keys.iter().zip(&own.keys).chain(whole.values.iter().zip(&own.values));
+                for (whole, own) in pairs {
+                    let width = whole.dims()[1] / ranks;
+                    let heads = whole.narrow(1, rank * width, width).expect("these heads");
+                    assert_eq!(numbers(own), numbers(&heads), "rank {rank} of {ranks}, layer {layer}");
+                }
+            }
+        }
+    }
+}
+
+/// Between two passes one thread goes on alone, so a rank cannot wait for one that was cancelled.
+#[test]
+fn a_chunk_of_a_team_that_is_cancelled_at_any_time_ends_and_the_next_video_is_drawn() {
+    let world = uneven(2);
+    let first = |cancel: &Cancel| {
+        let mut rollout = begin(&world);
+        let input = steered(&rollout.plan());
+        rollout.chunk_latents(&input, cancel).map(|(latent, _)| numbers(&latent))
+    };
+    let whole = first(&Cancel::default()).expect("a chunk");
+    let mut ended = 0;
+    for delay in 0..20_u32 {
+        let cancel = Cancel::default();
+        let drawn = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Work, so that the moment moves through the chunk.
+                (0..delay * 20_000).for_each(|i| _ = std::hint::black_box(i));
+                cancel.cancel();
+            });
+            first(&cancel)
+        });
+        match drawn {
+            Ok(latent) => assert_eq!(latent, whole),
+            Err(WorldError::Cancelled) => ended += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(ended > 0, "some chunk was cancelled");
+    assert_eq!(first(&Cancel::default()).expect("a chunk"), whole);
+}
+
+#[test]
+fn ranks_that_cannot_share_heads_or_tokens_are_refused_by_name() {
+    let refused = shipped_over_ranks(3).err().expect("4 heads").to_string();
+    assert!(refused.contains("3 ranks cannot share 4 heads") && refused.contains("1, 2 or 4 ranks"), "{refused}");
+    let small = world_over_ranks(json!({"size": [16, 32]}), 4);
+    let refused =
+        small.open(Init { size: Size { width: 16, height: 32 }, ..init(&small, None) }).err().expect("2 tokens");
+    assert!(refused.to_string().contains("4 ranks cannot share the 2 tokens"), "{refused}");
+}
