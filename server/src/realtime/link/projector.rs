@@ -79,10 +79,23 @@ impl Showing {
 /// One form of a chunk that is being made.
 struct Copying {
     feed: Arc<Feed>,
-    reel: Option<Arc<Reel>>,
+    growing: Option<Growing>,
     encoding: Encoding,
     of: usize,
     sums: Sums,
+}
+
+/// What viewers are in the middle of. However it ends, they hear that no more comes.
+struct Growing {
+    feed: Arc<Feed>,
+    reel: Arc<Reel>,
+}
+
+impl Drop for Growing {
+    fn drop(&mut self) {
+        self.reel.close();
+        self.feed.grown();
+    }
 }
 
 /// A chunk that is being made.
@@ -127,7 +140,7 @@ impl Current {
                 feed.stream.want_key();
             }
             let of = encoding.batches_of(frames_of_each.iter().copied());
-            Some(Copying { feed, reel: None, encoding, of, sums: Sums::default() })
+            Some(Copying { feed, growing: None, encoding, of, sums: Sums::default() })
         });
         Current { serial, label, spot, players, copies: copies.collect(), _permit: permit }
     }
@@ -146,15 +159,15 @@ impl Current {
             for batch in batches {
                 let group = frame_group(&self.label, &copy.encoding, batch, &copy.sums, copy.of, Instant::now());
                 copy.sums.add(batch.frames, copy.encoding.source().frame_bytes(), group.bytes());
-                match &copy.reel {
-                    Some(reel) => reel.push(group),
+                match &copy.growing {
+                    Some(growing) => growing.reel.push(group),
                     None => {
                         let begins_alone = batch.key_frames.as_ref().is_none_or(|keys| keys.first() == Some(&0));
                         let reel =
                             Arc::new(Reel::new(self.serial, self.label.chunk_index, self.spot.clone(), begins_alone));
                         reel.push(group);
                         copy.feed.show(Arc::clone(&reel));
-                        copy.reel = Some(reel);
+                        copy.growing = Some(Growing { feed: Arc::clone(&copy.feed), reel });
                     }
                 }
             }
@@ -166,10 +179,9 @@ impl Current {
     fn end(self, costs: &Costs) {
         // What the player's frames took to be written is of no viewer.
         let costs = Costs { header_write: Default::default(), payload_write: Default::default(), ..*costs };
-        for Copying { feed, reel, encoding, sums, .. } in self.copies {
-            if let Some(reel) = reel {
-                reel.finish(chunk_stats(&self.label, &encoding, &costs, &sums));
-                feed.grown();
+        for Copying { growing, encoding, sums, .. } in self.copies {
+            if let Some(growing) = growing {
+                growing.reel.finish(chunk_stats(&self.label, &encoding, &costs, &sums));
             }
         }
     }

@@ -65,6 +65,11 @@ impl Reel {
         messages.is_whole = true;
     }
 
+    /// No more will come: the chunk is whole, or was cut short.
+    pub(super) fn close(&self) {
+        self.messages().is_whole = true;
+    }
+
     /// The messages behind the first `read` ones, and whether these are all that will be.
     fn after(&self, read: usize) -> (Vec<Bytes>, bool) {
         let messages = self.messages();
