@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Builds the server and serves the world that ships with it; ARGS go to `causeway serve`.
 run: build-tools
-	cargo run --release --locked --bin causeway -- serve $(ARGS)
+	cargo run --release --locked -p server --bin causeway -- serve $(ARGS)
 
 # Formatting, lints, every Rust test (with a real browser), every JavaScript test, and the clients in other languages.
 test: build-tools test-tools target/axe/installed target/clients/installed
@@ -45,7 +45,7 @@ test-otlp: build-tools test-tools
 # The video API with clients that are not ours: OpenAI's SDKs for Python and JavaScript, and curl. Of our own clients what
 # `test` leaves out: that the packages for Python and JavaScript can be built and used, with their types.
 test-clients: build-tools test-tools target/clients/installed
-	cargo build --release --locked --bin causeway
+	cargo build --release --locked -p server --bin causeway
 	target/clients/bin/python tests/clients/run.py target/release/causeway target/clients/node_modules
 	cd clients/python && ../../target/clients/bin/python -m mypy
 	rm -rf target/clients/python && cp -r clients/python target/clients/python
@@ -73,7 +73,7 @@ BINARY ?= target/release/causeway
 dist: build-tools
 	@for tool in strip:binutils git:git; do command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 	python3 -c "import ensurepip, venv" || missing="$$missing python3-venv"; $(call install)
-	cargo build --release --locked --bin causeway
+	cargo build --release --locked -p server --bin causeway
 	python3 dist/build.py $(BINARY) target/dist
 	python3 dist/check.py target/dist
 
@@ -106,7 +106,7 @@ compare-pocket compare-wide: compare-%: build-tools target/training/installed
 	target/training/bin/python tests/compare/$*.py target/release/compare $(ARGS)
 
 compare-server: build-tools target/compare/installed
-	cargo build --release --locked --bin causeway
+	cargo build --release --locked -p server --bin causeway
 	target/compare/bin/python tests/compare/server.py target/release/causeway $(ARGS)
 
 target/compare/installed: tests/compare/requirements.txt
