@@ -79,7 +79,7 @@ fn head(html: &mut String, report: &Report) {
 fn ramp(html: &mut String, report: &Report) {
     let plan = &report.plan;
     let held = report.held_at(plan.buffer_ms);
-    let _ = write!(html, "<h2>{held} clients hold at a deadline of {} ms</h2>\n<div class=\"plots\">", plan.buffer_ms);
+    let _ = write!(html, "<h2>Clients that hold at a deadline of {} ms: {held}</h2>\n<div class=\"plots\">", plan.buffer_ms);
     let at_deadline: Vec<(f64, f64)> =
         plan.buffers_ms().into_iter().map(|ms| (f64::from(ms), report.held_at(ms) as f64)).collect();
     let most = report.rounds.iter().map(|round| round.clients).max().unwrap_or(1) as f64;
@@ -125,13 +125,13 @@ fn own(report: &Report, round: &Round) -> f64 {
 fn one(html: &mut String, round: &Round) {
     let Round { clients, chunks, frames, bytes, took_ms, .. } = round;
     let (seconds, of) = (took_ms / 1000.0, |count: f64| count / (took_ms / 1000.0).max(f64::MIN_POSITIVE));
-    let _ = write!(html, "<h2>{clients} clients</h2>\n<p>{chunks} chunks, {frames} frames in {seconds:.1} s: ");
+    let _ = write!(html, "<h2>Clients: {clients}</h2>\n<p>{chunks} chunks, {frames} frames in {seconds:.1} s: ");
     let _ = writeln!(html, "{:.1} frames/s and {:.2} MB/s in all.</p>", of(*frames as f64), of(*bytes as f64) / 1e6);
     for (reason, count) in &round.failures {
-        let _ = writeln!(html, "<p>{count} of {clients} clients ended early: {}</p>", escape(reason));
+        let _ = writeln!(html, "<p>Clients that ended early: {count} of {clients}: {}</p>", escape(reason));
     }
     if round.unanswered > 0 {
-        let _ = writeln!(html, "<p>{} actions were answered by no frame.</p>", round.unanswered);
+        let _ = writeln!(html, "<p>Actions that no frame answered: {}</p>", round.unanswered);
     }
     *html += "<div class=\"wide\"><table><tr><th>time<th>count<th>p50<th>p95<th>p99<th>worst<th></tr>\n";
     for Measure { name, count, p50_ms, p95_ms, p99_ms, max_ms, .. } in &round.measures {

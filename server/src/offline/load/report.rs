@@ -217,7 +217,7 @@ impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = (self.took_ms / 1000.0).max(f64::MIN_POSITIVE);
         let rate = |count: u64| count as f64 / seconds;
-        writeln!(f, "{} clients, {} chunks, {} frames in {seconds:.1} s", self.clients, self.chunks, self.frames)?;
+        writeln!(f, "clients {}: {} chunks, {} frames in {seconds:.1} s", self.clients, self.chunks, self.frames)?;
         writeln!(f, "{:.1} frames/s and {:.2} MB/s in all\n", rate(self.frames), rate(self.bytes) / 1e6)?;
         writeln!(f, "{:16} {:>7} {:>12} {:>12} {:>12} {:>12}", "", "count", "p50", "p95", "p99", "worst")?;
         for Measure { name, count, p50_ms, p95_ms, p99_ms, max_ms, .. } in &self.measures {
@@ -228,10 +228,10 @@ impl fmt::Display for Round {
             writeln!(f, "{buffer_ms:13} ms {on_time:10.3} % {underruns:10} {waited_ms:9.0} ms")?;
         }
         if self.unanswered > 0 {
-            writeln!(f, "\n{} actions were answered by no frame", self.unanswered)?;
+            writeln!(f, "\nactions that no frame answered: {}", self.unanswered)?;
         }
         for (reason, count) in &self.failures {
-            writeln!(f, "\n{count} of {} clients: {reason}", self.clients)?;
+            writeln!(f, "\nclients that ended early: {count} of {}: {reason}", self.clients)?;
         }
         Ok(())
     }
@@ -254,7 +254,7 @@ impl fmt::Display for Report {
             let held = self.held_at(plan.buffer_ms);
             writeln!(
                 f,
-                "\n{held} clients hold: {} % of their frames come within {} ms of when they are due\n",
+                "\nclients that hold: {held}, with {} % of their frames within {} ms of when they are due\n",
                 plan.share, plan.buffer_ms
             )?;
         }
