@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use ops::Device;
 pub use ops::check::{Row, Scale, Start, at_start, check};
+use ops::{Device, Tensor};
 
 use crate::load::error::LoadError;
 use crate::load::family::Family;
@@ -83,14 +83,36 @@ pub fn blocks(dir: &ModelDir, device: &Device, mut tell: impl FnMut(&Part)) -> R
     }
 }
 
+/// The first, the middle and the last of `count` parts, each called `word`. `run` computes one on a device: what it gives, and the
+/// device's time for it.
+pub(crate) fn compare(
+    (word, count): (&str, usize),
+    device: &Device,
+    tell: &mut dyn FnMut(&Part),
+    run: impl Fn(&Device, usize) -> Result<(Tensor, Duration), LoadError>,
+) -> Result<Vec<Part>, LoadError> {
+    let last = count - 1;
+    let mut indices = vec![0, last / 2, last];
+    indices.dedup();
+    let compared = indices.into_iter().map(|index| {
+        let (expected, _) = run(&Device::cpu(), index)?;
+        let (found, time) = run(device, index)?;
+        let (name, shape) = (format!("{word} {index} of {count}"), format!("{:?}", found.dims()));
+        let part = Part { name, shape, off: off(&found.to_f64()?, &expected.to_f64()?), bound: bound(device), time };
+        tell(&part);
+        Ok(part)
+    });
+    compared.collect()
+}
+
 /// What bf16 may be off by at the end of a block of some twenty operations, each of which rounds to 1/256: errors add up as
 /// squares do, and a residual keeps what came before. In f32 only sums are in another order.
-pub(crate) fn bound(device: &Device) -> f64 {
+fn bound(device: &Device) -> f64 {
     if device.keeping().bytes == 4 { 1e-4 } else { 1.0 / 32.0 }
 }
 
 /// Root mean square of the difference, over that of what was expected. A NaN is as far off as anything.
-pub(crate) fn off(found: &[f64], expected: &[f64]) -> f64 {
+fn off(found: &[f64], expected: &[f64]) -> f64 {
     let square = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>();
     let difference = square(&mut found.iter().zip(expected).map(|(a, b)| a - b));
     let off = (difference / square(&mut expected.iter().copied()).max(f64::MIN_POSITIVE)).sqrt();

@@ -11,7 +11,7 @@ use super::generation::{NAMES, draw};
 use super::layer::Layer;
 use super::mrope::{Grid, Mrope};
 use super::{open_transformer, tensors};
-use crate::check::{Part, bound, off};
+use crate::check::{Part, compare};
 use crate::load::error::LoadError;
 use crate::load::model_dir::ModelDir;
 use crate::load::weights::Weights;
@@ -30,20 +30,9 @@ pub(crate) fn layers(dir: &ModelDir, device: &Device, tell: &mut dyn FnMut(&Part
     let config = ModelConfig::read(dir)?;
     let list = tensors::transformer(&config.transformer);
     let checkpoint = open_transformer(dir)?;
-    let last = config.transformer.layers - 1;
-    let mut layers = vec![0, last / 2, last];
-    layers.dedup();
-    let mut parts = Vec::new();
-    for layer in layers {
-        let (expected, _) = run(&config, &checkpoint.weights(&list, &Device::cpu())?, layer)?;
-        let (found, time) = run(&config, &checkpoint.weights(&list, device)?, layer)?;
-        let shape = format!("{:?}", found.dims());
-        let off = off(&found.to_f64()?, &expected.to_f64()?);
-        let part = Part { name: format!("layer {layer} of {}", last + 1), shape, off, bound: bound(device), time };
-        tell(&part);
-        parts.push(part);
-    }
-    Ok(parts)
+    compare(("layer", config.transformer.layers), device, tell, |device, layer| {
+        run(&config, &checkpoint.weights(&list, device)?, layer)
+    })
 }
 
 /// The layer over two latent frames of 8×8 tokens behind a prompt; what it gives, and the device's time for it.

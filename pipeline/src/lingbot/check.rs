@@ -12,7 +12,7 @@ use super::block::Block;
 use super::config::ModelConfig;
 use super::context::{CameraModulation, Condition, PassContext};
 use super::tensors;
-use crate::check::{Part, bound, off};
+use crate::check::{Part, compare};
 use crate::load::error::LoadError;
 use crate::load::model_dir::{Component, ModelDir};
 use crate::load::weights::{Checkpoint, Weights};
@@ -27,20 +27,9 @@ pub(crate) fn blocks(dir: &ModelDir, device: &Device, tell: &mut dyn FnMut(&Part
     let config = ModelConfig::read(dir)?;
     let list = tensors::transformer(&config.transformer);
     let checkpoint = Checkpoint::open(dir, Component::Transformer)?;
-    let last = config.transformer.num_layers - 1;
-    let mut layers = vec![0, last / 2, last];
-    layers.dedup();
-    let mut parts = Vec::new();
-    for layer in layers {
-        let (expected, _) = run(&config, &checkpoint.weights(&list, &Device::cpu())?, layer)?;
-        let (found, time) = run(&config, &checkpoint.weights(&list, device)?, layer)?;
-        let shape = format!("{:?}", found.dims());
-        let off = off(&found.to_f64()?, &expected.to_f64()?);
-        let part = Part { name: format!("block {layer} of {}", last + 1), shape, off, bound: bound(device), time };
-        tell(&part);
-        parts.push(part);
-    }
-    Ok(parts)
+    compare(("block", config.transformer.num_layers), device, tell, |device, layer| {
+        run(&config, &checkpoint.weights(&list, device)?, layer)
+    })
 }
 
 /// The block with a camera, a prompt, and a history of one frame, over a quarter of a latent frame; what it gives, and the

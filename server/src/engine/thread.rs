@@ -559,9 +559,8 @@ impl Room {
     fn reset(&mut self, id: SeatId, another: Another, reply: oneshot::Sender<()>) {
         let Another { init, beginning, rewinds } = another;
         let Some(before) = self.rollouts.remove(&id) else { return };
-        let OpenRollout { rollout, rewinds: states, conditions, parts, cancel, tape, paced, admitted, .. } = before;
-        drop((rollout, states));
-        let rewinds = rewinds.map(Rewinds::new);
+        drop((before.rollout, before.rewinds));
+        let tape = before.tape;
         let (pixels, began, chunking) = (init.size.pixels(), Instant::now(), init.chunking(self.world.card()));
         let recorded = tape.as_ref().map(|_| encode_init(&init, Some(&self.world.origin()))).transpose();
         let opened = recorded.map_err(|invalid| invalid.to_string());
@@ -572,27 +571,15 @@ impl Room {
                 warn!(seat = id, error, "the next video could not be opened");
                 self.scheduler.close(id);
                 self.observer.rollout_closed(id);
-                return drop(parts.try_send(Err(error)));
+                return drop(before.parts.try_send(Err(error)));
             }
         };
         self.scheduler.openings.took(pixels, began.elapsed());
-        admitted.resized(pixels);
-        conditions.lock().expect("nothing panics under this lock").begins_anew(beginning);
+        before.admitted.resized(pixels);
+        before.conditions.lock().expect("nothing panics under this lock").begins_anew(beginning);
         let tape = tape.zip(recorded).map(|(tape, beginning)| tape.next(beginning));
-        let (redraw, replay) = (None, VecDeque::new());
-        let open = OpenRollout {
-            rollout,
-            chunking,
-            conditions,
-            parts,
-            cancel,
-            tape,
-            paced,
-            rewinds,
-            redraw,
-            replay,
-            admitted,
-        };
+        let (redraw, replay, rewinds) = (None, VecDeque::new(), rewinds.map(Rewinds::new));
+        let open = OpenRollout { rollout, chunking, tape, rewinds, redraw, replay, ..before };
         self.rollouts.insert(id, open);
         debug!(seat = id, "another video");
         // An error: nobody waits any more, and a close is on its way.

@@ -79,7 +79,11 @@ fn head(html: &mut String, report: &Report) {
 fn ramp(html: &mut String, report: &Report) {
     let plan = &report.plan;
     let held = report.held_at(plan.buffer_ms);
-    let _ = write!(html, "<h2>Clients that hold at a deadline of {} ms: {held}</h2>\n<div class=\"plots\">", plan.buffer_ms);
+    let _ = write!(
+        html,
+        "<h2>Clients that hold at a deadline of {} ms: {held}</h2>\n<div class=\"plots\">",
+        plan.buffer_ms
+    );
     let at_deadline: Vec<(f64, f64)> =
         plan.buffers_ms().into_iter().map(|ms| (f64::from(ms), report.held_at(ms) as f64)).collect();
     let most = report.rounds.iter().map(|round| round.clients).max().unwrap_or(1) as f64;
