@@ -5,14 +5,18 @@
 //! <https://arxiv.org/abs/2305.13245>). Both products run on the kernel of the dense layers: a head's keys, and then
 //! its values, are packed as if they were weights. That costs one pass over them, and they are read once for every
 //! query. Blocks are packed where they lie, so a prefix that many passes share is never joined to what follows it.
+//!
+//! Many keys are taken a span at a time, so that a span, and the scores of some queries with it, stay in the caches: what
+//! each query has gathered so far is scaled down when a larger score comes (online softmax, <https://arxiv.org/abs/2205.14135>).
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use crate::cpu::panels::{PANEL, Row, TILE, copy_panels, panels_max};
 use crate::cpu::simd::{Isa, dispatched};
-use crate::cpu::softmax::softmax_terms;
+use crate::cpu::softmax::running_softmax_terms;
 use crate::cpu::storage::{Numbers, pays_to_share, read};
 use crate::cpu::tiles::Tiles;
 use crate::cpu::transpose::transpose;
@@ -94,22 +98,28 @@ fn attention_with(
     let keys: Vec<_> = keys.iter().map(Numbers::as_slice).collect();
     let values: Vec<_> = values.iter().map(Numbers::as_slice).collect();
     let length = keys.iter().map(|block| block.len()).sum::<usize>() / key_width;
+    // Each part packs its head's keys again, so it has many queries. A row's numbers do not depend on the parts.
+    let part = rows.div_ceil(rows.div_ceil(PART));
+    let parts = rows.div_ceil(part);
     let results: Vec<Vec<f32>> = read(q, |q| {
-        let head = |head: usize| {
+        let attend = |i: usize| {
+            let (head, first_row) = (i / parts, i % parts * part);
             let shared = head / (queries / groups);
             let head = Head { isa, first: head * dim, key_first: shared * dim, dim, width, key_width, length, sight };
-            SCRATCH.with_borrow_mut(|scratch| head.attend(q, &keys, &values, scratch))
+            let of_rows = first_row..rows.min(first_row + part);
+            SCRATCH.with_borrow_mut(|scratch| head.attend(q, of_rows, &keys, &values, scratch))
         };
         if pays_to_share(rows * length * width / 16) {
-            (0..queries).into_par_iter().map(head).collect()
+            (0..queries * parts).into_par_iter().map(attend).collect()
         } else {
-            (0..queries).map(head).collect()
+            (0..queries * parts).map(attend).collect()
         }
     })?;
     let mut out = vec![0.0; rows * width];
     for (row, out) in out.chunks_exact_mut(width).enumerate() {
-        for (out, result) in out.chunks_exact_mut(dim).zip(&results) {
-            out.copy_from_slice(&result[row * dim..][..dim]);
+        let (in_part, row) = (row / part, row % part);
+        for (head, out) in out.chunks_exact_mut(dim).enumerate() {
+            out.copy_from_slice(&results[head * parts + in_part][row * dim..][..dim]);
         }
     }
     Tensor::from_vec(out, [rows, width], &q.device())
@@ -117,6 +127,13 @@ fn attention_with(
 
 /// Scores that are held at a time: 256 KiB, which with a panel of keys stays in the second-level cache.
 const SCORES: usize = 1 << 16;
+
+/// Keys of a span, at most. Of 128 numbers each, a span and its values are 512 KiB, and are read once for all queries of a tile.
+const SPAN: usize = 512;
+
+/// Queries of one head that a thread takes at a time, at most.
+const PART: usize = 1024;
+
 thread_local! {
     /// Kept by the threads that compute. Allocated again for every head of every pass, it fragmented the heap around
     /// the long-lived memory of videos.
@@ -128,6 +145,8 @@ struct Scratch {
     keys: Vec<f32>,
     values: Vec<f32>,
     scores: Vec<f32>,
+    /// What a tile's weights make of a span's values.
+    gathered: Vec<f32>,
     product: Product,
 }
 
@@ -151,10 +170,9 @@ struct Head {
 
 impl Head {
     /// `(panel of keys, dim, PANEL)`. The last key stands for those that the last panel lacks; their scores are not read.
-    fn pack_keys(&self, blocks: &[&[f32]], packed: &mut Vec<f32>) {
-        packed.resize(self.length.div_ceil(PANEL) * self.dim * PANEL, 0.0);
+    fn pack_keys<'a>(&self, mut keys: impl Iterator<Item = &'a [f32]>, count: usize, packed: &mut Vec<f32>) {
+        packed.resize(count.div_ceil(PANEL) * self.dim * PANEL, 0.0);
         let panels = packed.as_chunks_mut::<PANEL>().0.chunks_exact_mut(self.dim);
-        let mut keys = blocks.iter().flat_map(|block| block.chunks_exact(self.key_width));
         let mut key: &[f32] = &[];
         for panel in panels {
             let rows = std::array::from_fn(|_| {
@@ -166,62 +184,87 @@ impl Head {
     }
 
     /// `(panel of channels, key, PANEL)`, zero beyond the last channel.
-    fn pack_values(&self, blocks: &[&[f32]], packed: &mut Vec<f32>) {
-        packed.resize(self.dim.div_ceil(PANEL) * self.length * PANEL, 0.0);
+    fn pack_values<'a>(&self, values: impl Iterator<Item = &'a [f32]>, count: usize, packed: &mut Vec<f32>) {
+        packed.resize(self.dim.div_ceil(PANEL) * count * PANEL, 0.0);
         let places = packed.as_chunks_mut::<PANEL>().0;
-        let values = blocks.iter().flat_map(|block| block.chunks_exact(self.key_width));
         for (i, value) in values.enumerate() {
             let (whole, rest) = value[self.key_first..][..self.dim].as_chunks::<PANEL>();
             for (panel, channels) in whole.iter().enumerate() {
-                places[panel * self.length + i] = *channels;
+                places[panel * count + i] = *channels;
             }
             if !rest.is_empty() {
-                let place = &mut places[whole.len() * self.length + i];
+                let place = &mut places[whole.len() * count + i];
                 place[..rest.len()].copy_from_slice(rest);
                 place[rest.len()..].fill(0.0);
             }
         }
     }
 
-    /// All queries: `(N, dim)`.
-    fn attend(&self, q: &[f32], keys: &[&[f32]], values: &[&[f32]], scratch: &mut Scratch) -> Vec<f32> {
-        self.pack_keys(keys, &mut scratch.keys);
-        self.pack_values(values, &mut scratch.values);
+    /// The queries of some rows: `(rows, dim)`.
+    fn attend(
+        &self,
+        q: &[f32],
+        of_rows: Range<usize>,
+        keys: &[&[f32]],
+        values: &[&[f32]],
+        scratch: &mut Scratch,
+    ) -> Vec<f32> {
         let Head { first, dim, width, length, .. } = *self;
-        let rows = q.len() / width;
+        let rows = of_rows.len();
+        let span = length.div_ceil(length.div_ceil(SPAN)).next_multiple_of(PANEL).min(length);
         // Whole tiles of the kernel, so that none is left half empty.
-        let tile = (SCORES / length).clamp(1, rows).next_multiple_of(TILE).min(rows);
+        let tile = (SCORES / span).clamp(1, rows).next_multiple_of(TILE).min(rows);
         let scale = 1.0 / (dim as f32).sqrt();
         let mut out = vec![0.0; rows * dim];
-        scratch.scores.resize(tile * length, 0.0);
-        for (tile_index, out) in out.chunks_mut(tile * dim).enumerate() {
-            let rows = out.len() / dim;
-            let first_row = tile_index * tile;
-            // Keys that the last query of the tile sees; the others of the tile leave some of them out.
-            let seen = match self.sight {
-                Sight::Everything => length,
-                Sight::Past => first_row + rows,
-            };
-            let queries = &q[first_row * width + first..];
-            let scores = &mut scratch.scores[..rows * seen];
-            let query = Factor { values: queries, rows, depth: dim, step: width };
-            let keys = Packed { values: &scratch.keys, panel_len: dim * PANEL };
-            self.product(query, keys, scores, seen, &mut scratch.product);
-            let weigh_row = |(row, scores): (usize, &mut [f32])| {
-                let own = match self.sight {
-                    Sight::Everything => seen,
-                    Sight::Past => first_row + row + 1,
-                };
-                scores[own..].fill(0.0);
-                weigh(&mut scores[..own], scale)
-            };
-            let totals: Vec<f32> = scores.chunks_exact_mut(seen).enumerate().map(weigh_row).collect();
-            let weights = Factor { values: scores, rows, depth: seen, step: seen };
-            let values = Packed { values: &scratch.values, panel_len: length * PANEL };
-            self.product(weights, values, out, dim, &mut scratch.product);
-            for (out, total) in out.chunks_exact_mut(dim).zip(totals) {
-                out.iter_mut().for_each(|out| *out /= total);
+        let mut sums = vec![RowSum::default(); rows];
+        for first_key in (0..length).step_by(span) {
+            // The last query sees more than the others.
+            if self.sight == Sight::Past && first_key >= of_rows.end {
+                break;
             }
+            let span = span.min(length - first_key);
+            self.pack_keys(rows_from(keys, self.key_width, first_key).take(span), span, &mut scratch.keys);
+            self.pack_values(rows_from(values, self.key_width, first_key).take(span), span, &mut scratch.values);
+            for (tile_index, (out, sums)) in out.chunks_mut(tile * dim).zip(sums.chunks_mut(tile)).enumerate() {
+                let rows = sums.len();
+                let first_row = of_rows.start + tile_index * tile;
+                // Keys of this span that a query sees, counted from the tile's first.
+                let sees = |row: usize| match self.sight {
+                    Sight::Everything => span,
+                    Sight::Past => (first_row + row + 1).saturating_sub(first_key).min(span),
+                };
+                // The last query of the tile sees the most; the others leave some of these out.
+                let seen = sees(rows - 1);
+                if seen == 0 {
+                    continue;
+                }
+                let queries = &q[first_row * width + first..];
+                scratch.scores.resize(rows * seen, 0.0);
+                let scores = &mut scratch.scores[..];
+                let query = Factor { values: queries, rows, depth: dim, step: width };
+                let keys = Packed { values: &scratch.keys, panel_len: dim * PANEL };
+                self.product(query, keys, scores, seen, &mut scratch.product);
+                for (row, (scores, sum)) in scores.chunks_exact_mut(seen).zip(&mut *sums).enumerate() {
+                    let own = sees(row);
+                    scores[own..].fill(0.0);
+                    sum.add(&mut scores[..own], scale);
+                }
+                let weights = Factor { values: scores, rows, depth: seen, step: seen };
+                let values = Packed { values: &scratch.values, panel_len: span * PANEL };
+                if first_key == 0 {
+                    self.product(weights, values, out, dim, &mut scratch.product);
+                    continue;
+                }
+                scratch.gathered.resize(rows * dim, 0.0);
+                self.product(weights, values, &mut scratch.gathered, dim, &mut scratch.product);
+                let gathered = scratch.gathered.chunks_exact(dim);
+                for ((out, gathered), sum) in out.chunks_exact_mut(dim).zip(gathered).zip(sums) {
+                    out.iter_mut().zip(gathered).for_each(|(out, gathered)| *out = *out * sum.scaled + gathered);
+                }
+            }
+        }
+        for (out, sum) in out.chunks_exact_mut(dim).zip(sums) {
+            out.iter_mut().for_each(|out| *out /= sum.total);
         }
         out
     }
@@ -286,15 +329,51 @@ struct Packed<'a> {
     panel_len: usize,
 }
 
+/// What a query has gathered of the spans so far.
+#[derive(Clone, Copy, Default)]
+struct RowSum {
+    /// The largest score, once there is one.
+    largest: Option<f32>,
+    /// The sum of its weights, which are relative to the largest score.
+    total: f32,
+    /// What the last span made of the weights before it.
+    scaled: f32,
+}
+
+impl RowSum {
+    /// The scores of a span become weights.
+    fn add(&mut self, scores: &mut [f32], scale: f32) {
+        self.scaled = 1.0;
+        if scores.is_empty() {
+            return;
+        }
+        let mut largest = self.largest.unwrap_or(f32::NEG_INFINITY);
+        let sum = weigh(scores, scale, &mut largest);
+        self.scaled = self.largest.map_or(0.0, |before| (before - largest).exp());
+        self.total = self.total * self.scaled + sum;
+        self.largest = Some(largest);
+    }
+}
+
+/// The rows of some blocks from this one on.
+fn rows_from<'a>(blocks: &'a [&'a [f32]], width: usize, first: usize) -> impl Iterator<Item = &'a [f32]> {
+    let mut left_out = first * width;
+    blocks.iter().flat_map(move |block| {
+        let here = left_out.min(block.len());
+        left_out -= here;
+        block[here..].chunks_exact(width)
+    })
+}
+
 dispatched!(
-    /// Scores become weights that are not yet divided by their sum, which is returned.
-    fn weigh(scores: &mut [f32], scale: f32) -> f32 = weigh_lanes
+    /// Scores become weights that are not yet divided by their sum, which is returned. `largest`: before, and then of these too.
+    fn weigh(scores: &mut [f32], scale: f32, largest: &mut f32) -> f32 = weigh_lanes
 );
 
 #[inline(always)]
-fn weigh_lanes<const FMA: bool>(scores: &mut [f32], scale: f32) -> f32 {
+fn weigh_lanes<const FMA: bool>(scores: &mut [f32], scale: f32, largest: &mut f32) -> f32 {
     scores.iter_mut().for_each(|score| *score *= scale);
-    softmax_terms::<FMA>(scores)
+    running_softmax_terms::<FMA>(scores, largest)
 }
 
 #[cfg(test)]
@@ -328,8 +407,10 @@ mod tests {
             (7, 23, 6, 3, 24),
             (30, 50, 8, 2, 16),
             (9, 33, 4, 1, 16),
-            // Deeper than one pass of a kernel that takes rows by tiles.
+            // Several spans of keys, the last of them shorter; several tiles and parts of queries.
             (14, 600, 2, 1, 32),
+            (1, 1100, 2, 2, 8),
+            (1100, 1030, 2, 1, 8),
         ] {
             let heads = Heads { queries, keys };
             let q = (noise((rows, queries * dim), 1)? * 3.0)?;
@@ -356,8 +437,10 @@ mod tests {
 
     #[test]
     fn a_token_of_a_text_sees_itself_and_what_came_before() -> PlainResult<()> {
-        // The last takes several tiles of scores.
-        for (rows, queries, keys, dim) in [(1, 1, 1, 4), (13, 6, 3, 24), (40, 4, 1, 16), (300, 2, 1, 8)] {
+        // The last two take several tiles of scores, and several spans of keys and parts of queries.
+        for (rows, queries, keys, dim) in
+            [(1, 1, 1, 4), (13, 6, 3, 24), (40, 4, 1, 16), (300, 2, 1, 8), (1100, 2, 1, 8)]
+        {
             let heads = Heads { queries, keys };
             let q = (noise((rows, queries * dim), 1)? * 3.0)?;
             let (k, v) = (noise((rows, keys * dim), 2)?, noise((rows, keys * dim), 3)?);

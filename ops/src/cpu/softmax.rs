@@ -16,6 +16,13 @@ fn softmax_lanes<const FMA: bool>(row: &mut [f32]) {
 /// `x → eˣ⁻ᵐᵃˣ` in place; the sum of the results.
 #[inline(always)]
 pub(crate) fn softmax_terms<const FMA: bool>(row: &mut [f32]) -> f32 {
+    let mut largest = f32::NEG_INFINITY;
+    running_softmax_terms::<FMA>(row, &mut largest)
+}
+
+/// As [`softmax_terms`] of a row that goes on: `running` is the maximum of what came before, and then of this part too.
+#[inline(always)]
+pub(crate) fn running_softmax_terms<const FMA: bool>(row: &mut [f32], running: &mut f32) -> f32 {
     // Lanes side by side: a single running maximum or sum could not become a vector.
     let (chunks, rest) = row.as_chunks_mut::<LANES>();
     let mut largest = [f32::NEG_INFINITY; LANES];
@@ -24,7 +31,8 @@ pub(crate) fn softmax_terms<const FMA: bool>(row: &mut [f32]) -> f32 {
             largest[i] = if chunk[i] > largest[i] { chunk[i] } else { largest[i] };
         }
     }
-    let largest = largest.iter().chain(rest.iter()).fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let largest = largest.iter().chain(rest.iter()).fold(*running, |a, &b| a.max(b));
+    *running = largest;
     let mut sums = [0f32; LANES];
     for chunk in chunks.iter_mut() {
         for i in 0..LANES {
