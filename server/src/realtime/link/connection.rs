@@ -271,6 +271,12 @@ impl Sink {
         Sink::in_time(sending, &self.meter, self.deadline, &self.observer).await
     }
 
+    /// It goes to the socket together with the next message: one system call, and one reader woken, in place of two.
+    async fn put_with_next(&mut self, message: Message) -> Result<(), SinkClosed> {
+        let sending = self.inner.feed(message);
+        Sink::in_time(sending, &self.meter, self.deadline, &self.observer).await
+    }
+
     /// As one write to the socket, where all of it has room there: two messages a chunk and hundreds of viewers are many
     /// system calls.
     async fn put_all(&mut self, messages: Vec<Bytes>) -> Result<(), SinkClosed> {
@@ -307,14 +313,15 @@ impl Sink {
         match write {
             Write::Group(Group { header, payload }, done) => {
                 let began = Instant::now();
-                let alone = payload.is_some();
-                self.put(Message::Binary(header)).await?;
-                let first = began.elapsed();
-                if let Some(payload) = payload {
-                    self.put(Message::Binary(payload)).await?;
-                }
                 // A combined message is its payload's cost: there is no header to speak of.
-                let header = if alone { first } else { Duration::ZERO };
+                let (header, payload) = match payload {
+                    None => (Duration::ZERO, header),
+                    Some(payload) => {
+                        self.put_with_next(Message::Binary(header)).await?;
+                        (began.elapsed(), payload)
+                    }
+                };
+                self.put(Message::Binary(payload)).await?;
                 // Nobody waits if the session has ended meanwhile.
                 let _ = done.send(Took { header, payload: began.elapsed() - header });
                 Ok(())
