@@ -46,6 +46,14 @@ pub fn relu_squared(x: &Tensor) -> Result<Tensor> {
 }
 
 dispatched!(fn silu_row(x: &[f32], out: &mut [f32]) = silu_lanes);
+dispatched!(
+    /// [`silu`] of one row.
+    pub(crate) fn silu_in_place(row: &mut [f32]) = silu_in_place_lanes
+);
+dispatched!(
+    /// [`gelu_tanh`] of one row.
+    pub(crate) fn gelu_tanh_in_place(row: &mut [f32]) = gelu_tanh_in_place_lanes
+);
 dispatched!(fn swiglu_row(gate: &[f32], up: &[f32], out: &mut [f32]) = swiglu_lanes);
 dispatched!(fn relu_squared_row(x: &[f32], out: &mut [f32]) = relu_squared_lanes);
 dispatched!(fn gelu_tanh_row(x: &[f32], out: &mut [f32]) = gelu_tanh_lanes);
@@ -53,8 +61,18 @@ dispatched!(fn gelu_tanh_row(x: &[f32], out: &mut [f32]) = gelu_tanh_lanes);
 #[inline(always)]
 fn silu_lanes<const FMA: bool>(x: &[f32], out: &mut [f32]) {
     for (out, &x) in out.iter_mut().zip(x) {
-        *out = x / (1.0 + exp::<FMA>(-x));
+        *out = silu_of::<FMA>(x);
     }
+}
+
+#[inline(always)]
+fn silu_in_place_lanes<const FMA: bool>(row: &mut [f32]) {
+    row.iter_mut().for_each(|x| *x = silu_of::<FMA>(*x));
+}
+
+#[inline(always)]
+fn silu_of<const FMA: bool>(x: f32) -> f32 {
+    x / (1.0 + exp::<FMA>(-x))
 }
 
 #[inline(always)]
@@ -74,11 +92,21 @@ fn relu_squared_lanes<const FMA: bool>(x: &[f32], out: &mut [f32]) {
 
 #[inline(always)]
 fn gelu_tanh_lanes<const FMA: bool>(x: &[f32], out: &mut [f32]) {
-    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769;
     for (out, &x) in out.iter_mut().zip(x) {
-        let inner = TWICE_SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x);
-        *out = x / (1.0 + exp::<FMA>(-inner));
+        *out = gelu_tanh_of::<FMA>(x);
     }
+}
+
+#[inline(always)]
+fn gelu_tanh_in_place_lanes<const FMA: bool>(row: &mut [f32]) {
+    row.iter_mut().for_each(|x| *x = gelu_tanh_of::<FMA>(*x));
+}
+
+#[inline(always)]
+fn gelu_tanh_of<const FMA: bool>(x: f32) -> f32 {
+    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769;
+    let inner = TWICE_SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x);
+    x / (1.0 + exp::<FMA>(-inner))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::cpu::panels::{PANEL, Row, TILE, copy_panels, panels_max};
+use crate::cpu::panels::{PANEL, Row, TILE, copy_panels, lanes_of_last, panels_max};
 use crate::cpu::simd::{Isa, dispatched};
 use crate::cpu::softmax::running_softmax_terms;
 use crate::cpu::storage::{Numbers, pays_to_share, read};
@@ -283,7 +283,8 @@ impl Head {
             let group = group.min(panels - first);
             let weights = &packed[first * panel_len..];
             let sums = if by_tiles {
-                scratch.tiles.product(self.isa, &weights[..left.depth * PANEL]).as_flattened()
+                let lanes = lanes_of_last(columns, first + 1);
+                scratch.tiles.product(self.isa, &weights[..left.depth * PANEL], lanes).as_flattened()
             } else {
                 scratch.sums.resize(left.rows * group * PANEL, 0.0);
                 let row = Row {
@@ -294,6 +295,7 @@ impl Head {
                     weights,
                     panels: group,
                     panel_len,
+                    lanes: lanes_of_last(columns, first + group),
                     accumulate: false,
                 };
                 row.run(self.isa, &mut scratch.sums);

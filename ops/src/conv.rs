@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::cpu::panels::{PANEL, Row, panels_max};
+use crate::cpu::panels::{PANEL, Row, lanes_of_last, panels_max};
 use crate::cpu::simd::Isa;
 use crate::cuda;
 use crate::cuda::frames::{Geometry, PackedConv};
@@ -234,6 +234,7 @@ impl Conv {
                             weights: &taps.weights[weights..],
                             panels: group,
                             panel_len,
+                            lanes: lanes_of_last(self.outputs, first_panel + group),
                             accumulate: first_tap > 0,
                         };
                         row.run(isa, sums);

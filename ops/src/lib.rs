@@ -60,6 +60,6 @@ pub use dtype::DType;
 pub use embedding::Embedding;
 pub use error::{Error, Result};
 pub use frame_stack::{FrameShape, FrameStack};
-pub use linear::Linear;
+pub use linear::{Linear, Then};
 pub use stored::Stored;
 pub use tensor::{Element, Tensor};

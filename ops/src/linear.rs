@@ -1,17 +1,21 @@
 //! Dense layers.
 
+mod then;
+
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use crate::cpu::narrow::Narrow;
-use crate::cpu::panels::{PANEL, Row, TILE, copy_panels, panels_max};
+use crate::cpu::panels::{PANEL, Row, TILE, copy_panels, lanes_of_last, panels_max};
 use crate::cpu::simd::Isa;
 use crate::cpu::storage::{pays_to_share, read};
 use crate::cpu::tiles::Tiles;
 use crate::cuda::PackedLinear;
 use crate::error::bail;
 use crate::{Compute, Device, Result, Stored, Tensor};
+
+pub use self::then::Then;
 
 /// `y = x·Wᵀ + b`.
 #[derive(Debug, Clone)]
@@ -94,10 +98,11 @@ impl Linear {
 
     /// `x`: `(N, in)` → `(N, out)`.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        self.apply_with(Isa::best(), x)
+        self.apply_rows(Isa::best(), x, |_, _| ())
     }
 
-    fn apply_with(&self, isa: Isa, x: &Tensor) -> Result<Tensor> {
+    /// `then(row, outputs)` changes each row of outputs as soon as it is whole. On a GPU nothing can follow.
+    fn apply_rows(&self, isa: Isa, x: &Tensor, then: impl Fn(usize, &mut [f32]) + Sync) -> Result<Tensor> {
         let (rows, inputs) = x.dims2()?;
         if inputs != self.inputs {
             bail!("a layer of {} inputs was given {inputs}", self.inputs);
@@ -111,7 +116,12 @@ impl Linear {
         let mut out = vec![0.0; rows * self.outputs];
         read(x, |x| {
             if let Some(narrow) = &self.narrow {
-                return narrow.apply(x, &mut out, |outputs, width, sums, out| self.put(outputs, width, sums, out));
+                return narrow.apply(
+                    x,
+                    &mut out,
+                    |outputs, width, sums, out| self.put(outputs, width, sums, out),
+                    then,
+                );
             }
             // As many panels at once as the kernel takes, in groups as even as can be.
             let panels = self.outputs.div_ceil(PANEL);
@@ -119,18 +129,20 @@ impl Linear {
             let large = self.inputs >= LAID_OUT_INPUTS && panels >= LAID_OUT_PANELS && rows >= TILE;
             let by_tiles = group == 1 && large;
             let most = if by_tiles { LAID_OUT_ROWS } else { ROWS };
-            let block = |scratch: &mut Scratch, out: &mut [f32], x: &[f32]| {
+            let block = |scratch: &mut Scratch, first_row: usize, out: &mut [f32], x: &[f32]| {
                 if by_tiles {
-                    return self.block_by_tiles(isa, x, &mut scratch.tiles, out);
+                    self.block_by_tiles(isa, x, &mut scratch.tiles, out);
+                } else {
+                    for first in (0..panels).step_by(group) {
+                        self.panels(isa, first..panels.min(first + group), x, &mut scratch.sums, out);
+                    }
                 }
-                for first in (0..panels).step_by(group) {
-                    self.panels(isa, first..panels.min(first + group), x, &mut scratch.sums, out);
-                }
+                out.chunks_exact_mut(self.outputs).enumerate().for_each(|(row, out)| then(first_row + row, out));
             };
             if !pays_to_share(rows * self.inputs * self.outputs / 16) {
                 let blocks = out.chunks_mut(most * self.outputs).zip(x.chunks(most * inputs));
                 let mut scratch = Scratch::default();
-                blocks.for_each(|(out, x)| block(&mut scratch, out, x));
+                blocks.enumerate().for_each(|(number, (out, x))| block(&mut scratch, number * most, out, x));
                 return;
             }
             let threads = rayon::current_num_threads();
@@ -143,7 +155,8 @@ impl Linear {
             };
             out.par_chunks_mut(share * self.outputs)
                 .zip(x.par_chunks(share * inputs))
-                .for_each_init(Scratch::default, |scratch, (out, x)| block(scratch, out, x));
+                .enumerate()
+                .for_each_init(Scratch::default, |scratch, (number, (out, x))| block(scratch, number * share, out, x));
         })?;
         Tensor::from_vec(out, [rows, self.outputs], &self.device)
     }
@@ -153,7 +166,8 @@ impl Linear {
         tiles.lay_out(x, self.inputs, x.len() / self.inputs, self.inputs);
         for (panel, weights) in self.weights.chunks_exact(self.inputs * PANEL).enumerate() {
             let outputs = panel * PANEL..self.outputs.min((panel + 1) * PANEL);
-            self.put(outputs, PANEL, tiles.product(isa, weights).as_flattened(), out);
+            let lanes = outputs.len();
+            self.put(outputs, PANEL, tiles.product(isa, weights, lanes).as_flattened(), out);
         }
     }
 
@@ -171,6 +185,7 @@ impl Linear {
                 weights: &self.weights[panels.start * panel_len + first * PANEL..],
                 panels: panels.len(),
                 panel_len,
+                lanes: lanes_of_last(self.outputs, panels.end),
                 accumulate: first > 0,
             };
             row.run(isa, sums);
@@ -220,7 +235,7 @@ mod tests {
                 let tolerance = 1e-6 + 1e-7 * inputs as f32;
                 let apply = |bias: Option<&Stored>| {
                     let layer = Linear::new(&stored.stored(), bias, &device).expect("a layer");
-                    layer.apply_with(isa, &ours(&x)).expect("rows of inputs")
+                    layer.apply_rows(isa, &ours(&x), |_, _| ()).expect("rows of inputs")
                 };
                 assert_close(&apply(None), &product, tolerance);
                 assert_close(&apply(Some(&bias.stored())), &with_bias, tolerance);
@@ -234,6 +249,26 @@ mod tests {
                 };
                 let sum = (half(0..inputs / 2)? + half(inputs / 2..inputs)?).expect("one shape");
                 assert_close(&sum, &product, 1e-6 + 1e-7 * inputs as f32);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_bits_of_an_output_do_not_depend_on_how_many_others_there_are() -> PlainResult<()> {
+        // Of the last panel all lanes, half of them, or a few are wanted.
+        for (rows, inputs) in [(29, 33), (1, 300), (24, 600)] {
+            let (x, weight) = (ours(&noise((rows, inputs), 1)?), noise((400, inputs), 2)?);
+            let device = Device::cpu();
+            let all = Linear::new(&Weight::of(&weight).stored(), None, &device).expect("a layer");
+            let all = all.apply(&x).and_then(|all| all.to_vec::<f32>()).expect("f32");
+            for outputs in [8, 24, 300, 261] {
+                let some = Weight::of(&weight.narrow(0, 0, outputs)?);
+                let some = Linear::new(&some.stored(), None, &device).expect("a layer");
+                let some = some.apply(&x).and_then(|some| some.to_vec::<f32>()).expect("f32");
+                for (some, all) in some.chunks(outputs).zip(all.chunks(400)) {
+                    assert_eq!(some, &all[..outputs], "{rows}x{inputs}, {outputs} of 400");
+                }
             }
         }
         Ok(())

@@ -40,6 +40,10 @@ pub fn rms_norm(x: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
 
 dispatched!(fn layer_norm_row(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) = layer_norm_lanes);
 dispatched!(fn rms_norm_row(x: &[f32], gamma: &[f32], eps: f32, out: &mut [f32]) = rms_norm_lanes);
+dispatched!(
+    /// [`rms_norm`] of one row.
+    pub(crate) fn rms_norm_in_place(row: &mut [f32], gamma: &[f32], eps: f32) = rms_norm_in_place_lanes
+);
 
 #[inline(always)]
 fn layer_norm_lanes<const FMA: bool>(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
@@ -57,10 +61,23 @@ fn layer_norm_lanes<const FMA: bool>(x: &[f32], weight: &[f32], bias: &[f32], ep
 
 #[inline(always)]
 fn rms_norm_lanes<const FMA: bool>(x: &[f32], gamma: &[f32], eps: f32, out: &mut [f32]) {
-    let scale = 1.0 / (dot::<FMA>(x, x) / x.len() as f32 + eps).sqrt();
+    let scale = rms_scale::<FMA>(x, eps);
     for ((out, &x), &gamma) in out.iter_mut().zip(x).zip(gamma) {
         *out = x * scale * gamma;
     }
+}
+
+#[inline(always)]
+fn rms_norm_in_place_lanes<const FMA: bool>(row: &mut [f32], gamma: &[f32], eps: f32) {
+    let scale = rms_scale::<FMA>(row, eps);
+    for (x, &gamma) in row.iter_mut().zip(gamma) {
+        *x = *x * scale * gamma;
+    }
+}
+
+#[inline(always)]
+fn rms_scale<const FMA: bool>(x: &[f32], eps: f32) -> f32 {
+    1.0 / (dot::<FMA>(x, x) / x.len() as f32 + eps).sqrt()
 }
 
 #[inline(always)]

@@ -1,5 +1,6 @@
 //! Operations on the running hidden state: add a gated branch, scale and shift.
 
+use crate::cpu::simd::dispatched;
 use crate::cpu::storage::{map_rows, read};
 use crate::cuda;
 use crate::tensor::{On, on};
@@ -14,9 +15,8 @@ pub fn add_gated(h: &Tensor, y: &Tensor, gate: &Tensor) -> Result<Tensor> {
     read(y, |y| {
         read(gate, |gate| {
             map_rows(h, |row, h, out| {
-                for (((out, h), y), gate) in out.iter_mut().zip(h).zip(&y[row * width..]).zip(gate) {
-                    *out = h + y * gate;
-                }
+                out.copy_from_slice(&y[row * width..][..width]);
+                add_gated_row(h, gate, out);
             })
         })
     })??
@@ -56,6 +56,27 @@ pub fn add_to_rows_from(h: &Tensor, first: usize, row: &Tensor) -> Result<Tensor
             }
         })
     })?
+}
+
+dispatched!(
+    /// `y → h + y·gate`, one row.
+    pub(crate) fn add_gated_row(h: &[f32], gate: &[f32], y: &mut [f32]) = add_gated_lanes
+);
+dispatched!(
+    /// `y → h + y`, one row.
+    pub(crate) fn add_row(h: &[f32], y: &mut [f32]) = add_lanes
+);
+
+#[inline(always)]
+fn add_gated_lanes<const FMA: bool>(h: &[f32], gate: &[f32], y: &mut [f32]) {
+    for ((y, h), gate) in y.iter_mut().zip(h).zip(gate) {
+        *y = h + *y * gate;
+    }
+}
+
+#[inline(always)]
+fn add_lanes<const FMA: bool>(h: &[f32], y: &mut [f32]) {
+    y.iter_mut().zip(h).for_each(|(y, h)| *y += h);
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@
 
 use std::ops::Range;
 
+use crate::cpu::simd::dispatched;
 use crate::cpu::storage::{map_rows, read};
 use crate::cuda;
+use crate::error::bail;
 use crate::tensor::{On, on};
 use crate::{Device, Result, Tensor};
 
@@ -79,21 +81,45 @@ impl Rotary {
         if let On::Cuda([x, cos, sin]) = on("rotary positions", [x, &self.cos, &self.sin])? {
             return Ok(cuda::turn(x, cos, sin)?.into());
         }
-        let half = self.cos.dim(1)?;
+        let (tokens, width) = x.dims2()?;
+        self.of_rows([tokens, width], |turn| {
+            map_rows(x, |token, x, out| {
+                out.copy_from_slice(x);
+                turn(token, out);
+            })
+        })?
+    }
+
+    /// What turns a row, by the token that it is of, for rows of this shape in main memory.
+    pub(crate) fn of_rows<T>(
+        &self,
+        [tokens, width]: [usize; 2],
+        work: impl FnOnce(&(dyn Fn(usize, &mut [f32]) + Sync)) -> T,
+    ) -> Result<T> {
+        let (positions, half) = self.cos.dims2()?;
+        if tokens > positions || !width.is_multiple_of(2 * half) {
+            bail!("{tokens} rows of {width} are turned by {positions} positions of heads of {}", 2 * half);
+        }
         read(&self.cos, |cos| {
             read(&self.sin, |sin| {
-                map_rows(x, |token, x, out| {
-                    let (cos, sin) = (&cos[token * half..][..half], &sin[token * half..][..half]);
-                    for (x, out) in x.chunks_exact(2 * half).zip(out.chunks_exact_mut(2 * half)) {
-                        for i in 0..half {
-                            let (a, b) = (x[2 * i], x[2 * i + 1]);
-                            out[2 * i] = a * cos[i] - b * sin[i];
-                            out[2 * i + 1] = b * cos[i] + a * sin[i];
-                        }
-                    }
-                })
+                work(&|token, row| turn_row(row, &cos[token * half..][..half], &sin[token * half..][..half]))
             })
-        })??
+        })?
+    }
+}
+
+dispatched!(
+    /// Every head of one row, in place.
+    fn turn_row(row: &mut [f32], cos: &[f32], sin: &[f32]) = turn_lanes
+);
+
+#[inline(always)]
+fn turn_lanes<const FMA: bool>(row: &mut [f32], cos: &[f32], sin: &[f32]) {
+    for head in row.chunks_exact_mut(2 * cos.len()) {
+        for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+            let [a, b] = *pair;
+            *pair = [a * cos - b * sin, b * cos + a * sin];
+        }
     }
 }
 

@@ -40,8 +40,9 @@ impl Tiles {
         }
     }
 
-    /// The sums of one panel: `(row, PANEL)`, some of no meaning after the last row's. `weights`: `(input, PANEL)`.
-    pub(crate) fn product(&mut self, isa: Isa, weights: &[f32]) -> &[[f32; PANEL]] {
+    /// The sums of one panel, of which so many lanes are wanted: `(row, PANEL)`, some of no meaning after the last row's.
+    /// `weights`: `(input, PANEL)`.
+    pub(crate) fn product(&mut self, isa: Isa, weights: &[f32], lanes: usize) -> &[[f32; PANEL]] {
         self.sums.resize(self.tiles * TILE * PANEL, 0.0);
         for first in (0..self.inputs).step_by(DEPTH) {
             let depth = DEPTH.min(self.inputs - first);
@@ -55,6 +56,7 @@ impl Tiles {
                     weights: &weights[first * PANEL..],
                     panels: 1,
                     panel_len: weights.len(),
+                    lanes,
                     accumulate: first > 0,
                 };
                 row.run(isa, sums);

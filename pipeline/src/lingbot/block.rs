@@ -4,11 +4,11 @@
 //! camera injection of LingBot World. A camera's effect on a block depends on the chunk alone, so it is computed once a
 //! chunk ([`Block::camera_modulation`]) and used by every pass.
 
-use ops::activation::{gelu_tanh, silu};
 use ops::attention::attention;
-use ops::norm::{layer_norm, layer_norm_modulate, rms_norm};
-use ops::residual::{add_gated, scale_shift};
-use ops::{Linear, Result, Tensor};
+use ops::norm::{layer_norm, layer_norm_modulate};
+use ops::residual::scale_shift;
+use ops::rope::Rotary;
+use ops::{Linear, Result, Tensor, Then};
 
 use super::config::transformer::TransformerConfig;
 use super::context::{CameraModulation, PassContext};
@@ -82,20 +82,21 @@ impl Block {
     pub fn forward(&self, h: &Tensor, time: &Tensor, context: &mut PassContext) -> Result<Tensor> {
         let modulation = self.modulate(time)?;
         let heads = self.look_back(h, &modulation, context)?;
-        let h = add_gated(h, &self.self_attn.o.apply(&heads)?, &modulation.attention.gate)?;
+        let h = self.self_attn.o.apply_then(&heads, Then::AddGated(h, &modulation.attention.gate))?;
         let h = match &context.condition.camera {
             Some(blocks) => scale_shift(&h, &blocks[self.layer].gain, &blocks[self.layer].shift)?,
             None => h,
         };
-        let h = (&h + self.read_prompt(&h, context)?)?;
-        add_gated(&h, &self.feed_forward(&h, &modulation)?, &modulation.feed_forward.gate)
+        let h = self.cross_attn.o.apply_then(&self.look_at_prompt(&h, context)?, Then::Add(&h))?;
+        let inner = self.feed_forward_inner(&h, &modulation)?;
+        self.ffn.1.apply_then(&inner, Then::AddGated(&h, &modulation.feed_forward.gate))
     }
 
     /// Only store the chunk's keys and values: all that the last block of a clean-context pass is for.
     pub fn remember(&self, h: &Tensor, time: &Tensor, context: &mut PassContext) -> Result<()> {
         let y = self.before_attention(h, &self.modulate(time)?)?;
-        let (keys, values) = self.self_attn.keys_values(&y, self.eps)?;
-        let [keys, values] = context.rank.own_heads([&context.condition.rotary.apply(&keys)?, &values])?;
+        let (keys, values) = self.self_attn.turned_keys_values(&y, self.eps, &context.condition.rotary)?;
+        let [keys, values] = context.rank.own_heads([&keys, &values])?;
         context.history.stage(self.layer, &keys, &values, context.condition.recent)?;
         Ok(())
     }
@@ -114,26 +115,35 @@ impl Block {
     pub fn look_back(&self, h: &Tensor, modulation: &Modulation, context: &mut PassContext) -> Result<Tensor> {
         let rotary = &context.condition.rotary;
         let y = self.before_attention(h, modulation)?;
-        let q = rotary.apply(&self.self_attn.queries(&y, self.eps)?)?;
-        let (keys, values) = self.self_attn.keys_values(&y, self.eps)?;
-        let [q, keys, values] = context.rank.own_heads([&q, &rotary.apply(&keys)?, &values])?;
+        let q = self.self_attn.q.apply_then(&y, Then::RmsNormTurned(&self.self_attn.norm_q, self.eps, rotary))?;
+        let (keys, values) = self.self_attn.turned_keys_values(&y, self.eps, rotary)?;
+        let [q, keys, values] = context.rank.own_heads([&q, &keys, &values])?;
         let view = context.history.stage(self.layer, &keys, &values, context.condition.recent)?;
         context.rank.own_tokens(attention(&q, &view.keys, &view.values, self.heads / context.rank.count())?)
     }
 
     /// Attention to the prompt: `(n, D)`, to be added.
     pub fn read_prompt(&self, h: &Tensor, context: &PassContext) -> Result<Tensor> {
+        self.cross_attn.o.apply(&self.look_at_prompt(h, context)?)
+    }
+
+    /// As [`Block::read_prompt`], before its output layer.
+    fn look_at_prompt(&self, h: &Tensor, context: &PassContext) -> Result<Tensor> {
         let y = layer_norm(h, &self.norm3.0, &self.norm3.1, self.eps)?;
-        let q = self.cross_attn.queries(&y, self.eps)?;
+        let q = self.cross_attn.q.apply_then(&y, Then::RmsNorm(&self.cross_attn.norm_q, self.eps))?;
         let (keys, values) = (context.prompt.keys(self.layer), context.prompt.values(self.layer));
-        self.cross_attn.o.apply(&attention(&q, &[keys], &[values], self.heads)?)
+        attention(&q, &[keys], &[values], self.heads)
     }
 
     /// `(n, D)`, to be gated and added.
     pub fn feed_forward(&self, h: &Tensor, modulation: &Modulation) -> Result<Tensor> {
+        self.ffn.1.apply(&self.feed_forward_inner(h, modulation)?)
+    }
+
+    /// As [`Block::feed_forward`], before its last layer.
+    fn feed_forward_inner(&self, h: &Tensor, modulation: &Modulation) -> Result<Tensor> {
         let ShiftScaleGate { shift, scale, .. } = &modulation.feed_forward;
-        let y = layer_norm_modulate(h, scale, shift, self.eps)?;
-        self.ffn.1.apply(&gelu_tanh(&self.ffn.0.apply(&y)?)?)
+        self.ffn.0.apply_then(&layer_norm_modulate(h, scale, shift, self.eps)?, Then::Gelu)
     }
 
     /// Once per prompt. `text`: `(text length, D)` → keys and values.
@@ -144,7 +154,7 @@ impl Block {
     /// Once per chunk. `camera`: `(n, D)`, the embedded rays.
     pub fn camera_modulation(&self, camera: &Tensor) -> Result<CameraModulation> {
         let Camera { injector, scale, shift } = &self.camera;
-        let injected = (injector.1.apply(&silu(&injector.0.apply(camera)?)?)? + camera)?;
+        let injected = injector.1.apply_then(&injector.0.apply_then(camera, Then::Silu)?, Then::Add(camera))?;
         Ok(CameraModulation { gain: scale.apply(&injected)?.plus(1.0)?, shift: shift.apply(&injected)? })
     }
 
@@ -167,11 +177,12 @@ impl Attention {
         })
     }
 
-    fn queries(&self, x: &Tensor, eps: f64) -> Result<Tensor> {
-        rms_norm(&self.q.apply(x)?, &self.norm_q, eps)
+    fn keys_values(&self, x: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+        Ok((self.k.apply_then(x, Then::RmsNorm(&self.norm_k, eps))?, self.v.apply(x)?))
     }
 
-    fn keys_values(&self, x: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
-        Ok((rms_norm(&self.k.apply(x)?, &self.norm_k, eps)?, self.v.apply(x)?))
+    /// As `keys_values`, keys rotated by their position.
+    fn turned_keys_values(&self, x: &Tensor, eps: f64, rotary: &Rotary) -> Result<(Tensor, Tensor)> {
+        Ok((self.k.apply_then(x, Then::RmsNormTurned(&self.norm_k, eps, rotary))?, self.v.apply(x)?))
     }
 }

@@ -110,16 +110,17 @@ impl Narrow {
     }
 
     /// Of `x`, rows of `inputs` numbers. `put(outputs, width, sums, out)` gets the sums of some rows and outputs, `width` of them
-    /// a row, and these rows' part of `out`.
+    /// a row, and these rows' part of `out`. `then(row, outputs)` changes each row of outputs as soon as it is whole.
     pub(crate) fn apply(
         &self,
         x: &[f32],
         out: &mut [f32],
         put: impl Fn(Range<usize>, usize, &[f32], &mut [f32]) + Sync,
+        then: impl Fn(usize, &mut [f32]) + Sync,
     ) {
         match &self.packed {
-            Packed::Bf16(_) => self.apply_bf16(Bf16Unit::best(), x, out, put),
-            Packed::Int8 { .. } => self.apply_int8(Int8Unit::best(), x, out, put),
+            Packed::Bf16(_) => self.apply_bf16(Bf16Unit::best(), x, out, put, then),
+            Packed::Int8 { .. } => self.apply_int8(Int8Unit::best(), x, out, put, then),
         }
     }
 
@@ -129,23 +130,24 @@ impl Narrow {
         x: &[f32],
         out: &mut [f32],
         put: impl Fn(Range<usize>, usize, &[f32], &mut [f32]) + Sync,
+        then: impl Fn(usize, &mut [f32]) + Sync,
     ) {
         let Packed::Bf16(weights) = &self.packed else { unreachable!("packed as bf16") };
         let as_it_is = |totals: &[f32; PANEL], _: f32, _: usize| *totals;
         match unit {
             #[cfg(target_arch = "x86_64")]
-            Bf16Unit::Pairs512 => self.share::<bf16::wide::Pairs>(weights, x, out, as_it_is, put),
+            Bf16Unit::Pairs512 => self.share::<bf16::wide::Pairs>(weights, x, out, as_it_is, put, then),
             #[cfg(target_arch = "x86_64")]
-            Bf16Unit::Widened512 => self.share::<bf16::wide::Widened>(weights, x, out, as_it_is, put),
+            Bf16Unit::Widened512 => self.share::<bf16::wide::Widened>(weights, x, out, as_it_is, put, then),
             #[cfg(target_arch = "x86_64")]
-            Bf16Unit::Widened256 => self.share::<bf16::narrow::Widened>(weights, x, out, as_it_is, put),
-            Bf16Unit::Plain => self.share::<bf16::Widened>(weights, x, out, as_it_is, put),
+            Bf16Unit::Widened256 => self.share::<bf16::narrow::Widened>(weights, x, out, as_it_is, put, then),
+            Bf16Unit::Plain => self.share::<bf16::Widened>(weights, x, out, as_it_is, put, then),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Bf16Unit::Tiles => self.share::<amx::Bf16<amx::instructions::Instructions>>(weights, x, out, as_it_is, put),
+            Bf16Unit::Tiles => self.share::<amx::Bf16<amx::instructions::Instructions>>(weights, x, out, as_it_is, put, then),
             #[cfg(test)]
-            Bf16Unit::PlainTiles => self.share::<amx::Bf16<amx::Plain>>(weights, x, out, as_it_is, put),
+            Bf16Unit::PlainTiles => self.share::<amx::Bf16<amx::Plain>>(weights, x, out, as_it_is, put, then),
             #[cfg(test)]
-            Bf16Unit::PlainPairs => self.share::<bf16::PlainPairs>(weights, x, out, as_it_is, put),
+            Bf16Unit::PlainPairs => self.share::<bf16::PlainPairs>(weights, x, out, as_it_is, put, then),
         }
     }
 
@@ -155,6 +157,7 @@ impl Narrow {
         x: &[f32],
         out: &mut [f32],
         put: impl Fn(Range<usize>, usize, &[f32], &mut [f32]) + Sync,
+        then: impl Fn(usize, &mut [f32]) + Sync,
     ) {
         let Packed::Int8 { weights, scales, corrections } = &self.packed else { unreachable!("packed as int8") };
         let (scales, corrections) = (scales.as_chunks::<PANEL>().0, corrections.as_chunks::<PANEL>().0);
@@ -168,20 +171,20 @@ impl Narrow {
         };
         match unit {
             #[cfg(target_arch = "x86_64")]
-            Int8Unit::Quads512 => self.share::<int8::wide::Quads>(weights, x, out, corrected, put),
+            Int8Unit::Quads512 => self.share::<int8::wide::Quads>(weights, x, out, corrected, put, then),
             #[cfg(target_arch = "x86_64")]
-            Int8Unit::Quads256 => self.share::<int8::narrow::Quads>(weights, x, out, corrected, put),
+            Int8Unit::Quads256 => self.share::<int8::narrow::Quads>(weights, x, out, corrected, put, then),
             #[cfg(target_arch = "x86_64")]
-            Int8Unit::Pairs256 => self.share::<int8::narrow::Pairs>(weights, x, out, scaled, put),
-            Int8Unit::Plain => self.share::<int8::PlainQuads>(weights, x, out, corrected, put),
+            Int8Unit::Pairs256 => self.share::<int8::narrow::Pairs>(weights, x, out, scaled, put, then),
+            Int8Unit::Plain => self.share::<int8::PlainQuads>(weights, x, out, corrected, put, then),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Int8Unit::Tiles => {
-                self.share::<amx::Int8<amx::instructions::Instructions>>(weights, x, out, corrected, put)
+                self.share::<amx::Int8<amx::instructions::Instructions>>(weights, x, out, corrected, put, then)
             }
             #[cfg(test)]
-            Int8Unit::PlainTiles => self.share::<amx::Int8<amx::Plain>>(weights, x, out, corrected, put),
+            Int8Unit::PlainTiles => self.share::<amx::Int8<amx::Plain>>(weights, x, out, corrected, put, then),
             #[cfg(test)]
-            Int8Unit::PlainPairs => self.share::<int8::PlainPairs>(weights, x, out, scaled, put),
+            Int8Unit::PlainPairs => self.share::<int8::PlainPairs>(weights, x, out, scaled, put, then),
         }
     }
 
@@ -193,22 +196,24 @@ impl Narrow {
         out: &mut [f32],
         finish: impl Fn(&[U::Total; PANEL], f32, usize) -> [f32; PANEL] + Sync,
         put: impl Fn(Range<usize>, usize, &[f32], &mut [f32]) + Sync,
+        then: impl Fn(usize, &mut [f32]) + Sync,
     ) {
         let rows = x.len() / self.inputs;
-        let block = |scratch: &mut Scratch<U>, (out, x): (&mut [f32], &[f32])| {
+        let block = |scratch: &mut Scratch<U>, first_row: usize, (out, x): (&mut [f32], &[f32])| {
             scratch.lay_out(x, self.inputs);
             self.block(weights, scratch, out, &finish, &put);
+            out.chunks_exact_mut(self.outputs).enumerate().for_each(|(row, out)| then(first_row + row, out));
         };
         if !pays_to_share(rows * self.inputs * self.outputs / 16) {
             let mut scratch = Scratch::new();
             let blocks = out.chunks_mut(ROWS * self.outputs).zip(x.chunks(ROWS * self.inputs));
-            return blocks.for_each(|rows| block(&mut scratch, rows));
+            return blocks.enumerate().for_each(|(number, rows)| block(&mut scratch, number * ROWS, rows));
         }
         // As many blocks for every thread, of whole tiles.
         let blocks = rows.div_ceil(ROWS).next_multiple_of(rayon::current_num_threads());
         let share = rows.div_ceil(blocks).next_multiple_of(U::TILE);
         let blocks = out.par_chunks_mut(share * self.outputs).zip(x.par_chunks(share * self.inputs));
-        blocks.for_each_init(Scratch::new, block);
+        blocks.enumerate().for_each_init(Scratch::new, |scratch, (number, rows)| block(scratch, number * share, rows));
     }
 
     /// All outputs of the rows that are laid out.

@@ -38,13 +38,13 @@ fn put(outputs: usize) -> impl Fn(Range<usize>, usize, &[f32], &mut [f32]) + Syn
 
 fn by_bf16(narrow: &Narrow, unit: Bf16Unit, x: &[f32]) -> Vec<f32> {
     let mut out = vec![f32::NAN; x.len() / narrow.inputs * narrow.outputs];
-    narrow.apply_bf16(unit, x, &mut out, put(narrow.outputs));
+    narrow.apply_bf16(unit, x, &mut out, put(narrow.outputs), |_, _| ());
     out
 }
 
 fn by_int8(narrow: &Narrow, unit: Int8Unit, x: &[f32]) -> Vec<f32> {
     let mut out = vec![f32::NAN; x.len() / narrow.inputs * narrow.outputs];
-    narrow.apply_int8(unit, x, &mut out, put(narrow.outputs));
+    narrow.apply_int8(unit, x, &mut out, put(narrow.outputs), |_, _| ());
     out
 }
 
@@ -163,7 +163,7 @@ fn a_number_that_is_not_finite_reaches_every_output_of_its_row_and_of_no_other()
             x[3 * 40 + 7] = wrong;
             let narrow = packed(&numbers((20, 40), 6), [8, 40, 20], compute);
             let mut out = vec![0.0; 8 * 20];
-            narrow.apply(&x, &mut out, put(20));
+            narrow.apply(&x, &mut out, put(20), |_, _| ());
             for (row, out) in out.chunks(20).enumerate() {
                 assert!(out.iter().all(|value| value.is_finite() != (row == 3)), "{compute}, {wrong}: row {row}");
             }
@@ -179,7 +179,7 @@ fn the_bits_do_not_depend_on_how_many_threads_share_the_rows() {
         let on = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
             let mut out = vec![0.0; 200 * 90];
-            pool.install(|| narrow.apply(&x, &mut out, put(90)));
+            pool.install(|| narrow.apply(&x, &mut out, put(90), |_, _| ()));
             bits(&out)
         };
         let found: BTreeSet<Vec<u32>> = [1, 2, 3, 7].into_iter().map(on).collect();
