@@ -16,5 +16,5 @@ mod rolling;
 mod window;
 
 pub use prompt::PromptKvCache;
-pub use rolling::{KvView, RollingKvCache};
+pub use rolling::{KvShape, KvView, RollingKvCache};
 pub use window::{Window, WindowError};

@@ -5,9 +5,22 @@
 
 use std::ops::Range;
 
-use ops::{Blocks, Result, Tensor};
+use ops::{KeyValues, Result, Tensor};
 
 use crate::Window;
+
+/// What a cache is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvShape {
+    /// Layers of the transformer.
+    pub layers: usize,
+    /// Tokens of one latent frame.
+    pub tokens: usize,
+    /// Heads whose keys and values are kept.
+    pub heads: usize,
+    /// Kept in bf16, packed for attention when they are staged. Else as they are staged.
+    pub packed: bool,
+}
 
 /// Rolling keys and values of every layer. All layers share one [`Window`].
 #[derive(Debug)]
@@ -17,32 +30,40 @@ pub struct RollingKvCache {
     again: Option<Range<usize>>,
     /// Tokens of one latent frame.
     tokens: usize,
-    layers: Vec<Layer>,
+    layers: Vec<KeyValues>,
 }
 
-/// Keys and values of one layer: a block `(S, D)` of each for every latent frame.
-#[derive(Debug)]
-struct Layer {
-    keys: Blocks,
-    values: Blocks,
-}
-
-/// The keys and values that one layer's attention sees: an `(S, D)` block of each for every visible latent frame, which
-/// has
-/// `S` tokens.
+/// The keys and values that one layer's attention sees: an `(S, D)` block of each for every visible latent frame, which has `S`
+/// tokens.
 #[derive(Debug)]
 pub struct KvView<'a> {
-    /// Keys, a block a frame.
-    pub keys: Vec<&'a Tensor>,
-    /// Values, in the order of the keys.
-    pub values: Vec<&'a Tensor>,
+    layer: &'a KeyValues,
+    /// Where the visible frames are.
+    slots: Vec<usize>,
+}
+
+impl KvView<'_> {
+    /// Attention of these queries, `(N, D)`, to all that is visible: `(N, D)`.
+    pub fn attend(&self, queries: &Tensor) -> Result<Tensor> {
+        self.layer.attend(queries, &self.slots)
+    }
+
+    /// Keys and values, a block a frame, as they are kept.
+    pub fn blocks(&self) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
+        let blocks = self.slots.iter().map(|slot| self.layer.block(*slot));
+        Ok(blocks.collect::<Result<Vec<_>>>()?.into_iter().unzip())
+    }
 }
 
 impl RollingKvCache {
-    /// An empty cache: no memory is taken before something is staged. `tokens` is per latent frame.
-    pub fn new(window: Window, layers: usize, tokens: usize) -> RollingKvCache {
-        let blocks = || Blocks::new(window.total());
-        let layers = (0..layers).map(|_| Layer { keys: blocks(), values: blocks() }).collect();
+    /// An empty cache: no memory is taken before something is staged.
+    pub fn new(window: Window, shape: KvShape) -> RollingKvCache {
+        let KvShape { layers, tokens, heads, packed } = shape;
+        let layer = |_| match packed {
+            true => KeyValues::packed(window.total(), heads),
+            false => KeyValues::new(window.total(), heads),
+        };
+        let layers = (0..layers).map(layer).collect();
         RollingKvCache { window, again: None, tokens, layers }
     }
 
@@ -70,8 +91,8 @@ impl RollingKvCache {
         for (i, frame) in staged.enumerate() {
             // A new slot is always the next one: frames come in order.
             let slot = self.window.slot(frame);
-            blocks.keys.write(slot, &keys.narrow(0, i * self.tokens, self.tokens)?)?;
-            blocks.values.write(slot, &values.narrow(0, i * self.tokens, self.tokens)?)?;
+            let of_frame = |rows: &Tensor| rows.narrow(0, i * self.tokens, self.tokens);
+            blocks.write(slot, &of_frame(keys)?, &of_frame(values)?)?;
         }
         Ok(match &self.again {
             Some(again) => self.view(layer, self.window.visible_again(again, recent)),
@@ -85,10 +106,7 @@ impl RollingKvCache {
     }
 
     fn view(&self, layer: usize, frames: impl Iterator<Item = usize>) -> KvView<'_> {
-        let Layer { keys, values } = &self.layers[layer];
-        let slots = frames.map(|frame| self.window.slot(frame));
-        let (keys, values) = slots.map(|slot| (keys.get(slot), values.get(slot))).unzip();
-        KvView { keys, values }
+        KvView { layer: &self.layers[layer], slots: frames.map(|frame| self.window.slot(frame)).collect() }
     }
 
     /// The current chunk is final; the next `stage` begins another one. What was staged again is final, too: the
@@ -101,14 +119,13 @@ impl RollingKvCache {
 
     /// The same keys and values in memory of their own: what is staged here later does not change the copy.
     pub fn copy(&self) -> Result<RollingKvCache> {
-        let copy = |layer: &Layer| Result::Ok(Layer { keys: layer.keys.copy()?, values: layer.values.copy()? });
-        let layers = self.layers.iter().map(copy).collect::<Result<_>>()?;
+        let layers = self.layers.iter().map(KeyValues::copy).collect::<Result<_>>()?;
         Ok(RollingKvCache { window: self.window.clone(), again: self.again.clone(), tokens: self.tokens, layers })
     }
 
-    /// Bytes held now: grows with the window until that is full.
+    /// Bytes held now: grows with the window until that is full, where they are kept as they are staged.
     pub fn bytes(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.keys.bytes() + layer.values.bytes()).sum()
+        self.layers.iter().map(KeyValues::bytes).sum()
     }
 }
 
@@ -120,18 +137,28 @@ mod tests {
 
     const TOKENS: usize = 2;
 
+    /// Keys of width 3.
+    fn cache(window: Window, layers: usize, packed: bool) -> RollingKvCache {
+        RollingKvCache::new(window, KvShape { layers, tokens: TOKENS, heads: 1, packed })
+    }
+
+    /// A key's number, which says what frame and pass it comes from. bf16 holds whole numbers up to 256.
+    fn mark(frame: usize, pass: usize) -> usize {
+        4 * frame + pass
+    }
+
     /// Keys that say which frame and pass they come from; values are their negative.
     fn chunk(window: &Window, pass: usize) -> Result<(Tensor, Tensor)> {
-        let rows: Vec<f32> = window.current().flat_map(|frame| [(100 * frame + pass) as f32; TOKENS * 3]).collect();
+        let rows: Vec<f32> = window.current().flat_map(|frame| [mark(frame, pass) as f32; TOKENS * 3]).collect();
         let keys = Tensor::from_vec(rows, [window.current().len() * TOKENS, 3], &Device::cpu())?;
         let values = keys.to_vec::<f32>()?.into_iter().map(|key| -key).collect();
         Ok((keys.clone(), Tensor::from_vec(values, keys.dims(), &Device::cpu())?))
     }
 
     fn firsts(view: &KvView<'_>) -> Result<Vec<usize>> {
-        view.keys
-            .iter()
-            .zip(&view.values)
+        let (keys, values) = view.blocks()?;
+        keys.iter()
+            .zip(&values)
             .map(|(keys, values)| {
                 let (keys, values) = (keys.to_vec::<f32>()?, values.to_vec::<f32>()?);
                 assert!(keys.iter().all(|key| *key == keys[0]), "a block is one frame");
@@ -143,23 +170,25 @@ mod tests {
 
     #[test]
     fn every_layer_sees_the_last_pass_of_every_visible_frame() -> Result<()> {
-        for (total, sink, per_chunk) in [(6, 2, 3), (9, 0, 1), (5, 1, 2), (4, 0, 4), (7, 3, 2)] {
-            let window = Window::new(total, sink, per_chunk).expect("possible");
-            let mut cache = RollingKvCache::new(window, 2, TOKENS);
-            for _ in 0..8 {
-                let window = cache.window().clone();
-                for pass in 0..3 {
-                    let (keys, values) = chunk(&window, pass)?;
-                    for layer in 0..2 {
-                        let seen = firsts(&cache.stage(layer, &keys, &values, None)?)?;
-                        let expected: Vec<_> = window
-                            .visible(None)
-                            .map(|f| 100 * f + if window.current().contains(&f) { pass } else { 2 })
-                            .collect();
-                        assert_eq!(seen, expected);
+        for packed in [false, true] {
+            for (total, sink, per_chunk) in [(6, 2, 3), (9, 0, 1), (5, 1, 2), (4, 0, 4), (7, 3, 2)] {
+                let window = Window::new(total, sink, per_chunk).expect("possible");
+                let mut cache = cache(window, 2, packed);
+                for _ in 0..8 {
+                    let window = cache.window().clone();
+                    for pass in 0..3 {
+                        let (keys, values) = chunk(&window, pass)?;
+                        for layer in 0..2 {
+                            let seen = firsts(&cache.stage(layer, &keys, &values, None)?)?;
+                            let expected: Vec<_> = window
+                                .visible(None)
+                                .map(|f| mark(f, if window.current().contains(&f) { pass } else { 2 }))
+                                .collect();
+                            assert_eq!(seen, expected);
+                        }
                     }
+                    cache.commit();
                 }
-                cache.commit();
             }
         }
         Ok(())
@@ -168,7 +197,7 @@ mod tests {
     #[test]
     fn frames_staged_again_see_what_is_held_before_them_and_the_chunk_goes_on_where_it_was() -> Result<()> {
         // Frames 0 and 1 are pinned; of the rest 4 to 7 are held.
-        let mut cache = RollingKvCache::new(Window::new(6, 2, 2).expect("possible"), 1, TOKENS);
+        let mut cache = cache(Window::new(6, 2, 2).expect("possible"), 1, false);
         for _ in 0..4 {
             let (keys, values) = chunk(cache.window(), 0)?;
             cache.stage(0, &keys, &values, None)?;
@@ -176,7 +205,7 @@ mod tests {
         }
         let bytes = cache.bytes();
         let mut again = |frames: Range<usize>, recent| -> Result<Vec<usize>> {
-            let rows: Vec<f32> = frames.clone().flat_map(|frame| [(100 * frame + 1) as f32; TOKENS * 3]).collect();
+            let rows: Vec<f32> = frames.clone().flat_map(|frame| [mark(frame, 1) as f32; TOKENS * 3]).collect();
             let values = rows.iter().map(|row| -row).collect();
             let tensor = |rows| Tensor::from_vec(rows, [frames.len() * TOKENS, 3], &Device::cpu());
             cache.stage_again(frames.clone());
@@ -184,10 +213,10 @@ mod tests {
             cache.commit();
             Ok(seen)
         };
-        assert_eq!(again(0..2, None)?, [1, 101]);
-        assert_eq!(again(4..5, None)?, [1, 101, 401]);
-        assert_eq!(again(5..8, Some(0))?, [1, 101, 501, 601, 701]);
-        assert_eq!(firsts(&cache.held(0))?, [1, 101, 401, 501, 601, 701]);
+        assert_eq!(again(0..2, None)?, [0, 1].map(|frame| mark(frame, 1)));
+        assert_eq!(again(4..5, None)?, [0, 1, 4].map(|frame| mark(frame, 1)));
+        assert_eq!(again(5..8, Some(0))?, [0, 1, 5, 6, 7].map(|frame| mark(frame, 1)));
+        assert_eq!(firsts(&cache.held(0))?, [0, 1, 4, 5, 6, 7].map(|frame| mark(frame, 1)));
         assert_eq!((cache.bytes(), cache.window().current()), (bytes, 8..10));
         Ok(())
     }
@@ -197,7 +226,7 @@ mod tests {
         let window = Window::new(6, 2, 2).expect("possible");
         // Keys and values of six frames, three f32 a token.
         let full = 2 * 6 * TOKENS as u64 * 3 * 4;
-        let mut cache = RollingKvCache::new(window, 1, TOKENS);
+        let mut cache = cache(window, 1, false);
         assert_eq!(cache.bytes(), 0);
         for expected in [full / 3, 2 * full / 3, full, full, full] {
             let (keys, values) = chunk(cache.window(), 0)?;
@@ -209,16 +238,34 @@ mod tests {
     }
 
     #[test]
+    fn packed_keys_and_values_take_their_memory_at_once_and_a_copy_has_its_own() -> Result<()> {
+        let mut one = cache(Window::new(6, 2, 2).expect("possible"), 1, true);
+        assert_eq!(one.bytes(), 0);
+        let stage = |cache: &mut RollingKvCache, pass| -> Result<Vec<usize>> {
+            let (keys, values) = chunk(cache.window(), pass)?;
+            firsts(&cache.stage(0, &keys, &values, None)?)
+        };
+        stage(&mut one, 1)?;
+        one.commit();
+        assert_eq!(one.bytes(), KeyValues::packed_bytes(6, TOKENS, 1, 3));
+        let (before, mut copy) = (firsts(&one.held(0))?, one.copy()?);
+        copy.stage_again(0..1);
+        stage(&mut copy, 2)?;
+        assert_eq!(firsts(&one.held(0))?, before);
+        Ok(())
+    }
+
+    #[test]
     fn a_recent_limit_hides_frames_without_forgetting_them() -> Result<()> {
-        let mut cache = RollingKvCache::new(Window::new(6, 1, 1).expect("possible"), 1, TOKENS);
+        let mut cache = cache(Window::new(6, 1, 1).expect("possible"), 1, false);
         for _ in 0..5 {
             let (keys, values) = chunk(cache.window(), 0)?;
             cache.stage(0, &keys, &values, Some(1))?;
             cache.commit();
         }
         let (keys, values) = chunk(cache.window(), 0)?;
-        assert_eq!(firsts(&cache.stage(0, &keys, &values, Some(1))?)?, [0, 400, 500]);
-        assert_eq!(firsts(&cache.stage(0, &keys, &values, None)?)?, [0, 100, 200, 300, 400, 500]);
+        assert_eq!(firsts(&cache.stage(0, &keys, &values, Some(1))?)?, [0, 4, 5].map(|frame| mark(frame, 0)));
+        assert_eq!(firsts(&cache.stage(0, &keys, &values, None)?)?, [0, 1, 2, 3, 4, 5].map(|frame| mark(frame, 0)));
         Ok(())
     }
 }

@@ -81,7 +81,7 @@ impl Device {
     /// Bytes of an activation's number, and whether frames carry the border of zeros that convolutions read.
     pub fn keeping(&self) -> Keeping {
         match self.as_cuda() {
-            None => Keeping::PROCESSOR,
+            None => Keeping::processor(self.compute()),
             Some(cuda) => Keeping { bytes: cuda.numbers().bytes() as u64, ..Keeping::GPU },
         }
     }
@@ -188,13 +188,20 @@ pub struct Keeping {
     pub bytes: u64,
     /// Frames carry a border of zeros.
     pub borders: bool,
+    /// Keys and values of the window are bf16, packed for attention, whatever the other numbers are.
+    pub packs_history: bool,
 }
 
 impl Keeping {
-    /// f32, and the kernels read the borders.
-    pub const PROCESSOR: Keeping = Keeping { bytes: 4, borders: true };
+    /// f32 everywhere, and the kernels read the borders.
+    pub const PROCESSOR: Keeping = Keeping { bytes: 4, borders: true, packs_history: false };
     /// bf16, and pixels outside of a frame are not stored.
-    pub const GPU: Keeping = Keeping { bytes: 2, borders: false };
+    pub const GPU: Keeping = Keeping { bytes: 2, borders: false, packs_history: false };
+
+    /// A processor that computes dense layers in this type. In a narrow one it also keeps the window's keys and values so.
+    pub const fn processor(compute: Compute) -> Keeping {
+        Keeping { packs_history: !matches!(compute, Compute::F32), ..Keeping::PROCESSOR }
+    }
 }
 
 impl PartialEq for Kind {

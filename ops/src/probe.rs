@@ -12,7 +12,7 @@ use crate::residual::add_gated;
 use crate::rope::{Grid, Rotary};
 use crate::spatial_attention::spatial_attention;
 use crate::threads::{among_workers, for_each_chunk};
-use crate::{Compute, DType, Device, Linear, Result, Stored, Tensor, activation, channel_norm};
+use crate::{Compute, DType, Device, KeyValues, Linear, Result, Stored, Tensor, activation, channel_norm};
 
 /// An operation that can be done again and again.
 pub struct Probe {
@@ -78,16 +78,33 @@ impl Probe {
         Ok(Probe::new(name, work, move || layer.apply(&x).map(drop)).computed_in(compute))
     }
 
-    /// Attention of `rows` queries to `keys` keys, of which `block` lie together.
-    pub fn attention(rows: usize, keys: usize, block: usize, heads: usize, head_dim: usize) -> Result<Probe> {
+    /// Attention of `rows` queries to `keys` keys, of which `block` lie together, in `heads` heads of `head_dim`; in a narrow type
+    /// as a window keeps them. Whole blocks alone are taken then.
+    pub fn attention(
+        [rows, keys, block]: [usize; 3],
+        [heads, head_dim]: [usize; 2],
+        compute: Compute,
+    ) -> Result<Probe> {
         let width = heads * head_dim;
         let block = block.clamp(1, keys.max(1));
+        let name = format!("attention {rows} to {keys}, {heads} heads of {head_dim}");
+        let q = numbers(&[rows, width], 1)?;
+        if compute != Compute::F32 {
+            let blocks = keys / block;
+            let mut kept = KeyValues::packed(blocks, heads);
+            for index in 0..blocks {
+                let made = |seed: u32| numbers(&[block, width], seed + index as u32);
+                kept.write(index, &made(10)?, &made(10_000)?)?;
+            }
+            let seen: Vec<usize> = (0..blocks).collect();
+            let work = Work::Operations(4.0 * (rows * blocks * block * width) as f64);
+            return Ok(Probe::new(name + ", bf16", work, move || kept.attend(&q, &seen).map(drop)));
+        }
         let lengths = (0..keys.div_ceil(block)).map(|index| block.min(keys - index * block));
         let made = |seed: u32| lengths.clone().zip(seed..).map(move |(length, seed)| numbers(&[length, width], seed));
         let (k, v) = (made(10).collect::<Result<Vec<_>>>()?, made(10_000).collect::<Result<Vec<_>>>()?);
-        let q = numbers(&[rows, width], 1)?;
         let work = Work::Operations(4.0 * (rows * keys * width) as f64);
-        Ok(Probe::new(format!("attention {rows} to {keys}, {heads} heads of {head_dim}"), work, move || {
+        Ok(Probe::new(name, work, move || {
             let (k, v): (Vec<_>, Vec<_>) = (k.iter().collect(), v.iter().collect());
             attention(&q, &k, &v, heads).map(drop)
         }))
@@ -221,7 +238,8 @@ mod tests {
         let mut probes = vec![
             (Probe::linear([7, 8, 9], Compute::F32), 2.0 * 7.0 * 8.0 * 9.0),
             (Probe::linear([7, 8, 9], Compute::Int8), 2.0 * 7.0 * 8.0 * 9.0),
-            (Probe::attention(3, 10, 4, 2, 4), 4.0 * 3.0 * 10.0 * 8.0),
+            (Probe::attention([3, 10, 4], [2, 4], Compute::F32), 4.0 * 3.0 * 10.0 * 8.0),
+            (Probe::attention([3, 10, 5], [2, 4], Compute::Bf16), 4.0 * 3.0 * 10.0 * 8.0),
             (Probe::convolution(small), 2.0 * 48.0 * 4.0 * 5.0 * 27.0),
             (Probe::convolution(picture), 2.0 * 48.0 * 4.0 * 5.0),
             (Ok(Probe::spatial_attention(4, 5, 3)), 4.0 * 400.0 * 3.0),

@@ -132,7 +132,7 @@ fn lingbot_report(
     if let Ok(config) = &config {
         match card(dir, config) {
             Ok(card) => {
-                let session = session(&card, config, size, window);
+                let session = session(&card, config, compute, size, window);
                 session_on_gpu = session.as_ref().ok().map(|(shape, _)| Footprint::of(config, shape, Keeping::GPU));
                 asked = Some(session);
             }
@@ -158,13 +158,14 @@ fn lingbot_report(
 fn session(
     card: &Card,
     config: &ModelConfig,
+    compute: Compute,
     size: Option<Size>,
     window: Option<usize>,
 ) -> Result<(RolloutShape, Footprint), Refusal> {
     let size = card.choose_size(size)?;
     let (sink, window) = card.choose_window(None, window)?;
     let shape = RolloutShape { size, sink, window, ..RolloutShape::of(&config.recipe) };
-    Ok((shape, Footprint::of(config, &shape, Keeping::PROCESSOR)))
+    Ok((shape, Footprint::of(config, &shape, Keeping::processor(compute))))
 }
 
 impl Inspection {
@@ -195,7 +196,7 @@ impl Inspection {
         let Inspection::LingBot(report) = self else { return Ok(None) };
         let (Ok(config), Some(Ok((shape, _)))) = (&report.config, &report.session) else { return Ok(None) };
         team::check(ranks, &lingbot::divided(&config.transformer))?;
-        Ok(Some(OnRanks::of(config, shape, ranks)))
+        Ok(Some(OnRanks::of(config, shape, Keeping::processor(report.compute), ranks)))
     }
 }
 

@@ -119,7 +119,7 @@ impl Block {
         let (keys, values) = self.self_attn.turned_keys_values(&y, self.eps, rotary)?;
         let [q, keys, values] = context.rank.own_heads([&q, &keys, &values])?;
         let view = context.history.stage(self.layer, &keys, &values, context.condition.recent)?;
-        context.rank.own_tokens(attention(&q, &view.keys, &view.values, self.heads / context.rank.count())?)
+        context.rank.own_tokens(view.attend(&q)?)
     }
 
     /// Attention to the prompt: `(n, D)`, to be added.

@@ -46,7 +46,7 @@ fn run(config: &ModelConfig, weights: &Weights, layer: usize) -> Result<(Tensor,
     let keys_values = block.prompt_keys_values(&made(&[config.recipe.text_len, width], 1, device)?)?;
     let prompt = PromptKvCache::new(vec![keys_values; layer + 1]);
     let window = Window::new(2, 0, 1).map_err(Error::new)?;
-    let mut history = RollingKvCache::new(window, transformer.num_layers, tokens);
+    let mut history = RollingKvCache::new(window, transformer.remembers(tokens, device));
     let time = made(&[6, width], 2, device)?;
     let mut last = None;
     for frame in 0..2 {

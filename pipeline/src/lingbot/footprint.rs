@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use ops::Keeping;
 use ops::collective::share;
+use ops::{Keeping, KeyValues};
 
 use super::config::ModelConfig;
 use super::past::Past;
@@ -78,9 +78,9 @@ pub struct OnRanks {
 }
 
 impl OnRanks {
-    /// Of a rollout of this shape on the processor.
-    pub fn of(config: &ModelConfig, shape: &RolloutShape, ranks: usize) -> OnRanks {
-        let all = Footprint::over(config, shape, Keeping::PROCESSOR, ranks);
+    /// Of a rollout of this shape on a processor that keeps numbers so.
+    pub fn of(config: &ModelConfig, shape: &RolloutShape, keeping: Keeping, ranks: usize) -> OnRanks {
+        let all = Footprint::over(config, shape, keeping, ranks);
         let chunking = Chunking { first: shape.first_chunk, later: config.recipe.chunk };
         let tokens_a_frame = latent_pixels(config, shape.size) / 4;
         let tokens = tokens_a_frame * chunking.longest() as u64;
@@ -138,7 +138,13 @@ impl Footprint {
         let two_rows = 2 * layers * width * keeping.bytes;
         let stored = recipe.stored_frames(shape.sink, shape.window);
         Footprint {
-            self_attention: two_rows * tokens_a_frame * stored as u64,
+            self_attention: match keeping.packs_history {
+                false => two_rows * tokens_a_frame * stored as u64,
+                true => {
+                    let (heads, head_dim) = (transformer.num_attention_heads, transformer.attention_head_dim);
+                    layers * KeyValues::packed_bytes(stored, tokens_a_frame as usize, heads, head_dim)
+                }
+            },
             cross_attention: two_rows * recipe.text_len as u64,
             decoder: config.vae.decoder_state_bytes(
                 rows as usize,
@@ -207,6 +213,8 @@ impl fmt::Display for Footprint {
 
 #[cfg(test)]
 mod tests {
+    use ops::Compute;
+
     use super::super::recipe::Lineage;
     use super::*;
     use crate::load::file::File;
@@ -258,6 +266,19 @@ mod tests {
     }
 
     #[test]
+    fn a_processor_that_computes_in_a_narrow_type_keeps_the_window_in_half_of_it_and_all_else_as_before() {
+        let config = lingbot("{}");
+        let on = |compute| Footprint::of(&config, &RolloutShape::of(&config.recipe), Keeping::processor(compute));
+        let whole = on(Compute::F32);
+        assert_eq!(whole, Footprint::of(&config, &RolloutShape::of(&config.recipe), Keeping::PROCESSOR));
+        for compute in [Compute::Bf16, Compute::Int8] {
+            // 18 frames of 1560 tokens, and 16 that make them a multiple of 32.
+            let self_attention = whole.self_attention / 2 / (18 * 1560) * (18 * 1560 + 16);
+            assert_eq!(on(compute), Footprint { self_attention, ..whole });
+        }
+    }
+
+    #[test]
     fn ranks_hold_their_heads_and_tokens_and_together_what_one_holds_and_the_borders_of_bands() {
         let config = lingbot("{}");
         let shape = RolloutShape::of(&config.recipe);
@@ -267,7 +288,7 @@ mod tests {
             assert_eq!((all.self_attention, all.chunk), (alone.self_attention, alone.chunk));
             // Two rows more for each band, of the 60 that the smallest picture has.
             assert!(all.decoder >= alone.decoder && all.decoder <= alone.decoder * (60 + 2 * ranks as u64) / 60);
-            let each = OnRanks::of(&config, &shape, ranks);
+            let each = OnRanks::of(&config, &shape, Keeping::PROCESSOR, ranks);
             assert_eq!(each.self_attention * ranks as u64, all.self_attention);
             // 4680 tokens are shared evenly.
             assert_eq!((each.self_attention + each.chunk) * ranks as u64 + each.once, all.total());
@@ -276,7 +297,7 @@ mod tests {
         let small = RolloutShape { first_chunk: 1, ..shape };
         let config = ModelConfig { recipe: Recipe { chunk: 1, ..config.recipe }, ..config };
         let all = Footprint::of(&config, &small, Keeping::PROCESSOR);
-        assert_eq!(OnRanks::of(&config, &small, 7).chunk, all.chunk / 1560 * 223);
+        assert_eq!(OnRanks::of(&config, &small, Keeping::PROCESSOR, 7).chunk, all.chunk / 1560 * 223);
     }
 
     #[test]

@@ -150,8 +150,8 @@ fn transformer(config: &TransformerConfig, shape: Shape, compute: Compute) -> Re
         Probe::linear([tokens, inner, width], compute)?,
         Probe::linear([tokens, patch, width], Compute::F32)?,
         Probe::linear([tokens, width, patch], Compute::F32)?,
-        Probe::attention(tokens, keys, block, heads, head)?,
-        Probe::attention(tokens, text, text, heads, head)?,
+        Probe::attention([tokens, keys, block], [heads, head], compute)?,
+        Probe::attention([tokens, text, text], [heads, head], Compute::F32)?,
     ];
     probes.extend(Probe::of_rows(tokens, width, inner, head)?);
     probes.push(Probe::softmax(tokens, keys)?);

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvcache::{PromptKvCache, RollingKvCache, Window};
+use kvcache::{KvShape, PromptKvCache, RollingKvCache, Window};
 use ops::{Moment, Tensor};
 
 use self::pictures::DECODED_AHEAD;
@@ -105,7 +105,9 @@ impl LingBotRollout {
             let reason = format!("{ranks} ranks cannot share the {tokens} tokens of a latent frame at {}", init.size);
             return Err(refuse("size", reason));
         }
-        let history = |_| RollingKvCache::new(window.clone(), nets.config.transformer.num_layers, tokens);
+        let remembered = nets.config.transformer.remembers(tokens, &nets.device);
+        let remembered = KvShape { heads: remembered.heads / ranks, ..remembered };
+        let history = |_| RollingKvCache::new(window.clone(), remembered);
 
         let before_text = nets.device.moment()?;
         let text = nets.in_own_words(&init.prompt).or_else(|| {

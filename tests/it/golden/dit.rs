@@ -113,7 +113,7 @@ pub(super) fn check_single_forward(dir: &Path, device: &Device) {
     let frames = x.dim(1).expect("frames");
     let history = || {
         let window = Window::new(config.sliding_window_num_frames, config.sink_size, frames).expect("possible");
-        RollingKvCache::new(window, config.num_layers, tokens / frames)
+        RollingKvCache::new(window, config.remembers(tokens / frames, &Device::cpu()))
     };
     let chunk = ChunkConditions { first_latent_frame: 0, fixed: &fixed, camera: Some(&cam), recent: None };
     let with_camera = dit.condition(chunk, &Rank::alone()).expect("condition");
@@ -165,7 +165,7 @@ fn check_start_in_the_middle(
     let tokens = height * width / 4;
     let missing = FIRST_FRAME.min(config.sliding_window_num_frames - frames);
     let window = Window::new(missing + frames, 0, frames).expect("possible");
-    let mut history = RollingKvCache::new(window, config.num_layers, tokens);
+    let mut history = RollingKvCache::new(window, config.remembers(tokens, &Device::cpu()));
     let zeros = Tensor::zeros([frames * tokens, config.width()], &noisy.device()).expect("zeros");
     for _ in 0..missing.div_ceil(frames) {
         for layer in 0..config.num_layers {
@@ -194,8 +194,8 @@ fn flat(tensor: &Tensor) -> Tensor {
 /// Compare what every layer holds: the reference keeps rows oldest first, and zeros behind them.
 fn check_history(golden: &Golden, prefix: &str, cache: &RollingKvCache) {
     for layer in (0..).take_while(|layer| golden.has(&format!("{prefix}kv{layer}_k"))) {
-        let held = cache.held(layer);
-        for (kind, ours) in [("k", held.keys), ("v", held.values)] {
+        let (keys, values) = cache.held(layer).blocks().expect("numbers");
+        for (kind, ours) in [("k", keys), ("v", values)] {
             let name = format!("{prefix}kv{layer}_{kind}");
             let ours = Tensor::cat(&ours, 0).expect("rows");
             let theirs = rows(golden, &name);
@@ -214,6 +214,7 @@ struct Rollout {
     shape: [usize; 4],
     chunks: usize,
     window: Window,
+    device: Device,
 }
 
 /// What a recording leaves out.
@@ -242,7 +243,7 @@ impl Rollout {
         let levels = timesteps.into_iter().map(|t| Level { t, sigma: t / 1000.0 }).collect();
         let denoiser =
             Denoiser::new(dit, Team::alone(), Sampler::Renoise, &Schedule { levels }).expect("time embeddings");
-        Rollout { chunks: golden.count("c", ".x0"), golden, denoiser, config, shape, window }
+        Rollout { chunks: golden.count("c", ".x0"), golden, denoiser, config, shape, window, device: device.clone() }
     }
 
     /// Make the chunks as recorded; look at each one's latent and the history behind it.
@@ -255,7 +256,8 @@ impl Rollout {
         let condition = self.golden.get("condition");
         let pieces = condition.dim(1).expect("frames") / frames;
         let mut motion = choices.motion.map(MotionWindow::new);
-        let mut history = RollingKvCache::new(self.window.clone(), self.config.num_layers, height * width / 4);
+        let mut history =
+            RollingKvCache::new(self.window.clone(), self.config.remembers(height * width / 4, &self.device));
         for chunk in 0..self.chunks {
             let get = |name: &str| self.golden.get(&format!("c{chunk}.{name}"));
             let steps = self.golden.count(&format!("c{chunk}.step_noise"), "_btchw");
@@ -354,7 +356,7 @@ pub(super) fn forward_error(dir: &Path, device: &Device) -> f64 {
         (dit.time_embedding(t).expect("time"), dit.read_prompt(&golden.get("context")).expect("prompt"));
     let (tokens, frames) = (golden.raw("block0_out").dim(1).expect("tokens"), x.dim(1).expect("frames"));
     let window = Window::new(config.sliding_window_num_frames, config.sink_size, frames).expect("possible");
-    let mut history = RollingKvCache::new(window, config.num_layers, tokens / frames);
+    let mut history = RollingKvCache::new(window, config.remembers(tokens / frames, device));
     let chunk = ChunkConditions { first_latent_frame: 0, fixed: &fixed, camera: Some(&cam), recent: None };
     let rank = Rank::alone();
     let condition = dit.condition(chunk, &rank).expect("condition");
@@ -366,8 +368,8 @@ pub(super) fn forward_error(dir: &Path, device: &Device) -> f64 {
 fn check_final_history(golden: &Golden, history: &RollingKvCache) {
     for name in golden.tensors.keys().filter(|name| name.starts_with("final.kv")) {
         let (layer, kind) = name["final.kv".len()..].split_once('_').expect("final.kvN_k");
-        let held = history.held(layer.parse().expect("a layer"));
-        let ours = Tensor::cat(&if kind == "k" { held.keys } else { held.values }, 0).expect("rows");
+        let (keys, values) = history.held(layer.parse().expect("a layer")).blocks().expect("numbers");
+        let ours = Tensor::cat(&if kind == "k" { keys } else { values }, 0).expect("rows");
         assert_close(name, &ours, &rows(golden, name), TOLERANCE);
     }
 }

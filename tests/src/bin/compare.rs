@@ -158,7 +158,7 @@ impl Wide {
             Tensor::from_vec(wave("text", TEXT * 4096, 1.0), [TEXT, 4096], &device).map_err(anyhow::Error::msg)?;
         let window = Window::new(WINDOW, 3, CHUNK)?;
         let mut wide = Wide {
-            history: RollingKvCache::new(window, 1, height / 2 * (width / 2)),
+            history: RollingKvCache::new(window, config.remembers(height / 2 * (width / 2), &device)),
             prompt: dit.read_prompt(&context).map_err(anyhow::Error::msg)?,
             time: dit.time_embedding(500.0).map_err(anyhow::Error::msg)?,
             latents: made("latents", [16, CHUNK, height, width])?,

@@ -54,6 +54,49 @@ pub(super) enum Int8Unit {
     PlainTiles,
 }
 
+/// `with_bf16_unit!(unit, U => …)`: what follows, with `U` the type that computes on `unit`.
+macro_rules! with_bf16_unit {
+    ($unit:expr, $type:ident => $body:expr) => {
+        match $unit {
+            #[cfg(target_arch = "x86_64")]
+            $crate::cpu::narrow::choice::Bf16Unit::Pairs512 => {
+                type $type = $crate::cpu::narrow::bf16::wide::Pairs;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::cpu::narrow::choice::Bf16Unit::Widened512 => {
+                type $type = $crate::cpu::narrow::bf16::wide::Widened;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::cpu::narrow::choice::Bf16Unit::Widened256 => {
+                type $type = $crate::cpu::narrow::bf16::narrow::Widened;
+                $body
+            }
+            $crate::cpu::narrow::choice::Bf16Unit::Plain => {
+                type $type = $crate::cpu::narrow::bf16::Widened;
+                $body
+            }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            $crate::cpu::narrow::choice::Bf16Unit::Tiles => {
+                type $type = $crate::cpu::narrow::amx::Bf16<$crate::cpu::narrow::amx::instructions::Instructions>;
+                $body
+            }
+            #[cfg(test)]
+            $crate::cpu::narrow::choice::Bf16Unit::PlainTiles => {
+                type $type = $crate::cpu::narrow::amx::Bf16<$crate::cpu::narrow::amx::Plain>;
+                $body
+            }
+            #[cfg(test)]
+            $crate::cpu::narrow::choice::Bf16Unit::PlainPairs => {
+                type $type = $crate::cpu::narrow::bf16::PlainPairs;
+                $body
+            }
+        }
+    };
+}
+pub(super) use with_bf16_unit;
+
 impl Bf16Unit {
     /// All of this processor, best first.
     pub(super) fn available() -> Vec<Bf16Unit> {
@@ -79,8 +122,36 @@ impl Bf16Unit {
     }
 
     pub(super) fn best() -> Bf16Unit {
-        static BEST: OnceLock<Bf16Unit> = OnceLock::new();
-        *BEST.get_or_init(|| Bf16Unit::available()[0])
+        Bf16Unit::best_that(|_| true)
+    }
+
+    /// The best one of this processor that is fit for a task. The plain one is fit for all.
+    pub(super) fn best_that(is_fit: impl Fn(&Bf16Unit) -> bool) -> Bf16Unit {
+        static AVAILABLE: OnceLock<Vec<Bf16Unit>> = OnceLock::new();
+        let available = AVAILABLE.get_or_init(Bf16Unit::available);
+        *available.iter().find(|unit| is_fit(unit)).expect("the plain unit is fit")
+    }
+
+    /// Does it multiply whole tiles of 16 pairs?
+    pub(super) fn is_tiles(self) -> bool {
+        match self {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Bf16Unit::Tiles => true,
+            #[cfg(test)]
+            Bf16Unit::PlainTiles => true,
+            _ => false,
+        }
+    }
+
+    /// Does it widen bf16 to f32, and keep the left side of a product as it is?
+    pub(super) fn widens(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Bf16Unit::Widened512 | Bf16Unit::Widened256 => true,
+            Bf16Unit::Plain => true,
+            #[allow(unreachable_patterns, reason = "on processors of another kind there is no other")]
+            _ => false,
+        }
     }
 }
 
@@ -117,11 +188,5 @@ impl Int8Unit {
 /// Does this processor multiply bf16 itself? Then activations are rounded, too, and results differ from those of a processor
 /// that widens weights.
 pub(crate) fn multiplies_bf16() -> bool {
-    match Bf16Unit::best() {
-        #[cfg(target_arch = "x86_64")]
-        Bf16Unit::Widened512 | Bf16Unit::Widened256 => false,
-        Bf16Unit::Plain => false,
-        #[allow(unreachable_patterns, reason = "on processors of another kind there is no other")]
-        _ => true,
-    }
+    !Bf16Unit::best().widens()
 }

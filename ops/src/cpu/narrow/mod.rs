@@ -7,6 +7,7 @@
 mod amx;
 mod bf16;
 mod choice;
+mod history;
 mod int8;
 mod quantise;
 #[cfg(test)]
@@ -18,7 +19,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 pub(crate) use self::choice::multiplies_bf16;
-use self::choice::{Bf16Unit, Int8Unit};
+use self::choice::{Bf16Unit, Int8Unit, with_bf16_unit};
+pub(crate) use self::history::{History, HistoryShape};
 use self::unit::{Pass, Unit};
 use super::panels::{PANEL, TILE};
 use super::storage::pays_to_share;
@@ -134,21 +136,7 @@ impl Narrow {
     ) {
         let Packed::Bf16(weights) = &self.packed else { unreachable!("packed as bf16") };
         let as_it_is = |totals: &[f32; PANEL], _: f32, _: usize| *totals;
-        match unit {
-            #[cfg(target_arch = "x86_64")]
-            Bf16Unit::Pairs512 => self.share::<bf16::wide::Pairs>(weights, x, out, as_it_is, put, then),
-            #[cfg(target_arch = "x86_64")]
-            Bf16Unit::Widened512 => self.share::<bf16::wide::Widened>(weights, x, out, as_it_is, put, then),
-            #[cfg(target_arch = "x86_64")]
-            Bf16Unit::Widened256 => self.share::<bf16::narrow::Widened>(weights, x, out, as_it_is, put, then),
-            Bf16Unit::Plain => self.share::<bf16::Widened>(weights, x, out, as_it_is, put, then),
-            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Bf16Unit::Tiles => self.share::<amx::Bf16<amx::instructions::Instructions>>(weights, x, out, as_it_is, put, then),
-            #[cfg(test)]
-            Bf16Unit::PlainTiles => self.share::<amx::Bf16<amx::Plain>>(weights, x, out, as_it_is, put, then),
-            #[cfg(test)]
-            Bf16Unit::PlainPairs => self.share::<bf16::PlainPairs>(weights, x, out, as_it_is, put, then),
-        }
+        with_bf16_unit!(unit, U => self.share::<U>(weights, x, out, as_it_is, put, then));
     }
 
     fn apply_int8(
@@ -226,7 +214,7 @@ impl Narrow {
         put: impl Fn(Range<usize>, usize, &[f32], &mut [f32]),
     ) {
         let Scratch { words, scales, totals, sums, .. } = scratch;
-        let (groups, tiles) = (groups::<U>(self.inputs), scales.len().div_ceil(U::TILE));
+        let groups = groups::<U>(self.inputs);
         let panel_len = panel_len(self.inputs, U::GROUP);
         // As many panels at once as the unit takes, in groups as even as can be.
         let panels = self.outputs.div_ceil(PANEL);
@@ -234,20 +222,9 @@ impl Narrow {
         for first_panel in (0..panels).step_by(together) {
             let together = together.min(panels - first_panel);
             let width = together * PANEL;
-            totals.resize(tiles * U::TILE * width, U::Total::default());
-            sums.resize(tiles * U::TILE * width, 0.0);
-            for first in (0..groups).step_by(DEPTH) {
-                let pass = Pass::<U> {
-                    words: &words[first * U::WORDS * U::TILE * tiles..],
-                    weights: &weights[first_panel * panel_len + first * U::GROUP * PANEL..],
-                    panel_len,
-                    panels: together,
-                    groups: DEPTH.min(groups - first),
-                    tiles,
-                    accumulate: first > 0,
-                };
-                pass.run(totals);
-            }
+            sums.resize(scales.len().next_multiple_of(U::TILE) * width, 0.0);
+            let from = &weights[first_panel * panel_len..];
+            sum_panels::<U>(words, (scales.len(), groups), from, (panel_len, together), totals);
             let start = first_panel * PANEL;
             let rows = totals.chunks_exact(width).zip(sums.chunks_exact_mut(width)).zip(&*scales);
             for ((totals, sums), scale) in rows {
@@ -258,6 +235,31 @@ impl Narrow {
             }
             put(start..self.outputs.min(start + width), width, sums, out);
         }
+    }
+}
+
+/// The sums of `panels` panels, `panel_len` apart, over all groups of the rows that are laid out: `(row, panel, PANEL)`, with rows
+/// that fill the last tile.
+fn sum_panels<U: Unit>(
+    words: &[u32],
+    (rows, groups): (usize, usize),
+    weights: &[U::Weight],
+    (panel_len, panels): (usize, usize),
+    totals: &mut Vec<U::Total>,
+) {
+    let tiles = rows.div_ceil(U::TILE);
+    totals.resize(tiles * U::TILE * panels * PANEL, U::Total::default());
+    for first in (0..groups).step_by(DEPTH) {
+        let pass = Pass::<U> {
+            words: &words[first * U::WORDS * U::TILE * tiles..],
+            weights: &weights[first * U::GROUP * PANEL..],
+            panel_len,
+            panels,
+            groups: DEPTH.min(groups - first),
+            tiles,
+            accumulate: first > 0,
+        };
+        pass.run(totals);
     }
 }
 

@@ -3,6 +3,8 @@
 //! Two sets of keys are read: diffusers' and Wan's own. A transformer without a configuration is described by its
 //! tensors.
 
+use kvcache::KvShape;
+use ops::Device;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -48,6 +50,12 @@ pub(in crate::lingbot) const CHUNK_MAX: usize = 64;
 pub(in crate::lingbot) const WINDOW_MAX: usize = crate::world::WINDOW_FRAMES_MAX;
 
 impl TransformerConfig {
+    /// What a rollout remembers of latent frames of so many tokens, on this device.
+    pub fn remembers(&self, tokens: usize, device: &Device) -> KvShape {
+        let packed = device.keeping().packs_history;
+        KvShape { layers: self.num_layers, tokens, heads: self.num_attention_heads, packed }
+    }
+
     /// From `config.json`, or where there is none from the shapes of the tensors.
     pub fn read(dir: &ModelDir) -> Result<TransformerConfig, LoadError> {
         let files = dir.network(Component::Transformer)?;

@@ -1,6 +1,6 @@
 //! Chunks of a team beside those of one rank, for a model whose twelve heads two, three and four ranks can share.
 
-use kvcache::Window;
+use kvcache::{KvShape, Window};
 use ops::Device;
 use safetensors::Dtype;
 
@@ -37,7 +37,11 @@ fn chunks(denoiser: &Denoiser) -> Vec<f32> {
     let mut given = Noise::seeded(3, &device);
     let mut draw = |shape: &[usize]| given.draw(shape).expect("numbers");
     let prompts: Vec<_> = (0..2).map(|_| denoiser.dit().read_prompt(&draw(&[20, 24])).expect("a prompt")).collect();
-    let history = || RollingKvCache::new(Window::new(8, 2, CHUNK).expect("possible"), 2, height * width / 4);
+    let history = || {
+        let heads = 12 / denoiser.team().ranks();
+        let shape = KvShape { layers: 2, tokens: height * width / 4, heads, packed: false };
+        RollingKvCache::new(Window::new(8, 2, CHUNK).expect("possible"), shape)
+    };
     let mut histories: Vec<_> = (0..denoiser.team().ranks()).map(|_| history()).collect();
     let (mut noise, mut all) = (Noise::seeded(7, &device), Vec::new());
     for chunk in 0..4 {

@@ -28,6 +28,10 @@ fn world(recipe: Value) -> LingBot {
 }
 
 fn world_over_ranks(recipe: Value, ranks: usize) -> LingBot {
+    world_on(&Device::cpu(), recipe, ranks)
+}
+
+fn world_on(device: &Device, recipe: Value, ranks: usize) -> LingBot {
     let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pocket/weights");
     let dir = TempDir::new();
     copy(&weights, &weights, &dir);
@@ -38,7 +42,7 @@ fn world_over_ranks(recipe: Value, ranks: usize) -> LingBot {
         changed[key] = value.clone();
     }
     dir.write("causeway.json", changed.to_string());
-    LingBot::load_over_ranks(&dir.open(), &Device::cpu(), ranks).expect("a world")
+    LingBot::load_over_ranks(&dir.open(), device, ranks).expect("a world")
 }
 
 /// The shipped world as it is.
@@ -116,10 +120,9 @@ fn first_chunks_of_one_latent_frame_to_twice_a_chunk_are_what_a_plain_loop_draws
         let fixed = video.fixed.clone();
         assert_eq!((fixed.dims()[1] - first) % CHUNK, 0, "whole pieces");
         let mut noise = Noise::seeded(5, &Device::cpu());
-        let (layers, tokens) =
-            (world.nets.config.transformer.num_layers, (SIZE.width / 16 * (SIZE.height / 16)) as usize);
+        let shape = remembered(&world);
         let window = Window::new(12, 0, CHUNK).and_then(|window| window.starting_with(first)).expect("possible");
-        let mut history = RollingKvCache::new(window, layers, tokens);
+        let mut history = RollingKvCache::new(window, shape);
         let mut start = 0;
         // Until frames have been evicted.
         for index in 0..5 {
@@ -154,9 +157,9 @@ fn a_rollout_that_never_makes_its_past_again_draws_what_a_loop_draws_that_keeps_
     let mut video = open(&world, init(&world, None));
     let fixed = video.fixed.clone();
     let mut noise = Noise::seeded(5, &Device::cpu());
-    let (layers, tokens) = (world.nets.config.transformer.num_layers, (SIZE.width / 16 * (SIZE.height / 16)) as usize);
+    let shape = remembered(&world);
     let window = Window::new(8, 2, CHUNK).and_then(|window| window.starting_with(CHUNK)).expect("possible");
-    let (mut history, mut decoder) = (RollingKvCache::new(window, layers, tokens), DecoderState::new());
+    let (mut history, mut decoder) = (RollingKvCache::new(window, shape), DecoderState::new());
     let mut prompt = world.nets.read_prompt("a green meadow").expect("a prompt");
     // Frames are evicted from the third chunk on; the prompt changes in the fourth.
     for index in 0..6 {
@@ -215,12 +218,11 @@ fn a_past_made_again_is_a_fresh_pass_over_its_clean_latents_with_the_new_prompt(
         }
         let clean = Tensor::cat(&clean, 1).expect("frames");
         let night = world.nets.read_prompt("a city at night").expect("a prompt");
-        let (layers, tokens) =
-            (world.nets.config.transformer.num_layers, (SIZE.width / 16 * (SIZE.height / 16)) as usize);
+        let shape = remembered(&world);
 
         let held = parts.iter().map(Range::len).sum();
         let plain = Window::new(held, 0, CHUNK).and_then(|window| window.starting_with(parts[0].len()));
-        let mut plain = RollingKvCache::new(plain.expect("possible"), layers, tokens);
+        let mut plain = RollingKvCache::new(plain.expect("possible"), shape);
         for frames in parts {
             let chunk = frames.start / CHUNK * CHUNK..(frames.start / CHUNK + 1) * CHUNK;
             let condition = plain_condition(&world, &video.fixed, &chunk, frames);
@@ -230,7 +232,7 @@ fn a_past_made_again_is_a_fresh_pass_over_its_clean_latents_with_the_new_prompt(
             world.nets.denoiser.remember(&clean, &mut context).expect("a pass");
         }
 
-        let before: Vec<_> = (0..layers).map(|layer| snapshot(&video.now.histories[0], layer)).collect();
+        let before: Vec<_> = (0..shape.layers).map(|layer| snapshot(&video.now.histories[0], layer)).collect();
         let bytes = video.now.histories[0].bytes();
         video.now.prompt = night;
         video.remember_again(&Cancel::default()).expect("passes");
@@ -247,10 +249,16 @@ fn a_past_made_again_is_a_fresh_pass_over_its_clean_latents_with_the_new_prompt(
     }
 }
 
+/// What a rollout of `SIZE` remembers.
+fn remembered(world: &LingBot) -> KvShape {
+    let tokens = (SIZE.width / 16 * (SIZE.height / 16)) as usize;
+    world.nets.config.transformer.remembers(tokens, &Device::cpu())
+}
+
 /// All keys, then all values, of a layer.
 fn snapshot(history: &RollingKvCache, layer: usize) -> Vec<f32> {
-    let view = history.held(layer);
-    view.keys.into_iter().chain(view.values).flat_map(numbers).collect()
+    let (keys, values) = history.held(layer).blocks().expect("numbers");
+    keys.iter().chain(&values).flat_map(numbers).collect()
 }
 
 #[test]

@@ -1,13 +1,19 @@
 //! Videos that a team of ranks draws, beside the same ones drawn by one rank.
 
+use ops::{Compute, Keeping};
+
 use super::*;
-use crate::lingbot::footprint::{OnRanks, RolloutShape};
+use crate::lingbot::footprint::{Footprint, OnRanks, RolloutShape};
 
 /// Six tokens a latent frame, 18 a chunk: four ranks have 5, 5, 4 and 4 of them.
 const UNEVEN: Size = Size { width: 48, height: 32 };
 
 fn uneven(ranks: usize) -> LingBot {
-    world_over_ranks(json!({"size": [UNEVEN.width, UNEVEN.height], "window": 7, "sink": 1}), ranks)
+    world_over_ranks(uneven_recipe(), ranks)
+}
+
+fn uneven_recipe() -> Value {
+    json!({"size": [UNEVEN.width, UNEVEN.height], "window": 7, "sink": 1})
 }
 
 fn begin(world: &LingBot) -> LingBotRollout {
@@ -42,6 +48,25 @@ fn a_team_draws_the_bytes_of_one_rank() {
 }
 
 #[test]
+fn in_bf16_a_team_draws_the_bytes_of_one_rank_and_the_window_takes_what_was_said() {
+    let device = Device::cpu_in(Compute::Bf16);
+    let in_bf16 = |ranks| world_on(&device, uneven_recipe(), ranks);
+    let alone = in_bf16(1);
+    let drawn = walk(&alone);
+    assert!(walk(&in_bf16(2)) == drawn, "2 ranks draw other bytes");
+    assert!(walk(&uneven(1)) != drawn, "that would be f32");
+    let mut rollout = begin(&alone);
+    let input = steered(&rollout.plan());
+    rollout.chunk_latents(&input, &Cancel::default()).expect("a chunk");
+    let shape = RolloutShape { size: UNEVEN, ..RolloutShape::of(&alone.nets.config.recipe) };
+    let said = |keeping| Footprint::of(&alone.nets.config, &shape, keeping).self_attention;
+    let held = rollout.now.histories[0].bytes();
+    assert_eq!(held, said(device.keeping()));
+    // Seven frames of six keys are 42, and 22 more make them a multiple of 32.
+    assert_eq!(held * 2 * 42, said(Keeping::PROCESSOR) * 64);
+}
+
+#[test]
 fn each_rank_remembers_its_heads_of_all_tokens_bit_for_bit_and_holds_what_was_said() {
     let after_four_chunks = |world: &LingBot| {
         let mut rollout = begin(world);
@@ -55,15 +80,17 @@ fn each_rank_remembers_its_heads_of_all_tokens_bit_for_bit_and_holds_what_was_sa
     for ranks in [2, 4] {
         let world = uneven(ranks);
         let config = &world.nets.config;
-        let said = OnRanks::of(config, &RolloutShape { size: UNEVEN, ..RolloutShape::of(&config.recipe) }, ranks);
+        let shape = RolloutShape { size: UNEVEN, ..RolloutShape::of(&config.recipe) };
+        let said = OnRanks::of(config, &shape, Keeping::PROCESSOR, ranks);
         let histories = after_four_chunks(&world);
         assert_eq!(histories.len(), ranks);
         for (rank, history) in histories.iter().enumerate() {
             assert_eq!(history.window(), alone.window());
             assert_eq!(history.bytes(), said.self_attention);
             for layer in 0..config.transformer.num_layers {
-                let (whole, own) = (alone.held(layer), history.held(layer));
-                let pairs = whole.keys.iter().zip(&own.keys).chain(whole.values.iter().zip(&own.values));
+                let held = |cache: &RollingKvCache| cache.held(layer).blocks().expect("numbers");
+                let (whole, own) = (held(&alone), held(history));
+                let pairs = whole.0.iter().zip(&own.0).chain(whole.1.iter().zip(&own.1));
                 for (whole, own) in pairs {
                     let width = whole.dims()[1] / ranks;
                     let heads = whole.narrow(1, rank * width, width).expect("these heads");
