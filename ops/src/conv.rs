@@ -10,13 +10,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::cpu::narrow::{Bf16Unit, PairRow, pixels_as_words, weights_as_pairs};
 use crate::cpu::panels::{PANEL, Row, lanes_of_last, panels_max};
 use crate::cpu::simd::Isa;
 use crate::cuda;
 use crate::cuda::frames::{Geometry, PackedConv};
 use crate::error::bail;
 use crate::frame_stack::{Frame, FrameShape, FrameStack};
-use crate::{Device, Result, Stored};
+use crate::{Compute, Device, Result, Stored};
 
 /// Weights of one convolution, packed once.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct Conv {
     stride: usize,
     /// Output pixels, each way, that one step of the grid gives: 2 if the picture is doubled.
     scale: usize,
+    /// What multiplies pairs of bf16, where it computes in that. `None`: f32.
+    pairs: Option<Bf16Unit>,
     /// The `scale²` output pixels of a grid step, row-major.
     phases: Vec<Phase>,
     bias: Vec<f32>,
@@ -44,8 +47,23 @@ pub struct Conv {
 struct Phase {
     /// Rows and columns into the bordered input; the same for every frame of the window.
     offsets: Vec<(usize, usize)>,
-    /// `(panel, frame, offset, input channel, PANEL)`, zero beyond the last output channel.
-    weights: Vec<f32>,
+    weights: Packed,
+}
+
+/// Zero beyond the last output channel.
+#[derive(Debug, Clone)]
+enum Packed {
+    /// `(panel, frame, offset, input channel, PANEL)`
+    Whole(Vec<f32>),
+    /// `(panel, frame, offset, pair of input channels, PANEL, 2)`
+    Pairs(Vec<u16>),
+}
+
+/// Frames as the kernel reads them.
+enum Input<'a> {
+    Whole(&'a [Frame]),
+    /// `(pixel, word)`
+    Pairs(Vec<Vec<u32>>),
 }
 
 /// Pixels of one task: with their inputs they stay in the second-level cache.
@@ -56,7 +74,8 @@ const DEPTH: usize = 1024;
 const TAPS_MAX: usize = 27;
 
 impl Conv {
-    /// `weight`: `(out, in, kt, k, k)` or `(out, in, k, k)`, `k` 1 or 3; 3 wants a border. `bias`: `(out)`.
+    /// `weight`: `(out, in, kt, k, k)` or `(out, in, k, k)`, `k` 1 or 3; 3 wants a border. `bias`: `(out)`. Where the device
+    /// computes in bf16, so does this, if the processor multiplies bf16 itself. So do the two that follow.
     pub fn new(weight: &Stored, bias: &Stored, device: &Device) -> Result<Conv> {
         Conv::pack((weight, bias, device), 1, 1, |_, k| k)
     }
@@ -73,8 +92,19 @@ impl Conv {
         Conv::pack((weight, bias, device), 1, 2, |p, k| (p + k).div_ceil(2))
     }
 
-    /// `offset(p, k)`: the bordered input row that kernel row `k` reads for output phase `p`. Columns are the same.
     fn pack(
+        what: (&Stored, &Stored, &Device),
+        stride: usize,
+        scale: usize,
+        offset: impl Fn(usize, usize) -> usize,
+    ) -> Result<Conv> {
+        let pairs = (what.2.compute() == Compute::Bf16).then(Bf16Unit::for_convolutions).flatten();
+        Conv::pack_for(pairs, what, stride, scale, offset)
+    }
+
+    /// `offset(p, k)`: the bordered input row that kernel row `k` reads for output phase `p`. Columns are the same.
+    fn pack_for(
+        pairs: Option<Bf16Unit>,
         (weight, bias, device): (&Stored, &Stored, &Device),
         stride: usize,
         scale: usize,
@@ -91,8 +121,8 @@ impl Conv {
         if let Some(cuda) = device.as_cuda() {
             let sides = [outputs, inputs, frames, side];
             let on_cuda = Some(PackedConv::new(cuda, weight, bias, sides, Geometry { stride, scale })?);
-            let (device, border, phases, bias) = (device.clone(), side / 2, Vec::new(), Vec::new());
-            return Ok(Conv { device, inputs, outputs, frames, border, stride, scale, phases, bias, on_cuda });
+            let (device, border, pairs, phases, bias) = (device.clone(), side / 2, None, Vec::new(), Vec::new());
+            return Ok(Conv { device, inputs, outputs, frames, border, stride, scale, pairs, phases, bias, on_cuda });
         }
         let run_len = inputs * frames * side * side;
         let mut run = vec![0.0; run_len];
@@ -118,11 +148,18 @@ impl Conv {
                     }
                 }
             }
+            let weights = match pairs {
+                None => Packed::Whole(weights),
+                Some(unit) => match weights_as_pairs(&weights, inputs, unit.words_of(inputs)) {
+                    Some(pairs) => Packed::Pairs(pairs),
+                    None => bail!("a convolution's weight is not finite or too large for bf16: compute in f32"),
+                },
+            };
             Ok(Phase { offsets, weights })
         });
         let phases = phases.collect::<Result<_>>()?;
         let (border, bias, device) = (side / 2, bias.to_vec()?, device.clone());
-        Ok(Conv { device, inputs, outputs, frames, border, stride, scale, phases, bias, on_cuda: None })
+        Ok(Conv { device, inputs, outputs, frames, border, stride, scale, pairs, phases, bias, on_cuda: None })
     }
 
     /// Frames of a full window: 3, or 1 if this convolution looks at one frame.
@@ -180,12 +217,27 @@ impl Conv {
         let strip_rows = (pixels.min(STRIP_PIXELS) / columns).max(1);
         let strip_len = strip_rows * self.scale * shape.row();
 
+        let read = match self.pairs {
+            None => Input::Whole(x.frames()),
+            Some(unit) => {
+                let words = unit.words_of(self.inputs);
+                let frames = x.frames().par_iter().map(|frame| {
+                    let mut into = Vec::new();
+                    pixels_as_words(frame, self.inputs, words, &mut into);
+                    into.resize(into.len() + unit.words_behind(self.stride * words), 0);
+                    into
+                });
+                Input::Pairs(frames.collect())
+            }
+        };
+        let read = &read;
         let mut frames: Vec<Vec<f32>> = windows.iter().map(|_| vec![0.0; shape.values()]).collect();
         let strips: Vec<_> = (frames.iter_mut().zip(windows).enumerate())
             .flat_map(|(t, (frame, window))| {
                 frame.chunks_mut(strip_len).enumerate().map(move |(i, out)| Strip {
                     input,
-                    window: &x.frames()[window.clone()],
+                    read,
+                    window: window.clone(),
                     first_row: i * strip_rows,
                     columns,
                     add: add.map(|add| &add.frames()[t][i * strip_len..][..out.len()]),
@@ -199,17 +251,21 @@ impl Conv {
 
     /// `sums`: scratch, kept from strip to strip.
     fn strip(&self, isa: Isa, strip: Strip, sums: &mut Vec<f32>) {
-        let Strip { input, window, first_row, columns, add, out } = strip;
+        let Strip { input, read, window, first_row, columns, add, out } = strip;
         let out_row = self.scale * columns * self.outputs;
         let rows = out.len() / (self.scale * out_row);
         let absent = self.frames - window.len();
         let panels = self.outputs.div_ceil(PANEL);
         // As many panels at once as the kernel takes, in groups as even as can be.
-        let group = panels.div_ceil(panels.div_ceil(panels_max(isa)));
+        let most = self.pairs.map_or(panels_max(isa), Bf16Unit::panels_max);
+        let group = panels.div_ceil(panels.div_ceil(most));
+        // Numbers of a pixel, and weights of a tap.
+        let pixel = self.pairs.map_or(self.inputs, |unit| unit.words_of(self.inputs));
+        let tap_len = pixel * PANEL * if self.pairs.is_some() { 2 } else { 1 };
         for (phase, taps) in self.phases.iter().enumerate() {
-            let panel_len = self.frames * taps.offsets.len() * self.inputs * PANEL;
+            let panel_len = self.frames * taps.offsets.len() * tap_len;
             let tap_count = window.len() * taps.offsets.len();
-            let skipped = absent * taps.offsets.len() * self.inputs * PANEL;
+            let skipped = absent * taps.offsets.len() * tap_len;
             for first_panel in (0..panels).step_by(group) {
                 let group = group.min(panels - first_panel);
                 let width = group * PANEL;
@@ -217,27 +273,53 @@ impl Conv {
                 let block = (DEPTH / self.inputs).clamp(1, tap_count);
                 for first_tap in (0..tap_count).step_by(block) {
                     let block_taps = first_tap..(first_tap + block).min(tap_count);
-                    let weights = first_panel * panel_len + skipped + first_tap * self.inputs * PANEL;
+                    let weights = first_panel * panel_len + skipped + first_tap * tap_len;
                     for (row, sums) in sums.chunks_exact_mut(columns * width).enumerate() {
-                        let mut inputs = [&[][..]; TAPS_MAX];
-                        let inputs = &mut inputs[..block_taps.len()];
-                        for (slot, tap) in inputs.iter_mut().zip(block_taps.clone()) {
+                        // The frame of each tap, and where its first pixel is there.
+                        let places = block_taps.clone().map(|tap| {
                             let (dy, dx) = taps.offsets[tap % taps.offsets.len()];
                             let y = (first_row + row) * self.stride + dy;
-                            *slot = &window[tap / taps.offsets.len()][y * input.row() + dx * self.inputs..];
+                            let frame = window.start + tap / taps.offsets.len();
+                            (frame, (y * (input.width + 2 * input.border) + dx) * pixel)
+                        });
+                        let (count, accumulate) = (block_taps.len(), first_tap > 0);
+                        match (&taps.weights, read) {
+                            (Packed::Whole(all), Input::Whole(frames)) => {
+                                let mut inputs = [&[][..]; TAPS_MAX];
+                                for (slot, (frame, at)) in inputs.iter_mut().zip(places) {
+                                    *slot = &frames[frame][at..];
+                                }
+                                let row = Row {
+                                    taps: &inputs[..count],
+                                    channels: self.inputs,
+                                    step: self.stride * self.inputs,
+                                    channel_step: 1,
+                                    weights: &all[weights..],
+                                    panels: group,
+                                    panel_len,
+                                    lanes: lanes_of_last(self.outputs, first_panel + group),
+                                    accumulate,
+                                };
+                                row.run(isa, sums);
+                            }
+                            (Packed::Pairs(all), Input::Pairs(frames)) => {
+                                let mut inputs = [&[][..]; TAPS_MAX];
+                                for (slot, (frame, at)) in inputs.iter_mut().zip(places) {
+                                    *slot = &frames[frame][at..];
+                                }
+                                let row = PairRow {
+                                    taps: &inputs[..count],
+                                    words: pixel,
+                                    step: self.stride * pixel,
+                                    weights: &all[weights..],
+                                    panels: group,
+                                    panel_len,
+                                    accumulate,
+                                };
+                                row.run(self.pairs.expect("packed for a unit"), sums);
+                            }
+                            _ => unreachable!("frames are read as weights are packed"),
                         }
-                        let row = Row {
-                            taps: inputs,
-                            channels: self.inputs,
-                            step: self.stride * self.inputs,
-                            channel_step: 1,
-                            weights: &taps.weights[weights..],
-                            panels: group,
-                            panel_len,
-                            lanes: lanes_of_last(self.outputs, first_panel + group),
-                            accumulate: first_tap > 0,
-                        };
-                        row.run(isa, sums);
                     }
                 }
                 // The sums of these channels are whole: put them where they belong.
@@ -270,7 +352,8 @@ impl Conv {
 /// Some rows of one output frame.
 struct Strip<'a> {
     input: FrameShape,
-    window: &'a [Frame],
+    read: &'a Input<'a>,
+    window: Range<usize>,
     /// Rows and columns are steps of the grid: `scale` output pixels each.
     first_row: usize,
     columns: usize,
@@ -279,123 +362,4 @@ struct Strip<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{Plain, PlainResult, Weight, ours};
-    use candle_core::Device as PlainDevice;
-
-    /// Numbers without a pattern that a wrong stride could hide in.
-    fn noise(shape: &[usize], seed: u64) -> Plain {
-        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let values = (0..shape.iter().product::<usize>()).map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        });
-        Plain::from_vec(values.collect::<Vec<_>>(), shape, &PlainDevice::Cpu).expect("as many as the shape has")
-    }
-
-    /// candle's convolution, frame by frame: the sum over the window's frames of 2-D convolutions.
-    fn plain(x: &Plain, weight: &Plain, bias: &Plain, frames_out: &[Vec<usize>], stride: usize) -> PlainResult<Plain> {
-        let weight = if weight.rank() == 4 { weight.unsqueeze(2)? } else { weight.clone() };
-        let (_, _, kt, side, _) = weight.dims5()?;
-        let mut out = Vec::new();
-        for window in frames_out {
-            let mut sum: Option<Plain> = None;
-            for (i, &t) in window.iter().enumerate() {
-                let tap = weight.narrow(2, kt - window.len() + i, 1)?.squeeze(2)?.contiguous()?;
-                let mut frame = x.narrow(1, t, 1)?.squeeze(1)?.unsqueeze(0)?.contiguous()?;
-                if stride == 2 {
-                    frame = frame.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?;
-                }
-                let y = frame.conv2d(&tap, if stride == 1 { side / 2 } else { 0 }, stride, 1, 1)?;
-                sum = Some(match sum {
-                    Some(sum) => (sum + y)?,
-                    None => y,
-                });
-            }
-            out.push(sum.expect("a window has a frame").broadcast_add(&bias.reshape((1, (), 1, 1))?)?.squeeze(0)?);
-        }
-        Plain::stack(&out, 1)
-    }
-
-    fn assert_close(found: &FrameStack, plain: &Plain, depth: usize, what: &str) {
-        let found = found.to_tensor().expect("a tensor");
-        assert_eq!(found.dims(), plain.dims(), "{what}");
-        let off = (found.cpu("a test").expect("main memory") - plain)
-            .expect("same shape")
-            .abs()
-            .expect("abs")
-            .max_all()
-            .expect("max");
-        let off = off.to_scalar::<f32>().expect("one");
-        // Two orders of summing `depth` products of numbers below one; a wrong tap would be off by a thousand times that.
-        assert!(off < 1e-7 * depth as f32 + 1e-6, "{what}: off by {off:e}");
-    }
-
-    #[test]
-    fn a_causal_convolution_agrees_with_candle_at_odd_sizes_on_every_instruction_set() {
-        for (inputs, outputs, height, width, count) in [
-            (1, 1, 1, 1, 1),
-            (3, 16, 5, 7, 2),
-            (16, 3, 4, 13, 4),
-            (20, 40, 3, 29, 3),
-            (33, 50, 7, 6, 2),
-            (64, 130, 2, 17, 1),
-        ] {
-            let x = noise(&[inputs, count, height, width], 1);
-            let bias = noise(&[outputs], 2);
-            for (kt, k) in [(3, 3), (3, 1), (1, 1)] {
-                let weight = noise(&[outputs, inputs, kt, k, k], 3);
-                let windows: Vec<Vec<usize>> =
-                    (0..count).map(|t| ((t + 1).saturating_sub(kt)..t + 1).collect()).collect();
-                let expected = plain(&x, &weight, &bias, &windows, 1).expect("candle");
-                let (weight, bias) = (Weight::of(&weight), Weight::of(&bias));
-                let conv = Conv::new(&weight.stored(), &bias.stored(), &Device::cpu()).expect("a kernel");
-                let mut video = FrameStack::from_tensor(&ours(&x)).expect("a video");
-                if conv.border() == 1 {
-                    video = video.bordered();
-                }
-                let slices: Vec<_> = windows.iter().map(|w| w[0]..w[0] + w.len()).collect();
-                for isa in Isa::available() {
-                    let what = format!("{isa:?} {inputs}->{outputs} {kt}x{k}x{k} at {height}x{width}");
-                    let once = conv.apply_with(isa, &video, &slices, None).expect("frames");
-                    assert_close(&once, &expected, inputs * kt * k * k, &what);
-                    let twice = conv.apply_with(isa, &video, &slices, Some(&once)).expect("frames");
-                    assert_close(&twice, &(&expected * 2.0).expect("doubled"), 4 * inputs * kt * k * k, &what);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn down_and_upsampling_agree_with_padding_and_doubling_the_picture() {
-        for (inputs, outputs, height, width, count) in [(2, 5, 2, 2, 1), (16, 16, 6, 10, 3), (24, 48, 8, 26, 2)] {
-            let x = noise(&[inputs, count, height, width], 4);
-            let (weight, bias) = (noise(&[outputs, inputs, 3, 3], 5), noise(&[outputs], 6));
-            let windows: Vec<_> = (0..count).map(|t| vec![t]).collect();
-            let video = FrameStack::from_tensor(&ours(&x)).expect("a video").bordered();
-            let slices: Vec<_> = (0..count).map(|t| t..t + 1).collect();
-            let (stored, stored_bias, device) = (Weight::of(&weight), Weight::of(&bias), Device::cpu());
-            for isa in Isa::available() {
-                let what = format!("{isa:?} {inputs}->{outputs} at {height}x{width}");
-                let down = Conv::downsampling(&stored.stored(), &stored_bias.stored(), &device).expect("a kernel");
-                let expected = plain(&x, &weight, &bias, &windows, 2).expect("candle");
-                assert_close(
-                    &down.apply_with(isa, &video, &slices, None).expect("frames"),
-                    &expected,
-                    9 * inputs,
-                    &what,
-                );
-                let up = Conv::upsampling(&stored.stored(), &stored_bias.stored(), &device).expect("a kernel");
-                let doubled = x.upsample_nearest2d(2 * height, 2 * width).expect("doubled");
-                let expected = plain(&doubled, &weight, &bias, &windows, 1).expect("candle");
-                assert_close(
-                    &up.apply_with(isa, &video, &slices, None).expect("frames"),
-                    &expected,
-                    18 * inputs,
-                    &what,
-                );
-            }
-        }
-    }
-}
+mod tests;

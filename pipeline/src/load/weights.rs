@@ -44,6 +44,8 @@ pub struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     /// It computes in f32: what is narrower is named below.
     device: Device,
+    /// Computes convolutions.
+    convolving: Device,
     /// Dense layers that are computed in another type, by the names of their weights.
     narrow: Arc<BTreeMap<String, Compute>>,
     prefix: String,
@@ -141,6 +143,7 @@ impl Checkpoint {
             None => Ok(Weights {
                 checkpoint: self,
                 device: device.computing_in(Compute::F32),
+                convolving: device.clone(),
                 narrow: Arc::new(tensors.narrow(device.compute())),
                 prefix: String::new(),
             }),
@@ -275,6 +278,16 @@ impl<'a> Weights<'a> {
         &self.device
     }
 
+    /// The same, with convolutions in f32 whatever the device computes in: those next to pictures and latents.
+    pub fn in_f32(&self) -> Weights<'a> {
+        Weights { convolving: self.device.clone(), ..self.clone() }
+    }
+
+    /// What computes with convolutions that are made of these.
+    pub fn convolving(&self) -> &Device {
+        &self.convolving
+    }
+
     /// The tensor `name` here, as it is stored.
     pub fn stored(&self, name: &str) -> Result<Stored<'a>, LoadError> {
         let path = self.path(name);
@@ -305,17 +318,17 @@ impl<'a> Weights<'a> {
 
     /// The convolution here, of `weight` and `bias`.
     pub fn conv(&self) -> Result<Conv, LoadError> {
-        Ok(Conv::new(&self.stored("weight")?, &self.stored("bias")?, &self.device)?)
+        Ok(Conv::new(&self.stored("weight")?, &self.stored("bias")?, &self.convolving)?)
     }
 
     /// The convolution here, which halves a picture.
     pub fn downsampling_conv(&self) -> Result<Conv, LoadError> {
-        Ok(Conv::downsampling(&self.stored("weight")?, &self.stored("bias")?, &self.device)?)
+        Ok(Conv::downsampling(&self.stored("weight")?, &self.stored("bias")?, &self.convolving)?)
     }
 
     /// The convolution here, which first doubles a picture.
     pub fn upsampling_conv(&self) -> Result<Conv, LoadError> {
-        Ok(Conv::upsampling(&self.stored("weight")?, &self.stored("bias")?, &self.device)?)
+        Ok(Conv::upsampling(&self.stored("weight")?, &self.stored("bias")?, &self.convolving)?)
     }
 
     /// Is there a tensor of this name here?

@@ -21,15 +21,15 @@ const ROW: usize = 64;
 #[derive(Clone, Copy)]
 pub(super) struct Block {
     /// 32 rows of the left side, `left_step` bytes apart.
-    left: *const u8,
-    left_step: usize,
+    pub(super) left: *const u8,
+    pub(super) left_step: usize,
     /// The panels' weights, 1 KiB for 16 groups. The second is null where there is one panel.
-    weights: [*const u8; 2],
+    pub(super) weights: [*const u8; 2],
     /// How often 16 groups.
-    times: usize,
+    pub(super) times: usize,
     /// 32 rows of sums, `sums_step` bytes apart.
-    sums: *mut u8,
-    sums_step: usize,
+    pub(super) sums: *mut u8,
+    pub(super) sums_step: usize,
 }
 
 /// What multiplies blocks.

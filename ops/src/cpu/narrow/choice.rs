@@ -7,7 +7,7 @@ use super::amx;
 
 /// What multiplies bf16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bf16Unit {
+pub(crate) enum Bf16Unit {
     /// AMX.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Tiles,

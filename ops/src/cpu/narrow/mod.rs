@@ -9,6 +9,7 @@ mod bf16;
 mod choice;
 mod history;
 mod int8;
+mod pair_row;
 mod quantise;
 #[cfg(test)]
 mod tests;
@@ -18,9 +19,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-pub(crate) use self::choice::multiplies_bf16;
-use self::choice::{Bf16Unit, Int8Unit, with_bf16_unit};
+pub(crate) use self::choice::{Bf16Unit, multiplies_bf16};
+use self::choice::{Int8Unit, with_bf16_unit};
 pub(crate) use self::history::{History, HistoryShape};
+pub(crate) use self::pair_row::{PairRow, pixels_as_words, weights_as_pairs};
 use self::unit::{Pass, Unit};
 use super::panels::{PANEL, TILE};
 use super::storage::pays_to_share;

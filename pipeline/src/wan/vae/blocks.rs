@@ -99,7 +99,10 @@ impl Middle {
 impl Head {
     /// `weights` holds `norm_out` and `conv_out`.
     pub(super) fn load(weights: &Weights, slots: &mut Slots) -> Result<Head, LoadError> {
-        Ok(Head { norm: norm(&weights.at("norm_out"))?, conv: CausalConv::load(&weights.at("conv_out"), slots)? })
+        Ok(Head {
+            norm: norm(&weights.at("norm_out"))?,
+            conv: CausalConv::load(&weights.at("conv_out").in_f32(), slots)?,
+        })
     }
 
     pub(super) fn apply<'a>(&self, x: Bands<'a>, carried: &mut Carried) -> ops::Result<Bands<'a>> {

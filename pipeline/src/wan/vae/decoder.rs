@@ -50,7 +50,7 @@ impl Decoder {
         weights: &Weights,
         slots: &mut Slots,
     ) -> std::result::Result<Decoder, LoadError> {
-        let conv_in = CausalConv::load(&weights.at("conv_in"), slots)?;
+        let conv_in = CausalConv::load(&weights.at("conv_in").in_f32(), slots)?;
         let middle = Middle::load(&weights.at("mid_block"), slots)?;
         let mut levels = Vec::new();
         for (number, level) in config.decoder_levels().iter().enumerate() {
@@ -135,10 +135,10 @@ impl Decoder {
 impl DoubleTime {
     fn load(weights: &Weights, slots: &mut Slots) -> std::result::Result<DoubleTime, LoadError> {
         let (weight, bias) = (weights.stored("weight")?, weights.stored("bias")?);
-        let channels = bias.elements() / 2;
+        let (channels, convolving) = (bias.elements() / 2, weights.convolving());
         let half = |i: usize| -> Result<Conv> {
             let (weight, bias) = (weight.narrow(i * channels, channels)?, bias.narrow(i * channels, channels)?);
-            Conv::new(&weight, &bias, weights.device())
+            Conv::new(&weight, &bias, convolving)
         };
         Ok(DoubleTime { even: half(0)?, odd: half(1)?, slot: slots.take() })
     }

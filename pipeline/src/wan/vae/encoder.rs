@@ -37,7 +37,7 @@ struct HalveTime {
 
 impl Encoder {
     pub(super) fn load(config: &VaeConfig, weights: &Weights, slots: &mut Slots) -> Result<Encoder, LoadError> {
-        let conv_in = CausalConv::load(&weights.at("conv_in"), slots)?;
+        let conv_in = CausalConv::load(&weights.at("conv_in").in_f32(), slots)?;
         let mut levels = Vec::new();
         for level in config.encoder_levels() {
             let residuals = level

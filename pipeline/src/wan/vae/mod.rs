@@ -68,7 +68,7 @@ impl Vae {
         Ok(Vae {
             encoder: Encoder::load(config, &weights.at("encoder"), &mut Slots::default())?,
             quant_conv: Conv::new(&quant_weight.narrow(0, z)?, &quant_bias.narrow(0, z)?, &device)?,
-            post_quant_conv: weights.at("post_quant_conv").conv()?,
+            post_quant_conv: weights.at("post_quant_conv").in_f32().conv()?,
             decoder: Decoder::load(config, &weights.at("decoder"), &mut Slots::default())?,
             device,
             mean: config.latents_mean.clone(),
