@@ -83,8 +83,8 @@ pub struct Open {
 pub enum ChunkPart {
     /// What is known of the chunk, and its first frames.
     First(Drawn, Frames),
-    /// The frames of its next latent frame.
-    More(Frames),
+    /// The frames of its next latent frame, and when they were handed over.
+    More(Frames, Instant),
     /// All is drawn.
     End {
         /// The time it took.
@@ -108,6 +108,8 @@ pub struct Drawn {
     pub began: Instant,
     /// How long that took.
     pub prepare: Duration,
+    /// When its first frames were handed over.
+    pub handed: Instant,
 }
 
 /// Capacity of a session's channel, so that handing over never waits: for each credit the latent frames of a
@@ -430,7 +432,7 @@ impl Room {
         };
         let sampled = Instant::now();
         let moves = input.controls.iter().flatten().any(|controls| !controls.is_still());
-        let mut drawn = Some(Drawn { plan, event_id, moves, acks, began, prepare: sampled - began });
+        let mut drawn = Some(Drawn { plan, event_id, moves, acks, began, prepare: sampled - began, handed: sampled });
         let parts = &open.parts;
         // Each frame leaves as soon as it is there: the first can be on a screen while the last is being decoded.
         let hand_over = |part| {
@@ -443,8 +445,8 @@ impl Room {
         let result = open.rollout.generate(&input, &open.cancel, &mut |frames| {
             counts.push(frames.count);
             hand_over(Ok(match drawn.take() {
-                Some(drawn) => ChunkPart::First(drawn, frames),
-                None => ChunkPart::More(frames),
+                Some(drawn) => ChunkPart::First(Drawn { handed: Instant::now(), ..drawn }, frames),
+                None => ChunkPart::More(frames, Instant::now()),
             }));
         });
         let generate = sampled.elapsed();

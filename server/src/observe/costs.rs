@@ -17,6 +17,8 @@ pub(crate) struct Costs {
     pub(crate) pace_wait: Duration,
     /// Encoding its frames.
     pub(crate) encode: Duration,
+    /// The server's own work between the world and the socket: what is handed from thread to thread, encoding, messages.
+    pub(crate) serve: Duration,
     /// Handing its headers to the socket.
     pub(crate) header_write: Duration,
     /// Handing its frames to the socket.

@@ -106,6 +106,8 @@ pub(crate) struct Stages {
     pub(crate) encode: Histogram,
     /// Handing them to the socket.
     pub(crate) write: Histogram,
+    /// All of the server's own work on it between the world and the socket.
+    pub(crate) serve: Histogram,
 }
 
 /// As the wire calls them, under `encoding`.
@@ -337,6 +339,7 @@ impl Metrics {
             ("vae", &stages.vae),
             ("encode", &stages.encode),
             ("write", &stages.write),
+            ("serve", &stages.serve),
         ] {
             page.buckets(&[("stage", stage)], histogram);
         }

@@ -353,6 +353,7 @@ impl LiveSession {
         *self.format.lock().expect("nothing panics under this lock") = format;
         self.kept_bytes.store(kept_bytes as u64, Ordering::Relaxed);
         self.observer.metrics.chunk.observe(costs.total);
+        self.observer.metrics.stages.serve.observe(costs.serve);
         let sent = self.observer.metrics.sent(format);
         sent.frames.add(sums.frames as u64);
         sent.bytes.add(sums.socket_bytes);

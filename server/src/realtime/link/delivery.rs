@@ -47,7 +47,7 @@ pub(super) async fn deliver(
     (outlet, audience): (&Outlet, &Audience),
     (label, timing, went_elsewhere): (&ChunkLabel, Timing, bool),
     (stream, encoding, guardrails, before): (&Arc<Stream>, Encoding, &Guardrails, Vec<Bytes>),
-    (mut chunk, first): (Drawn, Frames),
+    (mut chunk, (first, on_its_way)): (Drawn, (Frames, Duration)),
     parts: &mut Parts,
     pace_wait: Duration,
     live: &LiveSession,
@@ -64,12 +64,17 @@ pub(super) async fn deliver(
     let mut latent_frame = chunk.plan.first_latent_frame;
     let shown_first = std::mem::take(&mut chunk.acks.receipts);
     let mut sums = Sums::default();
-    let mut costs = Costs { prepare: chunk.prepare, pace_wait, ..Costs::default() };
+    let mut costs = Costs { prepare: chunk.prepare, pace_wait, serve: on_its_way, ..Costs::default() };
     let began = chunk.began;
     let mut part = ChunkPart::First(chunk, first);
     loop {
+        let taken = Instant::now();
         let frames = match part {
-            ChunkPart::First(_, frames) | ChunkPart::More(frames) => frames,
+            ChunkPart::First(_, frames) => frames,
+            ChunkPart::More(frames, handed) => {
+                costs.serve += taken.saturating_duration_since(handed);
+                frames
+            }
             ChunkPart::End { generate, world } => {
                 (costs.generate, costs.world) = (generate, world);
                 break;
@@ -82,12 +87,14 @@ pub(super) async fn deliver(
         costs.encode += encoding_began.elapsed();
         live.encoded(label.chunk_index, encoding_began);
         let writing = Instant::now();
+        let mut on_socket = Duration::ZERO;
         for (i, batch) in batches.iter().enumerate() {
             let group = frames::frame_group(label, &encoding, batch, &sums, of, writing);
             sums.add(batch.frames, encoding.source().frame_bytes(), group.bytes());
             let took = outlet.send(group).await?;
             costs.header_write += took.header;
             costs.payload_write += took.payload;
+            on_socket += took.header + took.payload;
             // The first message of a latent frame holds its first video frame.
             for receipt in shown_first.iter().filter(|receipt| i == 0 && receipt.latent_frame == latent_frame) {
                 live.showed(receipt.arrived.elapsed());
@@ -99,6 +106,7 @@ pub(super) async fn deliver(
         }
         latent_frame += 1;
         live.written(label.chunk_index, writing);
+        costs.serve += taken.elapsed().saturating_sub(on_socket);
         part = next_part(parts).await?;
     }
     costs.total = began.elapsed();

@@ -10,6 +10,7 @@
 
 use std::future::pending;
 use std::pin::Pin;
+use std::time::Duration;
 
 use pipeline::world::Frames;
 
@@ -67,7 +68,8 @@ pub(super) enum Chunk {
     /// The engine draws it, or will once it is granted.
     Waiting(Parts),
     /// Its first frames are here, until the session releases them.
-    Drawn(Parts, Drawn, Frames),
+    /// The time is how long they were on their way.
+    Drawn(Parts, Box<Drawn>, Frames, Duration),
     /// On its way to the client.
     Sending(Delivery),
     /// No more chunks will come.
@@ -116,10 +118,11 @@ impl Chunk {
             Ok(ChunkPart::First(drawn, frames)) => {
                 let Drawn { event_id, moves, .. } = drawn;
                 let news = ChunkNews::Drawn { event_id, frames: drawn.plan.pixel_frames, moves };
-                *self = Chunk::Drawn(parts, drawn, frames);
+                let on_its_way = drawn.handed.elapsed();
+                *self = Chunk::Drawn(parts, Box::new(drawn), frames, on_its_way);
                 news
             }
-            Ok(ChunkPart::More(_) | ChunkPart::End { .. }) => {
+            Ok(ChunkPart::More(..) | ChunkPart::End { .. }) => {
                 unreachable!("a delivery reads to the end of its chunk")
             }
             Err(error) => ChunkNews::Failed(error),
@@ -127,10 +130,10 @@ impl Chunk {
     }
 
     /// Send the chunk that was drawn, as `deliver` says.
-    pub(super) fn send(&mut self, deliver: impl FnOnce(Parts, Drawn, Frames) -> Delivery) {
-        let Chunk::Drawn(parts, drawn, first) = std::mem::replace(self, Chunk::Over) else {
+    pub(super) fn send(&mut self, deliver: impl FnOnce(Parts, Drawn, (Frames, Duration)) -> Delivery) {
+        let Chunk::Drawn(parts, drawn, first, on_its_way) = std::mem::replace(self, Chunk::Over) else {
             unreachable!("the session releases what it was given")
         };
-        *self = Chunk::Sending(deliver(parts, drawn, first));
+        *self = Chunk::Sending(deliver(parts, *drawn, (first, on_its_way)));
     }
 }
