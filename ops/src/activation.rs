@@ -2,10 +2,32 @@
 
 use crate::cpu::simd::{dispatched, exp};
 use crate::cpu::storage::{map_rows, read};
-use crate::cuda::{self, Activation};
+use crate::cuda;
 use crate::error::bail;
 use crate::tensor::{On, on};
 use crate::{Result, Tensor};
+
+/// A pointwise non-linearity, for what computes it together with something else. Kernels know it by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Activation {
+    /// See [`silu`].
+    Silu = 0,
+    /// See [`gelu_tanh`].
+    GeluTanh = 1,
+    /// See [`relu_squared`].
+    ReluSquared = 2,
+}
+
+impl Activation {
+    /// Of each number.
+    pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Activation::Silu => silu(x),
+            Activation::GeluTanh => gelu_tanh(x),
+            Activation::ReluSquared => relu_squared(x),
+        }
+    }
+}
 
 /// `x·σ(x)`
 pub fn silu(x: &Tensor) -> Result<Tensor> {

@@ -4,13 +4,16 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::activation::Activation;
 use crate::cpu::narrow::Narrow;
 use crate::cpu::panels::{PANEL, Row, TILE, copy_panels, panels_max};
 use crate::cpu::simd::Isa;
 use crate::cpu::storage::{pays_to_share, read};
 use crate::cpu::tiles::Tiles;
-use crate::cuda::PackedLinear;
+use crate::cuda::{Ending, PackedLinear};
 use crate::error::bail;
+use crate::residual::add_gated;
+use crate::tensor::{On, on};
 use crate::{Compute, Device, Result, Stored, Tensor};
 
 /// `y = x·Wᵀ + b`.
@@ -97,17 +100,51 @@ impl Linear {
         self.apply_with(Isa::best(), x)
     }
 
-    fn apply_with(&self, isa: Isa, x: &Tensor) -> Result<Tensor> {
-        let (rows, inputs) = x.dims2()?;
+    /// `activation(x·Wᵀ + b)`. On a GPU in one pass over memory, rounded once.
+    pub fn apply_then(&self, activation: Activation, x: &Tensor) -> Result<Tensor> {
+        self.must_take(x)?;
+        match (&self.on_cuda, x.as_cuda()) {
+            (Some(packed), Some(x)) => Ok(packed.apply(x, Ending::Activate(activation))?.into()),
+            _ => activation.apply(&self.apply(x)?),
+        }
+    }
+
+    /// `h + x·Wᵀ + b`. `h`: `(N, out)`. On a GPU in one pass over memory, rounded once.
+    pub fn add_to(&self, h: &Tensor, x: &Tensor) -> Result<Tensor> {
+        self.must_take(x)?;
+        match (&self.on_cuda, on("adding a dense layer", [h, x])?) {
+            (Some(packed), On::Cuda([h, x])) => Ok(packed.add_to(h, x, None)?.into()),
+            _ => h + self.apply(x)?,
+        }
+    }
+
+    /// `h + (x·Wᵀ + b)·gate`. `h`: `(N, out)`, `gate`: `(out)`. On a GPU in one pass over memory, rounded once.
+    pub fn add_gated_to(&self, h: &Tensor, x: &Tensor, gate: &Tensor) -> Result<Tensor> {
+        self.must_take(x)?;
+        match (&self.on_cuda, on("adding a gated dense layer", [h, x, gate])?) {
+            (Some(packed), On::Cuda([h, x, gate])) => Ok(packed.add_to(h, x, Some(gate))?.into()),
+            _ => add_gated(h, &self.apply(x)?, gate),
+        }
+    }
+
+    /// An error unless `x` has this layer's inputs and lies where its weights do.
+    fn must_take(&self, x: &Tensor) -> Result<()> {
+        let (_, inputs) = x.dims2()?;
         if inputs != self.inputs {
             bail!("a layer of {} inputs was given {inputs}", self.inputs);
         }
         if x.device() != self.device {
             bail!("a dense layer on {} was given a tensor on {}", self.device, x.device());
         }
+        Ok(())
+    }
+
+    fn apply_with(&self, isa: Isa, x: &Tensor) -> Result<Tensor> {
+        self.must_take(x)?;
         if let (Some(packed), Some(x)) = (&self.on_cuda, x.as_cuda()) {
-            return Ok(packed.apply(x)?.into());
+            return Ok(packed.apply(x, Ending::Plain)?.into());
         }
+        let (rows, inputs) = x.dims2()?;
         let mut out = vec![0.0; rows * self.outputs];
         read(x, |x| {
             if let Some(narrow) = &self.narrow {

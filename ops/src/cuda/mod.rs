@@ -20,6 +20,7 @@ mod tensor;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use crate::activation::Activation;
 use crate::{DType, Result, Stored};
 
 pub use about::About;
@@ -27,7 +28,7 @@ pub(crate) use about::count;
 pub(crate) use attention::{attention, relative_attention};
 pub(crate) use driver::Cuda;
 pub(crate) use frames::Frames;
-pub(crate) use launch::{Activation, Binary, activate, affine};
+pub(crate) use launch::{Binary, Ending, activate, affine};
 pub(crate) use library::symbol;
 pub(crate) use moment::CudaMoment;
 pub(crate) use pinned::Arrival;
@@ -74,9 +75,16 @@ pub(crate) fn rms_norm(x: &CudaTensor, gamma: &CudaTensor, eps: f64) -> Result<C
     launch::rms_norm(x, &gamma.cast(DType::F32)?, eps as f32)
 }
 
-/// Adjacent pairs of each head turned. `x`: `(N, D)`; `cos`, `sin`: `(N, head/2)`.
-pub(crate) fn turn(x: &CudaTensor, cos: &CudaTensor, sin: &CudaTensor) -> Result<CudaTensor> {
-    launch::rms_norm_rope(x, None, cos, sin)
+/// Adjacent pairs of each head turned, the row normalised before where `gamma`, `(D)`, is given. `x`: `(N, D)`; `cos`, `sin`: `(N,
+/// head/2)`.
+pub(crate) fn turn(
+    x: &CudaTensor,
+    gamma: Option<(&CudaTensor, f64)>,
+    cos: &CudaTensor,
+    sin: &CudaTensor,
+) -> Result<CudaTensor> {
+    let gamma = gamma.map(|(gamma, eps)| Ok((gamma.cast(DType::F32)?, eps as f32))).transpose()?;
+    launch::rms_norm_rope(x, gamma.as_ref().map(|(gamma, eps)| (gamma, *eps)), cos, sin)
 }
 
 /// Channel `i` of each head turned with channel `i + head/2`, the head normalised before where `gamma`, `(head)`, is given.
@@ -172,8 +180,22 @@ impl PackedLinear {
     }
 
     /// `x`: `(N, in)` → `(N, out)`.
-    pub(crate) fn apply(&self, x: &CudaTensor) -> Result<CudaTensor> {
-        launch::linear(&x.cast(self.weight.dtype())?, &self.weight, self.bias.as_ref())
+    pub(crate) fn apply(&self, x: &CudaTensor, ending: Ending<'_>) -> Result<CudaTensor> {
+        launch::linear(&x.cast(self.weight.dtype())?, &self.weight, self.bias.as_ref(), ending)
+    }
+
+    /// `h` + the layer of `x`, times `gate` where there is one. Of `h`'s type, as everything that adds to the hidden state: where
+    /// that is another one than the weights', the sum is a kernel of its own.
+    pub(crate) fn add_to(&self, h: &CudaTensor, x: &CudaTensor, gate: Option<&CudaTensor>) -> Result<CudaTensor> {
+        let gate = gate.map(|gate| gate.cast(DType::F32)).transpose()?;
+        if h.dtype() == self.weight.dtype() {
+            return self.apply(x, Ending::Add { h, gate: gate.as_ref() });
+        }
+        let y = self.apply(x, Ending::Plain)?;
+        match gate {
+            Some(gate) => add_gated(h, &y, &gate),
+            None => binary(h, &y.cast(h.dtype())?, Binary::Add),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! launches, kernels. The driver and the kernels' threads are emulated.
 
 use super::testing::{alone, device, rounded, there};
-use crate::activation::{gelu_tanh, relu_squared, silu, swiglu};
+use crate::activation::{Activation, gelu_tanh, relu_squared, silu, swiglu};
 use crate::attention::{Heads, attention, causal_attention, grouped_attention};
 use crate::channel_norm::ChannelNorm;
 use crate::channels::{restore, standardise};
@@ -107,6 +107,9 @@ fn positions_are_turned_alike() {
     for (head, heads) in [(12, 2), (48, 1), (128, 3)] {
         let grid = Grid { first_latent_frame: 1000, frames: 2, rows: 2, columns: 3 };
         check(&[&[grid.tokens(), heads * head]], &[], |device, x, _| Rotary::new(grid, head, device)?.apply(&x[0]));
+        check(&[&[grid.tokens(), heads * head]], &[&[heads * head]], |device, x, v| {
+            Rotary::new(grid, head, device)?.apply_to_normed(&x[0], &v[0], 1e-6)
+        });
         let angles: Vec<f32> = (0..grid.tokens() * head / 2).map(|i| i as f32 * 0.37).collect();
         check(&[&[grid.tokens(), heads * head]], &[&[head]], |device, x, v| {
             HalvesRotary::new(&angles, head / 2, device)?.apply_to_normed(&x[0], &v[0], 1e-6)
@@ -124,6 +127,15 @@ fn dense_layers_agree_whole_and_cut_in_two() {
         check(&[&[rows, inputs]], &[], |device, x, _| {
             Linear::new(&stored.stored(), Some(&bias.stored()), device)?.apply(&x[0])
         });
+        check(&[&[rows, inputs], &[rows, outputs]], &[&[outputs]], |device, x, v| {
+            let layer = Linear::new(&stored.stored(), Some(&bias.stored()), device)?;
+            layer.add_gated_to(&layer.add_to(&x[1], &x[0])?, &x[0], &v[0])
+        });
+        for activation in [Activation::Silu, Activation::GeluTanh, Activation::ReluSquared] {
+            check(&[&[rows, inputs]], &[], |device, x, _| {
+                Linear::new(&stored.stored(), Some(&bias.stored()), device)?.apply_then(activation, &x[0])
+            });
+        }
         if inputs > 1 {
             check(&[&[rows, inputs]], &[], |device, x, _| {
                 let half = inputs / 2;

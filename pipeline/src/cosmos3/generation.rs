@@ -1,6 +1,6 @@
 //! The stack that draws: a diffusion transformer over latent tokens, each of which sees the prompt and all other tokens.
 
-use ops::activation::silu;
+use ops::activation::Activation;
 use ops::attention::{Heads, grouped_attention};
 use ops::collective::Rank;
 use ops::norm::rms_norm;
@@ -86,7 +86,7 @@ impl Generation {
         let (cos, sin): (Vec<_>, Vec<_>) =
             angles.map(|angle| (libm::cos(angle) as f32, libm::sin(angle) as f32)).unzip();
         let waves = Tensor::from_vec([cos, sin].concat(), [1, TIME_WIDTH], &self.device)?;
-        self.time.1.apply(&silu(&self.time.0.apply(&waves)?)?)?.squeeze(0)
+        self.time.1.apply(&self.time.0.apply_then(Activation::Silu, &waves)?)?.squeeze(0)
     }
 
     /// `(C, F, h, w)` → `(N, D)`, without the time.

@@ -4,10 +4,11 @@
 //! camera injection of LingBot World. A camera's effect on a block depends on the chunk alone, so it is computed once a
 //! chunk ([`Block::camera_modulation`]) and used by every pass.
 
-use ops::activation::{gelu_tanh, silu};
+use ops::activation::Activation;
 use ops::attention::attention;
 use ops::norm::{layer_norm, layer_norm_modulate, rms_norm};
-use ops::residual::{add_gated, scale_shift};
+use ops::residual::scale_shift;
+use ops::rope::Rotary;
 use ops::{Linear, Result, Tensor};
 
 use super::config::transformer::TransformerConfig;
@@ -82,20 +83,19 @@ impl Block {
     pub fn forward(&self, h: &Tensor, time: &Tensor, context: &mut PassContext) -> Result<Tensor> {
         let modulation = self.modulate(time)?;
         let heads = self.look_back(h, &modulation, context)?;
-        let h = add_gated(h, &self.self_attn.o.apply(&heads)?, &modulation.attention.gate)?;
+        let h = self.self_attn.o.add_gated_to(h, &heads, &modulation.attention.gate)?;
         let h = match &context.condition.camera {
             Some(blocks) => scale_shift(&h, &blocks[self.layer].gain, &blocks[self.layer].shift)?,
             None => h,
         };
-        let h = (&h + self.read_prompt(&h, context)?)?;
-        add_gated(&h, &self.feed_forward(&h, &modulation)?, &modulation.feed_forward.gate)
+        self.feed_forward(&self.read_prompt(&h, context)?, &modulation)
     }
 
     /// Only store the chunk's keys and values: all that the last block of a clean-context pass is for.
     pub fn remember(&self, h: &Tensor, time: &Tensor, context: &mut PassContext) -> Result<()> {
         let y = self.before_attention(h, &self.modulate(time)?)?;
-        let (keys, values) = self.self_attn.keys_values(&y, self.eps)?;
-        let [keys, values] = context.rank.own_heads([&context.condition.rotary.apply(&keys)?, &values])?;
+        let (keys, values) = self.self_attn.turned_keys_values(&y, &context.condition.rotary, self.eps)?;
+        let [keys, values] = context.rank.own_heads([&keys, &values])?;
         context.history.stage(self.layer, &keys, &values, context.condition.recent)?;
         Ok(())
     }
@@ -114,26 +114,26 @@ impl Block {
     pub fn look_back(&self, h: &Tensor, modulation: &Modulation, context: &mut PassContext) -> Result<Tensor> {
         let rotary = &context.condition.rotary;
         let y = self.before_attention(h, modulation)?;
-        let q = rotary.apply(&self.self_attn.queries(&y, self.eps)?)?;
-        let (keys, values) = self.self_attn.keys_values(&y, self.eps)?;
-        let [q, keys, values] = context.rank.own_heads([&q, &rotary.apply(&keys)?, &values])?;
+        let q = rotary.apply_to_normed(&self.self_attn.q.apply(&y)?, &self.self_attn.norm_q, self.eps)?;
+        let (keys, values) = self.self_attn.turned_keys_values(&y, rotary, self.eps)?;
+        let [q, keys, values] = context.rank.own_heads([&q, &keys, &values])?;
         let view = context.history.stage(self.layer, &keys, &values, context.condition.recent)?;
         context.rank.own_tokens(attention(&q, &view.keys, &view.values, self.heads / context.rank.count())?)
     }
 
-    /// Attention to the prompt: `(n, D)`, to be added.
-    pub fn read_prompt(&self, h: &Tensor, context: &PassContext) -> Result<Tensor> {
+    /// `h` with attention to the prompt: `(n, D)`.
+    fn read_prompt(&self, h: &Tensor, context: &PassContext) -> Result<Tensor> {
         let y = layer_norm(h, &self.norm3.0, &self.norm3.1, self.eps)?;
-        let q = self.cross_attn.queries(&y, self.eps)?;
+        let q = rms_norm(&self.cross_attn.q.apply(&y)?, &self.cross_attn.norm_q, self.eps)?;
         let (keys, values) = (context.prompt.keys(self.layer), context.prompt.values(self.layer));
-        self.cross_attn.o.apply(&attention(&q, &[keys], &[values], self.heads)?)
+        self.cross_attn.o.add_to(h, &attention(&q, &[keys], &[values], self.heads)?)
     }
 
-    /// `(n, D)`, to be gated and added.
-    pub fn feed_forward(&self, h: &Tensor, modulation: &Modulation) -> Result<Tensor> {
-        let ShiftScaleGate { shift, scale, .. } = &modulation.feed_forward;
+    /// `h` with the feed-forward: `(n, D)`.
+    fn feed_forward(&self, h: &Tensor, modulation: &Modulation) -> Result<Tensor> {
+        let ShiftScaleGate { shift, scale, gate } = &modulation.feed_forward;
         let y = layer_norm_modulate(h, scale, shift, self.eps)?;
-        self.ffn.1.apply(&gelu_tanh(&self.ffn.0.apply(&y)?)?)
+        self.ffn.1.add_gated_to(h, &self.ffn.0.apply_then(Activation::GeluTanh, &y)?, gate)
     }
 
     /// Once per prompt. `text`: `(text length, D)` → keys and values.
@@ -144,7 +144,7 @@ impl Block {
     /// Once per chunk. `camera`: `(n, D)`, the embedded rays.
     pub fn camera_modulation(&self, camera: &Tensor) -> Result<CameraModulation> {
         let Camera { injector, scale, shift } = &self.camera;
-        let injected = (injector.1.apply(&silu(&injector.0.apply(camera)?)?)? + camera)?;
+        let injected = injector.1.add_to(camera, &injector.0.apply_then(Activation::Silu, camera)?)?;
         Ok(CameraModulation { gain: scale.apply(&injected)?.plus(1.0)?, shift: shift.apply(&injected)? })
     }
 
@@ -167,11 +167,12 @@ impl Attention {
         })
     }
 
-    fn queries(&self, x: &Tensor, eps: f64) -> Result<Tensor> {
-        rms_norm(&self.q.apply(x)?, &self.norm_q, eps)
-    }
-
     fn keys_values(&self, x: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
         Ok((rms_norm(&self.k.apply(x)?, &self.norm_k, eps)?, self.v.apply(x)?))
+    }
+
+    /// As [`Attention::keys_values`], with keys at their positions.
+    fn turned_keys_values(&self, x: &Tensor, rotary: &Rotary, eps: f64) -> Result<(Tensor, Tensor)> {
+        Ok((rotary.apply_to_normed(&self.k.apply(x)?, &self.norm_k, eps)?, self.v.apply(x)?))
     }
 }
