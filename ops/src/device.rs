@@ -124,6 +124,12 @@ impl Device {
         }
     }
 
+    /// Run `work` on a GPU, some times, and compute nothing: it asks for the memory that it will ask for, and reads back zeros. So the
+    /// same work finds its memory later, and a want of memory is told before anything is drawn. On a processor nothing is run.
+    pub fn rehearse<E>(&self, work: impl FnMut() -> std::result::Result<(), E>) -> std::result::Result<(), E> {
+        self.as_cuda().map_or(Ok(()), |cuda| cuda.rehearse(work))
+    }
+
     /// The end of what was asked for until now.
     pub fn moment(&self) -> Result<Moment> {
         match self.as_cuda() {

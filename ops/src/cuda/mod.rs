@@ -15,6 +15,8 @@ mod launch;
 mod library;
 mod moment;
 mod pinned;
+mod place;
+mod rehearsal;
 mod staging;
 mod tensor;
 #[cfg(test)]

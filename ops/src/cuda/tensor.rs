@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use half::bf16;
 
-use super::driver::{Buffer, Cuda, Place};
+use super::driver::{Buffer, Cuda};
 use super::launch;
 use super::pinned::Arrival;
+use super::place::Place;
 use crate::error::bail;
 use crate::{DType, Result};
 
