@@ -27,6 +27,13 @@ fn transformer(scale: Scale) -> ((usize, usize), usize, usize) {
     }
 }
 
+/// Rows, and inputs and outputs of the layers of a transformer.
+pub(super) fn products(scale: Scale) -> (usize, [[usize; 2]; 3]) {
+    let ((rows, columns), heads, inner) = transformer(scale);
+    let width = 128 * heads;
+    (rows * columns, [[width, width], [width, inner], [inner, width]])
+}
+
 /// A dense layer with made weights.
 pub(super) fn layer(device: &Device, inputs: usize, outputs: usize) -> Result<Linear> {
     let (weight, bias) = (Made::new(&[outputs, inputs], 7), Made::new(&[outputs], 8));

@@ -17,9 +17,11 @@ use cudarc::driver::sys;
 
 use super::about::{About, count, told, version};
 use super::arena::{Arena, Block, block_bytes};
+use super::blas::Blas;
 use super::kernels::Kernels;
 use super::pinned::{Pinned, TAKEN_ALONG};
 use super::place::{Place, Plain};
+use super::products::Products;
 use super::rehearsal::Rehearsing;
 use super::staging::Staging;
 use crate::device::MemoryUse;
@@ -43,6 +45,9 @@ pub(crate) struct Cuda {
     /// Kernels that were found to compute wrongly here, and have another that does the same.
     distrusted: Mutex<BTreeSet<&'static str>>,
     rehearsing: Rehearsing,
+    /// cuBLASLt, or why one that was found is not used.
+    blas: std::result::Result<Option<Blas>, String>,
+    products: Products,
     /// What weights and activations are kept as: bf16, or f32 where a test wants to see nothing but the order of sums.
     numbers: DType,
     /// Memory is used again. Off in tests of operations, which then find a read of what was not written.
@@ -84,9 +89,12 @@ impl Cuda {
             // SAFETY: the context is retained.
             unsafe { ctx::set_current(context) }.map_err(told("entering the context"))?;
             let stream = || stream::create(stream::StreamKind::NonBlocking).map_err(told("making a stream"));
-            Ok((stream()?, stream()?, Kernels::load(&about)?))
+            let (work, copies, kernels) = (stream()?, stream()?, Kernels::load(&about)?);
+            // In f32 a device is compared with a processor; a library would round to tf32.
+            let blas = if numbers == DType::BF16 { Blas::find(folder, about.driver) } else { Ok(None) };
+            Ok((work, copies, kernels, blas))
         };
-        let (work, copies, kernels) = opened().inspect_err(|_| {
+        let (work, copies, kernels, blas) = opened().inspect_err(|_| {
             // SAFETY: nothing uses it yet. There is no use in a second error.
             let _ = unsafe { primary_ctx::release(device) };
         })?;
@@ -104,6 +112,8 @@ impl Cuda {
             weights: AtomicU64::new(0),
             distrusted: Mutex::default(),
             rehearsing: Rehearsing::default(),
+            blas,
+            products: Products::default(),
             numbers,
             reuses,
         }))
@@ -151,6 +161,15 @@ impl Cuda {
 
     pub(super) fn trusts(&self, kernel: &str) -> bool {
         !self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).contains(kernel)
+    }
+
+    /// cuBLASLt, or why one that was found is not used.
+    pub(super) fn found_blas(&self) -> &std::result::Result<Option<Blas>, String> {
+        &self.blas
+    }
+
+    pub(super) fn products(&self) -> &Products {
+        &self.products
     }
 
     pub(super) fn rehearsing(&self) -> &Rehearsing {
@@ -318,6 +337,7 @@ impl Drop for Cuda {
         if let Some(staging) = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner) {
             staging.free();
         }
+        self.blas = Ok(None);
         // SAFETY: no tensor is left, so nothing is queued that somebody reads; `trim` has waited for the rest.
         unsafe {
             let _ = stream::destroy(self.work);

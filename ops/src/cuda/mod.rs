@@ -8,6 +8,7 @@
 mod about;
 mod arena;
 mod attention;
+mod blas;
 mod driver;
 pub(crate) mod frames;
 mod kernels;
@@ -16,6 +17,7 @@ mod library;
 mod moment;
 mod pinned;
 mod place;
+mod products;
 mod rehearsal;
 mod staging;
 mod tensor;
@@ -34,6 +36,7 @@ pub(crate) use launch::{Binary, Ending, activate, affine};
 pub(crate) use library::symbol;
 pub(crate) use moment::CudaMoment;
 pub(crate) use pinned::Arrival;
+pub use products::Choice;
 pub(crate) use tensor::CudaTensor;
 
 /// The kernel for heads of this width that [`Cuda::distrust`] may put aside.
@@ -154,6 +157,8 @@ pub(crate) struct PackedLinear {
     weight: CudaTensor,
     /// `(out)` in f32.
     bias: Option<CudaTensor>,
+    /// As cuBLASLt takes it, in bf16, where there is that library.
+    narrow_bias: Option<CudaTensor>,
 }
 
 impl PackedLinear {
@@ -178,12 +183,26 @@ impl PackedLinear {
             Ok(())
         })?;
         let bias = bias.map(|bias| CudaTensor::from_f32(cuda, &bias.to_vec()?, &[outputs])).transpose()?;
-        Ok(PackedLinear { weight, bias })
+        let narrow = bias.as_ref().filter(|_| cuda.blas().is_some()).map(|bias| bias.cast(DType::BF16));
+        let layer = PackedLinear { weight, bias, narrow_bias: narrow.transpose()? };
+        if cuda.blas().is_some() {
+            layer.register();
+        }
+        Ok(layer)
     }
 
     /// `x`: `(N, in)` → `(N, out)`.
     pub(crate) fn apply(&self, x: &CudaTensor, ending: Ending<'_>) -> Result<CudaTensor> {
-        launch::linear(&x.cast(self.weight.dtype())?, &self.weight, self.bias.as_ref(), ending)
+        let x = x.cast(self.weight.dtype())?;
+        match self.by_library(&x, ending)? {
+            Some(y) => Ok(y),
+            None => self.ours(&x, ending),
+        }
+    }
+
+    /// By our kernel. `x`: of the weights' type.
+    fn ours(&self, x: &CudaTensor, ending: Ending<'_>) -> Result<CudaTensor> {
+        launch::linear(x, &self.weight, self.bias.as_ref(), ending)
     }
 
     /// `h` + the layer of `x`, times `gate` where there is one. Of `h`'s type, as everything that adds to the hidden state: where
