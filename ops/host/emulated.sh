@@ -4,7 +4,7 @@
 set -eu
 host=$(cd "$(dirname "$0")" && pwd)
 target=${1:?the folder for build results}
-sources="$host/libcuda.cpp $host/libcuda.map $host/*.h $host/simt.cpp $host/kernels.cpp $host/ptx.cpp $host/../kernels/*.cu $host/../kernels/*.cuh"
+sources="$host/libcuda.cpp $host/libcublasLt.cpp $host/libcuda.map $host/*.h $host/simt.cpp $host/kernels.cpp $host/ptx.cpp $host/../kernels/*.cu $host/../kernels/*.cuh"
 # shellcheck disable=SC2086
 folder=$target/emulated-cuda/$(cat $sources | sha256sum | cut -c1-16)
 mkdir -p "$target/emulated-cuda"
@@ -18,6 +18,11 @@ if [ ! -e "$folder/libcuda.so.1" ]; then
     # Its name for the loader is the one that cudarc tries first, so that it is found before a driver of the machine.
     g++ -shared -Wl,-soname,libcuda.so -Wl,--version-script="$host/libcuda.map" -o "$folder/libcuda.so.building" \
         "$folder/kernels.o" "$folder/simt.o" "$folder/ptx.o" "$folder/libcuda.o" >&2
+    # In a folder of its own, so that a test has it only where it asks for it.
+    mkdir -p "$folder/with-blas"
+    g++ -std=c++17 -O3 -fPIC -fvisibility=hidden -Wall -Wextra -shared -Wl,-soname,libcublasLt.so.12 "$host/libcublasLt.cpp" \
+        "$folder/libcuda.so.building" -o "$folder/with-blas/libcublasLt.so.12" >&2
     mv "$folder/libcuda.so.building" "$folder/libcuda.so.1"
+    ln -sf ../libcuda.so.1 "$folder/with-blas/libcuda.so.1"
 fi
 echo "$folder"

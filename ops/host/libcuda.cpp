@@ -176,6 +176,16 @@ API cuEmulatedCounts(unsigned long long* into) { HOLD; return memcpy(into, &coun
 API cuEmulatedSet(const char* name, long value) { HOLD; return settings[name] = value, SUCCESS; }
 API cuEmulatedWrongKernel(const char* name) { HOLD; return wrong_kernel = name, SUCCESS; }
 
+// For libcublasLt.cpp: work behind what is queued on the stream, noted as a launch is; memory that must be the device's.
+__attribute__((visibility("default"))) void cuEmulatedLater(void* stream, const char* what, size_t x, size_t y, size_t z, const std::function<void()>* work) {
+    HOLD;
+    counts.launches++;
+    note(what, x, y, z);
+    later(stream, *work);
+}
+__attribute__((visibility("default"))) void cuEmulatedAllowed(Address address, size_t bytes, const char* what) { allowed(device_memory, address, bytes, what); }
+__attribute__((visibility("default"))) long cuEmulatedSetting(const char* name, long otherwise) { HOLD; return setting(name, otherwise); }
+
 API cuInit(unsigned) { HOLD; dice.seed(static_cast<unsigned>(setting("SEED", 7))); return setting("DEVICES", 1) ? SUCCESS : NO_DEVICE; }
 API cuDriverGetVersion(int* version) { HOLD; return *version = static_cast<int>(setting("DRIVER", 13000)), SUCCESS; }
 // NVRTC asks for this when it finds a driver; a table that holds only its own size says that there is nothing in it.

@@ -5,10 +5,11 @@
 
 Each operation takes as long as the slowest of what it needs: memory at a share of its bandwidth; and for products, convolutions
 and attention the unit that a turn of the kernel's main loop occupies longest, counted in machine code (cubin.py), at a share of
-what that unit can do. Three columns, of which the first alone is built:
+what that unit can do. Four columns, of which the first two are built:
 
-* ours: the kernels as committed, on `mma.sync`;
-* libraries: cuBLASLt for products and the GELU behind them, cuDNN for the transformer's attention, all else ours;
+* ours: the kernels as committed, on `mma.sync`, with biases, GELU, gates and sums in the products' last steps;
+* cuBLASLt: that library for products, with bias, GELU and sums; a gate is a kernel of ours behind it. All else ours;
+* cuDNN: that library for the transformer's attention, too;
 * wgmma: also the decoder's convolutions on `wgmma`, and its attention as two products.
 
 Shares and rates, with their sources, are printed below the tables.
@@ -102,7 +103,7 @@ def plain_attention(code):
     return costs
 
 
-COLUMNS = ("ours", "libraries", "wgmma")
+COLUMNS = ("ours", "cuBLASLt", "cuDNN", "wgmma")
 
 
 def columns(launch, kernels):
@@ -112,24 +113,26 @@ def columns(launch, kernels):
     arithmetic, unit = kernels.seconds(launch)
     ours = max(memory, arithmetic)
     at_share = max(memory, launch.operations / PEAK / LIBRARY.get(kind, 1.0))
-    if launch.part == "GELU":
-        libraries = wgmma = 0.0  # cuBLASLt applies it before it writes
-    elif kind == "linear" or launch.kernel == "attention_128_bf16":
-        libraries = wgmma = at_share
+    blas = dnn = ours
+    if kind == "linear":
+        # The sooner of the two, as it is chosen when a model is loaded.
+        blas = dnn = wgmma = min(ours, at_share + launch.behind / BANDWIDTH / MEMORY_SHARE)
+    elif launch.kernel == "attention_128_bf16":
+        dnn = wgmma = at_share
     elif launch.kernel == "attention_any_bf16":
         # As two products, scores in memory: written and read as they are, and as weights.
         scores = launch.depth**2 * 4 * 2 / BANDWIDTH / MEMORY_SHARE
-        libraries, wgmma = ours, at_share + scores
+        wgmma = at_share + scores
     else:
-        libraries, wgmma = ours, at_share
-    return (ours, libraries, wgmma), unit if arithmetic > memory else "memory"
+        wgmma = at_share
+    return (ours, blas, dnn, wgmma), unit if arithmetic > memory else "memory"
 
 
 class Row:
     """What the launches of one part add up to."""
 
     def __init__(self):
-        self.launches, self.operations, self.bytes, self.seconds = 0, 0.0, 0.0, [0.0, 0.0, 0.0]
+        self.launches, self.operations, self.bytes, self.seconds = 0, 0.0, 0.0, [0.0] * len(COLUMNS)
         self.units = collections.Counter()
 
     def add(self, launch, times, kernels):
@@ -152,9 +155,9 @@ def rows_of(model, kernels):
     for launch, times in Chunk(model).launches.items():
         rows.setdefault(launch.part, Row()).add(launch, times, kernels)
     launches = sum(row.launches for row in rows.values())
-    fused = launches - rows["GELU"].launches
+    gates = sum(times for launch, times in Chunk(model).launches.items() if launch.behind)
     rows["3 us for each launch"] = Row()
-    rows["3 us for each launch"].seconds = [LAUNCH * count for count in (launches, fused, fused)]
+    rows["3 us for each launch"].seconds = [LAUNCH * count for count in (launches, *[launches + gates] * 3)]
     return rows
 
 

@@ -77,6 +77,7 @@ class Launch:
     operations: float  # multiplications and additions of products
     bytes: float  # read and written in device memory: each input and output once
     depth: int = 0  # of a product, for each output; keys, of an attention
+    behind: float = 0.0  # bytes of the kernel behind a product whose gate a library does not apply
 
 
 class Chunk:
@@ -93,9 +94,9 @@ class Chunk:
         for _ in range(model.chunk):
             self.decode()
 
-    def add(self, part, kernel, grid, bytes, operations=0.0, depth=0, times=1):
+    def add(self, part, kernel, grid, bytes, operations=0.0, depth=0, times=1, behind=0.0):
         grid = (tuple(grid) + (1, 1, 1))[:3]
-        self.launches[Launch(part, kernel, grid, float(operations), float(bytes), depth)] += times
+        self.launches[Launch(part, kernel, grid, float(operations), float(bytes), depth, float(behind))] += times
 
     # --- kinds of launches: a thread has four numbers, a block 256 threads
 
@@ -106,10 +107,13 @@ class Chunk:
     def rows(self, part, kernel, rows, width, bytes=2 * BF16):
         self.add(part, kernel, [rows], rows * width * bytes)
 
-    def linear(self, part, rows, inputs, outputs):
-        size = rows * inputs + inputs * outputs + rows * outputs
+    def linear(self, part, rows, inputs, outputs, adds=False, gated=False):
+        """A product with its bias, and perhaps its activation. `adds`: also to the hidden state. `gated`: times a gate before that."""
+        size = rows * inputs + inputs * outputs + rows * outputs * (2 if adds else 1)
         grid = [-(-rows // TILE), -(-outputs // TILE)]
-        self.add(part, "linear_bf16", grid, size * BF16 + outputs * F32, 2.0 * rows * inputs * outputs, inputs)
+        bytes = size * BF16 + outputs * F32 * (2 if gated else 1)
+        behind = 3 * rows * outputs * BF16 if gated else 0
+        self.add(part, "linear_bf16", grid, bytes, 2.0 * rows * inputs * outputs, inputs, behind=behind)
 
     def attention(self, part, keys):
         m = self.model
@@ -137,14 +141,10 @@ class Chunk:
         self.embed_patches(CAMERA_CHANNELS, part)
         self.linear(part, n, CAMERA_CHANNELS * PATCH, d)
         self.linear(part, n, d, d)
-        self.numbers(part, "activation_bf16", n * d, 2 * BF16)
-        self.linear(part, n, d, d)
-        self.numbers(part, "binary_bf16", n * d, 3 * BF16)
+        self.linear(part, n, d, d, adds=True)
         for _ in range(m.layers):
             self.linear(part, n, d, d)
-            self.numbers(part, "activation_bf16", n * d, 2 * BF16)
-            self.linear(part, n, d, d)
-            self.numbers(part, "binary_bf16", n * d, 3 * BF16)
+            self.linear(part, n, d, d, adds=True)
             self.linear(part, n, d, d)
             self.numbers(part, "affine_bf16", n * d, 2 * BF16)
             self.linear(part, n, d, d)
@@ -154,8 +154,7 @@ class Chunk:
     def embed(self):
         m = self.model
         self.embed_patches(m.latent_channels, "first and last layer")
-        self.linear("first and last layer", m.tokens, m.latent_channels * PATCH, m.width)
-        self.numbers("first and last layer", "binary_bf16", m.tokens * m.width, 3 * BF16)
+        self.linear("first and last layer", m.tokens, m.latent_channels * PATCH, m.width, adds=True)
 
     def predict(self):
         m, part = self.model, "first and last layer"
@@ -188,7 +187,7 @@ class Chunk:
             self.numbers("steps of the sampler", "renoise_f32", count, 3 * F32)
 
     def modulate(self):
-        part, d = "norms, gates, rotations", self.model.width
+        part, d = "norms, rotations", self.model.width
         self.numbers(part, "cast_bf16_f32", 6 * d, F32 + BF16)
         self.numbers(part, "binary_f32", 6 * d, 3 * F32)
         self.rows(part, "layer_norm_bf16", self.model.tokens, d)
@@ -197,42 +196,36 @@ class Chunk:
         m = self.model
         n, d = m.tokens, m.width
         self.linear("queries, keys, values, output", n, d, d)
-        self.rows("norms, gates, rotations", "rms_norm_bf16", n, d)
         self.linear("queries, keys, values, output", n, d, d)
         self.turn()
         # Into the window's buffers: keys and values of each latent frame.
-        self.add("norms, gates, rotations", "copy", [m.frame_tokens * d * BF16], 2 * m.frame_tokens * d * BF16, times=2 * m.chunk)
+        self.add("norms, rotations", "copy", [m.frame_tokens * d * BF16], 2 * m.frame_tokens * d * BF16, times=2 * m.chunk)
 
     def turn(self):
-        """Rotary positions: cosines and sines are f32, one of each for two channels of a head."""
+        """RMS norm and rotary positions: cosines and sines are f32, one of each for two channels of a head."""
         m = self.model
         table = m.tokens * m.head * F32
-        self.add("norms, gates, rotations", "rms_norm_rope_bf16", [m.tokens], 2 * m.tokens * m.width * BF16 + table)
+        self.add("norms, rotations", "rms_norm_rope_bf16", [m.tokens], 2 * m.tokens * m.width * BF16 + table)
 
     def block(self):
         m = self.model
         n, d = m.tokens, m.width
-        norms, products = "norms, gates, rotations", "queries, keys, values, output"
+        norms, products = "norms, rotations", "queries, keys, values, output"
         self.modulate()
         self.linear(products, n, d, d)
-        self.rows(norms, "rms_norm_bf16", n, d)
         self.turn()
         self.keys_values()
         self.attention("attention to the window", m.keys)
-        self.linear(products, n, d, d)
-        self.numbers(norms, "add_gated_bf16", n * d, 3 * BF16)
+        self.linear(products, n, d, d, adds=True, gated=True)
         self.numbers(norms, "scale_shift_bf16", n * d, 4 * BF16)
         self.rows(norms, "layer_norm_bf16", n, d)
         self.linear(products, n, d, d)
         self.rows(norms, "rms_norm_bf16", n, d)
         self.attention("attention to the prompt", m.text)
-        self.linear(products, n, d, d)
-        self.numbers(norms, "binary_bf16", n * d, 3 * BF16)
+        self.linear(products, n, d, d, adds=True)
         self.rows(norms, "layer_norm_bf16", n, d)
         self.linear("feed-forward", n, d, m.inner)
-        self.numbers("GELU", "activation_bf16", n * m.inner, 2 * BF16)
-        self.linear("feed-forward", n, m.inner, d)
-        self.numbers(norms, "add_gated_bf16", n * d, 3 * BF16)
+        self.linear("feed-forward", n, m.inner, d, adds=True, gated=True)
 
     # --- the autoencoder's decoder: one latent frame that is not the first
 

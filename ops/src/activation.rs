@@ -2,10 +2,41 @@
 
 use crate::cpu::simd::{dispatched, exp};
 use crate::cpu::storage::{map_rows, read};
-use crate::cuda::{self, Activation};
+use crate::cuda;
 use crate::error::bail;
 use crate::tensor::{On, on};
 use crate::{Result, Tensor};
+
+/// A pointwise non-linearity, for what computes it together with something else. Kernels know it by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Activation {
+    /// See [`silu`].
+    Silu = 0,
+    /// See [`gelu_tanh`].
+    GeluTanh = 1,
+    /// See [`relu_squared`].
+    ReluSquared = 2,
+}
+
+impl Activation {
+    /// Of each number.
+    pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Activation::Silu => silu(x),
+            Activation::GeluTanh => gelu_tanh(x),
+            Activation::ReluSquared => relu_squared(x),
+        }
+    }
+
+    /// Of each number of a row in main memory.
+    pub(crate) fn in_place(self, row: &mut [f32]) {
+        match self {
+            Activation::Silu => silu_in_place(row),
+            Activation::GeluTanh => gelu_tanh_in_place(row),
+            Activation::ReluSquared => relu_squared_in_place(row),
+        }
+    }
+}
 
 /// `x·σ(x)`
 pub fn silu(x: &Tensor) -> Result<Tensor> {
@@ -46,14 +77,9 @@ pub fn relu_squared(x: &Tensor) -> Result<Tensor> {
 }
 
 dispatched!(fn silu_row(x: &[f32], out: &mut [f32]) = silu_lanes);
-dispatched!(
-    /// [`silu`] of one row.
-    pub(crate) fn silu_in_place(row: &mut [f32]) = silu_in_place_lanes
-);
-dispatched!(
-    /// [`gelu_tanh`] of one row.
-    pub(crate) fn gelu_tanh_in_place(row: &mut [f32]) = gelu_tanh_in_place_lanes
-);
+dispatched!(fn silu_in_place(row: &mut [f32]) = silu_in_place_lanes);
+dispatched!(fn gelu_tanh_in_place(row: &mut [f32]) = gelu_tanh_in_place_lanes);
+dispatched!(fn relu_squared_in_place(row: &mut [f32]) = relu_squared_in_place_lanes);
 dispatched!(fn swiglu_row(gate: &[f32], up: &[f32], out: &mut [f32]) = swiglu_lanes);
 dispatched!(fn relu_squared_row(x: &[f32], out: &mut [f32]) = relu_squared_lanes);
 dispatched!(fn gelu_tanh_row(x: &[f32], out: &mut [f32]) = gelu_tanh_lanes);
@@ -87,6 +113,14 @@ fn relu_squared_lanes<const FMA: bool>(x: &[f32], out: &mut [f32]) {
     for (out, &x) in out.iter_mut().zip(x) {
         let positive = x.max(0.0);
         *out = positive * positive;
+    }
+}
+
+#[inline(always)]
+fn relu_squared_in_place_lanes<const FMA: bool>(row: &mut [f32]) {
+    for x in row {
+        let positive = x.max(0.0);
+        *x = positive * positive;
     }
 }
 

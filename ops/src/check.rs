@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::cases::cases;
 use crate::cuda::{Cuda, CudaTensor};
 use crate::error::bail;
-use crate::{DType, Device, Result, Tensor};
+use crate::{Choice, DType, Device, Linear, Result, Tensor};
 
 /// How large the tensors are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,16 @@ pub fn at_start(device: &Device) -> Result<Start> {
     Ok(start)
 }
 
+/// The products of a transformer of this scale, by our kernel and by cuBLASLt, where that was found: which of the two computes each.
+pub fn products(device: &Device, scale: Scale) -> Result<Vec<Choice>> {
+    gpu(device)?;
+    let (rows, shapes) = cases::products(scale);
+    let layer = |[inputs, outputs]: [usize; 2]| cases::layer(device, inputs, outputs);
+    let _layers: Vec<Linear> = shapes.into_iter().map(layer).collect::<Result<_>>()?;
+    device.choose_products(rows)?;
+    Ok(device.products())
+}
+
 fn gpu(device: &Device) -> Result<&Arc<Cuda>> {
     match device.as_cuda() {
         Some(cuda) => Ok(cuda),
@@ -162,7 +172,7 @@ impl Case {
 /// The largest error, in units of what is allowed: two roundings of a root mean square, and one of the number itself. The root is
 /// that of the number's row or of the whole result, whichever is larger: where a row looks at few keys its numbers are larger
 /// than others, and so is what they are made of.
-fn worst(found: &Tensor, expected: &Tensor, numbers: DType) -> Result<f64> {
+pub(crate) fn worst(found: &Tensor, expected: &Tensor, numbers: DType) -> Result<f64> {
     if found.dims() != expected.dims() {
         bail!("{:?} came out, and not {:?}", found.dims(), expected.dims());
     }
@@ -211,7 +221,7 @@ pub fn made(shape: &[usize], seed: u32, device: &Device) -> Result<Tensor> {
 }
 
 /// Reproducible numbers in [-1, 1), as a device keeps them.
-fn made_numbers(count: usize, seed: u32) -> impl Iterator<Item = f32> {
+pub(crate) fn made_numbers(count: usize, seed: u32) -> impl Iterator<Item = f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9) ^ 0x85EB_CA6B;
     (0..count).map(move |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -260,7 +270,8 @@ mod tests {
             (wrong, replaced)
         };
         let (wrong, replaced) = planted(c"linear_bf16");
-        assert_eq!((wrong, replaced), (vec!["dense layer", "dense layer back"], vec![]));
+        let dense = ["dense layer", "dense layer back", "dense layer and GELU", "dense layer, gated, added"];
+        assert_eq!((wrong, replaced), (dense.to_vec(), vec![]));
         let (wrong, replaced) = planted(c"attention_48_bf16");
         assert_eq!((wrong, replaced), (vec![], vec![("attention of 48", "attention_48_bf16")]));
         // Once it is put aside, all other operations are computed by the other one.

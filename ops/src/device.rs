@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cpu::narrow::multiplies_bf16;
-use crate::cuda::{About, Cuda, CudaMoment};
+use crate::cuda::{About, Choice, Cuda, CudaMoment};
 use crate::error::bail;
 use crate::{Compute, DType, Result};
 
@@ -73,7 +73,8 @@ impl Device {
             None => self.compute().to_string(),
             Some(cuda) => {
                 let (major, minor) = cuda.about().capability;
-                format!("{} on sm_{major}{minor}", cuda.numbers().to_string().to_lowercase())
+                let library = cuda.library_used().map(|library| format!(" with {library}")).unwrap_or_default();
+                format!("{} on sm_{major}{minor}{library}", cuda.numbers().to_string().to_lowercase())
             }
         }
     }
@@ -122,6 +123,28 @@ impl Device {
         if let Some(cuda) = self.as_cuda() {
             cuda.loaded();
         }
+    }
+
+    /// Run `work` on a GPU, some times, and compute nothing: it asks for the memory that it will ask for, and reads back zeros. So the
+    /// same work finds its memory later, and a want of memory is told before anything is drawn. On a processor nothing is run.
+    pub fn rehearse<E>(&self, work: impl FnMut() -> std::result::Result<(), E>) -> std::result::Result<(), E> {
+        self.as_cuda().map_or(Ok(()), |cuda| cuda.rehearse(work))
+    }
+
+    /// Try cuBLASLt, where it was found, on each shape of the dense layers that are loaded, with `rows` rows: it computes those that it
+    /// gives as our kernel does, and sooner. Takes at most some seconds; on a processor nothing is done.
+    pub fn choose_products(&self, rows: usize) -> Result<()> {
+        self.as_cuda().map_or(Ok(()), |cuda| cuda.choose_products(rows))
+    }
+
+    /// How each shape that was tried is computed.
+    pub fn products(&self) -> Vec<Choice> {
+        self.as_cuda().map(|cuda| cuda.product_choices()).unwrap_or_default()
+    }
+
+    /// What was found of NVIDIA's libraries beside the driver, in words. `None` for the processor.
+    pub fn libraries(&self) -> Option<String> {
+        self.as_cuda().map(|cuda| cuda.library_told())
     }
 
     /// The end of what was asked for until now.

@@ -55,7 +55,7 @@ pub use arriving::Arriving;
 pub use bands::{Band, Bands};
 pub use blocks::Blocks;
 pub use compute::Compute;
-pub use cuda::About;
+pub use cuda::{About, Choice};
 pub use device::{Device, Keeping, MemoryUse, Moment};
 pub use dtype::DType;
 pub use embedding::Embedding;

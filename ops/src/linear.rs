@@ -11,7 +11,7 @@ use crate::cpu::panels::{PANEL, Row, TILE, copy_panels, lanes_of_last, panels_ma
 use crate::cpu::simd::Isa;
 use crate::cpu::storage::{pays_to_share, read};
 use crate::cpu::tiles::Tiles;
-use crate::cuda::PackedLinear;
+use crate::cuda::{Ending, PackedLinear};
 use crate::error::bail;
 use crate::{Compute, Device, Result, Stored, Tensor};
 
@@ -101,8 +101,8 @@ impl Linear {
         self.apply_rows(Isa::best(), x, |_, _| ())
     }
 
-    /// `then(row, outputs)` changes each row of outputs as soon as it is whole. On a GPU nothing can follow.
-    fn apply_rows(&self, isa: Isa, x: &Tensor, then: impl Fn(usize, &mut [f32]) + Sync) -> Result<Tensor> {
+    /// An error unless `x` has this layer's inputs and lies where its weights do; its rows and inputs.
+    fn must_take(&self, x: &Tensor) -> Result<(usize, usize)> {
         let (rows, inputs) = x.dims2()?;
         if inputs != self.inputs {
             bail!("a layer of {} inputs was given {inputs}", self.inputs);
@@ -110,8 +110,14 @@ impl Linear {
         if x.device() != self.device {
             bail!("a dense layer on {} was given a tensor on {}", self.device, x.device());
         }
+        Ok((rows, inputs))
+    }
+
+    /// `then(row, outputs)` changes each row of outputs as soon as it is whole. On a GPU nothing can follow.
+    fn apply_rows(&self, isa: Isa, x: &Tensor, then: impl Fn(usize, &mut [f32]) + Sync) -> Result<Tensor> {
+        let (rows, inputs) = self.must_take(x)?;
         if let (Some(packed), Some(x)) = (&self.on_cuda, x.as_cuda()) {
-            return Ok(packed.apply(x)?.into());
+            return Ok(packed.apply(x, Ending::Plain)?.into());
         }
         let mut out = vec![0.0; rows * self.outputs];
         read(x, |x| {

@@ -9,6 +9,7 @@ use crate::cpu::simd::dispatched;
 use crate::cpu::storage::{map_rows, read};
 use crate::cuda;
 use crate::error::bail;
+use crate::norm::rms_norm;
 use crate::tensor::{On, on};
 use crate::{Device, Result, Tensor};
 
@@ -74,12 +75,22 @@ impl Rotary {
         Ok(Rotary { cos: rows(&self.cos)?, sin: rows(&self.sin)? })
     }
 
+    /// [`rms_norm`] of each row, then [`Rotary::apply`]. On a GPU in one pass over memory, rounded once.
+    ///
+    /// `x`: `(N, D)`, `gamma`: `(D)`.
+    pub fn apply_to_normed(&self, x: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
+        match on("rotary positions", [x, gamma, &self.cos, &self.sin])? {
+            On::Cuda([x, gamma, cos, sin]) => Ok(cuda::turn(x, Some((gamma, eps)), cos, sin)?.into()),
+            On::Cpu => self.apply(&rms_norm(x, gamma, eps)?),
+        }
+    }
+
     /// Rotate every head of queries or keys by their position: `(a, b) → (a·cos − b·sin, b·cos + a·sin)`.
     ///
     /// `x`: `(N, D)`, one row a token of the chunk, frame-major. Positions are absolute, so a stored key never moves.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
         if let On::Cuda([x, cos, sin]) = on("rotary positions", [x, &self.cos, &self.sin])? {
-            return Ok(cuda::turn(x, cos, sin)?.into());
+            return Ok(cuda::turn(x, None, cos, sin)?.into());
         }
         let (tokens, width) = x.dims2()?;
         self.of_rows([tokens, width], |turn| {

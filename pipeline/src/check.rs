@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-pub use ops::check::{Row, Scale, Start, at_start, check};
+pub use ops::Choice;
+pub use ops::check::{Row, Scale, Start, at_start, check, products};
 use ops::{Device, Tensor};
 
 use crate::load::error::LoadError;

@@ -34,6 +34,8 @@ enum Source {
         draws: u64,
         device: Device,
     },
+    /// Zeros, for a rehearsal.
+    Silent(Device),
     /// Recorded from another implementation, so that results can be compared with its own.
     Recorded(vec::IntoIter<Tensor>),
 }
@@ -42,6 +44,11 @@ impl Noise {
     /// The noise of a seed, from its first draw, onto `device`.
     pub fn seeded(seed: u64, device: &Device) -> Noise {
         Noise(Source::Seeded { seed, draws: 0, device: device.clone() })
+    }
+
+    /// Zeros as often as they are asked for: for a rehearsal, which computes nothing.
+    pub(crate) fn silent(device: &Device) -> Noise {
+        Noise(Source::Silent(device.clone()))
     }
 
     /// Noise that gives these tensors, in order.
@@ -58,6 +65,7 @@ impl Noise {
                 *draws += 1;
                 Tensor::from_vec(values, shape, device)
             }
+            Source::Silent(device) => Tensor::from_vec(vec![0f32; shape.iter().product()], shape, device),
             Source::Recorded(tensors) => {
                 let tensor = tensors.next().ok_or_else(|| Error::new("the recorded noise is used up"))?;
                 if tensor.dims() != shape {

@@ -382,9 +382,11 @@ fn compute_on(args: &WorldArgs) -> anyhow::Result<()> {
 
 /// Loads the world on the thread that will own it.
 fn load(source: &Source, device: &Device, Ranks(ranks): Ranks) -> anyhow::Result<Box<dyn World>> {
-    match source {
-        Source::Testcard { chunk_time } => Ok(Box::new(Testcard::new(*chunk_time))),
-        Source::Directory(dir) => Ok(pipeline::load_world_over_ranks(&ModelDir::open(dir)?, device, ranks)?),
-        Source::Embedded => Ok(pipeline::load_world_over_ranks(&pocket::dir(), device, ranks)?),
-    }
+    let world = match source {
+        Source::Testcard { chunk_time } => return Ok(Box::new(Testcard::new(*chunk_time))),
+        Source::Directory(dir) => pipeline::load_world_over_ranks(&ModelDir::open(dir)?, device, ranks)?,
+        Source::Embedded => pipeline::load_world_over_ranks(&pocket::dir(), device, ranks)?,
+    };
+    device::tell_products(device);
+    Ok(world)
 }

@@ -38,10 +38,16 @@ fn checking_a_gpu_tells_right_from_wrong() -> Result<()> {
     let report = Path::new(env!("CARGO_TARGET_TMPDIR")).join("check.json");
     let report_path = report.to_string_lossy().into_owned();
     let arguments = ["check", "--small", "--device", "cuda", "--report", &report_path];
-    let output = causeway(&arguments, &[])?;
-    ensure!(output.status.success() && said(&output).contains("agree with the processor"), "{}", said(&output));
+    // Beside cuBLASLt, which is emulated, too: it is told which products it computes.
+    let libraries = driver()?.join("with-blas");
+    let output = causeway(&arguments, &[("CAUSEWAY_CUDA_LIBS", &libraries.to_string_lossy())])?;
+    let plain = said(&output);
+    ensure!(output.status.success() && plain.contains("agree with the processor"), "{plain}");
+    ensure!(plain.contains("cuBLASLt 12.8.4 from ") && plain.contains("12x128 -> 72, GELU"), "{plain}");
     let told: serde_json::Value = serde_json::from_slice(&std::fs::read(&report)?)?;
     ensure!(told["agrees"] == true && told["rows"].as_array().is_some_and(|rows| rows.len() > 15), "{told}");
+    let products = told["products"].as_array().context("products")?;
+    ensure!(products.len() == 12 && products.iter().all(|one| one["computed_by"] == "cuBLASLt"), "{told:#}");
 
     let output = causeway(&arguments, &[("EMULATED_CUDA_SKIP_LAUNCH", "2")])?;
     ensure!(output.status.code() == Some(1) && said(&output).contains("WRONG"), "{}", said(&output));

@@ -235,6 +235,10 @@ fn only_the_configuration_reads_the_environment() {
     let mut offences = Vec::new();
     for source in sources().iter().filter(|source| !source.path.starts_with("tests/")) {
         let reads = |line: &&str| line.contains(&word) && !line.trim().starts_with("//");
+        // A build is told its folder by cargo, in no other way.
+        if source.path.ends_with("/build.rs") {
+            continue;
+        }
         if !source.path.starts_with("server/src/config/") && source.without_tests().lines().any(|line| reads(&line)) {
             offences.push(source.path.clone());
         }

@@ -1,7 +1,7 @@
 //! Every operation that models call, and what a check gives it.
 
 use super::{Apply, Case, Make, Scale, made_numbers};
-use crate::activation::{gelu_tanh, relu_squared, silu, swiglu};
+use crate::activation::{Activation, gelu_tanh, relu_squared, silu, swiglu};
 use crate::attention::{Heads, attention, causal_attention, grouped_attention};
 use crate::channel_norm::ChannelNorm;
 use crate::channels::{restore, standardise};
@@ -16,14 +16,37 @@ use crate::rope::{Grid, Rotary};
 use crate::rope_halves::HalvesRotary;
 use crate::shortcut::{Resize, add_averaged, add_repeated};
 use crate::spatial_attention::spatial_attention;
-use crate::{DType, Device, FrameStack, Linear, Result, Stored, Tensor, pixels};
+use crate::{DType, Device, FrameStack, Linear, Result, Stored, Tensor, Then, pixels};
+
+/// Tokens of a latent frame, down and across; heads of 128; the width inside the feed-forward.
+fn transformer(scale: Scale) -> ((usize, usize), usize, usize) {
+    match scale {
+        Scale::Small => ((3, 4), 1, 72),
+        Scale::Brief => ((10, 13), 2, 264),
+        Scale::Real => ((30, 52), 12, 8960),
+    }
+}
+
+/// Rows, and inputs and outputs of the layers of a transformer.
+pub(super) fn products(scale: Scale) -> (usize, [[usize; 2]; 3]) {
+    let ((rows, columns), heads, inner) = transformer(scale);
+    let width = 128 * heads;
+    (rows * columns, [[width, width], [width, inner], [inner, width]])
+}
+
+/// A dense layer with made weights.
+pub(super) fn layer(device: &Device, inputs: usize, outputs: usize) -> Result<Linear> {
+    let (weight, bias) = (Made::new(&[outputs, inputs], 7), Made::new(&[outputs], 8));
+    Linear::new(&weight.stored()?, Some(&bias.stored()?), device)
+}
 
 pub(super) fn cases(scale: Scale) -> Vec<Case> {
-    // Tokens of a latent frame, width, heads of 128, feed-forward; pixels of a level of the autoencoder.
-    let (grid, heads, inner, text, side) = match scale {
-        Scale::Small => ((3, 4), 1, 72, 5, (6, 8)),
-        Scale::Brief => ((10, 13), 2, 264, 77, (10, 14)),
-        Scale::Real => ((30, 52), 12, 8960, 512, (60, 104)),
+    let (grid, heads, inner) = transformer(scale);
+    // Tokens of a prompt; pixels of a level of the autoencoder.
+    let (text, side) = match scale {
+        Scale::Small => (5, (6, 8)),
+        Scale::Brief => (77, (10, 14)),
+        Scale::Real => (512, (60, 104)),
     };
     let (tokens, width) = (grid.0 * grid.1, heads * 128);
     let channels = match scale {
@@ -31,7 +54,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
         Scale::Brief => 40,
         Scale::Real => 384,
     };
-    let products = |rows: usize, inputs: usize, outputs: usize| 2 * (rows * inputs * outputs) as u64;
+    let operations = |rows: usize, inputs: usize, outputs: usize| 2 * (rows * inputs * outputs) as u64;
     let mut cases = Vec::new();
     let mut add = |operation, inputs: &[&[usize]], vectors: &[&[usize]], operations, on: Make| {
         let shapes = |shapes: &[&[usize]]| shapes.iter().map(|shape| shape.to_vec()).collect();
@@ -49,23 +72,41 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
         Ok(Box::new(move |x, _| rotary.apply(&x[0])))
     });
     add("rotary positions", &[wide], &[], 0, turn);
+    let turn_normed: Make = Box::new(move |device| {
+        let rotary = Rotary::new(place, 128, device)?;
+        Ok(Box::new(move |x, v| rotary.apply_to_normed(&x[0], &v[0], 1e-6)))
+    });
+    add("RMS norm and positions", &[wide], &[vector], 0, turn_normed);
     add("gated sum", &[wide, wide], &[vector], 0, plain(|x, v| add_gated(&x[0], &x[1], &v[0])));
     add("scale and shift", &[wide; 3], &[], 0, plain(|x, _| scale_shift(&x[0], &x[1], &x[2])));
     add("SiLU", &[wide], &[], 0, plain(|x, _| silu(&x[0])));
     add("GELU", &[&[tokens, inner]], &[], 0, plain(|x, _| gelu_tanh(&x[0])));
     for (operation, inputs, outputs) in [("dense layer", width, inner), ("dense layer back", inner, width)] {
-        let layer: Make = Box::new(move |device| {
-            let (weight, bias) = (Made::new(&[outputs, inputs], 7), Made::new(&[outputs], 8));
-            let layer = Linear::new(&weight.stored()?, Some(&bias.stored()?), device)?;
+        let made: Make = Box::new(move |device| {
+            let layer = layer(device, inputs, outputs)?;
             Ok(Box::new(move |x, _| layer.apply(&x[0])))
         });
-        add(operation, &[&[tokens, inputs]], &[], products(tokens, inputs, outputs), layer);
+        add(operation, &[&[tokens, inputs]], &[], operations(tokens, inputs, outputs), made);
     }
+    let activated: Make = Box::new(move |device| {
+        let layer = layer(device, width, inner)?;
+        Ok(Box::new(move |x, _| layer.apply_then(&x[0], Then::Activate(Activation::GeluTanh))))
+    });
+    add("dense layer and GELU", &[wide], &[], operations(tokens, width, inner), activated);
+    let gated: Make = Box::new(move |device| {
+        let layer = layer(device, inner, width)?;
+        Ok(Box::new(move |x, v| {
+            let gated = layer.apply_then(&x[1], Then::AddGated(&x[0], &v[0]))?;
+            layer.apply_then(&x[1], Then::Add(&gated))
+        }))
+    });
+    let narrow: &[usize] = &[tokens, inner];
+    add("dense layer, gated, added", &[wide, narrow], &[vector], 2 * operations(tokens, inner, width), gated);
     let see = plain(move |x, _| attention(&x[0], &[&x[1], &x[3]], &[&x[2], &x[4]], heads));
-    add("attention to the window", &[wide; 5], &[], 2 * products(tokens, width, 2 * tokens), see);
+    add("attention to the window", &[wide; 5], &[], 2 * operations(tokens, width, 2 * tokens), see);
     let prompt: &[usize] = &[text, width];
     let read = plain(move |x, _| attention(&x[0], &[&x[1]], &[&x[2]], heads));
-    add("attention to the prompt", &[wide, prompt, prompt], &[], 2 * products(tokens, width, text), read);
+    add("attention to the prompt", &[wide, prompt, prompt], &[], 2 * operations(tokens, width, text), read);
     let latent: &[usize] = &[16, 1, 2 * grid.0, 2 * grid.1];
     let patches = plain(move |x, _| unpatchify(&patchify(&x[0])?, 2 * grid.0, 2 * grid.1));
     add("patches", &[latent], &[], 0, patches);
@@ -80,13 +121,13 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
         }))
     });
     // One frame, then two, then three of the kernel's.
-    add("causal convolution", &[pixels], &[], products(area, 6 * 9 * channels, channels), conv);
+    add("causal convolution", &[pixels], &[], operations(area, 6 * 9 * channels, channels), conv);
     let double: Make = Box::new(move |device| {
         let (weight, bias) = (Made::new(&[channels / 2, channels, 3, 3], 11), Made::new(&[channels / 2], 12));
         let conv = Conv::upsampling(&weight.stored()?, &bias.stored()?, device)?;
         Ok(Box::new(move |x, _| conv.apply(&FrameStack::from_tensor(&x[0])?.bordered(), None)?.to_tensor()))
     });
-    add("doubling convolution", &[pixels], &[], products(3 * area, 16 * channels, channels / 2), double);
+    add("doubling convolution", &[pixels], &[], operations(3 * area, 16 * channels, channels / 2), double);
     let norm: Make = Box::new(move |device| {
         let norm = ChannelNorm::new(&Made::new(&[channels], 13).stored()?, device)?;
         Ok(Box::new(move |x, _| norm.silu(&FrameStack::from_tensor(&x[0])?.into())?.to_tensor()))
@@ -94,7 +135,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     add("norm over channels", &[pixels], &[], 0, norm);
     let small: &[usize] = &[3 * channels, 1, side.0 / 2, side.1 / 2];
     let see = plain(|x, _| spatial_attention(&FrameStack::from_tensor(&x[0])?)?.to_tensor());
-    add("attention of pixels", &[small], &[], 2 * products(area / 4, channels, area / 4), see);
+    add("attention of pixels", &[small], &[], 2 * operations(area / 4, channels, area / 4), see);
     let rgb: Vec<u8> = (0..3 * area).map(|i| (i * 37 % 251) as u8).collect();
     let bytes: Make = Box::new(move |device| {
         let rgb = rgb.clone();
@@ -118,16 +159,16 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
             conv.apply(&if conv.border() == 1 { frames.bordered() } else { frames }, None)?.to_tensor()
         }))
     });
-    add("halving convolution", &[pixels], &[], products(3 * area / 4, 9 * channels, channels), halve);
+    add("halving convolution", &[pixels], &[], operations(3 * area / 4, 9 * channels, channels), halve);
     let heads64 = Heads { queries: 4, keys: 2 };
     let (queries, keys): (&[usize], &[usize]) = (&[tokens, 4 * 64], &[tokens, 2 * 64]);
     let grouped = plain(move |x, _| grouped_attention(&x[0], &[&x[1]], &[&x[2]], heads64));
-    add("attention in groups", &[queries, keys, keys], &[], 2 * products(tokens, 256, tokens), grouped);
+    add("attention in groups", &[queries, keys, keys], &[], 2 * operations(tokens, 256, tokens), grouped);
     let causal = plain(move |x, _| causal_attention(&x[0], &x[1], &x[2], heads64));
-    add("causal attention", &[queries, keys, keys], &[], products(tokens, 256, tokens), causal);
+    add("causal attention", &[queries, keys, keys], &[], operations(tokens, 256, tokens), causal);
     let two: &[usize] = &[tokens, 96];
     let narrow = plain(move |x, _| attention(&x[0], &[&x[1]], &[&x[2]], 2));
-    add("attention of 48", &[two; 3], &[], 2 * products(tokens, 96, tokens), narrow);
+    add("attention of 48", &[two; 3], &[], 2 * operations(tokens, 96, tokens), narrow);
     let text_rows: &[usize] = &[text, 256];
     let relative: Make = Box::new(move |_| {
         let table = Made::new(&[32, 4], 16);
@@ -137,7 +178,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
             relative_attention(&x[0], &x[1], &x[2], &bias)
         }))
     });
-    add("attention by distance", &[text_rows; 3], &[], 2 * products(text, 256, text), relative);
+    add("attention by distance", &[text_rows; 3], &[], 2 * operations(text, 256, text), relative);
     let angles: Vec<f32> = (0..tokens * 32).map(|i| i as f32 * 0.37).collect();
     let halves: Make = Box::new(move |device| {
         let rotary = HalvesRotary::new(&angles, 32, device)?;

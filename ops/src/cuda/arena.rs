@@ -2,8 +2,8 @@
 //!
 //! A buffer that is dropped goes back to the arena, not to the driver: to ask the driver costs more than most kernels, and
 //! waits for all of them. Work on one stream runs in order, so memory may be given to a later operation while an earlier
-//! one still reads it. A chunk asks for the same sizes in the same order as the one before it, so from the second chunk
-//! on nothing is allocated.
+//! one still reads it. A chunk asks for the same sizes in the same order as the one before it; a rollout's chunks are rehearsed
+//! when it is opened (`rehearsal.rs`), so that none of them asks the driver.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,8 @@ pub(super) struct Arena {
     taken: usize,
     /// Bytes of free blocks.
     idle: usize,
+    /// Blocks that the driver gave, ever.
+    given: u64,
 }
 
 /// Kernels read and write 16 bytes at a time.
@@ -53,6 +55,7 @@ impl Arena {
     /// A block that the driver gave, which is handed out at once.
     pub(super) fn add(&mut self, block: Block) {
         self.taken += block.bytes;
+        self.given += 1;
     }
 
     /// A block that nobody holds any more.
@@ -75,6 +78,11 @@ impl Arena {
     /// Bytes of free blocks.
     pub(super) fn idle(&self) -> usize {
         self.idle
+    }
+
+    /// Blocks that the driver gave, ever.
+    pub(super) fn given(&self) -> u64 {
+        self.given
     }
 
     /// Bytes of blocks that somebody holds.

@@ -16,9 +16,13 @@ use cudarc::driver::result::{self, ctx, device, event, module, primary_ctx, stre
 use cudarc::driver::sys;
 
 use super::about::{About, count, told, version};
-use super::arena::{Address, Arena, Block, block_bytes};
+use super::arena::{Arena, Block, block_bytes};
+use super::blas::Blas;
 use super::kernels::Kernels;
 use super::pinned::{Pinned, TAKEN_ALONG};
+use super::place::{Place, Plain};
+use super::products::Products;
+use super::rehearsal::Rehearsing;
 use super::staging::Staging;
 use crate::device::MemoryUse;
 use crate::error::bail;
@@ -40,6 +44,10 @@ pub(crate) struct Cuda {
     weights: AtomicU64,
     /// Kernels that were found to compute wrongly here, and have another that does the same.
     distrusted: Mutex<BTreeSet<&'static str>>,
+    rehearsing: Rehearsing,
+    /// cuBLASLt, or why one that was found is not used.
+    blas: std::result::Result<Option<Blas>, String>,
+    products: Products,
     /// What weights and activations are kept as: bf16, or f32 where a test wants to see nothing but the order of sums.
     numbers: DType,
     /// Memory is used again. Off in tests of operations, which then find a read of what was not written.
@@ -55,7 +63,7 @@ unsafe impl Sync for Cuda {}
 /// A block of memory on a device. It goes back to the arena when it is dropped.
 pub(crate) struct Buffer {
     cuda: Arc<Cuda>,
-    block: Block,
+    pub(super) block: Block,
 }
 
 impl Cuda {
@@ -81,9 +89,12 @@ impl Cuda {
             // SAFETY: the context is retained.
             unsafe { ctx::set_current(context) }.map_err(told("entering the context"))?;
             let stream = || stream::create(stream::StreamKind::NonBlocking).map_err(told("making a stream"));
-            Ok((stream()?, stream()?, Kernels::load(&about)?))
+            let (work, copies, kernels) = (stream()?, stream()?, Kernels::load(&about)?);
+            // In f32 a device is compared with a processor; a library would round to tf32.
+            let blas = if numbers == DType::BF16 { Blas::find(folder, about.driver) } else { Ok(None) };
+            Ok((work, copies, kernels, blas))
         };
-        let (work, copies, kernels) = opened().inspect_err(|_| {
+        let (work, copies, kernels, blas) = opened().inspect_err(|_| {
             // SAFETY: nothing uses it yet. There is no use in a second error.
             let _ = unsafe { primary_ctx::release(device) };
         })?;
@@ -100,6 +111,9 @@ impl Cuda {
             staging: Mutex::default(),
             weights: AtomicU64::new(0),
             distrusted: Mutex::default(),
+            rehearsing: Rehearsing::default(),
+            blas,
+            products: Products::default(),
             numbers,
             reuses,
         }))
@@ -149,13 +163,26 @@ impl Cuda {
         !self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).contains(kernel)
     }
 
+    /// cuBLASLt, or why one that was found is not used.
+    pub(super) fn found_blas(&self) -> &std::result::Result<Option<Blas>, String> {
+        &self.blas
+    }
+
+    pub(super) fn products(&self) -> &Products {
+        &self.products
+    }
+
+    pub(super) fn rehearsing(&self) -> &Rehearsing {
+        &self.rehearsing
+    }
+
     /// Make the context current on this thread, as every call of the driver wants it.
     pub(super) fn enter(&self) -> Result<()> {
         // SAFETY: the context is retained as long as this value lives.
         unsafe { ctx::set_current(self.context) }.map_err(told("entering the context"))
     }
 
-    fn arena(&self) -> MutexGuard<'_, Arena> {
+    pub(super) fn arena(&self) -> MutexGuard<'_, Arena> {
         self.arena.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -239,6 +266,9 @@ impl Cuda {
         if size_of_val(numbers) > TAKEN_ALONG {
             return self.upload_pinned(to, numbers);
         }
+        if self.is_rehearsing() {
+            return Ok(());
+        }
         // SAFETY: `to` has room, as checked. The memory is not pinned, so the driver has read it when this returns.
         unsafe { result::memcpy_htod_async(to.address(), numbers, self.work) }.map_err(told("copying to the device"))
     }
@@ -252,6 +282,9 @@ impl Cuda {
     pub(super) fn copy(&self, from: Place<'_>, to: Place<'_>, bytes: usize) -> Result<()> {
         from.check(bytes)?;
         to.check(bytes)?;
+        if self.is_rehearsing() {
+            return Ok(());
+        }
         self.enter()?;
         // SAFETY: both have as many bytes, as checked.
         unsafe { result::memcpy_dtod_async(to.address(), from.address(), bytes, self.work) }
@@ -261,6 +294,9 @@ impl Cuda {
     /// Set `bytes` bytes to zero.
     pub(super) fn zero(&self, at: Place<'_>, bytes: usize) -> Result<()> {
         at.check(bytes)?;
+        if self.is_rehearsing() {
+            return Ok(());
+        }
         self.enter()?;
         // SAFETY: there are as many bytes, as checked.
         unsafe { result::memset_d8_async(at.address(), 0, bytes, self.work) }.map_err(told("filling memory with zeros"))
@@ -301,6 +337,7 @@ impl Drop for Cuda {
         if let Some(staging) = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner) {
             staging.free();
         }
+        self.blas = Ok(None);
         // SAFETY: no tensor is left, so nothing is queued that somebody reads; `trim` has waited for the rest.
         unsafe {
             let _ = stream::destroy(self.work);
@@ -324,49 +361,9 @@ impl Buffer {
 
     /// From byte `first` on.
     pub(super) fn at(self: &Arc<Buffer>, first: usize) -> Place<'_> {
-        Place { buffer: self, first }
+        Place::new(self, first)
     }
 }
-
-/// A place in a buffer, in bytes.
-#[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    buffer: &'a Arc<Buffer>,
-    first: usize,
-}
-
-impl<'a> Place<'a> {
-    /// The buffer that it is in.
-    pub(super) fn buffer(self) -> &'a Arc<Buffer> {
-        self.buffer
-    }
-
-    /// `bytes` further on.
-    pub(super) fn after(self, bytes: usize) -> Place<'a> {
-        Place { first: self.first + bytes, ..self }
-    }
-
-    /// Where it is on the device.
-    pub(super) fn address(self) -> Address {
-        self.buffer.block.address + self.first as Address
-    }
-
-    /// An error if the buffer ends before `bytes` more.
-    pub(super) fn check(self, bytes: usize) -> Result<()> {
-        match self.first.checked_add(bytes) {
-            Some(end) if end <= self.buffer.block.bytes => Ok(()),
-            _ => bail!("{bytes} bytes from {} on do not lie in a buffer of {}", self.first, self.buffer.block.bytes),
-        }
-    }
-}
-
-/// Numbers that may have any bits, and are copied as they are.
-pub(crate) trait Plain: Copy + Default {}
-impl Plain for u8 {}
-impl Plain for u16 {}
-impl Plain for u32 {}
-impl Plain for u64 {}
-impl Plain for f32 {}
 
 /// A module of kernels, from its text. `None`, with the reason, if the driver refuses it.
 pub(super) fn load_module(text: &str) -> std::result::Result<sys::CUmodule, DriverError> {

@@ -52,6 +52,28 @@ fn a_second_chunk_allocates_nothing_and_waits_only_where_it_is_read() {
 }
 
 #[test]
+fn rehearsed_work_computes_nothing_and_allocates_nothing_in_earnest() {
+    let _alone = alone();
+    let gpu = device_as_shipped(DType::BF16);
+    let (layer, x, _) = parts(&gpu).expect("memory");
+    let fresh = || [Blocks::new(3), Blocks::new(3)];
+    let before = counts();
+    let mut read = Vec::new();
+    gpu.rehearse(|| chunk(&layer, &x, &mut fresh()).map(|found| read = found)).expect("memory");
+    let rehearsed = counts();
+    assert_eq!((rehearsed.launches, rehearsed.copies), (before.launches, before.copies));
+    assert!(rehearsed.allocations > before.allocations && read == [0.0; 4 * 24]);
+    let found = chunk(&layer, &x, &mut fresh()).expect("in earnest");
+    let after = counts();
+    assert_eq!((after.allocations, after.host_allocations), (rehearsed.allocations, rehearsed.host_allocations));
+    assert!(after.launches > rehearsed.launches && found.iter().all(|number| number.is_finite() && *number != 0.0));
+    set(c"FAIL_COUNT", 2);
+    set(c"FAIL_ALLOCATION", 1);
+    told(gpu.rehearse(|| Tensor::zeros([1 << 16], &gpu).map(drop)), &["out of memory"]);
+    silu(&x).expect("a device computes again").to_vec::<f32>().expect("f32");
+}
+
+#[test]
 fn an_allocation_that_fails_anywhere_is_an_error_that_leaves_nothing_behind() {
     let _alone = alone();
     let start = counts().bytes;

@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::io::Read;
 
 use cudarc::driver::result::{function, module};
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as Attribute};
+use flate2::read::ZlibDecoder;
 
 use super::about::{About, told};
 use super::driver::load_module;
@@ -17,20 +19,27 @@ use crate::{Error, Result};
 /// The oldest driver that reads the kernels' PTX, as the CUDA that it knows: PTX 7.8 came with 11.8.
 pub(super) const DRIVER_NEEDED: (usize, usize) = (11, 8);
 
-/// Every module, by the name of its source.
-const MODULES: [(&str, &str); 6] = [
-    ("attention", include_str!("../../kernels/built/attention.ptx")),
-    ("conv", include_str!("../../kernels/built/conv.ptx")),
-    ("elementwise", include_str!("../../kernels/built/elementwise.ptx")),
-    ("frames", include_str!("../../kernels/built/frames.ptx")),
-    ("linear", include_str!("../../kernels/built/linear.ptx")),
-    ("norm", include_str!("../../kernels/built/norm.ptx")),
+/// Every module, by the name of its source: its PTX, as `build.rs` packed it.
+const MODULES: [(&str, &[u8]); 6] = [
+    ("attention", include_bytes!(concat!(env!("OUT_DIR"), "/attention.ptx"))),
+    ("conv", include_bytes!(concat!(env!("OUT_DIR"), "/conv.ptx"))),
+    ("elementwise", include_bytes!(concat!(env!("OUT_DIR"), "/elementwise.ptx"))),
+    ("frames", include_bytes!(concat!(env!("OUT_DIR"), "/frames.ptx"))),
+    ("linear", include_bytes!(concat!(env!("OUT_DIR"), "/linear.ptx"))),
+    ("norm", include_bytes!(concat!(env!("OUT_DIR"), "/norm.ptx"))),
 ];
+
+/// The text of a module.
+fn unpacked(packed: &[u8]) -> String {
+    let mut text = String::new();
+    ZlibDecoder::new(packed).read_to_string(&mut text).expect("build.rs packed this text");
+    text
+}
 
 /// The kernels of one device, ready to launch.
 pub(super) struct Kernels {
     modules: Vec<sys::CUmodule>,
-    functions: HashMap<&'static str, Function>,
+    functions: HashMap<String, Function>,
     /// Dynamic shared memory that a kernel may ask for.
     shared_bytes: usize,
 }
@@ -50,13 +59,13 @@ impl Kernels {
     /// Compiles all modules for the device whose context is current.
     pub(super) fn load(about: &About) -> Result<Kernels> {
         let mut kernels = Kernels { modules: Vec::new(), functions: HashMap::new(), shared_bytes: about.shared_bytes };
-        for (name, text) in MODULES {
-            kernels.add(name, text).inspect_err(|_| kernels.unload())?;
+        for (name, packed) in MODULES {
+            kernels.add(name, &unpacked(packed)).inspect_err(|_| kernels.unload())?;
         }
         Ok(kernels)
     }
 
-    fn add(&mut self, name: &str, text: &'static str) -> Result<()> {
+    fn add(&mut self, name: &str, text: &str) -> Result<()> {
         let what = format!("compiling the kernels of {name} for this device");
         let module = load_module(text).map_err(told(what))?;
         self.modules.push(module);
@@ -65,7 +74,7 @@ impl Kernels {
             // SAFETY: the module is loaded.
             let handle = unsafe { module::get_function(module, symbol) }
                 .map_err(told(format_args!("looking for the kernel {entry}")))?;
-            self.functions.insert(entry, Function { handle, parameters });
+            self.functions.insert(entry.to_owned(), Function { handle, parameters });
         }
         Ok(())
     }
@@ -152,13 +161,14 @@ mod tests {
 
     #[test]
     fn every_module_is_of_the_version_that_the_driver_is_asked_for() {
-        for (name, text) in MODULES {
+        for (name, packed) in MODULES {
+            let text = unpacked(packed);
             assert!(
                 text.contains("\n.version 7.8\n"),
                 "{name}: the newest driver that is needed stands in DRIVER_NEEDED"
             );
             assert!(text.contains("\n.target compute_80") || text.contains("\n.target sm_80"), "{name}");
-            assert!(entries(text).count() > 0, "{name} holds kernels");
+            assert!(entries(&text).count() > 0, "{name} holds kernels");
         }
     }
 }

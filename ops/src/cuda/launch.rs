@@ -13,6 +13,7 @@ use cudarc::driver::result;
 use super::about::told;
 use super::driver::Cuda;
 use super::tensor::{CudaTensor, strides};
+use crate::activation::Activation;
 use crate::error::bail;
 use crate::shortcut::Resize;
 use crate::{DType, Result};
@@ -95,6 +96,9 @@ impl<'a> Launch<'a> {
         let [x, y, z] = shape.grid;
         if x == 0 || y == 0 || z == 0 || x > 0x7fff_ffff || y > 0xffff || z > 0xffff {
             bail!("{} cannot be launched over {:?} blocks: at most 2³¹ − 1, 65535 and 65535", self.kernel, shape.grid);
+        }
+        if self.cuda.is_rehearsing() {
+            return Ok(());
         }
         let words = self.words.as_mut_ptr();
         // SAFETY: every parameter begins inside `words`.
@@ -300,17 +304,6 @@ pub(super) fn add_to_rows(h: &CudaTensor, first: usize, row: &CudaTensor) -> Res
     Ok(out)
 }
 
-/// A pointwise non-linearity.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Activation {
-    /// `x·σ(x)`
-    Silu = 0,
-    /// GELU in its tanh form.
-    GeluTanh = 1,
-    /// `max(x, 0)²`
-    ReluSquared = 2,
-}
-
 /// `activation(x)`
 pub(crate) fn activate(x: &CudaTensor, activation: Activation) -> Result<CudaTensor> {
     let out = x.like(x.shape())?;
@@ -460,19 +453,44 @@ pub(super) fn channel_affine(
     Ok(out)
 }
 
-/// `x·Wᵀ + bias`. `x`: `(N, in)`, `weight`: `(out, in)`, both of one type; `bias`: `(out)` in f32.
-pub(super) fn linear(x: &CudaTensor, weight: &CudaTensor, bias: Option<&CudaTensor>) -> Result<CudaTensor> {
+/// What becomes of a dense layer's sums, bias included, before they are rounded.
+#[derive(Clone, Copy)]
+pub(crate) enum Ending<'a> {
+    Plain,
+    Activate(Activation),
+    /// `h + sums·gate`. `h`: as the result; `gate`: `(out)` in f32, 1 if there is none.
+    Add {
+        h: &'a CudaTensor,
+        gate: Option<&'a CudaTensor>,
+    },
+}
+
+/// `x·Wᵀ + bias`, then `ending`. `x`: `(N, in)`, `weight`: `(out, in)`, both of one type; `bias`: `(out)` in f32.
+pub(super) fn linear(
+    x: &CudaTensor,
+    weight: &CudaTensor,
+    bias: Option<&CudaTensor>,
+    ending: Ending<'_>,
+) -> Result<CudaTensor> {
     let (rows, inputs, outputs) = (x.rows(), x.width(), weight.rows());
     if weight.width() != inputs || weight.dtype() != x.dtype() {
         bail!("{} {:?} is no weight for {} {:?}", weight.dtype(), weight.shape(), x.dtype(), x.shape());
     }
-    if let Some(bias) = bias {
-        vectors("a dense layer's bias", outputs, &[bias])?;
-    }
     let out = x.like(&[rows, outputs])?;
+    let (h, gate, activation) = match ending {
+        Ending::Plain => (None, None, -1),
+        Ending::Activate(activation) => (None, None, activation as i32),
+        Ending::Add { h, gate } => (Some(h), gate, -1),
+    };
+    for vector in [bias, gate].into_iter().flatten() {
+        vectors("a dense layer's bias, or its gate", outputs, &[vector])?;
+    }
+    if let Some(h) = h {
+        of_one_shape("what a dense layer is added to", &[&out, h])?;
+    }
     if out.elements() > 0 {
-        let launch = Launch::of(x, "linear").tensor(x).tensor(weight).maybe(bias).maybe(None).maybe(None).tensor(&out);
-        let launch = launch.int(rows).int(inputs).int(outputs).int(inputs).int(inputs).int(outputs).signed(-1);
+        let launch = Launch::of(x, "linear").tensor(x).tensor(weight).maybe(bias).maybe(h).maybe(gate).tensor(&out);
+        let launch = launch.int(rows).int(inputs).int(outputs).int(inputs).int(inputs).int(outputs).signed(activation);
         let (tile, shared) = match x.dtype() {
             DType::F32 => (64, 0),
             _ => (128, 49152),

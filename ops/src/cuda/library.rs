@@ -72,6 +72,25 @@ fn is_driver(path: &str) -> bool {
     name.starts_with("libcuda.so")
 }
 
+/// Libraries of these names that can be opened, with where each lies: in `folder` alone if that is given, else on the loader's path
+/// and in `folders`.
+pub(super) fn candidates(
+    names: &[&str],
+    folder: Option<&Path>,
+    folders: &[&str],
+) -> impl Iterator<Item = (PathBuf, Library)> {
+    let in_folder = |folder: &Path| names.iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect();
+    let paths: Vec<PathBuf> = match folder {
+        Some(folder) => in_folder(folder),
+        None => {
+            let elsewhere = folders.iter().flat_map(|folder| -> Vec<PathBuf> { in_folder(Path::new(folder)) });
+            names.iter().map(PathBuf::from).chain(elsewhere).collect()
+        }
+    };
+    // SAFETY: a library of this name is NVIDIA's, whose initialisers do nothing that Rust has to know of.
+    paths.into_iter().filter_map(|path| unsafe { Library::new(&path) }.ok().map(|library| (path, library)))
+}
+
 fn open(names: &[&str], folder: Option<&Path>) -> Result<Library> {
     let in_folders = folder.into_iter().chain(FOLDERS.iter().map(Path::new));
     let paths = in_folders.flat_map(|folder| names.iter().map(move |name| folder.join(name)));

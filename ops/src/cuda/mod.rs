@@ -8,6 +8,7 @@
 mod about;
 mod arena;
 mod attention;
+mod blas;
 mod driver;
 pub(crate) mod frames;
 mod kernels;
@@ -15,11 +16,15 @@ mod launch;
 mod library;
 mod moment;
 mod pinned;
+mod place;
+mod products;
+mod rehearsal;
 mod staging;
 mod tensor;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use crate::activation::Activation;
 use crate::{DType, Result, Stored};
 
 pub use about::About;
@@ -27,10 +32,11 @@ pub(crate) use about::count;
 pub(crate) use attention::{attention, relative_attention};
 pub(crate) use driver::Cuda;
 pub(crate) use frames::Frames;
-pub(crate) use launch::{Activation, Binary, activate, affine};
+pub(crate) use launch::{Binary, Ending, activate, affine};
 pub(crate) use library::symbol;
 pub(crate) use moment::CudaMoment;
 pub(crate) use pinned::Arrival;
+pub use products::Choice;
 pub(crate) use tensor::CudaTensor;
 
 /// The kernel for heads of this width that [`Cuda::distrust`] may put aside.
@@ -74,9 +80,16 @@ pub(crate) fn rms_norm(x: &CudaTensor, gamma: &CudaTensor, eps: f64) -> Result<C
     launch::rms_norm(x, &gamma.cast(DType::F32)?, eps as f32)
 }
 
-/// Adjacent pairs of each head turned. `x`: `(N, D)`; `cos`, `sin`: `(N, head/2)`.
-pub(crate) fn turn(x: &CudaTensor, cos: &CudaTensor, sin: &CudaTensor) -> Result<CudaTensor> {
-    launch::rms_norm_rope(x, None, cos, sin)
+/// Adjacent pairs of each head turned, the row normalised before where `gamma`, `(D)`, is given. `x`: `(N, D)`; `cos`, `sin`: `(N,
+/// head/2)`.
+pub(crate) fn turn(
+    x: &CudaTensor,
+    gamma: Option<(&CudaTensor, f64)>,
+    cos: &CudaTensor,
+    sin: &CudaTensor,
+) -> Result<CudaTensor> {
+    let gamma = gamma.map(|(gamma, eps)| Ok((gamma.cast(DType::F32)?, eps as f32))).transpose()?;
+    launch::rms_norm_rope(x, gamma.as_ref().map(|(gamma, eps)| (gamma, *eps)), cos, sin)
 }
 
 /// Channel `i` of each head turned with channel `i + head/2`, the head normalised before where `gamma`, `(head)`, is given.
@@ -144,6 +157,8 @@ pub(crate) struct PackedLinear {
     weight: CudaTensor,
     /// `(out)` in f32.
     bias: Option<CudaTensor>,
+    /// As cuBLASLt takes it, in bf16, where there is that library.
+    narrow_bias: Option<CudaTensor>,
 }
 
 impl PackedLinear {
@@ -168,12 +183,40 @@ impl PackedLinear {
             Ok(())
         })?;
         let bias = bias.map(|bias| CudaTensor::from_f32(cuda, &bias.to_vec()?, &[outputs])).transpose()?;
-        Ok(PackedLinear { weight, bias })
+        let narrow = bias.as_ref().filter(|_| cuda.blas().is_some()).map(|bias| bias.cast(DType::BF16));
+        let layer = PackedLinear { weight, bias, narrow_bias: narrow.transpose()? };
+        if cuda.blas().is_some() {
+            layer.register();
+        }
+        Ok(layer)
     }
 
     /// `x`: `(N, in)` → `(N, out)`.
-    pub(crate) fn apply(&self, x: &CudaTensor) -> Result<CudaTensor> {
-        launch::linear(&x.cast(self.weight.dtype())?, &self.weight, self.bias.as_ref())
+    pub(crate) fn apply(&self, x: &CudaTensor, ending: Ending<'_>) -> Result<CudaTensor> {
+        let x = x.cast(self.weight.dtype())?;
+        match self.by_library(&x, ending)? {
+            Some(y) => Ok(y),
+            None => self.ours(&x, ending),
+        }
+    }
+
+    /// By our kernel. `x`: of the weights' type.
+    fn ours(&self, x: &CudaTensor, ending: Ending<'_>) -> Result<CudaTensor> {
+        launch::linear(x, &self.weight, self.bias.as_ref(), ending)
+    }
+
+    /// `h` + the layer of `x`, times `gate` where there is one. Of `h`'s type, as everything that adds to the hidden state: where
+    /// that is another one than the weights', the sum is a kernel of its own.
+    pub(crate) fn add_to(&self, h: &CudaTensor, x: &CudaTensor, gate: Option<&CudaTensor>) -> Result<CudaTensor> {
+        let gate = gate.map(|gate| gate.cast(DType::F32)).transpose()?;
+        if h.dtype() == self.weight.dtype() {
+            return self.apply(x, Ending::Add { h, gate: gate.as_ref() });
+        }
+        let y = self.apply(x, Ending::Plain)?;
+        match gate {
+            Some(gate) => add_gated(h, &y, &gate),
+            None => binary(h, &y.cast(h.dtype())?, Binary::Add),
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use cudarc::driver::result::{self, event, stream};
 use cudarc::driver::sys;
 
 use super::about::told;
-use super::driver::{Buffer, Cuda, Place, Plain, new_event};
+use super::driver::{Buffer, Cuda, new_event};
+use super::place::{Place, Plain};
 use crate::Result;
 
 /// Copies of at most so many bytes to the device are taken along with their command: the host waits for none of them, wherever
@@ -44,14 +45,13 @@ pub(super) struct Pinned {
 }
 
 impl Pinned {
-    /// A block of at least `bytes`, whose content is anything, and that no copy uses.
-    fn take(&mut self, bytes: usize) -> Result<PinnedBlock> {
+    /// A block of at least `bytes`, whose content is anything, and that no copy uses. `takes_back`: blocks may be used again as soon
+    /// as the device has read them.
+    fn take(&mut self, bytes: usize, takes_back: bool) -> Result<PinnedBlock> {
         let wanted = bytes.max(1).next_multiple_of(PAGE);
         loop {
-            // SAFETY: the event lives as long as its block.
-            while self.lent.front().is_some_and(|block| unsafe { event::query(block.passed) }.is_ok()) {
-                let block = self.lent.pop_front().expect("there is one");
-                self.give_back(block);
+            if takes_back {
+                self.take_back();
             }
             let mut fitting = self.free.range_mut(wanted..=wanted + wanted / 8);
             if let Some(block) = fitting.find_map(|(_, blocks)| blocks.pop()) {
@@ -59,8 +59,9 @@ impl Pinned {
             }
             match self.lent.front() {
                 Some(oldest) if self.bytes + wanted > PINNED_MAX => {
-                    // SAFETY: as above.
+                    // SAFETY: the event lives as long as its block.
                     unsafe { event::synchronize(oldest.passed) }.map_err(told("waiting for a copy"))?;
+                    self.take_back();
                 }
                 _ => break,
             }
@@ -74,6 +75,15 @@ impl Pinned {
         })?;
         self.bytes += wanted;
         Ok(PinnedBlock { address: address.cast(), bytes: wanted, passed })
+    }
+
+    /// What the device has read may be used again.
+    fn take_back(&mut self) {
+        // SAFETY: the event lives as long as its block.
+        while self.lent.front().is_some_and(|block| unsafe { event::query(block.passed) }.is_ok()) {
+            let block = self.lent.pop_front().expect("there is one");
+            self.give_back(block);
+        }
     }
 
     fn give_back(&mut self, block: PinnedBlock) {
@@ -120,7 +130,7 @@ impl Cuda {
         pieces.iter().try_for_each(|(from, bytes)| from.check(*bytes))?;
         self.enter()?;
         let bytes = pieces.iter().map(|(_, bytes)| bytes).sum();
-        let block = self.pinned().take(bytes)?;
+        let block = self.pinned().take(bytes, !self.is_rehearsing())?;
         let start = block.address;
         let _from = pieces.iter().map(|(from, _)| from.buffer().clone()).collect();
         // Made first: if a copy is refused, those before it are waited for when this is dropped.
@@ -128,6 +138,9 @@ impl Cuda {
         self.order(self.work(), self.copies())?;
         let mut first = 0;
         for &(from, bytes) in pieces {
+            if self.is_rehearsing() {
+                break;
+            }
             // SAFETY: the block has room for all pieces, and is ours until the event has passed.
             unsafe {
                 let to = slice::from_raw_parts_mut(start.add(first), bytes);
@@ -146,7 +159,10 @@ impl Cuda {
     pub(super) fn upload_pinned<T: Plain>(&self, to: Place<'_>, numbers: &[T]) -> Result<()> {
         let bytes = size_of_val(numbers);
         let mut pinned = self.pinned();
-        let block = pinned.take(bytes)?;
+        // In a rehearsal the device has nothing to do, and would be done with every block at once: as in earnest, blocks come back
+        // where pixels are waited for.
+        let is_rehearsing = self.is_rehearsing();
+        let block = pinned.take(bytes, !is_rehearsing)?;
         // SAFETY: both have as many bytes, and the block is ours.
         let piece = unsafe {
             ptr::copy_nonoverlapping(numbers.as_ptr().cast::<u8>(), block.address, bytes);
@@ -154,7 +170,9 @@ impl Cuda {
         };
         // SAFETY: `to` has room, as its caller has checked; the block is not used again before the event has passed.
         let queued = unsafe {
-            result::memcpy_htod_async(to.address(), piece, self.work())
+            let copied =
+                if is_rehearsing { Ok(()) } else { result::memcpy_htod_async(to.address(), piece, self.work()) };
+            copied
                 .map_err(told("copying to the device"))
                 .and_then(|()| event::record(block.passed, self.work()).map_err(told("recording an event")))
         };
@@ -192,6 +210,10 @@ impl Arrival {
         self.wait()?;
         let block = self.block.as_ref().expect("it is there until it is dropped");
         let mut numbers = vec![T::default(); self.bytes / size_of::<T>()];
+        if self.cuda.is_rehearsing() {
+            self.cuda.pinned().take_back();
+            return Ok(numbers);
+        }
         // SAFETY: the block holds as many bytes, which the device has written, and any bits are a number.
         unsafe {
             ptr::copy_nonoverlapping(block.address, numbers.as_mut_ptr().cast::<u8>(), size_of_val(&numbers[..]));

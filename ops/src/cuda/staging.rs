@@ -8,7 +8,8 @@ use cudarc::driver::sys;
 
 use super::about::told;
 use super::arena::Address;
-use super::driver::{Cuda, Place, new_event};
+use super::driver::{Cuda, new_event};
+use super::place::Place;
 use crate::Result;
 
 /// Two halves of pinned memory, which the device reads while the other half is filled.

@@ -3,13 +3,14 @@
 //! Numbers are dense and row-major, bf16 or f32. So a slice of the first side, or a new shape, is a view; every other
 //! rearrangement is a copy, made by one kernel that reads with any strides.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use half::bf16;
 
-use super::driver::{Buffer, Cuda, Place};
+use super::driver::{Buffer, Cuda};
 use super::launch;
 use super::pinned::Arrival;
+use super::place::Place;
 use crate::error::bail;
 use crate::{DType, Result};
 
@@ -23,7 +24,30 @@ pub(crate) struct CudaTensor {
     dtype: DType,
 }
 
+/// A tensor as long as somebody else holds its memory.
+#[derive(Clone)]
+pub(super) struct WeakTensor {
+    buffer: Weak<Buffer>,
+    first: usize,
+    shape: Vec<usize>,
+    dtype: DType,
+}
+
+impl WeakTensor {
+    /// The tensor, if it is still there.
+    pub(super) fn upgrade(&self) -> Option<CudaTensor> {
+        let WeakTensor { buffer, first, shape, dtype } = self;
+        Some(CudaTensor { buffer: buffer.upgrade()?, first: *first, shape: shape.clone(), dtype: *dtype })
+    }
+}
+
 impl CudaTensor {
+    /// The same, without keeping its memory.
+    pub(super) fn downgrade(&self) -> WeakTensor {
+        let CudaTensor { buffer, first, shape, dtype } = self;
+        WeakTensor { buffer: Arc::downgrade(buffer), first: *first, shape: shape.clone(), dtype: *dtype }
+    }
+
     /// Memory for numbers of this shape, which are anything until somebody writes them.
     pub(crate) fn unwritten(cuda: &Arc<Cuda>, shape: &[usize], dtype: DType) -> Result<CudaTensor> {
         assert!(matches!(dtype, DType::F32 | DType::BF16 | DType::U8), "what kernels compute with");

@@ -40,6 +40,12 @@ pub(crate) fn device_as_shipped(numbers: DType) -> Device {
     Device::of_cuda(&Cuda::open(0, Some(folder()), numbers).expect("the emulated device"))
 }
 
+/// As [`device_as_shipped`] in bf16, beside an emulated cuBLASLt.
+pub(crate) fn device_with_library() -> Device {
+    let folder = folder().join("with-blas");
+    Device::of_cuda(&Cuda::open(0, Some(&folder), DType::BF16).expect("the emulated device"))
+}
+
 /// What the emulated driver has counted.
 pub(crate) fn counts() -> Counts {
     open();

@@ -2,7 +2,7 @@
 //! launches, kernels. The driver and the kernels' threads are emulated.
 
 use super::testing::{alone, device, rounded, there};
-use crate::activation::{gelu_tanh, relu_squared, silu, swiglu};
+use crate::activation::{Activation, gelu_tanh, relu_squared, silu, swiglu};
 use crate::attention::{Heads, attention, causal_attention, grouped_attention};
 use crate::channel_norm::ChannelNorm;
 use crate::channels::{restore, standardise};
@@ -17,7 +17,7 @@ use crate::rope_halves::HalvesRotary;
 use crate::shortcut::{Resize, add_averaged, add_repeated};
 use crate::spatial_attention::spatial_attention;
 use crate::testing::{Weight, noise, ours};
-use crate::{DType, Device, FrameStack, Linear, Result, Stored, Tensor, pixels};
+use crate::{DType, Device, FrameStack, Linear, Result, Stored, Tensor, Then, pixels};
 
 /// One operation on both devices, in both types. `inputs` are made on the processor; `operation` is given them, and vectors
 /// that stay f32, on its device.
@@ -107,6 +107,9 @@ fn positions_are_turned_alike() {
     for (head, heads) in [(12, 2), (48, 1), (128, 3)] {
         let grid = Grid { first_latent_frame: 1000, frames: 2, rows: 2, columns: 3 };
         check(&[&[grid.tokens(), heads * head]], &[], |device, x, _| Rotary::new(grid, head, device)?.apply(&x[0]));
+        check(&[&[grid.tokens(), heads * head]], &[&[heads * head]], |device, x, v| {
+            Rotary::new(grid, head, device)?.apply_to_normed(&x[0], &v[0], 1e-6)
+        });
         let angles: Vec<f32> = (0..grid.tokens() * head / 2).map(|i| i as f32 * 0.37).collect();
         check(&[&[grid.tokens(), heads * head]], &[&[head]], |device, x, v| {
             HalvesRotary::new(&angles, head / 2, device)?.apply_to_normed(&x[0], &v[0], 1e-6)
@@ -124,6 +127,17 @@ fn dense_layers_agree_whole_and_cut_in_two() {
         check(&[&[rows, inputs]], &[], |device, x, _| {
             Linear::new(&stored.stored(), Some(&bias.stored()), device)?.apply(&x[0])
         });
+        check(&[&[rows, inputs], &[rows, outputs]], &[&[outputs]], |device, x, v| {
+            let layer = Linear::new(&stored.stored(), Some(&bias.stored()), device)?;
+            let sum = layer.apply_then(&x[0], Then::Add(&x[1]))?;
+            layer.apply_then(&x[0], Then::AddGated(&sum, &v[0]))
+        });
+        for activation in [Activation::Silu, Activation::GeluTanh, Activation::ReluSquared] {
+            check(&[&[rows, inputs]], &[], |device, x, _| {
+                Linear::new(&stored.stored(), Some(&bias.stored()), device)?
+                    .apply_then(&x[0], Then::Activate(activation))
+            });
+        }
         if inputs > 1 {
             check(&[&[rows, inputs]], &[], |device, x, _| {
                 let half = inputs / 2;

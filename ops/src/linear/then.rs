@@ -2,43 +2,51 @@
 //! it, while it is in the first-level cache. The bits are those of the layer and the operation after it.
 
 use super::Linear;
-use crate::activation::{gelu_tanh, gelu_tanh_in_place, silu, silu_in_place};
+use crate::activation::Activation;
 use crate::cpu::simd::Isa;
 use crate::cpu::storage::read;
+use crate::cuda::Ending;
 use crate::error::bail;
 use crate::norm::{rms_norm, rms_norm_in_place};
-use crate::residual::{add_gated, add_gated_row, add_row};
+use crate::residual::{add_gated_row, add_row};
 use crate::rope::Rotary;
+use crate::tensor::{On, on};
 use crate::{Result, Tensor};
 
 /// What follows a layer. Its result is `y`.
 pub enum Then<'a> {
-    /// [`gelu_tanh`]
-    Gelu,
-    /// [`silu`]
-    Silu,
+    /// The activation of `y`.
+    Activate(Activation),
     /// [`rms_norm`]
     RmsNorm(&'a Tensor, f64),
     /// [`rms_norm`], then the rotation of each head by its position.
     RmsNormTurned(&'a Tensor, f64, &'a Rotary),
     /// `h + y`
     Add(&'a Tensor),
-    /// `h + y·gate`: `h`, then `gate`. See [`add_gated`].
+    /// `h + y·gate`: `h`, then `gate`. See [`add_gated`](crate::residual::add_gated).
     AddGated(&'a Tensor, &'a Tensor),
 }
 
 impl Linear {
-    /// `x`: `(N, in)` → `(N, out)`.
+    /// `x`: `(N, in)` → `(N, out)`. On a GPU an activation and a sum are part of the layer's kernel, and are rounded once.
     pub fn apply_then(&self, x: &Tensor, then: Then) -> Result<Tensor> {
-        if self.on_cuda.is_some() || x.as_cuda().is_some() {
-            let y = self.apply(x)?;
+        if let Some(packed) = &self.on_cuda {
+            self.must_take(x)?;
             return match then {
-                Then::Gelu => gelu_tanh(&y),
-                Then::Silu => silu(&y),
-                Then::RmsNorm(gamma, eps) => rms_norm(&y, gamma, eps),
-                Then::RmsNormTurned(gamma, eps, rotary) => rotary.apply(&rms_norm(&y, gamma, eps)?),
-                Then::Add(h) => h + y,
-                Then::AddGated(h, gate) => add_gated(h, &y, gate),
+                Then::Activate(activation) => match on("a dense layer", [x])? {
+                    On::Cuda([x]) => Ok(packed.apply(x, Ending::Activate(activation))?.into()),
+                    On::Cpu => unreachable!("it lies where the weights do"),
+                },
+                Then::RmsNorm(gamma, eps) => rms_norm(&self.apply(x)?, gamma, eps),
+                Then::RmsNormTurned(gamma, eps, rotary) => rotary.apply_to_normed(&self.apply(x)?, gamma, eps),
+                Then::Add(h) => match on("adding a dense layer", [h, x])? {
+                    On::Cuda([h, x]) => Ok(packed.add_to(h, x, None)?.into()),
+                    On::Cpu => unreachable!("it lies where the weights do"),
+                },
+                Then::AddGated(h, gate) => match on("adding a gated dense layer", [h, x, gate])? {
+                    On::Cuda([h, x, gate]) => Ok(packed.add_to(h, x, Some(gate))?.into()),
+                    On::Cpu => unreachable!("it lies where the weights do"),
+                },
             };
         }
         let isa = Isa::best();
@@ -48,8 +56,7 @@ impl Linear {
         };
         let (result, row) = ([x.dims2()?.0, self.outputs], [self.outputs]);
         match then {
-            Then::Gelu => self.apply_rows(isa, x, |_, y| gelu_tanh_in_place(y)),
-            Then::Silu => self.apply_rows(isa, x, |_, y| silu_in_place(y)),
+            Then::Activate(activation) => self.apply_rows(isa, x, |_, y| activation.in_place(y)),
             Then::RmsNorm(gamma, eps) => {
                 fits("a norm's weight", gamma, &row)?;
                 read(gamma, |gamma| self.apply_rows(isa, x, |_, y| rms_norm_in_place(y, gamma, eps as f32)))?
@@ -85,6 +92,7 @@ impl Linear {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::residual::add_gated;
     use crate::rope::Grid;
     use crate::testing::{PlainResult, Weight, noise, ours};
     use crate::{Compute, Device};
@@ -104,9 +112,11 @@ mod tests {
                 let layer = Linear::new(&weight.stored(), Some(&bias.stored()), &device).expect("a layer");
                 let y = layer.apply(&x).expect("rows");
                 let normed = rms_norm(&y, &gate, 1e-6).expect("rows");
+                let activated = |activation: Activation| (activation.apply(&y), Then::Activate(activation));
                 let pairs = [
-                    (gelu_tanh(&y), Then::Gelu),
-                    (silu(&y), Then::Silu),
+                    activated(Activation::GeluTanh),
+                    activated(Activation::Silu),
+                    activated(Activation::ReluSquared),
                     (Ok(normed.clone()), Then::RmsNorm(&gate, 1e-6)),
                     (rotary.apply(&normed), Then::RmsNormTurned(&gate, 1e-6, &rotary)),
                     (&h + &y, Then::Add(&h)),

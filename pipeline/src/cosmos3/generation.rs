@@ -1,13 +1,13 @@
 //! The stack that draws: a diffusion transformer over latent tokens, each of which sees the prompt and all other tokens.
 
-use ops::activation::silu;
+use ops::activation::Activation;
 use ops::attention::{Heads, grouped_attention};
 use ops::collective::Rank;
 use ops::norm::rms_norm;
 use ops::patch::{patchify_channel_last, unpatchify};
 use ops::residual::add_to_rows_from;
 use ops::rope_halves::HalvesRotary;
-use ops::{Device, Linear, Result, Tensor};
+use ops::{Device, Linear, Result, Tensor, Then};
 
 use super::config::transformer::{TIME_WIDTH, TransformerConfig};
 use super::layer::{Layer, Names};
@@ -86,7 +86,7 @@ impl Generation {
         let (cos, sin): (Vec<_>, Vec<_>) =
             angles.map(|angle| (libm::cos(angle) as f32, libm::sin(angle) as f32)).unzip();
         let waves = Tensor::from_vec([cos, sin].concat(), [1, TIME_WIDTH], &self.device)?;
-        self.time.1.apply(&silu(&self.time.0.apply(&waves)?)?)?.squeeze(0)
+        self.time.1.apply(&self.time.0.apply_then(&waves, Then::Activate(Activation::Silu))?)?.squeeze(0)
     }
 
     /// `(C, F, h, w)` → `(N, D)`, without the time.

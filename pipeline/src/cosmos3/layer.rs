@@ -2,11 +2,11 @@
 //!
 //! Both stacks of the transformer are made of it. They differ in the names of their tensors and in what attention looks at.
 
-use ops::activation::{relu_squared, swiglu};
+use ops::activation::{self, swiglu};
 use ops::attention::Heads;
 use ops::norm::rms_norm;
 use ops::rope_halves::HalvesRotary;
-use ops::{Linear, Result, Tensor};
+use ops::{Linear, Result, Tensor, Then};
 
 use super::config::transformer::{Activation, TransformerConfig};
 use crate::load::error::LoadError;
@@ -118,19 +118,18 @@ impl Layer {
 
     /// The rest of the layer. `h`: `(N, D)`, what entered it; `attended`: `(N, queries·d)`.
     pub(super) fn after_attention(&self, h: &Tensor, attended: &Tensor) -> Result<Tensor> {
-        let h = (h + self.out.apply(attended)?)?;
-        let x = rms_norm(&h, &self.post_norm, self.eps)?;
-        &h + self.feed_forward.apply(&x)?
+        let h = self.out.apply_then(attended, Then::Add(h))?;
+        self.feed_forward.add_to(&h, &rms_norm(&h, &self.post_norm, self.eps)?)
     }
 }
 
 impl FeedForward {
-    fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        let up = self.up.apply(x)?;
+    /// `h` with the feed-forward of `x`.
+    fn add_to(&self, h: &Tensor, x: &Tensor) -> Result<Tensor> {
         let inner = match &self.gate {
-            Some(gate) => swiglu(&gate.apply(x)?, &up)?,
-            None => relu_squared(&up)?,
+            Some(gate) => swiglu(&gate.apply(x)?, &self.up.apply(x)?)?,
+            None => self.up.apply_then(x, Then::Activate(activation::Activation::ReluSquared))?,
         };
-        self.down.apply(&inner)
+        self.down.apply_then(&inner, Then::Add(h))
     }
 }

@@ -31,6 +31,7 @@ use ops::Device;
 use self::card::{card, complete};
 use self::clip::{Cosmos3Clip, Plan};
 use self::config::ModelConfig;
+use self::config::transformer::PATCH;
 use self::footprint::{ClipShape, Footprint};
 use self::pace::Times;
 use self::prompt::{PromptTokens, Scene};
@@ -95,6 +96,9 @@ impl Cosmos3 {
         let vae = Vae::load(&config.vae, &checkpoint.weights(&list, device)?)?;
         checkpoint.finish(&list)?;
         device.loaded();
+        // Of a picture: a clip has more rows, for which the library has the same kernels.
+        let side = |pixels: u32| (pixels as usize / config.vae.spatial_factor()).div_ceil(PATCH);
+        device.choose_products(side(card.default_size.width) * side(card.default_size.height))?;
         let (tokens, config) = (Arc::new(tokens), Arc::new(config));
         let origin = Origin::of(&card, print, device);
         let times = Mutex::default();

@@ -4,6 +4,7 @@
 //! camera injection of LingBot World. A camera's effect on a block depends on the chunk alone, so it is computed once a
 //! chunk ([`Block::camera_modulation`]) and used by every pass.
 
+use ops::activation::Activation;
 use ops::attention::attention;
 use ops::norm::{layer_norm, layer_norm_modulate};
 use ops::residual::scale_shift;
@@ -143,7 +144,7 @@ impl Block {
     /// As [`Block::feed_forward`], before its last layer.
     fn feed_forward_inner(&self, h: &Tensor, modulation: &Modulation) -> Result<Tensor> {
         let ShiftScaleGate { shift, scale, .. } = &modulation.feed_forward;
-        self.ffn.0.apply_then(&layer_norm_modulate(h, scale, shift, self.eps)?, Then::Gelu)
+        self.ffn.0.apply_then(&layer_norm_modulate(h, scale, shift, self.eps)?, Then::Activate(Activation::GeluTanh))
     }
 
     /// Once per prompt. `text`: `(text length, D)` → keys and values.
@@ -154,7 +155,9 @@ impl Block {
     /// Once per chunk. `camera`: `(n, D)`, the embedded rays.
     pub fn camera_modulation(&self, camera: &Tensor) -> Result<CameraModulation> {
         let Camera { injector, scale, shift } = &self.camera;
-        let injected = injector.1.apply_then(&injector.0.apply_then(camera, Then::Silu)?, Then::Add(camera))?;
+        let injected = injector
+            .1
+            .apply_then(&injector.0.apply_then(camera, Then::Activate(Activation::Silu))?, Then::Add(camera))?;
         Ok(CameraModulation { gain: scale.apply(&injected)?.plus(1.0)?, shift: shift.apply(&injected)? })
     }
 

@@ -9,12 +9,12 @@
 use std::ops::Range;
 
 use kvcache::PromptKvCache;
-use ops::activation::{gelu_tanh, silu};
+use ops::activation::{Activation, silu};
 use ops::collective::Rank;
 use ops::norm::layer_norm_modulate;
 use ops::patch::{patchify, unpatchify};
 use ops::rope::{Grid, Rotary};
-use ops::{Device, Error, Linear, Result, Tensor};
+use ops::{Device, Error, Linear, Result, Tensor, Then};
 
 use super::block::Block;
 use super::config::transformer::TransformerConfig;
@@ -122,7 +122,7 @@ impl Dit {
 
     /// What enters the first block, of the tokens of `condition`: `(n, D)`.
     pub fn tokens(&self, x: &Tensor, condition: &Condition) -> Result<Tensor> {
-        self.patch_noisy.apply(&rows(&patchify(x)?, &condition.tokens)?)? + &condition.fixed_tokens
+        self.patch_noisy.apply_then(&rows(&patchify(x)?, &condition.tokens)?, Then::Add(&condition.fixed_tokens))
     }
 
     /// Once per process and noise level. `t` runs from 0 (clean) to 1000 (noise).
@@ -131,7 +131,7 @@ impl Dit {
         let angles = (0..half).map(|j| t * (-(10_000f64.ln()) * j as f64 / half as f64).exp());
         let (cos, sin): (Vec<_>, Vec<_>) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
         let sinusoid = Tensor::from_vec([cos, sin].concat(), [1, 2 * half], &self.device)?;
-        let embedding = mlp(&self.time_mlp, &sinusoid, silu)?;
+        let embedding = mlp(&self.time_mlp, &sinusoid, Activation::Silu)?;
         let projection = self.time_projection.apply(&silu(&embedding)?)?;
         Ok(TimeEmbedding {
             embedding: embedding.squeeze(0)?,
@@ -149,7 +149,7 @@ impl Dit {
 
     /// `(text length, text width)` → `(text length, D)`.
     pub fn embed_text(&self, context: &Tensor) -> Result<Tensor> {
-        mlp(&self.text_mlp, context, gelu_tanh)
+        mlp(&self.text_mlp, context, Activation::GeluTanh)
     }
 
     /// Once per chunk, of the tokens of `rank`.
@@ -187,7 +187,9 @@ impl Dit {
     /// `(n, 1536)`, patches of rays → `(n, D)`.
     fn embed_patches(&self, rays: &Tensor) -> Result<Tensor> {
         let embedded = self.camera_patch.apply(rays)?;
-        &embedded + mlp(&self.camera_mlp, &embedded, silu)?
+        let (first, second) = &self.camera_mlp;
+        let inner = first.apply_then(&embedded, Then::Activate(Activation::Silu))?;
+        second.apply_then(&inner, Then::Add(&embedded))
     }
 
     /// The first layer of [`Dit::embed_camera`].
@@ -201,6 +203,6 @@ fn rows(all: &Tensor, tokens: &Range<usize>) -> Result<Tensor> {
     all.narrow(0, tokens.start, tokens.len())
 }
 
-fn mlp(layers: &(Linear, Linear), x: &Tensor, activation: fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    layers.1.apply(&activation(&layers.0.apply(x)?)?)
+fn mlp(layers: &(Linear, Linear), x: &Tensor, activation: Activation) -> Result<Tensor> {
+    layers.1.apply(&layers.0.apply_then(x, Then::Activate(activation))?)
 }

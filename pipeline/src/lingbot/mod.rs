@@ -90,6 +90,7 @@ impl LingBot {
         let schedule = Schedule::new(recipe.shift, &recipe.steps);
         let denoiser = Denoiser::new(dit, team, recipe.sampler, &schedule)?;
         device.loaded();
+        device.choose_products(card.chunk * nets::tokens(&config, card.default_size))?;
         let origin = Origin::of(&card, print, device);
         let words = card.words.clone();
         let nets = Arc::new(Nets { device: device.clone(), denoiser, vae, words, text, config });

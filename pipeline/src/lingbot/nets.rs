@@ -22,6 +22,12 @@ pub(super) struct Nets {
     pub(super) config: ModelConfig,
 }
 
+/// Tokens of a latent frame of a video of this size: 2×2 latents each.
+pub(super) fn tokens(config: &ModelConfig, size: Size) -> usize {
+    let side = |pixels: u32| pixels as usize / config.vae.spatial_factor() / 2;
+    side(size.height) * side(size.width)
+}
+
 /// Planes of the mask that marks the given picture.
 const MASK_PLANES: usize = 4;
 
@@ -41,8 +47,7 @@ impl Nets {
 
     /// Tokens of a latent frame of a video of this size: 2×2 latents each.
     pub(super) fn tokens(&self, size: Size) -> usize {
-        let side = |pixels: u32| pixels as usize / self.config.vae.spatial_factor() / 2;
-        side(size.height) * side(size.width)
+        tokens(&self.config, size)
     }
 
     /// Mask and condition latents of a video that starts from `picture`, in whole chunks: `(20, pieces·F, h, w)`. Once

@@ -1,6 +1,7 @@
 //! One video in the making: a chunk at a time out of noise, a latent frame at a time into pixels.
 
 mod pictures;
+mod rehearsal;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -123,7 +124,7 @@ impl LingBotRollout {
             None => nets.condition_on_nothing(init.size, chunking)?,
         };
 
-        Ok(LingBotRollout {
+        let rollout = LingBotRollout {
             size: init.size,
             chunking,
             fixed,
@@ -139,7 +140,9 @@ impl LingBotRollout {
             },
             text_times,
             nets: nets.clone(),
-        })
+        };
+        rollout.rehearse()?;
+        Ok(rollout)
     }
 
     /// The next chunk's clean latent, `(16, F, h, w)`, normalised. Waits for it.

@@ -59,6 +59,7 @@ pub(crate) fn for_world(args: &WorldArgs, source: &Source) -> anyhow::Result<Dev
         }
         let driver = about.driver_path.as_ref().map(|path| path.display().to_string());
         tracing::info!(%device, driver, "{about}");
+        tracing::info!("{}", device.libraries().unwrap_or_default());
         tracing::warn!("the path for GPUs was executed in emulation and not yet on a GPU: compare with --device cpu");
         trust(&device)?;
     }
@@ -84,4 +85,21 @@ fn trust(device: &Device) -> anyhow::Result<()> {
     }
     tracing::info!(operations = count, took = ?began.elapsed(), "{device} computes what the processor does");
     Ok(())
+}
+
+/// What computes each shape of a loaded world's products, where there was a choice.
+pub(crate) fn tell_products(device: &Device) {
+    let choices = device.products();
+    if choices.is_empty() {
+        return;
+    }
+    for choice in &choices {
+        tracing::debug!("{choice}");
+    }
+    let by_library = choices.iter().filter(|choice| choice.is_library()).count();
+    tracing::info!(by_library, tried = choices.len(), "{device}: shapes of products that cuBLASLt computes");
+    // The same fault shows in many shapes: the first one is told.
+    if let Some(wrong) = choices.iter().find(|choice| choice.library.is_err()) {
+        tracing::warn!("{device}: {wrong}");
+    }
 }

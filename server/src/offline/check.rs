@@ -1,9 +1,10 @@
 //! `causeway check`: a GPU held to this machine's processor, operation by operation, then with a model; as a table and as JSON.
 
 use std::fmt::{self, Display};
+use std::time::Duration;
 
 use pipeline::Device;
-use pipeline::check::{self, Chunk, Part, Row, Scale};
+use pipeline::check::{self, Choice, Chunk, Part, Row, Scale};
 use pipeline::load::model_dir::ModelDir;
 use serde_json::{Value, json};
 
@@ -14,6 +15,9 @@ pub struct Report {
     /// The device, as the driver describes it.
     device: String,
     rows: Vec<Row>,
+    /// What was found of NVIDIA's libraries.
+    libraries: String,
+    products: Vec<Choice>,
     model: Option<Model>,
 }
 
@@ -33,8 +37,11 @@ impl Report {
         tell: &mut dyn FnMut(&dyn Display),
     ) -> anyhow::Result<Report> {
         let rows = check::check(device, scale, |row| tell(row)).map_err(anyhow::Error::msg)?;
+        let products = check::products(device, scale).map_err(anyhow::Error::msg)?;
+        products.iter().for_each(|choice| tell(choice));
         let about = device.about().map(ToString::to_string).unwrap_or_default();
-        Ok(Report { program, device: format!("{device}: {about}"), rows, model: None })
+        let libraries = device.libraries().unwrap_or_default();
+        Ok(Report { program, device: format!("{device}: {about}"), rows, libraries, products, model: None })
     }
 
     /// Then blocks of the model in `dir`, and a chunk.
@@ -45,7 +52,10 @@ impl Report {
         tell: &mut dyn FnMut(&dyn Display),
     ) -> anyhow::Result<Report> {
         let blocks = check::blocks(dir, device, |part| tell(part))?;
+        let known = self.products.len();
         let chunk = check::chunk(dir, device)?;
+        self.products = device.products();
+        self.products[known..].iter().for_each(|choice| tell(choice));
         tell(&chunk);
         self.model = Some(Model { name: dir.name().to_owned(), blocks, chunk });
         Ok(self)
@@ -76,6 +86,8 @@ impl Report {
             "device": self.device,
             "agrees": self.agrees(),
             "rows": rows.collect::<Vec<_>>(),
+            "libraries": self.libraries,
+            "products": self.products.iter().map(of_choice).collect::<Vec<_>>(),
         });
         if let Some(Model { name, blocks, chunk }) = &self.model {
             let blocks = blocks.iter().map(|part| {
@@ -106,11 +118,30 @@ impl Report {
     }
 }
 
+fn of_choice(choice: &Choice) -> Value {
+    let Choice { rows, inputs, outputs, ending, ours, library } = choice;
+    let ms = |time: &Duration| time.as_secs_f64() * 1e3;
+    json!({
+        "shape": [rows, inputs, outputs],
+        "ending": ending,
+        "computed_by": if choice.is_library() { "cuBLASLt" } else { "ours" },
+        "ours_ms": ms(ours),
+        "library_ms": library.as_ref().ok().map(ms),
+        "refused": library.as_ref().err(),
+    })
+}
+
 /// The last lines, below the rows.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let agree = self.rows.iter().filter(|row| row.agrees()).count();
-        write!(f, "{}\n{agree} of {} operations agree with the processor", self.device, self.rows.len())?;
+        write!(
+            f,
+            "{}\n{}\n{agree} of {} operations agree with the processor",
+            self.device,
+            self.libraries,
+            self.rows.len()
+        )?;
         if let Some(Model { name, blocks, .. }) = &self.model {
             let agree = blocks.iter().filter(|part| part.agrees()).count();
             write!(f, ", {agree} of {} blocks of {name}", blocks.len())?;

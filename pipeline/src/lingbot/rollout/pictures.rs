@@ -31,8 +31,10 @@ impl LingBotRollout {
         let began = device.moment()?;
         let (team, vae) = (self.nets.denoiser.team(), &self.nets.vae);
         let video = team.lead(|| vae.decode_over(team, latent, &mut self.now.decoder))?;
+        // Before the pixels' copy, so that it has passed when they are here.
+        let ended = device.moment()?;
         let rgb = pixels::begin_rgb8(&video)?;
-        Ok(Decoded { rgb, count: video.len(), times: (began, device.moment()?) })
+        Ok(Decoded { rgb, count: video.len(), times: (began, ended) })
     }
 
     /// Hand over a latent frame's pictures, the first ones only if the latent that they come from is `finite`.

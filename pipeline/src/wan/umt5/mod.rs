@@ -5,10 +5,10 @@
 
 pub mod config;
 
-use ops::activation::gelu_tanh;
+use ops::activation::Activation;
 use ops::norm::rms_norm;
 use ops::relative_attention::{DistanceBias, DistanceTable, relative_attention};
-use ops::{Embedding, Linear, Result, Tensor};
+use ops::{Embedding, Linear, Result, Tensor, Then};
 
 use self::config::TextConfig;
 use crate::load::error::LoadError;
@@ -82,10 +82,10 @@ impl Block {
     fn apply(&self, x: &Tensor, bias: &DistanceBias, eps: f64) -> Result<Tensor> {
         let y = rms_norm(x, &self.attention_norm, eps)?;
         let y = relative_attention(&self.q.apply(&y)?, &self.k.apply(&y)?, &self.v.apply(&y)?, bias)?;
-        let x = (x + self.o.apply(&y)?)?;
+        let x = self.o.apply_then(&y, Then::Add(x))?;
         let y = rms_norm(&x, &self.feed_forward_norm, eps)?;
-        let y = (gelu_tanh(&self.wi_0.apply(&y)?)? * self.wi_1.apply(&y)?)?;
-        x + self.wo.apply(&y)?
+        let y = (self.wi_0.apply_then(&y, Then::Activate(Activation::GeluTanh))? * self.wi_1.apply(&y)?)?;
+        self.wo.apply_then(&y, Then::Add(&x))
     }
 }
 

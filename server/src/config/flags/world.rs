@@ -93,7 +93,7 @@ pub struct DeviceArgs {
     /// The type that dense layers are computed and held in on a processor. auto is f32, whose pictures are the reference's.
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = ComputeChoice::Auto)]
     pub compute: ComputeChoice,
-    /// A folder that the library of the NVIDIA driver is looked for in first.
+    /// A folder in which the library of the NVIDIA driver is looked for first, and cuBLASLt alone.
     #[arg(long, value_name = "DIR")]
     pub cuda_libs: Option<PathBuf>,
 }
