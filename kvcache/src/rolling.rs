@@ -106,6 +106,37 @@ impl RollingKvCache {
         Ok(RollingKvCache { window: self.window.clone(), again: self.again.clone(), tokens: self.tokens, layers })
     }
 
+    /// How many slots were written: the same in every layer.
+    pub fn written(&self) -> usize {
+        self.layers.first().map_or(0, |layer| layer.keys.written())
+    }
+
+    /// Keys and values of `layer` as they lie in a slot that was written: `(S, D)` each.
+    pub fn slot(&self, layer: usize, slot: usize) -> (&Tensor, &Tensor) {
+        let Layer { keys, values } = &self.layers[layer];
+        (keys.get(slot), values.get(slot))
+    }
+
+    /// One that goes on with a `window` in the middle of a video. `held` gives what lies in each slot of each layer, as
+    /// [`RollingKvCache::slot`] does.
+    pub fn going_on(
+        window: Window,
+        layers: usize,
+        tokens: usize,
+        mut held: impl FnMut(usize, usize) -> Result<(Tensor, Tensor)>,
+    ) -> Result<RollingKvCache> {
+        let slots = window.current().start.min(window.total());
+        let mut cache = RollingKvCache::new(window, layers, tokens);
+        for (index, layer) in cache.layers.iter_mut().enumerate() {
+            for slot in 0..slots {
+                let (keys, values) = held(index, slot)?;
+                layer.keys.write(slot, &keys)?;
+                layer.values.write(slot, &values)?;
+            }
+        }
+        Ok(cache)
+    }
+
     /// Bytes held now: grows with the window until that is full.
     pub fn bytes(&self) -> u64 {
         self.layers.iter().map(|layer| layer.keys.bytes() + layer.values.bytes()).sum()

@@ -4,13 +4,13 @@ use super::*;
 use crate::lingbot::footprint::{OnRanks, RolloutShape};
 
 /// Six tokens a latent frame, 18 a chunk: four ranks have 5, 5, 4 and 4 of them.
-const UNEVEN: Size = Size { width: 48, height: 32 };
+pub(super) const UNEVEN: Size = Size { width: 48, height: 32 };
 
-fn uneven(ranks: usize) -> LingBot {
+pub(super) fn uneven(ranks: usize) -> LingBot {
     world_over_ranks(json!({"size": [UNEVEN.width, UNEVEN.height], "window": 7, "sink": 1}), ranks)
 }
 
-fn begin(world: &LingBot) -> LingBotRollout {
+pub(super) fn begin(world: &LingBot) -> LingBotRollout {
     open(world, Init { size: UNEVEN, ..init(world, Some(2)) })
 }
 
