@@ -123,6 +123,34 @@ impl RollingKvCache {
         Ok(RollingKvCache { window: self.window.clone(), again: self.again.clone(), tokens: self.tokens, layers })
     }
 
+    /// Slots of committed frames: the same in every layer.
+    pub fn committed(&self) -> usize {
+        self.window.current().start.min(self.window.total())
+    }
+
+    /// Keys and values of `layer` in a slot that was written, as they are kept: `(S, D)` each.
+    pub fn slot(&self, layer: usize, slot: usize) -> Result<(Tensor, Tensor)> {
+        self.layers[layer].block(slot)
+    }
+
+    /// One that goes on with a `window` in the middle of a video. `held` gives what lies in each slot of each layer, as
+    /// [`RollingKvCache::slot`] does.
+    pub fn going_on(
+        window: Window,
+        shape: KvShape,
+        mut held: impl FnMut(usize, usize) -> Result<(Tensor, Tensor)>,
+    ) -> Result<RollingKvCache> {
+        let mut cache = RollingKvCache::new(window, shape);
+        let slots = cache.committed();
+        for (index, layer) in cache.layers.iter_mut().enumerate() {
+            for slot in 0..slots {
+                let (keys, values) = held(index, slot)?;
+                layer.write(slot, &keys, &values)?;
+            }
+        }
+        Ok(cache)
+    }
+
     /// Bytes held now: grows with the window until that is full, where they are kept as they are staged.
     pub fn bytes(&self) -> u64 {
         self.layers.iter().map(KeyValues::bytes).sum()

@@ -108,6 +108,12 @@ impl Window {
         (0..sink).chain(self.start.saturating_sub(self.total - self.sink).max(sink)..self.start)
     }
 
+    /// The same window after this many chunks.
+    pub fn after(self, chunks: usize) -> Window {
+        let start = chunks.checked_sub(1).map_or(0, |later| self.first_chunk + later * self.chunk);
+        Window { start, ..self }
+    }
+
     /// Go on to the next chunk.
     pub fn advance(&mut self) {
         self.start = self.current().end;

@@ -233,8 +233,29 @@ impl FrameStack {
         values.permute(&[3, 0, 1, 2])?.copy()
     }
 
-    /// All values without the border: `(T, H, W, C)`, row-major.
-    pub(crate) fn values(&self) -> Vec<f32> {
+    /// Some rows of frames whose `values` are those of [`FrameStack::values`], in main memory. `whole` is the shape of a
+    /// frame; its border is what the rows get, and there stand the frame's own rows next to these, and zeros outside it.
+    pub fn of_rows(values: &[f32], whole: FrameShape, rows: Range<usize>) -> Result<FrameStack> {
+        let FrameShape { height, width, channels, border } = whole;
+        let (row, frame) = (width * channels, height * width * channels);
+        if frame == 0 || values.len() % frame != 0 || rows.end > height || rows.is_empty() || border > 1 {
+            bail!("{} values are no frames of {whole:?} with the rows {rows:?}", values.len());
+        }
+        let shape = FrameShape { height: rows.len(), ..whole };
+        let frames = values.chunks_exact(frame).map(|values| {
+            let mut band = vec![0.0; shape.values()];
+            let first = rows.start.saturating_sub(border);
+            for y in first..(rows.end + border).min(height) {
+                let to = shape.any_row_range(y + border - rows.start);
+                band[to].copy_from_slice(&values[y * row..(y + 1) * row]);
+            }
+            band
+        });
+        Ok(FrameStack::of(shape, &Device::cpu(), frames.collect()))
+    }
+
+    /// All values without the border: `(T, H, W, C)`, row-major. Of frames in main memory.
+    pub fn values(&self) -> Vec<f32> {
         let mut values = Vec::with_capacity(self.len() * self.shape.values());
         for frame in self.frames() {
             for y in 0..self.shape.height {

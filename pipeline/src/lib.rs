@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod lingbot;
 pub mod load;
 pub mod noise;
+pub mod packed;
 pub mod recording;
 mod team;
 pub mod testcard;

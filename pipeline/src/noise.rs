@@ -51,6 +51,19 @@ impl Noise {
         Noise(Source::Silent(device.clone()))
     }
 
+    /// As [`Noise::seeded`], after so many draws.
+    pub(crate) fn seeded_after(seed: u64, draws: u64, device: &Device) -> Noise {
+        Noise(Source::Seeded { seed, draws, device: device.clone() })
+    }
+
+    /// The seed and the draws so far. `None`: it is recorded noise, or none.
+    pub(crate) fn place(&self) -> Option<(u64, u64)> {
+        match self.0 {
+            Source::Seeded { seed, draws, .. } => Some((seed, draws)),
+            Source::Recorded(_) | Source::Silent(_) => None,
+        }
+    }
+
     /// Noise that gives these tensors, in order.
     pub fn recorded(tensors: Vec<Tensor>) -> Noise {
         Noise(Source::Recorded(tensors.into_iter()))

@@ -60,8 +60,8 @@
 //! Fitting the picture to the video first ([`crate::first_frame::fit`]) makes it as small as one frame of the video,
 //! and changes nothing that is drawn, because fitting a picture that fits leaves it as it is.
 
-mod controls;
-mod cursor;
+pub(crate) mod controls;
+pub(crate) mod cursor;
 mod origin;
 
 use std::ops::RangeInclusive;
@@ -293,13 +293,13 @@ fn read_chunk(cursor: &mut Cursor, version: u64) -> Result<ChunkInput, Invalid> 
     Ok(input)
 }
 
-fn write_size(writer: &mut Writer, field: &str, size: Size) -> Result<(), Invalid> {
+pub(crate) fn write_size(writer: &mut Writer, field: &str, size: Size) -> Result<(), Invalid> {
     writer.list(field, 2, 2..=2)?;
     writer.integer(field, size.width.into(), SIDE)?;
     writer.integer(field, size.height.into(), SIDE)
 }
 
-fn read_size(cursor: &mut Cursor, field: &str) -> Result<Size, Invalid> {
+pub(crate) fn read_size(cursor: &mut Cursor, field: &str) -> Result<Size, Invalid> {
     cursor.list(field, 2..=2)?;
     let mut side = || cursor.integer(field, SIDE).map(|side| side as u32);
     Ok(Size { width: side()?, height: side()? })

@@ -4,12 +4,14 @@
 //! white cells that survive JPEG, WebP and scaling. [`read`] reads the strip from the pixels that a client received.
 
 mod font;
+mod packed;
 mod strip;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::packed::Whose;
 use crate::world::{
     Cancel, Card, ChunkInput, ChunkPlan, Chunking, ClipCard, FRAMES_PER_LATENT, Frames, Held, Init, KeptBytes, Origin,
     Pose, Rollout, RolloutBytes, Size, Sizes, State, StateBytes, Steering, Timings, WarmUp, World, WorldError,
@@ -65,6 +67,18 @@ impl Testcard {
         };
         Testcard { card: Arc::new(card), chunk_time }
     }
+
+    /// A video before its first chunk.
+    fn drawing(&self, init: &Init) -> Drawing {
+        Drawing {
+            size: init.size,
+            chunking: init.chunking(&self.card),
+            chunk_time: self.chunk_time,
+            gradient: gradient(init.size),
+            whose: Whose::of(self.origin(), &self.card, init),
+            now: Progress { caption: Caption::new(&init.prompt), chunk: 0, frame: 0, pose: None },
+        }
+    }
 }
 
 impl World for Testcard {
@@ -88,13 +102,12 @@ impl World for Testcard {
     }
 
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {
-        Ok(Box::new(Drawing {
-            size: init.size,
-            chunking: init.chunking(&self.card),
-            chunk_time: self.chunk_time,
-            gradient: gradient(init.size),
-            now: Progress { caption: Caption::new(&init.prompt), chunk: 0, frame: 0, pose: None },
-        }))
+        Ok(Box::new(self.drawing(&init)))
+    }
+
+    fn open_at(&self, init: Init, packed: &[u8]) -> Result<Box<dyn Rollout>, WorldError> {
+        let now = Progress::unpack(Whose::of(self.origin(), &self.card, &init).unseal(packed)?)?;
+        Ok(Box::new(Drawing { now, ..self.drawing(&init) }))
     }
 
     /// Draws nothing where it was told how long a chunk takes.
@@ -112,6 +125,7 @@ struct Drawing {
     chunking: Chunking,
     chunk_time: Duration,
     gradient: Vec<u8>,
+    whose: Whose,
     now: Progress,
 }
 
@@ -188,6 +202,10 @@ impl Rollout for Drawing {
 
     fn save(&self) -> Result<State, WorldError> {
         Ok(State::new(self.now.clone()))
+    }
+
+    fn pack(&self) -> Result<Vec<u8>, WorldError> {
+        self.whose.seal(&self.now.pack()?)
     }
 
     fn restore(&mut self, state: &State) -> Result<(), WorldError> {

@@ -70,6 +70,12 @@ pub trait World {
     /// the model fails.
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError>;
 
+    /// Go on with a video that a rollout of this world has packed, in this process or in another. `init`: what it began with.
+    /// `Err` if the bytes are damaged or belong to another world or video.
+    fn open_at(&self, _init: Init, _packed: &[u8]) -> Result<Box<dyn Rollout>, WorldError> {
+        Err(packs_no_states())
+    }
+
     /// The most bytes that a clip will hold, as [`World::rollout_bytes`].
     fn clip_bytes(&self) -> ClipBytes {
         let rollout_bytes = self.rollout_bytes();
@@ -117,6 +123,12 @@ pub trait Rollout {
         Err(keeps_no_states())
     }
 
+    /// What the rollout is now, between two chunks, as bytes that [`World::open_at`] goes on from: at most
+    /// [`packed::BYTES_MAX`](crate::packed::BYTES_MAX). `Err` if it is more, or its world packs no states.
+    fn pack(&self) -> Result<Vec<u8>, WorldError> {
+        Err(packs_no_states())
+    }
+
     /// What the last chunk was drawn to: with it [`Rollout::draw_again`] is quick. `None`: there is no quicker way than to
     /// draw it.
     fn last_drawn(&self) -> Option<State> {
@@ -144,6 +156,10 @@ pub trait Rollout {
 fn keeps_no_states() -> WorldError {
     let reason = "this world keeps no states to go back to".to_owned();
     WorldError::Refused(Refusal { field: "rewind", reason })
+}
+
+fn packs_no_states() -> WorldError {
+    crate::packed::refused("of this world's rollouts cannot be packed")
 }
 
 /// A request to stop drawing. Any thread may make it; a rollout looks for it between two passes.

@@ -15,11 +15,13 @@ pub mod fetch;
 pub mod guardrails;
 mod http;
 pub mod media;
+pub mod moving;
 pub mod observe;
 pub mod offline;
 pub mod openai;
 mod phase;
 pub mod pocket;
+mod post;
 pub mod rate;
 pub mod realtime;
 pub mod recordings;
@@ -61,6 +63,9 @@ use realtime::link::audience::Audiences;
 
 /// Longest time for closing sockets and for the engine's last chunk.
 pub const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// Sessions of another server that are read and opened at once; others wait for their turn.
+const ARRIVALS_AT_ONCE: usize = 4;
 
 /// `phase` says when to drain, and when to stop before draining is done. The server stops by itself after its time for
 /// draining.
@@ -123,6 +128,8 @@ pub async fn serve_telling(
         observer,
         resumable: Arc::default(),
         audiences,
+        moving: limits.moving.clone(),
+        arrivals: Semaphore::new(ARRIVALS_AT_ONCE),
         phase: phase_said.clone(),
         bounds: limits.link_bounds(),
     };

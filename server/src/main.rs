@@ -135,6 +135,7 @@ fn serve(args: ServeArgs, service: Service) -> anyhow::Result<()> {
         trace_file: args.trace_file,
         profile_dir: args.profile_dir,
         guardrails,
+        moving: args.moving.nodes()?,
         ..args.limits.limits(args.access.policy(args.host)?)
     };
     // Blocking threads encode frames on the cores that the model needs: tokio's default of 512 would starve it.

@@ -67,7 +67,33 @@ enum Part {
     Bytes(Arc<str>, Vec<u8>),
     /// This many bytes at its end are not wanted any more.
     Cut(Arc<str>, u64),
+    /// All before this is written: say so.
+    Reached(Sender<()>),
     End,
+}
+
+/// A recording that goes on at another server.
+pub(crate) struct SoFar {
+    name: Arc<str>,
+    to: Arc<Recordings>,
+    /// The number of its video in the session, from 1.
+    pub(crate) video: u32,
+}
+
+impl std::fmt::Debug for SoFar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SoFar({})", self.name)
+    }
+}
+
+impl SoFar {
+    /// Its bytes, which must be no more than these. Waits for the disk. `Err` says why there are none.
+    pub(crate) fn read(&self, bytes_max: u64) -> Result<Vec<u8>, String> {
+        let (reached, written) = channel();
+        self.to.parts.send(Part::Reached(reached)).map_err(|_| "the thread that writes has ended")?;
+        written.recv().map_err(|_| "the thread that writes has ended")?;
+        self.to.read(&self.name, bytes_max)
+    }
 }
 
 /// The recording of one session.
@@ -142,6 +168,13 @@ impl Recordings {
     pub(crate) fn begin(self: &Arc<Self>, name: &str, beginning: Vec<u8>) -> Tape {
         Tape::begin(self, name.into(), 1, beginning)
     }
+
+    /// Go on with a recording of another server, of the session's video of this number.
+    pub(crate) fn go_on(self: &Arc<Self>, name: &str, video: u32, so_far: Vec<u8>) -> Tape {
+        let stem = name.strip_suffix(&format!(".{ENDING}")).unwrap_or(name);
+        let name = if video > 1 { format!("{stem}-{video}.{ENDING}") } else { name.to_owned() };
+        Tape::begin(self, name.into(), video, so_far)
+    }
 }
 
 /// Of all files in a folder and its folders.
@@ -168,6 +201,12 @@ impl Tape {
         let (video, stem) = (self.video + 1, self.name.strip_suffix(&format!(".{ENDING}")).unwrap_or(&self.name));
         let session = stem.strip_suffix(&format!("-{}", self.video)).filter(|_| self.video > 1).unwrap_or(stem);
         Tape::begin(&self.to, format!("{session}-{video}.{ENDING}").into(), video, beginning)
+    }
+
+    /// What goes on at another server; `None` if it ended early.
+    pub(crate) fn so_far(&self) -> Option<SoFar> {
+        let so_far = SoFar { name: Arc::clone(&self.name), to: Arc::clone(&self.to), video: self.video };
+        (!self.has_ended).then_some(so_far)
     }
 
     /// A chunk was drawn with this.
@@ -254,6 +293,11 @@ impl Writer {
                     let done = self.cut(&name, bytes);
                     (name, done)
                 }
+                Ok(Part::Reached(reached)) => {
+                    // An error: nobody waits any more.
+                    let _ = reached.send(());
+                    continue;
+                }
                 Ok(Part::End) | Err(_) => return,
             };
             if let Err(reason) = done {
@@ -306,37 +350,4 @@ impl Writer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_that_of_a_session_or_of_a_later_video_of_one() {
-        let id = "0123456789abcdef0123456789ABCDEF";
-        for (name, is) in [
-            (id.to_owned(), true),
-            (format!("{id}-2"), true),
-            (format!("{id}-"), false),
-            (format!("{id}-x"), false),
-            (format!("{id}-2-3"), false),
-            (format!("{id}/2"), false),
-            (id[1..].to_owned(), false),
-            (format!("../{id}"), false),
-        ] {
-            assert_eq!(is_session_id(&name), is, "{name}");
-        }
-    }
-
-    #[test]
-    fn each_video_of_a_session_has_a_file_of_its_own() -> anyhow::Result<()> {
-        let folder = std::env::temp_dir().join(format!("causeway-videos-{}", std::process::id()));
-        let (recordings, writer) = Recordings::open(&folder, 1 << 20, false)?;
-        let name = name(Some("an-account-2"), "s");
-        let tape = recordings.begin(&name, b"first".to_vec()).next(b"second".to_vec()).next(b"third".to_vec());
-        drop((tape, writer));
-        for (name, bytes) in [("s", "first"), ("s-2", "second"), ("s-3", "third")] {
-            assert_eq!(recordings.read(&format!("an-account-2/{name}.{ENDING}"), 9), Ok(bytes.into()));
-        }
-        std::fs::remove_dir_all(&folder)?;
-        Ok(())
-    }
-}
+mod tests;

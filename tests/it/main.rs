@@ -35,6 +35,7 @@ mod lifecycle;
 mod load;
 mod manual;
 mod memory;
+mod moving;
 mod observe;
 mod page_headers;
 mod ranks;

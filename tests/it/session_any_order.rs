@@ -3,6 +3,7 @@
 //!
 //! Reproducible chance plays the engine, the line and the clock. A failure names its seed, which reproduces it.
 
+use pipeline::world::Chunking;
 use rmpv::Value;
 use server::realtime::session::{CREDIT, Input, Output, Session, Stay};
 use server::realtime::wire::close::Close;
@@ -20,6 +21,8 @@ struct Scene {
     chance: Chance,
     session: Session,
     terms: Terms,
+    features: Features,
+    stay: Stay,
     now: Instant,
     granted: u64,
     drawn: u64,
@@ -62,6 +65,8 @@ impl Scene {
             chance,
             session,
             terms,
+            features,
+            stay,
             now,
             granted: 0,
             drawn: 0,
@@ -104,7 +109,7 @@ impl Scene {
             self.checking = false;
             return self.say("ready", Input::Ready);
         }
-        match self.chance.below(22) {
+        match self.chance.below(23) {
             0..=4 if self.granted > self.drawn && !self.held && !self.sending => {
                 self.drawn += 1;
                 self.held = true;
@@ -140,6 +145,7 @@ impl Scene {
                 self.told_to_end = true;
                 self.say("end", Input::End(Close::SHUTDOWN))
             }
+            22 if self.chance.one_in(10) => self.say("depart", Input::Depart),
             18 if self.chance.one_in(100) => self.say("failed", Input::Failed("the well is dry".into())),
             19 if !self.away && self.chance.one_in(100) => self.say("text", Input::Text),
             // Mostly to go on.
@@ -185,6 +191,10 @@ impl Scene {
                     let more = !self.told_to_end && self.terms.max_chunks.is_none_or(|max| self.granted < max);
                     self.check("a chunk is expected after the last", at.is_none() || more);
                 }
+                Output::Depart => {
+                    self.check("left with a chunk under way", self.granted == self.written && !self.told_to_end);
+                    self.go_elsewhere();
+                }
                 Output::WantKeyFrame => self.check("no client names key_frame here", false),
                 Output::Step => {
                     self.check("a step of a session without steps, or a second one", self.stepped && !self.checking);
@@ -206,6 +216,18 @@ impl Scene {
             None => self.check_progress(),
         }
         close
+    }
+
+    /// Another process has it from now on, and its client is not there yet.
+    fn go_elsewhere(&mut self) {
+        if std::mem::take(&mut self.checking) {
+            self.session.handle(Input::Ready, self.now);
+        }
+        let kept = self.session.pack(self.now);
+        let how = (self.terms, self.features, self.stay);
+        let unpacked = kept.unpack(how, Chunking::even(3), self.now).expect("it was packed just now");
+        self.session = unpacked;
+        self.away = true;
     }
 
     fn most_at_once(&self) -> u64 {

@@ -140,6 +140,7 @@ async fn a_session_that_sees_everything_sees_only_the_four_types() -> Result<()>
             Message::Watching(_) | Message::Stage(_) | Message::Skipped(_) => "for a viewer",
             Message::Shared(_) | Message::Viewers(_) => "of viewers",
             Message::PromptRead(_) => "prompt_read",
+            Message::Moved(_) => "moved",
             Message::Closed(_) => break,
         });
     }

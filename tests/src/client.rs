@@ -15,7 +15,7 @@
 //!         Message::Stats(stats) => println!("chunk {} took {} ms", stats.chunk_index, stats.chunk_total_ms),
 //!         Message::Session(hello) => println!("token {}", hello.resume_token),
 //!         Message::Queue(_) | Message::Begun(_) | Message::Ack(_) => unreachable!("this one did not ask for it"),
-//!         Message::Received(_) | Message::Applied(_) | Message::Clock(_) | Message::Timeline(_) | Message::PromptRead(_) => unreachable!("nor for these"),
+//!         Message::Received(_) | Message::Applied(_) | Message::Clock(_) | Message::Timeline(_) | Message::PromptRead(_) | Message::Moved(_) => unreachable!("nor for these"),
 //!         other => println!("of viewers: {other:?}"),
 //!         Message::Error(error) => eprintln!("the server did not do that: {error}"),
 //!         Message::Closed(close) => break println!("{} {}", close.code, close.reason),
@@ -143,7 +143,7 @@ impl Client {
             Message::Queue(standing) => ensure!(standing.position > 0 && found.floats == 0, "{standing:?}"),
             Message::Error(_) | Message::Begun(_) | Message::Ack(_) | Message::Closed(_) => {}
             Message::Received(_) | Message::Applied(_) | Message::Clock(_) => {}
-            Message::Timeline(_) | Message::PromptRead(_) => {}
+            Message::Timeline(_) | Message::PromptRead(_) | Message::Moved(_) => {}
             Message::Watching(_) => self.order.begin_anywhere(),
             Message::Skipped(skipped) => self.order.skip(skipped)?,
             Message::Stage(_) | Message::Shared(_) | Message::Viewers(_) => {}
@@ -174,6 +174,7 @@ impl Client {
                 Message::Received(received) => self.received.push(received),
                 Message::Clock(clock) => self.clocks.push(clock),
                 Message::Watching(_) | Message::Stage(_) | Message::Skipped(_) | Message::Viewers(_) => {}
+                Message::Moved(moved) => bail!("instead of a chunk: {moved:?}"),
                 Message::Shared(shared) => bail!("instead of a chunk: {shared:?}"),
                 news @ (Message::Queue(_)
                 | Message::Begun(_)
@@ -297,7 +298,7 @@ const FOUR: [&str; 4] = ["frame_batch", "frame_batch_header", "chunk_stats", "er
 fn asks_for(message: &Value) -> Vec<String> {
     let names = message["protocol_features"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let resumed: &[&str] = if message["type"].as_str() == Some("resume") {
-        &["session", "ack", "queue", "receipts", "rewind", "reset", "spectators", "unknown_words"]
+        &["session", "ack", "queue", "receipts", "rewind", "reset", "spectators", "unknown_words", "moved"]
     } else {
         &[]
     };

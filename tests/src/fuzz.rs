@@ -10,6 +10,7 @@ use crate::chance::Chance;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use pipeline::cosmos3::caption::structured;
+use pipeline::packed::sealed_again;
 use pipeline::recording;
 use pipeline::testcard::Testcard;
 use pipeline::world::{Card, ChunkPlan, Size, World};
@@ -49,6 +50,7 @@ const EVERY_FEATURE: Features = Features {
     recording: true,
     spectators: true,
     unknown_words: true,
+    moved: true,
 };
 
 /// What happens to a video before a chunk.
@@ -82,10 +84,12 @@ pub enum Target {
     Form,
     /// JSON that asks for a clip, with its containers.
     Containers,
+    /// A rollout that comes from another server.
+    State,
 }
 
 impl Target {
-    pub const ALL: [Target; 8] = [
+    pub const ALL: [Target; 9] = [
         Target::Event,
         Target::Init,
         Target::Resume,
@@ -94,6 +98,7 @@ impl Target {
         Target::Caption,
         Target::Form,
         Target::Containers,
+        Target::State,
     ];
 
     /// Resident memory that the worst input may add. A message holds 65 536 values at most.
@@ -105,6 +110,7 @@ impl Target {
             | Target::Recording
             | Target::Caption
             | Target::Form
+            | Target::State
             | Target::Containers => 64 << 20,
             Target::Picture => first_frame::DECODING_BYTES_MAX,
         }
@@ -131,6 +137,7 @@ impl Fuzz {
             Target::Init => seeds::inits(),
             Target::Resume => seeds::resumes(),
             Target::Recording => seeds::recordings()?,
+            Target::State => seeds::states()?,
             Target::Picture | Target::Caption | Target::Form | Target::Containers => Vec::new(),
         };
         let files = match target {
@@ -139,6 +146,7 @@ impl Fuzz {
             Target::Form => seeds::forms(),
             Target::Containers => seeds::containers(),
             Target::Recording => values.iter().map(encode_sequence).collect(),
+            Target::State => values.iter().map(|value| spoil::sealed(encode(value))).collect(),
             Target::Event | Target::Init | Target::Resume => values.iter().map(encode).collect(),
         };
         let fuzz = Fuzz { target, card, values, files };
@@ -168,16 +176,24 @@ impl Fuzz {
         } else {
             let mut value = chance.pick(&self.values).clone();
             for _ in 0..chance.below(4) {
-                spoil::change_value(&mut value, &mut chance);
+                if !(self.target == Target::State && spoil::change_rollout(&mut value, &mut chance)) {
+                    spoil::change_value(&mut value, &mut chance);
+                }
             }
             if self.target == Target::Recording { encode_sequence(&value) } else { encode(&value) }
         };
+        if self.target == Target::State {
+            bytes = spoil::sealed(bytes);
+        }
         for _ in 0..chance.below(4) {
             spoil::change_bytes(&mut bytes, &self.files, &mut chance);
         }
         // Half of them with what a decoder checks first put right again, or it would never look further.
         if self.target == Target::Picture && chance.one_in(2) {
             spoil::mend_png(&mut bytes);
+        }
+        if self.target == Target::State && !chance.one_in(8) {
+            bytes = sealed_again(bytes);
         }
         bytes
     }
@@ -250,6 +266,14 @@ impl Fuzz {
                     again == init && rest.origin == origin && rest.map(Result::ok).eq(chunks.into_iter().map(Some)),
                     "another recording"
                 );
+                true
+            }
+            Target::State => {
+                let world = Testcard::new(Duration::ZERO);
+                let Ok(rollout) = world.open_at(seeds::state_of(), input) else { return false };
+                let packed = rollout.pack().expect("what was opened can be packed");
+                let again = world.open_at(seeds::state_of(), &packed).expect("what was packed can be opened");
+                assert_eq!(again.plan(), rollout.plan());
                 true
             }
             Target::Form => self.clip(Some(seeds::FORM_TYPE), input),

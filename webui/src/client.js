@@ -18,7 +18,7 @@ const LISTEN_EVERY_MS = 1000;
 const RECEIPTS_MAX = 256;
 /** How long a chunk is taken to last until its distance to the next is known. */
 const CHUNK_MS = 1000;
-const FEATURES = /** @type {const} */ (["queue", "session", "pause", "ack", "reset", "rates", "poses", "intrinsics", "receipts", "spectators"]);
+const FEATURES = /** @type {const} */ (["queue", "session", "pause", "ack", "reset", "rates", "poses", "intrinsics", "receipts", "spectators", "moved"]);
 
 /**
  * @typedef {import("./protocol.js").Pictures} Pictures

@@ -35,6 +35,8 @@ export class Line {
   #lostAt = null;
   /** The last chunk that came whole. @type {number | null} */
   #chunk = null;
+  /** The session goes on at another server: the close that follows is no end. */
+  #moved = false;
   /** How often the session went on after a cut. */
   resumes = 0;
 
@@ -86,7 +88,9 @@ export class Line {
     let opened = false;
     const over = (/** @type {number} */ code, /** @type {string} */ reason) => {
       clearTimeout(timer);
-      if ((code === LINE_LOST || reason === NO_PONG) && this.canComeBack && this.#comeBack()) return;
+      const moved = this.#moved;
+      this.#moved = false;
+      if ((moved || code === LINE_LOST || reason === NO_PONG) && this.canComeBack && this.#comeBack(moved ? 0 : RETURN_EVERY_MS)) return;
       this.#connection = null;
       this.#listener.over(code, reason, opened);
     };
@@ -115,6 +119,10 @@ export class Line {
   /** @param {Message} message */
   #received(message) {
     if (message.kind === "stats") this.#chunk = message.chunk;
+    if (message.kind === "moved") {
+      this.#moved = true;
+      this.#url = message.url ?? this.#url;
+    }
     if (message.kind === "session") {
       if (this.#lostAt !== null) {
         this.#lostAt = null;
@@ -128,7 +136,7 @@ export class Line {
   }
 
   /** Connect again, as long as the server waits for this session. Returns whether there is time left. */
-  #comeBack() {
+  #comeBack(afterMs = RETURN_EVERY_MS) {
     const now = performance.now();
     this.#lostAt ??= now;
     this.#listener.lost();
@@ -136,7 +144,7 @@ export class Line {
     this.#timer = setTimeout(() => {
       // A chunk that was cut is sent again from its beginning.
       if (this.#connection) this.#connection = this.#connect(resume(/** @type {string} */ (this.#token), this.#chunk, this.#key));
-    }, RETURN_EVERY_MS);
+    }, afterMs);
     return true;
   }
 }

@@ -37,6 +37,8 @@ import { say } from "./words.js";
  * @typedef {{ kind: "read", eventId: number | null, unknown: { word: string, suggestion: string | null }[], instead: string | null }} Read
  *   Words of a prompt that the world does not know. `eventId`: null for the first prompt; `instead`: what the walk begins with
  *   where it knows none.
+ * @typedef {{ kind: "moved", url: string | null }} Moved  The session goes on at another server, once this one has closed. `url`: null
+ *   where the known address leads there.
  * @typedef {{ kind: "unknown", type: string }} Unknown
  * @typedef {{ width: number, height: number }} Size
  * @typedef {{ forward?: number, strafe?: number, yaw?: number, pitch?: number }} Rates  Each from -1 to 1: ahead, right, turning right, up.
@@ -53,7 +55,7 @@ const QUALITY = 92;
 const FILM_QUALITY = 65;
 
 /** What the page understands beyond the reference. */
-const FEATURES = ["queue", "session", "ack", "pause", "key_frame", "rates", "receipts", "rewind", "reset", "recording", "spectators", "unknown_words"];
+const FEATURES = ["queue", "session", "ack", "pause", "key_frame", "rates", "receipts", "rewind", "reset", "recording", "spectators", "unknown_words", "moved"];
 
 /**
  * The first message of a session. What is left out is as the server has it.
@@ -190,7 +192,7 @@ export class Incoming {
 
   /**
    * @param {Uint8Array} bytes
-   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Timeline | Received | Clock | Watching | Stage | Skipped | Shared | Viewers | Read | Unknown | null} null: a header, whose pixels are the next message
+   * @returns {Pictures | Stats | ServerError | Standing | Hello | Begun | Ack | Timeline | Received | Clock | Watching | Stage | Skipped | Shared | Viewers | Read | Moved | Unknown | null} null: a header, whose pixels are the next message
    * @throws if the bytes cannot be what the protocol says they are; the connection is of no use after that
    */
   receive(bytes) {
@@ -253,6 +255,8 @@ export class Incoming {
         }));
         return { kind: "viewers", count: message.count, camera: message.camera, prompt: message.prompt, guests };
       }
+      case "moved":
+        return { kind: "moved", url: textOrNull(message.url) };
       case "prompt_read": {
         const unknown = (message.unknown ?? []).map((/** @type {any} */ told) => ({ word: String(told.word), suggestion: textOrNull(told.suggestion) }));
         return { kind: "read", eventId: message.event_id ?? null, unknown, instead: textOrNull(message.instead) };

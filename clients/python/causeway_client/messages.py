@@ -91,6 +91,16 @@ class Session(msgspec.Struct, kw_only=True):
     next_chunk: int = 0
 
 
+class Moved(msgspec.Struct, kw_only=True):
+    """The session goes on at another server, once this one has closed: at `url`, or where the known address leads.
+
+    It has so many `messages` of this connection, behind the first; later ones are to be sent again.
+    """
+
+    messages: int
+    url: str | None = None
+
+
 class InitAck(msgspec.Struct, kw_only=True):
     """What the session is, before its first chunk."""
 
@@ -203,6 +213,7 @@ News = (
     | ServerError
     | Queue
     | Session
+    | Moved
     | InitAck
     | EventAck
     | EventReceived
@@ -223,6 +234,7 @@ _KNOWN: dict[str, type[Any]] = {
     "error": ServerError,
     "queue": Queue,
     "session": Session,
+    "moved": Moved,
     "init_ack": InitAck,
     "event_ack": EventAck,
     "event_received": EventReceived,

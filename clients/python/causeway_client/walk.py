@@ -25,6 +25,7 @@ from .messages import (
     EventApplied,
     FrameBatch,
     InitAck,
+    Moved,
     News,
     Queue,
     ServerError,
@@ -107,7 +108,7 @@ class Walk:
     into `more`, by their names on the wire. `stepped`: the world stands still but for `step`.
     """
 
-    FEATURES = ("queue", "session", "ack", "timing", "pause", "reset", "rates", "poses", "intrinsics", "receipts", "spectators")
+    FEATURES = ("queue", "session", "ack", "timing", "pause", "reset", "rates", "poses", "intrinsics", "receipts", "spectators", "moved")
 
     def __init__(
         self,
@@ -160,6 +161,8 @@ class Walk:
         self._seen_id: int | None = None
         self._stats: ChunkStats | None = None
         self._refusal: ServerError | None = None
+        # The session goes on at another server: the close that follows is no end.
+        self._moved = False
         self.session: Session | None = None
         """How to come back after a cut, once the server has said so."""
         self.terms: InitAck | None = None
@@ -419,6 +422,8 @@ class Walk:
                 self.standing = news
             case Session():
                 self.session = news
+            case Moved():
+                self._moved, self._url = True, news.url or self._url
             case InitAck():
                 self.standing, self.terms = None, news
             case EventApplied():
@@ -486,7 +491,8 @@ class Walk:
         if code == 1000 and reason == "generation complete":
             self._lose_receipts(Closed(code, reason))
             return False
-        if self.session is not None and (code in LINE_LOST or reason == NO_PONG):
+        moved, self._moved = self._moved, False
+        if self.session is not None and (moved or code in LINE_LOST or reason == NO_PONG):
             return await self._come_back(self.session)
         ended = Closed(code, reason)
         self._lose_receipts(ended)

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use crate::Error;
 use crate::connection::Whole;
 use crate::message::{
-    Applied, Batch, Clock, EventAck, Header, Hello, InitAck, Message, PromptRead, Received, Refused, Shared, Skipped,
-    Stage, Standing, Stats, Timeline, Viewers, Watching,
+    Applied, Batch, Clock, EventAck, Header, Hello, InitAck, Message, Moved, PromptRead, Received, Refused, Shared,
+    Skipped, Stage, Standing, Stats, Timeline, Viewers, Watching,
 };
 
 impl Message {
@@ -47,6 +47,7 @@ impl Message {
             "shared",
             "viewers",
             "prompt_read",
+            "moved",
         ];
         if !known.contains(&Message::kind_of(&map)?) {
             return Ok(None);
@@ -75,6 +76,7 @@ impl Message {
             Incoming::Shared(shared) => Message::Shared(shared),
             Incoming::Viewers(viewers) => Message::Viewers(viewers),
             Incoming::PromptRead(read) => Message::PromptRead(read),
+            Incoming::Moved(moved) => Message::Moved(moved),
         }))
     }
 }
@@ -100,6 +102,7 @@ enum Incoming {
     Shared(Shared),
     Viewers(Viewers),
     PromptRead(PromptRead),
+    Moved(Moved),
 }
 
 #[derive(Deserialize)]

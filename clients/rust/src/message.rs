@@ -275,6 +275,8 @@ pub enum Message {
     Timeline(Timeline),
     /// For a client that named the feature `unknown_words`, in a world that knows few.
     PromptRead(PromptRead),
+    /// The session goes on at another server.
+    Moved(Moved),
     /// For a client that named the feature `ack`, before the first chunk.
     Begun(InitAck),
     /// For such a client too, before the frames of each chunk that an event steered.
@@ -460,6 +462,15 @@ pub struct Hello {
     pub grace_ms: u64,
     /// The chunk that comes next.
     pub next_chunk: u64,
+}
+
+/// The session goes on at another server, which waits for a `resume` with its token. This connection is closed next.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Moved {
+    /// Of the WebSocket there. `None`: the address that is known leads there.
+    pub url: Option<String>,
+    /// How many messages of this connection, behind the first, the session has; later ones are to be sent again.
+    pub messages: u64,
 }
 
 /// Some consecutive frames of a chunk.

@@ -28,6 +28,8 @@ pub(crate) struct Fields<'a> {
     // Of a session.
     pub(crate) resume_token: Option<&'a str>,
     pub(crate) grace_ms: Option<u64>,
+    /// Where it goes on.
+    pub(crate) url: Option<&'a str>,
     #[serde(default)]
     pub(crate) features: Names,
     pub(crate) fps: Option<u32>,

@@ -24,12 +24,12 @@ const STILL_EVERY: Duration = Duration::from_secs(20);
 /// Events whose receipts may be outstanding.
 const RECEIPTS_MAX: usize = 1024;
 /// Types of message that are read field by field. Others are passed by, but for one that has a form of its own.
-const KNOWN: [&str; 8] =
-    ["frame_batch", "frame_batch_header", "session", "init_ack", "watching", "queue", "event_ack", "error"];
+const KNOWN: [&str; 9] =
+    ["frame_batch", "frame_batch_header", "session", "init_ack", "watching", "queue", "event_ack", "moved", "error"];
 const COMPLETE: &str = "generation complete";
 /// What a walk understands beyond the reference.
-const FEATURES: [&str; 10] =
-    ["queue", "session", "ack", "timing", "pause", "reset", "rates", "poses", "intrinsics", "receipts"];
+const FEATURES: [&str; 11] =
+    ["queue", "session", "ack", "timing", "pause", "reset", "rates", "poses", "intrinsics", "receipts", "moved"];
 /// Kinds of event that steer.
 const STEERS: [&str; 3] = ["prompt", "camera_actions", "composite_input"];
 
@@ -282,6 +282,7 @@ impl Walk {
                     ids.as_slice().iter().for_each(|&event_id| self.settle(event_id, chunk, superseded, None));
                 }
             }
+            "moved" => self.line.moves(fields.url),
             "error" => return self.refused(&fields),
             // What is said twice.
             _ => {}

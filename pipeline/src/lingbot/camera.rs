@@ -8,6 +8,8 @@
 //!
 //! Axes are OpenCV's: x right, y down, z forward. All is computed in f64; rays are rounded to f32 once.
 
+mod packed;
+
 use ops::{Device, Result, Tensor, threads};
 
 use super::recipe::{CameraConfig, Rays, Translation};

@@ -53,7 +53,6 @@ use crate::world::{
 pub struct LingBot {
     nets: Arc<Nets>,
     card: Arc<Card>,
-    origin: Origin,
 }
 
 /// Latents are an eighth of the picture on each side, and tokens 2×2 latents.
@@ -93,8 +92,8 @@ impl LingBot {
         device.choose_products(card.chunk * nets::tokens(&config, card.default_size))?;
         let origin = Origin::of(&card, print, device);
         let words = card.words.clone();
-        let nets = Arc::new(Nets { device: device.clone(), denoiser, vae, words, text, config });
-        Ok(LingBot { nets, card, origin })
+        let nets = Arc::new(Nets { device: device.clone(), denoiser, vae, words, text, config, origin });
+        Ok(LingBot { nets, card })
     }
 
     /// As [`World::open`], with noise from anywhere: a recording makes runs of other implementations comparable.
@@ -129,7 +128,7 @@ impl World for LingBot {
     }
 
     fn origin(&self) -> Origin {
-        self.origin.clone()
+        self.nets.origin.clone()
     }
 
     fn rollout_bytes(&self) -> RolloutBytes {
@@ -151,6 +150,11 @@ impl World for LingBot {
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {
         let noise = Noise::seeded(init.seed, &self.nets.device);
         Ok(Box::new(self.open_with_noise(init, noise)?))
+    }
+
+    fn open_at(&self, init: Init, packed: &[u8]) -> Result<Box<dyn Rollout>, WorldError> {
+        let noise = Noise::seeded(init.seed, &self.nets.device);
+        Ok(Box::new(LingBotRollout::open_at(&self.nets, &self.card, init, noise, packed)?))
     }
 }
 

@@ -21,6 +21,16 @@ impl MotionWindow {
         MotionWindow { config, still_chunks: 0 }
     }
 
+    /// As [`MotionWindow::new`], in the middle of a video.
+    pub(super) fn after(config: MotionWindowConfig, still_chunks: usize) -> MotionWindow {
+        MotionWindow { config, still_chunks }
+    }
+
+    /// Chunks without a control since the last one with a control.
+    pub(super) fn still_chunks(&self) -> usize {
+        self.still_chunks
+    }
+
     /// How many latent frames of history the next chunk sees, if it is steered by `controls`: the limit that
     /// [`kvcache::Window::visible`] takes. `None`, no limit, for a chunk without controls: it leaves the count as it
     /// is.

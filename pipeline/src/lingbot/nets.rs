@@ -10,7 +10,7 @@ use super::denoiser::Denoiser;
 use crate::wan::prompt;
 use crate::wan::text::TextEncoder;
 use crate::wan::vae::Vae;
-use crate::world::{Chunking, Picture, Size, Words};
+use crate::world::{Chunking, Origin, Picture, Size, Words};
 
 /// All weights, and the settings that the model directory gives for running them.
 pub(super) struct Nets {
@@ -20,6 +20,8 @@ pub(super) struct Nets {
     pub(super) words: Option<Arc<Words>>,
     pub(super) text: TextEncoder,
     pub(super) config: ModelConfig,
+    /// What all of this is, for recordings and states.
+    pub(super) origin: Origin,
 }
 
 /// Tokens of a latent frame of a video of this size: 2×2 latents each.

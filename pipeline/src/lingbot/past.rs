@@ -61,8 +61,12 @@ impl Past {
         parts
     }
 
+    /// The chunks, oldest first.
+    pub(super) fn chunks(&self) -> &VecDeque<PastChunk> {
+        &self.chunks
+    }
+
     /// Bytes of the latents.
-    #[cfg(test)]
     pub(super) fn bytes(&self) -> u64 {
         self.chunks.iter().map(|chunk| chunk.clean.bytes()).sum()
     }

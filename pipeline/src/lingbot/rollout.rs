@@ -1,5 +1,6 @@
 //! One video in the making: a chunk at a time out of noise, a latent frame at a time into pixels.
 
+mod packed;
 mod pictures;
 mod rehearsal;
 
@@ -20,6 +21,7 @@ use super::nets::Nets;
 use super::past::{Past, PastChunk};
 use crate::first_frame;
 use crate::noise::Noise;
+use crate::packed::Whose;
 use crate::wan::vae::DecoderState;
 use crate::world::{
     Cancel, Card, ChunkInput, ChunkPlan, Chunking, Frames, Init, Refusal, Rollout, Size, State, Timings, WorldError,
@@ -32,6 +34,9 @@ pub struct LingBotRollout {
     chunking: Chunking,
     /// Mask and condition latents, cut into pieces of a chunk: `(20, pieces·F, h, w)`. The last piece serves for ever.
     fixed: Tensor,
+    /// Says of its bytes whose state they are.
+    whose: Whose,
+    seed: u64,
     now: Progress,
     /// Prompts that were read and that no chunk has accounted for yet: from when to when.
     text_times: Vec<(Moment, Moment)>,
@@ -49,6 +54,8 @@ struct Sampled {
 pub(super) struct Progress {
     pub(super) chunks: usize,
     pub(super) prompt: PromptKvCache,
+    /// That prompt as the text encoder read it.
+    pub(super) text: Arc<str>,
     /// The keys and values of each rank's heads.
     pub(super) histories: Vec<RollingKvCache>,
     pub(super) past: Past,
@@ -78,6 +85,7 @@ impl Progress {
         Ok(Progress {
             chunks: self.chunks,
             prompt: self.prompt.clone(),
+            text: Arc::clone(&self.text),
             histories: self.histories.iter().map(RollingKvCache::copy).collect::<ops::Result<_>>()?,
             past: self.past.clone(),
             camera: self.camera.clone(),
@@ -91,6 +99,21 @@ impl Progress {
 impl LingBotRollout {
     /// A rollout that begins with `init`.
     pub(super) fn open(nets: &Arc<Nets>, card: &Card, init: Init, noise: Noise) -> Result<LingBotRollout, WorldError> {
+        let text = nets.in_own_words(&init.prompt).or_else(|| {
+            let reading = card.read_prompt(&init.prompt);
+            card.begins_instead(&reading, init.first_frame.is_some()).and_then(|preset| nets.in_own_words(preset))
+        });
+        LingBotRollout::begin(nets, card, init, noise, text.unwrap_or_default())
+    }
+
+    /// `text`: the prompt in the world's own words.
+    fn begin(
+        nets: &Arc<Nets>,
+        card: &Card,
+        init: Init,
+        noise: Noise,
+        text: String,
+    ) -> Result<LingBotRollout, WorldError> {
         let recipe = &nets.config.recipe;
         let refuse = |field, reason: String| WorldError::Refused(Refusal { field, reason });
         if init.first_frame.is_none() && !recipe.text_start {
@@ -110,12 +133,9 @@ impl LingBotRollout {
         let remembered = KvShape { heads: remembered.heads / ranks, ..remembered };
         let history = |_| RollingKvCache::new(window.clone(), remembered);
 
+        let (whose, seed) = (Whose::of(nets.origin.clone(), card, &init), init.seed);
         let before_text = nets.device.moment()?;
-        let text = nets.in_own_words(&init.prompt).or_else(|| {
-            let reading = card.read_prompt(&init.prompt);
-            card.begins_instead(&reading, init.first_frame.is_some()).and_then(|preset| nets.in_own_words(preset))
-        });
-        let prompt = nets.read_prompt(&text.unwrap_or_default())?;
+        let prompt = nets.read_prompt(&text)?;
         let text_times = vec![(before_text, nets.device.moment()?)];
 
         let frames = recipe.choose_condition_frames(init.condition_frames, chunking.first);
@@ -128,9 +148,12 @@ impl LingBotRollout {
             size: init.size,
             chunking,
             fixed,
+            whose,
+            seed,
             now: Progress {
                 chunks: 0,
                 prompt,
+                text: text.into(),
                 histories: (0..ranks).map(history).collect(),
                 past: Past::default(),
                 camera: CameraPath::new(&recipe.camera, init.size, &nets.device),
@@ -188,7 +211,7 @@ impl LingBotRollout {
             && let Some(text) = self.nets.in_own_words(prompt)
         {
             let began = self.nets.device.moment()?;
-            self.now.prompt = self.nets.read_prompt(&text)?;
+            (self.now.prompt, self.now.text) = (self.nets.read_prompt(&text)?, text.into());
             self.text_times.push((began, self.nets.device.moment()?));
         }
         let began = self.nets.device.moment()?;
@@ -358,6 +381,10 @@ impl Rollout for LingBotRollout {
 
     fn save(&self) -> Result<State, WorldError> {
         Ok(State::new(self.now.copy()?))
+    }
+
+    fn pack(&self) -> Result<Vec<u8>, WorldError> {
+        self.packed()
     }
 
     fn restore(&mut self, state: &State) -> Result<(), WorldError> {

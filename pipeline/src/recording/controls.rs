@@ -4,7 +4,7 @@ use super::Invalid;
 use super::cursor::{Cursor, Writer, refuse};
 use crate::world::{Controls, Held, Intrinsics, Pose, Rates, Way};
 
-pub(super) fn write_controls(writer: &mut Writer, controls: &Controls) -> Result<(), Invalid> {
+pub(crate) fn write_controls(writer: &mut Writer, controls: &Controls) -> Result<(), Invalid> {
     let (held, rates, way, lens) = (controls.held(), controls.rates(), controls.way(), controls.intrinsics());
     let steers = rates != Rates::default();
     let part = way.map(|way| way.part()).filter(|&part| part != 1.0);
@@ -34,7 +34,7 @@ pub(super) fn write_controls(writer: &mut Writer, controls: &Controls) -> Result
     Ok(())
 }
 
-pub(super) fn read_controls(cursor: &mut Cursor, version: u64) -> Result<Controls, Invalid> {
+pub(crate) fn read_controls(cursor: &mut Cursor, version: u64) -> Result<Controls, Invalid> {
     let begin = cursor.at();
     let fields = cursor.map("controls")?;
     let (mut held, mut rates, mut lens) = (Held::default(), Rates::default(), None);

@@ -16,7 +16,7 @@ const NAME_BYTES_MAX: usize = 64;
 const ENDLESS: &str = "a Vec takes every byte";
 
 /// A place in the bytes of a recording. Text and bytes are borrowed, so a value is checked before it is copied.
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Where the outermost map began.
@@ -24,32 +24,32 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Cursor<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Cursor<'a> {
         Cursor { bytes, at: 0, map_at: 0 }
     }
 
     /// The position of the next value.
-    pub(super) fn at(&self) -> usize {
+    pub(crate) fn at(&self) -> usize {
         self.at
     }
 
-    pub(super) fn is_at_end(&self) -> bool {
+    pub(crate) fn is_at_end(&self) -> bool {
         self.at == self.bytes.len()
     }
 
     /// Say that an outermost map begins here: what [`Invalid::Incomplete`] reports.
-    pub(super) fn begin_map(&mut self) {
+    pub(crate) fn begin_map(&mut self) {
         self.map_at = self.at;
     }
 
     /// Read the head of a map. Gives the number of its fields.
-    pub(super) fn map(&mut self, field: &str) -> Result<usize, Invalid> {
+    pub(crate) fn map(&mut self, field: &str) -> Result<usize, Invalid> {
         self.value(field, "a map", decode::read_map_len).map(|count| count as usize)
     }
 
     /// Read so many fields of a map, in a recording of `version`. `each` is given the name of a field, reads the value,
     /// and says whether it knows that name.
-    pub(super) fn fields(
+    pub(crate) fn fields(
         &mut self,
         version: u64,
         count: usize,
@@ -71,19 +71,19 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    pub(super) fn required<T>(&self, field: &str, value: Option<T>) -> Result<T, Invalid> {
+    pub(crate) fn required<T>(&self, field: &str, value: Option<T>) -> Result<T, Invalid> {
         value.ok_or_else(|| refuse(self.at, field, "is missing"))
     }
 
     /// Read the head of a list. Gives the number of its items.
-    pub(super) fn list(&mut self, field: &str, bound: RangeInclusive<u64>) -> Result<usize, Invalid> {
+    pub(crate) fn list(&mut self, field: &str, bound: RangeInclusive<u64>) -> Result<usize, Invalid> {
         let at = self.at;
         let count = self.value(field, "a list", decode::read_array_len)?;
         check_count(at, field, count.into(), bound)?;
         Ok(count as usize)
     }
 
-    pub(super) fn integer(&mut self, field: &str, bound: RangeInclusive<u64>) -> Result<u64, Invalid> {
+    pub(crate) fn integer(&mut self, field: &str, bound: RangeInclusive<u64>) -> Result<u64, Invalid> {
         let at = self.at;
         let mut rest = &self.bytes[at..];
         let number = match decode::read_int::<u64, _>(&mut rest) {
@@ -100,7 +100,7 @@ impl<'a> Cursor<'a> {
         Ok(number)
     }
 
-    pub(super) fn boolean(&mut self, field: &str) -> Result<bool, Invalid> {
+    pub(crate) fn boolean(&mut self, field: &str) -> Result<bool, Invalid> {
         let mut rest = &self.bytes[self.at..];
         match decode::read_bool(&mut rest) {
             Ok(value) => {
@@ -113,7 +113,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A float of 64 bits.
-    pub(super) fn number(&mut self, field: &str) -> Result<f64, Invalid> {
+    pub(crate) fn number(&mut self, field: &str) -> Result<f64, Invalid> {
         let mut rest = &self.bytes[self.at..];
         match decode::read_f64(&mut rest) {
             Ok(number) => {
@@ -128,7 +128,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A list of so many floats.
-    pub(super) fn numbers<const N: usize>(&mut self, field: &str) -> Result<[f64; N], Invalid> {
+    pub(crate) fn numbers<const N: usize>(&mut self, field: &str) -> Result<[f64; N], Invalid> {
         self.list(field, N as u64..=N as u64)?;
         let mut numbers = [0.0; N];
         for number in &mut numbers {
@@ -137,13 +137,13 @@ impl<'a> Cursor<'a> {
         Ok(numbers)
     }
 
-    pub(super) fn text(&mut self, field: &str, bytes_max: usize) -> Result<&'a str, Invalid> {
+    pub(crate) fn text(&mut self, field: &str, bytes_max: usize) -> Result<&'a str, Invalid> {
         let at = self.at;
         let bytes = self.sized(field, "text", bytes_max, decode::read_str_len)?;
         std::str::from_utf8(bytes).map_err(|_| refuse(at, field, "is not UTF-8"))
     }
 
-    pub(super) fn bytes(&mut self, field: &str, bytes_max: usize) -> Result<&'a [u8], Invalid> {
+    pub(crate) fn bytes(&mut self, field: &str, bytes_max: usize) -> Result<&'a [u8], Invalid> {
         self.sized(field, "bytes", bytes_max, decode::read_bin_len)
     }
 
@@ -179,63 +179,63 @@ type Head<'a> = fn(&mut &'a [u8]) -> Result<u32, ValueReadError>;
 
 /// Appends values to bytes, integers and lengths in their shortest form.
 #[derive(Default)]
-pub(super) struct Writer(Vec<u8>);
+pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
     /// The position of the next value.
-    pub(super) fn at(&self) -> usize {
+    pub(crate) fn at(&self) -> usize {
         self.0.len()
     }
 
     /// The head of a map with so many fields.
-    pub(super) fn map(&mut self, fields: usize) {
+    pub(crate) fn map(&mut self, fields: usize) {
         encode::write_map_len(&mut self.0, fields as u32).expect(ENDLESS);
     }
 
     /// The name of a field.
-    pub(super) fn name(&mut self, name: &str) {
+    pub(crate) fn name(&mut self, name: &str) {
         encode::write_str(&mut self.0, name).expect(ENDLESS);
     }
 
     /// The head of a list with so many items.
-    pub(super) fn list(&mut self, field: &str, count: usize, bound: RangeInclusive<u64>) -> Result<(), Invalid> {
+    pub(crate) fn list(&mut self, field: &str, count: usize, bound: RangeInclusive<u64>) -> Result<(), Invalid> {
         check_count(self.at(), field, count as u64, bound)?;
         encode::write_array_len(&mut self.0, count as u32).expect(ENDLESS);
         Ok(())
     }
 
-    pub(super) fn integer(&mut self, field: &str, number: u64, bound: RangeInclusive<u64>) -> Result<(), Invalid> {
+    pub(crate) fn integer(&mut self, field: &str, number: u64, bound: RangeInclusive<u64>) -> Result<(), Invalid> {
         check_integer(self.at(), field, number, bound)?;
         encode::write_uint(&mut self.0, number).expect(ENDLESS);
         Ok(())
     }
 
-    pub(super) fn boolean(&mut self, value: bool) {
+    pub(crate) fn boolean(&mut self, value: bool) {
         encode::write_bool(&mut self.0, value).expect(ENDLESS);
     }
 
-    pub(super) fn number(&mut self, number: f64) {
+    pub(crate) fn number(&mut self, number: f64) {
         encode::write_f64(&mut self.0, number).expect(ENDLESS);
     }
 
-    pub(super) fn numbers(&mut self, field: &str, numbers: &[f64]) -> Result<(), Invalid> {
+    pub(crate) fn numbers(&mut self, field: &str, numbers: &[f64]) -> Result<(), Invalid> {
         let count = numbers.len() as u64;
         self.list(field, numbers.len(), count..=count)?;
         numbers.iter().for_each(|&number| self.number(number));
         Ok(())
     }
 
-    pub(super) fn text(&mut self, field: &str, text: &str, bytes_max: usize) -> Result<(), Invalid> {
+    pub(crate) fn text(&mut self, field: &str, text: &str, bytes_max: usize) -> Result<(), Invalid> {
         check_length(self.at(), field, text.len(), bytes_max)?;
         encode::write_str(&mut self.0, text).expect(ENDLESS);
         Ok(())
     }
 
-    pub(super) fn bytes(&mut self, field: &str, bytes: &[u8], bytes_max: usize) -> Result<(), Invalid> {
+    pub(crate) fn bytes(&mut self, field: &str, bytes: &[u8], bytes_max: usize) -> Result<(), Invalid> {
         check_length(self.at(), field, bytes.len(), bytes_max)?;
         encode::write_bin(&mut self.0, bytes).expect(ENDLESS);
         Ok(())
@@ -278,6 +278,6 @@ fn mismatch(at: usize, field: &str, kind: &str, found: Marker) -> Invalid {
     refuse(at, field, format!("must be {kind}, not {found}"))
 }
 
-pub(super) fn refuse(at: usize, field: &str, reason: impl Into<String>) -> Invalid {
+pub(crate) fn refuse(at: usize, field: &str, reason: impl Into<String>) -> Invalid {
     Invalid::Refused { at, field: field.to_owned(), reason: reason.into() }
 }

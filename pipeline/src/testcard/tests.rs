@@ -161,3 +161,32 @@ fn a_chunk_takes_the_time_it_was_told_and_a_cancelled_one_does_not() {
     let ended = rollout.generate(&ChunkInput::default(), &cancel, &mut |_| panic!("drew after a cancel"));
     assert!(matches!(ended, Err(WorldError::Cancelled)));
 }
+
+#[test]
+fn a_video_goes_on_where_its_bytes_stand() {
+    let init = Init {
+        prompt: "a road ".repeat(200),
+        first_frame: None,
+        size: Size { width: 64, height: 48 },
+        seed: 3,
+        sink: 9,
+        window: 18,
+        first_chunk: Some(1),
+        condition_frames: None,
+    };
+    let world = Testcard::new(Duration::ZERO);
+    let mut whole = world.open(init.clone()).expect("opens");
+    let pose = Pose::new([1.0, 2.0, 3.0], [1.0, 0.0, 0.0, 0.0]).expect("a pose");
+    let led = |frames| Some(vec![Controls::default().with_way(Some(Way::to(pose))); frames]);
+    pictures(whole.as_mut(), &ChunkInput { controls: led(1), ..ChunkInput::default() });
+    pictures(whole.as_mut(), &ChunkInput { prompt: Some("night".into()), ..ChunkInput::default() });
+    let bytes = whole.pack().expect("bytes");
+    let mut second = Testcard::new(Duration::ZERO).open_at(init.clone(), &bytes).expect("goes on");
+    let halfway = Way::part_of(Pose::START, 0.5).expect("half");
+    let input =
+        ChunkInput { controls: Some(vec![Controls::default().with_way(Some(halfway)); 3]), ..ChunkInput::default() };
+    assert_eq!(second.plan(), whole.plan());
+    assert_eq!(pictures(second.as_mut(), &input), pictures(whole.as_mut(), &input));
+    let Err(error) = world.open_at(Init { window: 17, ..init }, &bytes) else { panic!("of another video") };
+    assert!(error.to_string().starts_with("state: is of a video of"), "{error}");
+}

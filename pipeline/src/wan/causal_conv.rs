@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use ops::conv::Conv;
-use ops::{Band, Bands, FrameStack, Result, Tensor};
+use ops::{Band, Bands, Error, FrameStack, Result, Tensor};
 
 use crate::load::error::LoadError;
 use crate::load::weights::Weights;
@@ -54,7 +54,7 @@ impl CausalConv {
         add: Option<&Bands>,
     ) -> Result<Bands<'a>> {
         x.map_with_edges(|band, rows| {
-            let (frames, old) = carried.join(self.slot, band, prepare(rows)?);
+            let (frames, old) = carried.join(self.slot, band, prepare(rows)?)?;
             let windows = windows_of_three(old..frames.len());
             let y = self.conv.apply_windows(&frames, &windows, add.map(|add| add.band(band)))?;
             carried.keep(self.slot, band, frames, 2);
@@ -69,16 +69,26 @@ pub(super) fn windows_of_three(frames: Range<usize>) -> Vec<Range<usize>> {
 }
 
 impl Carried {
-    /// The past of one band of `slot` followed by `new`, and how many frames are past.
-    pub(super) fn join(&mut self, slot: usize, band: usize, new: FrameStack) -> (FrameStack, usize) {
+    /// The past of one band of `slot` followed by `new`, and how many frames are past. `Err`: the past has frames of another
+    /// shape, so it was not made here.
+    pub(super) fn join(&mut self, slot: usize, band: usize, new: FrameStack) -> Result<(FrameStack, usize)> {
         match self.place(slot, band).take() {
+            Some(frames) if frames.shape() != new.shape() => {
+                let (past, now) = (frames.shape(), new.shape());
+                Err(Error::new(format_args!("convolution {slot} carries frames of {past:?}, and is given {now:?}")))
+            }
             Some(mut frames) => {
                 let old = frames.len();
                 frames.append(new);
-                (frames, old)
+                Ok((frames, old))
             }
-            None => (new, 0),
+            None => Ok((new, 0)),
         }
+    }
+
+    /// The frames of each slot that has some; pictures are not cut in bands here.
+    pub(super) fn whole(&self) -> impl Iterator<Item = (usize, &FrameStack)> {
+        self.slots.iter().enumerate().filter_map(|(slot, bands)| Some((slot, bands.first()?.as_ref()?)))
     }
 
     /// Remember the last `count` of `frames`.

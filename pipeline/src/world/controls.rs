@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Intrinsics, Pose};
 
 /// All that steers the camera during one latent frame. The default asks for no motion.
@@ -18,8 +20,23 @@ pub struct Controls {
 }
 
 /// How fast the camera moves and turns, as parts of what a held key does. Each is from −1 to 1.
-#[derive(Clone, Copy, PartialEq, Default)]
+#[derive(Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(try_from = "[f64; 4]", into = "[f64; 4]")]
 pub struct Rates([f64; 4]);
+
+impl TryFrom<[f64; 4]> for Rates {
+    type Error = String;
+
+    fn try_from(numbers: [f64; 4]) -> Result<Rates, String> {
+        Rates::new(numbers)
+    }
+}
+
+impl From<Rates> for [f64; 4] {
+    fn from(rates: Rates) -> [f64; 4] {
+        rates.0
+    }
+}
 
 /// A pose to go to, and how much of the way to it from where the camera is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -217,7 +234,8 @@ impl fmt::Debug for Rates {
 /// A set of keys that are held down: order and repetition mean nothing.
 ///
 /// A key is named by its character, see [`Held::ALL`]. The default is the empty set.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Held(u8);
 
 impl Held {

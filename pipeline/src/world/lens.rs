@@ -1,10 +1,13 @@
 //! A camera's lens: which direction each pixel looks in.
 
+use serde::{Deserialize, Serialize};
+
 use super::Size;
 
 /// A pinhole camera without distortion, in pixels of the video as it is drawn. The centre of the top left pixel is at
 /// (0.5, 0.5).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "[f64; 4]", into = "[f64; 4]")]
 pub struct Intrinsics {
     /// Focal length across.
     fx: f64,
@@ -22,6 +25,20 @@ const FOCAL: std::ops::RangeInclusive<f64> = 1.0..=1e6;
 const CENTRE_MAX: f64 = 1e5;
 /// Degrees of a field of view.
 pub const FOV_DEG: std::ops::RangeInclusive<f64> = 1.0..=179.0;
+
+impl TryFrom<[f64; 4]> for Intrinsics {
+    type Error = String;
+
+    fn try_from([fx, fy, cx, cy]: [f64; 4]) -> Result<Intrinsics, String> {
+        Intrinsics::new(fx, fy, cx, cy)
+    }
+}
+
+impl From<Intrinsics> for [f64; 4] {
+    fn from(lens: Intrinsics) -> [f64; 4] {
+        lens.numbers()
+    }
+}
 
 impl Intrinsics {
     /// `Err` says which number is wrong and what is allowed.

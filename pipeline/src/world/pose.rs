@@ -4,9 +4,12 @@
 //! into the camera's axes; what is kept is the opposite, the camera's place in the world, because places are what a way
 //! leads through. The rotation is kept as a quaternion: it stays a rotation however often it is interpolated.
 
+use serde::{Deserialize, Serialize};
+
 /// Where a camera stands in the world and how it is turned. The world's axes are those of the camera when its video
 /// began.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "[f64; 7]", into = "[f64; 7]")]
 pub struct Pose {
     /// In the world, in the units of the world's camera.
     position: [f64; 3],
@@ -31,6 +34,21 @@ const LENGTH_WITHIN: f64 = 1e-9;
 /// Two quaternions whose directions differ by less are as good as one: the sine of the angle between them would be
 /// divided by.
 const SAME_DIRECTION: f64 = 1e-9;
+
+impl TryFrom<[f64; 7]> for Pose {
+    type Error = String;
+
+    fn try_from([x, y, z, w, i, j, k]: [f64; 7]) -> Result<Pose, String> {
+        Pose::new([x, y, z], [w, i, j, k])
+    }
+}
+
+impl From<Pose> for [f64; 7] {
+    fn from(pose: Pose) -> [f64; 7] {
+        let ([x, y, z], [w, i, j, k]) = (pose.position, pose.rotation);
+        [x, y, z, w, i, j, k]
+    }
+}
 
 impl Pose {
     /// Where every video begins.
@@ -76,6 +94,18 @@ impl Pose {
         }
         // A zero without a sign: equal poses have equal bytes.
         Ok(Pose { position: position.map(|x| x + 0.0), rotation: rotation.map(|x| x + 0.0) })
+    }
+
+    /// A pose that was kept as its position and quaternion, number by number: it may have walked further than a client may
+    /// send it.
+    pub(crate) fn kept(numbers: [f64; 7]) -> Result<Pose, String> {
+        let [x, y, z, w, i, j, k] = numbers;
+        let rotation = [w, i, j, k];
+        // Looser than for a client: it was turned many times since it was given.
+        if !numbers.iter().all(|number| number.is_finite()) || (length(rotation) - 1.0).abs() > ORTHONORMAL_WITHIN {
+            return Err(format!("{numbers:?} is no place and no quaternion of length 1"));
+        }
+        Ok(Pose { position: [x, y, z], rotation })
     }
 
     /// From a rotation that is known to be one, out of the camera's axes into the world's.

@@ -9,6 +9,7 @@ use crate::admission::rules::Bounds;
 use crate::engine::offer::Offer;
 use crate::fetch::rules::Rules;
 use crate::guardrails::Guardrails;
+use crate::moving::Nodes;
 use crate::openai::request::{jobs, resolve};
 use crate::openai::state::OpenAiBounds;
 use crate::realtime::link::bounds::{AudienceBounds, LinkBounds};
@@ -82,6 +83,8 @@ pub struct Limits {
     pub fetch: Rules,
     /// What prompts must pass.
     pub guardrails: Guardrails,
+    /// Where sessions go on that leave, and whose this server takes. `None`: none moves.
+    pub moving: Option<Arc<dyn Nodes>>,
 }
 
 /// What bounds clips and pictures that are asked for by HTTP.
@@ -159,6 +162,7 @@ impl Default for Limits {
             access: AccessPolicy::default(),
             fetch: Rules::default(),
             guardrails: Guardrails::default(),
+            moving: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::turns::conditions::Beginning;
 use super::turns::rewinds::{DrawnWith, Spacing};
+use crate::recordings::SoFar;
 
 /// Why a session could not begin.
 pub enum OpenError {
@@ -26,6 +27,19 @@ pub struct Again {
     pub inputs: VecDeque<ChunkInput>,
     /// Whether its frames are sent. Otherwise the session opens after the last of them.
     pub show: bool,
+}
+
+/// A rollout that leaves this process, between two chunks.
+#[derive(Debug)]
+pub struct PackedRollout {
+    /// What [`World::open_at`](pipeline::world::World::open_at) goes on from.
+    pub state: Vec<u8>,
+    /// What steers the next chunks, before any event does: the rest of a recording that is shown.
+    pub replay: VecDeque<ChunkInput>,
+    /// What draws it.
+    pub origin: Origin,
+    /// Its recording, if it has one that goes on.
+    pub(crate) recording: Option<SoFar>,
 }
 
 /// Chunks that are drawn again, in time that no paced session needs, and whose frames are dropped.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
 use pipeline::world::{
-    ByMode, Card, Clip, ClipAsk, ClipBytes, Init, Knob, Origin, Rollout, RolloutBytes, Size, Sizes, WarmUp, World,
-    WorldError,
+    ByMode, Card, Clip, ClipAsk, ClipBytes, DeviceMemory, Init, Knob, Origin, Rollout, RolloutBytes, Size, Sizes,
+    StateBytes, WarmUp, World, WorldError,
 };
 
 use super::thread::LoadWorld;
@@ -107,8 +107,20 @@ impl World for Offered {
         self.own.rollout_bytes()
     }
 
+    fn state_bytes(&self) -> Option<StateBytes> {
+        self.own.state_bytes()
+    }
+
+    fn device_memory(&self) -> Option<DeviceMemory> {
+        self.own.device_memory()
+    }
+
     fn open(&self, init: Init) -> Result<Box<dyn Rollout>, WorldError> {
         self.own.open(init)
+    }
+
+    fn open_at(&self, init: Init, packed: &[u8]) -> Result<Box<dyn Rollout>, WorldError> {
+        self.own.open_at(init, packed)
     }
 
     fn clip_bytes(&self) -> ClipBytes {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::clip::{Drawing, OpenClip, Stepped};
-use super::elsewhere::{Again, Another, OpenError, Redraw, Then, another_world};
+use super::elsewhere::{Again, Another, OpenError, PackedRollout, Redraw, Then, another_world};
 use super::inbox::{Inbox, Waited};
 use super::turns::acks::Acks;
 use super::turns::clips::NextGrant;
@@ -53,6 +53,8 @@ pub enum Command {
     /// Begin another video in this session, which has been sent all that it was granted. The answer comes when it is open;
     /// where it cannot be, the session's channel says why.
     Reset(SeatId, Box<Another>, oneshot::Sender<()>),
+    /// What the session's rollout is, for another process. Nothing of it is under way; `Err` says why it stays.
+    Pack(SeatId, oneshot::Sender<Result<PackedRollout, String>>),
     /// A session or a clip is given up.
     Close(SeatId),
 }
@@ -77,6 +79,10 @@ pub struct Open {
     pub(crate) rewinds: Option<Spacing>,
     /// Chunks of a recording that are drawn first.
     pub(crate) again: Option<Box<Again>>,
+    /// The state that it goes on from: it began in another process.
+    pub(crate) state: Option<Vec<u8>>,
+    /// The number of its video, and the bytes of its recording there.
+    pub(crate) recorded: Option<(u32, Vec<u8>)>,
 }
 
 /// A chunk, piece by piece as it is drawn: a `First`, `More` for each latent frame after it, and an `End`.
@@ -136,7 +142,7 @@ pub struct EngineThread {
 }
 
 /// Commands on their way for each session, six at most: one `Open`; two `Grant`s, or a `Grant` and an `ExpectGrant`;
-/// one `Rewind` or `Reset`; one `Close`; and the `Close` of an earlier session that was refused and whose place is used again. There may be as many
+/// one `Rewind`, `Reset` or `Pack`; one `Close`; and the `Close` of an earlier session that was refused and whose place is used again. There may be as many
 /// sessions without a place as there are places.
 const COMMANDS_PER_SESSION: usize = 6;
 
@@ -310,6 +316,8 @@ impl Room {
                 self.scheduler.openings.ask(id, another.init.size.pixels(), Instant::now());
                 self.to_reset.insert(id, (another, reply));
             }
+            // An error: nobody waits any more.
+            Command::Pack(id, reply) => drop(reply.send(self.pack(id))),
             Command::Close(id) => self.close(id),
         }
     }
@@ -335,7 +343,7 @@ impl Room {
     }
 
     fn open_rollout(&mut self, open: Open) -> Result<(), OpenError> {
-        let Open { admitted, init, paced, conditions, parts, cancel, record, rewinds, again } = open;
+        let Open { admitted, init, paced, conditions, parts, cancel, record, rewinds, again, state, recorded } = open;
         let replay = again.map_or(Ok(VecDeque::new()), |again| match again.origin {
             Some(origin) if origin != self.world.origin() => Err(another_world(&origin, &self.world.origin())),
             _ => Ok(again.inputs),
@@ -344,13 +352,20 @@ impl Room {
         let chunking = init.chunking(self.world.card());
         let beginning = record.as_ref().map(|_| encode_init(&init, Some(&self.world.origin()))).transpose();
         let beginning = beginning.map_err(|invalid| OpenError::Failed(invalid.to_string()))?;
-        let rollout = self.world.open(init).map_err(|error| match error {
+        let opened = match &state {
+            Some(state) => self.world.open_at(init, state),
+            None => self.world.open(init),
+        };
+        let rollout = opened.map_err(|error| match error {
             WorldError::Refused(refusal) => OpenError::Refused(refusal),
             other => OpenError::Failed(other.to_string()),
         })?;
         self.scheduler.openings.took(pixels, began.elapsed());
-        let tape = record.zip(beginning).map(|((to, name), beginning)| to.begin(&name, beginning));
-        let rewinds = rewinds.map(Rewinds::new);
+        let tape = record.zip(beginning).map(|((to, name), beginning)| match recorded {
+            Some((video, so_far)) => to.go_on(&name, video, so_far),
+            None => to.begin(&name, beginning),
+        });
+        let rewinds = rewinds.map(|spacing| Rewinds::going_on(spacing, rollout.plan().index));
         let redraw = None;
         let open = OpenRollout {
             rollout,
@@ -479,6 +494,16 @@ impl Room {
 }
 
 impl Room {
+    /// Nothing is under way: the session has been sent all that it was granted.
+    fn pack(&self, id: SeatId) -> Result<PackedRollout, String> {
+        let open = self.rollouts.get(&id).filter(|open| open.redraw.is_none()).ok_or("nothing is open to be packed")?;
+        let began = Instant::now();
+        let state = open.rollout.pack().map_err(|error| error.to_string())?;
+        let recording = open.tape.as_ref().and_then(Tape::so_far);
+        debug!(seat = id, bytes = state.len(), took = ?began.elapsed(), "packed");
+        Ok(PackedRollout { state, replay: open.replay.clone(), origin: self.world.origin(), recording })
+    }
+
     /// Draw these chunks again, and say when it is done. In time that no paced session needs, whatever this one is.
     fn redraw(&mut self, id: SeatId, redraw: Redraw) {
         let open = self.rollouts.get_mut(&id).expect("it is open");

@@ -1,26 +1,17 @@
 //! Classifiers that run elsewhere, asked over HTTP: about each prompt, and about drawn frames.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode, header};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use axum::http::StatusCode;
 use pipeline::world::Frames;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
-use url::{Host, Url};
+use url::Url;
 
 use super::guard::{FrameGuardrail, TextGuardrail, Verdict};
 use super::rules::answer::{Dialect, Opinion, frames_opinion, frames_question};
 use crate::media::{first_frame, pictures};
+use crate::post::{Post, Said};
 
 /// Time for one prompt, connecting included: a player waits for the answer.
 const PROMPT_WITHIN: Duration = Duration::from_secs(2);
@@ -114,22 +105,13 @@ fn verdict(opinion: Result<Opinion, String>) -> Verdict {
 
 /// JSON to a URL, and the answer.
 struct Service {
-    url: Url,
-    tls: TlsConnector,
+    post: Post,
     within: Duration,
 }
 
 impl Service {
     fn new(flag: &str, url: Url, within: Duration) -> anyhow::Result<Service> {
-        ensure!(
-            matches!(url.scheme(), "http" | "https") && url.host().is_some(),
-            "{flag} {url}: a URL of http or https"
-        );
-        let provider = Arc::new(crypto::ring::default_provider());
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.context("TLS")?.with_root_certificates(roots).with_no_client_auth();
-        Ok(Service { url, tls: TlsConnector::from(Arc::new(config)), within })
+        Ok(Service { post: Post::new(flag, url)?, within })
     }
 
     /// On a thread for blocking work, with a small runtime of its own: the command line has no other. `Err`: why there is no
@@ -137,58 +119,16 @@ impl Service {
     fn ask(&self, question: &Value, answer_max: usize) -> Result<Vec<u8>, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
-        let answer = runtime.block_on(async { timeout(self.within, self.exchange(question, answer_max)).await });
+        let said = Said { body: question.to_string().into(), content_type: "application/json", bearer: None };
+        let answer = runtime.block_on(async { timeout(self.within, self.post.send(said, answer_max)).await });
         // A look-up of a name cannot be cut short, and is not waited for.
         runtime.shutdown_background();
         match answer {
-            Ok(answer) => answer.map_err(|error| format!("{error:#}")),
+            Ok(Ok((StatusCode::OK, answer))) => Ok(answer),
+            Ok(Ok((status, _))) => Err(format!("it answered {}", status.as_u16())),
+            Ok(Err(error)) => Err(format!("{error:#}")),
             Err(_elapsed) => Err(format!("no answer within {} s", self.within.as_secs_f64())),
         }
-    }
-
-    async fn exchange(&self, question: &Value, answer_max: usize) -> anyhow::Result<Vec<u8>> {
-        let host = self.url.host().context("it has a host")?;
-        let port = self.url.port_or_known_default().context("it has a port")?;
-        let stream = match &host {
-            Host::Domain(name) => TcpStream::connect((*name, port)).await,
-            Host::Ipv4(address) => TcpStream::connect((*address, port)).await,
-            Host::Ipv6(address) => TcpStream::connect((*address, port)).await,
-        };
-        let stream = stream.context("connecting")?;
-        if self.url.scheme() != "https" {
-            return self.post(stream, question, answer_max).await;
-        }
-        let name = match host {
-            Host::Domain(name) => ServerName::try_from(name.to_owned())?,
-            Host::Ipv4(address) => ServerName::from(std::net::IpAddr::V4(address)),
-            Host::Ipv6(address) => ServerName::from(std::net::IpAddr::V6(address)),
-        };
-        self.post(self.tls.connect(name, stream).await.context("TLS")?, question, answer_max).await
-    }
-
-    async fn post(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        question: &Value,
-        answer_max: usize,
-    ) -> anyhow::Result<Vec<u8>> {
-        let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream)).await?;
-        // Ends with the runtime of this one question.
-        tokio::spawn(connection);
-        let host = self.url.host_str().context("it has a host")?;
-        let host = self.url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-        let request = Request::post(&self.url[url::Position::BeforePath..url::Position::AfterQuery])
-            .header(header::HOST, host)
-            .header(header::USER_AGENT, concat!("causeway/", env!("CARGO_PKG_VERSION")))
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::CONNECTION, "close")
-            .body(Body::from(question.to_string()))?;
-        let response = sender.send_request(request).await?;
-        if response.status() != StatusCode::OK {
-            bail!("it answered {}", response.status().as_u16());
-        }
-        let body = to_bytes(Body::new(response.into_body()), answer_max).await.context("reading its answer")?;
-        Ok(body.to_vec())
     }
 }
 

@@ -1,6 +1,7 @@
 //! HTTP: routes, and the state they share. The top of the server.
 
 pub(crate) mod app;
+mod arrivals;
 mod asset;
 mod models;
 mod page;

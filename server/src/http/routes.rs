@@ -13,6 +13,7 @@ use axum::{Extension, Router};
 use tracing::Instrument;
 
 use super::app::App;
+use super::arrivals::arrive;
 use super::models::{gallery, gallery_picture, model, models};
 use super::page::{asyncapi, page};
 use super::recording::recording;
@@ -47,6 +48,7 @@ pub(crate) fn router(app: App) -> Router {
             post(share).layer(DefaultBodyLimit::max(TOKEN_WISH_BYTES_MAX)),
         )
         .route("/v1/realtime_video/sessions/{id}/shares/{share}", delete(unshare))
+        .route("/internal/sessions", post(arrive).layer(DefaultBodyLimit::disable()))
         .merge(status::routes())
         .merge(openai::routes::routes(&app.openai))
         .route("/v1/tokens", post(access::http::mint).layer(DefaultBodyLimit::max(TOKEN_WISH_BYTES_MAX)))

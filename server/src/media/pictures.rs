@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use fast_image_resize as resize;
 use pipeline::world::{Frames, Size};
+use serde::{Deserialize, Serialize};
 
 /// The encoding of frames for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct Encoding {
 }
 
 /// What a frame is sent as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
     /// RGB, 8 bits each, row by row.
     Raw,

@@ -44,6 +44,10 @@ pub(crate) struct Metrics {
     pub(crate) underruns: Counter,
     /// Sessions that a client came back to.
     pub(crate) resumes: Counter,
+    /// Sessions that went on at another server.
+    pub(crate) moves: Counter,
+    /// Sessions that came from one.
+    pub(crate) arrivals: Counter,
     /// Chunks that viewers were not sent, because they had not taken those before.
     pub(crate) skipped: Counter,
     /// What was handed to the sockets of viewers.
@@ -356,6 +360,9 @@ impl Metrics {
         page.sample(&[], self.underruns.get());
         page.counter("causeway_resumes_total", "Sessions that a client took up again on a new connection.");
         page.sample(&[], self.resumes.get());
+        page.counter("causeway_moves_total", "Sessions that went on at another server, and that came from one.");
+        page.sample(&[("way", "out")], self.moves.get());
+        page.sample(&[("way", "in")], self.arrivals.get());
         page.gauge("causeway_viewers", "Viewers of sessions.");
         page.sample(&[], levels.viewers.0);
         page.gauge("causeway_viewers_max", "Viewers that there may be.");

@@ -36,6 +36,7 @@ enum Named {
     Caption,
     Form,
     Containers,
+    State,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Some(Named::Caption) => vec![Target::Caption],
         Some(Named::Form) => vec![Target::Form],
         Some(Named::Containers) => vec![Target::Containers],
+        Some(Named::State) => vec![Target::State],
     };
     for target in targets {
         if let Err(error) = fuzz(target, &args) {

@@ -1,12 +1,15 @@
 //! Valid inputs, from which all others are made; and families of inputs that are alike but for their length.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use pipeline::recording::{self, Origin};
-use pipeline::world::{self, ChunkInput, Controls, Held, Intrinsics, Picture, Pose, Rates, Size, Way};
+use pipeline::testcard::Testcard;
+use pipeline::world::{self, Cancel, ChunkInput, Controls, Held, Intrinsics, Picture, Pose, Rates, Size, Way, World};
 use rmpv::Value;
 use server::media::pictures;
 
-use super::{Target, encode};
+use super::{Target, encode, spoil};
 use crate::message::{Event, Init, map};
 
 /// Inputs alike but for their length, and what is long about them.
@@ -61,6 +64,13 @@ pub(super) fn families(target: Target) -> Vec<Family> {
                 serde_json::json!({ "prompt": "p", "camera_actions": vec!["w"; n] }).to_string().into_bytes()
             }),
             ("nothing", |n| vec![b'['; n]),
+        ],
+        Target::State => vec![
+            // Long text where the version should be.
+            ("fields", |n| {
+                spoil::sealed(encode(&Value::Map(vec![(Value::from("causeway_state"), Value::from("x".repeat(n)))])))
+            }),
+            ("nothing", |n| spoil::sealed(vec![0x81; n])),
         ],
         Target::Picture => vec![
             ("garbage", |n| vec![0x5a; 100 * n]),
@@ -211,6 +221,27 @@ pub(super) fn containers() -> Vec<Vec<u8>> {
 }
 
 /// Each a list of maps: the first and those of the chunks.
+/// The video that states are of.
+pub(super) fn state_of() -> world::Init {
+    let (init, _) = recording::read(&beginning("a meadow")).expect("our own");
+    world::Init { size: Size { width: 8, height: 6 }, ..init }
+}
+
+/// States of the test card: before its first chunk, and after some with poses and another prompt.
+pub(super) fn states() -> Result<Vec<Value>> {
+    let world = Testcard::new(Duration::ZERO);
+    let mut rollout = world.open(state_of())?;
+    let mut states = vec![rollout.pack()?];
+    for prompt in [None, Some("night".to_owned())] {
+        let pose = Controls::default().with_way(Some(Way::to(Pose::START)));
+        let controls = Some(vec![pose; rollout.plan().latent_frames]);
+        let input = ChunkInput { prompt, controls, ..ChunkInput::default() };
+        rollout.generate(&input, &Cancel::default(), &mut |_| ())?;
+        states.push(rollout.pack()?);
+    }
+    states.iter().map(|bytes| Ok(rmpv::decode::read_value(&mut &bytes[..])?)).collect()
+}
+
 pub(super) fn recordings() -> Result<Vec<Value>> {
     let size = Size { width: 4, height: 3 };
     let picture = Picture { size, rgb: (0..36).collect() };

@@ -1,5 +1,6 @@
 //! How a valid input is changed: one thing about a value, or some of its bytes.
 
+use pipeline::packed::sealed_again;
 use rmpv::Value;
 
 use super::encode;
@@ -133,4 +134,21 @@ mod tests {
         mend_png(&mut mended);
         assert_eq!(mended, PNG);
     }
+}
+
+/// A state's map with room for its checksum, and the checksum.
+pub(super) fn sealed(mut map: Vec<u8>) -> Vec<u8> {
+    map.extend([0; 32]);
+    sealed_again(map)
+}
+
+/// Half of the time change a state inside its rollout, which is a map of its own.
+pub(super) fn change_rollout(state: &mut Value, chance: &mut Chance) -> bool {
+    let Value::Map(fields) = state else { return false };
+    let rollout = fields.iter_mut().find(|(name, _)| name.as_str() == Some("rollout"));
+    let Some((_, Value::Binary(bytes))) = rollout.filter(|_| chance.one_in(2)) else { return false };
+    let Ok(mut value) = rmpv::decode::read_value(&mut &bytes[..]) else { return false };
+    change_value(&mut value, chance);
+    *bytes = encode(&value);
+    true
 }

@@ -47,6 +47,8 @@ pub(super) struct Line {
     heard_at: Instant,
     /// How a read of the socket waits.
     waits: Option<Duration>,
+    /// The session goes on at another server: the close that follows is no end.
+    moved: bool,
 }
 
 enum State {
@@ -65,7 +67,14 @@ impl Line {
             lost_at: None,
             heard_at: Instant::now(),
             waits: None,
+            moved: false,
         })
+    }
+
+    /// The session goes on at this address, or by the one that is known, once the server has closed.
+    pub(super) fn moves(&mut self, url: Option<&str>) {
+        self.moved = true;
+        url.into_iter().for_each(|url| url.clone_into(&mut self.url));
     }
 
     /// Say something. On a line that is cut it is lost.
@@ -149,7 +158,8 @@ impl Line {
                 };
                 // The answer to the close is written by the next flush; nobody waits for it.
                 let _ = socket.flush();
-                let broke = code == 1001 || code == 1005 || reason == NO_PONG;
+                let moved = std::mem::take(&mut self.moved);
+                let broke = moved || code == 1001 || code == 1005 || reason == NO_PONG;
                 self.lost(can_come_back && broke, code, &reason)
             }
             Ok(_) => {

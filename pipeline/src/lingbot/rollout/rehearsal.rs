@@ -29,9 +29,12 @@ impl LingBotRollout {
             size: self.size,
             chunking: self.chunking,
             fixed: self.fixed.clone(),
+            seed: self.seed,
+            whose: self.whose.clone(),
             now: Progress {
                 chunks: 0,
                 prompt: now.prompt.clone(),
+                text: now.text.clone(),
                 // A GPU has one rank.
                 histories: vec![history],
                 past: Past::default(),

@@ -17,6 +17,7 @@ use crate::load::error::LoadError;
 use crate::load::model_dir::ModelDir;
 use crate::world::{Controls, Held, KeptBytes, Picture, World};
 
+mod packed;
 mod ranks;
 
 const CHUNK: usize = 3;
@@ -43,6 +44,11 @@ fn world_on(device: &Device, recipe: Value, ranks: usize) -> LingBot {
     }
     dir.write("causeway.json", changed.to_string());
     LingBot::load_over_ranks(&dir.open(), device, ranks).expect("a world")
+}
+
+/// The processor, which computes dense layers in this type.
+fn processor(compute: ops::Compute) -> Device {
+    Device::cpu().computing_in(compute)
 }
 
 /// The shipped world as it is.

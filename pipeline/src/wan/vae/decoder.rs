@@ -144,7 +144,7 @@ impl DoubleTime {
     }
 
     fn apply(&self, band: usize, x: FrameStack, carried: &mut Carried) -> Result<FrameStack> {
-        let (frames, old) = carried.join(self.slot, band, x);
+        let (frames, old) = carried.join(self.slot, band, x)?;
         let windows = windows_of_three(old..frames.len());
         let even = self.even.apply_windows(&frames, &windows, None)?;
         let odd = self.odd.apply_windows(&frames, &windows, None)?;

@@ -92,7 +92,7 @@ impl Encoder {
 
 impl HalveTime {
     fn apply(&self, x: FrameStack, carried: &mut Carried) -> ops::Result<FrameStack> {
-        let (frames, old) = carried.join(self.slot, 0, x);
+        let (frames, old) = carried.join(self.slot, 0, x)?;
         let y = if old == 0 {
             // The first frame of a video passes unchanged.
             frames.clone()

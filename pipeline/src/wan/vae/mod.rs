@@ -8,6 +8,7 @@ mod blocks;
 pub mod config;
 mod decoder;
 mod encoder;
+mod packed;
 
 use std::ops::Range;
 

@@ -148,6 +148,7 @@ impl LimitArgs {
             record_asked: self.record_asked,
             rewind_bytes: self.rewind_bytes.0,
             profile_dir: None,
+            moving: None,
             guardrails: Guardrails::default(),
             sessions: usize::from(self.sessions),
             memory_bytes: self.memory.0,

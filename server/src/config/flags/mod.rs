@@ -4,6 +4,7 @@ mod access;
 mod guardrails;
 mod limits;
 mod load;
+mod moving;
 mod offline;
 mod profile;
 mod world;
@@ -20,6 +21,7 @@ pub use self::access::AccessArgs;
 pub use self::guardrails::GuardrailArgs;
 use self::limits::LimitArgs;
 pub use self::load::LoadArgs;
+pub use self::moving::MovingArgs;
 pub use self::offline::{ActionScript, BenchArgs, CheckArgs, GenerateArgs, InspectArgs, ReplayArgs};
 pub use self::profile::ProfileArgs;
 pub use self::world::{ComputeChoice, DeviceArgs, DeviceChoice, Gpus, Ranks, Source, TeamArgs, WorldArgs};
@@ -113,6 +115,8 @@ pub struct ServeArgs {
     pub access: AccessArgs,
     #[command(flatten)]
     pub guardrails: GuardrailArgs,
+    #[command(flatten)]
+    pub moving: MovingArgs,
     #[command(flatten)]
     pub limits: LimitArgs,
 }

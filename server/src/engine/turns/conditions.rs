@@ -3,6 +3,8 @@
 //! A tap shorter than a chunk still shows for one latent frame. The reported event id never goes back, although the
 //! reference's does: a client that waits for the id of its prompt would otherwise wait for ever once it had moved.
 
+pub mod packed;
+
 use std::time::Instant;
 
 use pipeline::world::{ChunkInput, ChunkPlan, Refusal};

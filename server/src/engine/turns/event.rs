@@ -1,9 +1,10 @@
 //! A checked event, which steers a session's video, as a list of parts.
 
-use pipeline::world::{Held, Intrinsics, Pose, Rates, Size};
+use pipeline::world::{FOV_DEG, Held, Intrinsics, PROMPT_BYTES_MAX, Pose, Rates, Size};
+use serde::{Deserialize, Serialize};
 
 /// What a client wants changed, all of it at once.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Chosen by the client; comes back on the chunks that were drawn with the event.
     pub id: Option<u32>,
@@ -12,7 +13,7 @@ pub struct Event {
 }
 
 /// One thing that an event changes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum EventPart {
     /// The prompt from the next chunk on.
     Prompt {
@@ -28,7 +29,7 @@ pub enum EventPart {
 }
 
 /// A change of what steers the camera. What is absent stays as it was.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transition {
     /// When it takes effect, in milliseconds of the video (`pts_ms`). Absent: as soon as it can.
     pub at_ms: Option<f64>,
@@ -43,7 +44,7 @@ pub struct Transition {
 }
 
 /// A lens as clients give it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Lens {
     /// In pixels of the video.
     Pixels(Intrinsics),
@@ -63,6 +64,16 @@ impl Lens {
     }
 }
 
+impl Lens {
+    /// As it is checked where it is read: for one that was kept.
+    pub fn check(self) -> Result<(), String> {
+        match self {
+            Lens::FieldOfView(degrees) if !FOV_DEG.contains(&degrees) => Err(format!("a field of view of {degrees}")),
+            Lens::FieldOfView(_) | Lens::Pixels(_) => Ok(()),
+        }
+    }
+}
+
 impl From<Held> for Transition {
     fn from(held: Held) -> Transition {
         Transition { held: Some(held), ..Transition::default() }
@@ -70,6 +81,22 @@ impl From<Held> for Transition {
 }
 
 impl Event {
+    /// As it is checked where it is read: for one that was kept.
+    pub fn check(&self) -> Result<(), String> {
+        for part in &self.parts {
+            if let Some(long) = part.text().filter(|text| text.len() > PROMPT_BYTES_MAX) {
+                return Err(format!("a prompt of {} bytes", long.len()));
+            }
+            for Transition { at_ms, lens, .. } in part.transitions() {
+                if let Some(ms) = at_ms.filter(|ms| !ms.is_finite()) {
+                    return Err(format!("a time of {ms} ms"));
+                }
+                lens.map_or(Ok(()), Lens::check)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether all that it changes says when: such an event hurries nobody.
     pub fn waits_for_its_time(&self) -> bool {
         let timed = |part: &EventPart| match part {

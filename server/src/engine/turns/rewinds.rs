@@ -72,9 +72,15 @@ impl<S: Clone> Rewinds<S> {
         Rewinds { spacing, states: VecDeque::new(), chunks: VecDeque::new(), next: 0 }
     }
 
+    /// Of a rollout that goes on with this chunk; nothing is kept of those before it.
+    pub fn going_on(spacing: Spacing, next: usize) -> Rewinds<S> {
+        Rewinds { next, ..Rewinds::new(spacing) }
+    }
+
     /// Whether a state is to be kept before the next chunk is drawn.
     pub fn is_due(&self) -> bool {
-        self.next.is_multiple_of(self.spacing.every) && self.states.back().is_none_or(|(at, _)| *at < self.next)
+        self.states.is_empty()
+            || self.next.is_multiple_of(self.spacing.every) && self.states.back().is_none_or(|(at, _)| *at < self.next)
     }
 
     /// Keep the state before the next chunk.

@@ -11,8 +11,9 @@ mod place;
 use std::collections::{BTreeMap, VecDeque};
 
 use pipeline::world::{ChunkPlan, Controls, Held, Intrinsics, Rates, Refusal, Size};
+use serde::{Deserialize, Serialize};
 
-use self::lane::{Lane, Poses, Stroke};
+use self::lane::{Lane, PLACE_MAX, Poses, Stroke};
 pub use self::place::first_frame_of;
 use self::place::{containing, position};
 use super::event::{Lens, Transition};
@@ -20,6 +21,9 @@ use super::event::{Lens, Transition};
 /// Changes of the steering that wait for their latent frame, in one session: keys, rates, poses and lenses together. A
 /// minute of a pose for each latent frame at 60 frames a second is 900.
 pub const STEPS_WAITING_MAX: usize = 1024;
+
+/// Latent frames of a script that was kept: more than a message holds.
+const SCRIPT_MAX: usize = 1 << 20;
 
 /// How a session begins, as far as its conditions are concerned.
 #[derive(Debug, Clone)]
@@ -47,7 +51,7 @@ impl Beginning {
 }
 
 /// What is steered, and since when.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Camera {
     mode: Mode,
     keys: Keys,
@@ -57,12 +61,14 @@ pub(super) struct Camera {
     /// The next latent frame that nothing was sampled for.
     next: usize,
     /// Video frames a second.
+    #[serde(skip)]
     fps: f64,
     /// Of the video.
+    #[serde(skip, default = "no_size")]
     size: Size,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum Mode {
     /// No control was ever used: the model's camera branch is skipped.
     Unused,
@@ -72,7 +78,23 @@ enum Mode {
     Live,
 }
 
+/// Until [`Camera::kept`] says it.
+fn no_size() -> Size {
+    Size { width: 0, height: 0 }
+}
+
 impl Camera {
+    /// One that was kept, in a video of this size at this rate. `Err`: it was not made here.
+    pub(super) fn kept(self, fps: u32, size: Size) -> Result<Camera, String> {
+        let lanes = self.rates.is_sound() && self.lens.is_sound() && self.poses.lane.is_sound();
+        let script = if let Mode::Script(items) = &self.mode { items.len() } else { 0 };
+        let far = position(self.next) >= PLACE_MAX || self.keys.coming.keys().any(|&at| position(at) >= PLACE_MAX);
+        if !lanes || far || self.waiting() > STEPS_WAITING_MAX || script > SCRIPT_MAX {
+            return Err("its steering is not sound: places out of order, too far or too many".to_owned());
+        }
+        Ok(Camera { fps: fps.into(), size, ..self })
+    }
+
     pub(super) fn new(beginning: Beginning) -> Camera {
         let Beginning { script, lens, from, fps, size, every_tap } = beginning;
         let mut camera = Camera {
@@ -263,7 +285,7 @@ impl Camera {
 }
 
 /// The keys held, and the changes to come.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Keys {
     held: Held,
     /// By the latent frame from which on they count.
@@ -272,7 +294,7 @@ struct Keys {
 }
 
 /// All transitions that count from one latent frame on.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct KeyChange {
     last: Held,
     /// The last that was not empty.

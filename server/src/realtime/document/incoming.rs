@@ -183,6 +183,7 @@ pub(super) const FEATURES: &[&str] = &[
     "recording",
     "spectators",
     "unknown_words",
+    "moved",
 ];
 
 fn first_frame() -> Value {

@@ -24,6 +24,7 @@ use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::Invalid;
 use crate::realtime::wire::frames::{ChunkLabel, PAYLOAD_ALONE_BYTES, Timing, chunk_stats, frame_group};
 use crate::realtime::wire::hello::hello;
+use crate::realtime::wire::moved::moved;
 use crate::realtime::wire::prompt_read::prompt_read;
 use crate::realtime::wire::queue::queue;
 use crate::realtime::wire::receipts::{SessionClock, applied};
@@ -68,6 +69,11 @@ pub(super) fn messages() -> Vec<Message> {
             "prompt_read",
             "How the world reads a prompt, after init_ack and as soon as an event has brought one. For a client that named the feature unknown_words, in worlds that know few words.",
             vec![prompt_read(Some(17), &reading(), None), prompt_read(None, &reading(), Some("snowy hills at noon"))],
+        ),
+        message(
+            "moved",
+            "The session goes on at another server, which waits for a resume; this one closes next. For a client that named the feature moved.",
+            [Some("wss://b.example/v1/realtime_video"), None].map(|url| moved(url, 57)).into(),
         ),
         message(
             "timeline",
@@ -316,6 +322,11 @@ const ABOUT: &[(&str, &str)] = &[
     ("role", "What a viewer may be allowed: view, director (the prompt) or control (the camera and the prompt)."),
     ("token", "For viewers: it stands for the session and the role. Whoever has it may watch."),
     ("count", "How many watch."),
+    ("url", "The WebSocket where the session is resumed. Absent: the address that the client knows leads there."),
+    (
+        "messages",
+        "How many messages of this connection, behind the first, the session has. Later ones are to be sent again.",
+    ),
     ("guests", "The viewers that may be handed something, at most 64."),
     ("viewer_id", "The number of a viewer in the session, counted from 1."),
     ("camera", "The viewer that steers the camera; 0: the player."),

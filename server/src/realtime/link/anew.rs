@@ -91,7 +91,8 @@ pub(super) async fn prepare(
     let picture = |reason| wrong(Refusal { field: "first_frame", reason });
     let mut init = reset.init(&session.begun, &session.card).map_err(wrong)?;
     let encoding = session.transport.of(init.size).map_err(wrong)?;
-    let frames = frames_held(&session.card, &init, session.features, session.terms, encoding);
+    let frames =
+        frames_held(&session.card, &init, (session.features, realtime.moving.is_some()), session.terms, encoding);
     let (bytes, pixels) = (realtime.queue.bytes(&init, frames, 0), init.size.pixels());
     let (bytes_max, pixels_max) = session.admitted;
     let goes_back = session.features.rewind == Offer::Open;

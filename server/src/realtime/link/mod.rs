@@ -1,17 +1,21 @@
 //! Between a socket, a session and the engine: bytes are moved here, and nothing is decided.
 
 mod anew;
+pub(crate) mod arriving;
 pub(crate) mod audience;
 pub(crate) mod bounds;
 mod checking;
 pub(crate) mod connection;
 mod delivery;
+mod departing;
+mod departure;
 mod early;
 mod elsewhere;
 mod going;
 mod hosting;
 mod line;
 mod outlet;
+mod packed;
 mod parking;
 mod place;
 mod projector;
@@ -27,7 +31,7 @@ mod viewing;
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use self::audience::Audiences;
 use self::bounds::LinkBounds;
@@ -37,6 +41,7 @@ use crate::engine::thread::Engine;
 use crate::fetch::Fetcher;
 use crate::guardrails::Guardrails;
 use crate::media::picture_reader::PictureReader;
+use crate::moving::Nodes;
 use crate::observe::Observer;
 use crate::phase::Phase;
 use crate::recordings::Recordings;
@@ -61,6 +66,10 @@ pub(crate) struct Realtime {
     pub(crate) resumable: Arc<Resumable>,
     /// Finds the session that a viewer's token stands for.
     pub(crate) audiences: Arc<Audiences>,
+    /// Where sessions go on that leave, and whose this server takes. `None`: none moves.
+    pub(crate) moving: Option<Arc<dyn Nodes>>,
+    /// Permits for sessions that come from another server: each may hold 64 MiB before it is admitted.
+    pub(crate) arrivals: Semaphore,
     /// Whether the server takes sessions, drains or stops.
     pub(crate) phase: watch::Receiver<Phase>,
     /// The bounds of one session and its connection.

@@ -10,7 +10,7 @@ use pipeline::world::Refusal;
 use tokio::sync::Notify;
 
 use super::connection::{Took, Writer};
-use crate::realtime::session::backlog::Backlog;
+use crate::realtime::session::backlog::{Backlog, PackedBacklog};
 use crate::realtime::wire::frames::Group;
 
 pub(super) struct Outlet {
@@ -27,6 +27,16 @@ struct Inner {
 impl Outlet {
     pub(super) fn new(writer: Writer, backlog: Option<Backlog>) -> Outlet {
         Outlet { inner: Mutex::new(Inner { writer: Some(writer), backlog }), changed: Notify::new() }
+    }
+
+    /// Of a session whose client is away.
+    pub(super) fn without_a_line(backlog: Backlog) -> Outlet {
+        Outlet { inner: Mutex::new(Inner { writer: None, backlog: Some(backlog) }), changed: Notify::new() }
+    }
+
+    /// The newest chunks that were sent, as many as are no more than these bytes.
+    pub(super) fn pack(&self, bytes_max: usize) -> PackedBacklog {
+        self.inner().backlog.as_ref().map(|backlog| backlog.pack(bytes_max)).unwrap_or_default()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

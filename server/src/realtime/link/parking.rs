@@ -63,6 +63,7 @@ impl Running<'_> {
                 let Returning { handover, lease, early, .. } = *returning;
                 self.lease = Some(lease);
                 self.take_over(handover);
+                self.heard = early.events.len() as u64;
                 for event in &early.events {
                     self.session.handle(Input::Binary(event), Instant::now());
                 }
@@ -83,7 +84,16 @@ impl Running<'_> {
 
     /// The client is back: to a session with a place at once, to a parked one once there is a place.
     pub(super) fn come_back(&mut self, handover: Handover) {
-        let Place::Parked(_) = self.place else { return self.take_over(handover) };
+        let Place::Parked(_) = self.place else {
+            // Where it comes from another server, its client counts here from now on.
+            if self.lease.is_none() {
+                match begin_session(&handover) {
+                    Ok(lease) => self.lease = Some(lease),
+                    Err((error, close)) => return self.turn_away(handover.line, Some(error), Some(close)),
+                }
+            }
+            return self.take_over(handover);
+        };
         let (lease, standing) = match self.ask_again(&handover) {
             Ok(asked) => asked,
             Err((error, close)) => return self.turn_away(handover.line, Some(error), Some(close)),
@@ -107,10 +117,7 @@ impl Running<'_> {
     ) -> Result<(Lease, tokio::sync::watch::Receiver<Standing>), (ClientError, Close)> {
         let not_kept = |refusal| (ClientError::invalid_resume(refusal), Close::NOT_KEPT);
         self.outlet.check(handover.last_chunk).map_err(not_kept)?;
-        let lease = handover.line.visitor.begin_session().map_err(|denied| {
-            let close = Close { code: 1008, reason: denied.close_reason() };
-            (ClientError::denied(denied), close)
-        })?;
+        let lease = begin_session(handover)?;
         match self.realtime.queue.ask_again(self.seat.id) {
             Ok(Some(standing)) => Ok((lease, standing)),
             Ok(None) => Err(not_kept(gone())),
@@ -125,4 +132,12 @@ impl Running<'_> {
         }
         tokio::spawn(line.finish(self.realtime.observer.clone(), close));
     }
+}
+
+/// On its client's account. `Err`: what to say, and how to close.
+fn begin_session(handover: &Handover) -> Result<Lease, (ClientError, Close)> {
+    handover.line.visitor.begin_session().map_err(|denied| {
+        let close = Close { code: 1008, reason: denied.close_reason() };
+        (ClientError::denied(denied), close)
+    })
 }

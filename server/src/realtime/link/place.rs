@@ -52,6 +52,11 @@ pub(super) enum PlaceNews {
 }
 
 impl Place {
+    /// Nobody waits for a place here, and none was given away.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self, Place::Kept | Place::Offered(_))
+    }
+
     /// What happens next; for ever while nothing does. May be dropped and called again: nothing is lost.
     pub(super) async fn next(&mut self) -> PlaceNews {
         match self {

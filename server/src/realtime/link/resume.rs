@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use pipeline::world::Refusal;
 use tokio::sync::mpsc;
 
@@ -50,10 +50,25 @@ impl ResumeTicket {
     pub(super) fn new(resumable: Arc<Resumable>) -> ResumeTicket {
         // 122 bits that nobody can guess.
         let token = uuid::Uuid::new_v4().simple().to_string();
+        ResumeTicket::of(token, resumable).expect("nobody has guessed it")
+    }
+
+    /// For a token that a client has already. `None`: a session has it here.
+    pub(super) fn of(token: String, resumable: Arc<Resumable>) -> Option<ResumeTicket> {
         // One at a time: the next waits at its own expense.
         let (came, returns) = mpsc::channel(1);
-        resumable.0.insert(token.clone(), came);
-        ResumeTicket { token, resumable, returns }
+        match resumable.0.entry(token.clone()) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(vacant) => {
+                vacant.insert(came);
+                Some(ResumeTicket { token, resumable: Arc::clone(&resumable), returns })
+            }
+        }
+    }
+
+    /// The secret that its client comes back with.
+    pub(super) fn token(&self) -> &str {
+        &self.token
     }
 
     pub(super) async fn somebody_returns(&mut self) -> Handover {

@@ -22,6 +22,7 @@ use super::audience::House;
 use super::checking::{BlockedEvent, Checked, Checking};
 use super::connection::Heard;
 use super::delivery::{BlockedFrames, Parts, deliver};
+use super::departure::Departure;
 use super::elsewhere::{Elsewhere, Way};
 use super::line::{Line, Over};
 use super::outlet::Outlet;
@@ -55,7 +56,7 @@ pub(super) struct Running<'a> {
     pub(super) id: &'a str,
     pub(super) seat: Seat,
     pub(super) session: Session,
-    checking: Checking,
+    pub(super) checking: Checking,
     pub(super) listed: Listed,
     pub(super) outlet: Arc<Outlet>,
     pub(super) stream: Arc<Stream>,
@@ -64,17 +65,36 @@ pub(super) struct Running<'a> {
     pub(super) client: Client,
     chunk: Chunk,
     /// A step waits until the events before it are checked.
-    step_waits: bool,
+    pub(super) step_waits: bool,
     /// The number of the next chunk, as the client counts them.
-    next_chunk: usize,
+    pub(super) next_chunk: usize,
     pub(super) elsewhere: Elsewhere<'a>,
     /// What receipts are timed by.
-    clock: SessionClock,
+    pub(super) clock: SessionClock,
     pub(super) place: Place,
     /// On its client's account; `None` while it is parked.
     pub(super) lease: Option<Lease>,
     /// Who watches.
     pub(super) house: House,
+    /// Whose it is.
+    pub(super) account: Option<Arc<str>>,
+    /// Its way to another server.
+    pub(super) departure: Departure,
+    /// Messages of its client on this connection, behind the first.
+    pub(super) heard: u64,
+}
+
+/// A session that has come from another server, and waits for its client.
+pub(super) struct Arrived {
+    pub(super) seat: Seat,
+    pub(super) session: Session,
+    pub(super) ticket: ResumeTicket,
+    pub(super) outlet: Arc<Outlet>,
+    pub(super) next_chunk: usize,
+    /// The next chunk does not follow the one before it, for the event of this id.
+    pub(super) elsewhere: Option<Option<u32>>,
+    pub(super) clock: SessionClock,
+    pub(super) account: Option<Arc<str>>,
 }
 
 impl<'a> Running<'a> {
@@ -87,7 +107,6 @@ impl<'a> Running<'a> {
         id: &'a str,
     ) -> Self {
         let account = line.visitor.account();
-        let house = House::open(&realtime.audiences, seat.about(id), seat.chunk_bytes(), account, seat.features);
         info!(seat = seat.id, size = %seat.encoding.source(), format = seat.encoding.format().name(), terms = ?seat.terms, "running");
         let ticket = seat.features.session.then(|| ResumeTicket::new(realtime.resumable.clone()));
         let greeting = greeting(&seat, ticket.as_ref(), realtime, id, 0);
@@ -96,13 +115,6 @@ impl<'a> Running<'a> {
         }
         let backlog = ticket.as_ref().map(|_| Backlog::new(realtime.bounds.backlog_bytes));
         let outlet = Arc::new(Outlet::new(line.connection.writer(), backlog));
-        let facts = Facts {
-            format: seat.encoding.format().name(),
-            size: seat.encoding.source(),
-            fps: seat.terms.fps,
-            paced: seat.terms.paced,
-        };
-        let listed = realtime.observer.session(id, seat.id, facts);
         let mut session = Session::new(seat.terms, seat.features, realtime.bounds.stay, Instant::now());
         session.begins(seat.chunking, seat.first_chunk);
         for event in early {
@@ -112,6 +124,43 @@ impl<'a> Running<'a> {
         // A beginning out of a recording whose frames are not sent.
         let arrived = (seat.first_chunk > 0).then_some(None);
         Running {
+            ticket,
+            client: Client::Here(Box::new(line)),
+            elsewhere: Elsewhere::at(arrived),
+            lease: Some(lease),
+            heard: early.len() as u64,
+            ..Running::without_a_line(seat, session, outlet, parts, account, realtime, id)
+        }
+    }
+
+    /// One that has come from another server: its client is away.
+    pub(super) fn arrived(arrived: Arrived, parts: Parts, realtime: &'a Realtime, id: &'a str) -> Self {
+        let Arrived { seat, session, ticket, outlet, next_chunk, elsewhere, clock, account } = arrived;
+        info!(seat = seat.id, size = %seat.encoding.source(), terms = ?seat.terms, next_chunk, "arrived from another server");
+        let running = Running::without_a_line(seat, session, outlet, parts, account, realtime, id);
+        running.listed.session.away(true);
+        Running { ticket: Some(ticket), next_chunk, elsewhere: Elsewhere::at(elsewhere), clock, ..running }
+    }
+
+    fn without_a_line(
+        seat: Seat,
+        session: Session,
+        outlet: Arc<Outlet>,
+        parts: Parts,
+        account: Option<Arc<str>>,
+        realtime: &'a Realtime,
+        id: &'a str,
+    ) -> Self {
+        let about = seat.about(id);
+        let house = House::open(&realtime.audiences, about, seat.chunk_bytes(), account.clone(), seat.features);
+        let facts = Facts {
+            format: seat.encoding.format().name(),
+            size: seat.encoding.source(),
+            fps: seat.terms.fps,
+            paced: seat.terms.paced,
+        };
+        let listed = realtime.observer.session(id, seat.id, facts);
+        Running {
             realtime,
             id,
             checking: Checking::new(seat.guardrails.clone()),
@@ -120,16 +169,19 @@ impl<'a> Running<'a> {
             listed,
             outlet,
             stream: Arc::default(),
-            ticket,
-            client: Client::Here(Box::new(line)),
+            ticket: None,
+            client: Client::Away,
             chunk: Chunk::Waiting(parts),
             step_waits: false,
             next_chunk: 0,
-            elsewhere: Elsewhere::at(arrived),
+            elsewhere: Elsewhere::at(None),
             clock: SessionClock::new(Instant::now()),
             place: Place::Kept,
-            lease: Some(lease),
+            lease: None,
             house,
+            account,
+            departure: Departure::No,
+            heard: 0,
         }
     }
 
@@ -148,8 +200,9 @@ impl<'a> Running<'a> {
             self.house.audience.set_stage(self.client.line().is_some(), self.session.is_paused());
             let is_back = matches!(self.place, Place::Returning(_));
             let rests_at = if let Place::Kept = self.place { self.session.yields_at() } else { None };
+            let is_packed = self.departure.is_packed();
             tokio::select! {
-                heard = self.client.hear() => {
+                heard = self.client.hear(), if !is_packed => {
                     if let Some(close) = self.heard(heard) {
                         return self.over(close);
                     }
@@ -162,14 +215,19 @@ impl<'a> Running<'a> {
                 }
                 checked = self.checking.next() => self.hear_of(checked),
                 arrival = self.elsewhere.news() => self.arrive(arrival),
-                news = self.house.news() => self.hear_of_viewers(news),
-                handover = returned(&mut self.ticket, is_back) => self.come_back(handover),
-                news = self.place.next() => {
+                news = self.house.news(), if !is_packed => self.hear_of_viewers(news),
+                handover = returned(&mut self.ticket, is_back || is_packed) => self.come_back(handover),
+                news = self.departure.news() => {
+                    if let Some(close) = self.hear_of_departure(news) {
+                        return self.over(Some(close));
+                    }
+                }
+                news = self.place.next(), if !is_packed => {
                     if self.must_go(news) {
                         return self.over(None);
                     }
                 }
-                () = passed(self.session.poll_timeout()) => self.session.handle(Input::Tick, Instant::now()),
+                () = passed(self.session.poll_timeout()), if !is_packed => self.session.handle(Input::Tick, Instant::now()),
                 // Only so that it offers its place.
                 () = passed(rests_at) => {}
                 () = coming.reached(&mut phase) => {
@@ -177,7 +235,7 @@ impl<'a> Running<'a> {
                         return self.over(Some(Close::SHUTDOWN));
                     }
                     coming = Phase::Stopping;
-                    self.session.handle(Input::End(Close::SHUTDOWN), Instant::now());
+                    self.leave_the_server();
                 }
             }
         }
@@ -239,6 +297,7 @@ impl<'a> Running<'a> {
                 self.elsewhere.goes(Way::Back(id, to, answer));
             }
             Output::Leave => self.conditions().leaves(),
+            Output::Depart => self.depart(),
             Output::Reset(id, reset) => {
                 let prepare = prepare(self.realtime, self.seat.for_the_next(), (id, reset));
                 self.elsewhere.goes(Way::Preparing(id, Box::pin(prepare)));
@@ -304,6 +363,9 @@ impl<'a> Running<'a> {
         if self.checking.is_idle() && std::mem::take(&mut self.step_waits) {
             self.session.handle(Input::Ready, Instant::now());
         }
+        if self.checking.is_idle() && matches!(self.departure, Departure::Checking) {
+            self.depart();
+        }
     }
 
     fn deliver(&mut self, pace_wait: Duration) {
@@ -347,7 +409,10 @@ impl<'a> Running<'a> {
     /// `Some`: the session ends, with this close.
     fn heard(&mut self, heard: Heard) -> Option<Option<Close>> {
         match heard {
-            Heard::Binary(bytes) => self.session.handle(Input::Binary(&bytes), Instant::now()),
+            Heard::Binary(bytes) => {
+                self.heard += 1;
+                self.session.handle(Input::Binary(&bytes), Instant::now());
+            }
             Heard::Text => self.session.handle(Input::Text, Instant::now()),
             Heard::Lost(close) if self.ticket.is_some() => {
                 self.lose(close);
@@ -390,6 +455,7 @@ impl<'a> Running<'a> {
                     older.connection.tell(&ClientError::resumed_elsewhere());
                     tokio::spawn(older.finish(self.realtime.observer.clone(), Some(Close::RESUMED_ELSEWHERE)));
                 }
+                self.heard = 0;
                 self.listed.session.away(false);
                 self.session.handle(Input::Found, Instant::now());
             }

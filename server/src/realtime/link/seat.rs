@@ -37,8 +37,8 @@ const MODEL_BYTES_LOGGED: usize = 128;
 /// A place in the engine: given up, and its chunk stopped, when this is dropped.
 pub(super) struct Seat {
     pub(super) id: u64,
-    engine: Engine,
-    cancel: Cancel,
+    pub(super) engine: Engine,
+    pub(super) cancel: Cancel,
     /// What steers the next chunk: the engine takes it when that begins.
     pub(super) conditions: Arc<Mutex<ConditionQueue>>,
     pub(super) terms: Terms,
@@ -51,7 +51,7 @@ pub(super) struct Seat {
     pub(super) transport: Transport,
     /// The lens that its init brought.
     pub(super) lens: Option<Lens>,
-    /// How its video began, for a client that may begin another.
+    /// How its video began, for a client that may begin another, and for another server.
     pub(super) begun: Option<Arc<Init>>,
     /// Bytes and pixels of a frame that it was admitted with.
     pub(super) admitted: (u64, u64),
@@ -60,8 +60,8 @@ pub(super) struct Seat {
     /// What its prompts must pass.
     pub(super) guardrails: Guardrails,
     /// The server records it.
-    recorded: bool,
-    given_up: bool,
+    pub(super) recorded: bool,
+    pub(super) given_up: bool,
 }
 
 impl Drop for Seat {
@@ -210,7 +210,7 @@ pub(super) async fn open(
     };
     let reads = Reads::of(&card, features, &init);
     let first_chunk = again.as_ref().map_or(0, |again| if again.show { 0 } else { again.inputs.len() });
-    let begun = features.reset.then(|| Arc::new(init.clone()));
+    let begun = (features.reset || realtime.moving.is_some()).then(|| Arc::new(init.clone()));
     let share = (admitted.bytes, init.size.pixels());
     let (parts_drawn, parts) = mpsc::channel(parts_places(chunking.longest(), CREDIT));
     let open = Open {
@@ -227,6 +227,8 @@ pub(super) async fn open(
             .map(|recordings| (recordings, of.name(&of.session))),
         rewinds,
         again,
+        state: None,
+        recorded: None,
     };
     // Created before the engine is asked: this future may be dropped after the engine has opened the seat and before
     // the answer is read; then nothing else would free the seat.
@@ -260,7 +262,7 @@ pub(super) async fn open(
 
 impl Whose {
     /// The name of the recording of one of the account's sessions.
-    fn name(&self, session: &str) -> String {
+    pub(super) fn name(&self, session: &str) -> String {
         recordings::name(self.account.as_deref(), session)
     }
 }

@@ -32,11 +32,12 @@ pub(super) enum OpenFailure {
     Failed(String),
 }
 
-/// Video frames of a session that may be drawn and not yet written.
+/// Video frames of a session that may be drawn and not yet written, and what is kept of its beginning. `moves`: sessions may go
+/// on at another server.
 pub(super) fn frames_held(
     card: &Card,
     init: &Init,
-    features: Features,
+    (features, moves): (Features, bool),
     terms: Terms,
     encoding: pictures::Encoding,
 ) -> usize {
@@ -46,8 +47,8 @@ pub(super) fn frames_held(
     if features.transport || matches!(encoding.format(), pictures::Format::H264 { .. }) {
         frames += h264::frames_held(init.size);
     }
-    // The picture that another video may begin with again.
-    frames += usize::from(features.reset);
+    // The picture that another video may begin with again, or this one at another server.
+    frames += usize::from(features.reset || moves);
     frames
 }
 
@@ -65,24 +66,48 @@ pub(super) async fn find_place(
     (writer, waits_still): (&Writer, watch::Receiver<Instant>),
 ) -> Result<Admitted, OpenFailure> {
     let (came, init) = (Instant::now(), opening.init(None));
-    let frames = frames_held(card, &init, opening.features, opening.terms, opening.encoding);
+    let features = (opening.features, realtime.moving.is_some());
+    let frames = frames_held(card, &init, features, opening.terms, opening.encoding);
     let beside = rewinds.map_or(0, Spacing::bytes) + recorded.map_or(0, |recorded| recorded.bytes);
-    let ticket =
-        realtime.queue.ask(&init, opening.terms.chunk_period(card), frames, beside).map_err(
-            |refused| match refused {
-                Refused::QueueFull { .. } | Refused::ClipsFull { .. } => full(realtime, &refused),
-                Refused::TooLarge { .. } => {
-                    realtime.observer.refused(refused.name());
-                    let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
-                    OpenFailure::Refused(Refusal { field: "size", reason })
-                }
-            },
-        )?;
+    let ticket = ask(realtime, &init, opening.terms.chunk_period(card), (frames, beside))?;
     let (patience, writer) = match opening.features.queue {
         true => (realtime.bounds.queue_wait, Some(writer)),
         false => (realtime.bounds.busy_wait, None),
     };
-    let place = wait(ticket, (patience, waits_still), writer).await.map_err(|obstacle| {
+    placed(realtime, came, wait(ticket, (patience, waits_still), writer).await)
+}
+
+/// A place for a session of another server, whose client is not here: it waits as one that knows of no queue.
+pub(super) async fn find_place_for(
+    realtime: &Realtime,
+    init: &Init,
+    period: Option<Duration>,
+    (frames, rewinds): (usize, Option<Spacing>),
+) -> Result<Admitted, OpenFailure> {
+    let came = Instant::now();
+    let ticket = ask(realtime, init, period, (frames, rewinds.map_or(0, Spacing::bytes)))?;
+    let (_says_nothing, waits_still) = watch::channel(came);
+    placed(realtime, came, wait(ticket, (realtime.bounds.busy_wait, waits_still), None).await)
+}
+
+fn ask(
+    realtime: &Realtime,
+    init: &Init,
+    period: Option<Duration>,
+    (frames, beside): (usize, u64),
+) -> Result<QueueTicket, OpenFailure> {
+    realtime.queue.ask(init, period, frames, beside).map_err(|refused| match refused {
+        Refused::QueueFull { .. } | Refused::ClipsFull { .. } => full(realtime, &refused),
+        Refused::TooLarge { .. } => {
+            realtime.observer.refused(refused.name());
+            let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
+            OpenFailure::Refused(Refusal { field: "size", reason })
+        }
+    })
+}
+
+fn placed(realtime: &Realtime, came: Instant, place: Result<Admitted, Obstacle>) -> Result<Admitted, OpenFailure> {
+    let place = place.map_err(|obstacle| {
         realtime.observer.refused(obstacle.name());
         OpenFailure::Busy(ClientError::busy(&obstacle))
     })?;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use pipeline::world::Refusal;
+use serde::{Deserialize, Serialize};
 
 pub(crate) struct Backlog {
     bytes_max: usize,
@@ -13,6 +14,15 @@ pub(crate) struct Backlog {
     chunks: VecDeque<Kept>,
     /// Number of the chunk after the last.
     next: usize,
+}
+
+/// What goes on in another process: the number of the chunk after the last, and the messages of those before it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PackedBacklog {
+    next: usize,
+    /// Consecutive chunks, the newest first.
+    chunks: Vec<Vec<serde_bytes::ByteBuf>>,
 }
 
 struct Kept {
@@ -48,6 +58,18 @@ impl Backlog {
         }
     }
 
+    /// The newest chunks, as many as are no more than these bytes.
+    pub(crate) fn pack(&self, bytes_max: usize) -> PackedBacklog {
+        let mut left = bytes_max;
+        let fits = |chunk: &&Kept| {
+            // A message has a head of some bytes, too.
+            let bytes = chunk.bytes + 8 * (chunk.messages.len() + 1);
+            left.checked_sub(bytes).map(|rest| left = rest).is_some()
+        };
+        let copied = |chunk: &Kept| chunk.messages.iter().map(|message| message.to_vec().into()).collect();
+        PackedBacklog { next: self.next, chunks: self.chunks.iter().rev().take_while(fits).map(copied).collect() }
+    }
+
     /// For a client that has this chunk: the number of the next one, and the messages it lacks.
     pub(crate) fn after(&self, last: Option<usize>) -> Result<(usize, Vec<Bytes>), Refusal> {
         let refuse = |reason| Err(Refusal { field: "last_chunk", reason });
@@ -61,6 +83,21 @@ impl Backlog {
         }
         let missed = self.chunks.iter().filter(|chunk| chunk.index >= needed);
         Ok((needed, missed.flat_map(|chunk| &chunk.messages).cloned().collect()))
+    }
+}
+
+impl PackedBacklog {
+    /// The backlog, which keeps no more than these bytes. `Err`: no server has made this.
+    pub(crate) fn unpack(self, bytes_max: usize) -> Result<Backlog, String> {
+        let PackedBacklog { next, chunks } = self;
+        let first =
+            next.checked_sub(chunks.len()).ok_or_else(|| format!("{} chunks before chunk {next}", chunks.len()))?;
+        let mut backlog = Backlog { next, ..Backlog::new(bytes_max) };
+        for (index, messages) in (first..next).zip(chunks.into_iter().rev()) {
+            backlog.begin(index);
+            messages.into_iter().for_each(|message| backlog.keep(&message.into_vec().into()));
+        }
+        Ok(backlog)
     }
 }
 
@@ -101,6 +138,20 @@ mod tests {
         backlog.keep(&Bytes::from_static(&[1; 10]));
         let (next, messages) = backlog.after(Some(0)).expect("it is kept");
         assert_eq!((next, first_bytes(&messages)), (1, vec![1]));
+    }
+
+    #[test]
+    fn in_another_process_the_newest_chunks_are_kept_that_fit() {
+        let backlog = sent(1000, 4);
+        let after = |bytes_max, last| {
+            let kept = backlog.pack(bytes_max).unpack(1000).expect("made here");
+            kept.after(last).map(|(next, messages)| (next, first_bytes(&messages)))
+        };
+        assert_eq!(after(1000, None), Ok((0, vec![0, 0, 1, 1, 2, 2, 3, 3])));
+        assert_eq!(after(100, Some(1)), Ok((2, vec![2, 2, 3, 3])));
+        assert!(after(100, Some(0)).is_err_and(|refusal| refusal.reason.contains("the oldest to be had is 2")));
+        assert_eq!(after(0, Some(3)), Ok((4, vec![])), "who has all needs nothing");
+        assert!(PackedBacklog { next: 1, chunks: vec![Vec::new(); 2] }.unpack(0).is_err());
     }
 
     #[test]

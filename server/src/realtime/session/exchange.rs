@@ -49,6 +49,8 @@ pub enum Input<'a> {
     Parked,
     /// The client of a parked session is back, and waits for a place.
     Returning,
+    /// It is to go on in another process: all that was granted is sent first.
+    Depart,
     /// Finish the granted chunks, then close with this code and reason.
     End(Close),
     /// The world failed.
@@ -62,6 +64,8 @@ pub enum Input<'a> {
 /// What a session wants done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
+    /// Nothing is under way: pack it, and let it go on elsewhere.
+    Depart,
     /// Let the engine draw this many more chunks. It draws the one with the earliest due time first.
     Grant {
         /// How many more.

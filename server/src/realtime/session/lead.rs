@@ -21,6 +21,16 @@ impl Lead {
         Lead { chunking: Chunking::even(1), fps, next: 0, frames: 0, playback: None }
     }
 
+    /// Video frames of all chunks that were granted, and the chunk after them.
+    pub(crate) fn place(&self) -> (u64, usize) {
+        (self.frames, self.next)
+    }
+
+    /// The video is cut like this and goes on at this chunk, after so many frames.
+    pub(crate) fn goes_on(&mut self, chunking: Chunking, (frames, next): (u64, usize)) {
+        (self.chunking, self.frames, self.next) = (chunking, frames, next);
+    }
+
     /// The video is cut like this, and begins at this chunk.
     pub(crate) fn begins(&mut self, chunking: Chunking, next: usize) {
         (self.chunking, self.next) = (chunking, next);

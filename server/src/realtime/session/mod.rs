@@ -12,6 +12,7 @@ pub mod company;
 mod exchange;
 mod lead;
 mod pace;
+pub mod packed;
 pub(crate) mod rate_limit;
 mod steps;
 
@@ -58,6 +59,15 @@ struct Elsewhere {
     to: Option<Place>,
 }
 
+/// Whether it is to go on in another process.
+#[derive(PartialEq)]
+enum Departs {
+    No,
+    /// Once all is sent that was granted.
+    Asked,
+    Now,
+}
+
 enum Place {
     Back(Rewind),
     Anew(Box<Reset>),
@@ -75,6 +85,8 @@ pub struct Session {
     lead: Lead,
     /// It goes elsewhere.
     back: Option<Elsewhere>,
+    /// It is to go on in another process.
+    departs: Departs,
     stay: Stay,
     began: Instant,
     /// When the client last steered.
@@ -113,6 +125,7 @@ impl Session {
             opened: false,
             lead: Lead::new(terms.fps),
             back: None,
+            departs: Departs::No,
             stay,
             began: now,
             steered: now,
@@ -206,6 +219,7 @@ impl Session {
                 self.ask_to_go();
             }
             Input::Returning => self.steered = now,
+            Input::Depart => self.depart(now),
             Input::End(close) => self.end(close),
             Input::Failed(message) => {
                 self.outputs.push_back(Output::Tell(ClientError::failed(&message)));
@@ -355,9 +369,29 @@ impl Session {
         });
     }
 
+    /// What was granted is sent at once, as before a way elsewhere. One that ends by itself ends here.
+    fn depart(&mut self, now: Instant) {
+        if self.opened && self.ending.is_none() {
+            self.departs = Departs::Asked;
+            self.rest();
+            self.pace.iter_mut().for_each(|pace| pace.hurry(now));
+            self.release(now);
+            self.depart_when_done();
+        }
+    }
+
+    fn depart_when_done(&mut self) {
+        let is_free = self.written == self.granted && self.back.is_none() && self.ending.is_none();
+        if self.departs == Departs::Asked && is_free {
+            self.departs = Departs::Now;
+            self.outputs.push_back(Output::Depart);
+        }
+    }
+
     /// It is there, or goes on where it was.
     fn went(&mut self, there: bool, now: Instant) {
         self.back = None;
+        self.depart_when_done();
         if there { self.begin(now) } else { self.go_on(now) }
     }
 
@@ -393,6 +427,7 @@ impl Session {
             || self.alone_until.is_some()
             || self.parked
             || self.back.is_some()
+            || self.departs != Departs::No
             || self.lead.is_too_far()
     }
 
@@ -445,6 +480,7 @@ impl Session {
             self.grant(1, now);
         }
         self.ask_to_go();
+        self.depart_when_done();
     }
 
     fn grant_at(&mut self, begin: Option<Instant>) {
@@ -469,6 +505,11 @@ impl Session {
         }
     }
 
+    /// Whether it is to go on in another process.
+    pub fn departs(&self) -> bool {
+        self.departs != Departs::No
+    }
+
     /// Whether its client has paused it.
     pub fn is_paused(&self) -> bool {
         self.paused.is_some()
@@ -482,7 +523,7 @@ impl Session {
     /// From when on it would leave its place to one that waits; `None`: never. Of one without a client the grace says
     /// so.
     pub fn yields_at(&self) -> Option<Instant> {
-        let keeps = self.ending.is_some() || self.alone_until.is_some() || self.parked;
+        let keeps = self.ending.is_some() || self.alone_until.is_some() || self.parked || self.departs();
         self.stay.yield_after.filter(|_| !keeps).map(|after| self.rests_since() + after)
     }
 

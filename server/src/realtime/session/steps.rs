@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use pipeline::world::Refusal;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::turns::event::Event;
 use crate::realtime::wire::event::Invalid;
@@ -19,7 +20,7 @@ pub(crate) const EVENTS_MAX: usize = 256;
 pub(crate) const BYTES_MAX: usize = 256 * 1024;
 
 /// Something that a client has said.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Said {
     Event(Event),
     Step,
@@ -37,6 +38,29 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
+    /// What waits, with the bytes of its message. No step's chunk is under way.
+    pub(crate) fn waiting(&self) -> &VecDeque<(Said, usize)> {
+        &self.waiting
+    }
+
+    /// In another process. `Err`: more than may wait, or no server has made this.
+    pub(crate) fn kept(waiting: VecDeque<(Said, usize)>) -> Result<Steps, String> {
+        let mut kept = Steps::default();
+        for (said, bytes) in waiting {
+            if let Said::Event(event) = &said {
+                event.check()?;
+            }
+            kept.steps += usize::from(said == Said::Step);
+            kept.bytes = kept.bytes.checked_add(bytes).ok_or("steps of too many bytes")?;
+            kept.waiting.push_back((said, bytes));
+        }
+        let events = kept.waiting.len() - kept.steps;
+        match kept.steps <= STEPS_MAX && events <= EVENTS_MAX && kept.bytes <= BYTES_MAX {
+            true => Ok(kept),
+            false => Err(format!("{} steps and {events} events of {} bytes wait", kept.steps, kept.bytes)),
+        }
+    }
+
     /// The client sent an event, in a message of so many bytes. `Err`: there is no room for it.
     pub(crate) fn event(&mut self, event: Event, bytes: usize) -> Result<(), Invalid> {
         self.has_room(&event, bytes)?;

@@ -3,6 +3,7 @@
 
 use pipeline::world::{Refusal, Size};
 use rmpv::ValueRef;
+use serde::{Deserialize, Serialize};
 
 use super::features::{Features, Offer};
 use super::fields::{Fields, refuse};
@@ -40,7 +41,7 @@ pub enum Control {
 }
 
 /// How frames are sent: the fields of an init that say so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transport {
     format: Format,
     /// Encoded frames are scaled down to this width.

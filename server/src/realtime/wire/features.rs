@@ -3,12 +3,14 @@
 use pipeline::world::Refusal;
 
 use rmpv::ValueRef;
+use serde::{Deserialize, Serialize};
 
 use super::fields::{Fields, list, refuse, text};
 
 /// Features beyond the reference's messages that the client lists in `protocol_features`. Unknown names are ignored:
 /// they are meant for other servers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Features {
     /// Its position while it waits for a place; it may say that it still waits.
     pub queue: bool,
@@ -46,10 +48,12 @@ pub struct Features {
     pub spectators: bool,
     /// Which words of its prompts the world does not know.
     pub unknown_words: bool,
+    /// It hears where its session goes on that leaves this server.
+    pub moved: bool,
 }
 
 /// Whether a client may use a feature that not every world has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Offer {
     /// The client has not named it.
     #[default]
@@ -110,6 +114,7 @@ impl Features {
                 "recording" => features.recording = true,
                 "spectators" => features.spectators = true,
                 "unknown_words" => features.unknown_words = true,
+                "moved" => features.moved = true,
                 _ => {}
             }
         }
@@ -154,6 +159,7 @@ impl Features {
             recording,
             spectators,
             unknown_words,
+            moved,
         } = *self;
         let named = [
             (queue, "queue"),
@@ -174,6 +180,7 @@ impl Features {
             (recording, "recording"),
             (spectators, "spectators"),
             (unknown_words, "unknown_words"),
+            (moved, "moved"),
         ];
         named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
     }

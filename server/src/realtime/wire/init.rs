@@ -9,6 +9,7 @@ use pipeline::world::{
     CONDITION_FRAMES_MAX, Card, FRAMES_PER_LATENT, Held, Init, Picture, Refusal, Size, WINDOW_FRAMES_MAX,
 };
 use rmpv::ValueRef;
+use serde::{Deserialize, Serialize};
 
 use super::control::Transport;
 use super::features::Features;
@@ -82,7 +83,7 @@ pub struct Opening {
 }
 
 /// How many chunks a session gets, and when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// Video frames per second.
     pub fps: u32,

@@ -14,6 +14,7 @@ pub(crate) mod frames;
 pub mod from_recording;
 pub(crate) mod hello;
 pub mod init;
+pub(crate) mod moved;
 pub(crate) mod prompt_read;
 pub(crate) mod queue;
 pub mod receipts;

@@ -24,7 +24,8 @@ impl SessionClock {
         SessionClock { began }
     }
 
-    fn ms(&self, at: Instant) -> f64 {
+    /// What it says at this moment.
+    pub(crate) fn ms(&self, at: Instant) -> f64 {
         at.saturating_duration_since(self.began).as_secs_f64() * 1000.0
     }
 

@@ -6,9 +6,9 @@ use super::*;
 use crate::lingbot::footprint::{Footprint, OnRanks, RolloutShape};
 
 /// Six tokens a latent frame, 18 a chunk: four ranks have 5, 5, 4 and 4 of them.
-const UNEVEN: Size = Size { width: 48, height: 32 };
+pub(super) const UNEVEN: Size = Size { width: 48, height: 32 };
 
-fn uneven(ranks: usize) -> LingBot {
+pub(super) fn uneven(ranks: usize) -> LingBot {
     world_over_ranks(uneven_recipe(), ranks)
 }
 
@@ -16,7 +16,7 @@ fn uneven_recipe() -> Value {
     json!({"size": [UNEVEN.width, UNEVEN.height], "window": 7, "sink": 1})
 }
 
-fn begin(world: &LingBot) -> LingBotRollout {
+pub(super) fn begin(world: &LingBot) -> LingBotRollout {
     open(world, Init { size: UNEVEN, ..init(world, Some(2)) })
 }
 

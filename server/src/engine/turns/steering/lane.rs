@@ -3,11 +3,15 @@
 use std::collections::VecDeque;
 
 use pipeline::world::{ChunkPlan, Intrinsics, Pose, Rates, Way};
+use serde::{Deserialize, Serialize};
 
 use super::place::{from, place_of};
 
+/// Frames of more than a century.
+pub(super) const PLACE_MAX: f64 = (1_u64 << 40) as f64;
+
 /// Rates from a moment on, and the strongest that were given for that moment before them.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Stroke {
     pub(super) rates: Rates,
     pub(super) peak: Rates,
@@ -45,7 +49,7 @@ impl Between for Pose {
 }
 
 /// Values at places of the video, in video frames.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Lane<T> {
     /// The one in effect, and the place from which the way to the next leads on.
     pub(super) past: Option<(f64, T)>,
@@ -56,6 +60,14 @@ pub(super) struct Lane<T> {
 impl<T> Default for Lane<T> {
     fn default() -> Lane<T> {
         Lane { past: None, coming: VecDeque::new() }
+    }
+}
+
+impl<T> Lane<T> {
+    /// Whether its places are such as [`Lane::put`] makes: for one that was kept.
+    pub(super) fn is_sound(&self) -> bool {
+        let places = || self.past.iter().chain(&self.coming).map(|(place, _)| *place);
+        places().all(|place| place.is_finite() && place.abs() < PLACE_MAX) && places().is_sorted()
     }
 }
 
@@ -102,7 +114,7 @@ impl<T: Between> Lane<T> {
 }
 
 /// Poses to come.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Poses {
     pub(super) lane: Lane<Pose>,
     /// Without a time: spread over the next chunk, so that the last is reached at its end.

@@ -157,6 +157,7 @@ impl Device {
                 | Output::Sharing(..)
                 | Output::Received { .. }
                 | Output::Clock { .. }
+                | Output::Depart
                 | Output::Step
                 | Output::WantKeyFrame
                 | Output::Transport(..)
