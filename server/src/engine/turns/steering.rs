@@ -47,7 +47,7 @@ impl Beginning {
 }
 
 /// What is steered, and since when.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Camera {
     mode: Mode,
     keys: Keys,
@@ -62,7 +62,7 @@ pub(super) struct Camera {
     size: Size,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Mode {
     /// No control was ever used: the model's camera branch is skipped.
     Unused,
@@ -263,7 +263,7 @@ impl Camera {
 }
 
 /// The keys held, and the changes to come.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Keys {
     held: Held,
     /// By the latent frame from which on they count.
@@ -272,7 +272,7 @@ struct Keys {
 }
 
 /// All transitions that count from one latent frame on.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct KeyChange {
     last: Held,
     /// The last that was not empty.

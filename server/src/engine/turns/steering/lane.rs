@@ -45,7 +45,7 @@ impl Between for Pose {
 }
 
 /// Values at places of the video, in video frames.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Lane<T> {
     /// The one in effect, and the place from which the way to the next leads on.
     pub(super) past: Option<(f64, T)>,
@@ -102,7 +102,7 @@ impl<T: Between> Lane<T> {
 }
 
 /// Poses to come.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Poses {
     pub(super) lane: Lane<Pose>,
     /// Without a time: spread over the next chunk, so that the last is reached at its end.
