@@ -15,7 +15,7 @@
 //!
 //! | field                | value                                                                                          |
 //! |----------------------|------------------------------------------------------------------------------------------------|
-//! | `causeway_recording` | integer: the version of this format, 4; 1 to 3 are read too. Always the first field             |
+//! | `causeway_recording` | integer: the version of this format, 5; 1 to 4 are read too. Always the first field             |
 //! | `prompt`             | text, at most 8192 bytes                                                                        |
 //! | `size`               | list of two integers: width and height of the video in pixels, 1 to 2³² − 1                     |
 //! | `seed`               | integer, 0 to 2⁶⁴ − 1. JavaScript needs a BigInt for those past 2⁵³                             |
@@ -38,6 +38,8 @@
 //! | `prompt`        | text, at most 8192 bytes: the prompt from this chunk on. Absent: as before                           |
 //! | `recache`       | boolean: true, with `prompt`: what is remembered of earlier frames is made again first. Absent:       |
 //! |                 | false. Since version 2                                                                               |
+//! | `steps`         | integer, 1 to 1000: it was denoised in so many steps, evenly spaced. Absent: in as many as the world's |
+//! |                 | recipe says. Since version 5                                                                         |
 //! | `controls`      | list of 1 to 1024 maps, one for each latent frame of the chunk. Absent: no control was ever used,    |
 //! |                 | which steers a model differently from a camera at rest                                               |
 //! | `controls.held` | text: the keys held, each by its letter out of `wasdijkl`. Absent: none                              |
@@ -74,7 +76,7 @@ use controls::{read_controls, write_controls};
 use cursor::{Cursor, Writer, refuse};
 
 /// The version of the format that is written here. Earlier ones are read, too.
-pub const VERSION: u64 = 4;
+pub const VERSION: u64 = 5;
 
 /// The first field of a recording. Its value is the version.
 const VERSION_FIELD: &str = "causeway_recording";
@@ -86,6 +88,8 @@ const WINDOW: RangeInclusive<u64> = 1..=WINDOW_FRAMES_MAX as u64;
 /// It fits into the window.
 const FIRST_CHUNK: RangeInclusive<u64> = 1..=WINDOW_FRAMES_MAX as u64;
 const CONDITION_FRAMES: RangeInclusive<u64> = 0..=CONDITION_FRAMES_MAX as u64;
+/// As many as there are noise levels.
+const STEPS: RangeInclusive<u64> = 1..=1000;
 /// A chunk fits into the window.
 const CONTROLS: RangeInclusive<u64> = 1..=WINDOW_FRAMES_MAX as u64;
 const RGB_BYTES_MAX: usize = 3 * FIRST_FRAME_PIXELS_MAX as usize;
@@ -159,7 +163,7 @@ pub fn encode_init(init: &Init, origin: Option<&Origin>) -> Result<Vec<u8>, Inva
 /// The bytes that the next chunk adds to a recording. `Err` if a value is past a bound of the format.
 pub fn encode_chunk(input: &ChunkInput) -> Result<Vec<u8>, Invalid> {
     let mut writer = Writer::default();
-    let fields = [input.prompt.is_some(), input.recache, input.controls.is_some()];
+    let fields = [input.prompt.is_some(), input.recache, input.steps.is_some(), input.controls.is_some()];
     writer.map(fields.into_iter().filter(|&there| there).count());
     if let Some(prompt) = &input.prompt {
         writer.name("prompt");
@@ -169,6 +173,10 @@ pub fn encode_chunk(input: &ChunkInput) -> Result<Vec<u8>, Invalid> {
         check_recache(writer.at(), input)?;
         writer.name("recache");
         writer.boolean(true);
+    }
+    if let Some(steps) = input.steps {
+        writer.name("steps");
+        writer.integer("steps", steps as u64, STEPS)?;
     }
     if let Some(controls) = &input.controls {
         writer.name("controls");
@@ -275,11 +283,12 @@ fn read_chunk(cursor: &mut Cursor, version: u64) -> Result<ChunkInput, Invalid> 
     cursor.begin_map();
     let at = cursor.at();
     let fields = cursor.map("a chunk")?;
-    let (mut prompt, mut recache, mut controls) = (None, false, None);
+    let (mut prompt, mut recache, mut steps, mut controls) = (None, false, None, None);
     cursor.fields(version, fields, |cursor, name| {
         match name {
             "prompt" => prompt = Some(cursor.text("prompt", PROMPT_BYTES_MAX)?),
             "recache" if version >= 2 => recache = cursor.boolean(name)?,
+            "steps" if version >= 5 => steps = Some(cursor.integer(name, STEPS)? as usize),
             "controls" => {
                 let count = cursor.list("controls", CONTROLS)?;
                 controls = Some((0..count).map(|_| read_controls(cursor, version)).collect::<Result<_, _>>()?);
@@ -288,7 +297,7 @@ fn read_chunk(cursor: &mut Cursor, version: u64) -> Result<ChunkInput, Invalid> 
         }
         Ok(true)
     })?;
-    let input = ChunkInput { prompt: prompt.map(str::to_owned), recache, controls };
+    let input = ChunkInput { prompt: prompt.map(str::to_owned), recache, steps, controls };
     check_recache(at, &input)?;
     Ok(input)
 }

@@ -26,6 +26,8 @@ const CHUNK: usize = 3;
 pub struct Testcard {
     card: Arc<Card>,
     chunk_time: Duration,
+    /// Of a chunk that says in how many steps it is drawn.
+    quick_time: Duration,
 }
 
 impl Testcard {
@@ -45,18 +47,25 @@ impl Testcard {
             needs_first_frame: false,
             look_step: None,
             steering: Steering::ALL,
+            quick_steps: None,
             gallery: Vec::new(),
             presets: Vec::new(),
             words: None,
             clips: ClipCard::of_rollouts("testcard", default_size, false),
         };
-        Testcard { card: Arc::new(card), chunk_time }
+        Testcard { card: Arc::new(card), chunk_time, quick_time: chunk_time }
+    }
+
+    /// The same, whose chunks in this number of steps take that long.
+    pub fn with_quick(self, steps: usize, quick_time: Duration) -> Testcard {
+        let card = Card { quick_steps: Some(steps), ..Card::clone(&self.card) };
+        Testcard { card: Arc::new(card), quick_time, ..self }
     }
 
     /// The test card with chunks of another world's length, at its size and frame rate, so that it can be compared with
     /// that world.
     pub fn paced_like(world: &Card, chunk_time: Duration) -> Testcard {
-        let Testcard { card, chunk_time } = Testcard::new(chunk_time);
+        let Testcard { card, .. } = Testcard::new(chunk_time);
         let card = Card {
             default_size: world.default_size,
             fps: world.fps,
@@ -65,7 +74,7 @@ impl Testcard {
             clips: ClipCard::of_rollouts("testcard", world.default_size, false),
             ..Card::clone(&card)
         };
-        Testcard { card: Arc::new(card), chunk_time }
+        Testcard { card: Arc::new(card), chunk_time, quick_time: chunk_time }
     }
 
     /// A video before its first chunk.
@@ -74,6 +83,7 @@ impl Testcard {
             size: init.size,
             chunking: init.chunking(&self.card),
             chunk_time: self.chunk_time,
+            quick_time: self.quick_time,
             gradient: gradient(init.size),
             whose: Whose::of(self.origin(), &self.card, init),
             now: Progress { caption: Caption::new(&init.prompt), chunk: 0, frame: 0, pose: None },
@@ -124,6 +134,7 @@ struct Drawing {
     size: Size,
     chunking: Chunking,
     chunk_time: Duration,
+    quick_time: Duration,
     gradient: Vec<u8>,
     whose: Whose,
     now: Progress,
@@ -171,12 +182,15 @@ impl Rollout for Drawing {
         let plan = self.plan();
         input.check(&plan)?;
         let mut timings = Timings::default();
-        if let Some(prompt) = &input.prompt {
-            self.now.caption = Caption::new(prompt);
-        }
+        let takes = if input.steps.is_some() { self.quick_time } else { self.chunk_time };
         for (i, latent_frame) in plan.latent_range().enumerate() {
             let wait = Instant::now();
-            cancel.sleep_until(start + self.chunk_time.mul_f64((i + 1) as f64 / plan.latent_frames as f64))?;
+            // Until something of it is shown, it can be given up.
+            let check = if i == 0 { Cancel::check_unkept } else { Cancel::check };
+            cancel.sleep_until(start + takes.mul_f64((i + 1) as f64 / plan.latent_frames as f64), check)?;
+            if let Some(prompt) = input.prompt.as_ref().filter(|_| i == 0) {
+                self.now.caption = Caption::new(prompt);
+            }
             let draw = Instant::now();
             let reading = Reading {
                 chunk: plan.index,

@@ -110,7 +110,10 @@ pub trait Rollout {
 
     /// Draw the planned chunk. The pixels of each latent frame go to `sink` as soon as they are decoded, in order.
     ///
-    /// After an error the rollout must be dropped: its state may belong to half a chunk.
+    /// After [`WorldError::Cancelled`] and [`WorldError::GivenUp`] nothing of the chunk was shown and the rollout is what it
+    /// was before, as long as [`Cancel::check_unkept`] said so. One exception: a past that was to be made again
+    /// ([`ChunkInput::recache`]) may have been made again, and the next chunk must ask for the same. After any other error
+    /// the rollout must be dropped: its state may belong to half a chunk.
     fn generate(
         &mut self,
         input: &ChunkInput,
@@ -164,7 +167,16 @@ fn packs_no_states() -> WorldError {
 
 /// A request to stop drawing. Any thread may make it; a rollout looks for it between two passes.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<Requests>);
+
+#[derive(Debug, Default)]
+struct Requests {
+    cancelled: AtomicBool,
+    given_up: AtomicBool,
+    /// Looks until it is given up; 0: it is not.
+    #[cfg(test)]
+    looks_left: std::sync::atomic::AtomicUsize,
+}
 
 /// Why a world did not open a video, or did not draw a chunk.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +187,9 @@ pub enum WorldError {
     /// [`Cancel::cancel`] was called.
     #[error("cancelled")]
     Cancelled,
+    /// [`Cancel::give_up`] was called, and nothing of the chunk is kept or shown: it is to be begun again.
+    #[error("given up")]
+    GivenUp,
     /// The world could not do what its card offers.
     #[error("{0}")]
     Failed(String),
@@ -191,15 +206,38 @@ pub struct Refusal {
 }
 
 impl Cancel {
-    /// Ask for the chunk to end.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// For tests: given up when a rollout asks for this time, counted from 1.
+    #[cfg(test)]
+    pub(crate) fn given_up_at(look: usize) -> Cancel {
+        let cancel = Cancel::default();
+        cancel.0.looks_left.store(look, Ordering::Relaxed);
+        cancel
     }
 
-    /// Wait until `end`. `Err` as soon as it is cancelled.
-    pub fn sleep_until(&self, end: Instant) -> Result<(), WorldError> {
+    /// Ask for the chunk to end.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Ask for the chunk that is being denoised to be given up, because its inputs have changed. A chunk that is kept
+    /// already is drawn to its end.
+    pub fn give_up(&self) {
+        self.0.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// No chunk is being denoised: what was asked of the last one is over.
+    pub fn goes_on(&self) {
+        self.0.given_up.store(false, Ordering::Relaxed);
+    }
+
+    /// Wait until `end`. `Err` as soon as `check` says so.
+    pub fn sleep_until(
+        &self,
+        end: Instant,
+        check: impl Fn(&Cancel) -> Result<(), WorldError>,
+    ) -> Result<(), WorldError> {
         loop {
-            self.check()?;
+            check(self)?;
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());
@@ -211,6 +249,17 @@ impl Cancel {
 
     /// `Err` once it is cancelled. A rollout asks between two passes.
     pub fn check(&self) -> Result<(), WorldError> {
-        if self.0.load(Ordering::Relaxed) { Err(WorldError::Cancelled) } else { Ok(()) }
+        if self.0.cancelled.load(Ordering::Relaxed) { Err(WorldError::Cancelled) } else { Ok(()) }
+    }
+
+    /// `Err` once it is cancelled or given up. A rollout asks between two passes of a chunk of which nothing is kept: it
+    /// can be what it was before.
+    pub fn check_unkept(&self) -> Result<(), WorldError> {
+        self.check()?;
+        #[cfg(test)]
+        if self.0.looks_left.load(Ordering::Relaxed) > 0 && self.0.looks_left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.give_up();
+        }
+        if self.0.given_up.load(Ordering::Relaxed) { Err(WorldError::GivenUp) } else { Ok(()) }
     }
 }

@@ -152,6 +152,7 @@ fn small_world(name: &str, side: u32, settings: &[(&str, u32)]) -> Result<PathBu
     let recipe = folder.join("causeway.json");
     let mut changed: serde_json::Value = serde_json::from_slice(&std::fs::read(&recipe)?)?;
     changed["size"] = serde_json::json!([side, side]);
+    changed.as_object_mut().context("an object")?.remove("quick_steps");
     changed["sampler"] = "renoise".into();
     for (key, value) in settings {
         changed[*key] = (*value).into();

@@ -44,7 +44,7 @@ fn ask(engine: &Engine, size: Size, frames: usize, held: &[Held]) -> Result<Clip
     let input = |index| {
         let controls: Vec<Controls> =
             ChunkPlan::new(index, Chunking::even(card.chunk)).latent_range().map(|at| held(at).into()).collect();
-        ChunkInput { prompt: None, recache: false, controls: Some(controls) }
+        ChunkInput { prompt: None, recache: false, steps: None, controls: Some(controls) }
     };
     Ok(ClipAsk::new(init, frames, chunks.map(input).collect()))
 }

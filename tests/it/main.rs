@@ -75,6 +75,7 @@ mod wire_film;
 mod wire_frames;
 mod wire_handshake;
 mod wire_harness;
+mod wire_hurry;
 mod wire_init;
 mod wire_keepalive;
 mod wire_pacing;

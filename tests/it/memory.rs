@@ -67,6 +67,7 @@ fn walk(world: &LingBot, count: usize) -> Vec<Box<dyn Rollout>> {
             let input = ChunkInput {
                 prompt: None,
                 recache: false,
+                steps: None,
                 controls: Some(vec![Held::default().with('w').into(); world.card().chunk]),
             };
             video.generate(&input, &Cancel::default(), &mut |_| ()).expect("a chunk");

@@ -36,10 +36,15 @@ fn inputs(world: &LingBot) -> Vec<ChunkInput> {
         Some(vec![held.into(); world.card().chunk])
     };
     vec![
-        ChunkInput { prompt: None, recache: false, controls: None },
-        ChunkInput { prompt: None, recache: false, controls: steered("wl") },
-        ChunkInput { prompt: Some("a snowy road at night".into()), recache: false, controls: steered("d") },
-        ChunkInput { prompt: None, recache: false, controls: steered("") },
+        ChunkInput { prompt: None, recache: false, steps: None, controls: None },
+        ChunkInput { prompt: None, recache: false, steps: None, controls: steered("wl") },
+        ChunkInput {
+            prompt: Some("a snowy road at night".into()),
+            recache: false,
+            steps: None,
+            controls: steered("d"),
+        },
+        ChunkInput { prompt: None, recache: false, steps: None, controls: steered("") },
     ]
 }
 
@@ -115,7 +120,8 @@ fn a_length_that_is_not_true_allocates_nothing() {
         condition_frames: Some(45),
     };
     let held = Held::default().with('w').with('l');
-    let inputs = [ChunkInput { prompt: Some("dusk".into()), recache: false, controls: Some(vec![held.into(); 3]) }];
+    let inputs =
+        [ChunkInput { prompt: Some("dusk".into()), recache: false, steps: None, controls: Some(vec![held.into(); 3]) }];
     let bytes = record(&init, &inputs);
     let check = |bytes: &[u8]| {
         let (allocated, most) = (allocated_by_reading(bytes), allocated_at_most(bytes));

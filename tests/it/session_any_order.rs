@@ -114,7 +114,7 @@ impl Scene {
                 self.drawn += 1;
                 self.held = true;
                 let event_id = (self.newest_id > 0 && self.chance.one_in(2)).then_some(self.newest_id);
-                self.say("chunk", Input::Chunk { event_id, frames: 9, moves: false })
+                self.say("chunk", Input::Chunk { event_id, frames: 9, moves: false, usual: true })
             }
             5..=9 if self.sending => {
                 self.sending = false;

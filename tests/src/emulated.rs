@@ -37,6 +37,7 @@ pub fn small_pocket(folder: &Path, side: u32, steps: u32) -> ModelDir {
     let recipe = folder.join("causeway.json");
     let mut changed: serde_json::Value = serde_json::from_slice(&fs::read(&recipe).expect("a recipe")).expect("JSON");
     changed["size"] = json!([side, side]);
+    changed.as_object_mut().expect("an object").remove("quick_steps");
     for (key, value) in [("chunk", 2), ("window", 3), ("steps", steps), ("condition_frames", 13)] {
         changed[key] = value.into();
     }

@@ -218,6 +218,7 @@ pub fn cosmos3_card() -> Card {
         needs_first_frame: false,
         look_step: None,
         steering: Steering::default(),
+        quick_steps: None,
         gallery: Vec::new(),
         presets: Vec::new(),
         words: None,

@@ -19,7 +19,7 @@ pub fn ask(card: &Card, chunks: usize, held: impl Fn(usize) -> Held) -> Result<C
     let frames = (0..chunks).map(|index| ChunkPlan::new(index, Chunking::even(card.chunk)).pixel_frames).sum();
     let input = |index: usize| {
         let held: Controls = held(index).into();
-        ChunkInput { prompt: None, recache: false, controls: Some(vec![held; card.chunk]) }
+        ChunkInput { prompt: None, recache: false, steps: None, controls: Some(vec![held; card.chunk]) }
     };
     Ok(ClipAsk::new(init, frames, (0..chunks).map(input).collect()))
 }

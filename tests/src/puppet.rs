@@ -81,6 +81,7 @@ impl Default for Puppet {
                 needs_first_frame: false,
                 look_step: None,
                 steering: Steering::default(),
+                quick_steps: None,
                 gallery: Vec::new(),
                 presets: Vec::new(),
                 words: None,
@@ -111,7 +112,7 @@ impl Puppet {
         let strings = Strings { seen, gate: gate.clone() };
         let load = move || -> Result<Box<dyn World>> {
             if self.loads_on_a_string {
-                gate.pass(&Cancel::default())?;
+                gate.pass(&Cancel::default(), Cancel::check)?;
             }
             let Puppet { card, pace, fails, panics, bytes_per_pixel, .. } = self;
             let strings = Inside { pace, fails, panics, tell, gate };
@@ -304,10 +305,12 @@ impl Rollout for Dance {
         let started = Instant::now();
         self.inside.tell(Seen::Began { rollout: self.rollout, plan, input: input.clone() });
         let waited = match self.inside.pace {
-            Pace::OnStrings => self.inside.gate.pass(cancel),
+            Pace::OnStrings => self.inside.gate.pass(cancel, Cancel::check_unkept),
             Pace::EachOnStrings => Ok(()),
-            Pace::Takes(time) => cancel.sleep_until(started + time),
-            Pace::TakesAPixel(time) => cancel.sleep_until(started + time * self.size.pixels() as u32),
+            Pace::Takes(time) => cancel.sleep_until(started + time, Cancel::check_unkept),
+            Pace::TakesAPixel(time) => {
+                cancel.sleep_until(started + time * self.size.pixels() as u32, Cancel::check_unkept)
+            }
         };
         if let Err(cancelled) = waited {
             self.inside.tell(Seen::Cancelled { rollout: self.rollout });
@@ -322,7 +325,7 @@ impl Rollout for Dance {
         let mut frame = 0;
         for latent_frame in plan.latent_range() {
             if self.inside.pace == Pace::EachOnStrings {
-                self.inside.gate.pass(cancel)?;
+                self.inside.gate.pass(cancel, Cancel::check)?;
             }
             let count = if latent_frame == 0 { 1 } else { 4 };
             let rgb = picture(self.size, plan.index, frame..frame + count);
@@ -353,10 +356,11 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    fn pass(&self, cancel: &Cancel) -> Result<(), WorldError> {
+    /// Waits for the test, until `check` says otherwise.
+    fn pass(&self, cancel: &Cancel, check: fn(&Cancel) -> Result<(), WorldError>) -> Result<(), WorldError> {
         let mut allowed = self.allowed.lock().expect("nothing panics under this lock");
         while *allowed == 0 {
-            cancel.check()?;
+            check(cancel)?;
             (allowed, _) = self.changed.wait_timeout(allowed, NAP).expect("nothing panics under this lock");
         }
         *allowed -= 1;

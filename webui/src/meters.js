@@ -23,14 +23,14 @@ export class Meters {
     if (latency === null || latencyMedian === null) fill("m-latency", "–", "");
     else fill("m-latency", latency.toFixed(), say("ms_median", { median: latencyMedian.toFixed() }));
     element("m-chunk").textContent = chunk ?? "";
-    fill("m-buffer", String(buffered), `+ ${leadMs.toFixed()} ms`);
+    fill("m-buffer", String(buffered), say("lead_ms", { ms: leadMs.toFixed() }));
     if (!stats) return;
     fill("m-generate", stats.ms.generate.toFixed(), say("of_ms", { of: ((1000 * stats.frames) / targetFps).toFixed() }));
-    /** @type {[string, number | null][]} */
-    const parts = [["text", stats.ms.text], ["DiT", stats.ms.dit], ["VAE", stats.ms.vae], ["encode", stats.ms.encode],
-      ["write", stats.ms.write], ["pacing", stats.ms.wait], ["decode", decodeMs],
-      ["input received", told.received], ["input to first frame", told.applied]];
-    const shown = parts.flatMap(([name, ms]) => (ms === null ? [] : [`${name} ${ms.toFixed()} ms`]));
+    /** @type {[import("./words.js").Word, number | null][]} */
+    const parts = [["part_text", stats.ms.text], ["part_dit", stats.ms.dit], ["part_vae", stats.ms.vae],
+      ["part_encode", stats.ms.encode], ["part_write", stats.ms.write], ["part_pacing", stats.ms.wait],
+      ["part_decode", decodeMs], ["part_received", told.received], ["part_applied", told.applied]];
+    const shown = parts.flatMap(([word, ms]) => (ms === null ? [] : [say(word, { ms: ms.toFixed() })]));
     shown.push(say("a_picture", { kib: (stats.bytes / 1024 / Math.max(1, stats.frames)).toFixed(1) }));
     if (dropped > 0) shown.push(say("skipped", { count: dropped }));
     element("m-parts").textContent = shown.join(" · ");

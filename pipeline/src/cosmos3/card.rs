@@ -54,6 +54,7 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
         needs_first_frame: false,
         look_step: None,
         steering: Steering::default(),
+        quick_steps: None,
         clips,
         gallery: dir.gallery()?,
         presets: dir.presets()?,

@@ -21,19 +21,47 @@ pub struct Denoiser {
     /// same one.
     team: Team,
     sampler: Sampler,
-    levels: Vec<Level>,
-    /// The embedding of each level.
-    times: Vec<TimeEmbedding>,
+    /// As the recipe says.
+    usual: Levels,
+    /// For a person who waits.
+    quick: Option<Levels>,
+    /// Bends the levels of other numbers of steps.
+    shift: f64,
     /// The embedding of `t = 0`, a clean chunk.
     clean: TimeEmbedding,
+}
+
+/// The noise levels of a chunk, and the embedding of each.
+struct Levels {
+    levels: Vec<Level>,
+    times: Vec<TimeEmbedding>,
+}
+
+impl Levels {
+    fn of(dit: &Dit, schedule: &Schedule) -> Result<Levels> {
+        let levels = schedule.levels.clone();
+        let times = levels.iter().map(|level| dit.time_embedding(f64::from(level.t))).collect::<Result<_>>()?;
+        Ok(Levels { levels, times })
+    }
 }
 
 impl Denoiser {
     /// Computes every noise level's embedding: they are the same for the life of the process.
     pub fn new(dit: Dit, team: Team, sampler: Sampler, schedule: &Schedule) -> Result<Denoiser> {
-        let levels = schedule.levels.clone();
-        let times = levels.iter().map(|level| dit.time_embedding(f64::from(level.t))).collect::<Result<_>>()?;
-        Ok(Denoiser { levels, times, clean: dit.time_embedding(0.0)?, sampler, dit, team })
+        let (usual, clean) = (Levels::of(&dit, schedule)?, dit.time_embedding(0.0)?);
+        Ok(Denoiser { usual, quick: None, shift: 1.0, clean, sampler, dit, team })
+    }
+
+    /// The same, which also draws chunks in other numbers of steps: evenly spaced, bent by `shift`. Those of `quick` steps
+    /// are prepared for.
+    pub fn with_other_steps(self, shift: f64, quick: Option<usize>) -> Result<Denoiser> {
+        let quick = quick.map(|steps| Levels::of(&self.dit, &Schedule::even(shift, steps))).transpose()?;
+        Ok(Denoiser { quick, shift, ..self })
+    }
+
+    /// Steps of a usual chunk, which has the most.
+    pub fn steps_max(&self) -> usize {
+        self.usual.levels.len()
     }
 
     /// The network.
@@ -67,31 +95,45 @@ impl Denoiser {
 
     /// Make one chunk and remember it.
     ///
-    /// `shape`: `(C, F, h, w)` of the latent. Noise is drawn in this order: the chunk `(C, F, h, w)`, then one `(F, C,
+    /// `shape`: `(C, F, h, w)` of the latent. `steps`: 1 to [`Denoiser::steps_max`]; `None`: as the recipe says. Noise is drawn in this order: the chunk `(C, F, h, w)`, then one `(F, C,
     /// h, w)` each time the sampler mixes in fresh noise, frame-major as in the published pipeline. → the clean latent.
     pub fn sample(
         &self,
-        shape: [usize; 4],
+        (shape, steps): ([usize; 4], Option<usize>),
         noise: &mut Noise,
         context: &mut TeamContext,
         cancel: &Cancel,
     ) -> std::result::Result<Tensor, WorldError> {
         let [channels, frames, height, width] = shape;
+        let other;
+        let Levels { levels, times } = match (steps, &self.quick) {
+            (None, _) => &self.usual,
+            (Some(steps), Some(quick)) if quick.levels.len() == steps => quick,
+            // A recording from when the recipe said otherwise.
+            (Some(steps), _) => {
+                other = Levels::of(&self.dit, &Schedule::even(self.shift, steps))?;
+                &other
+            }
+        };
         let x = noise.draw(&shape)?;
         let flow = |x: &Tensor, level: usize| {
-            cancel.check()?;
-            Ok::<_, WorldError>(self.pass(x, level, context)?)
+            cancel.check_unkept()?;
+            Ok::<_, WorldError>(self.pass_at(x, &times[level], context)?)
         };
         let fresh = || noise.draw(&[frames, channels, height, width])?.permute(&[1, 0, 2, 3]);
-        let x = self.sampler.sample(&self.levels, x, flow, fresh)?;
-        cancel.check()?;
+        let x = self.sampler.sample(levels, x, flow, fresh)?;
+        cancel.check_unkept()?;
         self.remember(&x, context)?;
         Ok(x)
     }
 
     /// One pass at a noise level of the schedule, counted from 0. Nothing of it is kept.
     pub fn pass(&self, x: &Tensor, level: usize, context: &mut TeamContext) -> Result<Tensor> {
-        self.pass_of_all(context, |context| self.dit.predict_flow(x, &self.times[level], context))
+        self.pass_at(x, &self.usual.times[level], context)
+    }
+
+    fn pass_at(&self, x: &Tensor, time: &TimeEmbedding, context: &mut TeamContext) -> Result<Tensor> {
+        self.pass_of_all(context, |context| self.dit.predict_flow(x, time, context))
     }
 
     /// Keep the keys and values of clean latents, `(C, F, h, w)`, as those of the frames that are staged now.

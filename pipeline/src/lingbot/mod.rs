@@ -88,6 +88,7 @@ impl LingBot {
         })?;
         let schedule = Schedule::new(recipe.shift, &recipe.steps);
         let denoiser = Denoiser::new(dit, team, recipe.sampler, &schedule)?;
+        let denoiser = denoiser.with_other_steps(recipe.shift, recipe.quick_steps)?;
         device.loaded();
         device.choose_products(card.chunk * nets::tokens(&config, card.default_size))?;
         let origin = Origin::of(&card, print, device);
@@ -203,6 +204,7 @@ pub(crate) fn card(dir: &ModelDir, config: &ModelConfig) -> Result<Card, LoadErr
             pitch_deg: recipe.camera.pitch_deg_per_latent,
         }),
         steering: recipe.camera.steering(),
+        quick_steps: recipe.quick_steps,
         gallery: dir.gallery()?,
         presets: dir.presets()?,
         words: dir.words()?.map(Arc::new),

@@ -3,6 +3,8 @@
 //!
 //! The two generations of LingBot World share one configuration file and differ in their noise schedule only. Which one
 //! a directory holds is told by its name ([`Lineage`]); `shift` and `steps` in `causeway.json` say it outright.
+//!
+//! Over 400 lines: all keys of one file, and what each may say.
 
 use std::fmt;
 
@@ -20,6 +22,9 @@ use crate::world::{FRAMES_PER_LATENT, Scale, Size, Steering};
 
 /// The file beside the networks' folders.
 const FILE: &str = "causeway.json";
+
+/// The one key that does not change what is drawn from the same inputs: they say themselves in how many steps.
+pub(crate) const QUICK_STEPS: &str = "quick_steps";
 
 /// How the networks are run.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +49,8 @@ pub struct Recipe {
     pub shift: f64,
     /// Nominal steps of 1000, first to last.
     pub steps: Vec<u32>,
+    /// How many steps, evenly spaced, a chunk has that a person waits for: fewer than `steps`. `None`: as many as any other.
+    pub quick_steps: Option<usize>,
     /// Rows of a prompt's context.
     pub text_len: usize,
     /// Does every prompt end with `</s>`?
@@ -120,7 +127,7 @@ pub enum Translation {
     Fixed,
 }
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "fps",
     "size",
     "chunk",
@@ -130,6 +137,7 @@ const KEYS: [&str; 17] = [
     "sampler",
     "shift",
     "steps",
+    QUICK_STEPS,
     "text_len",
     "append_eos",
     "condition_frames",
@@ -166,6 +174,8 @@ impl Recipe {
         }
         let steps = steps(&object)?.unwrap_or_else(|| lineage.steps().to_vec());
 
+        let quick_steps = quick_steps(&object, steps.len())?;
+
         // The first chunk and the one that stands for all later ones each need their own condition latents.
         let needed = condition_frames_needed(first_chunk, chunk);
         let condition_frames = object.count("condition_frames", needed..=1025, Some(needed.max(21)))?;
@@ -185,6 +195,7 @@ impl Recipe {
             // Below a hundredth every step is nearly clean, above 100 nearly noise: neither is a schedule.
             shift: object.number("shift", 0.01..=100.0, Some(lineage.shift()))?,
             steps,
+            quick_steps,
             text_len: object.count("text_len", 1..=4096, Some(512))?,
             append_eos: object.flag("append_eos", true)?,
             condition_frames,
@@ -237,6 +248,16 @@ fn steps(object: &Object) -> Result<Option<Vec<u32>>, LoadError> {
         object.wrong("steps", format!("how many evenly spaced steps, from 1 to {TRAIN_STEPS}, or {list}"))
     })?;
     Ok(Some(Schedule::even_steps(count)))
+}
+
+fn quick_steps(object: &Object, steps: usize) -> Result<Option<usize>, LoadError> {
+    if !object.has(QUICK_STEPS) {
+        return Ok(None);
+    }
+    if steps == 1 {
+        return Err(object.wrong(QUICK_STEPS, "absent where a chunk has one step"));
+    }
+    object.count(QUICK_STEPS, 1..=steps - 1, None).map(Some)
 }
 
 /// The three keys of the motion-dependent window: all or none, as half of it means nothing.
@@ -300,9 +321,10 @@ impl fmt::Display for Recipe {
             self.window
         )?;
         let eos = if self.append_eos { "with" } else { "without" };
+        let quick = self.quick_steps.map_or(String::new(), |steps| format!(" ({steps} for a person who waits)"));
         write!(
             f,
-            "  sampler {}, {} steps {:?}, shift {}\n  {} text tokens {eos} </s>, {} condition frames",
+            "  sampler {}, {} steps {:?}{quick}, shift {}\n  {} text tokens {eos} </s>, {} condition frames",
             self.sampler,
             self.steps.len(),
             self.steps,

@@ -65,6 +65,15 @@ pub(super) struct Progress {
     pub(super) decoder: DecoderState,
 }
 
+/// What a chunk changes before anything of it is kept. Keys and values are not among it: every pass writes over those of the
+/// chunk, and only they are written.
+struct Before {
+    prompt: PromptKvCache,
+    camera: CameraPath,
+    motion: Option<MotionWindow>,
+    noise: Noise,
+}
+
 /// What a chunk was drawn to. Its keys, values and pictures follow from that in one pass and one decoding.
 struct LastDrawn {
     /// `(16, F, h, w)`, normalised.
@@ -77,6 +86,16 @@ impl Progress {
     /// Which frames are remembered: the same on every rank.
     pub(super) fn window(&self) -> &Window {
         self.histories[0].window()
+    }
+
+    /// Shared, or a few numbers.
+    fn before(&self) -> Before {
+        let Progress { prompt, camera, motion, noise, .. } = self;
+        Before { prompt: prompt.clone(), camera: camera.clone(), motion: motion.clone(), noise: noise.clone() }
+    }
+
+    fn put_back(&mut self, Before { prompt, camera, motion, noise }: Before) {
+        (self.prompt, self.camera, self.motion, self.noise) = (prompt, camera, motion, noise);
     }
 
     /// Keys and values are copied, because they are overwritten in place. Everything else is replaced rather than
@@ -194,7 +213,14 @@ impl LingBotRollout {
         cancel: &Cancel,
     ) -> Result<Sampled, WorldError> {
         let nets = self.nets.clone();
-        nets.denoiser.team().lead(|| self.sample(input, known, cancel))
+        let before = self.now.before();
+        let texts = self.text_times.len();
+        let sampled = nets.denoiser.team().lead(|| self.sample(input, known, cancel));
+        if let Err(WorldError::Cancelled | WorldError::GivenUp) = sampled {
+            self.now.put_back(before);
+            self.text_times.truncate(texts);
+        }
+        sampled
     }
 
     /// Ask for the next chunk's latent. A GPU has not computed it when this returns. `known`: what the chunk was drawn to once
@@ -216,6 +242,10 @@ impl LingBotRollout {
         }
         let began = self.nets.device.moment()?;
         input.check(&plan)?;
+        let most = self.nets.denoiser.steps_max();
+        if let Some(steps) = input.steps.filter(|steps| !(1..=most).contains(steps)) {
+            return Err(WorldError::Failed(format!("a chunk in {steps} steps: this world draws one in 1 to {most}")));
+        }
         if input.recache {
             self.remember_again(cancel)?;
         }
@@ -242,7 +272,7 @@ impl LingBotRollout {
         let mut context = TeamContext { conditions: &conditions, prompt, histories };
         let shape = [self.nets.config.transformer.out_channels, plan.latent_frames, height, width];
         let latent = match known {
-            None => self.nets.denoiser.sample(shape, noise, &mut context, cancel)?,
+            None => self.nets.denoiser.sample((shape, input.steps), noise, &mut context, cancel)?,
             Some(LastDrawn { clean, noise: noise_after }) => {
                 cancel.check()?;
                 self.nets.denoiser.remember(clean, &mut context)?;
@@ -296,7 +326,7 @@ impl LingBotRollout {
         let denoiser = &self.nets.denoiser;
         let held: Vec<_> = self.now.window().held().collect();
         for (chunk, places) in self.now.past.parts(&held) {
-            cancel.check()?;
+            cancel.check_unkept()?;
             let first_latent_frame = chunk.first_latent_frame + places.start;
             let rays = chunk.rays(&places)?;
             let conditions = denoiser.conditions(ChunkConditions {

@@ -31,6 +31,11 @@ impl Schedule {
         (0..count).map(|i| ((TRAIN_STEPS * (count - i) + count / 2) / count) as u32).collect()
     }
 
+    /// In so many steps, evenly spaced, bent by `shift`.
+    pub fn even(shift: f64, count: usize) -> Schedule {
+        Schedule::new(shift, &Schedule::even_steps(count))
+    }
+
     /// All 1000 levels, in f32 as the reference tabulates them: `sigma = shift·s / (1 + (shift − 1)·s)`, `s = 1 −
     /// i/1000`.
     pub fn table(shift: f64) -> Vec<Level> {

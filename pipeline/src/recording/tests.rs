@@ -69,10 +69,10 @@ fn with_everything() -> (Vec<u8>, Vec<usize>) {
     let init = Init { first_frame: Some(picture(2, 3)), condition_frames: Some(45), first_chunk: Some(5), ..init() };
     let chunks = [
         ChunkInput::default(),
-        ChunkInput { prompt: Some("Straße, 道".into()), recache: true, controls: None },
-        ChunkInput { prompt: None, recache: false, controls: Some(vec![held("wl"), held(""), held("s")]) },
-        ChunkInput { prompt: Some(String::new()), recache: false, controls: Some(vec![held("wasdijkl")]) },
-        ChunkInput { prompt: None, recache: false, controls: Some(steered()) },
+        ChunkInput { prompt: Some("Straße, 道".into()), recache: true, steps: None, controls: None },
+        ChunkInput { prompt: None, recache: false, steps: None, controls: Some(vec![held("wl"), held(""), held("s")]) },
+        ChunkInput { prompt: Some(String::new()), recache: false, steps: None, controls: Some(vec![held("wasdijkl")]) },
+        ChunkInput { prompt: None, recache: false, steps: Some(300), controls: Some(steered()) },
     ];
     let lengths = chunks.each_ref().map(|chunk| encode(&init, std::slice::from_ref(chunk)).len());
     let first = encode(&init, &[]).len();
@@ -121,12 +121,12 @@ fn every_chunk_comes_back() {
     let controls = scripts.into_iter().map(Some).chain([None]);
     for controls in controls {
         for prompt in [None, Some(String::new()), Some("night".to_owned()), Some("p".repeat(PROMPT_BYTES_MAX))] {
-            let input = ChunkInput { prompt, recache: false, controls: controls.clone() };
+            let input = ChunkInput { prompt, recache: false, steps: None, controls: controls.clone() };
             check_round_trip(&init(), &[ChunkInput { recache: input.prompt.is_some(), ..input.clone() }, input]);
         }
     }
     let chunks: Vec<_> = (0..300)
-        .map(|i| ChunkInput { prompt: None, recache: false, controls: Some(vec![sets[i % 256].clone()]) })
+        .map(|i| ChunkInput { prompt: None, recache: false, steps: None, controls: Some(vec![sets[i % 256].clone()]) })
         .collect();
     check_round_trip(&init(), &chunks);
 }
@@ -136,8 +136,8 @@ fn every_chunk_comes_back() {
 fn the_bytes_of_version_1_are_these() {
     let init = Init { first_frame: Some(picture(2, 1)), seed: 1 << 40, condition_frames: Some(45), ..init() };
     let chunks = [
-        ChunkInput { prompt: None, recache: false, controls: Some(vec![held("lw"), held(""), held("s")]) },
-        ChunkInput { prompt: Some("dusk".into()), recache: false, controls: None },
+        ChunkInput { prompt: None, recache: false, steps: None, controls: Some(vec![held("lw"), held(""), held("s")]) },
+        ChunkInput { prompt: Some("dusk".into()), recache: false, steps: None, controls: None },
         ChunkInput::default(),
     ];
     let expected = [
@@ -164,7 +164,7 @@ fn the_bytes_of_version_1_are_these() {
 #[test]
 fn the_bytes_of_version_2_are_these() {
     let init = Init { first_chunk: Some(5), ..init() };
-    let chunks = [ChunkInput { prompt: Some("dusk".into()), recache: true, controls: None }];
+    let chunks = [ChunkInput { prompt: Some("dusk".into()), recache: true, steps: None, controls: None }];
     let with = |version: u8| {
         [
             b"\x87\xb2causeway_recording".as_slice(),
@@ -205,7 +205,7 @@ fn the_bytes_of_version_3_are_these() {
 /// As above, with what version 4 added.
 #[test]
 fn the_bytes_of_version_4_are_these() {
-    let chunks = [ChunkInput { prompt: None, recache: false, controls: Some(steered().split_off(4)) }];
+    let chunks = [ChunkInput { prompt: None, recache: false, steps: None, controls: Some(steered().split_off(4)) }];
     let [rates, position, turn, lens]: [&[u8]; 4] = [
         b"\xcb\x3f\xf0\0\0\0\0\0\0\xcb\xbf\xe0\0\0\0\0\0\0\xcb\0\0\0\0\0\0\0\0\xcb\x3f\xd0\0\0\0\0\0\0",
         b"\xcb\x3f\xf8\0\0\0\0\0\0\xcb\0\0\0\0\0\0\0\0\xcb\xc0\0\0\0\0\0\0\0",
@@ -227,10 +227,30 @@ fn the_bytes_of_version_4_are_these() {
         ]
         .concat()
     };
-    assert_eq!(encode(&init(), &chunks), with(4));
+    assert_eq!(encode(&init(), &chunks), with(VERSION as u8));
     assert_eq!(decode(&with(4)), Ok((init(), chunks.to_vec())));
     let Err(Invalid::Refused { field, .. }) = decode(&with(3)) else { panic!("version 3 has no rates") };
     assert_eq!(field, "rates");
+}
+
+/// As above, with what version 5 added.
+#[test]
+fn the_bytes_of_version_5_are_these() {
+    let prompt = Some("dusk".to_owned());
+    let chunks = [ChunkInput { prompt, recache: true, steps: Some(8), controls: Some(vec![held("w")]) }];
+    let with = |version: u8| {
+        [
+            b"\x86\xb2causeway_recording".as_slice(),
+            &[version],
+            b"\xa6prompt\xa6a road\xa4size\x92\x40\x30\xa4seed\x07\xa4sink\x06\xa6window\x12",
+            b"\x84\xa6prompt\xa4dusk\xa7recache\xc3\xa5steps\x08\xa8controls\x91\x81\xa4held\xa1w",
+        ]
+        .concat()
+    };
+    assert_eq!(encode(&init(), &chunks), with(5));
+    assert_eq!(decode(&with(5)), Ok((init(), chunks.to_vec())));
+    let Err(Invalid::Refused { field, .. }) = decode(&with(4)) else { panic!("version 4 has no steps") };
+    assert_eq!(field, "steps");
 }
 
 #[test]
@@ -243,7 +263,7 @@ fn fields_in_another_order_and_longer_numbers_are_read_too() {
         b"\x81\xa8controls\xdd\x00\x00\x00\x01\x81\xa4held\xa4lwlw",
     ]
     .concat();
-    let chunk = ChunkInput { prompt: None, recache: false, controls: Some(vec![held("wl")]) };
+    let chunk = ChunkInput { prompt: None, recache: false, steps: None, controls: Some(vec![held("wl")]) };
     assert_eq!(decode(&bytes), Ok((init(), vec![chunk])));
 }
 
@@ -301,7 +321,7 @@ fn what_is_wrong_is_named() {
     for foreign in [&b"\x89PNG\r\n\x1a\n"[..], b"GIF89a", b"\x80", b"\x81\xa6prompt\xa1p", b"\x86\x01\x01", b"\xc0"] {
         check(&[foreign], "causeway_recording", "no recording");
     }
-    for (version, name) in [(&b"\x00"[..], "version 0"), (b"\x05", "version 5"), (b"\xcd\x01\x00", "version 256")] {
+    for (version, name) in [(&b"\x00"[..], "version 0"), (b"\x06", "version 6"), (b"\xcd\x01\x00", "version 256")] {
         check(&[b"\x87", FIRST, version, b"\xa5model\xa1m", REST], "causeway_recording", name);
     }
     check(&[b"\x86", FIRST, b"\xa11", REST], "causeway_recording", "must be an integer, not text");
@@ -439,9 +459,18 @@ fn what_could_not_be_read_is_not_written() {
         let Err(Invalid::Refused { field: found, .. }) = encode_chunk(&input) else { panic!("{field} was written") };
         assert_eq!(found, field);
     };
-    check(ChunkInput { prompt: Some("p".repeat(PROMPT_BYTES_MAX + 1)), recache: false, controls: None }, "prompt");
+    check(
+        ChunkInput { prompt: Some("p".repeat(PROMPT_BYTES_MAX + 1)), recache: false, steps: None, controls: None },
+        "prompt",
+    );
     for count in [0, 1025] {
-        check(ChunkInput { prompt: None, recache: false, controls: Some(vec![held("w"); count]) }, "controls");
+        check(
+            ChunkInput { prompt: None, recache: false, steps: None, controls: Some(vec![held("w"); count]) },
+            "controls",
+        );
     }
-    check(ChunkInput { prompt: None, recache: true, controls: None }, "recache");
+    check(ChunkInput { recache: true, ..ChunkInput::default() }, "recache");
+    for steps in [0, 1001] {
+        check(ChunkInput { steps: Some(steps), ..ChunkInput::default() }, "steps");
+    }
 }

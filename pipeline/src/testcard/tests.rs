@@ -37,8 +37,10 @@ fn what_was_drawn_can_be_read_from_the_pixels() {
             let controls = held.map(|held| held.map(|key| Held::from_tokens([key]).into()).to_vec());
             let prompt = (chunk == 2).then(|| "eine Straße, 道".to_owned());
             let plan = rollout.plan();
-            let pictures =
-                pictures(rollout.as_mut(), &ChunkInput { prompt, recache: false, controls: controls.clone() });
+            let pictures = pictures(
+                rollout.as_mut(),
+                &ChunkInput { prompt, recache: false, steps: None, controls: controls.clone() },
+            );
             assert_eq!(pictures.len(), plan.pixel_frames);
             for picture in pictures {
                 let latent_frame = if frame == 0 { 0 } else { 1 + (frame - 1) / 4 };
@@ -67,7 +69,7 @@ fn what_steered_it_besides_keys_can_be_read_from_the_pixels() {
         Controls::default().with_way(Way::part_of(pose, 0.5).ok()).with_intrinsics(Some(lens)),
     ];
     let mut rollout = open(128, 96, "p");
-    let input = ChunkInput { prompt: None, recache: false, controls: Some(controls.to_vec()) };
+    let input = ChunkInput { prompt: None, recache: false, steps: None, controls: Some(controls.to_vec()) };
     let pictures = pictures(rollout.as_mut(), &input);
     let read = [0, 1, 5].map(|first| read_steered(&pictures[first]));
     assert_eq!(read[0], None, "keys alone");
@@ -128,7 +130,7 @@ fn controls_for_another_number_of_latent_frames_are_an_error() {
     for count in [0, 1, 2, 4] {
         let controls = Some(vec![Controls::default(); count]);
         let ended = open(32, 24, "p").generate(
-            &ChunkInput { prompt: None, recache: false, controls },
+            &ChunkInput { prompt: None, recache: false, steps: None, controls },
             &Cancel::default(),
             &mut |_| panic!("drew with {count} controls"),
         );

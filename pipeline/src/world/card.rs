@@ -36,6 +36,8 @@ pub struct Card {
     pub look_step: Option<LookStep>,
     /// What its camera can follow besides keys.
     pub steering: Steering,
+    /// The steps of a chunk that a person waits for, fewer than those of any other. `None`: all have as many.
+    pub quick_steps: Option<usize>,
     /// Pictures with prompts that this world is known to start well from.
     pub gallery: Vec<GalleryItem>,
     /// Prompts that this world is known to understand.
@@ -264,6 +266,7 @@ mod tests {
             needs_first_frame: true,
             look_step: None,
             steering: Steering::default(),
+            quick_steps: None,
             gallery: Vec::new(),
             presets: Vec::new(),
             words: None,

@@ -36,6 +36,9 @@ pub struct ChunkInput {
     /// it remembers of earlier frames again, from their clean latents. It takes the time of a chunk or more. Only with
     /// a prompt; a world that remembers nothing has nothing to make again.
     pub recache: bool,
+    /// Denoise it in so many steps, evenly spaced, and not as the world's recipe says: in fewer, for a person who waits.
+    /// `None`: as the recipe says. A world that has no steps takes any number.
+    pub steps: Option<usize>,
     /// What steers each latent frame, in order. `None`: no control was ever used, and the model's camera branch is left
     /// out. That draws other pictures than a camera at rest.
     pub controls: Option<Vec<Controls>>,

@@ -151,7 +151,7 @@ impl ClipError {
     fn of(error: WorldError, clip: SeatId) -> ClipError {
         match error {
             WorldError::Refused(refusal) => ClipError::Refused(refusal),
-            WorldError::Cancelled => ClipError::Stopped,
+            WorldError::Cancelled | WorldError::GivenUp => ClipError::Stopped,
             WorldError::Failed(reason) => {
                 warn!(clip, reason, "clip failed");
                 ClipError::Failed(reason)

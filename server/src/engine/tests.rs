@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::clip::{ClipError, ClipPart};
 use super::clip_seat::ClipSeat;
 use super::thread::{ChunkPart, Command, Engine, EngineThread, Open, parts_places};
-use super::turns::conditions::{Beginning, ConditionQueue};
+use super::turns::conditions::Beginning;
+use super::turns::under_way::Conditions;
 use crate::admission::queue::Queue;
 use crate::admission::rules::{Bounds, Refused};
 use crate::observe::Observer;
@@ -179,7 +180,7 @@ async fn a_reader_that_takes_nothing_holds_up_its_own_clip_and_no_session() {
     let admitted = rig.queue.ask(&init(), None, 0, 0).expect("it fits").into_admitted();
     let (id, card) = (admitted.id, rig.engine.card.borrow().clone().expect("it is loaded"));
     let (parts, mut drawn) = mpsc::channel(parts_places(card.chunk, 1));
-    let conditions = Arc::new(Mutex::new(ConditionQueue::new(Beginning::plain(16, init().size))));
+    let conditions = Arc::new(Mutex::new(Conditions::new(Beginning::plain(16, init().size))));
     let open = Open {
         admitted,
         init: init(),

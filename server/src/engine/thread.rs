@@ -24,9 +24,10 @@ use super::elsewhere::{Again, Another, OpenError, PackedRollout, Redraw, Then, a
 use super::inbox::{Inbox, Waited};
 use super::turns::acks::Acks;
 use super::turns::clips::NextGrant;
-use super::turns::conditions::ConditionQueue;
+use super::turns::hurry::{Hurry, NewBeginning};
 use super::turns::rewinds::{Rewinds, Spacing};
 use super::turns::scheduler::{Next, Scheduler};
+use super::turns::under_way::{Begun, Conditions};
 use crate::admission::queue::{Admitted, Queue};
 use crate::admission::rules::SeatId;
 use crate::observe::Observer;
@@ -68,7 +69,7 @@ pub struct Open {
     /// Its chunks are due at known times, and go before those of free sessions.
     pub paced: bool,
     /// What steers its chunks: sampled when a chunk begins.
-    pub conditions: Arc<Mutex<ConditionQueue>>,
+    pub conditions: Arc<Mutex<Conditions>>,
     /// Its capacity is [`parts_places`].
     pub parts: mpsc::Sender<Result<ChunkPart, String>>,
     /// Stops its chunk between two passes.
@@ -116,6 +117,8 @@ pub struct Drawn {
     pub prepare: Duration,
     /// When its first frames were handed over.
     pub handed: Instant,
+    /// Drawn in as many steps as most are, and begun once: the next one will take as long.
+    pub usual: bool,
 }
 
 /// Capacity of a session's channel, so that handing over never waits: for each credit the latent frames of a
@@ -233,11 +236,12 @@ struct Room {
 struct OpenRollout {
     rollout: Box<dyn Rollout>,
     chunking: Chunking,
-    conditions: Arc<Mutex<ConditionQueue>>,
+    conditions: Arc<Mutex<Conditions>>,
     parts: mpsc::Sender<Result<ChunkPart, String>>,
     cancel: Cancel,
     tape: Option<Tape>,
     paced: bool,
+    hurry: Hurry,
     /// For a client that may go back.
     rewinds: Option<Rewinds<State>>,
     /// Chunks that are drawn again and not sent.
@@ -257,6 +261,30 @@ impl OpenRollout {
             debug!(seat = self.admitted.id, took = ?began.elapsed(), "a state was kept");
         }
         Ok(())
+    }
+
+    /// What the next chunk begins with: of a recording, or what its client asks for by now.
+    fn begin(&mut self, plan: &ChunkPlan, again: Option<NewBeginning>) -> Begun {
+        if let Some(input) = self.replay.pop_front() {
+            return Begun { input, event_id: None, acks: Acks::default(), awaited: false };
+        }
+        let mut begun = self.conditions.lock().expect("nothing panics under this lock").begin(plan, again);
+        begun.input.steps = self.hurry.steps().filter(|_| begun.awaited);
+        begun
+    }
+
+    /// A chunk has ended like this. Whether it was given up for an event: then its conditions are those of the next.
+    fn is_begun_again(&mut self, result: &Result<Timings, WorldError>) -> bool {
+        let mut conditions = self.conditions.lock().expect("nothing panics under this lock");
+        // Asked for under the lock, and only of a chunk that is under way.
+        self.cancel.goes_on();
+        let given_up = matches!(result, Err(WorldError::GivenUp));
+        if given_up {
+            conditions.take_back()
+        } else {
+            conditions.keep()
+        }
+        given_up
     }
 
     /// A chunk was drawn with this for the first time.
@@ -367,6 +395,7 @@ impl Room {
         });
         let rewinds = rewinds.map(|spacing| Rewinds::going_on(spacing, rollout.plan().index));
         let redraw = None;
+        let hurry = Hurry::new(self.world.card().quick_steps, paced);
         let open = OpenRollout {
             rollout,
             chunking,
@@ -375,6 +404,7 @@ impl Room {
             cancel,
             tape,
             paced,
+            hurry,
             rewinds,
             redraw,
             replay,
@@ -435,20 +465,8 @@ impl Room {
             // It would be missed only by a client that goes back, and then it must not be another's.
             open.rewinds = None;
         }
-        let began = Instant::now();
         let plan = open.rollout.plan();
-        let (input, event_id, acks) = match open.replay.pop_front() {
-            Some(input) => (input, None, Acks::default()),
-            None => {
-                let mut conditions = open.conditions.lock().expect("nothing panics under this lock");
-                let (input, event_id) = conditions.sample(&plan);
-                (input, event_id, conditions.acks())
-            }
-        };
-        let sampled = Instant::now();
-        let moves = input.controls.iter().flatten().any(|controls| !controls.is_still());
-        let mut drawn = Some(Drawn { plan, event_id, moves, acks, began, prepare: sampled - began, handed: sampled });
-        let parts = &open.parts;
+        let parts = open.parts.clone();
         // Each frame leaves as soon as it is there: the first can be on a screen while the last is being decoded.
         let hand_over = |part| {
             if let Err(mpsc::error::TrySendError::Full(_)) = parts.try_send(part) {
@@ -457,13 +475,28 @@ impl Room {
         };
         let mut drew = None;
         let mut counts = Vec::with_capacity(plan.latent_frames);
-        let result = open.rollout.generate(&input, &open.cancel, &mut |frames| {
-            counts.push(frames.count);
-            hand_over(Ok(match drawn.take() {
-                Some(drawn) => ChunkPart::First(Drawn { handed: Instant::now(), ..drawn }, frames),
-                None => ChunkPart::More(frames, Instant::now()),
-            }));
-        });
+        let mut begun_again = false;
+        let (began, sampled, input, event_id, result) = loop {
+            let began = Instant::now();
+            let again = open.hurry.again(self.scheduler.others(id, began)).filter(|_| !begun_again && plan.index > 0);
+            let Begun { input, event_id, acks, .. } = open.begin(&plan, again);
+            let sampled = Instant::now();
+            let moves = input.controls.iter().flatten().any(|controls| !controls.is_still());
+            let usual = !begun_again && input.steps.is_none();
+            let prepare = sampled - began;
+            let mut drawn = Some(Drawn { plan, event_id, moves, acks, began, prepare, handed: sampled, usual });
+            let result = open.rollout.generate(&input, &open.cancel, &mut |frames| {
+                counts.push(frames.count);
+                hand_over(Ok(match drawn.take() {
+                    Some(drawn) => ChunkPart::First(Drawn { handed: Instant::now(), ..drawn }, frames),
+                    None => ChunkPart::More(frames, Instant::now()),
+                }));
+            });
+            begun_again |= open.is_begun_again(&result);
+            if !matches!(result, Err(WorldError::GivenUp)) {
+                break (began, sampled, input, event_id, result);
+            }
+        };
         let generate = sampled.elapsed();
         let outcome = match result {
             // The number of messages was announced with the first of them.
@@ -472,9 +505,13 @@ impl Room {
                 Err(format!("{counts:?} frames were drawn for {plan:?}"))
             }
             Ok(world) => {
-                open.admitted.drew(generate);
+                if input.steps.is_none() {
+                    open.admitted.drew(generate);
+                }
+                open.hurry.drew(input.steps.is_some(), generate);
                 self.observer.generated(id, &plan, began, sampled, &world);
-                debug!(seat = id, chunk = plan.index, ?event_id, ?input, ?generate, ?world, "chunk");
+                self.observer.hurried(input.steps.is_some(), begun_again);
+                debug!(seat = id, chunk = plan.index, ?event_id, ?input, begun_again, ?generate, ?world, "chunk");
                 drew = Some(input);
                 Ok(ChunkPart::End { generate, world })
             }
@@ -606,7 +643,8 @@ impl Room {
         before.conditions.lock().expect("nothing panics under this lock").begins_anew(beginning);
         let tape = tape.zip(recorded).map(|(tape, beginning)| tape.next(beginning));
         let (redraw, replay, rewinds) = (None, VecDeque::new(), rewinds.map(Rewinds::new));
-        let open = OpenRollout { rollout, chunking, tape, rewinds, redraw, replay, ..before };
+        let hurry = Hurry::new(self.world.card().quick_steps, before.paced);
+        let open = OpenRollout { rollout, chunking, tape, hurry, rewinds, redraw, replay, ..before };
         self.rollouts.insert(id, open);
         debug!(seat = id, "another video");
         // An error: nobody waits any more, and a close is on its way.

@@ -38,6 +38,10 @@ pub(crate) struct Metrics {
     pub(crate) action: Histogram,
     /// What went out, in the order of the formats.
     pub(crate) sent: [Sent; FORMATS.len()],
+    /// Chunks that were drawn in fewer steps than most, for a person who waited.
+    pub(crate) quick: Counter,
+    /// Chunks that were begun again for an event that came while they were drawn.
+    pub(crate) begun_again: Counter,
     /// Chunks of paced sessions that were drawn after they were due.
     pub(crate) deadline_misses: Counter,
     /// Chunks that were sent after all before them had been shown.
@@ -354,6 +358,13 @@ impl Metrics {
             "Time from an event to the first frame that it changes, written.",
         );
         page.buckets(&[], &self.action);
+        page.counter("causeway_quick_chunks_total", "Chunks that were drawn in fewer steps for a person who waited.");
+        page.sample(&[], self.quick.get());
+        page.counter(
+            "causeway_chunks_begun_again_total",
+            "Chunks that were begun again for an event that came meanwhile.",
+        );
+        page.sample(&[], self.begun_again.get());
         page.counter("causeway_deadline_misses_total", "Chunks of paced sessions that were drawn after they were due.");
         page.sample(&[], self.deadline_misses.get());
         page.counter("causeway_underruns_total", "Chunks sent after all frames before them were shown at their rate.");

@@ -119,6 +119,12 @@ impl Observer {
         }
     }
 
+    /// A chunk was drawn in fewer steps than most, or begun again, for a person who waited.
+    pub(crate) fn hurried(&self, quick: bool, begun_again: bool) {
+        self.metrics.quick.add(u64::from(quick));
+        self.metrics.begun_again.add(u64::from(begun_again));
+    }
+
     /// An error with this code was sent to a client.
     pub(crate) fn told(&self, code: &'static str) {
         self.metrics.errors.add(code);

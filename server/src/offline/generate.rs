@@ -289,11 +289,11 @@ fn inputs(chunking: Chunking, request: &Request) -> anyhow::Result<Vec<ChunkInpu
     let input = |index| {
         // The first chunk has its prompt from the init.
         let switch = switches.iter().find(|switch| switch.chunk == index && index > 0);
-        let held = |actions: &Vec<Held>| {
-            let latent_frames = ChunkPlan::new(index, chunking).latent_range();
-            latent_frames.map(|at| actions.get(at).copied().unwrap_or_default().into()).collect()
-        };
-        ChunkInput { prompt: switch.map(|switch| switch.text.clone()), recache: false, controls: actions.map(held) }
+        let prompt = switch.map(|switch| switch.text.clone());
+        let latent_frames = ChunkPlan::new(index, chunking).latent_range();
+        let held =
+            |held: &Vec<Held>| latent_frames.map(|at| held.get(at).copied().unwrap_or_default().into()).collect();
+        ChunkInput { prompt, controls: actions.map(held), ..ChunkInput::default() }
     };
     Ok((0..chunks).map(input).collect())
 }

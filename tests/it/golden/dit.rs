@@ -274,7 +274,7 @@ impl Rollout {
             let prompt = &prompts[usize::from(chunk >= choices.switch).min(prompts.len() - 1)];
             let mut context = TeamContext { conditions: &conditions, prompt, histories: from_mut(&mut history) };
             let x0 = denoiser
-                .sample(self.shape, &mut Noise::recorded(noise), &mut context, &Cancel::default())
+                .sample((self.shape, None), &mut Noise::recorded(noise), &mut context, &Cancel::default())
                 .expect("a chunk");
             look(chunk, &x0, &history);
         }

@@ -96,7 +96,7 @@ fn draw(dir: &ModelDir, device: &Device) -> Vec<u8> {
             .latent_range()
             .map(|frame| Held::default().with(Held::ALL[frame % Held::ALL.len()]).into())
             .collect();
-        let input = ChunkInput { prompt, recache: false, controls: Some(keys) };
+        let input = ChunkInput { prompt, recache: false, steps: None, controls: Some(keys) };
         rollout.generate(&input, &Cancel::default(), &mut |frames| pixels.extend(frames.rgb)).expect("a chunk");
     }
     if let (Some(before), Some(after)) = (before, device.held_bytes()) {

@@ -64,7 +64,8 @@ fn a_world_that_was_trained_to_starts_from_its_prompt_alone_as_recorded() {
     };
     let mut video = world.open_with_noise(opening, recorded_noise(&golden, chunks)).expect("a video");
     for chunk in 0..chunks {
-        let input = ChunkInput { prompt: None, recache: false, controls: Some(vec![controls(&meta, chunk)]) };
+        let input =
+            ChunkInput { prompt: None, recache: false, steps: None, controls: Some(vec![controls(&meta, chunk)]) };
         let (latent, _) = video.chunk_latents(&input, &Cancel::default()).expect("a chunk");
         assert_close(&format!("{chunk:02}.x0"), &latent, &golden.get(&format!("{chunk:02}.x0")), TOLERANCE);
     }
@@ -153,6 +154,7 @@ fn input(meta: &Value, chunk: usize) -> ChunkInput {
     ChunkInput {
         prompt: switch.map(|switch| switch["prompt"].as_str().expect("a prompt").to_owned()),
         recache: false,
+        steps: None,
         controls: Some(vec![controls(meta, chunk)]),
     }
 }
@@ -183,8 +185,12 @@ fn the_same_seed_and_keys_give_the_same_bytes_and_another_seed_does_not() {
         let mut all: Vec<Frames> = Vec::new();
         for keys in ["w", "wl", ""] {
             let keys = keys.chars().fold(Held::default(), Held::with);
-            let input =
-                ChunkInput { prompt: None, recache: false, controls: Some(vec![keys.into(); world.card().chunk]) };
+            let input = ChunkInput {
+                prompt: None,
+                recache: false,
+                steps: None,
+                controls: Some(vec![keys.into(); world.card().chunk]),
+            };
             video.generate(&input, &Cancel::default(), &mut |frames| all.push(frames)).expect("a chunk");
         }
         all

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use pipeline::testcard::Testcard;
+use pipeline::world::World;
 use server::{Limits, LoadWorld};
 use tests::Server;
 use tests::browser::Browser;
@@ -30,6 +31,9 @@ struct Args {
     /// Measure the test card alone, with this drawing time of a chunk in milliseconds
     #[arg(long, value_name = "MS")]
     draw_ms: Option<f64>,
+    /// With --draw-ms: this time for a chunk that a person waits for
+    #[arg(long, value_name = "MS", requires = "draw_ms")]
+    quick_ms: Option<f64>,
     /// Let walks take turns as JPEG and as H.264, and measure each
     #[arg(long)]
     film: bool,
@@ -56,19 +60,31 @@ async fn main() -> Result<()> {
     println!("load before: {}", load()?);
     let pocket = || pipeline::load_world(&server::pocket::dir(), &pipeline::Device::cpu());
     let card = pocket()?.card().clone();
-    let (mut by_id, mut draw_ms) = (None, args.draw_ms.unwrap_or_default());
+    let (mut by_id, mut draw_ms, mut quick_ms) = (None, args.draw_ms.unwrap_or_default(), args.quick_ms);
     if args.draw_ms.is_none() {
         let shipped = measure(&args, Box::new(move || Ok(pocket()?))).await?;
-        draw_ms = quantile(shipped.iter().flat_map(|format| format.draw_ms.iter().copied()), 0.5);
+        let drawn = |part| quantile(shipped.iter().flat_map(|format| format.draw_ms.iter().copied()), part);
+        // A press and its release make up to half of the chunks quick ones, and a tenth of them at least.
+        draw_ms = drawn(0.75);
+        quick_ms = card.quick_steps.map(|_| drawn(0.05));
         for format in &shipped {
-            format.print(&format!("the world that ships: a chunk is drawn in {draw_ms:.0} ms"));
+            format.print(&format!("the world that ships: a chunk is drawn in {}", times(draw_ms, quick_ms)));
         }
         by_id = Some(quantile(shipped[0].presses.iter().map(|press| press.picture_ms), 0.5));
     }
-    let draw = Duration::from_secs_f64(draw_ms / 1000.0);
-    let testcard = measure(&args, Box::new(move || Ok(Box::new(Testcard::paced_like(&card, draw))))).await?;
+    let made = move || {
+        let seconds = |ms: f64| Duration::from_secs_f64(ms / 1000.0);
+        let testcard = Testcard::paced_like(&card, seconds(draw_ms));
+        // The number of steps draws nothing here.
+        let steps = card.quick_steps.unwrap_or(1);
+        Ok(Box::new(match quick_ms {
+            Some(quick_ms) => testcard.with_quick(steps, seconds(quick_ms)),
+            None => testcard,
+        }) as Box<dyn World>)
+    };
+    let testcard = measure(&args, Box::new(made)).await?;
     for format in &testcard {
-        format.print(&format!("the test card at the same pace, which draws a chunk in {draw_ms:.0} ms"));
+        format.print(&format!("the test card at the same pace, which draws a chunk in {}", times(draw_ms, quick_ms)));
     }
     let by_pixels = quantile(testcard[0].pixels()?, 0.5);
     println!("load after: {}", load()?);
@@ -77,6 +93,12 @@ async fn main() -> Result<()> {
         println!("key to picture, median: {by_id:.0} ms by event id, {by_pixels:.0} ms by the pixels of the test card");
     }
     Ok(())
+}
+
+/// Drawing times, in words.
+fn times(draw_ms: f64, quick_ms: Option<f64>) -> String {
+    let quick = quick_ms.map_or(String::new(), |ms| format!(", one that a person waits for in {ms:.0} ms"));
+    format!("{draw_ms:.0} ms{quick}")
 }
 
 /// JPEG first, then H.264 where it is asked for.

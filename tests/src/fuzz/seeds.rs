@@ -256,10 +256,15 @@ pub(super) fn recordings() -> Result<Vec<Value>> {
     let steered = steered.with_way(Some(half)).with_intrinsics(Some(lens));
     let chunks = [
         ChunkInput::default(),
-        ChunkInput { prompt: None, recache: false, controls: Some(vec![steered, Controls::default()]) },
-        ChunkInput { prompt: Some("a road at dusk".into()), recache: false, controls: None },
-        ChunkInput { prompt: None, recache: false, controls: controls(["w", "w l", ""]) },
-        ChunkInput { prompt: Some("night".into()), recache: false, controls: controls(["", "w a s d i j k l", "s"]) },
+        ChunkInput { prompt: None, recache: false, steps: None, controls: Some(vec![steered, Controls::default()]) },
+        ChunkInput { prompt: Some("a road at dusk".into()), recache: false, steps: None, controls: None },
+        ChunkInput { prompt: None, recache: false, steps: Some(8), controls: controls(["w", "w l", ""]) },
+        ChunkInput {
+            prompt: Some("night".into()),
+            recache: false,
+            steps: None,
+            controls: controls(["", "w a s d i j k l", "s"]),
+        },
     ];
     let chunks: Vec<_> = chunks.iter().map(recording::encode_chunk).collect::<Result<_, _>>()?;
     let value = |bytes: &Vec<u8>| rmpv::decode::read_value(&mut &bytes[..]);

@@ -158,6 +158,10 @@ fn an_impossible_recipe_is_refused_by_key_and_value() {
     refused(json!({"steps": 0}), &format!("steps is 0; {either}"));
     refused(json!({"steps": 1001}), &format!("steps is 1001; {either}"));
     refused(json!({"steps": "many"}), &format!("steps is \"many\"; {either}"));
+    refused(json!({"steps": 24, "quick_steps": 0}), "quick_steps is 0; it must be a whole number from 1 to 23");
+    refused(json!({"steps": 24, "quick_steps": 24}), "quick_steps is 24; it must be a whole number from 1 to 23");
+    refused(json!({"quick_steps": 4}), "quick_steps is 4; it must be a whole number from 1 to 3");
+    refused(json!({"steps": 1, "quick_steps": 1}), "quick_steps is 1; it must be absent where a chunk has one step");
     let names = "it must be \"renoise\" or \"euler\" or \"heun\" or \"euler_renoise\"";
     refused(json!({"sampler": "dpm"}), &format!("sampler is \"dpm\"; {names}"));
     refused(json!({"sampler": 1}), &format!("sampler is 1; {names}"));

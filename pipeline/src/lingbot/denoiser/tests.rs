@@ -57,8 +57,9 @@ fn chunks(denoiser: &Denoiser) -> Vec<f32> {
             prompt: &prompts[chunk / 2],
             histories: &mut histories,
         };
-        let latent =
-            denoiser.sample([16, CHUNK, height, width], &mut noise, &mut context, &Cancel::default()).expect("a chunk");
+        let latent = denoiser
+            .sample(([16, CHUNK, height, width], None), &mut noise, &mut context, &Cancel::default())
+            .expect("a chunk");
         all.extend(latent.to_vec::<f32>().expect("f32"));
     }
     all

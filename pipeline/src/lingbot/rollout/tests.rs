@@ -17,6 +17,7 @@ use crate::load::error::LoadError;
 use crate::load::model_dir::ModelDir;
 use crate::world::{Controls, Held, KeptBytes, Picture, World};
 
+mod given_up;
 mod packed;
 mod ranks;
 
@@ -38,7 +39,7 @@ fn world_on(device: &Device, recipe: Value, ranks: usize) -> LingBot {
     copy(&weights, &weights, &dir);
     let file = std::fs::read(weights.join("causeway.json")).expect("a recipe");
     let mut changed: Value = serde_json::from_slice(&file).expect("JSON");
-    let small = json!({"size": [SIZE.width, SIZE.height], "chunk": CHUNK, "window": 12, "sink": 0, "steps": 2});
+    let small = json!({"size": [SIZE.width, SIZE.height], "chunk": CHUNK, "window": 12, "sink": 0, "steps": 2, "quick_steps": 1});
     for (key, value) in [small, recipe].iter().flat_map(|object| object.as_object().expect("an object")) {
         changed[key] = value.clone();
     }
@@ -94,7 +95,7 @@ fn controls(frames: Range<usize>) -> Vec<Controls> {
 }
 
 fn steered(plan: &ChunkPlan) -> ChunkInput {
-    ChunkInput { prompt: None, recache: false, controls: Some(controls(plan.latent_range())) }
+    ChunkInput { prompt: None, recache: false, steps: None, controls: Some(controls(plan.latent_range())) }
 }
 
 fn numbers(tensor: &Tensor) -> Vec<f32> {
@@ -144,8 +145,11 @@ fn first_chunks_of_one_latent_frame_to_twice_a_chunk_are_what_a_plain_loop_draws
             };
             let (_, _, height, width) = fixed.dims4().expect("four sides");
             let shape = [world.nets.config.transformer.out_channels, frames.len(), height, width];
-            let plain =
-                world.nets.denoiser.sample(shape, &mut noise, &mut context, &Cancel::default()).expect("a chunk");
+            let plain = world
+                .nets
+                .denoiser
+                .sample((shape, None), &mut noise, &mut context, &Cancel::default())
+                .expect("a chunk");
             assert_eq!(numbers(&latent), numbers(&plain), "a first chunk of {first}, chunk {index}");
             let decoded = (0..frames.len())
                 .map(|frame| video.decode(&latent.narrow(1, frame, 1).expect("a frame")).expect("frames").count);
@@ -180,7 +184,8 @@ fn a_rollout_that_never_makes_its_past_again_draws_what_a_loop_draws_that_keeps_
             TeamContext { conditions: from_ref(&condition), prompt: &prompt, histories: from_mut(&mut history) };
         let (_, _, height, width) = fixed.dims4().expect("four sides");
         let shape = [world.nets.config.transformer.out_channels, frames.len(), height, width];
-        let latent = world.nets.denoiser.sample(shape, &mut noise, &mut context, &Cancel::default()).expect("a chunk");
+        let latent =
+            world.nets.denoiser.sample((shape, None), &mut noise, &mut context, &Cancel::default()).expect("a chunk");
         let mut plain = Vec::new();
         for frame in 0..frames.len() {
             let one = latent.narrow(1, frame, 1).expect("a frame");
@@ -270,7 +275,7 @@ fn snapshot(history: &RollingKvCache, layer: usize) -> Vec<f32> {
 #[test]
 fn only_a_prompt_that_asks_for_it_makes_the_past_again() {
     let world = world(json!({}));
-    let night = |recache| ChunkInput { prompt: Some("a city at night".into()), recache, controls: None };
+    let night = |recache| ChunkInput { prompt: Some("a city at night".into()), recache, steps: None, controls: None };
     let after_two_chunks = || {
         let mut video = open(&world, init(&world, None));
         for _ in 0..2 {

@@ -26,7 +26,12 @@ fn init() -> Init {
 
 /// As many inputs as the clip has chunks; the second one changes the prompt.
 fn ask(frames: usize) -> ClipAsk {
-    let input = |chunk| ChunkInput { prompt: (chunk == 1).then(|| "night".to_owned()), recache: false, controls: None };
+    let input = |chunk| ChunkInput {
+        prompt: (chunk == 1).then(|| "night".to_owned()),
+        recache: false,
+        steps: None,
+        controls: None,
+    };
     ClipAsk::new(init(), frames, (0..CHUNKING.count_for(frames)).map(input).collect())
 }
 
@@ -201,7 +206,7 @@ fn a_clip_holds_what_its_rollout_holds_and_its_inputs() {
     let empty = bytes(vec![ChunkInput::default()]);
     assert_eq!(empty, size_of::<ChunkInput>() as u64);
     assert_eq!(
-        bytes(vec![ChunkInput { prompt: Some("night".into()), recache: false, controls: None }; 2]),
+        bytes(vec![ChunkInput { prompt: Some("night".into()), recache: false, steps: None, controls: None }; 2]),
         2 * (empty + 5)
     );
 }

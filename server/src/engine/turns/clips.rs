@@ -87,6 +87,11 @@ impl Clips {
         self.clip = Some(Clip { id, pixels, opened: false, ready_since: Some(now), pieces: Mean::default() });
     }
 
+    /// Whether there is a clip.
+    pub fn is_any(&self) -> bool {
+        self.clip.is_some()
+    }
+
     /// The clip is done, or given up.
     pub fn end(&mut self, id: SeatId) {
         self.clip.take_if(|clip| clip.id == id);

@@ -15,7 +15,7 @@ pub use super::steering::Beginning;
 use super::steering::Camera;
 
 /// What a session's events ask of its next chunk.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ConditionQueue {
     camera: Camera,
     prompt: Option<Prompt>,
@@ -26,12 +26,14 @@ pub struct ConditionQueue {
     /// The largest event id in effect, and the one that takes effect with the next chunk.
     applied_id: Option<u32>,
     waiting_id: Option<u32>,
+    /// The largest event id that does not wait for its time: if it is not in effect, a person waits for it.
+    hurried_id: Option<u32>,
     /// What steers the camera and shows in no chunk yet.
     waiting: Vec<Receipt>,
     acks: Acks,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Prompt {
     text: String,
     recache: bool,
@@ -53,6 +55,7 @@ impl ConditionQueue {
             left: None,
             applied_id: None,
             waiting_id: None,
+            hurried_id: None,
             waiting,
             acks,
         }
@@ -61,14 +64,14 @@ impl ConditionQueue {
     /// One more event, which came at this time: it takes effect with the next chunk, or when its transitions say. `Err`:
     /// more waits than there is room for, and the event changes nothing.
     pub fn push(&mut self, event: Event, now: Instant) -> Result<(), Refusal> {
-        let transitions: Vec<Transition> = event.parts.iter().flat_map(EventPart::transitions).copied().collect();
-        self.camera.check_room(&transitions)?;
+        self.check_room(&event)?;
         if event.parts.is_empty() {
             self.waiting_id = self.waiting_id.max(event.id);
             self.wait_with(event.id, self.camera.next(), now);
         }
         // An event that waits for its time is reported when that has come.
         let hurries = event.id.filter(|_| !event.waits_for_its_time());
+        self.hurried_id = self.hurried_id.max(hurries);
         for part in event.parts {
             match part {
                 EventPart::Prompt { text, recache } => {
@@ -94,6 +97,22 @@ impl ConditionQueue {
             }
         }
         Ok(())
+    }
+
+    /// `Err`: more would wait than there is room for.
+    pub(super) fn check_room(&self, event: &Event) -> Result<(), Refusal> {
+        let transitions: Vec<Transition> = event.parts.iter().flat_map(EventPart::transitions).copied().collect();
+        self.camera.check_room(&transitions)
+    }
+
+    /// The largest event id that does not wait for its time.
+    pub(super) fn hurried_id(&self) -> Option<u32> {
+        self.hurried_id
+    }
+
+    /// The largest event id in effect.
+    pub(super) fn applied_id(&self) -> Option<u32> {
+        self.applied_id
     }
 
     fn supersede_camera(&mut self, by: Option<u32>) {
@@ -125,7 +144,7 @@ impl ConditionQueue {
         self.applied_id = self.applied_id.max(self.waiting_id.take());
         let controls = self.camera.sample(plan);
         let recache = prompt.as_ref().is_some_and(|prompt| prompt.recache);
-        (ChunkInput { prompt: prompt.map(|prompt| prompt.text), recache, controls }, self.applied_id)
+        (ChunkInput { prompt: prompt.map(|prompt| prompt.text), recache, steps: None, controls }, self.applied_id)
     }
 
     /// The video has gone back, and goes on with this latent frame: what was to take effect at once does so there. What

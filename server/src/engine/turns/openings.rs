@@ -34,6 +34,11 @@ impl Openings {
         self.waiting.push_back(Waiting { id, pixels, since: now });
     }
 
+    /// Whether a session is to be opened.
+    pub(super) fn is_any(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// A session was opened in this time.
     pub(crate) fn took(&mut self, pixels: u64, took: Duration) {
         self.times.add(pixels, took);

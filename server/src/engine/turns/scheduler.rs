@@ -138,6 +138,16 @@ impl Scheduler {
         without_credit.map(|turn| turn.next_grant.still_expected(now)).min().unwrap_or(NextGrant::Never)
     }
 
+    /// When the first but this session needs the device. `Soon`: somebody waits for it already.
+    pub(crate) fn others(&self, id: SeatId, now: Instant) -> NextGrant {
+        let others = || self.seats.iter().filter(|(other, _)| **other != id).map(|(_, turn)| turn);
+        if self.clips.is_any() || self.openings.is_any() || others().any(|turn| turn.credit > 0) {
+            return NextGrant::Soon;
+        }
+        let paced = others().filter(|turn| turn.paced);
+        paced.map(|turn| turn.next_grant.still_expected(now)).min().unwrap_or(NextGrant::Never)
+    }
+
     /// The session, or the clip, is gone.
     pub(crate) fn close(&mut self, id: SeatId) {
         self.seats.remove(&id);

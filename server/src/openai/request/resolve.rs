@@ -137,6 +137,7 @@ impl Resolved {
             ChunkInput {
                 prompt: switch.map(|switch| switch.prompt.clone()),
                 recache: false,
+                steps: None,
                 controls: self.script.as_ref().map(held),
             }
         };

@@ -23,6 +23,7 @@ use super::seat::{Panicked, Seat, Whose, off_the_loop};
 use super::share::{OpenFailure, find_place_for, frames_held, spacing};
 use crate::engine::elsewhere::{Again, OpenError};
 use crate::engine::thread::{Command, Open, parts_places};
+use crate::engine::turns::under_way::Conditions;
 use crate::guardrails::Guardrails;
 use crate::phase::Phase;
 use crate::realtime::session::{CREDIT, Session};
@@ -117,7 +118,7 @@ async fn open(
     let is_recorded = recorded.is_some();
     let whose = Whose { account: packed.account.map(Arc::from), session: packed.session_id };
     let (id, cancel) = (admitted.id, Cancel::default());
-    let conditions = Arc::new(Mutex::new(conditions));
+    let conditions = Arc::new(Mutex::new(Conditions::going_on(conditions)));
     let reads = Reads::of(card, features, &init);
     let begun = Some(Arc::new(init.clone()));
     let share = (admitted.bytes, init.size.pixels());

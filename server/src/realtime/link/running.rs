@@ -33,8 +33,8 @@ use super::state::{Chunk, ChunkNews, Client};
 use crate::access::door::Lease;
 use crate::engine::thread::Command;
 use crate::engine::turns::clips::NextGrant;
-use crate::engine::turns::conditions::ConditionQueue;
 use crate::engine::turns::event::Event;
+use crate::engine::turns::under_way::Conditions;
 use crate::guardrails::Blocked;
 use crate::media::stream::Stream;
 use crate::observe::{Facts, Listed, chunk_span};
@@ -327,14 +327,23 @@ impl<'a> Running<'a> {
         let id = event.id;
         let prompt = event.parts.iter().rev().find_map(|part| part.text()).filter(|_| by == Reins::PLAYER);
         let read = prompt.and_then(|prompt| self.seat.reads.event(id, prompt));
-        let pushed = self.conditions().push(event, Instant::now());
+        let now = Instant::now();
+        let pushed = {
+            // The engine takes the lock when a chunk is kept or given up, so what is asked here is asked of this chunk.
+            let mut conditions = self.conditions();
+            let pushed = conditions.push(event, now);
+            if conditions.begins_again(now) {
+                self.seat.begin_again();
+            }
+            pushed
+        };
         match pushed {
             Ok(()) => read.into_iter().for_each(|read| self.say(read)),
             Err(refusal) => self.tell_whom(by, &ClientError::invalid_event(Invalid { id, refusal })),
         }
     }
 
-    pub(super) fn conditions(&self) -> MutexGuard<'_, ConditionQueue> {
+    pub(super) fn conditions(&self) -> MutexGuard<'_, Conditions> {
         self.seat.conditions.lock().expect("nothing panics under this lock")
     }
 
@@ -424,7 +433,7 @@ impl<'a> Running<'a> {
 
     fn learn(&mut self, news: ChunkNews) {
         let input = match news {
-            ChunkNews::Drawn { event_id, frames, moves } => Input::Chunk { event_id, frames, moves },
+            ChunkNews::Drawn { event_id, frames, moves, usual } => Input::Chunk { event_id, frames, moves, usual },
             ChunkNews::Delivered(Ok(())) => Input::Written,
             ChunkNews::Delivered(Err(error)) => {
                 warn!(error = format!("{error:#}"), "chunk not delivered");

@@ -17,8 +17,9 @@ use crate::access::inbound::{Account, Full};
 use crate::access::rules::denied::Denied;
 use crate::engine::elsewhere::{Again, OpenError};
 use crate::engine::thread::{Command, Engine, Open, parts_places};
-use crate::engine::turns::conditions::{Beginning, ConditionQueue};
+use crate::engine::turns::conditions::Beginning;
 use crate::engine::turns::event::Lens;
+use crate::engine::turns::under_way::Conditions;
 use crate::guardrails::{Blocked, Guardrails};
 use crate::media::pictures;
 use crate::realtime::session::CREDIT;
@@ -40,7 +41,7 @@ pub(super) struct Seat {
     pub(super) engine: Engine,
     pub(super) cancel: Cancel,
     /// What steers the next chunk: the engine takes it when that begins.
-    pub(super) conditions: Arc<Mutex<ConditionQueue>>,
+    pub(super) conditions: Arc<Mutex<Conditions>>,
     pub(super) terms: Terms,
     pub(super) chunking: Chunking,
     /// The place in the video of the first chunk that is sent.
@@ -110,6 +111,15 @@ impl Seat {
         if !std::mem::replace(&mut self.given_up, true) {
             self.cancel.cancel();
             self.command(Command::Close(self.id));
+        }
+    }
+
+    /// The chunk that is being denoised is to be begun again: unless the engine was told something since that began, for
+    /// then another session may wait for it.
+    pub(super) fn begin_again(&self) {
+        let commands = &self.engine.commands;
+        if commands.capacity() == commands.max_capacity() {
+            self.cancel.give_up();
         }
     }
 
@@ -203,7 +213,7 @@ pub(super) async fn open(
     };
     let Opening { terms, encoding, transport, features, lens, .. } = opening;
     let (id, cancel) = (admitted.id, Cancel::default());
-    let conditions = Arc::new(Mutex::new(ConditionQueue::new(beginning)));
+    let conditions = Arc::new(Mutex::new(Conditions::new(beginning)));
     let (init, again) = match recorded {
         None => (opening.init(picture), None),
         Some(Recorded { init, origin, inputs, show, .. }) => (init, Some(Box::new(Again { origin, inputs, show }))),

@@ -86,6 +86,8 @@ pub(super) enum ChunkNews {
         frames: usize,
         /// Whether a key was held in it.
         moves: bool,
+        /// Whether the next will take as long to draw.
+        usual: bool,
     },
     /// Sent, or failed to be sent.
     Delivered(anyhow::Result<()>),
@@ -116,8 +118,8 @@ impl Chunk {
         };
         match part {
             Ok(ChunkPart::First(drawn, frames)) => {
-                let Drawn { event_id, moves, .. } = drawn;
-                let news = ChunkNews::Drawn { event_id, frames: drawn.plan.pixel_frames, moves };
+                let Drawn { event_id, moves, usual, .. } = drawn;
+                let news = ChunkNews::Drawn { event_id, frames: drawn.plan.pixel_frames, moves, usual };
                 let on_its_way = drawn.handed.elapsed();
                 *self = Chunk::Drawn(parts, Box::new(drawn), frames, on_its_way);
                 news

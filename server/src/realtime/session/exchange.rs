@@ -36,6 +36,8 @@ pub enum Input<'a> {
         frames: usize,
         /// A key was held in it.
         moves: bool,
+        /// It was drawn in as many steps as most are, and begun once.
+        usual: bool,
     },
     /// All messages of the chunk are sent, or kept for a client that may come back.
     Written,

@@ -179,13 +179,13 @@ impl Session {
                 self.outputs.push_back(Output::Tell(ClientError::invalid_event(text_message().into())));
                 self.outputs.push_back(Output::Close(Close::TEXT));
             }
-            Input::Chunk { event_id, frames, moves } => {
+            Input::Chunk { event_id, frames, moves, usual } => {
                 if moves {
                     self.moved = now;
                 }
                 match &mut self.pace {
                     Some(pace) => {
-                        pace.drawn(event_id, frames, now);
+                        pace.drawn(event_id, (frames, usual), now);
                         let more = self.ending.is_none() && self.max_chunks.is_none_or(|max| self.granted < max);
                         let at = pace.begins_next(now).filter(|_| more);
                         self.outputs.push_back(Output::ExpectGrant { at });
@@ -340,7 +340,7 @@ impl Session {
         } else if self.steps.as_ref().is_some_and(Steps::has_steps) {
             "steps wait: go when their chunks have come"
         } else if !self.opened {
-            "nothing was drawn yet"
+            "the session is not open yet: go elsewhere when its first frames have come"
         } else {
             if let Place::Anew(_) = to {
                 self.outputs.push_back(Output::Leave);

@@ -160,17 +160,20 @@ impl Pace {
         due
     }
 
-    /// The first frames of a chunk are there.
-    pub(crate) fn drawn(&mut self, event_id: Option<u32>, frames: usize, now: Instant) {
+    /// The first frames of a chunk are there. `usual`: it was drawn in as many steps as most are, and begun once. Only such a
+    /// chunk says how long the next will take.
+    pub(crate) fn drawn(&mut self, event_id: Option<u32>, (frames, usual): (usize, bool), now: Instant) {
         let mut put_off = Duration::ZERO;
         match self.chunk {
             Chunk::Held { .. } => panic!("one chunk is sent at a time"),
             Chunk::Drawing { asked, put_off: how_long } => {
                 put_off = how_long;
-                if self.drawing_times.len() == REMEMBERED {
-                    self.drawing_times.pop_front();
+                if usual {
+                    if self.drawing_times.len() == REMEMBERED {
+                        self.drawing_times.pop_front();
+                    }
+                    self.drawing_times.push_back(now - asked);
                 }
-                self.drawing_times.push_back(now - asked);
             }
             Chunk::Resting | Chunk::PutOff { .. } | Chunk::Out => {}
         }

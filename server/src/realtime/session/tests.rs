@@ -38,7 +38,7 @@ fn say(session: &mut Session, input: Input<'_>, now: Instant) -> Vec<Output> {
 
 /// What the engine hears, once a chunk was drawn, of when the next will be granted.
 fn expected(session: &mut Session, event_id: Option<u32>, now: Instant) -> Vec<Option<Instant>> {
-    session.handle(Input::Chunk { event_id, frames: 9, moves: false }, now);
+    session.handle(Input::Chunk { event_id, frames: 9, moves: false, usual: true }, now);
     let outputs = std::iter::from_fn(|| session.poll_output());
     outputs.filter_map(|output| if let Output::ExpectGrant { at } = output { Some(at) } else { None }).collect()
 }
@@ -76,7 +76,7 @@ fn nothing_is_expected_of_a_session_whose_last_chunk_is_drawn_or_that_ends() {
 }
 
 fn chunk() -> Input<'static> {
-    Input::Chunk { event_id: None, frames: 9, moves: false }
+    Input::Chunk { event_id: None, frames: 9, moves: false, usual: true }
 }
 
 const SENT: Output = Output::Send { pace_wait: Duration::ZERO };
@@ -275,7 +275,7 @@ fn a_pause_does_not_hurry_the_next_chunk_and_what_is_drawn_is_sent_when_it_is_du
     assert!(matches!(steered[..], [Output::Steer(_)]), "nothing is begun for it: {steered:?}");
     let back = say(&mut session, Input::Binary(&resume()), start + ms(500));
     assert_eq!(back, [Output::Grant { chunks: 1, due: start + ms(500) }], "that prompt is new");
-    let new = Input::Chunk { event_id: Some(3), frames: 9, moves: false };
+    let new = Input::Chunk { event_id: Some(3), frames: 9, moves: false, usual: true };
     assert!(matches!(say(&mut session, new, start + ms(600))[..], [Output::Send { .. }]));
     say(&mut session, Input::Written, start + ms(610));
 
@@ -382,7 +382,7 @@ fn a_paused_session_leaves_its_place_after_a_minute_if_somebody_wants_it() {
 fn a_session_that_is_steered_or_moves_keeps_its_place() {
     let start = Instant::now();
     let (mut session, _) = begin_with(FREE, YIELDS, start);
-    let moving = || Input::Chunk { event_id: None, frames: 9, moves: true };
+    let moving = || Input::Chunk { event_id: None, frames: 9, moves: true, usual: true };
     say(&mut session, moving(), start + seconds(50));
     say(&mut session, Input::Written, start + seconds(50));
     assert_eq!(say(&mut session, Input::Wanted, start + seconds(100)), [], "a key was held fifty seconds ago");

@@ -17,6 +17,7 @@ pub struct PackedConditions {
     prompt: Option<PackedPrompt>,
     applied_id: Option<u32>,
     waiting_id: Option<u32>,
+    hurried_id: Option<u32>,
     /// Ids, and the latent frames that they show in.
     waiting: Vec<(u32, usize)>,
     applied: Vec<u32>,
@@ -36,7 +37,8 @@ struct PackedPrompt {
 impl ConditionQueue {
     /// What is to go on. The session goes to no other video or place in it meanwhile.
     pub fn pack(&self) -> PackedConditions {
-        let ConditionQueue { camera, prompt, leaves: _, left: _, applied_id, waiting_id, waiting, acks } = self;
+        let ConditionQueue { camera, prompt, leaves: _, left: _, applied_id, waiting_id, hurried_id, waiting, acks } =
+            self;
         let places = |receipts: &[Receipt]| receipts.iter().map(|receipt| (receipt.id, receipt.latent_frame)).collect();
         PackedConditions {
             camera: camera.clone(),
@@ -48,6 +50,7 @@ impl ConditionQueue {
             }),
             applied_id: *applied_id,
             waiting_id: *waiting_id,
+            hurried_id: *hurried_id,
             waiting: places(waiting),
             applied: acks.applied.clone(),
             superseded: acks.superseded.clone(),
@@ -59,7 +62,17 @@ impl ConditionQueue {
 impl PackedConditions {
     /// The conditions of a video of this size at this rate, from now on. `Err`: no server has made this.
     pub fn unpack(self, fps: u32, size: Size, now: Instant) -> Result<ConditionQueue, String> {
-        let PackedConditions { camera, prompt, applied_id, waiting_id, waiting, applied, superseded, receipts } = self;
+        let PackedConditions {
+            camera,
+            prompt,
+            applied_id,
+            waiting_id,
+            hurried_id,
+            waiting,
+            applied,
+            superseded,
+            receipts,
+        } = self;
         let ids =
             [waiting.len(), applied.len(), superseded.len(), receipts.len()].into_iter().max().unwrap_or_default();
         if ids > ACKS_MAX {
@@ -84,6 +97,7 @@ impl PackedConditions {
             left: None,
             applied_id,
             waiting_id,
+            hurried_id,
             waiting: places(waiting),
             acks: Acks { applied, superseded, receipts: places(receipts) },
         })

@@ -96,7 +96,7 @@ fn a_prompt_waits_for_the_second_chunk_and_the_latest_wins() {
     assert_eq!(queue.sample(&plan(0)), (ChunkInput::default(), None));
     assert_eq!(
         queue.sample(&plan(1)),
-        (ChunkInput { prompt: Some("night".into()), recache: false, controls: None }, Some(2))
+        (ChunkInput { prompt: Some("night".into()), recache: false, steps: None, controls: None }, Some(2))
     );
     assert_eq!(queue.sample(&plan(2)), (ChunkInput::default(), Some(2)));
 }
@@ -190,7 +190,8 @@ fn both_parts_of_a_composite_steer_the_same_chunk() {
     let mut queue = self::queue();
     queue.sample(&plan(0));
     queue.take(Event { id: Some(3), parts: vec![EventPart::prompt("p"), state(&["w"])] });
-    let expected = ChunkInput { prompt: Some("p".into()), recache: false, controls: Some(vec![keys("w").into(); 3]) };
+    let expected =
+        ChunkInput { prompt: Some("p".into()), recache: false, steps: None, controls: Some(vec![keys("w").into(); 3]) };
     assert_eq!(queue.sample(&plan(1)), (expected, Some(3)));
 }
 

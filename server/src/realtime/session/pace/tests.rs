@@ -18,7 +18,7 @@ fn begun(start: Instant) -> Pace {
 
 /// What becomes of a chunk that is drawn now.
 fn drawn(pace: &mut Pace, event_id: Option<u32>, now: Instant) -> Option<Duration> {
-    pace.drawn(event_id, FRAMES, now);
+    pace.drawn(event_id, (FRAMES, true), now);
     pace.release(now)
 }
 
@@ -36,6 +36,23 @@ fn a_chunk_is_held_until_the_one_before_has_been_shown() {
     assert_eq!(drawn(&mut pace, None, start + ms(5000)), Some(ms(0)));
     assert_eq!(drawn(&mut pace, None, start + ms(5100)), None);
     assert_eq!(pace.poll_timeout(), Some(start + ms(5900)));
+}
+
+#[test]
+fn only_a_usual_chunk_says_how_early_the_next_must_begin() {
+    let start = Instant::now();
+    let mut pace = begun(start);
+    // Drawn in 300 ms, and shown for 900.
+    assert_eq!(drawn(&mut pace, None, start + ms(300)), Some(ms(0)));
+    assert_eq!(pace.written(start + ms(300)), None);
+    assert_eq!(pace.poll_timeout(), Some(start + ms(1200 - 300) - MARGIN));
+    // Begun at once for an event, and again for another, and so drawn in 700 ms.
+    pace.event(Some(1), start + ms(400)).expect("at once");
+    assert_eq!(pace.event(Some(2), start + ms(600)), None);
+    pace.drawn(Some(2), (FRAMES, false), start + ms(1100));
+    pace.release(start + ms(1100)).expect("it is due");
+    assert_eq!(pace.written(start + ms(1100)), None);
+    assert_eq!(pace.poll_timeout(), Some(start + ms(1100 + 900 - 300) - MARGIN));
 }
 
 #[test]
@@ -61,7 +78,7 @@ fn a_little_lateness_is_made_up_for_and_much_of_it_is_not() {
         let mut pace = begun(start);
         assert_eq!(drawn(&mut pace, None, start), Some(ms(0)));
         assert_eq!(drawn(&mut pace, None, start + ms(900) + late), Some(ms(0)));
-        pace.drawn(None, FRAMES, start + ms(1200));
+        pace.drawn(None, (FRAMES, true), start + ms(1200));
         assert_eq!(pace.poll_timeout(), Some(start + ms(1800) + put_off), "{late:?} late");
     };
     check(ms(1), ms(0));
@@ -122,7 +139,7 @@ fn the_slowest_of_the_last_chunks_says_when_the_next_begins_until_it_is_forgotte
     let mut now = Instant::now();
     let mut pace = begun(now);
     for i in 0..2 * REMEMBERED {
-        pace.drawn(None, FRAMES, now + if i == 0 { ms(500) } else { ms(100) });
+        pace.drawn(None, (FRAMES, true), now + if i == 0 { ms(500) } else { ms(100) });
         let sent = pace.poll_timeout().expect("it is held");
         assert!(pace.release(sent).is_some());
         assert_eq!(pace.written(sent), None);
@@ -201,7 +218,7 @@ fn beside_three_free_ones(chunk_ms: u64) -> Vec<Duration> {
         let begin = pace.tick(now);
         if let Some((_, id)) = running.take_if(|(ends, _)| *ends <= now) {
             match id {
-                PACED => pace.drawn(None, FRAMES, now),
+                PACED => pace.drawn(None, (FRAMES, true), now),
                 free => scheduler.grant(free, 1, now),
             }
         }

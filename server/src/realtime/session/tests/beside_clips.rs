@@ -237,7 +237,7 @@ impl Device {
         let Some((_, drawn)) = self.drawing.take_if(|(ends, _)| *ends <= now) else { return };
         match drawn {
             Next::Chunk(seat) => {
-                self.tell(seat as usize, Input::Chunk { event_id: None, frames: FRAMES, moves: false })
+                self.tell(seat as usize, Input::Chunk { event_id: None, frames: FRAMES, moves: false, usual: true })
             }
             Next::Open(_) => unreachable!("every session is open"),
             Next::Piece(_) => {
