@@ -49,6 +49,7 @@ const EVERY_FEATURE: Features = Features {
     recording: true,
     spectators: true,
     unknown_words: true,
+    redirect: true,
 };
 
 /// What happens to a video before a chunk.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::access::policy::AccessPolicy;
 use crate::admission::rules::Bounds;
+use crate::cluster::ClusterSettings;
 use crate::engine::offer::Offer;
 use crate::fetch::rules::Rules;
 use crate::guardrails::Guardrails;
@@ -82,6 +83,8 @@ pub struct Limits {
     pub fetch: Rules,
     /// What prompts must pass.
     pub guardrails: Guardrails,
+    /// The other servers. `None`: this one is alone.
+    pub cluster: Option<ClusterSettings>,
 }
 
 /// What bounds clips and pictures that are asked for by HTTP.
@@ -159,6 +162,7 @@ impl Default for Limits {
             access: AccessPolicy::default(),
             fetch: Rules::default(),
             guardrails: Guardrails::default(),
+            cluster: None,
         }
     }
 }

@@ -17,10 +17,12 @@ mod place;
 mod projector;
 mod reads;
 mod reel;
+mod relayed;
 pub(crate) mod resume;
 mod running;
 pub(crate) mod seat;
-mod share;
+mod seeking;
+pub(crate) mod share;
 pub(crate) mod socket;
 mod state;
 mod viewing;
@@ -33,6 +35,7 @@ use self::audience::Audiences;
 use self::bounds::LinkBounds;
 use self::resume::Resumable;
 use crate::admission::queue::Queue;
+use crate::cluster::node::Cluster;
 use crate::engine::thread::Engine;
 use crate::fetch::Fetcher;
 use crate::guardrails::Guardrails;
@@ -61,6 +64,8 @@ pub(crate) struct Realtime {
     pub(crate) resumable: Arc<Resumable>,
     /// Finds the session that a viewer's token stands for.
     pub(crate) audiences: Arc<Audiences>,
+    /// The other servers, if there are any.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     /// Whether the server takes sessions, drains or stops.
     pub(crate) phase: watch::Receiver<Phase>,
     /// The bounds of one session and its connection.

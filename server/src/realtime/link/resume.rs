@@ -12,6 +12,8 @@ use pipeline::world::Refusal;
 use tokio::sync::mpsc;
 
 use super::line::Line;
+use crate::cluster::node::Cluster;
+use crate::cluster::tickets::Known;
 use crate::realtime::wire::fields::refuse;
 use crate::realtime::wire::hello::hello;
 
@@ -44,16 +46,19 @@ pub(super) struct ResumeTicket {
     token: String,
     resumable: Arc<Resumable>,
     returns: mpsc::Receiver<Handover>,
+    /// Other nodes find it too.
+    _known: Option<Known>,
 }
 
 impl ResumeTicket {
-    pub(super) fn new(resumable: Arc<Resumable>) -> ResumeTicket {
+    pub(super) fn new(resumable: Arc<Resumable>, cluster: Option<&Cluster>) -> ResumeTicket {
         // 122 bits that nobody can guess.
         let token = uuid::Uuid::new_v4().simple().to_string();
         // One at a time: the next waits at its own expense.
         let (came, returns) = mpsc::channel(1);
         resumable.0.insert(token.clone(), came);
-        ResumeTicket { token, resumable, returns }
+        let known = cluster.map(|cluster| cluster.know(&token));
+        ResumeTicket { token, resumable, returns, _known: known }
     }
 
     pub(super) async fn somebody_returns(&mut self) -> Handover {

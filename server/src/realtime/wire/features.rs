@@ -46,6 +46,8 @@ pub struct Features {
     pub spectators: bool,
     /// Which words of its prompts the world does not know.
     pub unknown_words: bool,
+    /// It goes itself to the node of a cluster that draws its session.
+    pub redirect: bool,
 }
 
 /// Whether a client may use a feature that not every world has.
@@ -110,6 +112,7 @@ impl Features {
                 "recording" => features.recording = true,
                 "spectators" => features.spectators = true,
                 "unknown_words" => features.unknown_words = true,
+                "redirect" => features.redirect = true,
                 _ => {}
             }
         }
@@ -154,6 +157,7 @@ impl Features {
             recording,
             spectators,
             unknown_words,
+            redirect,
         } = *self;
         let named = [
             (queue, "queue"),
@@ -174,6 +178,7 @@ impl Features {
             (recording, "recording"),
             (spectators, "spectators"),
             (unknown_words, "unknown_words"),
+            (redirect, "redirect"),
         ];
         named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
     }
