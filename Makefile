@@ -3,7 +3,7 @@
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test kernels chunk-time test-gpu-emulated test-otlp test-clients soak fuzz train-dry compare-pocket compare-wide compare-server dist build-tools test-tools
+.PHONY: run test test-cluster kernels chunk-time test-gpu-emulated test-otlp test-clients soak fuzz train-dry compare-pocket compare-wide compare-server dist build-tools test-tools
 
 # Builds the server and serves the world that ships with it; ARGS go to `causeway serve`.
 run: build-tools
@@ -36,6 +36,11 @@ target/kernels/installed: ops/host/requirements.txt
 	target/kernels/venv/bin/python -m pip install -q --no-deps -r $<
 	ln -sf "$$(find $(CURDIR)/target/kernels/venv -name libnvrtc.so.12)" target/kernels/libnvrtc.so.12
 	touch $@
+
+# A cluster that is broken on purpose: three servers of NATS, three nodes, two doors, 60 clients, 200 faults. ARGS: --rounds N.
+test-cluster: build-tools test-tools
+	cargo build --release --locked -p tests --bin cluster
+	target/release/cluster $(ARGS)
 
 # A build with OpenTelemetry, which `test` leaves out: it brings a second HTTP client.
 test-otlp: build-tools test-tools
@@ -122,9 +127,9 @@ build-tools:
 	done; $(call install)
 
 # The browser tests drive Chromium, and one drives Firefox; the page's modules are tested with Node; curl and Python run the commands of docs/videos.md;
-# Mono and Godot run their clients; HAProxy stands before two servers (docs/cluster.md).
+# Mono and Godot run their clients; HAProxy stands before two servers, and NATS between several (docs/cluster.md).
 test-tools:
-	@PATH=$$PATH:/usr/sbin; for tool in haproxy:haproxy chromium:chromium firefox-esr:firefox-esr node:nodejs curl:curl openssl:openssl python3:python3 mcs:mono-mcs mono:mono-runtime godot3-server:godot3-server; do \
+	@PATH=$$PATH:/usr/sbin; for tool in haproxy:haproxy nats-server:nats-server chromium:chromium firefox-esr:firefox-esr node:nodejs curl:curl openssl:openssl python3:python3 mcs:mono-mcs mono:mono-runtime godot3-server:godot3-server; do \
 	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; $(call install)
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest

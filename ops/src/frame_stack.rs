@@ -238,7 +238,7 @@ impl FrameStack {
     pub fn of_rows(values: &[f32], whole: FrameShape, rows: Range<usize>) -> Result<FrameStack> {
         let FrameShape { height, width, channels, border } = whole;
         let (row, frame) = (width * channels, height * width * channels);
-        if frame == 0 || values.len() % frame != 0 || rows.end > height || rows.is_empty() || border > 1 {
+        if frame == 0 || !values.len().is_multiple_of(frame) || rows.end > height || rows.is_empty() || border > 1 {
             bail!("{} values are no frames of {whole:?} with the rows {rows:?}", values.len());
         }
         let shape = FrameShape { height: rows.len(), ..whole };

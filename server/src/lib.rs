@@ -9,6 +9,7 @@
 pub mod access;
 pub mod admission;
 pub mod browser;
+pub mod cluster;
 pub mod config;
 pub mod engine;
 pub mod fetch;
@@ -51,6 +52,7 @@ use access::inbound::Inbound;
 use access::listener::{self, Gate};
 use access::rules::denied::REASONS;
 use admission::queue::Queue;
+use cluster::node::Cluster;
 use engine::thread::Engine;
 use fetch::Fetcher;
 use http::app::App;
@@ -101,6 +103,13 @@ pub async fn serve_telling(
     tell(engine.clone());
     let loaded = engine.card.clone();
     let (say, phase_said) = watch::channel(Phase::Serving);
+    let cluster = match &limits.cluster {
+        Some(settings) => {
+            let listens = listener.local_addr()?;
+            Some(Cluster::start(settings, (Arc::clone(&queue), limits.queue), listens, phase_said.clone())?)
+        }
+        None => None,
+    };
     let (present, mut all_left) = mpsc::channel(1);
     let drain = limits.drain;
     let door = Arc::new(Door::new(limits.access.clone(), limits.connections_per_address, Instant::now())?);
@@ -130,6 +139,7 @@ pub async fn serve_telling(
         audiences,
         moving: limits.moving.clone(),
         arrivals: Semaphore::new(ARRIVALS_AT_ONCE),
+        cluster,
         phase: phase_said.clone(),
         bounds: limits.link_bounds(),
     };

@@ -132,6 +132,7 @@ fn serve(args: ServeArgs, service: Service) -> anyhow::Result<()> {
     let (device, ranks) = (device::for_world(&args.world, &source)?, args.world.team.ranks);
     let guardrails = args.guardrails.build()?;
     let limits = Limits {
+        cluster: args.cluster.settings(args.limits.sessions)?,
         trace_file: args.trace_file,
         profile_dir: args.profile_dir,
         guardrails,

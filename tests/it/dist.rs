@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::CommandFactory;
 use serde_json::Value;
 use server::Limits;
+use server::cluster::ClusterSettings;
 use server::config::flags::Cli;
 use tests::Server;
 use tests::puppet::Puppet;
@@ -31,7 +32,9 @@ fn is_series(rest: &str) -> bool {
 
 #[tokio::test]
 async fn the_dashboard_shows_every_metric_and_alerts_name_only_metrics_that_there_are() -> Result<()> {
-    let (server, _strings) = Server::limited(Puppet::default(), Limits::default())?;
+    let (servers, credentials, advertise) = (vec!["nats://127.0.0.1:9".to_owned()], None, None);
+    let cluster = Some(ClusterSettings { servers, credentials, advertise });
+    let (server, _strings) = Server::limited(Puppet::default(), Limits { cluster, ..Limits::default() })?;
     let (_, scraped) = Raw::get(server.address, "/metrics").await?;
     drop(server);
     // Of a histogram, the three series that Prometheus keeps.

@@ -19,6 +19,8 @@ mod browser_keys;
 mod browser_watch;
 mod client_rust;
 mod cluster;
+mod cluster_nats;
+mod cluster_rules;
 mod cosmos3;
 mod cosmos3_serve;
 mod dist;

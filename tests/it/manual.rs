@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::CommandFactory;
 use server::Limits;
+use server::cluster::ClusterSettings;
 use server::config::flags::Cli;
 use tests::Server;
 use tests::puppet::Puppet;
@@ -220,7 +221,10 @@ fn has_flag(command: &clap::Command, flag: &str) -> bool {
 #[tokio::test]
 async fn every_metric_is_explained_to_operators() -> Result<()> {
     let trace = std::env::temp_dir().join(format!("causeway-manual-{}.json", std::process::id()));
-    let limits = Limits { trace_file: Some(trace.clone()), ..Limits::default() };
+    // Nobody listens there: the metrics of a cluster are there all the same.
+    let (servers, credentials, advertise) = (vec!["nats://127.0.0.1:9".to_owned()], None, None);
+    let cluster = Some(ClusterSettings { servers, credentials, advertise });
+    let limits = Limits { trace_file: Some(trace.clone()), cluster, ..Limits::default() };
     let (server, _strings) = Server::limited(Puppet::default(), limits)?;
     let (_, scraped) = Raw::get(server.address, "/metrics").await?;
     drop(server);

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 400;
 
 /// Folders of decisions: they are given values and the time. Tests in them may do as they like.
-const SANS_IO: [&str; 7] = [
+const SANS_IO: [&str; 8] = [
     "server/src/access/rules/",
     "server/src/admission/rules/",
+    "server/src/cluster/rules/",
     "server/src/engine/turns/",
     "server/src/fetch/rules/",
     "server/src/openai/request/",

@@ -43,7 +43,12 @@ fn check_init(what: &str, fits: Init, one_more: Init, field: &str) {
     let read = |init: Init| match first_message::decode(&encoded(init).into()).message {
         Ok(FirstMessage::Init(request)) => request.check(&card()).map(drop),
         Ok(other) => panic!("{other:?}"),
-        Err(WrongFirst::Init(refusal) | WrongFirst::Resume(refusal) | WrongFirst::Watch(refusal)) => Err(refusal),
+        Err(
+            WrongFirst::Init(refusal)
+            | WrongFirst::Resume(refusal)
+            | WrongFirst::Watch(refusal)
+            | WrongFirst::Hello(refusal),
+        ) => Err(refusal),
     };
     check(what, read(fits), read(one_more), field);
 }

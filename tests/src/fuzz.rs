@@ -51,6 +51,7 @@ const EVERY_FEATURE: Features = Features {
     spectators: true,
     unknown_words: true,
     moved: true,
+    redirect: true,
 };
 
 /// What happens to a video before a chunk.

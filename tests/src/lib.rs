@@ -8,6 +8,7 @@ pub mod browser;
 pub mod bystander;
 pub mod chance;
 pub mod client;
+pub mod cluster;
 pub mod cosmos3;
 pub mod document;
 pub mod emulated;

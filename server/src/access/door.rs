@@ -85,6 +85,14 @@ impl Pass {
         }
     }
 
+    /// The key that it is, or was made with.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        match self {
+            Pass::Everybody => None,
+            Pass::Key(key) | Pass::Token(key, _) => Some(key),
+        }
+    }
+
     /// A token. Its sessions also count for its key.
     fn holders(&self) -> Vec<(Holder, usize)> {
         let of_key = |key: &Key| (Holder::Key(key.name.clone()), key.limits.sessions);
@@ -145,6 +153,13 @@ impl Door {
     /// A key, a token, or nothing.
     pub(crate) fn enter(&self, address: Address, presented: Option<&str>, now: Instant) -> Result<Pass, Denied> {
         self.enter_as(address, presented, Weight::Whole, now)
+    }
+
+    /// A client that another node of the cluster has let in with the key of this name.
+    pub(crate) fn enter_for(&self, account: Option<&str>) -> Result<Pass, Denied> {
+        let Entry::Keys(keys) = &self.policy.entry else { return Ok(Pass::Everybody) };
+        let key = keys.now().named(account.ok_or(Denied::NoKey)?).cloned();
+        key.map(Pass::Key).ok_or(Denied::KeyRemoved)
     }
 
     /// As [`Door::enter`], for a request that counts so much.

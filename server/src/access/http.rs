@@ -1,6 +1,6 @@
 //! The door for HTTP: which headers are read, how a denial is answered, and the route that makes tokens.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,6 +84,20 @@ impl Entrance {
             (address, Ok(_)) => Err(self.refused(address, Denied::NotAKey)),
             (address, Err(denied)) => Err(self.refused(address, denied)),
         }
+    }
+
+    /// The credential of a request that needs one, if the server has keys.
+    pub(crate) fn pass(&self, peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> Result<Pass, Denied> {
+        let (address, entered) = knock(&self.door, peer, headers, uri);
+        entered.map_err(|denied| self.refused(address, denied))
+    }
+
+    /// A token for one session on the account of this credential; `None`: all clients are one.
+    ///
+    /// # Errors
+    /// If the system has no random numbers.
+    pub(crate) fn token_of(&self, pass: &Pass, life: Duration) -> anyhow::Result<Option<String>> {
+        pass.key().map(|key| self.door.mint(key, life, 1, Instant::now())).transpose()
     }
 
     /// Whether a page of this request's origin may use the server.
@@ -192,6 +206,28 @@ impl Visitor {
             self.pass = Some(entered.map_err(|denied| self.entrance.refused(self.address, denied))?);
         }
         Ok(())
+    }
+
+    /// Let a client in that another node has let in, on this account.
+    pub(crate) fn enter_for(&mut self, account: Option<&str>) -> Result<(), Denied> {
+        let entered = self.entrance.door.enter_for(account);
+        self.pass = Some(entered.map_err(|denied| self.entrance.refused(self.address, denied))?);
+        Ok(())
+    }
+
+    /// Where it comes from.
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+
+    /// The name of its key and the sessions that this may have, if it has one.
+    pub(crate) fn key(&self) -> Option<(String, usize)> {
+        self.pass.as_ref()?.key().map(|key| (key.name.to_string(), key.limits.sessions))
+    }
+
+    /// Its key may have no more sessions in the cluster.
+    pub(crate) fn has_too_many_sessions(&self, most: usize) -> Denied {
+        self.entrance.refused(self.address, Denied::TooManySessions(most))
     }
 
     /// Begin a session on this client's account.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::rules::keys::KEY_PREFIX;
-use super::rules::tokens::TOKEN_PREFIX;
+use super::rules::tokens::{GRANT_TOKEN_PREFIX, TOKEN_PREFIX};
 
 /// A token for viewers of a session names what it is, as a key does.
 pub const VIEW_TOKEN_PREFIX: &str = "cwv_";
@@ -34,8 +34,9 @@ fn first_secret(text: &str) -> Option<(usize, usize)> {
         let length = text[begin..].bytes().take_while(|&byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         Some((begin, begin + length.count()))
     };
-    let found = [of_prefix(KEY_PREFIX), of_prefix(TOKEN_PREFIX), of_prefix(VIEW_TOKEN_PREFIX), credentials(text)];
-    found.into_iter().flatten().min()
+    let prefixes = [KEY_PREFIX, TOKEN_PREFIX, VIEW_TOKEN_PREFIX, GRANT_TOKEN_PREFIX];
+    let found = prefixes.map(of_prefix).into_iter().chain([credentials(text)]);
+    found.flatten().min()
 }
 
 /// What stands between `://` and `@` in a URL.
@@ -78,6 +79,7 @@ mod tests {
             ("reading cwk_AbC-_9: no such file", "reading cwk_…: no such file"),
             ("cwk_abc", "cwk_…"),
             ("#watch=cwv_AbC-_9", "#watch=cwv_…"),
+            ("hello cwg_a1.2.AbC-_9", "hello cwg_…"),
             ("two: cwk_a and cwt_alice.0f.300.1.9.sig!", "two: cwk_… and cwt_…!"),
             ("/v1/realtime_video?key=cwk_abc&x=1", "/v1/realtime_video?key=cwk_…&x=1"),
             ("https://user:word@host.example/a", "https://…@host.example/a"),

@@ -3,6 +3,8 @@
 //! It does not run on the engine's thread, which may be busy with a chunk for seconds: a refused client should hear at
 //! once.
 //! A decision takes microseconds, so it is made under a lock; clients, who may be slow, are told outside of it.
+//!
+//! Over 400 lines: one lock, and all that is asked and told under it.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -10,10 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
+use pipeline::recording::Origin;
 use pipeline::world::{
     ClipAsk, ClipBytes, DeviceMemory, DeviceMemoryUse, Init, KeptBytes, RolloutBytes, StateBytes, WarmUp, World,
 };
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::rules::{Admission, Bounds, Kind, Obstacle, Refused, SeatId, Waiting, Wish};
@@ -26,6 +30,27 @@ pub(crate) struct Queue {
     next: AtomicU64,
     /// Before that, the same number may wait as later: their messages are kept, and may be large.
     before_the_world: Semaphore,
+    /// What is drawn here, once that is known.
+    world: watch::Sender<Option<String>>,
+    /// Counts what may have made room.
+    freed: watch::Sender<u64>,
+}
+
+/// What is taken, and what there is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Room {
+    /// Sessions that have a place.
+    pub(crate) sessions: usize,
+    /// Sessions that may have one.
+    pub(crate) sessions_max: usize,
+    /// Memory of all that are admitted or parked.
+    pub(crate) bytes: u64,
+    /// Memory that there is.
+    pub(crate) bytes_max: u64,
+    /// Share of the device's time that paced sessions need.
+    pub(crate) load: f64,
+    /// The share that they may need.
+    pub(crate) load_max: f64,
 }
 
 /// What a world's rollouts and clips will hold.
@@ -62,7 +87,58 @@ impl Queue {
             footprints: OnceLock::new(),
             next: AtomicU64::new(0),
             before_the_world,
+            world: watch::Sender::default(),
+            freed: watch::Sender::default(),
         })
+    }
+
+    /// What is drawn here, as 16 hexadecimal digits of what its world, weights and type are called: equal ones draw the same.
+    /// Returns once the world is loaded.
+    pub(crate) async fn world(&self) -> String {
+        let mut world = self.world.subscribe();
+        let world = world.wait_for(Option::is_some).await.expect("the sender is here");
+        world.clone().expect("waited for it")
+    }
+
+    /// Counts up whenever something may have become free.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.freed.subscribe()
+    }
+
+    /// What is taken, and what there is.
+    pub(crate) fn room(&self) -> Room {
+        let state = self.state();
+        let Bounds { sessions, memory_bytes, load, .. } = *state.admission.bounds();
+        let (taken, bytes) = state.admission.taken();
+        Room {
+            sessions: taken,
+            sessions_max: sessions,
+            bytes,
+            bytes_max: memory_bytes,
+            load: state.admission.load(),
+            load_max: load,
+        }
+    }
+
+    /// A place for a session that waits elsewhere, if it fits now. Sessions that rest are asked for theirs if it does not.
+    pub(crate) fn try_place(self: &Arc<Self>, wish: Wish) -> Result<Admitted, Refused> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.state();
+        let asked = state.admission.ask(id, wish, Instant::now());
+        if asked.is_ok() && state.admission.has_place(id) {
+            state.tell();
+            return Ok(Admitted { id, bytes: wish.bytes, queue: Arc::clone(self) });
+        }
+        let waits = state.admission.waiting().find(|(waiter, _)| *waiter == id).map(|(_, waiting)| waiting);
+        state.admission.leave(id, Instant::now());
+        state.tell();
+        asked?;
+        let Waiting { position, obstacle, .. } = waits.expect("it was asked for, and has no place");
+        Err(Refused::QueueFull { waiting: position - 1, obstacle })
+    }
+
+    fn made_room(&self) {
+        self.freed.send_modify(|times| *times += 1);
     }
 
     /// Wait for the world, if the queue has room. Dropping the value ends the wait.
@@ -89,6 +165,10 @@ impl Queue {
             device: world.device_memory(),
         };
         assert!(self.footprints.set(footprints).is_ok(), "a world is loaded once");
+        let Origin { world, weights, compute } = world.origin();
+        let digest = Sha256::digest(format!("{world}\n{weights}\n{compute}"));
+        let digits = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        self.world.send_replace(Some(digits));
     }
 
     /// Where the memory of the device is that draws. `None` while the world loads, and for main memory.
@@ -150,6 +230,8 @@ impl Queue {
         let mut state = self.state();
         state.admission.offer(id, since, Instant::now());
         let told = state.call(id);
+        drop(state);
+        self.made_room();
         Call { id, told, queue: Arc::clone(self) }
     }
 
@@ -160,6 +242,8 @@ impl Queue {
             return None;
         }
         let told = state.call(id);
+        drop(state);
+        self.made_room();
         Some(Call { id, told, queue: Arc::clone(self) })
     }
 
@@ -335,6 +419,8 @@ impl Admitted {
         let mut state = self.queue.state();
         state.admission.drew(self.id, took, Instant::now());
         state.tell();
+        drop(state);
+        self.queue.made_room();
     }
 }
 
@@ -345,5 +431,7 @@ impl Drop for Admitted {
         state.calls.remove(&self.id);
         state.admission.leave(self.id, Instant::now());
         state.tell();
+        drop(state);
+        self.queue.made_room();
     }
 }

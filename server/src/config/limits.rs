@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::access::policy::AccessPolicy;
 use crate::admission::rules::Bounds;
+use crate::cluster::ClusterSettings;
 use crate::engine::offer::Offer;
 use crate::fetch::rules::Rules;
 use crate::guardrails::Guardrails;
@@ -85,6 +86,8 @@ pub struct Limits {
     pub guardrails: Guardrails,
     /// Where sessions go on that leave, and whose this server takes. `None`: none moves.
     pub moving: Option<Arc<dyn Nodes>>,
+    /// The other servers. `None`: this one is alone.
+    pub cluster: Option<ClusterSettings>,
 }
 
 /// What bounds clips and pictures that are asked for by HTTP.
@@ -163,6 +166,7 @@ impl Default for Limits {
             fetch: Rules::default(),
             guardrails: Guardrails::default(),
             moving: None,
+            cluster: None,
         }
     }
 }

@@ -7,6 +7,7 @@ mod models;
 mod page;
 mod recording;
 pub(crate) mod routes;
+mod sessions;
 mod shares;
 mod status;
 

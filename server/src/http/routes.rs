@@ -17,6 +17,7 @@ use super::arrivals::arrive;
 use super::models::{gallery, gallery_picture, model, models};
 use super::page::{asyncapi, page};
 use super::recording::recording;
+use super::sessions::session;
 use super::shares::{share, unshare};
 use super::{not_found, status};
 use crate::access;
@@ -52,6 +53,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(status::routes())
         .merge(openai::routes::routes(&app.openai))
         .route("/v1/tokens", post(access::http::mint).layer(DefaultBodyLimit::max(TOKEN_WISH_BYTES_MAX)))
+        .route("/v1/sessions", post(session).layer(DefaultBodyLimit::max(super::sessions::BODY_BYTES_MAX)))
         .route("/asyncapi.json", get(asyncapi))
         .route("/v1/gallery", get(gallery))
         .route("/v1/gallery/{name}", get(gallery_picture))

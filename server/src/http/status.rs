@@ -33,11 +33,19 @@ pub(crate) fn loading() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "loading" }))).into_response()
 }
 
-/// Whether to send sessions here.
+/// Whether to send sessions here. A node that lost its cluster still takes what fits; a door without one can do nothing.
 async fn health(State(app): State<App>) -> Response {
     let status = app.status();
-    let code = if status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(json!({ "status": status }))).into_response()
+    let cluster = app.realtime.cluster.as_ref().map(|cluster| if cluster.is_joined() { "joined" } else { "lost" });
+    let is_useless = cluster == Some("lost") && app.limits.sessions == 0;
+    let (status, code) = match status {
+        "ok" if is_useless => ("cluster_lost", StatusCode::SERVICE_UNAVAILABLE),
+        "ok" => ("ok", StatusCode::OK),
+        other => (other, StatusCode::SERVICE_UNAVAILABLE),
+    };
+    let mut body = json!({ "status": status });
+    cluster.into_iter().for_each(|cluster| body["cluster"] = cluster.into());
+    (code, Json(body)).into_response()
 }
 
 /// What is served, in the words of another server's clients.
@@ -221,6 +229,7 @@ async fn metrics(State(app): State<App>) -> Response {
             ("failed", jobs.failed),
         ],
         job_bytes: jobs.bytes,
+        cluster: app.realtime.cluster.as_ref().map(|cluster| cluster.now()),
         trace_lost: app.observer().trace.as_ref().map(|trace| trace.lost()),
     };
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], app.observer().metrics.page(&levels)).into_response()

@@ -145,6 +145,21 @@ pub(crate) struct Drops {
     pub(crate) too_big: Counter,
 }
 
+/// How it is with the cluster.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClusterLevels {
+    /// NATS takes this node's records.
+    pub(crate) joined: bool,
+    /// Nodes of the same world.
+    pub(crate) nodes: usize,
+    /// Tickets that wait, of all doors.
+    pub(crate) waiting: usize,
+    /// Places that this node has granted.
+    pub(crate) grants: u64,
+    /// Sessions that other nodes draw for clients of this one.
+    pub(crate) relayed: usize,
+}
+
 /// Current gauge values.
 pub(crate) struct Levels {
     /// The version that runs.
@@ -193,6 +208,8 @@ pub(crate) struct Levels {
     pub(crate) jobs: [(&'static str, usize); 4],
     /// Bytes of results.
     pub(crate) job_bytes: u64,
+    /// `None` for a server that is in no cluster.
+    pub(crate) cluster: Option<ClusterLevels>,
     /// Slices dropped by the trace; `None`: no trace is written.
     pub(crate) trace_lost: Option<u64>,
 }
@@ -447,6 +464,18 @@ impl Metrics {
         }
         page.counter("causeway_requests_cancelled_total", "Clients that left before their clip or picture was drawn.");
         page.sample(&[], self.jobs.requests_cancelled.get());
+        if let Some(cluster) = levels.cluster {
+            page.gauge("causeway_cluster_joined", "Whether NATS answers this node: 1 or 0.");
+            page.sample(&[], u8::from(cluster.joined));
+            page.gauge("causeway_cluster_nodes", "Nodes of the same world that this node sees, itself among them.");
+            page.sample(&[], cluster.nodes);
+            page.gauge("causeway_cluster_tickets_waiting", "Sessions that wait for a place in the whole cluster.");
+            page.sample(&[], cluster.waiting);
+            page.counter("causeway_cluster_grants_total", "Places that this node has granted.");
+            page.sample(&[], cluster.grants);
+            page.gauge("causeway_cluster_relayed_sessions", "Sessions that other nodes draw for clients of this one.");
+            page.sample(&[], cluster.relayed);
+        }
         if let Some(lost) = levels.trace_lost {
             page.counter("causeway_trace_lost_total", "Slices that the trace file had no room for.");
             page.sample(&[], lost);

@@ -9,12 +9,14 @@ use super::{none, sources};
 
 /// From the ground up. A module belongs to the longest name here that its own begins with. It may import from the lines
 /// below and from its own name, not from others on its line.
-const FLOORS: [&[&str]; 16] = [
+const FLOORS: [&[&str]; 18] = [
     &["browser", "phase", "pocket", "post", "rate", "recordings", "say", "scratch", "service", "whole_file"],
     &["observe"],
     &["media"],
     &["access::rules", "admission::rules", "fetch::rules", "guardrails::rules"],
     &["access", "admission", "fetch", "guardrails", "moving"],
+    &["cluster::rules"],
+    &["cluster"],
     &["engine::turns"],
     &["engine"],
     &["realtime::wire"],

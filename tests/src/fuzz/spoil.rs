@@ -121,21 +121,6 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, fold)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::seeds::PNG;
-    use super::*;
-
-    /// The check value of the algorithm's own catalogue.
-    #[test]
-    fn a_checksum_is_the_one_of_png() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-        let mut mended = PNG.to_vec();
-        mend_png(&mut mended);
-        assert_eq!(mended, PNG);
-    }
-}
-
 /// A state's map with room for its checksum, and the checksum.
 pub(super) fn sealed(mut map: Vec<u8>) -> Vec<u8> {
     map.extend([0; 32]);
@@ -151,4 +136,19 @@ pub(super) fn change_rollout(state: &mut Value, chance: &mut Chance) -> bool {
     change_value(&mut value, chance);
     *bytes = encode(&value);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::seeds::PNG;
+    use super::*;
+
+    /// The check value of the algorithm's own catalogue.
+    #[test]
+    fn a_checksum_is_the_one_of_png() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+        let mut mended = PNG.to_vec();
+        mend_png(&mut mended);
+        assert_eq!(mended, PNG);
+    }
 }

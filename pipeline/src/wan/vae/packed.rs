@@ -108,8 +108,8 @@ fn read_slot(cursor: &mut Cursor, version: u64, latent_rows: usize, ranks: &mut 
             "border" => border = number(1)?,
             "values" => {
                 // Checked against the numbers before it, which are always written first.
-                let all = [frames, height, width, channels].into_iter().map(|n| n.unwrap_or(usize::MAX));
-                let product = all.fold(Some(1_usize), |product, n| product?.checked_mul(n)).unwrap_or(usize::MAX);
+                let mut all = [frames, height, width, channels].into_iter().map(|n| n.unwrap_or(usize::MAX));
+                let product = all.try_fold(1_usize, usize::checked_mul).unwrap_or(usize::MAX);
                 values = Some(read_floats(cursor, "decoder.carried.values", product)?);
             }
             _ => return Ok(false),
@@ -124,7 +124,7 @@ fn read_slot(cursor: &mut Cursor, version: u64, latent_rows: usize, ranks: &mut 
         border: cursor.required("decoder.carried.border", border)?,
     };
     let values = cursor.required("decoder.carried.values", values)?;
-    if latent_rows == 0 || shape.height % latent_rows != 0 || latent_rows < ranks.len() {
+    if latent_rows == 0 || !shape.height.is_multiple_of(latent_rows) || latent_rows < ranks.len() {
         let reason = format!("{} rows, for latents of {latent_rows} rows", shape.height);
         return Err(refuse(at, "decoder.carried.height", reason));
     }

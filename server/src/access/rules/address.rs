@@ -19,6 +19,13 @@ impl From<IpAddr> for Address {
     }
 }
 
+impl Address {
+    /// As an address: of a network of version 6 its first.
+    pub(crate) fn ip(self) -> IpAddr {
+        self.0
+    }
+}
+
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)

@@ -16,6 +16,9 @@ use sha2::Sha256;
 /// A token names what it is, as a key does.
 pub(crate) const TOKEN_PREFIX: &str = "cwt_";
 
+/// A token of a cluster: it opens one place once.
+pub(crate) const GRANT_TOKEN_PREFIX: &str = "cwg_";
+
 /// A token's content: `cwt_KEY.FINGERPRINT.EXPIRES.SESSIONS.ID.SIGNATURE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {

@@ -8,6 +8,8 @@
 //!
 //! A session whose client rests offers its place. It is asked to leave once another session waits; its rollout may
 //! stay, parked, until a session that waits needs the memory.
+//!
+//! Over 400 lines: who has a place, who waits and who leaves is one decision.
 
 pub mod drawing_times;
 mod obstacle;
@@ -290,6 +292,13 @@ impl Admission {
         self.placed.values().filter(|placed| !placed.wish.is_clip()).count()
     }
 
+    /// Sessions that have a place, and the memory of all that are placed or parked.
+    pub fn taken(&self) -> (usize, u64) {
+        let placed = self.placed.values().map(|placed| placed.wish.bytes);
+        let parked = self.parked.values().map(|parked| parked.wish.bytes);
+        (self.sessions(), placed.chain(parked).sum())
+    }
+
     /// Share of the device's time that the paced sessions need.
     pub fn load(&self) -> f64 {
         self.placed.values().map(|placed| self.share(&placed.wish, placed.drawing.get())).sum()
@@ -378,9 +387,7 @@ impl Admission {
         if !wish.is_clip() && self.sessions() >= sessions {
             return Some(Obstacle::Sessions { max: sessions });
         }
-        let placed = self.placed.values().map(|placed| placed.wish.bytes);
-        let parked = self.parked.values().map(|parked| parked.wish.bytes);
-        let free = budget - placed.chain(parked).sum::<u64>();
+        let free = budget - self.taken().1;
         // One that is parked has its memory already.
         if wish.bytes > free && !self.parked.contains_key(id) {
             return Some(Obstacle::Memory { bytes: wish.bytes, free, budget });

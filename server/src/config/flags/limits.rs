@@ -19,8 +19,8 @@ use crate::realtime::session::Stay;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// Sessions that run at once.
-    #[arg(long, value_name = "N", default_value_t = usual().sessions as u16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// Sessions that run at once; 0, with --cluster: none, clients are passed on to other nodes.
+    #[arg(long, value_name = "N", default_value_t = usual().sessions as u16, value_parser = clap::value_parser!(u16).range(0..=1024))]
     pub sessions: u16,
     /// Memory for all sessions together: 512M, 8G.
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(usual().memory_bytes), value_parser = some_bytes)]
@@ -150,6 +150,7 @@ impl LimitArgs {
             profile_dir: None,
             moving: None,
             guardrails: Guardrails::default(),
+            cluster: None,
             sessions: usize::from(self.sessions),
             memory_bytes: self.memory.0,
             load: self.load,

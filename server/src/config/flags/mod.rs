@@ -1,6 +1,7 @@
 //! The command line as typed, and its meaning.
 
 mod access;
+mod cluster;
 mod guardrails;
 mod limits;
 mod load;
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use self::access::AccessArgs;
+pub use self::cluster::ClusterArgs;
 pub use self::guardrails::GuardrailArgs;
 use self::limits::LimitArgs;
 pub use self::load::LoadArgs;
@@ -41,7 +43,11 @@ pub struct Cli {
 /// The version, the commit that was built, and the features it was built with: what `--version` prints behind the name.
 pub fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
-        let features = [("h264", cfg!(feature = "h264")), ("otlp", cfg!(feature = "otlp"))];
+        let features = [
+            ("cluster", cfg!(feature = "cluster")),
+            ("h264", cfg!(feature = "h264")),
+            ("otlp", cfg!(feature = "otlp")),
+        ];
         let features: Vec<&str> = features.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();
         let features = if features.is_empty() { "none".to_owned() } else { features.join(" ") };
         let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("CAUSEWAY_COMMIT"));
@@ -113,6 +119,8 @@ pub struct ServeArgs {
     pub otlp_endpoint: Option<url::Url>,
     #[command(flatten)]
     pub access: AccessArgs,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     #[command(flatten)]
     pub guardrails: GuardrailArgs,
     #[command(flatten)]

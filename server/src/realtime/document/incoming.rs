@@ -18,7 +18,7 @@ pub(super) fn messages() -> Vec<Message> {
 }
 
 pub(super) fn all() -> Vec<Incoming> {
-    let mut all = vec![init(), resume(), watch()];
+    let mut all = vec![init(), resume(), watch(), hello()];
     all.extend(events());
     all
 }
@@ -184,6 +184,7 @@ pub(super) const FEATURES: &[&str] = &[
     "spectators",
     "unknown_words",
     "moved",
+    "redirect",
 ];
 
 fn first_frame() -> Value {
@@ -239,6 +240,19 @@ fn watch() -> Incoming {
             "type": "watch", "token": "cwv_VGhlIG1lYWRvdyBpcyBncmVlbiwgdGhlIHNreSBibHVl",
             "realtime_output_format": "jpeg", "output_compression": 92,
         })],
+    }
+}
+
+fn hello() -> Incoming {
+    Incoming {
+        name: "hello",
+        summary: "Before an init or a resume, in a cluster: opens the place that was granted on this node.",
+        feature: None,
+        fields: vec![
+            word(&["hello"], "The type of the message."),
+            must("token", TEXT, "The token of a redirect message, or of POST /v1/sessions. Good once."),
+        ],
+        examples: vec![json!({ "type": "hello", "token": "cwg_2c624232cdd221771294dfbb310aca00.1.c2VjcmV0" })],
     }
 }
 

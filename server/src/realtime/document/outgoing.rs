@@ -23,6 +23,7 @@ use crate::realtime::wire::acks::{InitAck, event_ack};
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::Invalid;
 use crate::realtime::wire::frames::{ChunkLabel, PAYLOAD_ALONE_BYTES, Timing, chunk_stats, frame_group};
+use crate::realtime::wire::grant::{hello_ack, redirect};
 use crate::realtime::wire::hello::hello;
 use crate::realtime::wire::moved::moved;
 use crate::realtime::wire::prompt_read::prompt_read;
@@ -125,6 +126,12 @@ pub(super) fn messages() -> Vec<Message> {
             "stage",
             "Whether the player is there, and who steers. To a viewer, with each change.",
             vec![watch::stage(true, false, reins())],
+        ),
+        message("hello_ack", "The token was right. To a door, or a client that was sent on.", vec![hello_ack(true)]),
+        message(
+            "redirect",
+            "Another node draws the session: connect there, and say hello with this token. For a client that named the feature redirect.",
+            vec![redirect("ws://10.0.0.2:30000/v1/realtime_video", "cwg_2c624232cdd221771294dfbb310aca00.1.c2VjcmV0")],
         ),
         message("skipped", "Chunks that a slow viewer is not sent, before the next one.", vec![watch::skipped(2, 17)]),
     ]
@@ -320,7 +327,9 @@ pub(super) fn about(name: &str) -> &'static str {
 const ABOUT: &[(&str, &str)] = &[
     ("share_id", "The number of a token, as unshare names it."),
     ("role", "What a viewer may be allowed: view, director (the prompt) or control (the camera and the prompt)."),
-    ("token", "For viewers: it stands for the session and the role. Whoever has it may watch."),
+    ("token", "Of shared: for viewers, it stands for the session and the role. Of redirect: opens the place, once."),
+    ("place", "Whether a place is kept; false: the client comes back to a session."),
+    ("url", "Of the node that draws."),
     ("count", "How many watch."),
     ("url", "The WebSocket where the session is resumed. Absent: the address that the client knows leads there."),
     (

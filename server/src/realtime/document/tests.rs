@@ -165,6 +165,7 @@ fn every_message_of_the_server_is_in_the_document_with_all_its_fields() {
         (include_str!("../wire/acks.rs"), "acks.rs"),
         (include_str!("../wire/error.rs"), "error.rs"),
         (include_str!("../wire/frames.rs"), "frames.rs"),
+        (include_str!("../wire/grant.rs"), "grant.rs"),
         (include_str!("../wire/hello.rs"), "hello.rs"),
         (include_str!("../wire/queue.rs"), "queue.rs"),
         (include_str!("../wire/receipts.rs"), "receipts.rs"),

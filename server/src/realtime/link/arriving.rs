@@ -62,7 +62,7 @@ pub(crate) async fn take(realtime: Arc<Realtime>, bytes: Bytes, present: mpsc::S
     }
     let id = packed.session_id.clone();
     let span = tracing::info_span!("session", id = %id);
-    let ticket = ResumeTicket::of(packed.token.clone(), Arc::clone(&realtime.resumable));
+    let ticket = ResumeTicket::of(packed.token.clone(), Arc::clone(&realtime.resumable), realtime.cluster.as_deref());
     let ticket =
         ticket.ok_or_else(|| NotTaken { status: StatusCode::CONFLICT, reason: "is here already".to_owned() })?;
     let (arrived, parts) = open(&realtime, &card, packed, (init, replay), ticket).instrument(span.clone()).await?;
@@ -110,6 +110,9 @@ async fn open(
         OpenFailure::Refused(refusal) => NotTaken::busy(refusal),
         OpenFailure::Blocked(error) => NotTaken::wrong(error.content),
         OpenFailure::Failed(reason) => NotTaken::busy(reason),
+        OpenFailure::Elsewhere(_) | OpenFailure::Redirect(_) | OpenFailure::TooManySessions(_) => {
+            unreachable!("a place is looked for here alone")
+        }
     })?;
 
     // A recording cannot begin in the middle of a video: only one that comes along goes on.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::realtime::session::Stay;
 
+/// However the queue moves, one that waits hears of it no more often.
+pub(super) const SAID_EVERY: Duration = Duration::from_millis(250);
+
 /// The bounds of one session and its connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LinkBounds {

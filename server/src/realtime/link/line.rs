@@ -6,6 +6,7 @@ use tracing::info;
 
 use super::connection::Connection;
 use crate::access::http::Visitor;
+use crate::cluster::tickets::Place;
 use crate::observe::{Dropped, Observer};
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
@@ -14,6 +15,8 @@ use crate::realtime::wire::error::ClientError;
 pub(super) struct Line {
     pub(super) connection: Connection,
     pub(super) visitor: Visitor,
+    /// The place that its token has opened.
+    pub(super) place: Option<Place>,
 }
 
 impl Line {

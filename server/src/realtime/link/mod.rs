@@ -21,10 +21,12 @@ mod place;
 mod projector;
 mod reads;
 mod reel;
+mod relayed;
 pub(crate) mod resume;
 mod running;
 pub(crate) mod seat;
-mod share;
+mod seeking;
+pub(crate) mod share;
 pub(crate) mod socket;
 mod state;
 mod viewing;
@@ -37,6 +39,7 @@ use self::audience::Audiences;
 use self::bounds::LinkBounds;
 use self::resume::Resumable;
 use crate::admission::queue::Queue;
+use crate::cluster::node::Cluster;
 use crate::engine::thread::Engine;
 use crate::fetch::Fetcher;
 use crate::guardrails::Guardrails;
@@ -70,6 +73,8 @@ pub(crate) struct Realtime {
     pub(crate) moving: Option<Arc<dyn Nodes>>,
     /// Permits for sessions that come from another server: each may hold 64 MiB before it is admitted.
     pub(crate) arrivals: Semaphore,
+    /// The other servers, if there are any.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     /// Whether the server takes sessions, drains or stops.
     pub(crate) phase: watch::Receiver<Phase>,
     /// The bounds of one session and its connection.

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
+use super::bounds::SAID_EVERY;
 use super::connection::Heard;
 use super::early::{Came, Early};
 use super::resume::Handover;
-use super::share::SAID_EVERY;
 use crate::access::door::Lease;
 use crate::admission::queue::{Call, Standing};
 use crate::admission::rules::{Obstacle, Waiting};

@@ -12,6 +12,8 @@ use pipeline::world::Refusal;
 use tokio::sync::mpsc;
 
 use super::line::Line;
+use crate::cluster::node::Cluster;
+use crate::cluster::tickets::Known;
 use crate::realtime::wire::fields::refuse;
 use crate::realtime::wire::hello::hello;
 
@@ -44,24 +46,27 @@ pub(super) struct ResumeTicket {
     token: String,
     resumable: Arc<Resumable>,
     returns: mpsc::Receiver<Handover>,
+    /// Other nodes find it too.
+    _known: Option<Known>,
 }
 
 impl ResumeTicket {
-    pub(super) fn new(resumable: Arc<Resumable>) -> ResumeTicket {
+    pub(super) fn new(resumable: Arc<Resumable>, cluster: Option<&Cluster>) -> ResumeTicket {
         // 122 bits that nobody can guess.
         let token = uuid::Uuid::new_v4().simple().to_string();
-        ResumeTicket::of(token, resumable).expect("nobody has guessed it")
+        ResumeTicket::of(token, resumable, cluster).expect("nobody has guessed it")
     }
 
     /// For a token that a client has already. `None`: a session has it here.
-    pub(super) fn of(token: String, resumable: Arc<Resumable>) -> Option<ResumeTicket> {
+    pub(super) fn of(token: String, resumable: Arc<Resumable>, cluster: Option<&Cluster>) -> Option<ResumeTicket> {
         // One at a time: the next waits at its own expense.
         let (came, returns) = mpsc::channel(1);
         match resumable.0.entry(token.clone()) {
             Entry::Occupied(_) => None,
             Entry::Vacant(vacant) => {
                 vacant.insert(came);
-                Some(ResumeTicket { token, resumable: Arc::clone(&resumable), returns })
+                let known = cluster.map(|cluster| cluster.know(&token));
+                Some(ResumeTicket { token, resumable: Arc::clone(&resumable), returns, _known: known })
             }
         }
     }

@@ -108,7 +108,8 @@ impl<'a> Running<'a> {
     ) -> Self {
         let account = line.visitor.account();
         info!(seat = seat.id, size = %seat.encoding.source(), format = seat.encoding.format().name(), terms = ?seat.terms, "running");
-        let ticket = seat.features.session.then(|| ResumeTicket::new(realtime.resumable.clone()));
+        let ticket =
+            seat.features.session.then(|| ResumeTicket::new(realtime.resumable.clone(), realtime.cluster.as_deref()));
         let greeting = greeting(&seat, ticket.as_ref(), realtime, id, 0);
         if !greeting.is_empty() {
             line.connection.writer().begin_with(greeting);

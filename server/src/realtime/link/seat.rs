@@ -12,9 +12,11 @@ use super::Realtime;
 use super::connection::Writer;
 use super::delivery::Parts;
 use super::reads::Reads;
+use super::seeking::Sought;
 use super::share::{OpenFailure, find_place, full, spacing};
 use crate::access::inbound::{Account, Full};
 use crate::access::rules::denied::Denied;
+use crate::cluster::tickets::HeldGrant;
 use crate::engine::elsewhere::{Again, OpenError};
 use crate::engine::thread::{Command, Engine, Open, parts_places};
 use crate::engine::turns::conditions::Beginning;
@@ -136,16 +138,17 @@ pub(super) struct Whose {
     pub(super) session: String,
 }
 
-/// Wait for a place, and open what an init asks for: gives the seat, and the channel that its chunks come through.
+/// Wait for a place, and open what an init asks for: gives the seat, the channel that its chunks come through, and the grant
+/// if it was a cluster's.
 /// `writer` is for a client that asked to hear where it stands; it says when it last said that it still waits. `held` is
 /// what the init holds, until all of it is used.
 pub(super) async fn open(
     realtime: &Realtime,
-    of: Whose,
+    (of, sought): (Whose, Sought),
     mut init: InitRequest,
     (writer, waits_still): (Writer, watch::Receiver<Instant>),
     mut held: Option<Account>,
-) -> Result<(Seat, Parts), OpenFailure> {
+) -> Result<(Seat, Parts, Option<HeldGrant>), OpenFailure> {
     let stopped = || OpenFailure::Failed("the server is shutting down".into());
     let mut card = realtime.engine.card.clone();
     let loading = card.borrow().is_none();
@@ -190,7 +193,8 @@ pub(super) async fn open(
         }
     };
 
-    let admitted = find_place(realtime, &opening, &card, (recorded.as_ref(), rewinds), (&writer, waits_still)).await?;
+    let needs = (recorded.as_ref(), rewinds);
+    let (admitted, grant) = find_place(realtime, &opening, &card, needs, (&writer, waits_still), sought).await?;
     // Only now: a session that waits for a place keeps the file, which is smaller.
     let picture = match file {
         None => None,
@@ -264,7 +268,7 @@ pub(super) async fn open(
     let (reply, answer) = oneshot::channel();
     realtime.engine.commands.send(Command::Open(Box::new(open), reply)).await.map_err(|_| stopped())?;
     match answer.await.map_err(|_| stopped())? {
-        Ok(()) => Ok((seat, parts)),
+        Ok(()) => Ok((seat, parts, grant)),
         Err(OpenError::Refused(refusal)) => Err(OpenFailure::Refused(refusal)),
         Err(OpenError::Failed(message)) => Err(OpenFailure::Failed(message)),
     }

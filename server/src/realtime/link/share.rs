@@ -7,20 +7,22 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
 use super::Realtime;
+use super::bounds::SAID_EVERY;
 use super::connection::Writer;
+use super::relayed::Drawn;
+use super::seeking::{Found, Sought, seek};
 use crate::admission::queue::{Admitted, QueueTicket, Standing};
 use crate::admission::rules::{Obstacle, Refused};
+use crate::cluster::rules::ticket::Needs;
+use crate::cluster::tickets::{HeldGrant, Place, Way};
 use crate::engine::turns::rewinds::Spacing;
 use crate::media::{h264, pictures};
 use crate::realtime::session::CREDIT;
 use crate::realtime::wire::error::ClientError;
-use crate::realtime::wire::features::Features;
+use crate::realtime::wire::features::{Features, Offer};
 use crate::realtime::wire::from_recording::Recorded;
 use crate::realtime::wire::init::{Opening, Terms};
 use crate::realtime::wire::queue;
-
-/// However the queue moves, one that waits hears of it no more often.
-pub(super) const SAID_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a session does not begin.
 pub(super) enum OpenFailure {
@@ -30,6 +32,12 @@ pub(super) enum OpenFailure {
     /// There is no place, as this says.
     Busy(ClientError),
     Failed(String),
+    /// Another node of the cluster draws it: the line there.
+    Elsewhere(Box<Drawn>),
+    /// Another node draws it, and the client goes there itself.
+    Redirect(Way),
+    /// Its key has so many sessions in the cluster.
+    TooManySessions(usize),
 }
 
 /// Video frames of a session that may be drawn and not yet written, and what is kept of its beginning. `moves`: sessions may go
@@ -58,23 +66,70 @@ pub(super) fn spacing(realtime: &Realtime, card: &Card, init: &Init, bytes_max: 
     Spacing::within(card, realtime.queue.state_bytes(init)?, bytes_max.min(realtime.bounds.rewind_bytes))
 }
 
+/// What a session needs that begins like this, without a recording.
+pub(crate) fn needs_of(realtime: &Realtime, opening: &Opening, card: &Card) -> Needs {
+    let init = opening.init(None);
+    let features = (opening.features, realtime.moving.is_some());
+    let frames = frames_held(card, &init, features, opening.terms, opening.encoding);
+    let goes_back = opening.features.rewind == Offer::Open;
+    let rewinds = spacing(realtime, card, &init, u64::MAX).filter(|_| goes_back);
+    let bytes = realtime.queue.bytes(&init, frames, rewinds.map_or(0, Spacing::bytes));
+    needs(bytes, &init, opening.terms.chunk_period(card))
+}
+
+fn needs(bytes: u64, init: &Init, period: Option<Duration>) -> Needs {
+    let period_us = period.map(|period| u64::try_from(period.as_micros()).unwrap_or(u64::MAX));
+    Needs { bytes, pixels: init.size.pixels(), period_us }
+}
+
 pub(super) async fn find_place(
     realtime: &Realtime,
     opening: &Opening,
     card: &Card,
     (recorded, rewinds): (Option<&Recorded>, Option<Spacing>),
     (writer, waits_still): (&Writer, watch::Receiver<Instant>),
-) -> Result<Admitted, OpenFailure> {
+    sought: Sought,
+) -> Result<(Admitted, Option<HeldGrant>), OpenFailure> {
     let (came, init) = (Instant::now(), opening.init(None));
     let features = (opening.features, realtime.moving.is_some());
     let frames = frames_held(card, &init, features, opening.terms, opening.encoding);
     let beside = rewinds.map_or(0, Spacing::bytes) + recorded.map_or(0, |recorded| recorded.bytes);
-    let ticket = ask(realtime, &init, opening.terms.chunk_period(card), (frames, beside))?;
+    let period = opening.terms.chunk_period(card);
+    let bytes = realtime.queue.bytes(&init, frames, beside);
+    if let Some(Place { admitted, grant }) = sought.place {
+        if admitted.bytes < bytes {
+            let reason = format!(
+                "{} takes {bytes} bytes here, and the node that it came to asked for {}: nodes of a cluster need the same flags",
+                init.size, admitted.bytes
+            );
+            return Err(OpenFailure::Refused(Refusal { field: "size", reason }));
+        }
+        realtime.observer.placed(came.elapsed());
+        return Ok((admitted, Some(grant)));
+    }
     let (patience, writer) = match opening.features.queue {
         true => (realtime.bounds.queue_wait, Some(writer)),
         false => (realtime.bounds.busy_wait, None),
     };
-    placed(realtime, came, wait(ticket, (patience, waits_still), writer).await)
+    if let Some(cluster) = &realtime.cluster {
+        let needs = needs(bytes, &init, period);
+        let goes_itself = opening.features.redirect;
+        let found = seek(cluster, (needs, sought), (patience, waits_still), writer, goes_itself).await;
+        return match found {
+            Found::Here(Place { admitted, grant }) => {
+                realtime.observer.placed(came.elapsed());
+                Ok((admitted, Some(grant)))
+            }
+            Found::Elsewhere(drawn) => Err(OpenFailure::Elsewhere(drawn)),
+            Found::Redirect(way) => Err(OpenFailure::Redirect(way)),
+            Found::Refused(refused) => Err(refuse(realtime, &init, refused)),
+            Found::TooManySessions(most) => Err(OpenFailure::TooManySessions(most)),
+            Found::Nothing(obstacle) => Err(busy(realtime, &obstacle)),
+            Found::Failed(message) => Err(OpenFailure::Failed(message)),
+        };
+    }
+    let ticket = ask(realtime, &init, period, (frames, beside))?;
+    Ok((placed(realtime, came, wait(ticket, (patience, waits_still), writer).await)?, None))
 }
 
 /// A place for a session of another server, whose client is not here: it waits as one that knows of no queue.
@@ -96,23 +151,29 @@ fn ask(
     period: Option<Duration>,
     (frames, beside): (usize, u64),
 ) -> Result<QueueTicket, OpenFailure> {
-    realtime.queue.ask(init, period, frames, beside).map_err(|refused| match refused {
+    realtime.queue.ask(init, period, frames, beside).map_err(|refused| refuse(realtime, init, refused))
+}
+
+fn refuse(realtime: &Realtime, init: &Init, refused: Refused) -> OpenFailure {
+    match refused {
         Refused::QueueFull { .. } | Refused::ClipsFull { .. } => full(realtime, &refused),
         Refused::TooLarge { .. } => {
             realtime.observer.refused(refused.name());
             let reason = format!("{} with a window of {}: {refused}", init.size, init.window);
             OpenFailure::Refused(Refusal { field: "size", reason })
         }
-    })
+    }
 }
 
 fn placed(realtime: &Realtime, came: Instant, place: Result<Admitted, Obstacle>) -> Result<Admitted, OpenFailure> {
-    let place = place.map_err(|obstacle| {
-        realtime.observer.refused(obstacle.name());
-        OpenFailure::Busy(ClientError::busy(&obstacle))
-    })?;
+    let place = place.map_err(|obstacle| busy(realtime, &obstacle))?;
     realtime.observer.placed(came.elapsed());
     Ok(place)
+}
+
+fn busy(realtime: &Realtime, obstacle: &Obstacle) -> OpenFailure {
+    realtime.observer.refused(obstacle.name());
+    OpenFailure::Busy(ClientError::busy(obstacle))
 }
 
 pub(super) fn full(realtime: &Realtime, refused: &Refused) -> OpenFailure {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use axum::extract::ws::WebSocket;
 use bytes::Bytes;
+use pipeline::world::Refusal;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -13,14 +14,17 @@ use super::connection::{Connection, Heard};
 use super::delivery::Parts;
 use super::early::{Came, Early};
 use super::line::{Line, Over};
+use super::relayed::{Drawn, relay};
 use super::resume::{Handover, gone};
 use super::running::Running;
 use super::seat::{Panicked, Seat, Whose, off_the_loop, open};
+use super::seeking::Sought;
 use super::share::OpenFailure;
 use super::viewing::Viewing;
 use crate::access::http::Visitor;
 use crate::access::inbound::Account;
 use crate::access::rules::denied::Denied;
+use crate::cluster::tickets::HeldGrant;
 use crate::phase::Phase;
 use crate::rate::Bucket;
 use crate::realtime::session::rate_limit::INVALID_MESSAGES;
@@ -28,6 +32,7 @@ use crate::realtime::session::text_message;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::first_message::{self, Decoded, FirstMessage, ResumeRequest, WrongFirst};
+use crate::realtime::wire::grant::{HelloRequest, hello_ack, redirect};
 use crate::realtime::wire::init::InitRequest;
 use crate::realtime::wire::watch::WatchRequest;
 
@@ -35,7 +40,7 @@ pub(crate) async fn serve_client(socket: WebSocket, realtime: &Realtime, visitor
     let id = uuid::Uuid::new_v4().simple().to_string();
     tracing::Span::current().record("id", &id);
     let connection = Connection::new(socket, visitor.meter(), &realtime.bounds, realtime.observer.clone());
-    let line = Line { connection, visitor };
+    let line = Line { connection, visitor, place: None };
     let Over { line, close } = serve_until_over(line, realtime, &id).await;
     match line {
         Some(line) => drop(line.finish(realtime.observer.clone(), close).await),
@@ -49,6 +54,10 @@ async fn serve_until_over(mut line: Line, realtime: &Realtime, id: &str) -> Over
     loop {
         let error = match answer(line, realtime, id).await {
             Answer::Over(over) => return over,
+            Answer::LetIn(back) => {
+                line = back;
+                continue;
+            }
             Answer::Refused(back, error) => {
                 line = back;
                 error
@@ -68,6 +77,8 @@ enum Answer {
     Over(Over),
     /// The client is told this error, and may try again.
     Refused(Line, ClientError),
+    /// Its token was right; what it asks for comes next.
+    LetIn(Line),
 }
 
 impl Answer {
@@ -103,6 +114,7 @@ async fn answer(mut line: Line, realtime: &Realtime, id: &str) -> Answer {
     };
     // Until the session has begun: a large message is held by whoever waits for a place.
     let held = line.connection.take_held();
+    let said = message.clone();
     let Decoded { api_key, message } = match off_the_loop(move || first_message::decode(&message)).await {
         Ok(decoded) => decoded,
         Err(Panicked) => return Answer::fail(line, Panicked::WORDS),
@@ -111,16 +123,22 @@ async fn answer(mut line: Line, realtime: &Realtime, id: &str) -> Answer {
     if let Ok(FirstMessage::Watch(request)) = message {
         return watch_session(line, realtime, &request).await;
     }
+    // So is a cluster's.
+    if let Ok(FirstMessage::Hello(request)) = message {
+        return let_in(line, realtime, &request).await;
+    }
     // Access is checked before any other field.
     if let Err(denied) = line.visitor.enter(api_key) {
         return Answer::deny(line, denied);
     }
     match message {
-        Ok(FirstMessage::Init(init)) => begin(line, realtime, id, Ok(*init), held).await,
-        Err(wrong @ WrongFirst::Init(_)) => begin(line, realtime, id, Err(wrong), held).await,
-        Ok(FirstMessage::Resume(request)) => resume(line, realtime, request).await,
-        Err(wrong @ (WrongFirst::Resume(_) | WrongFirst::Watch(_))) => Answer::Refused(line, wrong.error()),
-        Ok(FirstMessage::Watch(_)) => unreachable!("viewers were let in above"),
+        Ok(FirstMessage::Init(init)) => begin(line, realtime, id, (Ok(*init), said), held).await,
+        Err(wrong @ WrongFirst::Init(_)) => begin(line, realtime, id, (Err(wrong), said), held).await,
+        Ok(FirstMessage::Resume(request)) => resume(line, realtime, request, said).await,
+        Err(wrong @ (WrongFirst::Resume(_) | WrongFirst::Watch(_) | WrongFirst::Hello(_))) => {
+            Answer::Refused(line, wrong.error())
+        }
+        Ok(FirstMessage::Watch(_) | FirstMessage::Hello(_)) => unreachable!("they were let in above"),
     }
 }
 
@@ -139,22 +157,53 @@ async fn watch_session(line: Line, realtime: &Realtime, WatchRequest { token, tr
     }
 }
 
-/// Hand the connection to the session that the client resumes, if it exists.
-async fn resume(line: Line, realtime: &Realtime, request: ResumeRequest) -> Answer {
+/// Open what the cluster has granted to whoever has this token.
+async fn let_in(mut line: Line, realtime: &Realtime, HelloRequest { token }: &HelloRequest) -> Answer {
+    let refused = |reason: &str| ClientError::invalid_hello(Refusal { field: "token", reason: reason.to_owned() });
+    let Some(cluster) = &realtime.cluster else {
+        return Answer::Refused(line, refused("opens nothing here: this server is in no cluster"));
+    };
+    let claim = match cluster.claim(token).await {
+        Ok(claim) => claim,
+        Err(not) => return Answer::Refused(line, refused(not.reason())),
+    };
+    if let Err(denied) = line.visitor.enter_for(claim.account.as_deref()) {
+        return Answer::deny(line, denied);
+    }
+    line.connection.say(hello_ack(claim.place.is_some()));
+    line.place = claim.place;
+    Answer::LetIn(line)
+}
+
+/// Hand the connection to the session that the client resumes, if it exists, here or on another node.
+async fn resume(line: Line, realtime: &Realtime, request: ResumeRequest, said: Bytes) -> Answer {
     let ResumeRequest { token, last_chunk } = request;
-    match realtime.resumable.hand_over(&token, Handover { line, last_chunk }).await {
-        Ok(()) => Answer::Over(Over { line: None, close: None }),
-        Err(line) => Answer::Refused(line, ClientError::invalid_resume(gone())),
+    let line = match realtime.resumable.hand_over(&token, Handover { line, last_chunk }).await {
+        Ok(()) => return Answer::Over(Over { line: None, close: None }),
+        Err(line) => line,
+    };
+    let account = line.visitor.account();
+    let way = match &realtime.cluster {
+        Some(cluster) => cluster.find(&token, account.as_deref()).await,
+        None => None,
+    };
+    let Some(way) = way else { return Answer::Refused(line, ClientError::invalid_resume(gone())) };
+    match Drawn::connect(way, line.visitor.ip()).await {
+        Ok(drawn) => Answer::Over(relay(line, drawn, vec![said], realtime).await),
+        Err(error) => {
+            warn!(error = format!("{error:#}"), "the node of a resumed session does not answer");
+            Answer::Refused(line, ClientError::invalid_resume(gone()))
+        }
     }
 }
 
 /// Run a session from admission to its end. A client without access is told so before it is told of a mistake.
-/// `held` is what its message holds.
+/// `said` is its message, and `held` what that holds.
 async fn begin(
     mut line: Line,
     realtime: &Realtime,
     id: &str,
-    init: Result<InitRequest, WrongFirst>,
+    (init, said): (Result<InitRequest, WrongFirst>, Bytes),
     held: Option<Account>,
 ) -> Answer {
     let lease = match line.visitor.begin_session() {
@@ -166,15 +215,40 @@ async fn begin(
         Err(wrong) => return Answer::Refused(line, wrong.error()),
     };
     let of = Whose { account: line.visitor.account(), session: id.to_owned() };
+    let sought = Sought { place: line.place.take(), key: line.visitor.key(), client: line.visitor.ip() };
     let mut phase = realtime.phase.clone();
     let begun = tokio::select! {
-        begun = open_and_listen(&mut line.connection, realtime, of, init, held) => begun,
+        begun = open_and_listen(&mut line.connection, realtime, (of, sought), init, held) => begun,
         () = Phase::Draining.reached(&mut phase) => return Answer::close(line, Close::SHUTDOWN),
     };
     match begun {
         Begun::Running(opened, early) => {
-            Answer::Over(Running::new(*opened, &early, (line, lease), realtime, id).run().await)
+            let (seat, parts, grant) = *opened;
+            let running = Running::new((seat, parts), &early, (line, lease), realtime, id).run();
+            match grant {
+                None => Answer::Over(running.await),
+                Some(mut grant) => tokio::select! {
+                    over = running => Answer::Over(over),
+                    // Another node has the session: its client must hear nothing more from this one.
+                    () = grant.lost() => Answer::Over(Over { line: None, close: Some(Close::GRANTED_ELSEWHERE) }),
+                },
+            }
         }
+        Begun::Elsewhere(drawn, early) => {
+            let first = std::iter::once(said).chain(early).collect();
+            let over = relay(line, *drawn, first, realtime).await;
+            drop(lease);
+            Answer::Over(over)
+        }
+        Begun::Not(OpenFailure::Redirect(way)) => {
+            line.connection.say(redirect(&format!("{}/v1/realtime_video", way.url), &way.token.text()));
+            Answer::close(line, Close::REDIRECTED)
+        }
+        Begun::Not(OpenFailure::TooManySessions(most)) => {
+            let denied = line.visitor.has_too_many_sessions(most);
+            Answer::deny(line, denied)
+        }
+        Begun::Not(OpenFailure::Elsewhere(_)) => unreachable!("it was taken apart where it came"),
         Begun::Not(OpenFailure::Refused(refusal)) => Answer::Refused(line, ClientError::invalid_init(refusal)),
         Begun::Not(OpenFailure::Blocked(error)) => Answer::Refused(line, error),
         Begun::Not(OpenFailure::Busy(error)) => {
@@ -188,8 +262,10 @@ async fn begin(
 
 /// The outcome of an init, and the events that came meanwhile.
 enum Begun {
-    /// A session, and the events that came before its first chunk.
-    Running(Box<(Seat, Parts)>, Vec<Bytes>),
+    /// A session, its grant in a cluster, and the events that came before its first chunk.
+    Running(Box<(Seat, Parts, Option<HeldGrant>)>, Vec<Bytes>),
+    /// Another node draws it.
+    Elsewhere(Box<Drawn>, Vec<Bytes>),
     /// No session.
     Not(OpenFailure),
     /// The client left, or was closed.
@@ -201,19 +277,20 @@ enum Begun {
 async fn open_and_listen(
     connection: &mut Connection,
     realtime: &Realtime,
-    of: Whose,
+    (of, sought): (Whose, Sought),
     init: InitRequest,
     held: Option<Account>,
 ) -> Begun {
     let _counted = realtime.observer.opening();
     let mut early = Early::new(init.features());
     let (still_waits, said) = watch::channel(Instant::now());
-    let mut opening = Box::pin(open(realtime, of, init, (connection.writer(), said), held));
+    let mut opening = Box::pin(open(realtime, (of, sought), init, (connection.writer(), said), held));
     loop {
         let heard = tokio::select! {
             opened = &mut opening => {
                 return match opened {
                     Ok(opened) => Begun::Running(Box::new(opened), early.events),
+                    Err(OpenFailure::Elsewhere(drawn)) => Begun::Elsewhere(drawn, early.events),
                     Err(failure) => Begun::Not(failure),
                 };
             }

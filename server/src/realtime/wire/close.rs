@@ -50,4 +50,40 @@ impl Close {
     pub const KEEPALIVE: Close = Close { code: 1011, reason: "keepalive ping timeout" };
     /// The server drains or stops.
     pub const SHUTDOWN: Close = Close { code: 1012, reason: "server is shutting down" };
+    /// The node that drew a session is gone.
+    pub const NODE_LOST: Close = Close { code: 1012, reason: "the node that drew this session is gone" };
+    /// The session was granted to another node.
+    pub const GRANTED_ELSEWHERE: Close = Close { code: 1012, reason: "granted to another node" };
+    /// The client goes to the node that draws its session.
+    pub const REDIRECTED: Close = Close { code: 1000, reason: "redirected" };
+
+    /// Of a node, as a door passes it on.
+    const OF_A_NODE: [Close; 20] = [
+        Close::COMPLETE,
+        Close::IDLE,
+        Close::YIELDED,
+        Close::LIFETIME,
+        Close::PROTOCOL,
+        Close::TEXT,
+        Close::NOT_UTF8,
+        Close::BUSY,
+        Close::RESUMED_ELSEWHERE,
+        Close::NOT_KEPT,
+        Close::FLOOD,
+        Close::TOO_MUCH,
+        Close::BLOCKED,
+        Close::TOO_BIG,
+        Close::FAILED,
+        Close::KEEPALIVE,
+        Close::SHUTDOWN,
+        Close::NODE_LOST,
+        Close::GRANTED_ELSEWHERE,
+        Close::REDIRECTED,
+    ];
+
+    /// The close that a node has sent. One that this version does not know keeps no more than its kind.
+    pub(crate) fn of(code: u16, reason: &str) -> Close {
+        let known = Close::OF_A_NODE.into_iter().find(|close| close.code == code && close.reason == reason);
+        known.unwrap_or(if code == 1008 { Close::BUSY } else { Close::FAILED })
+    }
 }

@@ -60,6 +60,17 @@ impl ClientError {
         ClientError::refused("invalid watch request", "invalid_watch_request", refusal)
     }
 
+    /// A token that opens nothing.
+    pub fn invalid_hello(refusal: Refusal) -> ClientError {
+        ClientError::refused("invalid hello", "invalid_hello", refusal)
+    }
+
+    /// The node that drew a session is gone, and the session with it.
+    pub fn node_lost() -> ClientError {
+        let content = "the node that drew this session is gone: begin anew".to_owned();
+        ClientError { content, code: "node_lost", details: None, event_id: None }
+    }
+
     /// There is no room for another viewer, for this reason.
     pub fn viewers_full(reason: String) -> ClientError {
         let details = Some(Details { field: "token", reason });

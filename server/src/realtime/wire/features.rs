@@ -50,6 +50,8 @@ pub struct Features {
     pub unknown_words: bool,
     /// It hears where its session goes on that leaves this server.
     pub moved: bool,
+    /// It goes itself to the node of a cluster that draws its session.
+    pub redirect: bool,
 }
 
 /// Whether a client may use a feature that not every world has.
@@ -115,6 +117,7 @@ impl Features {
                 "spectators" => features.spectators = true,
                 "unknown_words" => features.unknown_words = true,
                 "moved" => features.moved = true,
+                "redirect" => features.redirect = true,
                 _ => {}
             }
         }
@@ -160,6 +163,7 @@ impl Features {
             spectators,
             unknown_words,
             moved,
+            redirect,
         } = *self;
         let named = [
             (queue, "queue"),
@@ -181,6 +185,7 @@ impl Features {
             (spectators, "spectators"),
             (unknown_words, "unknown_words"),
             (moved, "moved"),
+            (redirect, "redirect"),
         ];
         named.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
     }

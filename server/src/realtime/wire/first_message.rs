@@ -1,4 +1,4 @@
-//! A client's first message, decoded once: an init, a resume request or a viewer's, and the key or token in it.
+//! A client's first message, decoded once: an init, a resume request, a viewer's or a door's, and the key or token in it.
 
 use bytes::Bytes;
 use pipeline::world::Refusal;
@@ -6,6 +6,7 @@ use pipeline::world::Refusal;
 use super::error::ClientError;
 use super::event::EVENT_BYTES_MAX;
 use super::fields::{Fields, refuse};
+use super::grant::HelloRequest;
 use super::init::InitRequest;
 use super::watch::WatchRequest;
 
@@ -18,6 +19,8 @@ pub enum FirstMessage {
     Resume(ResumeRequest),
     /// Watch a session.
     Watch(WatchRequest),
+    /// Open a place that the cluster has granted.
+    Hello(HelloRequest),
 }
 
 /// A client that comes back after its line was cut.
@@ -38,6 +41,8 @@ pub enum WrongFirst {
     Resume(Refusal),
     /// A viewer's request with a mistake.
     Watch(Refusal),
+    /// A door's hello with a mistake.
+    Hello(Refusal),
 }
 
 impl WrongFirst {
@@ -47,6 +52,7 @@ impl WrongFirst {
             WrongFirst::Init(refusal) => ClientError::invalid_init(refusal),
             WrongFirst::Resume(refusal) => ClientError::invalid_resume(refusal),
             WrongFirst::Watch(refusal) => ClientError::invalid_watch(refusal),
+            WrongFirst::Hello(refusal) => ClientError::invalid_hello(refusal),
         }
     }
 }
@@ -68,12 +74,15 @@ pub fn decode(message: &Bytes) -> Decoded {
     };
     let api_key = fields.text("api_key").ok().flatten().map(str::to_owned);
     let message = match fields.text("type") {
-        // These two are small; a large message is neither.
+        // These are small; a large message is none of them.
         Ok(Some("resume")) if message.len() <= EVENT_BYTES_MAX => {
             ResumeRequest::read(&mut fields).map(FirstMessage::Resume).map_err(WrongFirst::Resume)
         }
         Ok(Some("watch")) if message.len() <= EVENT_BYTES_MAX => {
             WatchRequest::read(&mut fields).map(FirstMessage::Watch).map_err(WrongFirst::Watch)
+        }
+        Ok(Some("hello")) if message.len() <= EVENT_BYTES_MAX => {
+            HelloRequest::read(&mut fields).map(FirstMessage::Hello).map_err(WrongFirst::Hello)
         }
         Ok(Some("init")) => match InitRequest::read(&mut fields, message) {
             Ok(request) => Ok(FirstMessage::Init(Box::new(request))),

@@ -171,6 +171,11 @@ impl InitRequest {
         self.has_picture = init.first_frame.is_some();
     }
 
+    /// Ask without the picture that will come later.
+    pub fn has_its_picture_elsewhere(&mut self) {
+        self.has_picture = true;
+    }
+
     /// Check the rest against the world's card.
     pub fn check(self, card: &Card) -> Result<Opening, Refusal> {
         let size = card.choose_size(self.size)?;

@@ -12,6 +12,7 @@ pub mod first_frame;
 pub mod first_message;
 pub(crate) mod frames;
 pub mod from_recording;
+pub mod grant;
 pub(crate) mod hello;
 pub mod init;
 pub(crate) mod moved;

@@ -1,0 +1,29 @@
+//! Equal nodes around NATS: one queue for all clients, and a grant for each session, so that a full node's client is drawn
+//! where there is room.
+//!
+//! `rules` decides. `nats` writes and reads records. `node` is the task that does both for this server. `relay` is the line
+//! from a door to the node that draws. Video never passes through NATS.
+
+pub mod credentials;
+mod levels;
+#[cfg_attr(not(feature = "cluster"), path = "nats_absent.rs")]
+mod nats;
+pub(crate) mod node;
+mod reading;
+pub(crate) mod relay;
+pub mod rules;
+mod serving;
+pub(crate) mod tickets;
+
+use std::path::PathBuf;
+
+/// How this server joins a cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterSettings {
+    /// Servers of NATS, as `nats://HOST:PORT` or `tls://HOST:PORT`.
+    pub servers: Vec<String>,
+    /// How to sign in there. `None`: as nobody.
+    pub credentials: Option<PathBuf>,
+    /// Where other nodes and redirected clients reach this one: `ws://HOST:PORT`. `None`: where it listens.
+    pub advertise: Option<String>,
+}
