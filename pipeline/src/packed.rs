@@ -130,7 +130,7 @@ fn read(map: &[u8]) -> Result<(Whose, &[u8]), Invalid> {
     let mut cursor = Cursor::new(map);
     let count = cursor.map("a state")?;
     let at = cursor.at();
-    if cursor.text("the name of the first field", NAME_BYTES_MAX)? != VERSION_FIELD {
+    if count == 0 || cursor.text("the name of the first field", NAME_BYTES_MAX)? != VERSION_FIELD {
         return Err(refuse(at, VERSION_FIELD, "is not the first field: these bytes are no state"));
     }
     let version = cursor.integer(VERSION_FIELD, 0..=u64::MAX)?;

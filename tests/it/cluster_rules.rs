@@ -149,7 +149,7 @@ impl Cluster {
         match self.chance.below(16) {
             0..=2 => {
                 let id = format!("s{}", self.clients.len());
-                let bytes = if self.chance.one_in(4) { LARGE } else { 1 };
+                let bytes = if self.chance.one_in(8) { LARGE } else { 1 };
                 let client = Client { fence: Fence::default(), came: self.log.end() + 1, bytes, over: false };
                 self.log.append(None, Entry::Ticket(id.clone(), Some(client.ticket(None))));
                 self.clients.insert(id, client);
@@ -174,17 +174,22 @@ impl Cluster {
                 }
             }
             8..=10 => {
-                if !self.workers[at].paused {
-                    self.workers[at].decide(&mut self.log);
+                // Often it has read all; else it decides on what it knows, and loses to one that knows more.
+                let knows_all = self.chance.one_in(2);
+                let worker = &mut self.workers[at];
+                if !worker.paused {
+                    worker.read(&self.log, if knows_all { usize::MAX } else { 0 });
+                    worker.decide(&mut self.log);
                 }
             }
             11 => self.workers[at].paused ^= true,
-            12 => {
+            // Seldom: a node that has just joined passes nobody.
+            12 if self.chance.one_in(4) => {
                 // It dies, and another of its kind begins, which knows nothing.
                 self.names += 1;
                 self.workers[at] = Worker::new(format!("n{}", self.names), &self.log);
             }
-            13 | 14 => self.regrant(),
+            13 => self.regrant(),
             _ => {
                 let ids: Vec<String> = self.workers[at].holds.keys().cloned().collect();
                 if let Some(id) = ids.first() {
@@ -257,6 +262,7 @@ fn nodes_that_die_pause_and_come_back_never_win_twice_never_pass_more_than_eight
             for at in 0..cluster.workers.len() {
                 cluster.workers[at].read(&cluster.log, usize::MAX);
                 cluster.workers[at].decide(&mut cluster.log);
+                passed = passed.max(cluster.log.waiting.values().copied().max().unwrap_or(0));
                 let oldest = cluster.workers[at].holds.keys().next().cloned();
                 if let Some(id) = oldest.filter(|_| round % 3 == 2) {
                     cluster.end(&id);

@@ -2,6 +2,7 @@
 
 mod packed;
 mod pictures;
+mod progress;
 mod rehearsal;
 
 use std::collections::VecDeque;
@@ -9,10 +10,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvcache::{KvShape, PromptKvCache, RollingKvCache, Window};
+use kvcache::{KvShape, RollingKvCache, Window};
 use ops::{Moment, Tensor};
 
 use self::pictures::DECODED_AHEAD;
+pub(super) use self::progress::Progress;
 use super::camera::CameraPath;
 use super::context::TeamContext;
 use super::dit::ChunkConditions;
@@ -50,69 +52,12 @@ struct Sampled {
     times: (Moment, Moment),
 }
 
-/// What changes from chunk to chunk: all that a rollout keeps to go back to.
-pub(super) struct Progress {
-    pub(super) chunks: usize,
-    pub(super) prompt: PromptKvCache,
-    /// That prompt as the text encoder read it.
-    pub(super) text: Arc<str>,
-    /// The keys and values of each rank's heads.
-    pub(super) histories: Vec<RollingKvCache>,
-    pub(super) past: Past,
-    pub(super) camera: CameraPath,
-    pub(super) motion: Option<MotionWindow>,
-    pub(super) noise: Noise,
-    pub(super) decoder: DecoderState,
-}
-
-/// What a chunk changes before anything of it is kept. Keys and values are not among it: every pass writes over those of the
-/// chunk, and only they are written.
-struct Before {
-    prompt: PromptKvCache,
-    camera: CameraPath,
-    motion: Option<MotionWindow>,
-    noise: Noise,
-}
-
 /// What a chunk was drawn to. Its keys, values and pictures follow from that in one pass and one decoding.
 struct LastDrawn {
     /// `(16, F, h, w)`, normalised.
     clean: Tensor,
     /// The noise of the chunk after it.
     noise: Noise,
-}
-
-impl Progress {
-    /// Which frames are remembered: the same on every rank.
-    pub(super) fn window(&self) -> &Window {
-        self.histories[0].window()
-    }
-
-    /// Shared, or a few numbers.
-    fn before(&self) -> Before {
-        let Progress { prompt, camera, motion, noise, .. } = self;
-        Before { prompt: prompt.clone(), camera: camera.clone(), motion: motion.clone(), noise: noise.clone() }
-    }
-
-    fn put_back(&mut self, Before { prompt, camera, motion, noise }: Before) {
-        (self.prompt, self.camera, self.motion, self.noise) = (prompt, camera, motion, noise);
-    }
-
-    /// Keys and values are copied, because they are overwritten in place. Everything else is replaced rather than
-    /// written to, so it is shared.
-    fn copy(&self) -> ops::Result<Progress> {
-        Ok(Progress {
-            chunks: self.chunks,
-            prompt: self.prompt.clone(),
-            text: Arc::clone(&self.text),
-            histories: self.histories.iter().map(RollingKvCache::copy).collect::<ops::Result<_>>()?,
-            past: self.past.clone(),
-            camera: self.camera.clone(),
-            motion: self.motion.clone(),
-            noise: self.noise.clone(),
-            decoder: self.decoder.clone(),
-        })
-    }
 }
 
 impl LingBotRollout {

@@ -75,7 +75,7 @@ fn the_shipped_world_goes_on_in_bf16_and_int8_and_its_state_is_small() {
 
 #[test]
 fn a_state_of_another_world_size_or_version_and_a_damaged_one_are_refused_by_name() {
-    let (world, other) = (uneven(1), world(json!({"size": [48, 32], "window": 7, "sink": 1, "steps": 1})));
+    let (world, other) = (uneven(1), world(json!({"size": [48, 32], "window": 7, "sink": 1, "shift": 2.0})));
     let mut rollout = begin(&world);
     draw(&mut rollout, 3);
     let bytes = rollout.pack().expect("bytes");
@@ -102,6 +102,8 @@ fn a_state_of_another_world_size_or_version_and_a_damaged_one_are_refused_by_nam
     // The version is the byte behind the first field's name.
     let version = 1 + 1 + "causeway_state".len();
     assert!(refused(&world, begins(&world), &sealed_again(changed(version, 9))).contains("version 9"));
+    // A map of no fields, with fields behind it.
+    assert!(refused(&world, begins(&world), &sealed_again(changed(0, 0x80))).contains("is not the first field"));
     // Anywhere inside the checksum: an error or a rollout, and never a panic.
     for at in (0..200).step_by(3).chain((200..bytes.len() - 32).step_by(bytes.len() / 40)) {
         for byte in [0x7f, 0xc1] {

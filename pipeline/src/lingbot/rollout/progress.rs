@@ -1,0 +1,74 @@
+//! What of a video changes from chunk to chunk.
+
+use std::sync::Arc;
+
+use kvcache::{PromptKvCache, RollingKvCache, Window};
+
+use crate::lingbot::camera::CameraPath;
+use crate::lingbot::motion_window::MotionWindow;
+use crate::lingbot::past::Past;
+use crate::noise::Noise;
+use crate::wan::vae::DecoderState;
+
+/// All that a rollout keeps to go back to.
+pub(in crate::lingbot) struct Progress {
+    pub(in crate::lingbot) chunks: usize,
+    pub(in crate::lingbot) prompt: PromptKvCache,
+    /// That prompt as the text encoder read it.
+    pub(in crate::lingbot) text: Arc<str>,
+    /// The keys and values of each rank's heads.
+    pub(in crate::lingbot) histories: Vec<RollingKvCache>,
+    pub(in crate::lingbot) past: Past,
+    pub(in crate::lingbot) camera: CameraPath,
+    pub(in crate::lingbot) motion: Option<MotionWindow>,
+    pub(in crate::lingbot) noise: Noise,
+    pub(in crate::lingbot) decoder: DecoderState,
+}
+
+/// What a chunk changes before anything of it is kept. Keys and values are not among it: every pass writes over those of the
+/// chunk, and only they are written.
+pub(super) struct Before {
+    prompt: PromptKvCache,
+    text: Arc<str>,
+    camera: CameraPath,
+    motion: Option<MotionWindow>,
+    noise: Noise,
+}
+
+impl Progress {
+    /// Which frames are remembered: the same on every rank.
+    pub(in crate::lingbot) fn window(&self) -> &Window {
+        self.histories[0].window()
+    }
+
+    /// Shared, or a few numbers.
+    pub(super) fn before(&self) -> Before {
+        Before {
+            prompt: self.prompt.clone(),
+            text: Arc::clone(&self.text),
+            camera: self.camera.clone(),
+            motion: self.motion.clone(),
+            noise: self.noise.clone(),
+        }
+    }
+
+    pub(super) fn put_back(&mut self, Before { prompt, text, camera, motion, noise }: Before) {
+        (self.prompt, self.text, self.camera, self.motion, self.noise) = (prompt, text, camera, motion, noise);
+    }
+
+    /// Keys and values are copied, because they are overwritten in place. Everything else is replaced rather than
+    /// written to, so it is shared.
+    pub(super) fn copy(&self) -> ops::Result<Progress> {
+        Ok(Progress {
+            chunks: self.chunks,
+            prompt: self.prompt.clone(),
+            text: Arc::clone(&self.text),
+            histories: self.histories.iter().map(RollingKvCache::copy).collect::<ops::Result<_>>()?,
+            past: self.past.clone(),
+            camera: self.camera.clone(),
+            motion: self.motion.clone(),
+            noise: self.noise.clone(),
+            decoder: self.decoder.clone(),
+        })
+    }
+}
