@@ -103,6 +103,8 @@ async fn the_player_hands_the_controls_over_and_takes_them_back_and_a_director_w
     let shown = "[...document.querySelectorAll('#side button, #side select, #side textarea, #side input')].filter((e) => e.checkVisibility()).map((e) => e.id)";
     let shown = other.evaluate(&format!("JSON.stringify({shown})")).await?;
     assert_eq!(shown, r#"["prompt","send-prompt"]"#);
+    // The first picture moves what lies below it, and a click would miss.
+    other.until_picture("the player's walk", held("s")).await?;
     fill(&mut other, "prompt", "the same by night").await;
     other.click("#send-prompt").await?;
     let drawn = |picture: &_| read(picture).filter(|read| read.prompt_hash == prompt_hash("the same by night"));
