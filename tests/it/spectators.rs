@@ -97,8 +97,9 @@ async fn a_viewer_is_sent_the_frames_of_the_player_and_in_another_form_those_of_
     let (mut raw_one, _) = watch(&server, raw()).await?;
     let (mut raw_two, _) = watch(&server, raw()).await?;
     ensure!(counted(&mut player, 3).await?.guests.is_empty(), "a viewer can be handed nothing");
-    strings.allow(2);
     for chunk in 0..2 {
+        // One at a time: a viewer that is slow, on a busy machine, goes on with the newest.
+        strings.allow(1);
         let players = player.chunk().await?;
         let seen = same.chunk().await?;
         ensure!(players.frames() == seen.frames() && players.stats.request_id == seen.stats.request_id);
