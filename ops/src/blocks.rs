@@ -49,11 +49,6 @@ impl Blocks {
         Ok(())
     }
 
-    /// How many blocks were written.
-    pub fn written(&self) -> usize {
-        self.blocks.len()
-    }
-
     /// Block `index`, which was written.
     pub fn get(&self, index: usize) -> &Tensor {
         &self.blocks[index]

@@ -13,7 +13,7 @@
 pub mod credentials;
 mod levels;
 #[cfg_attr(not(feature = "cluster"), path = "nats_absent.rs")]
-mod nats;
+pub(crate) mod nats;
 pub(crate) mod node;
 mod reading;
 pub(crate) mod relay;

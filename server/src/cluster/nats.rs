@@ -42,7 +42,7 @@ const NODES: &str = "causeway_nodes";
 
 /// The connection.
 #[derive(Clone)]
-pub(super) struct Nats {
+pub(crate) struct Nats {
     context: jetstream::Context,
     line: String,
     heard: Arc<Mutex<mpsc::Receiver<Heard>>>,
@@ -53,7 +53,7 @@ pub(super) struct Nats {
 
 impl Nats {
     /// Whether the settings can be used: a wrong file is told before the world is loaded.
-    pub(super) fn check(settings: &ClusterSettings) -> anyhow::Result<()> {
+    pub(crate) fn check(settings: &ClusterSettings) -> anyhow::Result<()> {
         options(settings).map(drop)
     }
 

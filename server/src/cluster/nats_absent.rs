@@ -7,14 +7,14 @@ use super::reading::{Heard, NotWritten};
 
 /// There is none.
 #[derive(Clone)]
-pub(super) enum Nats {}
+pub(crate) enum Nats {}
 
 impl Nats {
     pub(super) async fn connect(_settings: &ClusterSettings, _world: &str) -> anyhow::Result<Nats> {
         anyhow::bail!(WITHOUT)
     }
 
-    pub(super) fn check(_settings: &ClusterSettings) -> anyhow::Result<()> {
+    pub(crate) fn check(_settings: &ClusterSettings) -> anyhow::Result<()> {
         anyhow::bail!(WITHOUT)
     }
 

@@ -45,14 +45,13 @@ impl Cluster {
     /// Begin to join. It goes on in a task of its own: until NATS answers, this node is alone.
     ///
     /// # Errors
-    /// If the settings are wrong, or this binary knows no clusters.
+    /// If other nodes cannot reach the address that it would advertise.
     pub(crate) fn start(
         settings: &ClusterSettings,
         (queue, sessions_waiting): (Arc<Queue>, usize),
         listens: std::net::SocketAddr,
         phase: watch::Receiver<Phase>,
     ) -> anyhow::Result<Arc<Cluster>> {
-        Nats::check(settings)?;
         let url = advertised(settings, listens)?;
         let (commands, obeyed) = mpsc::unbounded_channel();
         let (told, present) = watch::channel(Vec::new());

@@ -51,10 +51,7 @@ pub(super) async fn session(
     let url = format!("ws://{host}/v1/realtime_video");
     let token = match app.entrance.token_of(&pass, TOKEN_LIFE) {
         Ok(token) => token,
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "no token made");
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        }
+        Err(error) => return no_token(&error),
     };
     told(&url, token.as_deref(), TOKEN_LIFE)
 }
@@ -100,10 +97,7 @@ fn needs(app: &App, body: &[u8]) -> Result<Needs, Box<Response>> {
 async fn granted(cluster: &Cluster, (needs, key): (Needs, Option<KeyShare>), patience: Duration) -> Response {
     let mut asked = match cluster.ask_ahead(needs, key) {
         Ok(asked) => asked,
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "no token made");
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        }
+        Err(error) => return no_token(&error),
     };
     match timeout(patience, asked.outcome()).await {
         Ok(Outcome::Elsewhere(way)) => {
@@ -116,6 +110,11 @@ async fn granted(cluster: &Cluster, (needs, key): (Needs, Option<KeyShare>), pat
         Ok(Outcome::Refused(refused)) => busy(refused.to_string()),
         Err(_elapsed) => busy("no node has a place now".to_owned()),
     }
+}
+
+fn no_token(error: &anyhow::Error) -> Response {
+    tracing::error!(error = format!("{error:#}"), "no token made");
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
 fn busy(reason: String) -> Response {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cluster::ClusterSettings;
+use crate::cluster::nats::Nats;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cluster")]
@@ -26,7 +27,7 @@ impl ClusterArgs {
     /// How to join; `None`: this server is alone.
     ///
     /// # Errors
-    /// If a server that is alone may draw no session.
+    /// If a server that is alone may draw no session, or this one cannot join as it is told to.
     pub fn settings(&self, sessions: u16) -> anyhow::Result<Option<ClusterSettings>> {
         if self.cluster.is_empty() {
             anyhow::ensure!(
@@ -35,11 +36,13 @@ impl ClusterArgs {
             );
             return Ok(None);
         }
-        Ok(Some(ClusterSettings {
+        let settings = ClusterSettings {
             servers: self.cluster.clone(),
             credentials: self.cluster_credentials.clone(),
             advertise: self.advertise.clone(),
-        }))
+        };
+        Nats::check(&settings)?;
+        Ok(Some(settings))
     }
 }
 
