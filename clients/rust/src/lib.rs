@@ -30,6 +30,7 @@ pub mod connection;
 mod incoming;
 pub mod message;
 mod read;
+mod request;
 mod walk;
 
 pub use message::{Event, Init, Message, Watch};

@@ -4,7 +4,8 @@ use pipeline::world::{Cancel, ClipAsk, FRAMES_PER_LATENT, Size, Spans};
 use tokio::sync::mpsc;
 
 use super::clip::{ClipError, ClipPart, OpenClip, clip_parts_places};
-use super::thread::{Command, Engine};
+use super::messages::Command;
+use super::thread::Engine;
 use crate::admission::queue::{Admitted, QueueTicket, Standing};
 use crate::admission::rules::{Refused, SeatId};
 

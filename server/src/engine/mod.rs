@@ -4,7 +4,10 @@ pub mod clip;
 pub mod clip_seat;
 pub mod elsewhere;
 mod inbox;
+pub mod messages;
 pub mod offer;
+mod rollout;
+mod room;
 pub mod thread;
 pub mod turns;
 

@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::clip::{ClipError, ClipPart};
 use super::clip_seat::ClipSeat;
-use super::thread::{ChunkPart, Command, Engine, EngineThread, Open, parts_places};
+use super::messages::{ChunkPart, Command, Open, parts_places};
+use super::thread::{Engine, EngineThread};
 use super::turns::conditions::Beginning;
 use super::turns::under_way::Conditions;
 use crate::admission::queue::Queue;

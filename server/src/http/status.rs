@@ -156,7 +156,7 @@ async fn server_info(State(app): State<App>) -> Json<Value> {
         "load": app.realtime.queue.load(),
         "jobs": { "running": jobs.drawing, "waiting": jobs.waiting, "kept": jobs.completed + jobs.failed },
         "connections": app.connections_open(),
-        "viewers": app.realtime.audiences.viewers(),
+        "viewers": app.realtime.audiences.room.viewers(),
         "memory_bytes_used": app.observer().rollout_bytes(),
         "limits": {
             "sessions": limits.sessions,
@@ -209,7 +209,7 @@ async fn metrics(State(app): State<App>) -> Response {
         connections_max: app.limits.connections,
         waiting: app.realtime.queue.length(),
         queue_max: app.limits.queue,
-        viewers: (app.realtime.audiences.viewers(), app.realtime.audiences.bytes()),
+        viewers: (app.realtime.audiences.room.viewers(), app.realtime.audiences.room.bytes()),
         viewers_max: app.limits.viewers,
         opening,
         running,

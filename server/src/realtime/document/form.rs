@@ -1,5 +1,6 @@
 //! A message as the document has it, and the form of a field that a client may send.
 
+use pipeline::world::PROMPT_BYTES_MAX;
 use serde_json::{Map, Value, json};
 
 /// One type of message, in one direction.
@@ -110,4 +111,18 @@ impl Incoming {
             examples: self.examples.clone(),
         }
     }
+}
+
+/// Names of qualities.
+pub(super) const QUALITIES: &[&str] = &["maximum", "high", "medium", "low", "default"];
+
+pub(super) const TEXT: Form = Form::Text { bytes_max: None };
+pub(super) const PROMPT: Form = Form::Text { bytes_max: Some(PROMPT_BYTES_MAX) };
+
+pub(super) fn word(only: &'static [&'static str], about: &'static str) -> Field {
+    must("type", Form::OneOf(only), about)
+}
+
+pub(super) const fn integer(least: i128, most: i128) -> Form {
+    Form::Integer { least, most }
 }

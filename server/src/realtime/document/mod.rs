@@ -1,10 +1,11 @@
 //! The wire as one AsyncAPI document, served at `/asyncapi.json`: every message, every field, and examples.
 //!
-//! What a client may send is described beside its limits in `incoming.rs`. What the server sends is read off messages that the
+//! What a client may send is described beside its limits in `incoming.rs` and `events.rs`. What the server sends is read off messages that the
 //! server's own code makes (`outgoing.rs`), so the document cannot say otherwise than the code. Tests hold the rest together:
 //! every key that a parser looks for is in the document and the other way round, each example is accepted, a value past each
 //! limit is refused, and the tests' client checks every message that it receives against the document.
 
+mod events;
 mod form;
 mod incoming;
 mod outgoing;

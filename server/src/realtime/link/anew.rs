@@ -10,7 +10,7 @@ use super::Realtime;
 use super::seat::{Panicked, Seat, off_the_loop};
 use super::share::{frames_held, spacing};
 use crate::engine::elsewhere::Another;
-use crate::engine::thread::Command;
+use crate::engine::messages::Command;
 use crate::engine::turns::conditions::Beginning;
 use crate::engine::turns::rewinds::Spacing;
 use crate::guardrails::{Blocked, Guardrails};

@@ -22,7 +22,7 @@ use super::running::{Arrived, Running};
 use super::seat::{Panicked, Seat, Whose, off_the_loop};
 use super::share::{OpenFailure, find_place_for, frames_held, spacing};
 use crate::engine::elsewhere::{Again, OpenError};
-use crate::engine::thread::{Command, Open, parts_places};
+use crate::engine::messages::{Command, Open, parts_places};
 use crate::engine::turns::under_way::Conditions;
 use crate::guardrails::Guardrails;
 use crate::phase::Phase;

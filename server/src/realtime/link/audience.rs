@@ -7,12 +7,11 @@
 //! A token is 256 random bits. Only its SHA-256 is kept, and tokens are looked up by that: the time of a comparison says
 //! nothing about a token.
 //!
-//! Over 400 lines: an audience, its tokens, its viewers and the memory of each change together, under one lock.
+//! Over 400 lines: an audience, its tokens, its viewers and their forms change together, under one lock.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use base64::Engine as _;
@@ -25,6 +24,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use super::bounds::AudienceBounds;
 use super::projector::{self, Part, Showing};
 use super::reel::{Feed, Spot, is_film};
+use super::viewers_room::{Full, Held, Place, ViewersRoom};
 use crate::access::secrets::VIEW_TOKEN_PREFIX;
 use crate::engine::turns::event::Event;
 use crate::media::pictures::{Encoding, Format};
@@ -54,9 +54,6 @@ const PARTS_MAX: usize = 4096;
 /// What viewers say that the session has not heard yet.
 const SAID_MAX: usize = 64;
 
-/// However many come and go, the client is told of its viewers no more often.
-const VIEWERS_TOLD_EVERY: Duration = Duration::from_millis(250);
-
 /// Errors that wait for one viewer, which provokes them one by one, and that it must go.
 const ERRORS_MAX: usize = 16;
 
@@ -66,9 +63,7 @@ type TokenHash = [u8; 32];
 pub(crate) struct Audiences {
     by_token: DashMap<TokenHash, (Arc<Audience>, u32)>,
     by_session: DashMap<String, Arc<Audience>>,
-    bounds: AudienceBounds,
-    viewers: AtomicUsize,
-    bytes: AtomicU64,
+    pub(crate) room: Arc<ViewersRoom>,
     observer: Arc<Observer>,
 }
 
@@ -77,9 +72,7 @@ impl Audiences {
         Arc::new(Audiences {
             by_token: DashMap::new(),
             by_session: DashMap::new(),
-            bounds,
-            viewers: AtomicUsize::new(0),
-            bytes: AtomicU64::new(0),
+            room: ViewersRoom::new(bounds),
             observer,
         })
     }
@@ -94,77 +87,10 @@ impl Audiences {
         let audience = self.by_session.get(id).map(|entry| Arc::clone(entry.value()))?;
         (audience.account.as_deref() == Some(account)).then_some(audience)
     }
-
-    /// Viewers of all sessions.
-    pub(crate) fn viewers(&self) -> usize {
-        self.viewers.load(Ordering::Relaxed)
-    }
-
-    /// What is held for them at most.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// So many bytes more, if there is room for them.
-    fn hold(self: &Arc<Self>, bytes: u64) -> Result<Held, Full> {
-        let fits = |held: u64| held.checked_add(bytes).filter(|all| *all <= self.bounds.bytes);
-        let held = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        held.map_err(|_| Full("the memory for viewers is full".to_owned()))?;
-        Ok(Held { audiences: Arc::clone(self), bytes: AtomicU64::new(bytes) })
-    }
-
-    fn take_place(self: &Arc<Self>) -> Result<Place, Full> {
-        let most = self.bounds.viewers;
-        let fits = |viewers: usize| (viewers < most).then_some(viewers + 1);
-        let taken = self.viewers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        taken.map_err(|_| Full(format!("{most} viewers watch sessions of this server already")))?;
-        Ok(Place(Arc::clone(self)))
-    }
 }
 
 fn hash(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()
-}
-
-/// There is no room for another viewer, for this reason.
-struct Full(String);
-
-/// Memory counted for viewers, until this is dropped.
-struct Held {
-    audiences: Arc<Audiences>,
-    bytes: AtomicU64,
-}
-
-impl Held {
-    /// At least so much from now on, if there is room.
-    fn grow(&self, bytes: u64) -> Result<(), Full> {
-        let more = bytes.saturating_sub(self.bytes.load(Ordering::Relaxed));
-        let held = self.audiences.hold(more)?;
-        self.bytes.fetch_add(held.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// At most so much from now on.
-    fn shrink(&self, bytes: u64) {
-        let less = self.bytes.load(Ordering::Relaxed).saturating_sub(bytes);
-        self.bytes.fetch_sub(less, Ordering::Relaxed);
-        self.audiences.bytes.fetch_sub(less, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.audiences.bytes.fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-}
-
-/// One of the server's viewers, until this is dropped.
-struct Place(Arc<Audiences>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.viewers.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// What viewers see of the session besides its frames.
@@ -175,16 +101,6 @@ pub(super) struct Stage {
     pub(super) reins: Reins,
     /// The session has ended, and all of it was shown.
     pub(super) over: Option<Close>,
-}
-
-/// What a session hears of its audience.
-pub(super) enum News {
-    /// Somebody came or left.
-    Changed,
-    /// A viewer that may steer said this.
-    Said(u32, Event),
-    /// It is time to tell the client who watches.
-    Tell,
 }
 
 /// The audience of one session.
@@ -251,25 +167,15 @@ fn film_bytes(size: Size) -> u64 {
     h264::frames_held(size) as u64 * size.frame_bytes()
 }
 
-/// The session's side of its audience: it ends with this.
-pub(super) struct House {
-    pub(super) audience: Arc<Audience>,
-    said: mpsc::Receiver<(u32, Event)>,
-    /// When the client was last told who watches.
-    told: Option<Instant>,
-    /// When it is to be told next.
-    tell_at: Option<Instant>,
-}
-
-impl House {
-    /// `chunk_bytes`: of the longest chunk as it is drawn.
+impl Audience {
+    /// The audience of a session that begins, and the way by which its viewers speak to it.
     pub(super) fn open(
         audiences: &Arc<Audiences>,
         about: About,
         chunk_bytes: u64,
         account: Option<Arc<str>>,
         steering: Features,
-    ) -> House {
+    ) -> (Arc<Audience>, mpsc::Receiver<(u32, Event)>) {
         let (say, said) = mpsc::channel(SAID_MAX);
         let stage = Stage { is_here: true, paused: false, reins: Reins::default(), over: None };
         let state = State {
@@ -296,53 +202,9 @@ impl House {
             audiences: Arc::clone(audiences),
         });
         audiences.by_session.insert(audience.began.session_id.clone(), Arc::clone(&audience));
-        House { audience, said, told: None, tell_at: None }
+        (audience, said)
     }
 
-    /// What happened next. Cancel-safe.
-    pub(super) async fn news(&mut self) -> News {
-        tokio::select! {
-            () = self.audience.changed.notified() => News::Changed,
-            said = self.said.recv() => {
-                let (viewer, event) = said.expect("the audience that is held here holds a sender");
-                News::Said(viewer, event)
-            }
-            () = reached(self.tell_at) => {
-                (self.told, self.tell_at) = (self.tell_at.take(), None);
-                News::Tell
-            }
-        }
-    }
-
-    /// The client is to hear who watches, as soon as it may.
-    pub(super) fn tell_soon(&mut self, now: Instant) {
-        let soonest = self.told.map_or(now, |told| (told + VIEWERS_TOLD_EVERY).max(now));
-        self.tell_at.get_or_insert(soonest);
-    }
-
-    /// The session ends with this close. Viewers are sent what was drawn, and the same close where it is theirs too.
-    pub(super) fn end(&self, close: Option<&Close>) {
-        let theirs = [
-            Close::COMPLETE,
-            Close::IDLE,
-            Close::YIELDED,
-            Close::LIFETIME,
-            Close::FAILED,
-            Close::BLOCKED,
-            Close::SHUTDOWN,
-        ];
-        let close = close.filter(|close| theirs.contains(close)).cloned().unwrap_or(Close::PLAYER_LEFT);
-        self.audience.end(close);
-    }
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        self.end(None);
-    }
-}
-
-impl Audience {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics under this lock")
     }
@@ -473,7 +335,7 @@ impl Audience {
     /// A viewer comes by a share, and wants frames like this.
     pub(super) fn enter(self: &Arc<Self>, share: u32, wish: Option<Transport>) -> Result<Watcher, ClientError> {
         let full = |Full(reason)| ClientError::viewers_full(reason);
-        let most = self.audiences.bounds.viewers_of_session;
+        let most = self.audiences.room.viewers_of_session();
         let mut state = self.state();
         let (size, chunk_bytes) = (state.size, state.chunk_bytes);
         if let Some(wish) = wish {
@@ -488,9 +350,9 @@ impl Audience {
         if !state.company.has_room_for(share) {
             return Err(full(Full("as many viewers as may be handed something are there already".to_owned())));
         }
-        let place = self.audiences.take_place().map_err(full)?;
+        let place = self.audiences.room.take_place().map_err(full)?;
         let chunks = if wish.is_none_or(|wish| wish.format() == Format::Raw) { 2 } else { 1 };
-        let held = Arc::new(self.audiences.hold(chunks * chunk_bytes).map_err(full)?);
+        let held = Arc::new(self.audiences.room.hold(chunks * chunk_bytes).map_err(full)?);
         let known = state.feeds.iter().position(|known| known.feed.wish == wish);
         let new = match known {
             Some(_) => None,
@@ -505,12 +367,12 @@ impl Audience {
             None => {
                 let is_film = wish.is_some_and(|wish| is_film(wish.format()));
                 let bytes = is_film.then(|| film_bytes(size));
-                let held = bytes.map(|bytes| self.audiences.hold(bytes)).transpose().map_err(full)?;
+                let held = bytes.map(|bytes| self.audiences.room.hold(bytes)).transpose().map_err(full)?;
                 Some(FeedInUse { feed: Arc::new(Feed::new(wish)), viewers: 0, held })
             }
         };
         if state.projector.is_none() {
-            let held = self.audiences.hold(CHUNKS_BEHIND as u64 * chunk_bytes).map_err(full)?;
+            let held = self.audiences.room.hold(CHUNKS_BEHIND as u64 * chunk_bytes).map_err(full)?;
             let (parts, shown) = mpsc::channel(PARTS_MAX);
             state.projector = Some((parts, held));
             let audience = Arc::clone(self);
@@ -590,7 +452,7 @@ impl Audience {
         }
     }
 
-    fn end(&self, close: Close) {
+    pub(super) fn end(&self, close: Close) {
         let mut state = self.state();
         if state.ended.is_some() {
             return;
@@ -605,16 +467,13 @@ impl Audience {
         }
     }
 
+    /// Returns when somebody has come or left, or another steers. Cancel-safe.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
     pub(super) fn observer(&self) -> &Arc<Observer> {
         &self.audiences.observer
-    }
-}
-
-/// Returns at this time; never without one.
-async fn reached(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::audience::Audience;
 use super::outlet::Outlet;
-use crate::engine::thread::{ChunkPart, Drawn};
+use crate::engine::messages::{ChunkPart, Drawn};
 use crate::guardrails::{Blocked, Guardrails};
 use crate::media::pictures::{Batch, Encoding, Pixels};
 use crate::media::stream::Stream;

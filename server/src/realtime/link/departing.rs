@@ -13,7 +13,7 @@ use super::running::Running;
 use super::seat::{Panicked, off_the_loop};
 use super::state::Client;
 use crate::engine::elsewhere::PackedRollout;
-use crate::engine::thread::Command;
+use crate::engine::messages::Command;
 use crate::moving::{self, Nodes, Wish};
 use crate::realtime::session::Input;
 use crate::realtime::wire::close::Close;

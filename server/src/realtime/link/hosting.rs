@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::audience::News;
+use super::house::News;
 use super::running::Running;
 use crate::realtime::session::Input;
 use crate::realtime::wire::error::ClientError;

@@ -13,6 +13,7 @@ mod early;
 mod elsewhere;
 mod going;
 mod hosting;
+mod house;
 mod line;
 mod outlet;
 mod packed;
@@ -29,6 +30,7 @@ mod seeking;
 pub(crate) mod share;
 pub(crate) mod socket;
 mod state;
+mod viewers_room;
 mod viewing;
 
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use pipeline::world::Frames;
 use super::connection::Heard;
 use super::delivery::{Parts, next_part};
 use super::line::Line;
-use crate::engine::thread::{ChunkPart, Drawn};
+use crate::engine::messages::{ChunkPart, Drawn};
 
 /// The state of a session's client.
 pub(super) enum Client {

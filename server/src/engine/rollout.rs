@@ -1,0 +1,81 @@
+//! A rollout that is open: what the engine's thread keeps for it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use pipeline::world::{Cancel, ChunkInput, ChunkPlan, Chunking, Rollout, State, Timings, WorldError};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::elsewhere::Redraw;
+use super::messages::ChunkPart;
+use super::turns::acks::Acks;
+use super::turns::hurry::{Hurry, NewBeginning};
+use super::turns::rewinds::Rewinds;
+use super::turns::under_way::{Begun, Conditions};
+use crate::admission::queue::Admitted;
+use crate::recordings::Tape;
+
+pub(super) struct OpenRollout {
+    pub(super) rollout: Box<dyn Rollout>,
+    pub(super) chunking: Chunking,
+    pub(super) conditions: Arc<Mutex<Conditions>>,
+    pub(super) parts: mpsc::Sender<Result<ChunkPart, String>>,
+    pub(super) cancel: Cancel,
+    pub(super) tape: Option<Tape>,
+    pub(super) paced: bool,
+    pub(super) hurry: Hurry,
+    /// For a client that may go back.
+    pub(super) rewinds: Option<Rewinds<State>>,
+    /// Chunks that are drawn again and not sent.
+    pub(super) redraw: Option<Redraw>,
+    /// What steers the next chunks, before any event does.
+    pub(super) replay: VecDeque<ChunkInput>,
+    /// The last field, so that it is dropped last: the rollout's memory is free when its share goes back to admission.
+    pub(super) admitted: Admitted,
+}
+
+impl OpenRollout {
+    /// Keep a state before the next chunk, if one is due.
+    pub(super) fn keep_state(&mut self) -> Result<(), WorldError> {
+        if let Some(rewinds) = self.rewinds.as_mut().filter(|rewinds| rewinds.is_due()) {
+            let began = Instant::now();
+            rewinds.keep(self.rollout.save()?);
+            debug!(seat = self.admitted.id, took = ?began.elapsed(), "a state was kept");
+        }
+        Ok(())
+    }
+
+    /// What the next chunk begins with: of a recording, or what its client asks for by now.
+    pub(super) fn begin(&mut self, plan: &ChunkPlan, again: Option<NewBeginning>) -> Begun {
+        if let Some(input) = self.replay.pop_front() {
+            return Begun { input, event_id: None, acks: Acks::default(), awaited: false };
+        }
+        let mut begun = self.conditions.lock().expect("nothing panics under this lock").begin(plan, again);
+        begun.input.steps = self.hurry.steps().filter(|_| begun.awaited);
+        begun
+    }
+
+    /// A chunk has ended like this. Whether it was given up for an event: then its conditions are those of the next.
+    pub(super) fn is_begun_again(&mut self, result: &Result<Timings, WorldError>) -> bool {
+        let mut conditions = self.conditions.lock().expect("nothing panics under this lock");
+        // Asked for under the lock, and only of a chunk that is under way.
+        self.cancel.goes_on();
+        let given_up = matches!(result, Err(WorldError::GivenUp));
+        if given_up {
+            conditions.take_back()
+        } else {
+            conditions.keep()
+        }
+        given_up
+    }
+
+    /// A chunk was drawn with this for the first time.
+    pub(super) fn drew(&mut self, input: ChunkInput) {
+        self.tape.iter_mut().for_each(|tape| tape.chunk(&input));
+        if let Some(rewinds) = &mut self.rewinds {
+            rewinds.drew((input, self.rollout.last_drawn()));
+        }
+    }
+}
