@@ -5,12 +5,14 @@ way is in them, so where the two disagree can be seen, not only that they do.
 """
 
 import json
+import shutil
+from pathlib import Path
 
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from . import clips, data, refine
+from . import clips, data, memory, refine, train_memory
 from .camera import intrinsics, motion, poses_of, rays, unfold
 from .checkpoint import Checkpoint, write_json
 from .latents import trained_vae
@@ -22,13 +24,30 @@ ACTIONS = ["w", "w", "w", "l", "l", "wl", "", "d", "d", "wj", "s", "i"]
 SWITCH = 8
 SEED = 42
 TEXT, TEXT_ACTIONS = "a desert at sunset", ["", "w", "wl"]
+# Left and back, past the window: the last four frames remember, one of them a picture that is partly out of view, one after a step.
+AWAY_ACTIONS = ["", *["l"] * 4, *["j"] * 5, "l", "w", "wl"]
 PRECISION = "f32, weights read from the f16 files"
 
 
 def run(config, folder):
+    out = folder / "weights"
+    if config.memory:
+        train_memory.trained(config, folder).save(out)
+        # What goes with the weights that were begun with goes with these.
+        for name in ("first_frames", "presets.json", "tokenizer/words.json"):
+            if (found := Path(config.start_from) / name).is_dir():
+                shutil.copytree(found, out / name, dirs_exist_ok=True)
+            elif found.exists():
+                shutil.copy(found, out / name)
+    else:
+        export(config, folder, out)
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    print(f"{out}: {size / 1e6:.1f} MB")
+
+
+def export(config, folder, out):
     words = tokenizer(folder)
     model = refine.trained(config, words, folder)
-    out = folder / "weights"
     Checkpoint(config.policy, model.dit, trained_vae(config, folder), model.text, words).save(out)
     if config.presets:
         write_json(out / "presets.json", config.presets)
@@ -36,8 +55,6 @@ def run(config, folder):
         data.Renderer(config).gallery(out / "first_frames")
     else:
         first_frames(clips.folder(folder / "clips/held_out"), out / "first_frames")
-    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    print(f"{out}: {size / 1e6:.1f} MB")
 
 
 def run_record(config, folder):
@@ -45,6 +62,8 @@ def run_record(config, folder):
     model = Checkpoint.load(folder / "weights")
     record_walk(model, folder / "weights/first_frames", folder / "stream.safetensors")
     record_text_start(model, folder / "text_start.safetensors")
+    if "memory" in model.policy:
+        record_memory(model, folder / "weights/first_frames", folder / "memory.safetensors")
 
 
 def first_frames(found, out):
@@ -77,12 +96,45 @@ def record_text_start(model, path):
     save_file(tensors, path, metadata={"description": "streaming from text alone", "meta": json.dumps(meta)})
 
 
+def record_memory(model, pictures, path):
+    """A walk that comes back to where it began. `NN.picture` is the last of its frames, which is what is kept; where something is
+    remembered, `NN.remembered` is that as a picture, `NN.trust` its mask, distance and angle, and `NN.memory` what the transformer
+    reads."""
+    (name, said), *_ = json.loads((pictures / "prompts.json").read_text()).items()
+    policy, size = model.policy, model.policy["size"]
+    picture, lens = picture_of(pictures / name, size), intrinsics(size, policy["camera"]["fov_x_deg"])
+    condition = condition_on(model.vae, from_bytes(picture[None, None])[:, :, 0], policy["condition_frames"])
+    poses = poses_of(policy["camera"], AWAY_ACTIONS)
+    camera = rays(motion(poses), lens, size, policy["camera"], model.grid)
+    stream = Stream(model.dit, policy, condition, model.context([said["prompt"]]), SeededNoise([SEED]))
+    decoder, places = Decoder(model.vae), memory.Places(policy["memory"], lens, policy["window"])
+    tensors = {"image": picture, "poses": poses, "lens": lens}
+    for i, pose in enumerate(poses):
+        view, remembered = places.view(i, pose), None
+        if view:
+            remembered = memory.tokens(model.vae, view, model.grid.patch)
+            tensors |= {f"{i:02}.remembered": view.picture[0], f"{i:02}.trust": view.trust, f"{i:02}.memory": remembered[0]}
+        latents, (noise, again) = stream.next(camera[i : i + 1], remembered)
+        tensors |= {f"{i:02}.noise": noise, f"{i:02}.x0": latents.unsqueeze(2)}
+        tensors[f"{i:02}.step_noise"] = torch.stack(again) if again else torch.zeros(0)
+        tensors[f"{i:02}.picture"] = decoder.next(latents)[0, -1]
+        places.keep(i, pose, tensors[f"{i:02}.picture"][None])
+    meta = {"policy": policy, "prompt": said["prompt"], "actions": [list(keys) for keys in AWAY_ACTIONS], "seed": SEED}
+    about = {"description": "streaming with memory by place", "meta": json.dumps(meta | {"precision": PRECISION})}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=about)
+
+
+def picture_of(path, size):
+    """u8 (H, W, 3)."""
+    picture = torch.frombuffer(bytearray(Image.open(path).convert("RGB").tobytes()), dtype=torch.uint8)
+    return picture.view(size[1], size[0], 3)
+
+
 def record_walk(model, pictures, path):
     about = json.loads((pictures / "prompts.json").read_text())
     (name, first), (_, second) = list(about.items())[0], list(about.items())[-1]
     policy, size = model.policy, model.policy["size"]
-    picture = torch.frombuffer(bytearray(Image.open(pictures / name).convert("RGB").tobytes()), dtype=torch.uint8)
-    picture = picture.view(size[1], size[0], 3)
+    picture = picture_of(pictures / name, size)
     condition = condition_on(model.vae, from_bytes(picture[None, None])[:, :, 0], policy["condition_frames"])
     contexts = [model.context([about["prompt"]]) for about in (first, second)]
     tensors = {"image": picture, "condition": condition}

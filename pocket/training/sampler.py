@@ -96,8 +96,9 @@ class Stream:
         self.window = Window(len(dit.blocks), policy["window"], policy["sink"])
 
     @torch.no_grad()
-    def next(self, camera):
-        """camera (B, S, rays) or None -> latents (B, z, h, w), and the noise they came from: first and mixed in."""
+    def next(self, camera, memory=None):
+        """camera (B, S, rays) or None, memory (B, S, ..) or None (`memory.tokens`) -> latents (B, z, h, w), and the noise they came
+        from: first and mixed in."""
         shape = (self.dit.outputs, 1, *self.condition.shape[-2:])
         device = self.condition.device
         first, again = self.noise.draw(shape).to(device), []
@@ -107,19 +108,19 @@ class Stream:
             again.append(self.noise.draw((1, shape[0], *shape[2:])).to(device))
             return again[-1].transpose(1, 2)
 
-        clean = sample(self.sampler, self.levels, first, lambda x, t: self._flow(x, t, camera), fresh)
-        self.remember(clean, camera)
+        clean = sample(self.sampler, self.levels, first, lambda x, t: self._flow(x, t, camera, memory), fresh)
+        self.remember(clean, camera, memory)
         return clean[:, :, 0], (first, again)
 
     @torch.no_grad()
-    def remember(self, clean, camera):
+    def remember(self, clean, camera, memory=None):
         """Store keys and values of a finished frame (B, z, 1, h, w) and go on to the next."""
         self.window.stores = True
-        self._flow(clean, 0.0, camera)
+        self._flow(clean, 0.0, camera, memory)
         self.window.stores = False
         self.frame += 1
 
-    def _flow(self, x, t, camera):
+    def _flow(self, x, t, camera, memory=None):
         batch, device = len(x), x.device
         at = min(self.frame, self.condition.shape[2] - 1)
         return self.dit(
@@ -131,6 +132,7 @@ class Stream:
             torch.zeros(batch, 1, dtype=torch.long, device=device),
             torch.tensor([self.frame], device=device),
             self.window.attend,
+            None if memory is None else memory.unsqueeze(1),
         )
 
 

@@ -74,7 +74,8 @@ class Shipped(unittest.TestCase):
             latents, _ = stream.next(camera[i : i + 1])
             expected = golden[f"{i:02}.x0"][:, :, 0]
             worst = max(worst, (latents - expected).abs().max().item())
-            self.close(latents, expected, 1e-4)
+            # Processors differ in the order of their sums: with AVX-512 the largest difference is 1.4e-4.
+            self.close(latents, expected, 5e-4)
             frames, recorded = decoder.next(latents)[0].int(), golden[f"{i:02}.frames"].int()
             off = (frames - recorded).abs()
             self.assertLessEqual(off.max().item(), 1)

@@ -1,0 +1,223 @@
+"""Memory by place: pictures land where they belong in another view, and a session keeps and finds the right ones."""
+
+import json
+import math
+import tempfile
+import types
+import unittest
+from pathlib import Path
+
+import torch
+
+from training import camera, checkpoint, memory, synthetic, train_memory
+from training.config import Config
+from training.evaluation.subject import Subject
+
+from .test_grow import made
+from .test_parts import CONFIGS, POLICY, random_dit
+
+SIZE = POLICY["size"]
+LENS = camera.intrinsics(SIZE, 75.0)
+TABLE = Config.load(CONFIGS / "dry-memory.toml").policy["memory"]
+
+
+def setUpModule():
+    torch.set_num_threads(1)
+
+
+def pose(ahead=0.0, right=0.0, yaw=0.0, pitch=0.0):
+    made = torch.eye(4, dtype=torch.float64)
+    made[:3, :3] = camera.about_y(yaw) @ camera.about_x(pitch)
+    made[:3, 3] = torch.tensor([right, 0.0, ahead])
+    return made
+
+
+def drawn(*poses):
+    """Level ground, 1.6 m below the camera, with hills at infinity: (K, 1, H, W, 3)."""
+    return synthetic.picture(3, ("meadow", "noon"), torch.stack(poses), LENS, SIZE).unsqueeze(1)
+
+
+class Warp(unittest.TestCase):
+    def off(self, there, here):
+        """Mean difference to the true picture of what is known of `here`, what it is unwarped, and the share that is known."""
+        (picture, true), mask = drawn(there, here), None
+        view = memory.warped(picture[None], there[None], here, LENS, synthetic.EYE)
+        mask = view.trust[0].bool()
+        found, still = ((shown - true[0].float()).abs()[mask].mean().item() for shown in (view.picture[0], picture[0].float()))
+        return found, still, mask.float().mean().item()
+
+    def test_from_the_same_place_it_is_the_picture(self):
+        for here in (pose(), pose(3.0, -1.0, 40.0, 8.0)):
+            picture = drawn(here)
+            view = memory.warped(picture, here[None], here, LENS, synthetic.EYE)
+            self.assertTrue(view.trust[0].all())
+            self.assertLess((view.picture - picture[0].float()).abs().max().item(), 1e-6 * 255 * max(SIZE))
+            self.assertLess(view.trust[1:].max().item(), 1e-6)
+
+    def test_turned_or_moved_what_is_known_is_where_it_is(self):
+        for here, least in (
+            (pose(yaw=10), 0.8),
+            (pose(yaw=-40, pitch=4), 0.35),
+            (pose(pitch=8), 0.7),
+            (pose(ahead=1), 0.9),
+            (pose(ahead=-1.5, right=0.5), 0.5),
+            (pose(ahead=1, yaw=20), 0.6),
+        ):
+            with self.subTest(pose=here):
+                found, still, share = self.off(pose(), here)
+                # Edges of tiles and hills are a pixel wide, and nothing else is off.
+                self.assertLess(found, 0.5 * still)
+                self.assertGreater(share, least)
+
+    def test_what_is_behind_or_beside_is_not_known(self):
+        picture = drawn(pose())
+        for yaw in (90.0, 180.0):
+            self.assertFalse(memory.warped(picture, pose()[None], pose(yaw=yaw), LENS, 1.6).trust.any())
+
+    def test_of_several_the_first_that_shows_a_pixel_is_taken_and_told(self):
+        poses = torch.stack([pose(yaw=20), pose(ahead=-2)])
+        pictures = torch.tensor([50, 200], dtype=torch.uint8).view(2, 1, 1, 1, 1).expand(-1, 1, SIZE[1], SIZE[0], 3)
+        view = memory.warped(pictures, poses, pose(), LENS, 1.6)
+        _, _, first = memory.seen_from(poses[0], pose(), LENS, SIZE, 1.6)
+        _, _, second = memory.seen_from(poses[1], pose(), LENS, SIZE, 1.6)
+        self.assertTrue(first.any() and (second & ~first).any())
+        self.assertTrue((view.picture[0][first] == 50).all() and (view.picture[0][second & ~first] == 200).all())
+        self.assertTrue(torch.equal(view.trust[0].bool(), first | second))
+        torch.testing.assert_close(view.trust[2][first], torch.full_like(view.trust[2][first], 20 / 90))
+        torch.testing.assert_close(view.trust[1][second & ~first], torch.full_like(view.trust[1][second & ~first], 2 / 4))
+        self.assertFalse(view.picture[0][~(first | second)].any())
+
+
+class Tokens(unittest.TestCase):
+    def test_they_lie_as_the_patches_of_a_noisy_latent_do(self):
+        torch.manual_seed(0)
+        latents, trust = torch.randn(2, 16, 4, 6), torch.rand(3, 32, 48)
+        channels = memory.on_latents(latents, trust)
+        self.assertEqual(channels.shape, (2, 19, 4, 6))
+        kernel = torch.nn.Conv3d(19, 5, (1, 2, 2), (1, 2, 2))
+        expected = kernel(channels.unsqueeze(2)).flatten(2).mT
+        found = memory.patches(channels, 2) @ kernel.weight.flatten(1).mT + kernel.bias
+        torch.testing.assert_close(found, expected)
+
+    def test_latents_count_as_far_as_their_pixels_are_known(self):
+        latents, trust = torch.ones(1, 2, 1, 2), torch.zeros(3, 8, 16)
+        trust[:, :, 8:12] = torch.tensor([1.0, 0.5, 0.25]).view(3, 1, 1)
+        found = memory.on_latents(latents, trust)[0, :, 0]
+        self.assertEqual(found.tolist(), [[0, 0.5], [0, 0.5], [0, 0.5], [0, 0.25], [0, 0.125]])
+        # As the stage `views` calls it: of many pictures at once.
+        self.assertTrue(torch.equal(memory.on_latents(latents, trust[None])[0, :, 0], found))
+
+
+class Kept(unittest.TestCase):
+    def places(self, **changed):
+        return memory.Places(TABLE | changed, LENS, window=5)
+
+    def walk(self, places, poses):
+        for frame, at in enumerate(poses):
+            places.keep(frame, at, torch.full((1, SIZE[1], SIZE[0], 3), frame, dtype=torch.uint8))
+        return [kept.frame for kept in places.kept]
+
+    def test_of_nearly_the_same_view_the_first_stays(self):
+        found = self.walk(self.places(), [pose(), pose(0.5), pose(yaw=5), pose(1.0), pose(1.0, yaw=10), pose(0.1, yaw=2)])
+        self.assertEqual(found, [0, 3, 4])
+
+    def test_where_there_is_no_room_the_farthest_goes(self):
+        self.assertEqual(self.walk(self.places(frames=3), [pose(), pose(-2), pose(1), pose(2), pose(3)]), [2, 3, 4])
+
+    def test_frames_of_the_window_and_views_that_share_nothing_are_not_shown(self):
+        places = self.places()
+        self.walk(places, [pose(), pose(yaw=80)])
+        self.assertIsNone(places.view(4, pose()))
+        self.assertTrue((places.view(5, pose()).picture == 0).all())
+        self.assertIsNone(places.view(5, pose(4.5)))
+        self.assertIsNone(places.view(5, pose(yaw=-80)))
+        self.assertTrue((places.view(6, pose(yaw=80)).picture == 1).all())
+
+    def test_the_nearest_are_shown_nearest_first_and_the_older_of_two_alike(self):
+        poses = [pose(2), pose(yaw=10), pose(yaw=-10), pose(0.2), pose(5)]
+        self.assertEqual(memory.nearest(poses, pose(), TABLE, LENS), [3, 1, 2])
+        self.assertEqual(memory.nearest(poses[::-1], pose(), TABLE | {"seen": 9}, LENS), [1, 2, 3, 4])
+
+    def test_an_angle_is_between_axes(self):
+        metres, degrees = memory.apart(pose(3, 4, 30, 0), pose(0, 0, 30, 20))
+        self.assertAlmostEqual(metres, 5.0)
+        self.assertAlmostEqual(degrees, 20.0)
+        self.assertEqual(memory.apart(pose(), pose()), (0.0, 0.0))
+        self.assertTrue(math.isfinite(memory.apart(pose(yaw=180), pose())[1]))
+
+
+class Walks(unittest.TestCase):
+    def setUp(self):
+        torch.manual_seed(0)
+        vae, dit = made(8, 16, 2), random_dit(window=3, remembers=16)
+        model = types.SimpleNamespace(
+            policy=POLICY | {"steps": [1000, 500], "window": 3, "memory": TABLE},
+            dit=dit,
+            vae=vae,
+            grid=checkpoint.Checkpoint.grid.fget(types.SimpleNamespace(vae=vae, dit=dit)),
+            context=lambda prompts: torch.zeros(len(prompts), 4, 24),
+        )
+        self.subject = Subject(model, "cpu")
+
+    def begin(self):
+        torch.manual_seed(1)
+        return self.subject.begin(torch.randint(256, (2, SIZE[1], SIZE[0], 3), dtype=torch.uint8), ["a", "b"], [1, 2])
+
+    def test_a_walk_is_drawn_from_what_it_remembers_once_that_has_left_the_window(self):
+        keys = ["", "l", "j", "l", "j"]
+        remembers, forgets = self.begin(), self.begin()
+        forgets.places = None
+        videos = [walk.go(keys) for walk in (remembers, forgets)]
+        # The first frame is remembered in the fourth: a picture, and four for each latent frame.
+        self.assertTrue(torch.equal(videos[0][:, :9], videos[1][:, :9]))
+        self.assertFalse(torch.equal(videos[0][:, 9:13], videos[1][:, 9:13]))
+        self.assertEqual([kept.frame for kept in remembers.places.kept], [0, 1])
+
+    def test_another_prompt_forgets_and_a_fork_keeps_its_own(self):
+        walk = self.begin()
+        walk.go(["", "w"])
+        other = walk.fork()
+        other.go(["w"])
+        self.assertEqual([len(one.places.kept) for one in (walk, other)], [2, 3])
+        other.say(["c", "d"])
+        self.assertEqual([len(one.places.kept) for one in (walk, other)], [2, 0])
+
+
+class Weights(unittest.TestCase):
+    def test_a_recipe_and_its_weights_must_both_remember(self):
+        root = Path(__file__).parents[2] / "weights"
+        model = checkpoint.Checkpoint.load(root)
+        with tempfile.TemporaryDirectory() as folder:
+            for remembers in (False, True):
+                for part in root.iterdir():
+                    (Path(folder) / part.name).unlink(missing_ok=True)
+                    (Path(folder) / part.name).symlink_to(part)
+                policy = {name: value for name, value in model.policy.items() if name != "memory"}
+                # The opposite of what the weights have.
+                policy |= {} if model.dit.remembers else {"memory": TABLE}
+                (Path(folder) / "causeway.json").unlink()
+                (Path(folder) / "causeway.json").write_text(json.dumps(policy))
+                with self.assertRaisesRegex(ValueError, "`memory` of causeway.json and the tensors `memory_embedding` go together"):
+                    checkpoint.Checkpoint.load(folder)
+
+
+class Training(unittest.TestCase):
+    def test_memory_is_left_out_and_cut_but_never_made_up(self):
+        torch.manual_seed(0)
+        whole = torch.cat([torch.ones(64, 8, 16, 4, 6), torch.ones(64, 8, 3, 4, 6)], 2)
+        whole[:, :, :, 0] = 0
+        settings = types.SimpleNamespace(never=0.2, gaps=0.2, cut=0.5)
+        clean = torch.zeros(64, 16, 8, 4, 6)
+        found = train_memory.partly(whole, None, clean, settings)
+        mask = found[:, :, 16]
+        self.assertTrue(torch.equal(mask, mask.round()) and not found[:, :, :, 0].any())
+        self.assertFalse((found[:, :, :16] * (1 - mask.unsqueeze(2))).any(), "where nothing is known, nothing is told")
+        of_clips, of_frames = mask.amax((1, 2, 3)), mask[:, :, 1:].mean((2, 3))
+        self.assertTrue(0.1 < (of_clips == 0).float().mean() < 0.45)
+        self.assertTrue(((of_frames > 0) & (of_frames < 1)).any() and (of_frames == 1).any())
+        off = train_memory.partly(whole, clean + 0.5, clean, settings)[:, :, :16]
+        self.assertTrue(1.2 < off.max() <= 1.5, "what is remembered is as far off as the past is")
+
+
+if __name__ == "__main__":
+    unittest.main()
