@@ -50,8 +50,8 @@ class Checkpoint:
             filled(TextEncoder, folder / "text_encoder", TEXT_WEIGHTS),
             Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json")),
         )
-        if bool(made.dit.remembers) != ("memory" in made.policy):
-            raise ValueError(f"{folder}: the table `memory` of causeway.json and the tensors `memory_embedding` go together")
+        if made.dit.remembers and "memory" not in made.policy:
+            raise ValueError(f"{folder} has tensors `memory_embedding`, but causeway.json has no table `memory`")
         for module in made.modules():
             module.eval().requires_grad_(False)
         return made

@@ -112,7 +112,7 @@ def record_memory(model, pictures, path):
     for i, pose in enumerate(poses):
         view, remembered = places.view(i, pose), None
         if view:
-            remembered = memory.tokens(model.vae, view, model.grid.patch)
+            remembered = memory.encoded(model.vae, view)
             tensors |= {f"{i:02}.remembered": view.picture[0], f"{i:02}.trust": view.trust, f"{i:02}.memory": remembered[0]}
         latents, (noise, again) = stream.next(camera[i : i + 1], remembered)
         tensors |= {f"{i:02}.noise": noise, f"{i:02}.x0": latents.unsqueeze(2)}

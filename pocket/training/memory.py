@@ -59,13 +59,20 @@ class Places:
             self.kept.pop(far)
 
     def view(self, frame, pose):
-        """What is known of the view that latent frame `frame` will have, or None."""
-        older = [kept for kept in self.kept if kept.frame <= frame - self.window]
-        best = nearest([kept.pose for kept in older], pose, self.policy, self.lens)
+        """What is known of the view that latent frame `frame` will have, or None. Pictures that are still in the window are shown
+        only where those near by show all of it: of a view that is partly new the window knows as much, and draws it better."""
+        policy = self.policy
+        near = self._of(self.kept, pose, policy | {"reach_metres": min(policy["reach_metres"], policy["copied_metres"])})
+        if near is not None and near.trust[0].all():
+            return near
+        return self._of([kept for kept in self.kept if kept.frame <= frame - self.window], pose, policy)
+
+    def _of(self, kept, pose, policy):
+        best = nearest([one.pose for one in kept], pose, policy, self.lens)
         if not best:
             return None
-        pictures, poses = torch.stack([older[i].picture for i in best]), torch.stack([older[i].pose for i in best])
-        view = warped(pictures, poses, pose, self.lens, self.policy["eye_height"])
+        pictures, poses = torch.stack([kept[i].picture for i in best]), torch.stack([kept[i].pose for i in best])
+        view = warped(pictures, poses, pose, self.lens, policy["eye_height"])
         return view if view.trust[0].any() else None
 
 
@@ -77,14 +84,14 @@ def apart(one, other):
 
 
 def nearest(poses, pose, policy, lens):
-    """Which of these cameras see part of what `pose` sees: the nearest `seen`, nearest first, and the older of two alike.
-    An angle as wide as a picture counts as much as all of `reach_metres`."""
+    """Which of these cameras see part of what `pose` sees: the nearest `seen`, nearest first, and the older of two alike. A turn
+    is exact, a step is not: an angle as wide as a picture counts as an eighth of `reach_metres`."""
     wide = math.degrees(2 * math.atan(float(lens[2] / lens[0])))
     found = []
     for i, other in enumerate(poses):
         metres, degrees = apart(other, pose)
         if metres <= policy["reach_metres"] and degrees < wide:
-            found.append((round(SCORES * (metres / policy["reach_metres"] + degrees / wide)), i))
+            found.append((round(SCORES * (metres / policy["reach_metres"] + degrees / wide / 8)), i))
     return [i for _, i in sorted(found)[: policy["seen"]]]
 
 
@@ -157,9 +164,23 @@ def patches(remembered, patch):
     return x.permute(*range(n - 5), rows, columns, c, py, px).flatten(-3).flatten(-3, -2)
 
 
+def told(condition, remembered, copied_metres, patch):
+    """A frame's condition (B, 4 + z, ..., h, w) with what is remembered of its view (B, z + 3, ..., h, w), for tokens all of whose
+    pixels are known, from pictures no further than `copied_metres`. A condition is a mask, four times, and a picture's latents:
+    a transformer that begins with a picture copies what it is told, so what stands in the wrong place must not be told."""
+    z = remembered.shape[1] - TRUST
+    known, metres = remembered[:, z : z + 1], remembered[:, z + 1 : z + 2]
+    sure = ((known == 1) & (metres * METRES <= copied_metres)).float()
+    # The least of a token's latents, for each of them.
+    flat = sure.flatten(0, -3)[:, None]
+    flat = 1 - F.interpolate(F.max_pool2d(1 - flat, patch), scale_factor=patch)
+    sure = flat.view_as(sure)
+    return torch.cat([torch.maximum(condition[:, :4], sure), sure * remembered[:, :z] + (1 - sure) * condition[:, 4:]], 1)
+
+
 @torch.no_grad()
-def tokens(vae, view, patch):
-    """(B, S, C·patch²): what the transformer is shown of a view."""
+def encoded(vae, view):
+    """(B, z + 3, h, w): what the transformer is shown of a view."""
     device = next(vae.parameters()).device
     latents = vae.normalised(vae.sees(shown(view).to(device)).float())[:, :, 0]
-    return patches(on_latents(latents, view.trust.to(device)), patch)
+    return on_latents(latents, view.trust.to(device))

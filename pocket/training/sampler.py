@@ -7,6 +7,7 @@ What is stored comes from one more pass over the finished frame, at noise level 
 import torch
 import torch.nn.functional as F
 
+from . import memory
 from .noise import Noise
 from .vae import Memory
 
@@ -94,11 +95,12 @@ class Stream:
         # LingBot World's sampler where the policy names none.
         self.sampler, self.levels, self.frame = policy.get("sampler", "renoise"), schedule(policy), 0
         self.window = Window(len(dit.blocks), policy["window"], policy["sink"])
+        self.copied_metres = policy.get("memory", {}).get("copied_metres")
 
     @torch.no_grad()
-    def next(self, camera, memory=None):
-        """camera (B, S, rays) or None, memory (B, S, ..) or None (`memory.tokens`) -> latents (B, z, h, w), and the noise they came
-        from: first and mixed in."""
+    def next(self, camera, remembered=None):
+        """camera (B, S, rays) or None, remembered (B, z + 3, h, w) or None (`memory.encoded`) -> latents (B, z, h, w), and the noise
+        they came from: first and mixed in."""
         shape = (self.dit.outputs, 1, *self.condition.shape[-2:])
         device = self.condition.device
         first, again = self.noise.draw(shape).to(device), []
@@ -108,31 +110,36 @@ class Stream:
             again.append(self.noise.draw((1, shape[0], *shape[2:])).to(device))
             return again[-1].transpose(1, 2)
 
-        clean = sample(self.sampler, self.levels, first, lambda x, t: self._flow(x, t, camera, memory), fresh)
-        self.remember(clean, camera, memory)
+        clean = sample(self.sampler, self.levels, first, lambda x, t: self._flow(x, t, camera, remembered), fresh)
+        self.remember(clean, camera, remembered)
         return clean[:, :, 0], (first, again)
 
     @torch.no_grad()
-    def remember(self, clean, camera, memory=None):
+    def remember(self, clean, camera, remembered=None):
         """Store keys and values of a finished frame (B, z, 1, h, w) and go on to the next."""
         self.window.stores = True
-        self._flow(clean, 0.0, camera, memory)
+        self._flow(clean, 0.0, camera, remembered)
         self.window.stores = False
         self.frame += 1
 
-    def _flow(self, x, t, camera, memory=None):
+    def _flow(self, x, t, camera, remembered=None):
         batch, device = len(x), x.device
         at = min(self.frame, self.condition.shape[2] - 1)
+        condition, patches = self.condition[:, :, at : at + 1], None
+        if remembered is not None:
+            condition = memory.told(condition, remembered.unsqueeze(2), self.copied_metres, self.dit.patch)
+            if self.dit.remembers:
+                patches = memory.patches(remembered, self.dit.patch).unsqueeze(1)
         return self.dit(
             x,
-            self.condition[:, :, at : at + 1],
+            condition,
             torch.full((batch, 1), t, device=device),
             None if camera is None else camera.unsqueeze(1),
             self.context.unsqueeze(1),
             torch.zeros(batch, 1, dtype=torch.long, device=device),
             torch.tensor([self.frame], device=device),
             self.window.attend,
-            None if memory is None else memory.unsqueeze(1),
+            patches,
         )
 
 

@@ -67,7 +67,7 @@ class Walk:
         of, frame, remembered = self.subject, self.stream.frame, None
         remembers = self.places is not None and pose is not None
         if remembers and (view := self.places.view(frame, pose)):
-            remembered = memory.tokens(of.model.vae, view, of.model.grid.patch)
+            remembered = memory.encoded(of.model.vae, view)
         latents, _ = self.stream.next(camera.to(of.device), remembered)
         frames = self.decoder.next(latents).cpu()
         if remembers:

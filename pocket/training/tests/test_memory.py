@@ -1,6 +1,5 @@
 """Memory by place: pictures land where they belong in another view, and a session keeps and finds the right ones."""
 
-import json
 import math
 import tempfile
 import types
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from training import camera, checkpoint, memory, synthetic, train_memory
+from training import camera, checkpoint, dit, memory, synthetic, train_memory
 from training.config import Config
 from training.evaluation.subject import Subject
 
@@ -108,6 +107,30 @@ class Tokens(unittest.TestCase):
         self.assertTrue(torch.equal(memory.on_latents(latents, trust[None])[0, :, 0], found))
 
 
+class Conditions(unittest.TestCase):
+    def setUp(self):
+        torch.manual_seed(0)
+        self.condition = torch.cat([torch.zeros(2, 4, 4, 6), torch.randn(2, 16, 4, 6)], 1)
+        self.remembered = torch.cat([torch.randn(2, 16, 4, 6), torch.ones(2, 1, 4, 6), torch.zeros(2, 2, 4, 6)], 1)
+
+    def told(self):
+        return memory.told(self.condition, self.remembered, 0.5, 2)
+
+    def test_what_is_remembered_stands_where_a_first_picture_would(self):
+        self.assertTrue(torch.equal(self.told(), torch.cat([torch.ones(2, 4, 4, 6), self.remembered[:, :16]], 1)))
+        # With frames, as in training.
+        frames = memory.told(self.condition.unsqueeze(2), self.remembered.unsqueeze(2), 0.5, 2)
+        self.assertTrue(torch.equal(frames[:, :, 0], self.told()))
+
+    def test_a_token_that_is_not_all_known_from_near_is_told_nothing(self):
+        for channel, value in ((16, 0.98), (17, 0.13)):
+            self.setUp()
+            self.remembered[0, channel, 1, 3] = value
+            found = self.told()
+            self.assertTrue(torch.equal(found[0, :, :2, 2:4], self.condition[0, :, :2, 2:4]))
+            self.assertTrue(found[0, :4, 2:].all() and found[0, :4, :, :2].all() and found[1, :4].all())
+
+
 class Kept(unittest.TestCase):
     def places(self, **changed):
         return memory.Places(TABLE | changed, LENS, window=5)
@@ -124,19 +147,27 @@ class Kept(unittest.TestCase):
     def test_where_there_is_no_room_the_farthest_goes(self):
         self.assertEqual(self.walk(self.places(frames=3), [pose(), pose(-2), pose(1), pose(2), pose(3)]), [2, 3, 4])
 
-    def test_frames_of_the_window_and_views_that_share_nothing_are_not_shown(self):
+    def test_what_is_in_the_window_is_shown_only_where_it_is_the_whole_view(self):
         places = self.places()
-        self.walk(places, [pose(), pose(yaw=80)])
-        self.assertIsNone(places.view(4, pose()))
-        self.assertTrue((places.view(5, pose()).picture == 0).all())
-        self.assertIsNone(places.view(5, pose(4.5)))
-        self.assertIsNone(places.view(5, pose(yaw=-80)))
-        self.assertTrue((places.view(6, pose(yaw=80)).picture == 1).all())
+        self.walk(places, [pose(), pose(yaw=80), pose(yaw=-30)])
+        self.assertTrue((places.view(1, pose()).picture == 0).all())
+        self.assertTrue((places.view(3, pose(yaw=80)).picture == 1).all())
+        # Of these a part is known; it is told once the pictures have left the window.
+        self.assertIsNone(places.view(4, pose(yaw=10)))
+        self.assertTrue((places.view(5, pose(yaw=10)).trust[0] == 0).any())
+        self.assertIsNone(places.view(4, pose(1.0)))
+        self.assertAlmostEqual(places.view(5, pose(1.0)).trust[1].max().item(), 0.25)
+
+    def test_views_that_share_nothing_or_are_far_away_are_not_shown(self):
+        places = self.places()
+        self.walk(places, [pose()])
+        self.assertIsNone(places.view(50, pose(4.5)))
+        self.assertIsNone(places.view(50, pose(yaw=-80)))
 
     def test_the_nearest_are_shown_nearest_first_and_the_older_of_two_alike(self):
         poses = [pose(2), pose(yaw=10), pose(yaw=-10), pose(0.2), pose(5)]
-        self.assertEqual(memory.nearest(poses, pose(), TABLE, LENS), [3, 1, 2])
-        self.assertEqual(memory.nearest(poses[::-1], pose(), TABLE | {"seen": 9}, LENS), [1, 2, 3, 4])
+        self.assertEqual(memory.nearest(poses, pose(), TABLE, LENS), [1, 2, 3])
+        self.assertEqual(memory.nearest(poses[::-1], pose(), TABLE | {"seen": 9}, LENS), [2, 3, 1, 4])
 
     def test_an_angle_is_between_axes(self):
         metres, degrees = memory.apart(pose(3, 4, 30, 0), pose(0, 0, 30, 20))
@@ -149,12 +180,12 @@ class Kept(unittest.TestCase):
 class Walks(unittest.TestCase):
     def setUp(self):
         torch.manual_seed(0)
-        vae, dit = made(8, 16, 2), random_dit(window=3, remembers=16)
+        vae, transformer = made(8, 16, 2), random_dit(window=3, remembers=16)
         model = types.SimpleNamespace(
             policy=POLICY | {"steps": [1000, 500], "window": 3, "memory": TABLE},
-            dit=dit,
+            dit=transformer,
             vae=vae,
-            grid=checkpoint.Checkpoint.grid.fget(types.SimpleNamespace(vae=vae, dit=dit)),
+            grid=checkpoint.Checkpoint.grid.fget(types.SimpleNamespace(vae=vae, dit=transformer)),
             context=lambda prompts: torch.zeros(len(prompts), 4, 24),
         )
         self.subject = Subject(model, "cpu")
@@ -163,15 +194,23 @@ class Walks(unittest.TestCase):
         torch.manual_seed(1)
         return self.subject.begin(torch.randint(256, (2, SIZE[1], SIZE[0], 3), dtype=torch.uint8), ["a", "b"], [1, 2])
 
-    def test_a_walk_is_drawn_from_what_it_remembers_once_that_has_left_the_window(self):
+    def test_a_walk_that_turns_back_is_drawn_from_what_it_remembers(self):
         keys = ["", "l", "j", "l", "j"]
         remembers, forgets = self.begin(), self.begin()
         forgets.places = None
         videos = [walk.go(keys) for walk in (remembers, forgets)]
-        # The first frame is remembered in the fourth: a picture, and four for each latent frame.
-        self.assertTrue(torch.equal(videos[0][:, :9], videos[1][:, :9]))
-        self.assertFalse(torch.equal(videos[0][:, 9:13], videos[1][:, 9:13]))
+        # The third latent frame sees what the first did: frames 5 to 8.
+        self.assertTrue(torch.equal(videos[0][:, :5], videos[1][:, :5]))
+        self.assertFalse(torch.equal(videos[0][:, 5:9], videos[1][:, 5:9]))
         self.assertEqual([kept.frame for kept in remembers.places.kept], [0, 1])
+
+    def test_weights_that_have_never_heard_of_memory_remember_too(self):
+        self.subject.model.dit = random_dit(window=3)
+        remembers, forgets = self.begin(), self.begin()
+        forgets.places = None
+        videos = [walk.go(["", "l", "j"]) for walk in (remembers, forgets)]
+        self.assertTrue(torch.equal(videos[0][:, :5], videos[1][:, :5]))
+        self.assertFalse(torch.equal(videos[0][:, 5:], videos[1][:, 5:]))
 
     def test_another_prompt_forgets_and_a_fork_keeps_its_own(self):
         walk = self.begin()
@@ -184,21 +223,19 @@ class Walks(unittest.TestCase):
 
 
 class Weights(unittest.TestCase):
-    def test_a_recipe_and_its_weights_must_both_remember(self):
+    def test_tensors_that_read_memory_need_a_recipe_that_has_one(self):
         root = Path(__file__).parents[2] / "weights"
         model = checkpoint.Checkpoint.load(root)
+        remembering = dit.Dit(model.dit.config, 8)
         with tempfile.TemporaryDirectory() as folder:
-            for remembers in (False, True):
-                for part in root.iterdir():
-                    (Path(folder) / part.name).unlink(missing_ok=True)
-                    (Path(folder) / part.name).symlink_to(part)
-                policy = {name: value for name, value in model.policy.items() if name != "memory"}
-                # The opposite of what the weights have.
-                policy |= {} if model.dit.remembers else {"memory": TABLE}
-                (Path(folder) / "causeway.json").unlink()
-                (Path(folder) / "causeway.json").write_text(json.dumps(policy))
-                with self.assertRaisesRegex(ValueError, "`memory` of causeway.json and the tensors `memory_embedding` go together"):
-                    checkpoint.Checkpoint.load(folder)
+            policy = {name: value for name, value in model.policy.items() if name != "memory"}
+            for policy, fits in ((policy | {"memory": TABLE}, True), (policy, False)):
+                checkpoint.Checkpoint(policy, remembering, model.vae, model.text, model.tokenizer).save(folder)
+                if fits:
+                    self.assertEqual(checkpoint.Checkpoint.load(folder).dit.remembers, 8)
+                else:
+                    with self.assertRaisesRegex(ValueError, "`memory_embedding`, but causeway.json has no table `memory`"):
+                        checkpoint.Checkpoint.load(folder)
 
 
 class Training(unittest.TestCase):
