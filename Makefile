@@ -94,10 +94,9 @@ fuzz: build-tools
 # Every stage of the pocket world's training, very small, and the tests of its code: minutes, and 4 GB of PyTorch the first
 # time, so it is no part of `test`.
 train-dry: target/training/installed
-	rm -rf target/training/dry target/training/dry-memory
+	rm -rf target/training/dry
 	cd pocket && ../target/training/bin/python -m unittest discover -s training/tests -t .
 	cd pocket && ../target/training/bin/python -m training all --config training/configs/dry.toml --out ../target/training/dry
-	cd pocket && ../target/training/bin/python -m training all --config training/configs/dry-memory.toml --out ../target/training/dry-memory
 
 target/training/installed: pocket/training/requirements.txt
 	@python3 -c "import ensurepip, venv" || missing=" python3-venv"; $(call install)

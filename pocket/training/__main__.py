@@ -18,14 +18,10 @@ STAGES = {
     "text": ("train_text", "run"),
     "dit": ("train_dit", "run"),
     "refine": ("refine", "run"),
-    "views": ("views", "run"),
-    "memory": ("train_memory", "run"),
     "export": ("export", "run"),
     "record": ("export", "run_record"),
     "evaluate": ("evaluation", "run"),
 }
-# What `all` runs where finished weights learn to remember.
-TO_REMEMBER = ("data", "views", "memory", "export", "record", "evaluate")
 
 
 def main():
@@ -37,8 +33,7 @@ def main():
     config = Config.load(given.config)
     torch.set_num_threads(config.threads)
     given.out.mkdir(parents=True, exist_ok=True)
-    every = TO_REMEMBER if config.memory else STAGES
-    for stage in every if given.stage == "all" else [given.stage]:
+    for stage in STAGES if given.stage == "all" else [given.stage]:
         # The stages that a preset may do without have a table of their name.
         if getattr(config, stage, True) is None:
             if given.stage == "all":

@@ -18,8 +18,7 @@ GREY = 5
 @dataclass
 class Batch:
     """Clips, or the later part of clips, on the training device. camera (B, n, S, rays) or None. `pinned`: where it is the
-    later part, how many frames of the session's beginning stand before it: those that a sink holds. `memory` (B, n, z + 3, h, w):
-    what is remembered of each frame's view (`memory.on_latents`), or None."""
+    later part, how many frames of the session's beginning stand before it: those that a sink holds."""
 
     clean: torch.Tensor
     condition: torch.Tensor
@@ -29,7 +28,6 @@ class Batch:
     positions: torch.Tensor
     starts: bool
     pinned: int = 0
-    memory: torch.Tensor | None = None
 
 
 class Batches:
@@ -50,10 +48,7 @@ class Batches:
         splices = {
             row: (draw.randrange(clips), draw.randrange(1, frames)) for row in range(count) if draw.random() < settings.spliced
         }
-        # Where clips have views, one of them is drawn for each.
-        views = getattr(self.latents, "views", None)
-        choice = None if views is None else [draw.randrange(views.shape[1]) for _ in rows]
-        made = self.take(rows, start, offset, frames, splices, choice)
+        made = self.take(rows, start, offset, frames, splices)
         begins = starts or made.pinned > 0
         if draw.random() < settings.camera_none:
             made.camera = None
@@ -80,25 +75,21 @@ class Batches:
         ids = text.as_people_write(ids, self.config.dit)
         return Batch(clean, condition, self._rays(still, lens), ids, none, none[0], True)
 
-    def take(self, rows, start, offset, frames, splices=None, choice=None):
+    def take(self, rows, start, offset, frames, splices=None):
         """Frames `start..` of these clips, as if `offset` frames further into the session. `splices`: for a place in the
-        batch, the clip it goes on as and the frame from which on. `choice`: for a place in the batch, which of a clip's views it
-        remembers; without it nothing is remembered."""
+        batch, the clip it goes on as and the frame from which on."""
         of, device = self.latents, self.config.device
         stop = start + frames
         # A sink holds the session's first frames: a clip's later part comes after them.
         pinned = min(self.config.policy["sink"], start)
         at = torch.cat([torch.arange(pinned), torch.arange(start, stop)])
         clean, steps, prompts = of.clean[rows][:, :, at], of.steps[rows][:, at], of.prompt_of_frame[rows][:, at]
-        views = None if choice is None else of.views[rows, choice][:, at]
         ids, kinds = of.ids[rows], of.ids.shape[1]
         if splices:
             ids = torch.cat([ids, ids], 1)
         for row, (other, cut) in (splices or {}).items():
             since = at[pinned + cut :]
             clean[row, :, pinned + cut :] = of.clean[other][:, since]
-            if views is not None:
-                views[row, pinned + cut :] = of.views[other, choice[row], since]
             steps[row, pinned + cut :] = of.steps[other, since]
             prompts[row, pinned + cut :] = kinds + of.prompt_of_frame[other, since]
             ids[row, kinds:] = of.ids[other]
@@ -109,8 +100,7 @@ class Batches:
         if start == 0 or pinned:
             condition[:, :4, 0] = 1
         camera = self._rays(steps, of.lens[rows])
-        views = None if views is None else views.to(device).float()
-        return Batch(clean, condition, camera, ids.to(device), prompts.to(device), positions, start == 0, pinned, views)
+        return Batch(clean, condition, camera, ids.to(device), prompts.to(device), positions, start == 0, pinned)
 
     def _rays(self, steps, lens):
         device, policy = self.config.device, self.config.policy

@@ -45,13 +45,11 @@ class Checkpoint:
         folder = Path(folder)
         made = cls(
             json.loads((folder / "causeway.json").read_text()),
-            transformer(folder / "transformer"),
+            filled(Dit, folder / "transformer", WEIGHTS),
             filled(Vae, folder / "vae", WEIGHTS),
             filled(TextEncoder, folder / "text_encoder", TEXT_WEIGHTS),
             Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json")),
         )
-        if made.dit.remembers and "memory" not in made.policy:
-            raise ValueError(f"{folder} has tensors `memory_embedding`, but causeway.json has no table `memory`")
         for module in made.modules():
             module.eval().requires_grad_(False)
         return made
@@ -101,15 +99,6 @@ def begin_from(config, part, module, file=WEIGHTS):
     """The weights of `config.start_from`, if there are any, into a new module of the same sizes."""
     if config.start_from:
         module.load_state_dict(weights(Path(config.start_from) / part / file))
-
-
-def transformer(folder):
-    """With what reads remembered pictures, where there is such a thing among the weights."""
-    found = weights(folder / WEIGHTS)
-    reads = found.get("memory_embedding.0.weight")
-    module = Dit(json.loads((folder / "config.json").read_text()), 0 if reads is None else len(reads))
-    module.load_state_dict(found)
-    return module
 
 
 def filled(kind, folder, file):

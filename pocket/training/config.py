@@ -155,37 +155,6 @@ class Refine:
 
 
 @dataclass
-class Views:
-    """`choices`: how many times each frame of a clip is remembered, the first from as near as can be, the others from up to
-    `farthest` off, in the units of a score (`memory.nearest`). `worn`: share of them from pictures like a rollout's."""
-
-    choices: int
-    farthest: float
-    worn: float
-
-
-@dataclass
-class Memory:
-    """`inner`: width of what reads remembered pictures. `batch` clips make a step; their other settings are those of `dit`.
-    `base_rate`: how fast the transformer moves that was there before, as a share; 0: it stays. `never`: share of clips without
-    memory, `gaps`: of frames, `cut`: of frames with a side missing. Every `look_minutes` the loss on `look_clips` held-out ones
-    is logged."""
-
-    inner: int
-    steps: int
-    minutes: float
-    batch: int
-    learning_rate: float
-    matrix_rate: float
-    base_rate: float
-    never: float
-    gaps: float
-    cut: float
-    look_minutes: float
-    look_clips: int
-
-
-@dataclass
 class Evaluate:
     """`rows`: of the table, in this order (`evaluation/__init__.py`). `clips` are held out for likeness; `worlds` are walked
     through, where a place is left and come back to from `seeds` of noise each. `pictures`, labelled, are what the classifier
@@ -213,7 +182,7 @@ class Config:
 
     `presets`: prompts for the page to suggest. `gallery`: pictures to start from; where there are none, the renderer's choice.
 
-    `decoder`, `refine`, `views`, `memory`, `evaluate`: stages that a run can do without. A preset that has no such table does not run them.
+    `decoder`, `refine`, `evaluate`: stages that a run can do without. A preset that has no such table does not run them.
     """
 
     start_from: str
@@ -232,8 +201,6 @@ class Config:
     dit: Dit
     decoder: Decoder | None = None
     refine: Refine | None = None
-    views: Views | None = None
-    memory: Memory | None = None
     evaluate: Evaluate | None = None
 
     @classmethod
@@ -247,14 +214,12 @@ class Config:
             raise ValueError("policy.chunk must be 1: a clip is trained on frame by frame")
         if config.dit.pictures and not config.data.pictures:
             raise ValueError(f"dit.pictures is {config.dit.pictures}, but data.pictures is 0")
-        for stage in ("vae", "decoder", "text", "dit", "refine", "memory"):
+        for stage in ("vae", "decoder", "text", "dit", "refine"):
             settings = getattr(config, stage)
             if settings and settings.steps < 1:
                 raise ValueError(f"{stage}.steps is {settings.steps}, but must be 1 or more")
         if config.refine and not (config.refine.pictures and config.data.pictures):
             raise ValueError("refine.pictures and data.pictures must be above 0: `refine` needs single pictures")
-        if config.memory and not (config.start_from and config.views and "memory" in config.policy):
-            raise ValueError("a preset with [memory] needs start_from, [views] and [policy.memory]")
         if config.data.frames % 4 != 1:
             raise ValueError(f"data.frames is {config.data.frames}, but must be one more than a multiple of 4")
         return config

@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .memory import TRUST
-
 
 class RmsNorm(nn.Module):
     def __init__(self, width):
@@ -42,7 +40,7 @@ class Projections(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, width, ffn, heads, remembers):
+    def __init__(self, width, ffn, heads):
         super().__init__()
         self.norm1, self.norm2 = (nn.LayerNorm(width, 1e-6, elementwise_affine=False) for _ in range(2))
         self.norm3 = nn.LayerNorm(width, 1e-6)
@@ -51,12 +49,9 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 6, width) / math.sqrt(width))
         self.cam_injector_layer1, self.cam_injector_layer2 = nn.Linear(width, width), nn.Linear(width, width)
         self.cam_scale_layer, self.cam_shift_layer = nn.Linear(width, width), nn.Linear(width, width)
-        if remembers:
-            self.memory = nn.Linear(width, width, bias=False)
 
-    def forward(self, x, levels, rotation, text, camera, memory, attend):
-        """levels: (B, F, 6, D). text: (B, P, L, D) and the prompt of every frame. camera, memory: (B, F, S, D) or None.
-        attend(q, k, v): self-attention."""
+    def forward(self, x, levels, rotation, text, camera, attend):
+        """levels: (B, F, 6, D). text: (B, P, L, D) and the prompt of every frame. attend(q, k, v): self-attention."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (self.modulation + levels).unsqueeze(3).unbind(2)
 
         y = (self.norm1(x) * (1 + scale_a) + shift_a).to(x.dtype)
@@ -67,8 +62,6 @@ class Block(nn.Module):
         if camera is not None:
             hidden = self.cam_injector_layer2(F.silu(self.cam_injector_layer1(camera))) + camera
             x = (1 + self.cam_scale_layer(hidden)) * x + self.cam_shift_layer(hidden)
-        if memory is not None:
-            x = x + self.memory(memory)
 
         x = x + self._read(self.norm3(x), *text)
         y = (self.norm2(x) * (1 + scale_f) + shift_f).to(x.dtype)
@@ -98,12 +91,11 @@ class Head(nn.Module):
 
 
 class Dit(nn.Module):
-    """`config` is transformer/config.json. `remembers`: width of what reads remembered pictures (`memory.py`), 0 where nothing
-    does: the weights say which it is."""
+    """`config` is transformer/config.json."""
 
-    def __init__(self, config, remembers=0):
+    def __init__(self, config):
         super().__init__()
-        self.config, self.remembers = config, remembers
+        self.config = config
         heads, self.head_dim = config["num_attention_heads"], config["attention_head_dim"]
         width, self.freq_dim, self.outputs = heads * self.head_dim, config["freq_dim"], config["out_channels"]
         gelu = nn.GELU("tanh")
@@ -119,11 +111,7 @@ class Dit(nn.Module):
         self.text_embedding = nn.Sequential(nn.Linear(config["text_dim"], width), gelu, nn.Linear(width, width))
         self.time_embedding = nn.Sequential(nn.Linear(self.freq_dim, width), nn.SiLU(), nn.Linear(width, width))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
-        if remembers:
-            # Of each latent its channels, and how far to trust them.
-            inputs = (self.outputs + TRUST) * self.patch**2
-            self.memory_embedding = nn.Sequential(nn.Linear(inputs, remembers), nn.SiLU(), nn.Linear(remembers, width))
-        self.blocks = nn.ModuleList(Block(width, config["ffn_dim"], heads, remembers) for _ in range(config["num_layers"]))
+        self.blocks = nn.ModuleList(Block(width, config["ffn_dim"], heads) for _ in range(config["num_layers"]))
         self.head = Head(width, self.patch**2 * self.outputs)
         self._begin()
 
@@ -132,22 +120,18 @@ class Dit(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.bias)
         for block in self.blocks:
             nn.init.zeros_(block.cam_scale_layer.weight)
             nn.init.normal_(block.cam_shift_layer.weight, std=0.02)
-            if self.remembers:
-                nn.init.zeros_(block.memory.weight)
         nn.init.zeros_(self.head.head.weight)
 
-    def forward(self, latents, condition, times, camera, context, prompt_of_frame, positions, attend, memory=None):
+    def forward(self, latents, condition, times, camera, context, prompt_of_frame, positions, attend):
         """Flow of every frame.
 
         latents (B, z, F, h, w); condition (B, 4 + z, F, h, w); times (B, F) in 0..1000; camera (B, F, S, rays) or None;
         context (B, P, L, text_dim); prompt_of_frame (B, F); positions (F,): frame numbers in the session.
-        attend(layer, q, k, v), each (B, F, S, heads, d). memory (B, F, S, (z + 3) patch²) or None: what is remembered of each
-        frame's view.
+        attend(layer, q, k, v), each (B, F, S, heads, d).
         """
         h, w = latents.shape[-2] // self.patch, latents.shape[-1] // self.patch
         x = self.patch_embedding(torch.cat([latents, condition], 1)).flatten(3).permute(0, 2, 3, 1)
@@ -157,18 +141,11 @@ class Dit(nn.Module):
             camera = self.patch_embedding_wancamctrl(camera)
             hidden = F.silu(self.c2ws_hidden_states_layer1(camera))
             camera = camera + self.c2ws_hidden_states_layer2(hidden)
-        if memory is not None:
-            memory = self.memory_embedding(memory) * self.known(memory)
         text = (self.text_embedding(context), prompt_of_frame)
         rotation = rotations(positions, h, w, self.head_dim)
         for layer, block in enumerate(self.blocks):
-            x = block(x, levels, rotation, text, camera, memory, lambda q, k, v, layer=layer: attend(layer, q, k, v))
+            x = block(x, levels, rotation, text, camera, lambda q, k, v, layer=layer: attend(layer, q, k, v))
         return self.pictures(self.head(x, level).float(), h, w)
-
-    def known(self, memory):
-        """The share of each token's pixels that something is remembered of. A token without any is as if there were no memory."""
-        size = self.patch**2
-        return memory[..., self.outputs * size : (self.outputs + 1) * size].mean(-1, keepdim=True)
 
     def pictures(self, x, h, w):
         """Patches (B, F, S, out) -> latents. Channels come last within a patch of the output, first within one of the input."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import dit, memory, train_text
+from . import dit, train_text
 from .machine import products
 from .sampler import schedule, shifted
 from .whole import Whole
@@ -95,10 +95,5 @@ def finished(noisy, levels, flow):
 def flow_at(model, batch, past, noisy, levels):
     """The flow of noisy frames, (B, z, n, h, w). `past`: the clean half; without one (None) every frame stands alone."""
     prompts = model.text(batch.ids.flatten(0, 1)).unflatten(0, batch.ids.shape[:2])
-    condition, patches = batch.condition, ()
-    if batch.memory is not None:
-        condition = memory.told(condition, batch.memory.transpose(1, 2), model.policy["memory"]["copied_metres"], model.dit.patch)
-        if model.dit.remembers:
-            patches = (memory.patches(batch.memory, model.dit.patch),)
-    of = condition, levels, batch.camera, prompts, batch.prompt_of_frame, batch.positions
-    return model.whole(past, noisy, *of, *patches)
+    of = batch.condition, levels, batch.camera, prompts, batch.prompt_of_frame, batch.positions
+    return model.whole(past, noisy, *of)

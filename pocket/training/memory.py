@@ -1,8 +1,11 @@
 """Memory by place: pictures that were drawn are kept with their cameras, and shown again where the camera comes back to.
 
 A kept picture is warped into the new view: what is above the horizon is taken to be at infinity, what is below it to lie on level
-ground. So a turn on the spot is exact, and after a step only what stands up is out of place. The server computes the same,
-so every rule that could end in a tie is in whole numbers.
+ground. So a turn on the spot is exact, and after a step only what stands up is out of place. What comes of it stands in the
+condition of the frame that is drawn, where a session's first picture stands: a transformer that begins with a picture copies it,
+and needs no training to remember.
+
+The server computes the same, so every rule that could end in a tie is in whole numbers.
 
 Poses are camera to world, (4, 4) in f64, and axes OpenCV's: x right, y down, z forward.
 """
@@ -13,10 +16,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-# What a distance and an angle of 1 mean to the transformer. More is told as 1.
-METRES, DEGREES = 4.0, 90.0
-# Mask, distance and angle, beside a latent's channels.
-TRUST = 3
 # A score is compared in millionths.
 SCORES = 1e6
 
@@ -32,23 +31,33 @@ class Kept:
 
 @dataclass
 class View:
-    """What kept pictures show of a view. picture (B, H, W, 3): f32, 0 to 255, and 0 where nothing is known. trust (3, H, W): mask,
-    distance and angle of the picture that each pixel is from; 0 where nothing is known."""
+    """What kept pictures show of a view. picture (B, H, W, 3): f32, 0 to 255, and 0 where nothing is known; known (H, W)."""
 
     picture: torch.Tensor
-    trust: torch.Tensor
+    known: torch.Tensor
+
+
+def places(policy, lens):
+    """For causeway.json as a whole. Without a table `memory` nothing is ever kept."""
+    return Places(policy.get("memory"), lens, policy["window"])
 
 
 class Places:
-    """The pictures that a session keeps. `policy` is the table `memory` of causeway.json."""
+    """The pictures that a session keeps. `policy` is the table `memory` of causeway.json, or None."""
 
     def __init__(self, policy, lens, window):
         self.policy, self.lens, self.window = policy, lens, window
         self.kept = []
 
+    def forget(self):
+        """The world is another."""
+        self.kept = []
+
     def keep(self, frame, pose, picture):
         """Unless one is kept of nearly the same view: what was drawn first stays, so that a place does not drift when it is seen
         again. Where there is no room, the picture farthest away goes."""
+        if self.policy is None:
+            return
         near = (apart(kept.pose, pose) for kept in self.kept)
         if any(d < self.policy["apart_metres"] and a < self.policy["apart_degrees"] for d, a in near):
             return
@@ -61,19 +70,18 @@ class Places:
     def view(self, frame, pose):
         """What is known of the view that latent frame `frame` will have, or None. Pictures that are still in the window are shown
         only where those near by show all of it: of a view that is partly new the window knows as much, and draws it better."""
-        policy = self.policy
-        near = self._of(self.kept, pose, policy | {"reach_metres": min(policy["reach_metres"], policy["copied_metres"])})
-        if near is not None and near.trust[0].all():
-            return near
-        return self._of([kept for kept in self.kept if kept.frame <= frame - self.window], pose, policy)
+        view = self._of(self.kept, pose)
+        if view is None or view.known.all():
+            return view
+        return self._of([kept for kept in self.kept if kept.frame <= frame - self.window], pose)
 
-    def _of(self, kept, pose, policy):
-        best = nearest([one.pose for one in kept], pose, policy, self.lens)
+    def _of(self, kept, pose):
+        best = nearest([one.pose for one in kept], pose, self.policy, self.lens) if kept else []
         if not best:
             return None
         pictures, poses = torch.stack([kept[i].picture for i in best]), torch.stack([kept[i].pose for i in best])
-        view = warped(pictures, poses, pose, self.lens, policy["eye_height"])
-        return view if view.trust[0].any() else None
+        view = warped(pictures, poses, pose, self.lens, self.policy["eye_height"])
+        return view if view.known.any() else None
 
 
 def apart(one, other):
@@ -99,15 +107,12 @@ def warped(pictures, poses, pose, lens, eye_height):
     """pictures (K, B, H, W, 3) in u8 from cameras `poses` (K, 4, 4), as the camera `pose` (4, 4) would see them. Of the
     pictures that show a pixel the first is taken."""
     _, batch, height, width, _ = pictures.shape
-    picture, trust = torch.zeros(batch, height, width, 3), torch.zeros(TRUST, height, width)
+    picture, known = torch.zeros(batch, height, width, 3), torch.zeros(height, width, dtype=torch.bool)
     for shown, other in zip(pictures, poses):
         u, v, inside = seen_from(other, pose, lens, (width, height), eye_height)
-        new = inside & (trust[0] == 0)
-        picture = torch.where(new.unsqueeze(-1), bilinear(shown, u, v), picture)
-        metres, degrees = apart(other, pose)
-        told = torch.tensor([1.0, min(1.0, metres / METRES), min(1.0, degrees / DEGREES)])
-        trust = torch.where(new, told[:, None, None], trust)
-    return View(picture, trust)
+        picture = torch.where((inside & ~known).unsqueeze(-1), bilinear(shown, u, v), picture)
+        known |= inside
+    return View(picture, known)
 
 
 def seen_from(other, pose, lens, size, eye_height):
@@ -144,43 +149,23 @@ def bilinear(picture, u, v):
 
 def shown(view):
     """The picture for the autoencoder, (B, 3, 1, H, W) in -1..1, and grey where nothing is known."""
-    picture = (view.picture / 127.5 - 1) * view.trust[0].unsqueeze(-1)
+    picture = (view.picture / 127.5 - 1) * view.known.unsqueeze(-1)
     return picture.permute(0, 3, 1, 2).unsqueeze(2)
-
-
-def on_latents(latents, trust):
-    """Latents (..., z, h, w) of what a view shows, and its trust (..., 3, H, W) -> (..., z + 3, h, w): latents as far as their
-    pixels are known, then the means of mask, distance and angle."""
-    means = F.avg_pool2d(trust.flatten(0, -4) if trust.dim() > 3 else trust[None], trust.shape[-1] // latents.shape[-1])
-    means = means.view(*trust.shape[:-3], *means.shape[1:]).expand(*latents.shape[:-3], -1, -1, -1)
-    return torch.cat([latents * means[..., :1, :, :], means], -3)
-
-
-def patches(remembered, patch):
-    """(..., C, h, w) -> (..., S, C·patch²). A patch's channels come first, as in those of a noisy latent."""
-    x = remembered.unflatten(-1, (-1, patch)).unflatten(-3, (-1, patch))
-    n = x.dim()
-    c, rows, py, columns, px = range(n - 5, n)
-    return x.permute(*range(n - 5), rows, columns, c, py, px).flatten(-3).flatten(-3, -2)
-
-
-def told(condition, remembered, copied_metres, patch):
-    """A frame's condition (B, 4 + z, ..., h, w) with what is remembered of its view (B, z + 3, ..., h, w), for tokens all of whose
-    pixels are known, from pictures no further than `copied_metres`. A condition is a mask, four times, and a picture's latents:
-    a transformer that begins with a picture copies what it is told, so what stands in the wrong place must not be told."""
-    z = remembered.shape[1] - TRUST
-    known, metres = remembered[:, z : z + 1], remembered[:, z + 1 : z + 2]
-    sure = ((known == 1) & (metres * METRES <= copied_metres)).float()
-    # The least of a token's latents, for each of them.
-    flat = sure.flatten(0, -3)[:, None]
-    flat = 1 - F.interpolate(F.max_pool2d(1 - flat, patch), scale_factor=patch)
-    sure = flat.view_as(sure)
-    return torch.cat([torch.maximum(condition[:, :4], sure), sure * remembered[:, :z] + (1 - sure) * condition[:, 4:]], 1)
 
 
 @torch.no_grad()
 def encoded(vae, view):
-    """(B, z + 3, h, w): what the transformer is shown of a view."""
-    device = next(vae.parameters()).device
-    latents = vae.normalised(vae.sees(shown(view).to(device)).float())[:, :, 0]
-    return on_latents(latents, view.trust.to(device))
+    """(B, z + 1, h, w): latents as far as their pixels are known, and what share of them is."""
+    picture = shown(view).to(next(vae.parameters()).device)
+    latents = vae.normalised(vae.sees(picture).float())[:, :, 0]
+    known = F.avg_pool2d(view.known.float()[None, None].to(picture.device), picture.shape[-1] // latents.shape[-1])
+    return torch.cat([latents * known, known.expand(len(latents), -1, -1, -1)], 1)
+
+
+def told(condition, remembered, patch):
+    """A frame's condition (B, 4 + z, h, w), a mask four times and a picture's latents, with what is remembered of its view
+    (B, z + 1, h, w) in the tokens all of whose pixels are known."""
+    latents, known = remembered[:, :-1], remembered[:, -1:]
+    unsure = F.interpolate(F.max_pool2d((known < 1).float(), patch), scale_factor=patch)
+    sure = 1 - unsure
+    return torch.cat([torch.maximum(condition[:, :4], sure), sure * latents + unsure * condition[:, 4:]], 1)

@@ -95,11 +95,10 @@ class Stream:
         # LingBot World's sampler where the policy names none.
         self.sampler, self.levels, self.frame = policy.get("sampler", "renoise"), schedule(policy), 0
         self.window = Window(len(dit.blocks), policy["window"], policy["sink"])
-        self.copied_metres = policy.get("memory", {}).get("copied_metres")
 
     @torch.no_grad()
     def next(self, camera, remembered=None):
-        """camera (B, S, rays) or None, remembered (B, z + 3, h, w) or None (`memory.encoded`) -> latents (B, z, h, w), and the noise
+        """camera (B, S, rays) or None, remembered (B, z + 1, h, w) or None (`memory.encoded`) -> latents (B, z, h, w), and the noise
         they came from: first and mixed in."""
         shape = (self.dit.outputs, 1, *self.condition.shape[-2:])
         device = self.condition.device
@@ -125,11 +124,9 @@ class Stream:
     def _flow(self, x, t, camera, remembered=None):
         batch, device = len(x), x.device
         at = min(self.frame, self.condition.shape[2] - 1)
-        condition, patches = self.condition[:, :, at : at + 1], None
+        condition = self.condition[:, :, at : at + 1]
         if remembered is not None:
-            condition = memory.told(condition, remembered.unsqueeze(2), self.copied_metres, self.dit.patch)
-            if self.dit.remembers:
-                patches = memory.patches(remembered, self.dit.patch).unsqueeze(1)
+            condition = memory.told(condition[:, :, 0], remembered, self.dit.patch).unsqueeze(2)
         return self.dit(
             x,
             condition,
@@ -139,7 +136,6 @@ class Stream:
             torch.zeros(batch, 1, dtype=torch.long, device=device),
             torch.tensor([self.frame], device=device),
             self.window.attend,
-            patches,
         )
 
 

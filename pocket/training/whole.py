@@ -5,7 +5,7 @@ What is different:
 
 * Tokens lie as (B, n, R, S, D), a frame's clean and noisy half side by side (R = 2), and `attention.py` takes a frame's past as
   a slice.
-* The camera belongs to a frame, not to its halves, and is computed once. So does what is remembered of its view.
+* The camera belongs to a frame, not to its halves, and is computed once.
 * Of the clean half the last block computes keys and values alone: nothing reads the rest.
 * Queries, keys and values are one product. The rows of the queries' and keys' weights are put in another order, so that
   rotated pairs are the halves of a head: dot products do not notice, and vector units can load them.
@@ -51,8 +51,8 @@ def before(x, levels, modulation, own, cos, sin, heads: int, asking: int):
     return q, k, v
 
 
-def after(x, mixed, levels, modulation, out, camera, steer, memory, recall, cross, keys, values, ffn, heads: int):
-    """The rest of a block. mixed (B, H, n, R, S, d); camera, memory (B, n, S, D) or None; keys, values (B, n, H, L, d)."""
+def after(x, mixed, levels, modulation, out, camera, steer, cross, keys, values, ffn, heads: int):
+    """The rest of a block. mixed (B, H, n, R, S, d); camera (B, n, S, D) or None; keys, values (B, n, H, L, d)."""
     dtype = mixed.dtype
     gate_a, shift, scale, gate_f = (levels[..., 2:, :] + modulation[:, 2:]).unsqueeze(4).unbind(3)
     x = x + F.linear(mixed.permute(0, 2, 3, 4, 1, 5).flatten(-2), *out) * gate_a
@@ -61,8 +61,6 @@ def after(x, mixed, levels, modulation, out, camera, steer, memory, recall, cros
         hidden = F.linear(F.silu(F.linear(camera, inner, inner_bias)), outer, outer_bias) + camera
         gain, push = F.linear(hidden, weight, bias).unsqueeze(2).chunk(2, -1)
         x = (1 + gain.float()) * x + push
-    if memory is not None:
-        x = x + F.linear(memory, recall).unsqueeze(2)
 
     norm_weight, norm_bias, weight, bias, gain, weight_out, bias_out = cross
     q = F.linear((norm(x) * norm_weight + norm_bias).to(dtype), weight, bias)
@@ -88,13 +86,13 @@ class Whole:
             torch._dynamo.config.recompile_limit = GRAPHS
             self.before, self.after = (torch.compile(part, dynamic=False) for part in (before, after))
 
-    def __call__(self, past, noisy, condition, levels, camera, context, prompt_of_frame, positions, memory=None):
+    def __call__(self, past, noisy, condition, levels, camera, context, prompt_of_frame, positions):
         """Flow of the noisy frames (B, z, n, h, w). past (B, z, n, h, w): the clean half; without one (None) every frame stands
         alone. levels (B, n) in 0..1; the rest as in `dit.Dit.forward`."""
         with torch.autocast(noisy.device.type, enabled=False):
-            return self._flow(past, noisy, condition, levels, camera, context.float(), prompt_of_frame, positions, memory)
+            return self._flow(past, noisy, condition, levels, camera, context.float(), prompt_of_frame, positions)
 
-    def _flow(self, past, noisy, condition, levels, camera, context, prompt_of_frame, positions, memory):
+    def _flow(self, past, noisy, condition, levels, camera, context, prompt_of_frame, positions):
         dit = self.dit
         x = torch.stack([self._patches(half, condition) for half in (past, noisy) if half is not None], 2).float()
         halves, (_, _, _, height, width) = x.shape[2], noisy.shape
@@ -108,24 +106,19 @@ class Whole:
             camera = self._linear(camera, dit.patch_embedding_wancamctrl)
             hidden = F.silu(self._linear(camera, dit.c2ws_hidden_states_layer1))
             camera = camera + self._linear(hidden, dit.c2ws_hidden_states_layer2)
-        if memory is not None:
-            first, second = dit.memory_embedding[0], dit.memory_embedding[2]
-            known = dit.known(memory).to(self.dtype)
-            memory = self._linear(F.silu(self._linear(memory, first)), second) * known
         text = dit.text_embedding(context)
         # Rows by a product with ones and zeros: on a processor the gradient of an index is slow.
         chosen = F.one_hot(prompt_of_frame, text.shape[1]).to(self.dtype)
         cos, sin = (t.unsqueeze(1)[None] for t in rotations(positions, rows, columns, dit.head_dim))
 
         for block in dit.blocks:
-            asking = 1 if block is dit.blocks[-1] else halves
-            x = self._block(block, x, asking, levels, camera, memory, text, chosen, cos, sin)
+            x = self._block(block, x, 1 if block is dit.blocks[-1] else halves, levels, camera, text, chosen, cos, sin)
 
         shift, scale = (dit.head.modulation + level[:, :, -1:].unsqueeze(3)).unsqueeze(4).unbind(3)
         x = self._linear(norm(x) * (1 + scale) + shift, dit.head.head).float()
         return dit.pictures(x.squeeze(2), rows, columns)
 
-    def _block(self, block, x, asking, levels, camera, memory, text, chosen, cos, sin):
+    def _block(self, block, x, asking, levels, camera, text, chosen, cos, sin):
         own, cross, heads, first = block.self_attn, block.cross_attn, block.self_attn.heads, x.shape[2] - asking
         q, k, v = self.before(
             x,
@@ -165,8 +158,6 @@ class Whole:
             self._of(own.o),
             camera,
             None if camera is None else steer,
-            memory,
-            None if memory is None else self._cast(block.memory.weight),
             reads,
             keys,
             values,

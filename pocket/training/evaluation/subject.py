@@ -42,14 +42,13 @@ class Walk:
     def __init__(self, subject, condition, prompts, seeds):
         self.subject, self.camera, self.pose = subject, Camera(subject.policy["camera"]), FIRST
         self.stream = Stream(subject.model.dit, subject.policy, condition, None, SeededNoise(seeds))
-        self.decoder = Decoder(subject.model.vae)
+        self.decoder, self.places = Decoder(subject.model.vae), memory.places(subject.policy, subject.lens)
         self.say(prompts)
 
     def say(self, prompts):
         """From here on. Of the world before nothing is remembered."""
         self.stream.context = self.subject.model.context(prompts)
-        policy = self.subject.policy
-        self.places = memory.Places(policy["memory"], self.subject.lens, policy["window"]) if "memory" in policy else None
+        self.places.forget()
 
     def step(self, keys):
         """Hold `keys` for a latent frame -> u8 (B, 1 or 4, H, W, 3)."""
@@ -65,12 +64,11 @@ class Walk:
         """The next latent frame under these rays (B, S, rays), keys or no keys -> u8 (B, 1 or 4, H, W, 3). `pose`: the camera's;
         without it nothing is remembered."""
         of, frame, remembered = self.subject, self.stream.frame, None
-        remembers = self.places is not None and pose is not None
-        if remembers and (view := self.places.view(frame, pose)):
+        if pose is not None and (view := self.places.view(frame, pose)):
             remembered = memory.encoded(of.model.vae, view)
         latents, _ = self.stream.next(camera.to(of.device), remembered)
         frames = self.decoder.next(latents).cpu()
-        if remembers:
+        if pose is not None:
             self.places.keep(frame, pose, frames[:, -1])
         return frames
 
@@ -87,8 +85,7 @@ class Walk:
         other.stream.window.past = [list(frames) for frames in self.stream.window.past]
         other.decoder.memory = Memory(self.decoder.memory)
         other.places = copy.copy(self.places)
-        if self.places:
-            other.places.kept = list(self.places.kept)
+        other.places.kept = list(self.places.kept)
         return other
 
 

@@ -1,23 +1,20 @@
 """Memory by place: pictures land where they belong in another view, and a session keeps and finds the right ones."""
 
 import math
-import tempfile
 import types
 import unittest
-from pathlib import Path
 
 import torch
 
-from training import camera, checkpoint, dit, memory, synthetic, train_memory
-from training.config import Config
+from training import camera, checkpoint, memory, synthetic
 from training.evaluation.subject import Subject
 
 from .test_grow import made
-from .test_parts import CONFIGS, POLICY, random_dit
+from .test_parts import POLICY, random_dit
 
 SIZE = POLICY["size"]
 LENS = camera.intrinsics(SIZE, 75.0)
-TABLE = Config.load(CONFIGS / "dry-memory.toml").policy["memory"]
+TABLE = POLICY["memory"]
 
 
 def setUpModule():
@@ -39,9 +36,9 @@ def drawn(*poses):
 class Warp(unittest.TestCase):
     def off(self, there, here):
         """Mean difference to the true picture of what is known of `here`, what it is unwarped, and the share that is known."""
-        (picture, true), mask = drawn(there, here), None
+        picture, true = drawn(there, here)
         view = memory.warped(picture[None], there[None], here, LENS, synthetic.EYE)
-        mask = view.trust[0].bool()
+        mask = view.known
         found, still = ((shown - true[0].float()).abs()[mask].mean().item() for shown in (view.picture[0], picture[0].float()))
         return found, still, mask.float().mean().item()
 
@@ -49,9 +46,8 @@ class Warp(unittest.TestCase):
         for here in (pose(), pose(3.0, -1.0, 40.0, 8.0)):
             picture = drawn(here)
             view = memory.warped(picture, here[None], here, LENS, synthetic.EYE)
-            self.assertTrue(view.trust[0].all())
+            self.assertTrue(view.known.all())
             self.assertLess((view.picture - picture[0].float()).abs().max().item(), 1e-6 * 255 * max(SIZE))
-            self.assertLess(view.trust[1:].max().item(), 1e-6)
 
     def test_turned_or_moved_what_is_known_is_where_it_is(self):
         for here, least in (
@@ -71,7 +67,7 @@ class Warp(unittest.TestCase):
     def test_what_is_behind_or_beside_is_not_known(self):
         picture = drawn(pose())
         for yaw in (90.0, 180.0):
-            self.assertFalse(memory.warped(picture, pose()[None], pose(yaw=yaw), LENS, 1.6).trust.any())
+            self.assertFalse(memory.warped(picture, pose()[None], pose(yaw=yaw), LENS, 1.6).known.any())
 
     def test_of_several_the_first_that_shows_a_pixel_is_taken_and_told(self):
         poses = torch.stack([pose(yaw=20), pose(ahead=-2)])
@@ -81,59 +77,50 @@ class Warp(unittest.TestCase):
         _, _, second = memory.seen_from(poses[1], pose(), LENS, SIZE, 1.6)
         self.assertTrue(first.any() and (second & ~first).any())
         self.assertTrue((view.picture[0][first] == 50).all() and (view.picture[0][second & ~first] == 200).all())
-        self.assertTrue(torch.equal(view.trust[0].bool(), first | second))
-        torch.testing.assert_close(view.trust[2][first], torch.full_like(view.trust[2][first], 20 / 90))
-        torch.testing.assert_close(view.trust[1][second & ~first], torch.full_like(view.trust[1][second & ~first], 2 / 4))
-        self.assertFalse(view.picture[0][~(first | second)].any())
-
-
-class Tokens(unittest.TestCase):
-    def test_they_lie_as_the_patches_of_a_noisy_latent_do(self):
-        torch.manual_seed(0)
-        latents, trust = torch.randn(2, 16, 4, 6), torch.rand(3, 32, 48)
-        channels = memory.on_latents(latents, trust)
-        self.assertEqual(channels.shape, (2, 19, 4, 6))
-        kernel = torch.nn.Conv3d(19, 5, (1, 2, 2), (1, 2, 2))
-        expected = kernel(channels.unsqueeze(2)).flatten(2).mT
-        found = memory.patches(channels, 2) @ kernel.weight.flatten(1).mT + kernel.bias
-        torch.testing.assert_close(found, expected)
-
-    def test_latents_count_as_far_as_their_pixels_are_known(self):
-        latents, trust = torch.ones(1, 2, 1, 2), torch.zeros(3, 8, 16)
-        trust[:, :, 8:12] = torch.tensor([1.0, 0.5, 0.25]).view(3, 1, 1)
-        found = memory.on_latents(latents, trust)[0, :, 0]
-        self.assertEqual(found.tolist(), [[0, 0.5], [0, 0.5], [0, 0.5], [0, 0.25], [0, 0.125]])
-        # As the stage `views` calls it: of many pictures at once.
-        self.assertTrue(torch.equal(memory.on_latents(latents, trust[None])[0, :, 0], found))
+        self.assertTrue(torch.equal(view.known, first | second))
+        self.assertFalse(view.picture[0][~view.known].any())
+        shown = memory.shown(view)
+        self.assertEqual(shown.shape, (1, 3, 1, SIZE[1], SIZE[0]))
+        self.assertFalse(shown[0, :, 0][:, ~view.known].any(), "what is not known is grey")
+        self.assertAlmostEqual(shown[0, 0, 0][first].mean().item(), 50 / 127.5 - 1, places=5)
 
 
 class Conditions(unittest.TestCase):
     def setUp(self):
         torch.manual_seed(0)
         self.condition = torch.cat([torch.zeros(2, 4, 4, 6), torch.randn(2, 16, 4, 6)], 1)
-        self.remembered = torch.cat([torch.randn(2, 16, 4, 6), torch.ones(2, 1, 4, 6), torch.zeros(2, 2, 4, 6)], 1)
-
-    def told(self):
-        return memory.told(self.condition, self.remembered, 0.5, 2)
+        self.remembered = torch.cat([torch.randn(2, 16, 4, 6), torch.ones(2, 1, 4, 6)], 1)
 
     def test_what_is_remembered_stands_where_a_first_picture_would(self):
-        self.assertTrue(torch.equal(self.told(), torch.cat([torch.ones(2, 4, 4, 6), self.remembered[:, :16]], 1)))
-        # With frames, as in training.
-        frames = memory.told(self.condition.unsqueeze(2), self.remembered.unsqueeze(2), 0.5, 2)
-        self.assertTrue(torch.equal(frames[:, :, 0], self.told()))
+        found = memory.told(self.condition, self.remembered, 2)
+        self.assertTrue(torch.equal(found, torch.cat([torch.ones(2, 4, 4, 6), self.remembered[:, :16]], 1)))
 
-    def test_a_token_that_is_not_all_known_from_near_is_told_nothing(self):
-        for channel, value in ((16, 0.98), (17, 0.13)):
-            self.setUp()
-            self.remembered[0, channel, 1, 3] = value
-            found = self.told()
-            self.assertTrue(torch.equal(found[0, :, :2, 2:4], self.condition[0, :, :2, 2:4]))
-            self.assertTrue(found[0, :4, 2:].all() and found[0, :4, :, :2].all() and found[1, :4].all())
+    def test_a_token_that_is_not_all_known_is_told_nothing(self):
+        self.remembered[0, 16, 1, 3] = 0.98
+        found = memory.told(self.condition, self.remembered, 2)
+        self.assertTrue(torch.equal(found[0, :, :2, 2:4], self.condition[0, :, :2, 2:4]))
+        self.assertTrue(found[0, :4, 2:].all() and found[0, :4, :, :2].all() and found[0, :4, :, 4:].all() and found[1, :4].all())
+
+    def test_latents_count_as_far_as_their_pixels_are_known(self):
+        vae = made(8, 16, 2)
+        known = torch.zeros(SIZE[1], SIZE[0], dtype=torch.bool)
+        known[:, :4] = known[:12, 8:16] = True
+        view = memory.View(torch.full((2, SIZE[1], SIZE[0], 3), 200.0) * known.unsqueeze(-1), known)
+        found = memory.encoded(vae, view)
+        self.assertEqual(found.shape, (2, 17, SIZE[1] // 8, SIZE[0] // 8))
+        self.assertEqual(found[0, 16, :3, :3].tolist(), [[0.5, 1, 0], [0.5, 0.5, 0], [0.5, 0, 0]])
+        whole = vae.normalised(vae.sees(memory.shown(view)))[:, :, 0]
+        torch.testing.assert_close(found[:, :16, :, 0], 0.5 * whole[..., 0])
 
 
 class Kept(unittest.TestCase):
     def places(self, **changed):
         return memory.Places(TABLE | changed, LENS, window=5)
+
+    def test_without_a_table_nothing_is_kept(self):
+        places = memory.places({"window": 5}, LENS)
+        self.assertEqual(self.walk(places, [pose()]), [])
+        self.assertIsNone(places.view(9, pose()))
 
     def walk(self, places, poses):
         for frame, at in enumerate(poses):
@@ -141,7 +128,7 @@ class Kept(unittest.TestCase):
         return [kept.frame for kept in places.kept]
 
     def test_of_nearly_the_same_view_the_first_stays(self):
-        found = self.walk(self.places(), [pose(), pose(0.5), pose(yaw=5), pose(1.0), pose(1.0, yaw=10), pose(0.1, yaw=2)])
+        found = self.walk(self.places(), [pose(), pose(0.4), pose(yaw=5), pose(1.0), pose(1.0, yaw=10), pose(0.1, yaw=2)])
         self.assertEqual(found, [0, 3, 4])
 
     def test_where_there_is_no_room_the_farthest_goes(self):
@@ -154,18 +141,18 @@ class Kept(unittest.TestCase):
         self.assertTrue((places.view(3, pose(yaw=80)).picture == 1).all())
         # Of these a part is known; it is told once the pictures have left the window.
         self.assertIsNone(places.view(4, pose(yaw=10)))
-        self.assertTrue((places.view(5, pose(yaw=10)).trust[0] == 0).any())
-        self.assertIsNone(places.view(4, pose(1.0)))
-        self.assertAlmostEqual(places.view(5, pose(1.0)).trust[1].max().item(), 0.25)
+        self.assertFalse(places.view(5, pose(yaw=10)).known.all())
+        self.assertIsNone(places.view(4, pose(-0.4)))
+        self.assertFalse(places.view(5, pose(-0.4)).known.all())
 
     def test_views_that_share_nothing_or_are_far_away_are_not_shown(self):
         places = self.places()
         self.walk(places, [pose()])
-        self.assertIsNone(places.view(50, pose(4.5)))
+        self.assertIsNone(places.view(50, pose(0.6)))
         self.assertIsNone(places.view(50, pose(yaw=-80)))
 
     def test_the_nearest_are_shown_nearest_first_and_the_older_of_two_alike(self):
-        poses = [pose(2), pose(yaw=10), pose(yaw=-10), pose(0.2), pose(5)]
+        poses = [pose(0.4), pose(yaw=10), pose(yaw=-10), pose(0.2), pose(0.6)]
         self.assertEqual(memory.nearest(poses, pose(), TABLE, LENS), [1, 2, 3])
         self.assertEqual(memory.nearest(poses[::-1], pose(), TABLE | {"seen": 9}, LENS), [2, 3, 1, 4])
 
@@ -180,9 +167,9 @@ class Kept(unittest.TestCase):
 class Walks(unittest.TestCase):
     def setUp(self):
         torch.manual_seed(0)
-        vae, transformer = made(8, 16, 2), random_dit(window=3, remembers=16)
+        vae, transformer = made(8, 16, 2), random_dit(window=3)
         model = types.SimpleNamespace(
-            policy=POLICY | {"steps": [1000, 500], "window": 3, "memory": TABLE},
+            policy=POLICY | {"steps": [1000, 500], "window": 3},
             dit=transformer,
             vae=vae,
             grid=checkpoint.Checkpoint.grid.fget(types.SimpleNamespace(vae=vae, dit=transformer)),
@@ -197,20 +184,12 @@ class Walks(unittest.TestCase):
     def test_a_walk_that_turns_back_is_drawn_from_what_it_remembers(self):
         keys = ["", "l", "j", "l", "j"]
         remembers, forgets = self.begin(), self.begin()
-        forgets.places = None
+        forgets.places.policy = None
         videos = [walk.go(keys) for walk in (remembers, forgets)]
         # The third latent frame sees what the first did: frames 5 to 8.
         self.assertTrue(torch.equal(videos[0][:, :5], videos[1][:, :5]))
         self.assertFalse(torch.equal(videos[0][:, 5:9], videos[1][:, 5:9]))
         self.assertEqual([kept.frame for kept in remembers.places.kept], [0, 1])
-
-    def test_weights_that_have_never_heard_of_memory_remember_too(self):
-        self.subject.model.dit = random_dit(window=3)
-        remembers, forgets = self.begin(), self.begin()
-        forgets.places = None
-        videos = [walk.go(["", "l", "j"]) for walk in (remembers, forgets)]
-        self.assertTrue(torch.equal(videos[0][:, :5], videos[1][:, :5]))
-        self.assertFalse(torch.equal(videos[0][:, 5:], videos[1][:, 5:]))
 
     def test_another_prompt_forgets_and_a_fork_keeps_its_own(self):
         walk = self.begin()
@@ -220,40 +199,6 @@ class Walks(unittest.TestCase):
         self.assertEqual([len(one.places.kept) for one in (walk, other)], [2, 3])
         other.say(["c", "d"])
         self.assertEqual([len(one.places.kept) for one in (walk, other)], [2, 0])
-
-
-class Weights(unittest.TestCase):
-    def test_tensors_that_read_memory_need_a_recipe_that_has_one(self):
-        root = Path(__file__).parents[2] / "weights"
-        model = checkpoint.Checkpoint.load(root)
-        remembering = dit.Dit(model.dit.config, 8)
-        with tempfile.TemporaryDirectory() as folder:
-            policy = {name: value for name, value in model.policy.items() if name != "memory"}
-            for policy, fits in ((policy | {"memory": TABLE}, True), (policy, False)):
-                checkpoint.Checkpoint(policy, remembering, model.vae, model.text, model.tokenizer).save(folder)
-                if fits:
-                    self.assertEqual(checkpoint.Checkpoint.load(folder).dit.remembers, 8)
-                else:
-                    with self.assertRaisesRegex(ValueError, "`memory_embedding`, but causeway.json has no table `memory`"):
-                        checkpoint.Checkpoint.load(folder)
-
-
-class Training(unittest.TestCase):
-    def test_memory_is_left_out_and_cut_but_never_made_up(self):
-        torch.manual_seed(0)
-        whole = torch.cat([torch.ones(64, 8, 16, 4, 6), torch.ones(64, 8, 3, 4, 6)], 2)
-        whole[:, :, :, 0] = 0
-        settings = types.SimpleNamespace(never=0.2, gaps=0.2, cut=0.5)
-        clean = torch.zeros(64, 16, 8, 4, 6)
-        found = train_memory.partly(whole, None, clean, settings)
-        mask = found[:, :, 16]
-        self.assertTrue(torch.equal(mask, mask.round()) and not found[:, :, :, 0].any())
-        self.assertFalse((found[:, :, :16] * (1 - mask.unsqueeze(2))).any(), "where nothing is known, nothing is told")
-        of_clips, of_frames = mask.amax((1, 2, 3)), mask[:, :, 1:].mean((2, 3))
-        self.assertTrue(0.1 < (of_clips == 0).float().mean() < 0.45)
-        self.assertTrue(((of_frames > 0) & (of_frames < 1)).any() and (of_frames == 1).any())
-        off = train_memory.partly(whole, clean + 0.5, clean, settings)[:, :, :16]
-        self.assertTrue(1.2 < off.max() <= 1.5, "what is remembered is as far off as the past is")
 
 
 if __name__ == "__main__":

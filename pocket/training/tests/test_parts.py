@@ -26,10 +26,10 @@ def setUpModule():
     torch.set_num_threads(1)
 
 
-def random_dit(window=3, remembers=0):
+def random_dit(window=3):
     torch.manual_seed(0)
     sizes = types.SimpleNamespace(width=48, heads=2, layers=3, ffn=64, patch=2)
-    model = dit.Dit(dit.config(sizes, 16, 24, {"window": window, "sink": 0}), remembers)
+    model = dit.Dit(dit.config(sizes, 16, 24, {"window": window, "sink": 0}))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
     return model.eval().requires_grad_(False)

@@ -13,10 +13,10 @@ from . import masks
 FRAMES, WINDOW = 7, 4
 
 
-def model(patch=2, channels=16, layers=3, remembers=0):
+def model(patch=2, channels=16, layers=3):
     torch.manual_seed(0)
     sizes = types.SimpleNamespace(width=48, heads=2, layers=layers, ffn=64, patch=patch)
-    made = dit.Dit(dit.config(sizes, channels, 24, {"window": WINDOW, "sink": 0}), remembers)
+    made = dit.Dit(dit.config(sizes, channels, 24, {"window": WINDOW, "sink": 0}))
     for parameter in made.parameters():
         # Nothing may stay as it begins, where much of it is no effect at all.
         parameter.data += 0.1 * torch.randn_like(parameter)
@@ -34,15 +34,7 @@ def question(of, prompts=2, camera=True, frames=FRAMES):
     return clean, noisy, condition, levels, rays, torch.randn(2, prompts, 5, 24), which, 3 + torch.arange(frames)
 
 
-def remembered(of):
-    """Of two clips: a frame without, and tokens without or in part."""
-    size, memory = of.patch**2, torch.randn(2, FRAMES, 6, (of.outputs + 3) * of.patch**2)
-    memory[..., of.outputs * size : (of.outputs + 1) * size] = (torch.rand(2, FRAMES, 6, size) < 0.5).float()
-    memory[:, 3] = 0
-    return memory
-
-
-def by_modules(of, sink, past, noisy, condition, levels, rays, context, which, positions, memory=None):
+def by_modules(of, sink, past, noisy, condition, levels, rays, context, which, positions):
     def twice(tensor, dim):
         return torch.cat([tensor, tensor], dim)
 
@@ -59,7 +51,6 @@ def by_modules(of, sink, past, noisy, condition, levels, rays, context, which, p
         twice(which, 1),
         twice(positions, 0),
         masks.masked(masks.teacher_mask(frames, 6, WINDOW, sink)),
-        None if memory is None else twice(memory, 1),
     )
     return flow[:, :, frames:]
 
@@ -88,22 +79,6 @@ class Steps(unittest.TestCase):
         for prompts, camera in ((2, True), (1, False)):
             with self.subTest(prompts=prompts, camera=camera):
                 self.agree(of, question(of, prompts, camera))
-
-    def test_what_is_remembered_is_read_and_learned_to_be_read_alike(self):
-        of = model(remembers=16)
-        asked = question(of)
-        self.agree(of, (*asked, remembered(of)))
-
-    def test_remembering_nothing_is_having_no_memory(self):
-        of = model(remembers=16)
-        asked, memory = question(of), remembered(of)
-        flow = whole.Whole(of, WINDOW, 0, torch.float32, False)
-        without = flow(*asked)
-        self.assertTrue(torch.equal(flow(*asked, torch.zeros_like(memory)), without))
-        self.assertFalse(torch.equal(flow(*asked, memory), without))
-        for block in of.blocks:
-            block.memory.weight.data.zero_()
-        self.assertTrue(torch.equal(flow(*asked, memory), without), "as training begins, memory must do nothing")
 
     def test_pinned_frames_are_seen_from_everywhere(self):
         of = model()
