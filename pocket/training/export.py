@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from . import clips, data, refine
+from . import clips, data, memory, refine
 from .camera import intrinsics, motion, poses_of, rays, unfold
 from .checkpoint import Checkpoint, write_json
 from .latents import trained_vae
@@ -22,6 +22,8 @@ ACTIONS = ["w", "w", "w", "l", "l", "wl", "", "d", "d", "wj", "s", "i"]
 SWITCH = 8
 SEED = 42
 TEXT, TEXT_ACTIONS = "a desert at sunset", ["", "w", "wl"]
+# To the right and back, a little past the beginning, on and back again: whole views of the window, and a part of one that is older.
+AWAY_ACTIONS = ["", *["l"] * 5, *["j"] * 6, "w", "s", ""]
 PRECISION = "f32, weights read from the f16 files"
 
 
@@ -45,6 +47,8 @@ def run_record(config, folder):
     model = Checkpoint.load(folder / "weights")
     record_walk(model, folder / "weights/first_frames", folder / "stream.safetensors")
     record_text_start(model, folder / "text_start.safetensors")
+    if "memory" in model.policy:
+        record_memory(model, folder / "weights/first_frames", folder / "memory.safetensors")
 
 
 def first_frames(found, out):
@@ -77,33 +81,74 @@ def record_text_start(model, path):
     save_file(tensors, path, metadata={"description": "streaming from text alone", "meta": json.dumps(meta)})
 
 
+def record_memory(model, pictures, path):
+    """A walk that comes back to where it began: of every latent frame the last picture, which is what is kept."""
+    (name, said), *_ = json.loads((pictures / "prompts.json").read_text()).items()
+    picture = picture_of(pictures / name, model.policy["size"])
+    walk = Recorder(model, picture, AWAY_ACTIONS, model.context([said["prompt"]]))
+    tensors = {"image": picture, "poses": walk.poses}
+    for i in range(len(AWAY_ACTIONS)):
+        made = walk.next(i)
+        tensors |= made | {f"{i:02}.frames": made[f"{i:02}.frames"][-1:]}
+    meta = {"policy": model.policy, "prompt": said["prompt"], "actions": [list(keys) for keys in AWAY_ACTIONS], "seed": SEED}
+    about = {"description": "streaming with memory by place", "meta": json.dumps(meta | {"precision": PRECISION})}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=about)
+
+
+class Recorder:
+    """A walk from a picture, frame by frame with all that it is drawn from."""
+
+    def __init__(self, model, picture, actions, context):
+        self.model, policy, size = model, model.policy, model.policy["size"]
+        lens = intrinsics(size, policy["camera"]["fov_x_deg"])
+        self.condition = condition_on(model.vae, from_bytes(picture[None, None])[:, :, 0], policy["condition_frames"])
+        self.poses = poses_of(policy["camera"], actions)
+        self.camera = rays(motion(self.poses), lens, size, policy["camera"], model.grid)
+        self.stream = Stream(model.dit, policy, self.condition, context, SeededNoise([SEED]))
+        self.decoder, self.places = Decoder(model.vae), memory.places(policy, lens)
+
+    def say(self, context):
+        self.stream.context = context
+        self.places.forget()
+
+    def next(self, i):
+        """Where something is remembered, `NN.remembered` (H, W, 3) is that as a picture, `NN.known` (H, W) its mask, and `NN.memory`
+        (z + 1, h, w) latents and mask as the transformer is told."""
+        view, remembered, made = self.places.view(i, self.poses[i]), None, {}
+        if view:
+            remembered = memory.encoded(self.model.vae, view)
+            made = {"remembered": view.picture[0], "known": view.known.byte(), "memory": remembered[0]}
+        latents, (noise, again) = self.stream.next(self.camera[i : i + 1], remembered)
+        made |= {"noise": noise, "step_noise": torch.stack(again) if again else torch.zeros(0), "x0": latents.unsqueeze(2)}
+        made["frames"] = self.decoder.next(latents)[0]
+        self.places.keep(i, self.poses[i], made["frames"][None, -1])
+        return {f"{i:02}.{name}": tensor for name, tensor in made.items()}
+
+
+def picture_of(path, size):
+    """u8 (H, W, 3)."""
+    picture = torch.frombuffer(bytearray(Image.open(path).convert("RGB").tobytes()), dtype=torch.uint8)
+    return picture.view(size[1], size[0], 3)
+
+
 def record_walk(model, pictures, path):
     about = json.loads((pictures / "prompts.json").read_text())
     (name, first), (_, second) = list(about.items())[0], list(about.items())[-1]
     policy, size = model.policy, model.policy["size"]
-    picture = torch.frombuffer(bytearray(Image.open(pictures / name).convert("RGB").tobytes()), dtype=torch.uint8)
-    picture = picture.view(size[1], size[0], 3)
-    condition = condition_on(model.vae, from_bytes(picture[None, None])[:, :, 0], policy["condition_frames"])
+    picture = picture_of(pictures / name, size)
     contexts = [model.context([about["prompt"]]) for about in (first, second)]
-    tensors = {"image": picture, "condition": condition}
+    walk = Recorder(model, picture, ACTIONS, contexts[0])
+    tensors = {"image": picture, "condition": walk.condition}
     for after, context, said in (("", contexts[0], first), ("_after_switch", contexts[1], second)):
         tensors[f"context{after}"] = context
         tensors[f"token_ids{after}"] = token_ids(model.tokenizer, [said["prompt"]], policy["text_len"]).int()
-
-    steps = motion(poses_of(policy["camera"], ACTIONS))
-    camera = rays(steps, intrinsics(size, policy["camera"]["fov_x_deg"]), size, policy["camera"], model.grid)
-    stream, decoder = Stream(model.dit, policy, condition, contexts[0], SeededNoise([SEED])), Decoder(model.vae)
     for i in range(len(ACTIONS)):
         if i == SWITCH:
-            stream.context = contexts[1]
-        latents, (noise, again) = stream.next(camera[i : i + 1])
-        tensors[f"{i:02}.noise"] = noise
-        tensors[f"{i:02}.step_noise"] = torch.stack(again) if again else torch.zeros(0)
-        tensors[f"{i:02}.x0"] = latents.unsqueeze(2)
-        tensors[f"{i:02}.frames"] = decoder.next(latents)[0]
+            walk.say(contexts[1])
+        tensors |= walk.next(i)
         # Half the size of the file. It follows from the keys; it is recorded so that a wrong camera shows.
         if i in (0, 5):
-            tensors[f"{i:02}.cam"] = unfold(camera[i : i + 1], size, model.grid)[None]
+            tensors[f"{i:02}.cam"] = unfold(walk.camera[i : i + 1], size, model.grid)[None]
     meta = {
         "policy": policy,
         "prompt": first["prompt"],

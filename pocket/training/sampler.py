@@ -7,6 +7,7 @@ What is stored comes from one more pass over the finished frame, at noise level 
 import torch
 import torch.nn.functional as F
 
+from . import memory
 from .noise import Noise
 from .vae import Memory
 
@@ -96,8 +97,9 @@ class Stream:
         self.window = Window(len(dit.blocks), policy["window"], policy["sink"])
 
     @torch.no_grad()
-    def next(self, camera):
-        """camera (B, S, rays) or None -> latents (B, z, h, w), and the noise they came from: first and mixed in."""
+    def next(self, camera, remembered=None):
+        """camera (B, S, rays) or None, remembered (B, z + 1, h, w) or None (`memory.encoded`) -> latents (B, z, h, w), and the noise
+        they came from: first and mixed in."""
         shape = (self.dit.outputs, 1, *self.condition.shape[-2:])
         device = self.condition.device
         first, again = self.noise.draw(shape).to(device), []
@@ -107,24 +109,27 @@ class Stream:
             again.append(self.noise.draw((1, shape[0], *shape[2:])).to(device))
             return again[-1].transpose(1, 2)
 
-        clean = sample(self.sampler, self.levels, first, lambda x, t: self._flow(x, t, camera), fresh)
-        self.remember(clean, camera)
+        clean = sample(self.sampler, self.levels, first, lambda x, t: self._flow(x, t, camera, remembered), fresh)
+        self.remember(clean, camera, remembered)
         return clean[:, :, 0], (first, again)
 
     @torch.no_grad()
-    def remember(self, clean, camera):
+    def remember(self, clean, camera, remembered=None):
         """Store keys and values of a finished frame (B, z, 1, h, w) and go on to the next."""
         self.window.stores = True
-        self._flow(clean, 0.0, camera)
+        self._flow(clean, 0.0, camera, remembered)
         self.window.stores = False
         self.frame += 1
 
-    def _flow(self, x, t, camera):
+    def _flow(self, x, t, camera, remembered=None):
         batch, device = len(x), x.device
         at = min(self.frame, self.condition.shape[2] - 1)
+        condition = self.condition[:, :, at : at + 1]
+        if remembered is not None:
+            condition = memory.told(condition[:, :, 0], remembered, self.dit.patch).unsqueeze(2)
         return self.dit(
             x,
-            self.condition[:, :, at : at + 1],
+            condition,
             torch.full((batch, 1), t, device=device),
             None if camera is None else camera.unsqueeze(1),
             self.context.unsqueeze(1),

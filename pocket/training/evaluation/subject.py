@@ -4,6 +4,7 @@ import copy
 
 import torch
 
+from .. import memory
 from ..camera import Camera, intrinsics, motion, rays
 from ..sampler import Decoder, SeededNoise, Stream, condition_on, from_bytes
 from ..vae import Memory
@@ -41,11 +42,13 @@ class Walk:
     def __init__(self, subject, condition, prompts, seeds):
         self.subject, self.camera, self.pose = subject, Camera(subject.policy["camera"]), FIRST
         self.stream = Stream(subject.model.dit, subject.policy, condition, None, SeededNoise(seeds))
-        self.decoder = Decoder(subject.model.vae)
+        self.decoder, self.places = Decoder(subject.model.vae), memory.places(subject.policy, subject.lens)
         self.say(prompts)
 
     def say(self, prompts):
+        """From here on. Of the world before nothing is remembered."""
         self.stream.context = self.subject.model.context(prompts)
+        self.places.forget()
 
     def step(self, keys):
         """Hold `keys` for a latent frame -> u8 (B, 1 or 4, H, W, 3)."""
@@ -55,12 +58,19 @@ class Walk:
         seen = motion(torch.stack([self.pose, pose]))[1:]
         self.pose = pose
         camera = rays(seen, of.lens, of.policy["size"], of.policy["camera"], of.model.grid)
-        return self.shown(camera.expand(len(self.stream.context), -1, -1))
+        return self.shown(camera.expand(len(self.stream.context), -1, -1), pose)
 
-    def shown(self, camera):
-        """The next latent frame under these rays (B, S, rays), keys or no keys -> u8 (B, 1 or 4, H, W, 3)."""
-        latents, _ = self.stream.next(camera.to(self.subject.device))
-        return self.decoder.next(latents).cpu()
+    def shown(self, camera, pose=None):
+        """The next latent frame under these rays (B, S, rays), keys or no keys -> u8 (B, 1 or 4, H, W, 3). `pose`: the camera's;
+        without it nothing is remembered."""
+        of, frame, remembered = self.subject, self.stream.frame, None
+        if pose is not None and (view := self.places.view(frame, pose)):
+            remembered = memory.encoded(of.model.vae, view)
+        latents, _ = self.stream.next(camera.to(of.device), remembered)
+        frames = self.decoder.next(latents).cpu()
+        if pose is not None:
+            self.places.keep(frame, pose, frames[:, -1])
+        return frames
 
     def go(self, keys):
         """One set of keys a latent frame -> u8 (B, T, H, W, 3)."""
@@ -74,6 +84,8 @@ class Walk:
         other.stream.window = copy.copy(self.stream.window)
         other.stream.window.past = [list(frames) for frames in self.stream.window.past]
         other.decoder.memory = Memory(self.decoder.memory)
+        other.places = copy.copy(self.places)
+        other.places.kept = list(self.places.kept)
         return other
 
 
