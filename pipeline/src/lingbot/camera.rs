@@ -9,9 +9,11 @@
 //! Axes are OpenCV's: x right, y down, z forward. All is computed in f64; rays are rounded to f32 once.
 
 mod packed;
+mod view;
 
 use ops::{Device, Result, Tensor, threads};
 
+pub use self::view::View;
 use super::recipe::{CameraConfig, Rays, Translation};
 use crate::world::{Controls, Intrinsics, Pose, Rotation, Size};
 
@@ -284,7 +286,7 @@ fn product(a: Matrix, b: Matrix) -> Matrix {
     a.map(|row| [0, 1, 2].map(|j| row[0] * b[0][j] + row[1] * b[1][j] + row[2] * b[2][j]))
 }
 
-fn transposed(m: Matrix) -> Matrix {
+pub(super) fn transposed(m: Matrix) -> Matrix {
     [0, 1, 2].map(|i| [m[0][i], m[1][i], m[2][i]])
 }
 
@@ -292,7 +294,7 @@ fn sum(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
     [a[0] + b[0], a[1] + b[1], a[2] + b[2]]
 }
 
-fn rotate(m: Matrix, v: [f64; 3]) -> [f64; 3] {
+pub(super) fn rotate(m: Matrix, v: [f64; 3]) -> [f64; 3] {
     m.map(|row| row[0] * v[0] + row[1] * v[1] + row[2] * v[2])
 }
 

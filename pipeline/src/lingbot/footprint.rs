@@ -9,6 +9,7 @@ use ops::collective::share;
 use ops::{Keeping, KeyValues};
 
 use super::config::ModelConfig;
+use super::memory::Memory;
 use super::past::Past;
 use super::recipe::Recipe;
 use crate::wan::vae::ranks_that_decode;
@@ -59,6 +60,12 @@ pub struct Footprint {
     pub latents: u64,
     /// Clean latents of one chunk, the longest: kept of each chunk that a client may go back over.
     pub chunk_latents: u64,
+    /// Pictures that are kept by their place, as many as there may be.
+    pub memory: u64,
+    /// What a state to go back to holds of them: a list. The pictures are shared.
+    pub memory_list: u64,
+    /// Pictures that one chunk, the longest, adds: a chunk that a client may go back over keeps those that have made room since.
+    pub chunk_pictures: u64,
     /// Lives while a chunk is drawn: camera scale and shift of every block, its rotary table, the constant part of its
     /// patch embedding.
     pub chunk: u64,
@@ -89,7 +96,7 @@ impl OnRanks {
             ranks,
             self_attention: all.self_attention / ranks as u64,
             chunk: all.chunk / tokens.max(1) * largest,
-            once: all.cross_attention + all.decoder + all.condition + all.latents,
+            once: all.cross_attention + all.decoder + all.condition + all.latents + all.memory,
         }
     }
 }
@@ -155,6 +162,9 @@ impl Footprint {
             condition: condition_frames * (4 + config.vae.z_dim as u64) * latent_pixels * F32,
             latents: (Past::frames_max(stored, chunking) * transformer.out_channels) as u64 * latent_pixels * F32,
             chunk_latents: (chunking.longest() * transformer.out_channels) as u64 * latent_pixels * F32,
+            memory: recipe.memory.map_or(0, |memory| Memory::bytes_max(&memory, size)),
+            memory_list: recipe.memory.map_or(0, |memory| Memory::list_bytes_max(&memory)),
+            chunk_pictures: recipe.memory.map_or(0, |_| chunking.longest() as u64 * Memory::picture_bytes(size)),
             chunk: (two_rows + width * keeping.bytes + transformer.attention_head_dim as u64 * F32) * chunk_tokens,
         }
     }
@@ -164,14 +174,14 @@ impl Footprint {
         self.between_chunks() + self.chunk
     }
 
-    /// A state to go back to: all but what no chunk changes.
+    /// A state to go back to: all but what no chunk changes, and pictures, which it shares.
     pub fn state(&self) -> u64 {
-        self.between_chunks() - self.condition
+        self.between_chunks() - self.condition - self.memory + self.memory_list
     }
 
     /// What stays while other rollouts are drawn.
     pub fn between_chunks(&self) -> u64 {
-        self.self_attention + self.cross_attention + self.decoder + self.condition + self.latents
+        self.self_attention + self.cross_attention + self.decoder + self.condition + self.latents + self.memory
     }
 }
 
@@ -205,6 +215,9 @@ impl fmt::Display for Footprint {
             (self.chunk, "camera and condition of a chunk, while it is drawn"),
         ] {
             writeln!(f, "  {:>12}  {what}", Human(bytes))?;
+        }
+        if self.memory > 0 {
+            writeln!(f, "  {:>12}  pictures by their place", Human(self.memory))?;
         }
         writeln!(f, "  {:>12}  in all", Human(self.total()))?;
         write!(f, "  {:>12}  for each state that a client can go back to", Human(self.state()))

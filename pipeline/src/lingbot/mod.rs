@@ -12,6 +12,7 @@ pub mod context;
 pub mod denoiser;
 pub mod dit;
 pub mod footprint;
+pub mod memory;
 pub mod motion_window;
 mod nets;
 mod operations;
@@ -137,7 +138,10 @@ impl World for LingBot {
     }
 
     fn state_bytes(&self) -> Option<StateBytes> {
-        Some(self.bytes_of(|footprint| KeptBytes { state: footprint.state(), chunk: footprint.chunk_latents }))
+        Some(self.bytes_of(|footprint| KeptBytes {
+            state: footprint.state(),
+            chunk: footprint.chunk_latents + footprint.chunk_pictures,
+        }))
     }
 
     fn device_memory(&self) -> Option<DeviceMemory> {

@@ -31,7 +31,7 @@ pub(super) fn tokens(config: &ModelConfig, size: Size) -> usize {
 }
 
 /// Planes of the mask that marks the given picture.
-const MASK_PLANES: usize = 4;
+pub(super) const MASK_PLANES: usize = 4;
 
 impl Nets {
     /// A prompt as the text encoder is to read it; `None`: this world knows none of its words.

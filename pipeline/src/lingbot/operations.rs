@@ -6,8 +6,11 @@ use std::sync::Arc;
 use ops::probe::{Convolution, Probe};
 use ops::{Compute, Result, pixels};
 
+use super::camera::CameraPath;
 use super::config::ModelConfig;
 use super::config::transformer::TransformerConfig;
+use super::memory::Memory;
+use super::memory::config::MemoryConfig;
 use super::nets::Nets;
 use super::rollout::LingBotRollout;
 use super::tensors::PATCH;
@@ -124,7 +127,27 @@ fn parts<'a>(
         nets.vae.encode(frames, 1)?;
         Ok(nets.device.wait()?)
     });
-    Ok(vec![pass, decode, text, encode])
+    let mut parts = vec![pass, decode, text, encode];
+    if let Some(memory) = config.recipe.memory {
+        parts.push(recall(nets, memory, init.size));
+    }
+    Ok(parts)
+}
+
+/// What a chunk that remembers costs more: three pictures, each turned a little further, are warped into its view and encoded.
+fn recall(nets: &Nets, memory: MemoryConfig, size: Size) -> Operation<'_> {
+    let turning = vec![Controls::from(Held::default().with('l')); 4];
+    let views = CameraPath::new(&nets.config.recipe.camera, size, &nets.device).views(&turning);
+    let now = [views[3]];
+    let mut kept = Memory::new(memory, size);
+    kept.drew(&(0..3), &views[..3]);
+    (0..3).for_each(|_| kept.keep(&vec![128; size.frame_bytes() as usize]));
+    Operation::new("warp and encode remembered pictures", None, move || {
+        if let Some(shown) = kept.look(&(3..4), &now, 0) {
+            kept.encode(&nets.vae, &shown, &nets.device)?;
+        }
+        Ok(nets.device.wait()?)
+    })
 }
 
 /// Multiplications and additions of a pass, without those that are as many as numbers.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::config::transformer::{CHUNK_MAX, TransformerConfig, WINDOW_MAX, check_window};
+use super::memory::config::MemoryConfig;
 use super::sampler::Sampler;
 use super::schedule::{Schedule, TRAIN_STEPS};
 use crate::load::error::LoadError;
@@ -63,6 +64,8 @@ pub struct Recipe {
     pub text_start: bool,
     /// Look back further while moving than while standing still. `None`: always over the whole window.
     pub motion: Option<MotionWindowConfig>,
+    /// Which pictures are kept by their place, and which are shown again. `None`: none.
+    pub memory: Option<MemoryConfig>,
     /// How keys become rays.
     pub camera: CameraConfig,
 }
@@ -127,7 +130,7 @@ pub enum Translation {
     Fixed,
 }
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "fps",
     "size",
     "chunk",
@@ -145,6 +148,7 @@ const KEYS: [&str; 18] = [
     "moving_window",
     "still_window",
     "still_chunks",
+    "memory",
     "camera",
 ];
 
@@ -202,6 +206,7 @@ impl Recipe {
             condition_is_fixed: object.has("condition_frames"),
             text_start: object.flag("text_start", false)?,
             motion: motion(&object, chunk, sink)?,
+            memory: MemoryConfig::of_recipe(&object)?,
             camera: CameraConfig::from_object(&object.object("camera", "camera.")?)?,
         })
     }
@@ -338,6 +343,9 @@ impl fmt::Display for Recipe {
                 "\n  looks back {} latent frames while moving, {} after {} still chunks",
                 motion.moving, motion.still, motion.still_chunks
             )?;
+        }
+        if let Some(MemoryConfig { frames, seen, reach_metres, .. }) = self.memory {
+            write!(f, "\n  remembers up to {frames} pictures by place, shows {seen} within {reach_metres} m")?;
         }
         Ok(())
     }

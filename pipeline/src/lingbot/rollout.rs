@@ -18,6 +18,7 @@ pub(super) use self::progress::Progress;
 use super::camera::CameraPath;
 use super::context::TeamContext;
 use super::dit::ChunkConditions;
+use super::memory::{Memory, Remembered};
 use super::motion_window::MotionWindow;
 use super::nets::Nets;
 use super::past::{Past, PastChunk};
@@ -26,7 +27,8 @@ use crate::noise::Noise;
 use crate::packed::Whose;
 use crate::wan::vae::DecoderState;
 use crate::world::{
-    Cancel, Card, ChunkInput, ChunkPlan, Chunking, Frames, Init, Refusal, Rollout, Size, State, Timings, WorldError,
+    Cancel, Card, ChunkInput, ChunkPlan, Chunking, Controls, Frames, Init, Refusal, Rollout, Size, State, Timings,
+    WorldError,
 };
 
 /// One video in the making.
@@ -124,6 +126,7 @@ impl LingBotRollout {
                 motion: recipe.motion.map(MotionWindow::new),
                 noise,
                 decoder: DecoderState::new(),
+                memory: recipe.memory.map(|config| Memory::new(config, init.size)),
             },
             text_times,
             nets: nets.clone(),
@@ -182,6 +185,10 @@ impl LingBotRollout {
             && let Some(text) = self.nets.in_own_words(prompt)
         {
             let began = self.nets.device.moment()?;
+            // Of another world nothing was seen.
+            if let Some(memory) = self.now.memory.as_mut().filter(|_| *text != *self.now.text) {
+                memory.forget();
+            }
             (self.now.prompt, self.now.text) = (self.nets.read_prompt(&text)?, text.into());
             self.text_times.push((began, self.nets.device.moment()?));
         }
@@ -203,13 +210,15 @@ impl LingBotRollout {
             return Err(WorldError::Failed(format!("this world does not follow {what}")));
         }
         let steered = controls.map(|controls| (self.now.camera.clone(), controls.to_vec()));
+        let remembered = self.recall(&plan, controls)?;
         let rays = controls.map(|controls| self.now.camera.advance(controls)).transpose()?;
         let (_, _, height, width) = self.fixed.dims4()?;
         let piece = self.piece(&plan)?;
         let recent = self.now.motion.as_mut().and_then(|motion| motion.recent(controls));
+        let fixed = self.fixed.narrow(1, piece.start, piece.len())?;
         let conditions = self.nets.denoiser.conditions(ChunkConditions {
             first_latent_frame: plan.first_latent_frame,
-            fixed: &self.fixed.narrow(1, piece.start, piece.len())?,
+            fixed: &remembered.map_or(Ok(fixed.clone()), |remembered| remembered.told(&fixed))?,
             camera: rays.as_ref(),
             recent,
         })?;
@@ -230,6 +239,17 @@ impl LingBotRollout {
         self.now.past.keep(drawn, &self.now.window().held().collect::<Vec<_>>());
         self.now.chunks += 1;
         Ok(Sampled { latent, times: (began, self.nets.device.moment()?) })
+    }
+
+    /// What is remembered of the views of the next chunk, which `controls` steer; notes the views, so that its pictures can be
+    /// remembered too. Without controls there is no camera, and nothing is.
+    fn recall(&mut self, plan: &ChunkPlan, controls: Option<&[Controls]>) -> Result<Option<Remembered>, WorldError> {
+        let Some(memory) = &mut self.now.memory else { return Ok(None) };
+        let views = controls.map(|controls| self.now.camera.views(controls)).unwrap_or_default();
+        let frames = plan.latent_range();
+        let shown = memory.look(&frames, &views, self.now.histories[0].window().total());
+        memory.drew(&frames, &views);
+        Ok(shown.map(|shown| memory.encode(&self.nets.vae, &shown, &self.nets.device)).transpose()?)
     }
 
     /// A pass of the transformer over the next chunk, as often as it is called: nothing of it is kept.
@@ -266,7 +286,7 @@ impl LingBotRollout {
     }
 
     /// Make the keys and values of every frame that is held again, under the prompt of now: one pass for each of its
-    /// chunks.
+    /// chunks. Pictures that were remembered when one was drawn count no more: they were of the world before.
     fn remember_again(&mut self, cancel: &Cancel) -> Result<(), WorldError> {
         let denoiser = &self.nets.denoiser;
         let held: Vec<_> = self.now.window().held().collect();
@@ -346,9 +366,7 @@ impl Rollout for LingBotRollout {
         let decoding = self.nets.device.moment()?;
         for frame in 0..latent.dim(1)? {
             cancel.check()?;
-            let latent = latent.narrow(1, frame, 1)?;
-            let (team, vae) = (self.nets.denoiser.team(), &self.nets.vae);
-            team.lead(|| vae.decode_over(team, &latent, &mut self.now.decoder))?;
+            self.decode_unseen(&latent.narrow(1, frame, 1)?)?;
         }
         let decoded = self.nets.device.moment()?;
         Ok(Timings { text: self.take_text_time()?, dit: began.until(&ended)?, vae: decoding.until(&decoded)? })

@@ -28,7 +28,8 @@ impl State {
 pub struct KeptBytes {
     /// Of each state.
     pub state: u64,
-    /// Of each chunk since the oldest state: what [`Rollout::last_drawn`](super::Rollout::last_drawn) gives.
+    /// Of each chunk since the oldest state: what [`Rollout::last_drawn`](super::Rollout::last_drawn) gives, and what it added to the
+    /// memory that states share.
     pub chunk: u64,
 }
 

@@ -118,6 +118,49 @@ fn a_gpu_draws_the_video_that_a_processor_draws() {
     assert!(in_bf16 >= 24.0, "{in_bf16} dB");
 }
 
+/// Away and back over a window of three latent frames, with memory by place.
+fn draw_coming_back(dir: &ModelDir, device: &Device) -> Vec<u8> {
+    let size = Size { width: 32, height: 32 };
+    let world = LingBot::load(dir, device).expect("a world");
+    let init = Init {
+        prompt: "a green meadow".into(),
+        first_frame: Some(Picture { size, rgb: (0..size.frame_bytes()).map(|i| (i * 7 % 251) as u8).collect() }),
+        size,
+        seed: 5,
+        sink: 0,
+        window: 3,
+        first_chunk: None,
+        condition_frames: None,
+    };
+    let mut rollout = world.open(init).expect("a video");
+    let mut pixels = Vec::new();
+    for keys in [["", "j"], ["l", ""], ["", ""]] {
+        let keys = keys.map(|keys| keys.chars().fold(Held::default(), Held::with).into());
+        let input = ChunkInput { controls: Some(keys.to_vec()), ..ChunkInput::default() };
+        rollout.generate(&input, &Cancel::default(), &mut |frames| pixels.extend(frames.rgb)).expect("a chunk");
+    }
+    pixels
+}
+
+#[test]
+fn a_gpu_remembers_what_a_processor_remembers() {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let forgetting = small_pocket(&target.join("forgetting"), 32, 1);
+    let dir = small_pocket(&target.join("remembering"), 32, 1);
+    let recipe = Path::new(dir.name()).join("causeway.json");
+    let mut changed: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&recipe).expect("a recipe")).expect("JSON");
+    changed["memory"] = serde_json::json!({
+        "frames": 8, "seen": 3, "apart_metres": 0.75, "apart_degrees": 7.5, "reach_metres": 0.5, "eye_height": 2.2
+    });
+    std::fs::write(&recipe, changed.to_string()).expect("a recipe");
+    let processor = draw_coming_back(&dir, &Device::cpu());
+    let in_bf16 = psnr(&draw_coming_back(&dir, &gpu()), &processor);
+    let without = psnr(&draw_coming_back(&forgetting, &Device::cpu()), &processor);
+    println!("bf16 {in_bf16:.1} dB, a processor that forgets {without:.1} dB");
+    assert!(in_bf16 >= 24.0 && in_bf16 > without + 3.0, "{in_bf16} dB, {without} dB without memory");
+}
+
 /// A byte may move by one where pixels are truncated.
 #[test]
 #[ignore = "a minute: `make test-gpu-emulated` runs it"]

@@ -36,6 +36,7 @@ fn check_stream(dir: &Path) {
         let plan = video.plan();
         let (latent, _) = video.chunk_latents(&input, &Cancel::default()).expect("a chunk");
         assert_close(&format!("{chunk:02}.x0"), &latent, &golden.get(&format!("{chunk:02}.x0")), TOLERANCE);
+        video.keep_recorded(&golden.bytes(&format!("{chunk:02}.frames")));
         let frames = video.decode(&latent).expect("frames");
         assert_eq!(frames.count, plan.pixel_frames, "the plan said so");
         assert_frames_close(&format!("{chunk:02}.frames"), &frames.rgb, &golden.bytes(&format!("{chunk:02}.frames")));

@@ -83,6 +83,38 @@ fn both_sets_of_keys_describe_the_same_transformer() {
 }
 
 #[test]
+fn memory_is_absent_or_says_every_number_within_its_bound() {
+    let memory = |keys: Value| {
+        let mut memory = json!({
+            "frames": 256, "seen": 3, "apart_metres": 0.75, "apart_degrees": 7.5, "reach_metres": 4.0, "eye_height": 2.2
+        });
+        memory.as_object_mut().expect("an object").extend(keys.as_object().expect("keys").clone());
+        let transformer = serde_json::from_value(transformer()).expect("a configuration");
+        Recipe::from_file(&file(json!({"memory": memory}).to_string()), &transformer, Lineage::V2)
+    };
+    let read = memory(json!({})).expect("a recipe");
+    let config = read.memory.expect("a memory");
+    assert_eq!((config.frames, config.seen, config.reach_metres, config.eye_height), (256, 3, 4.0, 2.2));
+    assert!(read.to_string().contains("remembers up to 256 pictures by place, shows 3 within 4 m"), "{read}");
+    let transformer = serde_json::from_value(transformer()).expect("a configuration");
+    for none in ["{}", r#"{"memory": null}"#] {
+        let plain = Recipe::from_file(&file(none), &transformer, Lineage::V2).expect("a recipe");
+        assert!(plain.memory.is_none() && !plain.to_string().contains("remembers"));
+    }
+    let refused = |keys: Value, part: &str| check(memory(keys), part);
+    refused(json!({"frames": 0}), "memory.frames is 0; it must be a whole number from 1 to 1024");
+    refused(json!({"frames": 4096}), "memory.frames is 4096");
+    refused(json!({"seen": 0}), "memory.seen is 0; it must be a whole number from 1 to 16");
+    refused(json!({"apart_metres": -1}), "memory.apart_metres is -1; it must be a number from 0.0");
+    refused(json!({"apart_degrees": 181}), "memory.apart_degrees is 181; it must be a number from 0.0 to 180.0");
+    refused(json!({"reach_metres": 0}), "memory.reach_metres is 0; it must be a number from 0.001");
+    refused(json!({"eye_height": 0}), "memory.eye_height is 0; it must be a number from 0.001");
+    refused(json!({"eye_height": null}), "memory.eye_height is null");
+    refused(json!({"metres": 1}), "unknown key memory.metres; known are frames, seen");
+    check(Recipe::from_file(&file(r#"{"memory": 3}"#), &transformer, Lineage::V2), "memory is 3; it must be an object");
+}
+
+#[test]
 fn an_impossible_autoencoder_is_refused_by_key_and_value() {
     let refused = |keys: Value, part: &str| check(VaeConfig::from_file(&with(json!({}), keys)), part);
     refused(json!({"base_dim": 0}), "base_dim is 0");

@@ -10,6 +10,7 @@
 //! | `history` | list of bytes: keys, then values of each layer, `(slots·S, D)`, with the heads of all ranks          |
 //! | `past`    | list of maps: the chunks of which a frame is held, oldest first                                      |
 //! | `decoder` | map: what the decoder carries ([`crate::wan::vae`])                                                  |
+//! | `memory`  | list of maps: pictures by their place ([`super::super::memory`]). Absent: this world reads none       |
 //!
 //! A chunk of the past has its `index`, its `clean` latents, the `camera` before it and its `controls` if it was steered, and
 //! `recent` if its view was limited.
@@ -48,6 +49,7 @@ struct Unpacked {
     history: Vec<Vec<f32>>,
     past: Vec<PastRead>,
     decoder: DecoderState,
+    memory: Option<Memory>,
 }
 
 struct PastRead {
@@ -85,7 +87,8 @@ impl LingBotRollout {
         };
         // Asked before anything is copied: a large world's history is some gigabytes.
         let history: u64 = self.now.histories.iter().map(RollingKvCache::bytes).sum();
-        let bytes = history + self.now.past.bytes() + self.now.decoder.bytes();
+        let pictures = self.now.memory.as_ref().map_or(0, Memory::bytes);
+        let bytes = history + self.now.past.bytes() + self.now.decoder.bytes() + pictures;
         if bytes > packed::BYTES_MAX as u64 {
             return Err(packed::refused(format!("{bytes} bytes; at most {} are packed", packed::BYTES_MAX)));
         }
@@ -95,8 +98,8 @@ impl LingBotRollout {
     }
 
     fn write(&self, writer: &mut Writer, draws: u64) -> Result<(), WorldError> {
-        let Progress { chunks, text, histories, past, camera, motion, decoder, .. } = &self.now;
-        writer.map(7 + usize::from(motion.is_some()));
+        let Progress { chunks, text, histories, past, camera, motion, decoder, memory, .. } = &self.now;
+        writer.map(7 + usize::from(motion.is_some()) + usize::from(memory.is_some()));
         let mut head = || {
             write_integer(writer, "chunks", *chunks as u64)?;
             writer.name("prompt");
@@ -131,7 +134,10 @@ impl LingBotRollout {
             self.write_past(writer, chunk)?;
         }
         writer.name("decoder");
-        decoder.write(writer).map_err(wrong)
+        decoder.write(writer).map_err(wrong)?;
+        let Some(memory) = memory else { return Ok(()) };
+        writer.name("memory");
+        memory.write(writer).map_err(wrong)
     }
 
     fn write_past(&self, writer: &mut Writer, chunk: &PastChunk) -> Result<(), WorldError> {
@@ -161,7 +167,7 @@ impl LingBotRollout {
 
     /// Go on where these bytes stand. `self` was just opened.
     pub(super) fn unpack(&mut self, rollout: &[u8]) -> Result<(), WorldError> {
-        let Unpacked { chunks, prompt, draws, camera, still, history, past, decoder } =
+        let Unpacked { chunks, prompt, draws, camera, still, history, past, decoder, memory } =
             self.read(rollout).map_err(wrong)?;
         let nets = Arc::clone(&self.nets);
         let (transformer, ranks) = (&nets.config.transformer, self.now.histories.len());
@@ -196,7 +202,7 @@ impl LingBotRollout {
         let motion = nets.config.recipe.motion.zip(still).map(|(config, still)| MotionWindow::after(config, still));
         let noise = Noise::seeded_after(self.seed, draws, &nets.device);
         let (prompt, text) = (self.now.prompt.clone(), prompt.into());
-        self.now = Progress { chunks, prompt, text, histories, past: kept, camera, motion, noise, decoder };
+        self.now = Progress { chunks, prompt, text, histories, past: kept, camera, motion, noise, decoder, memory };
         Ok(())
     }
 
@@ -222,7 +228,7 @@ impl LingBotRollout {
         let mut cursor = Cursor::new(rollout);
         let transformer = &self.nets.config.transformer;
         let (mut chunks, mut prompt, mut draws, mut camera, mut still) = (None, None, None, None, None);
-        let (mut history, mut past, mut decoder) = (None, None, None);
+        let (mut history, mut past, mut decoder, mut memory) = (None, None, None, None);
         let (version, layers) = (packed::VERSION, transformer.num_layers as u64);
         let width = transformer.num_attention_heads * transformer.attention_head_dim;
         let slot = self.nets.tokens(self.size) * width;
@@ -252,6 +258,12 @@ impl LingBotRollout {
                     let ranks = ranks_that_decode(h, self.nets.denoiser.team().ranks());
                     decoder = Some(DecoderState::read(cursor, version, (h, w), ranks)?);
                 }
+                "memory" => {
+                    let Some(ours) = &self.now.memory else { return Ok(false) };
+                    let chunks = cursor.required("chunks", chunks)?;
+                    let frames = ChunkPlan::new(chunks, self.chunking).first_latent_frame;
+                    memory = Some(ours.read(cursor, version, frames)?);
+                }
                 _ => return Ok(false),
             }
             Ok(true)
@@ -266,6 +278,10 @@ impl LingBotRollout {
             history: cursor.required("history", history)?,
             past: cursor.required("past", past)?,
             decoder: cursor.required("decoder", decoder)?,
+            memory: match &self.now.memory {
+                Some(_) => Some(cursor.required("memory", memory)?),
+                None => None,
+            },
         };
         self.check(&unpacked, cursor.at())?;
         Ok(unpacked)

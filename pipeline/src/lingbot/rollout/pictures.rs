@@ -37,9 +37,30 @@ impl LingBotRollout {
         Ok(Decoded { rgb, count: video.len(), times: (began, ended) })
     }
 
+    /// For comparisons with a recording: keep these pictures of the next latent frame in place of those that are decoded next, which
+    /// may differ by one where a number lies between two bytes.
+    #[doc(hidden)]
+    pub fn keep_recorded(&mut self, rgb: &[u8]) {
+        if let Some(memory) = &mut self.now.memory {
+            memory.keep(rgb);
+        }
+    }
+
+    /// Carry the decoder on over one latent frame whose pictures nobody is shown.
+    pub(super) fn decode_unseen(&mut self, latent: &Tensor) -> ops::Result<()> {
+        let (team, vae) = (self.nets.denoiser.team(), &self.nets.vae);
+        let video = team.lead(|| vae.decode_over(team, latent, &mut self.now.decoder))?;
+        match &mut self.now.memory {
+            Some(memory) if memory.keeps_next() => memory.keep(&pixels::to_rgb8(&video)?),
+            Some(memory) => memory.pass_over(),
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Hand over a latent frame's pictures, the first ones only if the latent that they come from is `finite`.
     pub(super) fn give(
-        &self,
+        &mut self,
         decoded: Decoded,
         index: usize,
         finite: &mut Option<Arriving<bool>>,
@@ -55,10 +76,13 @@ impl LingBotRollout {
         Ok(())
     }
 
-    /// The pictures, and how long the device decoded them. Waits for them.
-    fn hand_over(&self, decoded: Decoded) -> Result<(Frames, Duration), WorldError> {
+    /// The pictures, and how long the device decoded them. Waits for them. The last one may be remembered.
+    fn hand_over(&mut self, decoded: Decoded) -> Result<(Frames, Duration), WorldError> {
         let Decoded { rgb, count, times: (began, ended) } = decoded;
         let rgb = rgb.wait()?;
+        if let Some(memory) = &mut self.now.memory {
+            memory.keep(&rgb);
+        }
         Ok((Frames { size: self.size, count, rgb }, began.until(&ended)?))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kvcache::{PromptKvCache, RollingKvCache, Window};
 
 use crate::lingbot::camera::CameraPath;
+use crate::lingbot::memory::Memory;
 use crate::lingbot::motion_window::MotionWindow;
 use crate::lingbot::past::Past;
 use crate::noise::Noise;
@@ -23,6 +24,8 @@ pub(in crate::lingbot) struct Progress {
     pub(in crate::lingbot) motion: Option<MotionWindow>,
     pub(in crate::lingbot) noise: Noise,
     pub(in crate::lingbot) decoder: DecoderState,
+    /// Pictures by their place, for a world that reads them.
+    pub(in crate::lingbot) memory: Option<Memory>,
 }
 
 /// What a chunk changes before anything of it is kept. Keys and values are not among it: every pass writes over those of the
@@ -33,6 +36,7 @@ pub(super) struct Before {
     camera: CameraPath,
     motion: Option<MotionWindow>,
     noise: Noise,
+    memory: Option<Memory>,
 }
 
 impl Progress {
@@ -49,11 +53,14 @@ impl Progress {
             camera: self.camera.clone(),
             motion: self.motion.clone(),
             noise: self.noise.clone(),
+            memory: self.memory.clone(),
         }
     }
 
-    pub(super) fn put_back(&mut self, Before { prompt, text, camera, motion, noise }: Before) {
-        (self.prompt, self.text, self.camera, self.motion, self.noise) = (prompt, text, camera, motion, noise);
+    pub(super) fn put_back(&mut self, before: Before) {
+        let Before { prompt, text, camera, motion, noise, memory } = before;
+        (self.prompt, self.text, self.camera, self.motion) = (prompt, text, camera, motion);
+        (self.noise, self.memory) = (noise, memory);
     }
 
     /// Keys and values are copied, because they are overwritten in place. Everything else is replaced rather than
@@ -69,6 +76,7 @@ impl Progress {
             motion: self.motion.clone(),
             noise: self.noise.clone(),
             decoder: self.decoder.clone(),
+            memory: self.memory.clone(),
         })
     }
 }

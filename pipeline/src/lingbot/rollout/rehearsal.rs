@@ -4,6 +4,7 @@ use kvcache::RollingKvCache;
 
 use super::{LingBotRollout, Progress};
 use crate::lingbot::camera::CameraPath;
+use crate::lingbot::memory::Memory;
 use crate::lingbot::motion_window::MotionWindow;
 use crate::lingbot::past::Past;
 use crate::noise::Noise;
@@ -42,6 +43,7 @@ impl LingBotRollout {
                 motion: recipe.motion.map(MotionWindow::new),
                 noise: Noise::silent(&nets.device),
                 decoder: DecoderState::new(),
+                memory: recipe.memory.map(|config| Memory::new(config, self.size)),
             },
             text_times: Vec::new(),
         }

@@ -18,13 +18,14 @@ use crate::load::model_dir::ModelDir;
 use crate::world::{Controls, Held, KeptBytes, Picture, World};
 
 mod given_up;
+mod memory;
 mod packed;
 mod ranks;
 
 const CHUNK: usize = 3;
 const SIZE: Size = Size { width: 32, height: 32 };
 
-/// The shipped world with another recipe.
+/// The shipped world with another recipe. It does not remember by place.
 fn world(recipe: Value) -> LingBot {
     world_over_ranks(recipe, 1)
 }
@@ -39,7 +40,7 @@ fn world_on(device: &Device, recipe: Value, ranks: usize) -> LingBot {
     copy(&weights, &weights, &dir);
     let file = std::fs::read(weights.join("causeway.json")).expect("a recipe");
     let mut changed: Value = serde_json::from_slice(&file).expect("JSON");
-    let small = json!({"size": [SIZE.width, SIZE.height], "chunk": CHUNK, "window": 12, "sink": 0, "steps": 2, "quick_steps": 1});
+    let small = json!({"size": [SIZE.width, SIZE.height], "chunk": CHUNK, "window": 12, "sink": 0, "steps": 2, "quick_steps": 1, "memory": null});
     for (key, value) in [small, recipe].iter().flat_map(|object| object.as_object().expect("an object")) {
         changed[key] = value.clone();
     }
@@ -114,6 +115,7 @@ fn plain_condition(world: &LingBot, fixed: &Tensor, chunk: &Range<usize>, frames
         first_latent_frame: frames.start,
         fixed: &fixed.narrow(1, piece + frames.start - chunk.start, frames.len()).expect("a piece"),
         camera: Some(&rays.narrow(1, frames.start, frames.len()).expect("rays of these frames")),
+        memory: None,
         recent: None,
     };
     nets.denoiser.dit().condition(conditions, &Rank::alone()).expect("a condition")

@@ -80,6 +80,11 @@ impl Vae {
         })
     }
 
+    /// Channels of a latent.
+    pub fn latent_channels(&self) -> usize {
+        self.mean.len()
+    }
+
     /// Pixels of one latent pixel, each way.
     pub fn spatial_factor(&self) -> usize {
         self.spatial_factor
