@@ -7,6 +7,7 @@
 //! Over 400 lines: what the thread owns, what it is told, and what it does with each of it.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,7 +21,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::clip::{Drawing, OpenClip, Stepped};
-use super::elsewhere::{Again, Another, OpenError, PackedRollout, Redraw, Then, another_world};
+use super::elsewhere::{
+    Again, Another, Journaled, OpenError, PackedRollout, Redraw, Replayed, Then, another_world,
+};
 use super::inbox::{Inbox, Waited};
 use super::turns::acks::Acks;
 use super::turns::clips::NextGrant;
@@ -84,6 +87,8 @@ pub struct Open {
     pub(crate) state: Option<Vec<u8>>,
     /// The number of its video, and the bytes of its recording there.
     pub(crate) recorded: Option<(u32, Vec<u8>)>,
+    /// For a session with a journal: whether it wants the state before the next chunk.
+    pub(crate) journal: Option<Arc<AtomicBool>>,
 }
 
 /// A chunk, piece by piece as it is drawn: a `First`, `More` for each latent frame after it, and an `End`.
@@ -119,6 +124,8 @@ pub struct Drawn {
     pub handed: Instant,
     /// Drawn in as many steps as most are, and begun once: the next one will take as long.
     pub usual: bool,
+    /// For the journal of its session.
+    pub journal: Option<Box<Journaled>>,
 }
 
 /// Capacity of a session's channel, so that handing over never waits: for each credit the latent frames of a
@@ -247,7 +254,8 @@ struct OpenRollout {
     /// Chunks that are drawn again and not sent.
     redraw: Option<Redraw>,
     /// What steers the next chunks, before any event does.
-    replay: VecDeque<ChunkInput>,
+    replay: VecDeque<Replayed>,
+    journal: Option<Arc<AtomicBool>>,
     /// The last field, so that it is dropped last: the rollout's memory is free when its share goes back to admission.
     admitted: Admitted,
 }
@@ -263,10 +271,32 @@ impl OpenRollout {
         Ok(())
     }
 
+    /// The state before the next chunk, if the journal wants one. What is left of a recording would be missing in it.
+    fn state_for_journal(&mut self) -> Option<Vec<u8>> {
+        let wants = self.journal.as_ref()?;
+        if !self.replay.is_empty() || !wants.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        match self.rollout.pack() {
+            Ok(state) => Some(state),
+            Err(error) => {
+                warn!(seat = self.admitted.id, %error, "no journal: its world gives no states");
+                self.journal = None;
+                None
+            }
+        }
+    }
+
+    fn journaled(&self, input: &ChunkInput) -> Option<Box<Journaled>> {
+        self.journal.as_ref()?;
+        let conditions = self.conditions.lock().expect("nothing panics under this lock").pack();
+        Some(Box::new(Journaled { input: input.clone(), conditions, state: None }))
+    }
+
     /// What the next chunk begins with: of a recording, or what its client asks for by now.
     fn begin(&mut self, plan: &ChunkPlan, again: Option<NewBeginning>) -> Begun {
-        if let Some(input) = self.replay.pop_front() {
-            return Begun { input, event_id: None, acks: Acks::default(), awaited: false };
+        if let Some(Replayed { input, event_id, acks }) = self.replay.pop_front() {
+            return Begun { input, event_id, acks, awaited: false };
         }
         let mut begun = self.conditions.lock().expect("nothing panics under this lock").begin(plan, again);
         begun.input.steps = self.hurry.steps().filter(|_| begun.awaited);
@@ -360,10 +390,7 @@ impl Room {
         if reply.is_closed() {
             return;
         }
-        let hidden = match &mut open.again {
-            Some(again) if !again.show => std::mem::take(&mut again.inputs),
-            _ => VecDeque::new(),
-        };
+        let hidden = open.again.as_mut().map(|again| std::mem::take(&mut again.hidden)).unwrap_or_default();
         match self.open_rollout(open) {
             Ok(()) => self.redraw(id, Redraw::beginning(hidden, reply)),
             Err(error) => drop(reply.send(Err(error))),
@@ -371,10 +398,11 @@ impl Room {
     }
 
     fn open_rollout(&mut self, open: Open) -> Result<(), OpenError> {
-        let Open { admitted, init, paced, conditions, parts, cancel, record, rewinds, again, state, recorded } = open;
+        let Open { admitted, init, paced, conditions, parts, cancel, record, rewinds, again, state, recorded, journal } =
+            open;
         let replay = again.map_or(Ok(VecDeque::new()), |again| match again.origin {
             Some(origin) if origin != self.world.origin() => Err(another_world(&origin, &self.world.origin())),
-            _ => Ok(again.inputs),
+            _ => Ok(again.shown),
         })?;
         let (id, bytes, pixels, began) = (admitted.id, admitted.bytes, init.size.pixels(), Instant::now());
         let chunking = init.chunking(self.world.card());
@@ -408,6 +436,7 @@ impl Room {
             rewinds,
             redraw,
             replay,
+            journal,
             admitted,
         };
         self.rollouts.insert(id, open);
@@ -466,6 +495,7 @@ impl Room {
             open.rewinds = None;
         }
         let plan = open.rollout.plan();
+        let mut state = open.state_for_journal();
         let parts = open.parts.clone();
         // Each frame leaves as soon as it is there: the first can be on a screen while the last is being decoded.
         let hand_over = |part| {
@@ -484,11 +514,16 @@ impl Room {
             let moves = input.controls.iter().flatten().any(|controls| !controls.is_still());
             let usual = !begun_again && input.steps.is_none();
             let prepare = sampled - began;
-            let mut drawn = Some(Drawn { plan, event_id, moves, acks, began, prepare, handed: sampled, usual });
+            let journal = open.journaled(&input);
+            let mut drawn = Some(Drawn { plan, event_id, moves, acks, began, prepare, handed: sampled, usual, journal });
             let result = open.rollout.generate(&input, &open.cancel, &mut |frames| {
                 counts.push(frames.count);
                 hand_over(Ok(match drawn.take() {
-                    Some(drawn) => ChunkPart::First(Drawn { handed: Instant::now(), ..drawn }, frames),
+                    Some(mut drawn) => {
+                        // A chunk that was given up has shown nothing: the state is still the one before.
+                        drawn.journal.iter_mut().for_each(|journal| journal.state = state.take());
+                        ChunkPart::First(Drawn { handed: Instant::now(), ..drawn }, frames)
+                    }
                     None => ChunkPart::More(frames, Instant::now()),
                 }));
             });
@@ -538,7 +573,8 @@ impl Room {
         let state = open.rollout.pack().map_err(|error| error.to_string())?;
         let recording = open.tape.as_ref().and_then(Tape::so_far);
         debug!(seat = id, bytes = state.len(), took = ?began.elapsed(), "packed");
-        Ok(PackedRollout { state, replay: open.replay.clone(), origin: self.world.origin(), recording })
+        let replay = open.replay.iter().map(|replayed| replayed.input.clone()).collect();
+        Ok(PackedRollout { state, replay, origin: self.world.origin(), recording })
     }
 
     /// Draw these chunks again, and say when it is done. In time that no paced session needs, whatever this one is.
