@@ -108,7 +108,12 @@ pub async fn serve_telling(
     let cluster = match &limits.cluster {
         Some(settings) => {
             let listens = listener.local_addr()?;
-            Some(Cluster::start(settings, (Arc::clone(&queue), limits.queue, limits.connections), listens, phase_said.clone())?)
+            Some(Cluster::start(
+                settings,
+                (Arc::clone(&queue), limits.queue, limits.connections),
+                listens,
+                phase_said.clone(),
+            )?)
         }
         None => None,
     };

@@ -78,7 +78,14 @@ async fn gone_on(door: &Node, token: &str, from: u64, told: &mut Vec<Told>) -> R
 fn check(told: &[Told], whole: &[Told]) -> Result<()> {
     ensure!(told.len() == whole.len(), "{} chunks and not {}", told.len(), whole.len());
     for (told, whole) in told.iter().zip(whole) {
-        ensure!(told == whole, "chunk {} is not chunk {} of an undisturbed walk: {:?} {:?}", told.0, whole.0, told.2, whole.2);
+        ensure!(
+            told == whole,
+            "chunk {} is not chunk {} of an undisturbed walk: {:?} {:?}",
+            told.0,
+            whole.0,
+            told.2,
+            whole.2
+        );
     }
     Ok(())
 }

@@ -40,6 +40,22 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Memory that it has now.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
+    }
+
+    /// CPU time so far, in hundredths of a second.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        [11, 12].iter().filter_map(|&at| fields.get(at)?.parse::<u64>().ok()).sum()
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
@@ -83,7 +99,8 @@ impl Nats {
         let folder = std::env::temp_dir().join(name);
         let ports: Vec<(u16, u16)> = (0..servers).map(|_| Ok((free_port()?, free_port()?))).collect::<Result<_>>()?;
         let routes: Vec<String> = ports.iter().map(|(_, route)| format!("nats://127.0.0.1:{route}")).collect();
-        let mut nats = Nats { servers: Vec::new(), urls: Vec::new(), monitors: Vec::new(), commands: Vec::new(), folder };
+        let mut nats =
+            Nats { servers: Vec::new(), urls: Vec::new(), monitors: Vec::new(), commands: Vec::new(), folder };
         for (at, (port, route)) in ports.iter().enumerate() {
             let monitor = free_port()?;
             nats.monitors.push(SocketAddr::from(([127, 0, 0, 1], monitor)));
@@ -124,9 +141,9 @@ impl Nats {
             let (_, page) = answer.split_once("\r\n\r\n").context("no answer of a monitor")?;
             let page: serde_json::Value = serde_json::from_str(page)?;
             let streams = page["account_details"][0]["stream_detail"].as_array().cloned().unwrap_or_default();
-            let line = streams.iter().find(|stream| {
-                stream["name"].as_str().is_some_and(|name| name.starts_with("causeway_line_"))
-            });
+            let line = streams
+                .iter()
+                .find(|stream| stream["name"].as_str().is_some_and(|name| name.starts_with("causeway_line_")));
             if let Some(leader) = line.and_then(|line| line["cluster"]["leader"].as_str()) {
                 return leader.trim_start_matches('n').parse().context("the name of a server");
             }

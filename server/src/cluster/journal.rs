@@ -90,7 +90,13 @@ pub(super) async fn remove(nats: &Nats, name: &str) {
 
 impl Journal {
     /// `wants` is heard by the engine. `from`: which of the two states the session has gone on from.
-    pub(super) fn new(nats: Nats, every: u32, resume_token: &str, wants: Arc<AtomicBool>, from: Option<usize>) -> Journal {
+    pub(super) fn new(
+        nats: Nats,
+        every: u32,
+        resume_token: &str,
+        wants: Arc<AtomicBool>,
+        from: Option<usize>,
+    ) -> Journal {
         let book = Mutex::new(Book { next: from.map_or(0, |from| 1 - from), ..Book::default() });
         Journal { inner: Arc::new(Inner { name: resume_name(resume_token), nats, every, wants, book }) }
     }
@@ -191,7 +197,10 @@ impl Inner {
         {
             tracing::debug!(error = format!("{error:#}"), "old records are left for later");
         }
-        let ended = { let book = self.book(); book.is_over && !book.is_left };
+        let ended = {
+            let book = self.book();
+            book.is_over && !book.is_left
+        };
         if ended {
             // It ended meanwhile, and this came after its removal.
             remove(&self.nats, &self.name).await;

@@ -1,15 +1,15 @@
 //! This server as a node of a cluster: what sessions ask of it, and how it is with it.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::ClusterSettings;
 use super::journal::{self, Journal, Kept};
@@ -31,9 +31,6 @@ const ANNOUNCED_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a node looks whether it was paused.
 const BEATS_EVERY: Duration = Duration::from_millis(250);
-
-/// How often a session looks whether its node may send again.
-const LOOKED_EVERY: Duration = Duration::from_millis(20);
 
 /// This server in its cluster.
 pub(crate) struct Cluster {
@@ -91,8 +88,13 @@ impl Cluster {
                 move || presence(&queue, &world, &url, *phase.borrow())
             };
             let announces = announce(nats.clone(), me.clone(), describe, (took, Arc::clone(&counted)), phase.clone());
-            let serving =
-                Serving::new((me, url, world), (nats, journal.is_some()), (queue, sessions_waiting), (taken, phase), (own.clone(), told, Arc::clone(&counted)));
+            let serving = Serving::new(
+                (me, url, world),
+                (nats, journal.is_some()),
+                (queue, sessions_waiting),
+                (taken, phase),
+                (own.clone(), told, Arc::clone(&counted)),
+            );
             tokio::join!(announces, serving.run(obeyed), beat(counted, own));
         });
         Ok(Arc::new(Cluster { commands, levels, present, nats, journal, task }))
@@ -159,7 +161,14 @@ impl Cluster {
         let (reply, told) = oneshot::channel();
         let (lost, hears) = watch::channel(false);
         self.tell(Command::Known(Knowing { known: name.clone(), journaled, lost, reply }));
-        Known { name, ending: Ending::Over, told: Some(told), lost: hears, commands: self.commands.clone() }
+        Known {
+            name,
+            ending: Ending::Over,
+            told: Some(told),
+            lost: hears,
+            levels: Arc::clone(&self.levels),
+            commands: self.commands.clone(),
+        }
     }
 
     /// Whether sessions here have journals.
@@ -175,13 +184,6 @@ impl Cluster {
     /// What the journal of this session has.
     pub(crate) async fn read_journal(&self, resume_token: &str) -> anyhow::Result<Kept> {
         journal::read(self.nats.get().context("this node has not joined")?, resume_token).await
-    }
-
-    /// Returns once this node may send for sessions that another may have gone on with: at once, unless it was paused.
-    pub(crate) async fn steady(&self) {
-        while !self.levels.is_steady() {
-            sleep(LOOKED_EVERY).await;
-        }
     }
 
     /// The node that drew this session is gone: others need not count with it.

@@ -1,8 +1,13 @@
 //! What sessions hold of the cluster: a ticket while they wait, a place once they are granted one, a name to be found by.
 //! Each tells the node's task when it is dropped.
 
-use tokio::sync::{mpsc, oneshot, watch};
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
+
+use super::levels::Levels;
 use super::rules::grant::NotGranted;
 use super::rules::ticket::{KeyShare, Needs};
 use super::rules::token::GrantToken;
@@ -227,10 +232,16 @@ pub(crate) struct Known {
     /// Told once all nodes can find it.
     pub(super) told: Option<oneshot::Receiver<()>>,
     pub(super) lost: watch::Receiver<bool>,
+    pub(super) levels: Arc<Levels>,
     pub(super) commands: Commands,
 }
 
 impl Known {
+    /// Whether what is drawn for it may be sent.
+    pub(crate) fn may_send(&self) -> MaySend {
+        MaySend { levels: Arc::clone(&self.levels), lost: self.lost.clone() }
+    }
+
     /// Returns once all nodes can find it.
     pub(crate) async fn is_known(&mut self) {
         if let Some(told) = self.told.take() {
@@ -256,5 +267,30 @@ impl Known {
 impl Drop for Known {
     fn drop(&mut self) {
         self.commands.say(Command::Forget(std::mem::take(&mut self.name), self.ending));
+    }
+}
+
+/// Fencing of a session that another node may go on with: whether this one may send for it.
+#[derive(Clone)]
+pub(crate) struct MaySend {
+    levels: Arc<Levels>,
+    lost: watch::Receiver<bool>,
+}
+
+/// How often a session looks whether its node may send again.
+const LOOKED_EVERY: Duration = Duration::from_millis(20);
+
+impl MaySend {
+    /// Not after a pause, until all was read that was written meanwhile; and never again once another node has the session.
+    pub(crate) fn now(&self) -> bool {
+        // In this order: a session is lost before all is read.
+        self.levels.is_steady() && !*self.lost.borrow()
+    }
+
+    /// Returns once it may; never, if another node has the session. Cancel-safe.
+    pub(crate) async fn wait(&self) {
+        while !self.now() {
+            sleep(LOOKED_EVERY).await;
+        }
     }
 }

@@ -21,9 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::clip::{Drawing, OpenClip, Stepped};
-use super::elsewhere::{
-    Again, Another, Journaled, OpenError, PackedRollout, Redraw, Replayed, Then, another_world,
-};
+use super::elsewhere::{Again, Another, Journaled, OpenError, PackedRollout, Redraw, Replayed, Then, another_world};
 use super::inbox::{Inbox, Waited};
 use super::turns::acks::Acks;
 use super::turns::clips::NextGrant;
@@ -515,7 +513,8 @@ impl Room {
             let usual = !begun_again && input.steps.is_none();
             let prepare = sampled - began;
             let journal = open.journaled(&input);
-            let mut drawn = Some(Drawn { plan, event_id, moves, acks, began, prepare, handed: sampled, usual, journal });
+            let mut drawn =
+                Some(Drawn { plan, event_id, moves, acks, began, prepare, handed: sampled, usual, journal });
             let result = open.rollout.generate(&input, &open.cancel, &mut |frames| {
                 counts.push(frames.count);
                 hand_over(Ok(match drawn.take() {

@@ -22,7 +22,9 @@ fn unauthorized(reason: &str) -> Response {
 /// `POST`: a session, as bytes. 200 once it runs here and waits for its client.
 pub(super) async fn arrive(State(app): State<App>, request: Request) -> Response {
     let Some(nodes) = &app.realtime.moving else {
-        return not_found("this server takes no sessions of others: it runs without --move-secret and without --cluster");
+        return not_found(
+            "this server takes no sessions of others: it runs without --move-secret and without --cluster",
+        );
     };
     let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();

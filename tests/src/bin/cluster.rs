@@ -14,8 +14,8 @@ use causeway_client::connection::Connection;
 use clap::{Args, Parser, Subcommand};
 use pipeline::testcard::Testcard;
 use pipeline::world::World;
-use server::cluster::ClusterSettings;
 use serde_json::json;
+use server::cluster::ClusterSettings;
 use server::{Limits, Phase};
 use tests::chance::Chance;
 use tests::client::Client;
@@ -240,8 +240,8 @@ impl Rig {
     }
 
     fn resident_kib(&self) -> Vec<(u32, u64)> {
-        let nodes = self.workers.iter().chain(&self.doors).map(|node| node.process.id());
-        nodes.map(|id| (id, resident_kib(id))).collect()
+        let nodes = self.workers.iter().chain(&self.doors).map(|node| &node.process);
+        nodes.map(|process| (process.id(), process.resident_kib())).collect()
     }
 }
 
@@ -285,10 +285,13 @@ async fn rounds(cli: &Cli) -> Result<()> {
             "round {round}: {fault:?}, {drawn} chunks, longest wait for one {gap:.2?}, {lost} walks lost, resident KiB {:?}",
             memory.iter().map(|(_, kib)| kib).collect::<Vec<_>>()
         ))?;
+        if lost > 0 {
+            say(format_args!("lost: {:?}", seen.reasons.lock().expect("no panic")))?;
+        }
         let wrong = seen.wrong.lock().expect("no panic").clone();
         ensure!(wrong.is_empty(), "{wrong:?}");
         ensure!(seen.twice.load(Ordering::Relaxed) == 0, "an old epoch has sent a chunk");
-        ensure!(lost == 0, "walks were lost: {:?}", seen.reasons.lock().expect("no panic"));
+        ensure!(lost == 0, "walks were lost");
         if round == 9 {
             early = memory;
         }
@@ -308,18 +311,6 @@ async fn rounds(cli: &Cli) -> Result<()> {
 
 fn say(line: std::fmt::Arguments<'_>) -> Result<()> {
     server::say::say(format_args!("{line}\n"))
-}
-
-fn resident_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
-}
-
-fn cpu_ticks(process: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    [11, 12].iter().filter_map(|&at| fields.get(at)?.parse::<u64>().ok()).sum()
 }
 
 fn share(sorted: &[Duration], share: f64) -> Duration {
@@ -356,7 +347,9 @@ async fn grants(door: &Node) -> Result<()> {
         // Its place is free again once the token was used.
         let url = told["url"].as_str().context("url")?;
         let mut client = Connection::connect(url).await?;
-        client.send(map([("type", "hello".into()), ("token", told["token"].as_str().context("token")?.into())])).await?;
+        client
+            .send(map([("type", "hello".into()), ("token", told["token"].as_str().context("token")?.into())]))
+            .await?;
         client.receive().await?;
     }
     took.sort();
@@ -367,7 +360,7 @@ async fn grants(door: &Node) -> Result<()> {
 async fn relay_beside_direct(door: &Node, worker: &Node) -> Result<()> {
     let mut gaps: [Vec<Duration>; 2] = Default::default();
     let mut cpu = [0_u64; 2];
-    let all = |door: &Node, worker: &Node| cpu_ticks(door.process.id()) + cpu_ticks(worker.process.id());
+    let all = |door: &Node, worker: &Node| door.process.cpu_ticks() + worker.process.cpu_ticks();
     for round in 0..6 {
         let side = round % 2;
         let url = if side == 0 { worker.url() } else { door.url() };

@@ -80,7 +80,7 @@ fn init(chunks: u64) -> Init {
 pub async fn expected(url: &str) -> Result<Vec<Vec<Bytes>>> {
     let mut client = Client::connect(url).await?;
     client.documented = false;
-    client.send(small().seed(7).max_chunks(CHUNKS_MAX as u64)).await?;
+    client.send(small().seed(7).max_chunks(CHUNKS_MAX as u64).queued()).await?;
     let mut frames = Vec::new();
     for _ in 0..CHUNKS_MAX {
         frames.push(client.chunk().await?.frames());
@@ -105,7 +105,8 @@ pub async fn walks(
     let mut chance = Chance::at(seed, at as u64);
     loop {
         let chunks = 4 + chance.below(CHUNKS_MAX - 4);
-        let mut walk = Walk { to: to.clone(), seen: Arc::clone(&seen), frames: Arc::clone(&frames), token: None, next: 0 };
+        let mut walk =
+            Walk { to: to.clone(), seen: Arc::clone(&seen), frames: Arc::clone(&frames), token: None, next: 0 };
         match walk.run(chunks, &mut chance).await {
             Ok(()) => {
                 seen.walks.fetch_add(1, Ordering::Relaxed);
@@ -203,12 +204,14 @@ impl Walk {
         (asked, chunks): (Instant, usize),
         (last, older): (&mut Option<(Instant, bool)>, &mut Option<watch::Sender<bool>>),
     ) -> Result<Ended> {
-        let (mut batches, mut moved, mut heard) = (Vec::new(), false, Instant::now());
+        let (mut batches, mut moved, mut heard, mut greeted) = (Vec::new(), false, Instant::now(), false);
         loop {
             let message = match client.next_before(Instant::now() + Duration::from_millis(500)).await {
                 Ok(Some(message)) => message,
-                // A client that waits for its place hears little.
-                Ok(None) if self.token.is_some() && heard.elapsed() > SILENT => return Ok(Ended::Silent(Box::new(client))),
+                // A client that waits for its place hears little, and asks for no second one.
+                Ok(None) if greeted && heard.elapsed() > SILENT => {
+                    return Ok(Ended::Silent(Box::new(client)));
+                }
                 Ok(None) => continue,
                 Err(error) => {
                     let said = format!("{error:#}");
@@ -227,6 +230,7 @@ impl Walk {
                     }
                     ensure!(hello.next_chunk == self.next as u64, "{hello:?} and chunk {} is next", self.next);
                     self.token = Some(hello.resume_token);
+                    greeted = true;
                     if let Some(older) = older.take() {
                         older.send_replace(true);
                     }

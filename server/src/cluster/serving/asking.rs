@@ -128,7 +128,12 @@ impl Serving {
     }
 
     /// The node that was granted does not answer: the ticket goes back to where it stood, in the next epoch.
-    pub(super) fn again(&mut self, id: &str, waiting: watch::Sender<Option<Waiting>>, outcome: oneshot::Sender<Outcome>) {
+    pub(super) fn again(
+        &mut self,
+        id: &str,
+        waiting: watch::Sender<Option<Waiting>>,
+        outcome: oneshot::Sender<Outcome>,
+    ) {
         let Some(asking) = self.asks.get_mut(id) else { return };
         let epoch = asking.fence.advance();
         // An error: the client waits in vain, and is told so in time.

@@ -142,7 +142,9 @@ pub(super) async fn open(
     }
     let rewinds = rewinds.filter(|_| features.rewind == Offer::Open);
     let frames = frames_held(card, &init, (features, realtime.moving.is_some()), terms, encoding);
-    let (admitted, grant) = find_place_for(realtime, &init, terms.chunk_period(card), (frames, rewinds), place).await.map_err(|failure| match failure {
+    let (admitted, grant) = find_place_for(realtime, &init, terms.chunk_period(card), (frames, rewinds), place)
+        .await
+        .map_err(|failure| match failure {
         OpenFailure::Busy(error) => NotTaken::busy(error.content),
         OpenFailure::Refused(refusal) => NotTaken::busy(refusal),
         OpenFailure::Blocked(error) => NotTaken::wrong(error.content),
@@ -216,13 +218,13 @@ pub(super) async fn open(
             .checked_sub(Duration::from_secs_f64(packed.clock_ms.min(CLOCK_MS_MAX) / 1e3))
             .unwrap_or_else(Instant::now),
     );
-    let pulse = realtime.cluster.clone().filter(|_| seat.journal.is_some());
+    let may_send = ticket.may_send().filter(|_| seat.journal.is_some());
     let arrived = Arrived {
         id: whose.session,
         seat,
         session,
         ticket,
-        outlet: Arc::new(Outlet::without_a_line(backlog).with_pulse(pulse)),
+        outlet: Arc::new(Outlet::without_a_line(backlog).fenced(may_send)),
         journal_from: None,
         next_chunk: packed.next_chunk,
         elsewhere: packed.went_elsewhere.then_some(packed.elsewhere_id),

@@ -3,14 +3,14 @@
 //! For such a client sending never fails: messages that the connection did not take stay in the backlog, and are sent
 //! on the next one.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 use pipeline::world::Refusal;
 use tokio::sync::Notify;
 
 use super::connection::{Took, Writer};
-use crate::cluster::node::Cluster;
+use crate::cluster::tickets::MaySend;
 use crate::realtime::session::backlog::{Backlog, PackedBacklog};
 use crate::realtime::wire::frames::Group;
 
@@ -19,7 +19,7 @@ pub(super) struct Outlet {
     /// Notifies senders that the connection has changed, so that they stop waiting for the old one.
     changed: Notify,
     /// Of a session that another node may go on with: nothing is sent while that may have happened.
-    pulse: Option<Arc<Cluster>>,
+    may_send: Option<MaySend>,
 }
 
 struct Inner {
@@ -29,17 +29,21 @@ struct Inner {
 
 impl Outlet {
     pub(super) fn new(writer: Writer, backlog: Option<Backlog>) -> Outlet {
-        Outlet { inner: Mutex::new(Inner { writer: Some(writer), backlog }), changed: Notify::new(), pulse: None }
+        Outlet { inner: Mutex::new(Inner { writer: Some(writer), backlog }), changed: Notify::new(), may_send: None }
     }
 
     /// Of a session that another node may go on with.
-    pub(super) fn with_pulse(self, pulse: Option<Arc<Cluster>>) -> Outlet {
-        Outlet { pulse, ..self }
+    pub(super) fn fenced(self, may_send: Option<MaySend>) -> Outlet {
+        Outlet { may_send, ..self }
     }
 
     /// Of a session whose client is away.
     pub(super) fn without_a_line(backlog: Backlog) -> Outlet {
-        Outlet { inner: Mutex::new(Inner { writer: None, backlog: Some(backlog) }), changed: Notify::new(), pulse: None }
+        Outlet {
+            inner: Mutex::new(Inner { writer: None, backlog: Some(backlog) }),
+            changed: Notify::new(),
+            may_send: None,
+        }
     }
 
     /// The newest chunks that were sent, as many as are no more than these bytes.
@@ -61,7 +65,7 @@ impl Outlet {
     pub(super) async fn send(&self, group: Group) -> anyhow::Result<Took> {
         self.steady().await;
         let Some(writer) = self.keep([Some(&group.header), group.payload.as_ref()]) else { return Ok(Took::default()) };
-        self.or_kept(writer.send(group)).await
+        self.or_kept(writer.send(group, self.may_send.clone())).await
     }
 
     pub(super) async fn say(&self, message: Bytes) -> anyhow::Result<()> {
@@ -78,9 +82,10 @@ impl Outlet {
         inner.writer.clone()
     }
 
+    /// Returns once this node may send.
     async fn steady(&self) {
-        if let Some(cluster) = &self.pulse {
-            cluster.steady().await;
+        if let Some(may_send) = &self.may_send {
+            may_send.wait().await;
         }
     }
 

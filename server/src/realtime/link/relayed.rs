@@ -119,7 +119,7 @@ async fn pass_back(down: &mut Down, writer: &Writer, is_there: impl Fn() -> bool
     loop {
         match timeout(Duration::from_millis(500), down.next()).await {
             Ok(FromNode::Binary(header)) => {
-                if writer.send(Group { header, payload: None }).await.is_err() {
+                if writer.send(Group { header, payload: None }, None).await.is_err() {
                     return End::Stalled;
                 }
             }

@@ -15,7 +15,7 @@ use super::line::Line;
 use crate::cluster::journal::Journal;
 use crate::cluster::node::Cluster;
 use crate::cluster::rules::ticket::Needs;
-use crate::cluster::tickets::Known;
+use crate::cluster::tickets::{Known, MaySend};
 use crate::realtime::wire::fields::refuse;
 use crate::realtime::wire::hello::hello;
 
@@ -100,6 +100,11 @@ impl ResumeTicket {
         }
     }
 
+    /// Whether this node may send for the session; `None`: it is in no cluster.
+    pub(super) fn may_send(&self) -> Option<MaySend> {
+        self.known.as_ref().map(Known::may_send)
+    }
+
     /// Another node has the session from now on.
     pub(super) fn moved(&mut self) {
         self.known.iter_mut().for_each(Known::moved);
@@ -129,6 +134,10 @@ impl ResumeTicket {
 
 impl Drop for ResumeTicket {
     fn drop(&mut self) {
+        // What a paused process ends may be another's by now.
+        if self.may_send().is_some_and(|may_send| !may_send.now()) {
+            self.moved();
+        }
         self.resumable.0.remove(&self.token);
     }
 }

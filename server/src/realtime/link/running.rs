@@ -127,8 +127,8 @@ impl<'a> Running<'a> {
             line.connection.writer().begin_with(greeting);
         }
         let backlog = ticket.as_ref().map(|_| Backlog::new(realtime.bounds.backlog_bytes));
-        let pulse = realtime.cluster.clone().filter(|_| seat.journal.is_some());
-        let outlet = Arc::new(Outlet::new(line.connection.writer(), backlog).with_pulse(pulse));
+        let may_send = ticket.as_ref().filter(|_| seat.journal.is_some()).and_then(ResumeTicket::may_send);
+        let outlet = Arc::new(Outlet::new(line.connection.writer(), backlog).fenced(may_send));
         let mut session = Session::new(seat.terms, seat.features, realtime.bounds.stay, Instant::now());
         session.begins(seat.chunking, seat.first_chunk);
         for event in early {
@@ -150,7 +150,19 @@ impl<'a> Running<'a> {
 
     /// One that has come from another server: its client is away.
     pub(super) fn arrived(arrived: Arrived, parts: Parts, realtime: &'a Realtime, id: &'a str) -> Self {
-        let Arrived { id: _, seat, session, mut ticket, outlet, journal_from, next_chunk, elsewhere, clock, account, grant } = arrived;
+        let Arrived {
+            id: _,
+            seat,
+            session,
+            mut ticket,
+            outlet,
+            journal_from,
+            next_chunk,
+            elsewhere,
+            clock,
+            account,
+            grant,
+        } = arrived;
         info!(seat = seat.id, size = %seat.encoding.source(), terms = ?seat.terms, next_chunk, "arrived from another server");
         ticket.journal = journal(realtime, &seat, ticket.token(), journal_from);
         let running = Running::without_a_line(seat, session, outlet, parts, account, realtime, id);
@@ -235,11 +247,7 @@ impl<'a> Running<'a> {
                 news = self.house.news(), if !is_packed => self.hear_of_viewers(news),
                 handover = returned(&mut self.ticket, is_back || is_packed) => match handover {
                     Some(handover) => self.come_back(handover),
-                    None => {
-                        // Another node has gone on with it: its client must hear nothing more from this one.
-                        self.ticket.iter_mut().for_each(ResumeTicket::moved);
-                        return Over { line: None, close: Some(Close::GRANTED_ELSEWHERE) };
-                    }
+                    None => return self.given_up(),
                 },
                 news = self.departure.news() => {
                     if let Some(close) = self.hear_of_departure(news) {
@@ -254,10 +262,7 @@ impl<'a> Running<'a> {
                 () = passed(self.session.poll_timeout()), if !is_packed => self.session.handle(Input::Tick, Instant::now()),
                 // Only so that it offers its place.
                 () = passed(rests_at) => {}
-                () = lost(&mut self.grant) => {
-                    // Another node has the session: its client must hear nothing more from this one.
-                    return Over { line: None, close: Some(Close::GRANTED_ELSEWHERE) };
-                }
+                () = lost(&mut self.grant) => return self.given_up(),
                 () = coming.reached(&mut phase) => {
                     if coming == Phase::Stopping {
                         return self.over(Some(Close::SHUTDOWN));
@@ -267,6 +272,12 @@ impl<'a> Running<'a> {
                 }
             }
         }
+    }
+
+    /// Another node has the session: its client must hear nothing more from this one. Its journal is that node's.
+    fn given_up(mut self) -> Over {
+        self.ticket.iter_mut().for_each(ResumeTicket::moved);
+        Over { line: None, close: Some(Close::GRANTED_ELSEWHERE) }
     }
 
     fn over(mut self, close: Option<Close>) -> Over {

@@ -1,8 +1,8 @@
 //! A place in the engine, from the init that asks for it to the chunk that is stopped when nobody wants it any more.
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;

@@ -119,11 +119,7 @@ pub(super) enum Back {
 }
 
 /// Find the session of a resume token on another node, or a place where it goes on from its journal.
-pub(super) async fn find(
-    cluster: &Cluster,
-    token: &str,
-    (account, client): (Option<Arc<str>>, IpAddr),
-) -> Back {
+pub(super) async fn find(cluster: &Cluster, token: &str, (account, client): (Option<Arc<str>>, IpAddr)) -> Back {
     let came = Instant::now();
     loop {
         let way = match cluster.find(token, account.as_deref()).await {

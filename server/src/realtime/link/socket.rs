@@ -3,18 +3,19 @@
 use std::time::Instant;
 
 use axum::extract::ws::WebSocket;
+use axum::http::StatusCode;
 use bytes::Bytes;
 use pipeline::world::Refusal;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::Realtime;
+use super::arriving::NotTaken;
 use super::audience;
 use super::connection::{Connection, Heard};
 use super::delivery::Parts;
 use super::early::{Came, Early};
 use super::line::{Line, Over};
-use super::arriving::NotTaken;
 use super::recovering::recover;
 use super::relayed::{Drawn, relay};
 use super::resume::{Handover, gone};
@@ -181,14 +182,15 @@ async fn let_in(mut line: Line, realtime: &Realtime, HelloRequest { token }: &He
 /// goes on from its journal where there is room.
 async fn resume(mut line: Line, realtime: &Realtime, request: ResumeRequest, said: Bytes) -> Answer {
     let ResumeRequest { token, last_chunk } = request;
-    // A door has led the client to a place for the session of a lost node.
-    if let Some(place) = line.place.take() {
-        return go_on(line, realtime, (&token, last_chunk), place).await;
-    }
+    let place = line.place.take();
     let line = match realtime.resumable.hand_over(&token, Handover { line, last_chunk }).await {
         Ok(()) => return Answer::Over(Over { line: None, close: None }),
         Err(line) => line,
     };
+    // A door has led the client to a place for the session of a lost node.
+    if let Some(place) = place {
+        return go_on(line, realtime, (&token, last_chunk), place).await;
+    }
     let Some(cluster) = &realtime.cluster else { return Answer::Refused(line, ClientError::invalid_resume(gone())) };
     let whose = (line.visitor.account(), line.visitor.ip());
     match find(cluster, &token, whose).await {
@@ -202,6 +204,13 @@ async fn resume(mut line: Line, realtime: &Realtime, request: ResumeRequest, sai
 async fn go_on(line: Line, realtime: &Realtime, (token, last_chunk): (&str, Option<usize>), place: Place) -> Answer {
     let (arrived, parts) = match recover(realtime, token, last_chunk, place).await {
         Ok(arrived) => arrived,
+        // The client has asked twice, and the other line was sooner: the newer is right.
+        Err(NotTaken { status: StatusCode::CONFLICT, .. }) => {
+            return match realtime.resumable.hand_over(token, Handover { line, last_chunk }).await {
+                Ok(()) => Answer::Over(Over { line: None, close: None }),
+                Err(line) => Answer::Refused(line, ClientError::invalid_resume(gone())),
+            };
+        }
         Err(NotTaken { reason, .. }) => {
             warn!(reason, "the session of a lost node does not go on");
             return Answer::Refused(line, ClientError::invalid_resume(gone()));
