@@ -108,7 +108,10 @@ async fn a_session_outlives_a_node_that_is_stopped_and_one_that_dies() -> Result
     loop {
         match client.next().await? {
             Message::Moved(_) => moved = true,
-            Message::Closed(close) => break ensure!(close.code == 1012 && moved, "{close:?} {moved}"),
+            Message::Closed(close) => {
+                ensure!(close.code == 1012 && moved, "{close:?} {moved}");
+                break;
+            }
             other => anyhow::bail!("instead of the end: {other:?}"),
         }
     }
