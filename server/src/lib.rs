@@ -52,11 +52,13 @@ use access::inbound::Inbound;
 use access::listener::{self, Gate};
 use access::rules::denied::REASONS;
 use admission::queue::Queue;
+use cluster::leaving::Leaving;
 use cluster::node::Cluster;
 use engine::thread::Engine;
 use fetch::Fetcher;
 use http::app::App;
 use media::picture_reader::PictureReader;
+use moving::Nodes;
 use observe::Observer;
 use observe::trace::Trace;
 use openai::state::OpenAi;
@@ -106,9 +108,19 @@ pub async fn serve_telling(
     let cluster = match &limits.cluster {
         Some(settings) => {
             let listens = listener.local_addr()?;
-            Some(Cluster::start(settings, (Arc::clone(&queue), limits.queue), listens, phase_said.clone())?)
+            Some(Cluster::start(
+                settings,
+                (Arc::clone(&queue), limits.queue, limits.connections),
+                listens,
+                phase_said.clone(),
+            )?)
         }
         None => None,
+    };
+    let moving: Option<Arc<dyn Nodes>> = match (&cluster, &limits.moving) {
+        (None, moving) => moving.clone(),
+        (Some(cluster), None) => Some(Arc::new(Leaving(Arc::clone(cluster)))),
+        (Some(_), Some(_)) => anyhow::bail!("--move-secret: sessions of a cluster move through its line"),
     };
     let (present, mut all_left) = mpsc::channel(1);
     let drain = limits.drain;
@@ -137,7 +149,7 @@ pub async fn serve_telling(
         observer,
         resumable: Arc::default(),
         audiences,
-        moving: limits.moving.clone(),
+        moving,
         arrivals: Semaphore::new(ARRIVALS_AT_ONCE),
         cluster,
         phase: phase_said.clone(),

@@ -93,7 +93,7 @@ impl Worker {
 
     fn grant(&self, epoch: u32, came: u64) -> Grant {
         let (node, door, secret) = (self.name.clone(), "door".to_owned(), String::new());
-        Grant { node, url: String::new(), door, secret, epoch, came, key: None, place: true }
+        Grant { node, url: String::new(), door, secret, epoch, came, key: None, journal: false, place: true }
     }
 
     /// Grant the next that fits, on what it has read.

@@ -33,7 +33,7 @@ fn is_series(rest: &str) -> bool {
 #[tokio::test]
 async fn the_dashboard_shows_every_metric_and_alerts_name_only_metrics_that_there_are() -> Result<()> {
     let (servers, credentials, advertise) = (vec!["nats://127.0.0.1:9".to_owned()], None, None);
-    let cluster = Some(ClusterSettings { servers, credentials, advertise });
+    let cluster = Some(ClusterSettings { servers, credentials, advertise, journal: None });
     let (server, _strings) = Server::limited(Puppet::default(), Limits { cluster, ..Limits::default() })?;
     let (_, scraped) = Raw::get(server.address, "/metrics").await?;
     drop(server);

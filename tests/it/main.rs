@@ -19,6 +19,7 @@ mod browser_keys;
 mod browser_watch;
 mod client_rust;
 mod cluster;
+mod cluster_moves;
 mod cluster_nats;
 mod cluster_rules;
 mod cosmos3;

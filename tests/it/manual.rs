@@ -223,7 +223,7 @@ async fn every_metric_is_explained_to_operators() -> Result<()> {
     let trace = std::env::temp_dir().join(format!("causeway-manual-{}.json", std::process::id()));
     // Nobody listens there: the metrics of a cluster are there all the same.
     let (servers, credentials, advertise) = (vec!["nats://127.0.0.1:9".to_owned()], None, None);
-    let cluster = Some(ClusterSettings { servers, credentials, advertise });
+    let cluster = Some(ClusterSettings { servers, credentials, advertise, journal: None });
     let limits = Limits { trace_file: Some(trace.clone()), cluster, ..Limits::default() };
     let (server, _strings) = Server::limited(Puppet::default(), limits)?;
     let (_, scraped) = Raw::get(server.address, "/metrics").await?;

@@ -268,7 +268,7 @@ async fn a_session_that_no_node_takes_ends_as_it_would_have_and_a_node_refuses_b
         Ok(())
     };
     check(&closed, SECRET, &bytes, 404, "takes no sessions").await?;
-    check(&there, "correct-horse-battery-stapler", &bytes, 401, "a wrong secret").await?;
+    check(&there, "correct-horse-battery-stapler", &bytes, 401, "the secret is wrong").await?;
     check(&there, SECRET, &bytes[..bytes.len() / 2], 400, "is no session").await?;
     check(&there, SECRET, b"", 400, "is no session").await?;
     check(&there, SECRET, &vec![0; SESSION_BYTES_MAX + 1], 413, "").await?;

@@ -11,6 +11,8 @@
 )]
 
 pub mod credentials;
+pub(crate) mod journal;
+pub(crate) mod leaving;
 mod levels;
 #[cfg_attr(not(feature = "cluster"), path = "nats_absent.rs")]
 pub(crate) mod nats;
@@ -32,4 +34,7 @@ pub struct ClusterSettings {
     pub credentials: Option<PathBuf>,
     /// Where other nodes and redirected clients reach this one: `ws://HOST:PORT`. `None`: where it listens.
     pub advertise: Option<String>,
+    /// After so many chunks a session's state is kept in NATS, and what steers each chunk: so another node can go on with it when
+    /// this one dies. `None`: it ends then.
+    pub journal: Option<u32>,
 }

@@ -5,6 +5,8 @@
 //! end (`Nats-Expected-Last-Sequence`), so it is a compare-and-set against all that the other nodes have written.
 //! <https://docs.nats.io/nats-concepts/jetstream>
 
+mod journal;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +16,11 @@ use async_nats::jetstream;
 use async_nats::jetstream::consumer::{DeliverPolicy, push};
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::{Config, LastRawMessageErrorKind, StorageType};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Mutex, Notify, OnceCell, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -45,6 +48,10 @@ const NODES: &str = "causeway_nodes";
 pub(crate) struct Nats {
     context: jetstream::Context,
     line: String,
+    /// For the journals of this world's sessions.
+    world: String,
+    replicas: usize,
+    states: Arc<OnceCell<ObjectStore>>,
     heard: Arc<Mutex<mpsc::Receiver<Heard>>>,
     again: Arc<Notify>,
     /// Ends the readers with the last clone.
@@ -102,7 +109,8 @@ impl Nats {
                 }
             });
         }
-        Ok(Nats { context, line, heard: Arc::new(Mutex::new(heard)), again, _readers: Arc::new(readers) })
+        let (world, states, heard) = (world.to_owned(), Arc::default(), Arc::new(Mutex::new(heard)));
+        Ok(Nats { context, line, world, replicas, states, heard, again, _readers: Arc::new(readers) })
     }
 
     /// What is told next. Cancel-safe.

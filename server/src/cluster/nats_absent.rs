@@ -38,6 +38,30 @@ impl Nats {
         match *self {}
     }
 
+    pub(super) async fn log(&self, _name: &str, _record: Bytes) -> Result<u64, NotWritten> {
+        match *self {}
+    }
+
+    pub(super) async fn forget_before(&self, _name: &str, _number: u64) -> anyhow::Result<()> {
+        match *self {}
+    }
+
+    pub(super) async fn keep(&self, _object: &str, _state: Vec<u8>) -> anyhow::Result<()> {
+        match *self {}
+    }
+
+    pub(super) async fn logged(&self, _name: &str) -> anyhow::Result<Vec<Bytes>> {
+        match *self {}
+    }
+
+    pub(super) async fn kept(&self, _object: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        match *self {}
+    }
+
+    pub(super) async fn forget(&self, _name: &str, _objects: &[String]) {
+        match *self {}
+    }
+
     pub(super) async fn erase(&self, _number: u64) {
         match *self {}
     }

@@ -1,16 +1,18 @@
 //! This server as a node of a cluster: what sessions ask of it, and how it is with it.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::ClusterSettings;
+use super::journal::{self, Journal, Kept};
 use super::levels::{Levels, Relayed, is_fresh};
 use super::nats::Nats;
 use super::rules;
@@ -19,7 +21,7 @@ use super::rules::nodes::Presence;
 use super::rules::ticket::{KeyShare, Needs};
 use super::rules::token::{GrantToken, resume_name};
 use super::serving::Serving;
-use super::tickets::{Ask, Asked, Claim, Command, Known, Way};
+use super::tickets::{Ask, Asked, Claim, Command, Commands, Ending, Knowing, Known, Located};
 use crate::admission::queue::Queue;
 use crate::observe::metrics::ClusterLevels;
 use crate::phase::Phase;
@@ -27,11 +29,18 @@ use crate::phase::Phase;
 /// How often a node says that it is there.
 const ANNOUNCED_EVERY: Duration = Duration::from_secs(1);
 
+/// How often a node looks whether it was paused.
+const BEATS_EVERY: Duration = Duration::from_millis(250);
+
 /// This server in its cluster.
 pub(crate) struct Cluster {
-    commands: mpsc::UnboundedSender<Command>,
+    commands: Commands,
     levels: Arc<Levels>,
     present: watch::Receiver<Vec<String>>,
+    /// Set once the world is known.
+    nats: Arc<OnceLock<Nats>>,
+    /// Chunks from state to state, where sessions have journals.
+    journal: Option<u32>,
     task: JoinHandle<()>,
 }
 
@@ -48,15 +57,17 @@ impl Cluster {
     /// If other nodes cannot reach the address that it would advertise.
     pub(crate) fn start(
         settings: &ClusterSettings,
-        (queue, sessions_waiting): (Arc<Queue>, usize),
+        (queue, sessions_waiting, connections): (Arc<Queue>, usize, usize),
         listens: std::net::SocketAddr,
         phase: watch::Receiver<Phase>,
     ) -> anyhow::Result<Arc<Cluster>> {
         let url = advertised(settings, listens)?;
-        let (commands, obeyed) = mpsc::unbounded_channel();
+        let (commands, obeyed) = Commands::new(connections);
         let (told, present) = watch::channel(Vec::new());
         let levels = Arc::new(Levels::default());
         let (settings, own, counted) = (settings.clone(), commands.clone(), Arc::clone(&levels));
+        let (journal, nats) = (settings.journal, Arc::new(OnceLock::new()));
+        let connected: Arc<OnceLock<Nats>> = Arc::clone(&nats);
         let task = tokio::spawn(async move {
             let world = queue.world().await;
             let nats = match Nats::connect(&settings, &world).await {
@@ -66,6 +77,8 @@ impl Cluster {
                     std::future::pending().await
                 }
             };
+            // It is connected once.
+            let _ = connected.set(nats.clone());
             let me = uuid::Uuid::new_v4().simple().to_string();
             tracing::info!(node = me, %url, world, "joining the cluster");
             let (took, taken) = watch::channel(None);
@@ -75,11 +88,16 @@ impl Cluster {
                 move || presence(&queue, &world, &url, *phase.borrow())
             };
             let announces = announce(nats.clone(), me.clone(), describe, (took, Arc::clone(&counted)), phase.clone());
-            let serving =
-                Serving::new((me, url, world), nats, (queue, sessions_waiting), (taken, phase), (own, told, counted));
-            tokio::join!(announces, serving.run(obeyed));
+            let serving = Serving::new(
+                (me, url, world),
+                (nats, journal.is_some()),
+                (queue, sessions_waiting),
+                (taken, phase),
+                (own.clone(), told, Arc::clone(&counted)),
+            );
+            tokio::join!(announces, serving.run(obeyed), beat(counted, own));
         });
-        Ok(Arc::new(Cluster { commands, levels, present, task }))
+        Ok(Arc::new(Cluster { commands, levels, present, nats, journal, task }))
     }
 
     /// Stand in line for a place, on this node or another.
@@ -87,7 +105,7 @@ impl Cluster {
     /// # Errors
     /// If the system has no random numbers.
     pub(crate) fn ask(&self, needs: Needs, key: Option<KeyShare>) -> anyhow::Result<Asked> {
-        self.line_up(needs, key, false)
+        self.line_up(needs, key, (false, None))
     }
 
     /// As [`Cluster::ask`], for a client that will come with the token, to this node too.
@@ -95,15 +113,27 @@ impl Cluster {
     /// # Errors
     /// If the system has no random numbers.
     pub(crate) fn ask_ahead(&self, needs: Needs, key: Option<KeyShare>) -> anyhow::Result<Asked> {
-        self.line_up(needs, key, true)
+        self.line_up(needs, key, (true, None))
     }
 
-    fn line_up(&self, needs: Needs, key: Option<KeyShare>, comes: bool) -> anyhow::Result<Asked> {
+    /// As [`Cluster::ask`], for a session that runs here and leaves: before all that came after it. It counts for its key, and
+    /// is not stopped by it.
+    pub(crate) fn ask_to_move(&self, needs: Needs, account: Option<String>, came: u64) -> anyhow::Result<Asked> {
+        let key = account.map(|name| KeyShare { name, sessions: usize::MAX });
+        self.line_up(needs, key, (false, Some(came)))
+    }
+
+    fn line_up(
+        &self,
+        needs: Needs,
+        key: Option<KeyShare>,
+        (comes, moves): (bool, Option<u64>),
+    ) -> anyhow::Result<Asked> {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let token = GrantToken::new(id.clone(), 1)?;
         let (waiting, hears) = watch::channel(None);
         let (outcome, told) = oneshot::channel();
-        self.tell(Command::Ask(Box::new(Ask { id: id.clone(), token, needs, key, comes, waiting, outcome })));
+        self.tell(Command::Ask(Box::new(Ask { id: id.clone(), token, needs, key, comes, moves, waiting, outcome })));
         Ok(Asked { id, waiting: hears, outcome: told, commands: self.commands.clone(), arrived: false })
     }
 
@@ -114,27 +144,51 @@ impl Cluster {
     pub(crate) async fn claim(&self, token: &str) -> Result<Claim, NotGranted> {
         let token = GrantToken::read(token).ok_or(NotGranted::NoGrant)?;
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Claim(token, reply));
+        self.commands.ask(Command::Claim(token, reply)).await;
         answer.await.unwrap_or(Err(NotGranted::NoAnswer))
     }
 
-    /// The way to the session of a resume token, if another node has it.
-    pub(crate) async fn find(&self, resume_token: &str, account: Option<&str>) -> Option<Way> {
+    /// Where the session of a resume token is, which is not here.
+    pub(crate) async fn find(&self, resume_token: &str, account: Option<&str>) -> Located {
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Find(resume_name(resume_token), account.map(str::to_owned), reply));
-        answer.await.ok()?
+        self.commands.ask(Command::Find(resume_name(resume_token), account.map(str::to_owned), reply)).await;
+        answer.await.unwrap_or(Located::Nowhere)
     }
 
-    /// Let any node find the session of this resume token.
-    pub(crate) fn know(&self, resume_token: &str) -> Known {
+    /// Let any node find the session of this resume token. `journaled`: what a node needs to go on with it, and whose it is.
+    pub(crate) fn know(&self, resume_token: &str, journaled: Option<(Needs, Option<String>)>) -> Known {
         let name = resume_name(resume_token);
-        self.tell(Command::Known(name.clone(), true));
-        Known { name, commands: self.commands.clone() }
+        let (reply, told) = oneshot::channel();
+        let (lost, hears) = watch::channel(false);
+        self.tell(Command::Known(Knowing { known: name.clone(), journaled, lost, reply }));
+        Known {
+            name,
+            ending: Ending::Over,
+            told: Some(told),
+            lost: hears,
+            levels: Arc::clone(&self.levels),
+            commands: self.commands.clone(),
+        }
+    }
+
+    /// Whether sessions here have journals.
+    pub(crate) fn has_journals(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// The journal of a session that `wants` it. `from`: which of its two states it has gone on from.
+    pub(crate) fn journal(&self, resume_token: &str, wants: Arc<AtomicBool>, from: Option<usize>) -> Option<Journal> {
+        Some(Journal::new(self.nats.get()?.clone(), self.journal?, resume_token, wants, from))
+    }
+
+    /// What the journal of this session has.
+    pub(crate) async fn read_journal(&self, resume_token: &str) -> anyhow::Result<Kept> {
+        journal::read(self.nats.get().context("this node has not joined")?, resume_token).await
     }
 
     /// The node that drew this session is gone: others need not count with it.
-    pub(crate) fn broken(&self, id: &str) {
-        self.tell(Command::Broken(id.to_owned()));
+    pub(crate) fn broken(&self, token: &GrantToken) {
+        self.tell(Command::Broken(token.id.clone(), token.epoch));
     }
 
     /// Whether a node is there, as far as this one knows.
@@ -165,8 +219,7 @@ impl Cluster {
     }
 
     fn tell(&self, command: Command) {
-        // An error: the task is gone, and the server with it.
-        let _ = self.commands.send(command);
+        self.commands.say(command);
     }
 }
 
@@ -201,6 +254,18 @@ fn presence(queue: &Queue, world: &str, url: &str, phase: Phase) -> Presence {
         load: room.load,
         load_max: room.load_max,
         draining: phase != Phase::Serving,
+    }
+}
+
+/// Notice a pause of the whole process. It waits for nothing else: a NATS that does not answer is no pause.
+async fn beat(levels: Arc<Levels>, commands: Commands) {
+    let mut ticks = interval(BEATS_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if !levels.beat() {
+            commands.ask(Command::Paused).await;
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use pipeline::world::{ChunkInput, Init, Origin, Refusal, State};
 use tokio::sync::oneshot;
 
+use super::turns::acks::Acks;
 use super::turns::conditions::Beginning;
+use super::turns::conditions::packed::PackedConditions;
 use super::turns::rewinds::{DrawnWith, Spacing};
 use crate::recordings::SoFar;
 
@@ -23,10 +25,39 @@ pub enum OpenError {
 pub struct Again {
     /// What drew it; another world refuses to.
     pub origin: Option<Origin>,
-    /// What steered each chunk.
-    pub inputs: VecDeque<ChunkInput>,
-    /// Whether its frames are sent. Otherwise the session opens after the last of them.
-    pub show: bool,
+    /// What steered the first chunks, whose frames are not sent: the session opens after the last of them.
+    pub hidden: VecDeque<ChunkInput>,
+    /// What steered those after them, whose frames are sent.
+    pub shown: VecDeque<Replayed>,
+}
+
+/// What steers a chunk in place of events, and what its client hears with it.
+#[derive(Debug, Clone)]
+pub struct Replayed {
+    /// What steers it.
+    pub input: ChunkInput,
+    /// The largest id of the events that it shows.
+    pub event_id: Option<u32>,
+    /// Which events it shows first, and which were replaced.
+    pub acks: Acks,
+}
+
+impl From<ChunkInput> for Replayed {
+    /// Of a recording: no event is acknowledged.
+    fn from(input: ChunkInput) -> Replayed {
+        Replayed { input, event_id: None, acks: Acks::default() }
+    }
+}
+
+/// What the journal of a session notes of a chunk.
+#[derive(Debug)]
+pub struct Journaled {
+    /// What steers it.
+    pub input: ChunkInput,
+    /// The conditions of the chunk after it.
+    pub conditions: PackedConditions,
+    /// The state of the rollout before it, if the journal wants one.
+    pub state: Option<Vec<u8>>,
 }
 
 /// A rollout that leaves this process, between two chunks.

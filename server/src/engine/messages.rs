@@ -1,5 +1,6 @@
 //! What the engine's thread is told, and what it hands over.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use pipeline::world::{Cancel, ChunkPlan, Frames, Init, Timings};
 use tokio::sync::{mpsc, oneshot};
 
 use super::clip::OpenClip;
-use super::elsewhere::{Again, Another, OpenError, PackedRollout};
+use super::elsewhere::{Again, Another, Journaled, OpenError, PackedRollout};
 use super::turns::acks::Acks;
 use super::turns::clips::NextGrant;
 use super::turns::rewinds::Spacing;
@@ -64,6 +65,8 @@ pub struct Open {
     pub(crate) state: Option<Vec<u8>>,
     /// The number of its video, and the bytes of its recording there.
     pub(crate) recorded: Option<(u32, Vec<u8>)>,
+    /// For a session with a journal: whether it wants the state before the next chunk.
+    pub(crate) journal: Option<Arc<AtomicBool>>,
 }
 
 /// A chunk, piece by piece as it is drawn: a `First`, `More` for each latent frame after it, and an `End`.
@@ -99,6 +102,8 @@ pub struct Drawn {
     pub handed: Instant,
     /// Drawn in as many steps as most are, and begun once: the next one will take as long.
     pub usual: bool,
+    /// For the journal of its session.
+    pub journal: Option<Box<Journaled>>,
 }
 
 /// Capacity of a session's channel, so that handing over never waits: for each credit the latent frames of a

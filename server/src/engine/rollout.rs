@@ -1,14 +1,15 @@
 //! A rollout that is open: what the engine's thread keeps for it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use pipeline::world::{Cancel, ChunkInput, ChunkPlan, Chunking, Rollout, State, Timings, WorldError};
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::{debug, warn};
 
-use super::elsewhere::Redraw;
+use super::elsewhere::{Journaled, Redraw, Replayed};
 use super::messages::ChunkPart;
 use super::turns::acks::Acks;
 use super::turns::hurry::{Hurry, NewBeginning};
@@ -31,7 +32,8 @@ pub(super) struct OpenRollout {
     /// Chunks that are drawn again and not sent.
     pub(super) redraw: Option<Redraw>,
     /// What steers the next chunks, before any event does.
-    pub(super) replay: VecDeque<ChunkInput>,
+    pub(super) replay: VecDeque<Replayed>,
+    pub(super) journal: Option<Arc<AtomicBool>>,
     /// The last field, so that it is dropped last: the rollout's memory is free when its share goes back to admission.
     pub(super) admitted: Admitted,
 }
@@ -47,10 +49,32 @@ impl OpenRollout {
         Ok(())
     }
 
+    /// The state before the next chunk, if the journal wants one. What is left of a recording would be missing in it.
+    pub(super) fn state_for_journal(&mut self) -> Option<Vec<u8>> {
+        let wants = self.journal.as_ref()?;
+        if !self.replay.is_empty() || !wants.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        match self.rollout.pack() {
+            Ok(state) => Some(state),
+            Err(error) => {
+                warn!(seat = self.admitted.id, %error, "no journal: its world gives no states");
+                self.journal = None;
+                None
+            }
+        }
+    }
+
+    pub(super) fn journaled(&self, input: &ChunkInput) -> Option<Box<Journaled>> {
+        self.journal.as_ref()?;
+        let conditions = self.conditions.lock().expect("nothing panics under this lock").pack();
+        Some(Box::new(Journaled { input: input.clone(), conditions, state: None }))
+    }
+
     /// What the next chunk begins with: of a recording, or what its client asks for by now.
     pub(super) fn begin(&mut self, plan: &ChunkPlan, again: Option<NewBeginning>) -> Begun {
-        if let Some(input) = self.replay.pop_front() {
-            return Begun { input, event_id: None, acks: Acks::default(), awaited: false };
+        if let Some(Replayed { input, event_id, acks }) = self.replay.pop_front() {
+            return Begun { input, event_id, acks, awaited: false };
         }
         let mut begun = self.conditions.lock().expect("nothing panics under this lock").begin(plan, again);
         begun.input.steps = self.hurry.steps().filter(|_| begun.awaited);

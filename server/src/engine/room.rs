@@ -106,10 +106,7 @@ impl Room {
         if reply.is_closed() {
             return;
         }
-        let hidden = match &mut open.again {
-            Some(again) if !again.show => std::mem::take(&mut again.inputs),
-            _ => VecDeque::new(),
-        };
+        let hidden = open.again.as_mut().map(|again| std::mem::take(&mut again.hidden)).unwrap_or_default();
         match self.open_rollout(open) {
             Ok(()) => self.redraw(id, Redraw::beginning(hidden, reply)),
             Err(error) => drop(reply.send(Err(error))),
@@ -117,10 +114,11 @@ impl Room {
     }
 
     fn open_rollout(&mut self, open: Open) -> Result<(), OpenError> {
-        let Open { admitted, init, paced, conditions, parts, cancel, record, rewinds, again, state, recorded } = open;
+        let Open { admitted, init, paced, conditions, parts, cancel, record, rewinds, again, state, recorded, journal } =
+            open;
         let replay = again.map_or(Ok(VecDeque::new()), |again| match again.origin {
             Some(origin) if origin != self.world.origin() => Err(another_world(&origin, &self.world.origin())),
-            _ => Ok(again.inputs),
+            _ => Ok(again.shown),
         })?;
         let (id, bytes, pixels, began) = (admitted.id, admitted.bytes, init.size.pixels(), Instant::now());
         let chunking = init.chunking(self.world.card());
@@ -154,6 +152,7 @@ impl Room {
             rewinds,
             redraw,
             replay,
+            journal,
             admitted,
         };
         self.rollouts.insert(id, open);
@@ -212,6 +211,7 @@ impl Room {
             open.rewinds = None;
         }
         let plan = open.rollout.plan();
+        let mut state = open.state_for_journal();
         let parts = open.parts.clone();
         // Each frame leaves as soon as it is there: the first can be on a screen while the last is being decoded.
         let hand_over = |part| {
@@ -230,11 +230,17 @@ impl Room {
             let moves = input.controls.iter().flatten().any(|controls| !controls.is_still());
             let usual = !begun_again && input.steps.is_none();
             let prepare = sampled - began;
-            let mut drawn = Some(Drawn { plan, event_id, moves, acks, began, prepare, handed: sampled, usual });
+            let journal = open.journaled(&input);
+            let mut drawn =
+                Some(Drawn { plan, event_id, moves, acks, began, prepare, handed: sampled, usual, journal });
             let result = open.rollout.generate(&input, &open.cancel, &mut |frames| {
                 counts.push(frames.count);
                 hand_over(Ok(match drawn.take() {
-                    Some(drawn) => ChunkPart::First(Drawn { handed: Instant::now(), ..drawn }, frames),
+                    Some(mut drawn) => {
+                        // A chunk that was given up has shown nothing: the state is still the one before.
+                        drawn.journal.iter_mut().for_each(|journal| journal.state = state.take());
+                        ChunkPart::First(Drawn { handed: Instant::now(), ..drawn }, frames)
+                    }
                     None => ChunkPart::More(frames, Instant::now()),
                 }));
             });

@@ -194,6 +194,7 @@ async fn a_reader_that_takes_nothing_holds_up_its_own_clip_and_no_session() {
         again: None,
         state: None,
         recorded: None,
+        journal: None,
     };
     let (reply, opened) = oneshot::channel();
     rig.engine.commands.send(Command::Open(Box::new(open), reply)).await.expect("the engine runs");

@@ -1,7 +1,7 @@
 //! Where a session goes on that leaves this server, and whose sessions this server takes.
 //!
 //! A session that leaves is posted to another node as bytes, with a secret that lets it in. Which node that is, a [`Nodes`]
-//! says: two nodes of one operator are told in flags ([`Pair`]).
+//! says: two nodes of one operator are told in flags ([`Pair`]), those of a cluster ask its line (`cluster::leaving`).
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use axum::http::StatusCode;
+use bytes::Bytes;
 use pipeline::world::Origin;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -32,10 +33,13 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// The shortest secret that is taken: 16 characters that nobody can guess.
 const SECRET_BYTES_MIN: usize = 16;
 
+/// What a [`Nodes`] promises.
+pub type Promise<'a, Answer> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
 /// The nodes that a server knows.
 pub trait Nodes: Send + Sync + fmt::Debug {
-    /// A node for a session that leaves. `Err`: why there is none, for the log.
-    fn choose<'a>(&'a self, wish: &'a Wish) -> Pin<Box<dyn Future<Output = Result<Node, String>> + Send + 'a>>;
+    /// Give a session that leaves to another node. `Err`: why it stays, for the log.
+    fn give<'a>(&'a self, wish: &'a Wish, session: Bytes) -> Promise<'a, Result<Taken, String>>;
 
     /// Whether a session may come in with this secret.
     fn admits(&self, secret: &str) -> bool;
@@ -50,37 +54,56 @@ pub struct Wish {
     pub origin: Origin,
     /// Bytes that it was admitted with.
     pub bytes: u64,
+    /// Pixels of a frame.
+    pub pixels: u64,
+    /// Between two of its chunks. `None`: it takes what others leave.
+    pub period: Option<Duration>,
+    /// Whose it is, by the name of a key.
+    pub account: Option<String>,
+    /// Where it stood in the line of a cluster.
+    pub came: u64,
+    /// Its client can be sent to any node.
+    pub goes_itself: bool,
 }
 
-/// A node that takes a session.
-pub struct Node {
-    /// Its address for other nodes, of http or https.
-    pub address: Url,
-    /// Lets the session in.
-    pub secret: String,
+/// A node has taken a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Its host, for the log.
+    pub node: String,
     /// Its WebSocket, for clients. `None`: the address that they know leads there.
     pub clients: Option<String>,
 }
 
-/// Post a session to a node. `Err`: why it stays, for the log.
-pub async fn send(node: &Node, session: Vec<u8>) -> Result<(), String> {
+/// A node has not taken a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotTaken {
+    /// Why, for the log.
+    pub reason: String,
+    /// Another may take it.
+    pub for_now: bool,
+}
+
+/// Post a session to the node at this address, which lets it in with this secret.
+pub async fn send(address: &Url, secret: &str, session: Bytes) -> Result<(), NotTaken> {
     let post = async {
-        let mut url = node.address.clone();
+        let mut url = address.clone();
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
         let post = Post::new("a node", url.join(PATH)?)?;
         let content_type = "application/octet-stream";
-        post.send(Said { body: session.into(), content_type, bearer: Some(node.secret.clone()) }, ANSWER_BYTES_MAX)
-            .await
+        post.send(Said { body: session.into(), content_type, bearer: Some(secret.to_owned()) }, ANSWER_BYTES_MAX).await
     };
+    let not = |reason: String, for_now| Err(NotTaken { reason: format!("{address}: {reason}"), for_now });
     match timeout(TAKEN_WITHIN, post).await {
         Ok(Ok((StatusCode::OK, _))) => Ok(()),
         Ok(Ok((status, answer))) => {
-            Err(format!("it answered {}: {}", status.as_u16(), String::from_utf8_lossy(&answer)))
+            let reason = format!("it answered {}: {}", status.as_u16(), String::from_utf8_lossy(&answer));
+            not(reason, status != StatusCode::BAD_REQUEST && status != StatusCode::CONFLICT)
         }
-        Ok(Err(error)) => Err(format!("{error:#}")),
-        Err(_elapsed) => Err(format!("no answer within {} s", TAKEN_WITHIN.as_secs())),
+        Ok(Err(error)) => not(format!("{error:#}"), true),
+        Err(_elapsed) => not(format!("no answer within {} s", TAKEN_WITHIN.as_secs()), true),
     }
 }
 
@@ -113,14 +136,12 @@ impl fmt::Debug for Pair {
 }
 
 impl Nodes for Pair {
-    fn choose<'a>(&'a self, _wish: &'a Wish) -> Pin<Box<dyn Future<Output = Result<Node, String>> + Send + 'a>> {
-        let node = match &self.to {
-            Some((address, clients)) => {
-                Ok(Node { address: address.clone(), secret: self.secret.clone(), clients: clients.clone() })
-            }
-            None => Err("no other node is named: --move-to".to_owned()),
-        };
-        Box::pin(std::future::ready(node))
+    fn give<'a>(&'a self, _wish: &'a Wish, session: Bytes) -> Promise<'a, Result<Taken, String>> {
+        Box::pin(async move {
+            let Some((address, clients)) = &self.to else { return Err("no other node is named: --move-to".to_owned()) };
+            send(address, &self.secret, session).await.map_err(|not| not.reason)?;
+            Ok(Taken { node: address.host_str().unwrap_or_default().to_owned(), clients: clients.clone() })
+        })
     }
 
     fn admits(&self, secret: &str) -> bool {

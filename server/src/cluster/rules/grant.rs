@@ -23,6 +23,9 @@ pub struct Grant {
     /// The key that it counts for. Absent: all clients are one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Whether another node can go on with the session, if its client can come back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub journal: bool,
     /// Whether it takes a place. `false`: it leads a client back to a session that has one.
     pub place: bool,
 }
@@ -90,6 +93,7 @@ mod tests {
             epoch: 3,
             came: 9,
             key: None,
+            journal: false,
             place: true,
         };
         assert_eq!(grant.opens("a", &token), Ok(()));

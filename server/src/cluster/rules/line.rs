@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::grant::Grant;
+use super::stand::Stand;
 use super::ticket::Ticket;
 use crate::admission::rules::PASSED_MAX;
 
@@ -21,7 +22,7 @@ pub enum Entry {
     /// A session is granted, or over.
     Grant(String, Option<Grant>),
     /// Where a resumable session is, by the hash of its token.
-    Session(String, Option<String>),
+    Session(String, Option<Stand>),
 }
 
 /// Whether a ticket fits a node.
@@ -46,7 +47,7 @@ pub struct Line {
     waiting: BTreeMap<(u64, String), Waiter>,
     places: HashMap<String, u64>,
     grants: HashMap<String, Grant>,
-    sessions: HashMap<String, String>,
+    sessions: HashMap<String, Stand>,
 }
 
 #[derive(Debug)]
@@ -98,7 +99,7 @@ impl Line {
                 self.grants.insert(id, grant);
             }
             Entry::Grant(id, None) => drop(self.grants.remove(&id)),
-            Entry::Session(name, Some(node)) => drop(self.sessions.insert(name, node)),
+            Entry::Session(name, Some(stand)) => drop(self.sessions.insert(name, stand)),
             Entry::Session(name, None) => drop(self.sessions.remove(&name)),
         }
     }
@@ -175,13 +176,13 @@ impl Line {
         self.grants.values().filter(counts).count()
     }
 
-    /// The node of a resumable session, by the hash of its token.
-    pub fn session(&self, name: &str) -> Option<&str> {
-        self.sessions.get(name).map(String::as_str)
+    /// Where a resumable session is, by the hash of its token.
+    pub fn session(&self, name: &str) -> Option<&Stand> {
+        self.sessions.get(name)
     }
 
     /// All resumable sessions.
-    pub fn sessions(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.sessions.iter().map(|(name, node)| (&**name, &**node))
+    pub fn sessions(&self) -> impl Iterator<Item = (&str, &Stand)> {
+        self.sessions.iter().map(|(name, stand)| (&**name, stand))
     }
 }

@@ -8,6 +8,7 @@ pub mod epoch;
 pub mod grant;
 pub mod line;
 pub mod nodes;
+pub mod stand;
 pub mod ticket;
 pub mod token;
 

@@ -17,6 +17,9 @@ pub const PRESENT_MS: u64 = 3000;
 /// After so long a node that is gone is taken for lost: what it wrote may be removed.
 pub const LOST_MS: u64 = 10_000;
 
+/// After so long nobody comes back to a session of a lost node: its journal may be removed, too.
+pub const JOURNAL_LOST_MS: u64 = 50_000;
+
 /// What a node says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Presence {
@@ -81,8 +84,13 @@ impl Nodes {
 
     /// Whether what it wrote may be removed: it was silent for long, or never said a word.
     pub fn is_lost(&self, node: &str) -> bool {
+        self.is_lost_for(node, LOST_MS)
+    }
+
+    /// As [`Nodes::is_lost`], for so long.
+    pub fn is_lost_for(&self, node: &str, ms: u64) -> bool {
         let last = self.nodes.get(node).map(|(_, at)| *at).or(self.since_ms);
-        last.is_some_and(|at| self.now_ms.saturating_sub(at) > LOST_MS)
+        last.is_some_and(|at| self.now_ms.saturating_sub(at) > ms)
     }
 
     /// What keeps the ticket at this position (1: the next) from a place, as far as the records tell. `granted`: the sessions

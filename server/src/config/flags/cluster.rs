@@ -21,6 +21,11 @@ pub struct ClusterArgs {
     /// Where the other nodes reach this one; by default the address that it listens on.
     #[arg(long, value_name = "ws://HOST:PORT", requires = "cluster")]
     pub advertise: Option<String>,
+    /// Keep what steers each session in NATS, and its state after every so many chunks: when this node dies, another goes on
+    /// with the session. Prompts and first frames are in NATS then.
+    #[arg(long, value_name = "CHUNKS", requires = "cluster", num_args = 0..=1, default_missing_value = "16",
+        value_parser = clap::value_parser!(u32).range(4..=256))]
+    pub journal: Option<u32>,
 }
 
 impl ClusterArgs {
@@ -40,6 +45,7 @@ impl ClusterArgs {
             servers: self.cluster.clone(),
             credentials: self.cluster_credentials.clone(),
             advertise: self.advertise.clone(),
+            journal: self.journal,
         };
         Nats::check(&settings)?;
         Ok(Some(settings))
@@ -65,7 +71,7 @@ mod tests {
         assert!(settings(&["--sessions", "0"]).is_err_and(|error| error.contains("--cluster")));
         let door = settings(&["--sessions", "0", "--cluster", "nats://a:4222,nats://b:4222"]).expect("a door");
         assert_eq!(door.map(|door| door.servers), Some(vec!["nats://a:4222".to_owned(), "nats://b:4222".to_owned()]));
-        for alone in [["--advertise", "ws://a:1"], ["--cluster-credentials", "file"]] {
+        for alone in [["--advertise", "ws://a:1"], ["--cluster-credentials", "file"], ["--journal", "16"]] {
             assert!(settings(&alone).is_err_and(|error| error.contains("--cluster")), "{alone:?}");
         }
     }

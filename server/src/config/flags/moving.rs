@@ -15,7 +15,7 @@ use crate::moving::{Nodes, Pair};
 #[expect(missing_docs, reason = "clap would print it as the command's help")]
 pub struct MovingArgs {
     /// Take sessions from another node that shows the secret in this file: one line of at least 16 characters.
-    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new().map(PathBuf::from))]
+    #[arg(long, value_name = "FILE", conflicts_with = "cluster", value_parser = NonEmptyStringValueParser::new().map(PathBuf::from))]
     pub move_secret: Option<PathBuf>,
     /// When told to stop, let sessions go on at this node, which has the same world, version and secret:
     /// http://10.0.0.2:30000

@@ -24,7 +24,8 @@ impl Room {
         let state = open.rollout.pack().map_err(|error| error.to_string())?;
         let recording = open.tape.as_ref().and_then(Tape::so_far);
         debug!(seat = id, bytes = state.len(), took = ?began.elapsed(), "packed");
-        Ok(PackedRollout { state, replay: open.replay.clone(), origin: self.world.origin(), recording })
+        let replay = open.replay.iter().map(|replayed| replayed.input.clone()).collect();
+        Ok(PackedRollout { state, replay, origin: self.world.origin(), recording })
     }
 
     /// Draw these chunks again, and say when it is done. In time that no paced session needs, whatever this one is.

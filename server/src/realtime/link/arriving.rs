@@ -19,9 +19,12 @@ use super::packed::Packed;
 use super::reads::Reads;
 use super::resume::ResumeTicket;
 use super::running::{Arrived, Running};
-use super::seat::{Panicked, Seat, Whose, off_the_loop};
-use super::share::{OpenFailure, find_place_for, frames_held, spacing};
-use crate::engine::elsewhere::{Again, OpenError};
+use super::seat::{Panicked, Seat, Whose, journal_of, off_the_loop};
+use super::share::{OpenFailure, find_place_for, frames_held, needs, spacing};
+use crate::cluster::node::Cluster;
+use crate::cluster::rules::ticket::Needs;
+use crate::cluster::tickets::Place;
+use crate::engine::elsewhere::{Again, OpenError, Replayed};
 use crate::engine::messages::{Command, Open, parts_places};
 use crate::engine::turns::under_way::Conditions;
 use crate::guardrails::Guardrails;
@@ -37,35 +40,56 @@ pub(crate) struct NotTaken {
     pub(crate) reason: String,
 }
 
+/// A video that goes on: how it began, and what is drawn before any event steers.
+pub(super) struct Video {
+    pub(super) init: Init,
+    /// Drawn again, and not sent.
+    pub(super) hidden: VecDeque<ChunkInput>,
+    /// Drawn and sent.
+    pub(super) shown: VecDeque<Replayed>,
+}
+
 impl NotTaken {
-    fn wrong(reason: impl ToString) -> NotTaken {
+    pub(super) fn wrong(reason: impl ToString) -> NotTaken {
         NotTaken { status: StatusCode::BAD_REQUEST, reason: reason.to_string() }
     }
 
-    fn busy(reason: impl ToString) -> NotTaken {
+    pub(super) fn here_already() -> NotTaken {
+        NotTaken { status: StatusCode::CONFLICT, reason: "is here already".to_owned() }
+    }
+
+    pub(super) fn busy(reason: impl ToString) -> NotTaken {
         NotTaken { status: StatusCode::SERVICE_UNAVAILABLE, reason: reason.to_string() }
     }
 }
 
-/// Take a session. It runs in a task of its own, which holds `present` as a connection does.
-pub(crate) async fn take(realtime: Arc<Realtime>, bytes: Bytes, present: mpsc::Sender<()>) -> Result<(), NotTaken> {
+/// Take a session. It runs in a task of its own, which holds `present` as a connection does. `place`: of a cluster.
+pub(crate) async fn take(
+    realtime: Arc<Realtime>,
+    bytes: Bytes,
+    place: Option<Place>,
+    present: mpsc::Sender<()>,
+) -> Result<(), NotTaken> {
     let decoded = off_the_loop(move || {
         let packed = Packed::decode(&bytes)?;
-        let video = packed.video()?;
-        Ok::<_, String>((packed, video))
+        let (init, replay) = packed.video()?;
+        let shown = replay.into_iter().map(Replayed::from).collect();
+        Ok::<_, String>((packed, Video { init, hidden: VecDeque::new(), shown }))
     });
     let decoded = decoded.await.unwrap_or_else(|Panicked| Err(Panicked::WORDS.to_owned()));
-    let (packed, (init, replay)) = decoded.map_err(NotTaken::wrong)?;
-    let card = realtime.engine.card.borrow().clone().ok_or_else(|| NotTaken::busy("the world is loading"))?;
-    if *realtime.phase.borrow() != Phase::Serving {
-        return Err(NotTaken::busy("this node stops, too"));
-    }
+    let (packed, video) = decoded.map_err(NotTaken::wrong)?;
+    let card = read(&realtime)?;
     let id = packed.session_id.clone();
     let span = tracing::info_span!("session", id = %id);
-    let ticket = ResumeTicket::of(packed.token.clone(), Arc::clone(&realtime.resumable), realtime.cluster.as_deref());
-    let ticket =
-        ticket.ok_or_else(|| NotTaken { status: StatusCode::CONFLICT, reason: "is here already".to_owned() })?;
-    let (arrived, parts) = open(&realtime, &card, packed, (init, replay), ticket).instrument(span.clone()).await?;
+    let (resumable, cluster) = (Arc::clone(&realtime.resumable), realtime.cluster.as_deref());
+    let has_journal = packed.features.session && cluster.is_some_and(Cluster::has_journals);
+    let journaled = place.as_ref().filter(|_| has_journal).map(|place| journaled(&card, &packed, &video.init, place));
+    let ticket = ResumeTicket::of(packed.token.clone(), resumable, cluster, journaled);
+    let mut ticket = ticket.ok_or_else(NotTaken::here_already)?;
+    // Its client may ask any node as soon as it hears that the session has gone.
+    ticket.is_known().await;
+    let opened = open(&realtime, &card, packed, video, (ticket, place));
+    let (arrived, parts) = opened.instrument(span.clone()).await?;
     let task = async move {
         let Over { line, close } = Running::arrived(arrived, parts, &realtime, &id).run().await;
         match line {
@@ -78,13 +102,27 @@ pub(crate) async fn take(realtime: Arc<Realtime>, bytes: Bytes, present: mpsc::S
     Ok(())
 }
 
+/// What another node would need for it, and whose it is.
+pub(super) fn journaled(card: &Card, packed: &Packed, init: &Init, place: &Place) -> (Needs, Option<String>) {
+    let needs = needs(place.admitted.bytes, init, packed.terms.chunk_period(card));
+    (needs, packed.account.clone())
+}
+
+/// What is drawn here, while sessions are taken.
+pub(super) fn read(realtime: &Realtime) -> Result<Arc<Card>, NotTaken> {
+    if *realtime.phase.borrow() != Phase::Serving {
+        return Err(NotTaken::busy("this node stops, too"));
+    }
+    realtime.engine.card.borrow().clone().ok_or_else(|| NotTaken::busy("the world is loading"))
+}
+
 /// Find a place for it, and open its rollout.
-async fn open(
+pub(super) async fn open(
     realtime: &Realtime,
     card: &Arc<Card>,
     packed: Packed,
-    (init, replay): (Init, VecDeque<ChunkInput>),
-    ticket: ResumeTicket,
+    Video { init, hidden, shown }: Video,
+    (ticket, place): (ResumeTicket, Option<Place>),
 ) -> Result<(Arrived, Parts), NotTaken> {
     let Packed { features, terms, transport, .. } = packed;
     card.choose_size(Some(init.size)).map_err(NotTaken::wrong)?;
@@ -104,8 +142,9 @@ async fn open(
     }
     let rewinds = rewinds.filter(|_| features.rewind == Offer::Open);
     let frames = frames_held(card, &init, (features, realtime.moving.is_some()), terms, encoding);
-    let admitted = find_place_for(realtime, &init, terms.chunk_period(card), (frames, rewinds)).await;
-    let admitted = admitted.map_err(|failure| match failure {
+    let (admitted, grant) = find_place_for(realtime, &init, terms.chunk_period(card), (frames, rewinds), place)
+        .await
+        .map_err(|failure| match failure {
         OpenFailure::Busy(error) => NotTaken::busy(error.content),
         OpenFailure::Refused(refusal) => NotTaken::busy(refusal),
         OpenFailure::Blocked(error) => NotTaken::wrong(error.content),
@@ -125,6 +164,7 @@ async fn open(
     let reads = Reads::of(card, features, &init);
     let begun = Some(Arc::new(init.clone()));
     let share = (admitted.bytes, init.size.pixels());
+    let journal = journal_of(realtime, features);
     let (parts_drawn, parts) = mpsc::channel(parts_places(chunking.longest(), CREDIT));
     let open = Open {
         admitted,
@@ -138,9 +178,10 @@ async fn open(
             .and(realtime.recordings.clone())
             .map(|recordings| (recordings, whose.name(&whose.session))),
         rewinds,
-        again: (!replay.is_empty()).then(|| Box::new(Again { origin: None, inputs: replay, show: true })),
+        again: Some(Box::new(Again { origin: None, hidden, shown })),
         state: Some(packed.rollout.into_vec()),
         recorded,
+        journal: journal.clone(),
     };
     // As in `seat::open`: whatever happens to this future, the place is given up.
     let seat = Seat {
@@ -161,6 +202,7 @@ async fn open(
         guardrails,
         recorded: is_recorded,
         given_up: false,
+        journal,
     };
     let gone = || NotTaken::busy("the server is shutting down");
     let (reply, answer) = oneshot::channel();
@@ -176,15 +218,19 @@ async fn open(
             .checked_sub(Duration::from_secs_f64(packed.clock_ms.min(CLOCK_MS_MAX) / 1e3))
             .unwrap_or_else(Instant::now),
     );
+    let may_send = ticket.may_send().filter(|_| seat.journal.is_some());
     let arrived = Arrived {
+        id: whose.session,
         seat,
         session,
         ticket,
-        outlet: Arc::new(Outlet::without_a_line(backlog)),
+        outlet: Arc::new(Outlet::without_a_line(backlog).fenced(may_send)),
+        journal_from: None,
         next_chunk: packed.next_chunk,
         elsewhere: packed.went_elsewhere.then_some(packed.elsewhere_id),
         clock,
         account: whose.account,
+        grant,
     };
     Ok((arrived, parts))
 }

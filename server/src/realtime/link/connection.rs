@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite;
 use super::bounds::LinkBounds;
 use crate::access::inbound::Account;
 use crate::access::metered::Meter;
+use crate::cluster::tickets::MaySend;
 use crate::observe::{Dropped, Observer};
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::error::ClientError;
@@ -67,7 +68,8 @@ pub(super) struct Connection {
 }
 
 enum Write {
-    Group(Group, oneshot::Sender<Took>),
+    /// Not if it may not be sent by the time that it is written.
+    Group(Group, Option<MaySend>, oneshot::Sender<Took>),
     Message(Bytes),
     Messages(Vec<Bytes>),
     /// As these, and it is told when all were handed to the socket.
@@ -227,9 +229,9 @@ pub(super) struct Writer(mpsc::Sender<Write>);
 
 impl Writer {
     /// Returns once the group has been handed to the socket.
-    pub(super) async fn send(&self, group: Group) -> anyhow::Result<Took> {
+    pub(super) async fn send(&self, group: Group, may_send: Option<MaySend>) -> anyhow::Result<Took> {
         let (done, took) = oneshot::channel();
-        self.0.send(Write::Group(group, done)).await.ok().context(GONE)?;
+        self.0.send(Write::Group(group, may_send, done)).await.ok().context(GONE)?;
         took.await.context(GONE)
     }
 
@@ -311,7 +313,8 @@ impl Sink {
 
     async fn write(&mut self, write: Write) -> Result<(), SinkClosed> {
         match write {
-            Write::Group(Group { header, payload }, done) => {
+            Write::Group(_, Some(may_send), _) if !may_send.now() => Err(SinkClosed),
+            Write::Group(Group { header, payload }, _, done) => {
                 let began = Instant::now();
                 // A combined message is its payload's cost: there is no header to speak of.
                 let (header, payload) = match payload {

@@ -1,21 +1,25 @@
 //! A running session that leaves this server: between two chunks it is packed and posted to another node, and its client hears
 //! where it goes on. If no node takes it, it ends here as it would have.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_bytes::ByteBuf;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::departure::{Departure, DepartureNews, Gone};
-use super::packed::{self, Packed, RECORDING_BYTES_MAX, VERSION};
+use super::packed::{self, NO_TOKEN, Packed, RECORDING_BYTES_MAX, VERSION};
+use super::resume::ResumeTicket;
 use super::running::Running;
 use super::seat::{Panicked, off_the_loop};
 use super::state::Client;
 use crate::engine::elsewhere::PackedRollout;
 use crate::engine::messages::Command;
-use crate::moving::{self, Nodes, Wish};
+use crate::moving::{Nodes, Taken, Wish};
 use crate::realtime::session::Input;
+use crate::realtime::session::backlog::PackedBacklog;
 use crate::realtime::wire::close::Close;
 use crate::realtime::wire::moved::moved;
 use crate::realtime::wire::sharing::Reins;
@@ -56,9 +60,10 @@ impl Running<'_> {
     pub(super) fn hear_of_departure(&mut self, news: DepartureNews) -> Option<Close> {
         let on_its_way = match news {
             DepartureNews::Packed(rollout) => rollout.and_then(|rollout| self.send_away(rollout)),
-            DepartureNews::Sent(Ok(Gone { clients, node, bytes, took })) => {
+            DepartureNews::Sent(Ok(Gone { taken: Taken { node, clients }, bytes, took })) => {
                 info!(node, bytes, ?took, "moved: goes on at another node");
                 self.realtime.observer.metrics.moves.add(1);
+                self.ticket.iter_mut().for_each(ResumeTicket::moved);
                 if self.seat.features.moved {
                     self.say(moved(clients.as_deref(), self.heard));
                 }
@@ -89,9 +94,47 @@ impl Running<'_> {
             Client::Away => left,
         };
         let mut session = Packed {
+            token: ticket.token().to_owned(),
+            session: self.session.pack(now),
+            backlog: self.outlet.pack(backlog),
+            beginning,
+            replay: packed::inputs(&replay)?,
+            rollout: state.into(),
+            ..self.packed(now)
+        };
+        let (bytes, pixels) = self.seat.admitted;
+        let wish = Wish {
+            session_id: self.id.to_owned(),
+            origin,
+            bytes,
+            pixels,
+            period: self.seat.terms.chunk_period(&self.seat.card()),
+            account: self.account.as_deref().map(str::to_owned),
+            came: self.grant.as_ref().map_or(0, |grant| grant.came),
+            goes_itself: self.seat.features.redirect,
+        };
+        Ok(Departure::Sending(Box::pin(async move {
+            let packed = off_the_loop(move || {
+                if let Some(so_far) = recording {
+                    match so_far.read(RECORDING_BYTES_MAX) {
+                        Ok(bytes) => session.recording = Some((so_far.video, bytes.into())),
+                        Err(reason) => warn!(reason, "the recording of a session ends with its move"),
+                    }
+                }
+                session.encode()
+            });
+            let bytes = packed.await.unwrap_or_else(|Panicked| Err(Panicked::WORDS.to_owned()))?;
+            let count = bytes.len();
+            let taken = nodes.give(&wish, bytes.into()).await?;
+            Ok(Gone { taken, bytes: count, took: now.elapsed() })
+        })))
+    }
+    /// The session as it is, without its token, its rollout, and what was sent or is to be drawn again.
+    pub(super) fn packed(&self, now: Instant) -> Packed {
+        Packed {
             causeway_session: VERSION,
             session_id: self.id.to_owned(),
-            token: ticket.token().to_owned(),
+            token: NO_TOKEN.to_owned(),
             account: self.account.as_deref().map(str::to_owned),
             features: self.seat.features,
             terms: self.seat.terms,
@@ -105,29 +148,11 @@ impl Running<'_> {
             clock_ms: self.clock.ms(now),
             conditions: self.conditions().pack(),
             session: self.session.pack(now),
-            backlog: self.outlet.pack(backlog),
-            beginning,
-            replay: packed::inputs(&replay)?,
+            backlog: PackedBacklog::default(),
+            beginning: ByteBuf::new(),
+            replay: VecDeque::new(),
             recording: None,
-            rollout: state.into(),
-        };
-        let wish = Wish { session_id: self.id.to_owned(), origin, bytes: self.seat.admitted.0 };
-        Ok(Departure::Sending(Box::pin(async move {
-            let packed = off_the_loop(move || {
-                if let Some(so_far) = recording {
-                    match so_far.read(RECORDING_BYTES_MAX) {
-                        Ok(bytes) => session.recording = Some((so_far.video, bytes.into())),
-                        Err(reason) => warn!(reason, "the recording of a session ends with its move"),
-                    }
-                }
-                session.encode()
-            });
-            let bytes = packed.await.unwrap_or_else(|Panicked| Err(Panicked::WORDS.to_owned()))?;
-            let node = nodes.choose(&wish).await?;
-            let count = bytes.len();
-            moving::send(&node, bytes).await.map_err(|reason| format!("{}: {reason}", node.address))?;
-            let host = node.address.host_str().unwrap_or_default().to_owned();
-            Ok(Gone { clients: node.clients, node: host, bytes: count, took: now.elapsed() })
-        })))
+            rollout: ByteBuf::new(),
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::engine::elsewhere::PackedRollout;
+use crate::moving::Taken;
 
 /// How far a session has come on its way out.
 pub(super) enum Departure {
@@ -22,10 +23,7 @@ pub(super) enum Departure {
 
 /// Taken by another node.
 pub(super) struct Gone {
-    /// Where clients find it, if that is another address.
-    pub(super) clients: Option<String>,
-    /// The other node, for the log.
-    pub(super) node: String,
+    pub(super) taken: Taken,
     pub(super) bytes: usize,
     pub(super) took: Duration,
 }

@@ -6,6 +6,7 @@ use pipeline::world::Refusal;
 
 use super::elsewhere::{Arrival, Way};
 use super::running::Running;
+use crate::cluster::journal::Journal;
 use crate::realtime::session::Input;
 use crate::realtime::wire::error::ClientError;
 use crate::realtime::wire::event::Invalid;
@@ -45,6 +46,7 @@ impl Running<'_> {
     /// The next chunk does not follow the one before it, for the event of this id.
     fn land(&mut self, id: Option<u32>) {
         self.elsewhere.arrived = Some(id);
+        self.ticket.iter().filter_map(|ticket| ticket.journal.as_ref()).for_each(Journal::begins_anew);
         // A film's frame from here would be made of those that the client leaves.
         self.stream.want_key();
     }

@@ -10,6 +10,7 @@ use pipeline::world::Refusal;
 use tokio::sync::Notify;
 
 use super::connection::{Took, Writer};
+use crate::cluster::tickets::MaySend;
 use crate::realtime::session::backlog::{Backlog, PackedBacklog};
 use crate::realtime::wire::frames::Group;
 
@@ -17,6 +18,8 @@ pub(super) struct Outlet {
     inner: Mutex<Inner>,
     /// Notifies senders that the connection has changed, so that they stop waiting for the old one.
     changed: Notify,
+    /// Of a session that another node may go on with: nothing is sent while that may have happened.
+    may_send: Option<MaySend>,
 }
 
 struct Inner {
@@ -26,12 +29,21 @@ struct Inner {
 
 impl Outlet {
     pub(super) fn new(writer: Writer, backlog: Option<Backlog>) -> Outlet {
-        Outlet { inner: Mutex::new(Inner { writer: Some(writer), backlog }), changed: Notify::new() }
+        Outlet { inner: Mutex::new(Inner { writer: Some(writer), backlog }), changed: Notify::new(), may_send: None }
+    }
+
+    /// Of a session that another node may go on with.
+    pub(super) fn fenced(self, may_send: Option<MaySend>) -> Outlet {
+        Outlet { may_send, ..self }
     }
 
     /// Of a session whose client is away.
     pub(super) fn without_a_line(backlog: Backlog) -> Outlet {
-        Outlet { inner: Mutex::new(Inner { writer: None, backlog: Some(backlog) }), changed: Notify::new() }
+        Outlet {
+            inner: Mutex::new(Inner { writer: None, backlog: Some(backlog) }),
+            changed: Notify::new(),
+            may_send: None,
+        }
     }
 
     /// The newest chunks that were sent, as many as are no more than these bytes.
@@ -51,11 +63,13 @@ impl Outlet {
 
     /// Returns once the group was handed to the socket, or put into the backlog.
     pub(super) async fn send(&self, group: Group) -> anyhow::Result<Took> {
+        self.steady().await;
         let Some(writer) = self.keep([Some(&group.header), group.payload.as_ref()]) else { return Ok(Took::default()) };
-        self.or_kept(writer.send(group)).await
+        self.or_kept(writer.send(group, self.may_send.clone())).await
     }
 
     pub(super) async fn say(&self, message: Bytes) -> anyhow::Result<()> {
+        self.steady().await;
         let Some(writer) = self.keep([Some(&message), None]) else { return Ok(()) };
         self.or_kept(writer.say(message)).await
     }
@@ -66,6 +80,13 @@ impl Outlet {
             messages.into_iter().flatten().for_each(|message| backlog.keep(message));
         }
         inner.writer.clone()
+    }
+
+    /// Returns once this node may send.
+    async fn steady(&self) {
+        if let Some(may_send) = &self.may_send {
+            may_send.wait().await;
+        }
     }
 
     async fn or_kept<T: Default>(&self, sent: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

@@ -24,6 +24,9 @@ use crate::realtime::wire::init::Terms;
 /// The version that is written and read here. Nodes of two versions move no session to each other, unless both say the same.
 pub(super) const VERSION: u32 = 1;
 
+/// In place of a token that is not written: a session's journal has none.
+pub(super) const NO_TOKEN: &str = "00000000000000000000000000000000";
+
 /// The most bytes of a recording that goes along: eight hours of chunks, and a first frame. A longer one ends here.
 pub(super) const RECORDING_BYTES_MAX: u64 = 4 << 20;
 

@@ -43,11 +43,12 @@ enum End {
     Broken,
 }
 
-/// Pass on until one side ends. `first`: what the node hears before anything else.
+/// Pass on until one side ends. `first`: what the node hears before anything else. `can_resume`: its client
+/// can come back.
 pub(super) async fn relay(
     mut line: Line,
     Drawn { relay: Relay { mut up, mut down }, way }: Drawn,
-    first: Vec<Bytes>,
+    (first, can_resume): (Vec<Bytes>, bool),
     realtime: &Realtime,
 ) -> Over {
     let cluster = realtime.cluster.as_ref().expect("only a node of a cluster relays");
@@ -76,8 +77,11 @@ pub(super) async fn relay(
         End::Stalled => None,
         End::Broken => {
             warn!(node = way.node, "the node that drew this session is gone");
-            cluster.broken(&way.token.id);
-            line.connection.tell(&ClientError::node_lost());
+            cluster.broken(&way.token);
+            if !(way.journal && can_resume) {
+                line.connection.tell(&ClientError::node_lost());
+            }
+            // Otherwise it comes back, and another node goes on.
             Some(Close::NODE_LOST)
         }
     };
@@ -115,7 +119,7 @@ async fn pass_back(down: &mut Down, writer: &Writer, is_there: impl Fn() -> bool
     loop {
         match timeout(Duration::from_millis(500), down.next()).await {
             Ok(FromNode::Binary(header)) => {
-                if writer.send(Group { header, payload: None }).await.is_err() {
+                if writer.send(Group { header, payload: None }, None).await.is_err() {
                     return End::Stalled;
                 }
             }

@@ -31,6 +31,8 @@ use super::resume::{Handover, ResumeTicket};
 use super::seat::Seat;
 use super::state::{Chunk, ChunkNews, Client};
 use crate::access::door::Lease;
+use crate::cluster::journal::Journal;
+use crate::cluster::tickets::HeldGrant;
 use crate::engine::messages::Command;
 use crate::engine::turns::clips::NextGrant;
 use crate::engine::turns::event::Event;
@@ -63,7 +65,7 @@ pub(super) struct Running<'a> {
     /// Where new connections arrive, for a client that asked to resume.
     pub(super) ticket: Option<ResumeTicket>,
     pub(super) client: Client,
-    chunk: Chunk,
+    pub(super) chunk: Chunk,
     /// A step waits until the events before it are checked.
     pub(super) step_waits: bool,
     /// The number of the next chunk, as the client counts them.
@@ -82,25 +84,31 @@ pub(super) struct Running<'a> {
     pub(super) departure: Departure,
     /// Messages of its client on this connection, behind the first.
     pub(super) heard: u64,
+    /// Under which it is drawn here, in a cluster.
+    pub(super) grant: Option<HeldGrant>,
 }
 
 /// A session that has come from another server, and waits for its client.
 pub(super) struct Arrived {
+    pub(super) id: String,
     pub(super) seat: Seat,
     pub(super) session: Session,
     pub(super) ticket: ResumeTicket,
     pub(super) outlet: Arc<Outlet>,
+    /// Which of the two states of its journal it has gone on from.
+    pub(super) journal_from: Option<usize>,
     pub(super) next_chunk: usize,
     /// The next chunk does not follow the one before it, for the event of this id.
     pub(super) elsewhere: Option<Option<u32>>,
     pub(super) clock: SessionClock,
     pub(super) account: Option<Arc<str>>,
+    pub(super) grant: Option<HeldGrant>,
 }
 
 impl<'a> Running<'a> {
     /// `early`: events that the client sent before it had a seat.
     pub(super) fn new(
-        (seat, parts): (Seat, Parts),
+        (seat, parts, grant): (Seat, Parts, Option<HeldGrant>),
         early: &[Bytes],
         (line, lease): (Line, Lease),
         realtime: &'a Realtime,
@@ -108,14 +116,19 @@ impl<'a> Running<'a> {
     ) -> Self {
         let account = line.visitor.account();
         info!(seat = seat.id, size = %seat.encoding.source(), format = seat.encoding.format().name(), terms = ?seat.terms, "running");
-        let ticket =
-            seat.features.session.then(|| ResumeTicket::new(realtime.resumable.clone(), realtime.cluster.as_deref()));
+        let ticket = seat.features.session.then(|| {
+            let (resumable, cluster) = (realtime.resumable.clone(), realtime.cluster.as_deref());
+            let mut ticket = ResumeTicket::new(resumable, cluster, seat.journaled(account.as_ref()));
+            ticket.journal = journal(realtime, &seat, ticket.token(), None);
+            ticket
+        });
         let greeting = greeting(&seat, ticket.as_ref(), realtime, id, 0);
         if !greeting.is_empty() {
             line.connection.writer().begin_with(greeting);
         }
         let backlog = ticket.as_ref().map(|_| Backlog::new(realtime.bounds.backlog_bytes));
-        let outlet = Arc::new(Outlet::new(line.connection.writer(), backlog));
+        let may_send = ticket.as_ref().filter(|_| seat.journal.is_some()).and_then(ResumeTicket::may_send);
+        let outlet = Arc::new(Outlet::new(line.connection.writer(), backlog).fenced(may_send));
         let mut session = Session::new(seat.terms, seat.features, realtime.bounds.stay, Instant::now());
         session.begins(seat.chunking, seat.first_chunk);
         for event in early {
@@ -130,17 +143,31 @@ impl<'a> Running<'a> {
             elsewhere: Elsewhere::at(arrived),
             lease: Some(lease),
             heard: early.len() as u64,
+            grant,
             ..Running::without_a_line(seat, session, outlet, parts, account, realtime, id)
         }
     }
 
     /// One that has come from another server: its client is away.
     pub(super) fn arrived(arrived: Arrived, parts: Parts, realtime: &'a Realtime, id: &'a str) -> Self {
-        let Arrived { seat, session, ticket, outlet, next_chunk, elsewhere, clock, account } = arrived;
+        let Arrived {
+            id: _,
+            seat,
+            session,
+            mut ticket,
+            outlet,
+            journal_from,
+            next_chunk,
+            elsewhere,
+            clock,
+            account,
+            grant,
+        } = arrived;
         info!(seat = seat.id, size = %seat.encoding.source(), terms = ?seat.terms, next_chunk, "arrived from another server");
+        ticket.journal = journal(realtime, &seat, ticket.token(), journal_from);
         let running = Running::without_a_line(seat, session, outlet, parts, account, realtime, id);
         running.listed.session.away(true);
-        Running { ticket: Some(ticket), next_chunk, elsewhere: Elsewhere::at(elsewhere), clock, ..running }
+        Running { ticket: Some(ticket), next_chunk, elsewhere: Elsewhere::at(elsewhere), clock, grant, ..running }
     }
 
     fn without_a_line(
@@ -183,6 +210,7 @@ impl<'a> Running<'a> {
             account,
             departure: Departure::No,
             heard: 0,
+            grant: None,
         }
     }
 
@@ -217,7 +245,10 @@ impl<'a> Running<'a> {
                 checked = self.checking.next() => self.hear_of(checked),
                 arrival = self.elsewhere.news() => self.arrive(arrival),
                 news = self.house.news(), if !is_packed => self.hear_of_viewers(news),
-                handover = returned(&mut self.ticket, is_back || is_packed) => self.come_back(handover),
+                handover = returned(&mut self.ticket, is_back || is_packed) => match handover {
+                    Some(handover) => self.come_back(handover),
+                    None => return self.given_up(),
+                },
                 news = self.departure.news() => {
                     if let Some(close) = self.hear_of_departure(news) {
                         return self.over(Some(close));
@@ -231,6 +262,7 @@ impl<'a> Running<'a> {
                 () = passed(self.session.poll_timeout()), if !is_packed => self.session.handle(Input::Tick, Instant::now()),
                 // Only so that it offers its place.
                 () = passed(rests_at) => {}
+                () = lost(&mut self.grant) => return self.given_up(),
                 () = coming.reached(&mut phase) => {
                     if coming == Phase::Stopping {
                         return self.over(Some(Close::SHUTDOWN));
@@ -240,6 +272,12 @@ impl<'a> Running<'a> {
                 }
             }
         }
+    }
+
+    /// Another node has the session: its client must hear nothing more from this one. Its journal is that node's.
+    fn given_up(mut self) -> Over {
+        self.ticket.iter_mut().for_each(ResumeTicket::moved);
+        Over { line: None, close: Some(Close::GRANTED_ELSEWHERE) }
     }
 
     fn over(mut self, close: Option<Close>) -> Over {
@@ -379,6 +417,7 @@ impl<'a> Running<'a> {
     }
 
     fn deliver(&mut self, pace_wait: Duration) {
+        let entry = self.entry();
         let Running { chunk, seat, outlet, stream, listed, next_chunk, elsewhere, id, house, .. } = self;
         let audience = Arc::clone(&house.audience);
         chunk.send(|mut parts, drawn, first| {
@@ -405,6 +444,9 @@ impl<'a> Running<'a> {
             let (outlet, stream, span) = (Arc::clone(outlet), Arc::clone(stream), chunk_span(chunk_index));
             let (encoding, guardrails) = (seat.encoding, seat.guardrails.clone());
             let delivering = async move {
+                if let Some(entry) = entry {
+                    entry.written().await;
+                }
                 let how = (&stream, encoding, &guardrails, before);
                 let to = (&*outlet, &*audience);
                 let sent =
@@ -511,8 +553,23 @@ async fn passed(time: Option<Instant>) {
     }
 }
 
-/// A line on which the client comes back; never for one that cannot, and not while it is back and waits.
-async fn returned(ticket: &mut Option<ResumeTicket>, is_back: bool) -> Handover {
+/// The journal of a session that has one. `from`: which of its two states the session has gone on from.
+fn journal(realtime: &Realtime, seat: &Seat, token: &str, from: Option<usize>) -> Option<Journal> {
+    let wants = seat.journal.clone()?;
+    realtime.cluster.as_ref()?.journal(token, wants, from)
+}
+
+/// Returns once the grant of a session stands no more; never without one.
+async fn lost(grant: &mut Option<HeldGrant>) {
+    match grant {
+        Some(grant) => grant.lost().await,
+        None => pending().await,
+    }
+}
+
+/// A line on which the client comes back, `None` where another node has gone on with the session; never for a client that
+/// cannot come back, and not while it is back and waits.
+async fn returned(ticket: &mut Option<ResumeTicket>, is_back: bool) -> Option<Handover> {
     match ticket {
         Some(ticket) if !is_back => ticket.somebody_returns().await,
         _ => pending().await,

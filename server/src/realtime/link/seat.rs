@@ -1,5 +1,7 @@
 //! A place in the engine, from the init that asks for it to the chunk that is stopped when nobody wants it any more.
 
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -16,8 +18,9 @@ use super::seeking::Sought;
 use super::share::{OpenFailure, find_place, full, spacing};
 use crate::access::inbound::{Account, Full};
 use crate::access::rules::denied::Denied;
+use crate::cluster::rules::ticket::Needs;
 use crate::cluster::tickets::HeldGrant;
-use crate::engine::elsewhere::{Again, OpenError};
+use crate::engine::elsewhere::{Again, OpenError, Replayed};
 use crate::engine::messages::{Command, Open, parts_places};
 use crate::engine::thread::Engine;
 use crate::engine::turns::conditions::Beginning;
@@ -66,6 +69,8 @@ pub(super) struct Seat {
     /// The server records it.
     pub(super) recorded: bool,
     pub(super) given_up: bool,
+    /// For a session with a journal: the engine is to give the state before the next chunk.
+    pub(super) journal: Option<Arc<AtomicBool>>,
 }
 
 impl Drop for Seat {
@@ -75,6 +80,15 @@ impl Drop for Seat {
 }
 
 impl Seat {
+    /// What a node needs to go on with it, and whose it is, if it has a journal.
+    pub(super) fn journaled(&self, account: Option<&Arc<str>>) -> Option<(Needs, Option<String>)> {
+        self.journal.as_ref()?;
+        let (bytes, pixels) = self.admitted;
+        let period = self.terms.chunk_period(&self.card());
+        let period_us = period.map(|period| u64::try_from(period.as_micros()).unwrap_or(u64::MAX));
+        Some((Needs { bytes, pixels, period_us }, account.map(|account| account.to_string())))
+    }
+
     pub(super) fn card(&self) -> Arc<Card> {
         self.engine.card.borrow().clone().expect("a seat is one of a world")
     }
@@ -221,12 +235,17 @@ pub(super) async fn open(
     let conditions = Arc::new(Mutex::new(Conditions::new(beginning)));
     let (init, again) = match recorded {
         None => (opening.init(picture), None),
-        Some(Recorded { init, origin, inputs, show, .. }) => (init, Some(Box::new(Again { origin, inputs, show }))),
+        Some(Recorded { init, origin, inputs, show, .. }) => {
+            let (hidden, shown) = if show { (VecDeque::new(), inputs) } else { (inputs, VecDeque::new()) };
+            let shown = shown.into_iter().map(Replayed::from).collect();
+            (init, Some(Box::new(Again { origin, hidden, shown })))
+        }
     };
     let reads = Reads::of(&card, features, &init);
-    let first_chunk = again.as_ref().map_or(0, |again| if again.show { 0 } else { again.inputs.len() });
+    let first_chunk = again.as_ref().map_or(0, |again| again.hidden.len());
     let begun = (features.reset || realtime.moving.is_some()).then(|| Arc::new(init.clone()));
     let share = (admitted.bytes, init.size.pixels());
+    let journal = journal_of(realtime, features);
     let (parts_drawn, parts) = mpsc::channel(parts_places(chunking.longest(), CREDIT));
     let open = Open {
         admitted,
@@ -244,6 +263,7 @@ pub(super) async fn open(
         again,
         state: None,
         recorded: None,
+        journal: journal.clone(),
     };
     // Created before the engine is asked: this future may be dropped after the engine has opened the seat and before
     // the answer is read; then nothing else would free the seat.
@@ -265,6 +285,7 @@ pub(super) async fn open(
         guardrails,
         recorded: is_recorded,
         given_up: false,
+        journal,
     };
     let (reply, answer) = oneshot::channel();
     realtime.engine.commands.send(Command::Open(Box::new(open), reply)).await.map_err(|_| stopped())?;
@@ -273,6 +294,12 @@ pub(super) async fn open(
         Err(OpenError::Refused(refusal)) => Err(OpenFailure::Refused(refusal)),
         Err(OpenError::Failed(message)) => Err(OpenFailure::Failed(message)),
     }
+}
+
+/// Whether a session of these features has a journal. The first chunk comes with a state.
+pub(super) fn journal_of(realtime: &Realtime, features: Features) -> Option<Arc<AtomicBool>> {
+    let has_one = features.session && realtime.cluster.as_ref().is_some_and(|cluster| cluster.has_journals());
+    has_one.then(|| Arc::new(AtomicBool::new(true)))
 }
 
 impl Whose {

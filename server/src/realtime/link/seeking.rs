@@ -1,11 +1,13 @@
-//! A place in the cluster: asked for, waited for, and the line to the node that has granted it.
+//! A place in the cluster: asked for, waited for, and the line to the node that has granted it. And the way back to a session
+//! that another node has, or had.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::{sleep, sleep_until};
-use tracing::warn;
+use tokio::time::{sleep, sleep_until, timeout};
+use tracing::{debug, warn};
 
 use super::bounds::SAID_EVERY;
 use super::connection::Writer;
@@ -13,7 +15,7 @@ use super::relayed::Drawn;
 use crate::admission::rules::{Obstacle, Refused, Waiting};
 use crate::cluster::node::Cluster;
 use crate::cluster::rules::ticket::{KeyShare, Needs};
-use crate::cluster::tickets::{Asked, Outcome, Place, Way};
+use crate::cluster::tickets::{Asked, Located, Outcome, Place, Way};
 use crate::realtime::wire::queue;
 
 /// What a client that seeks a place brings.
@@ -106,3 +108,68 @@ async fn tell(waiting: &mut watch::Receiver<Option<Waiting>>, writer: Option<&Wr
     // A client that is gone or does not read is noticed where its messages are read.
     let _ = writer.say(queue::queue(&new.expect("waited for it"))).await;
 }
+
+/// Where a client comes back to its session.
+pub(super) enum Back {
+    /// On another node, which has taken the token.
+    At(Box<Drawn>),
+    /// Nowhere yet: here is a place for it.
+    Here(Place),
+    Nowhere,
+}
+
+/// Find the session of a resume token on another node, or a place where it goes on from its journal.
+pub(super) async fn find(cluster: &Cluster, token: &str, (account, client): (Option<Arc<str>>, IpAddr)) -> Back {
+    let came = Instant::now();
+    loop {
+        let way = match cluster.find(token, account.as_deref()).await {
+            Located::At(way) => way,
+            Located::Lost(needs, key) => return place_for(cluster, (needs, key), client).await,
+            Located::Nowhere => return Back::Nowhere,
+        };
+        // A node that has died is there for three seconds more.
+        let goes_on = way.journal && came.elapsed() < GONE_WITHIN;
+        match Drawn::connect(way, client).await {
+            Ok(drawn) => return Back::At(Box::new(drawn)),
+            Err(error) if goes_on => {
+                debug!(error = format!("{error:#}"), "the node of a resumed session does not answer yet");
+                sleep(LOOKED_EVERY).await;
+            }
+            Err(error) => {
+                warn!(error = format!("{error:#}"), "the node of a resumed session does not answer");
+                return Back::Nowhere;
+            }
+        }
+    }
+}
+
+/// A place for the session of a lost node, before all that wait.
+async fn place_for(cluster: &Cluster, (needs, key): (Needs, Option<String>), client: IpAddr) -> Back {
+    let asked = cluster.ask_to_move(needs, key, 0);
+    let Ok(mut asked) = asked else { return Back::Nowhere };
+    loop {
+        match timeout(PLACED_WITHIN, asked.outcome()).await {
+            Ok(Outcome::Here(place)) => return Back::Here(place),
+            Ok(Outcome::Elsewhere(way)) => match Drawn::connect(way, client).await {
+                Ok(drawn) => {
+                    asked.arrived();
+                    return Back::At(Box::new(drawn));
+                }
+                Err(error) => {
+                    warn!(error = format!("{error:#}"), "a node that was granted does not answer: granted again");
+                    asked.again();
+                }
+            },
+            Ok(Outcome::Refused(_) | Outcome::TooManySessions(_)) | Err(_) => return Back::Nowhere,
+        }
+    }
+}
+
+/// The record of a dead node is gone by then.
+const GONE_WITHIN: Duration = Duration::from_secs(8);
+
+/// How often a node that may have died is looked for.
+const LOOKED_EVERY: Duration = Duration::from_millis(200);
+
+/// A client that comes back to a session of a lost node waits for so long for a place.
+const PLACED_WITHIN: Duration = Duration::from_secs(20);

@@ -77,7 +77,7 @@ pub(crate) fn needs_of(realtime: &Realtime, opening: &Opening, card: &Card) -> N
     needs(bytes, &init, opening.terms.chunk_period(card))
 }
 
-fn needs(bytes: u64, init: &Init, period: Option<Duration>) -> Needs {
+pub(super) fn needs(bytes: u64, init: &Init, period: Option<Duration>) -> Needs {
     let period_us = period.map(|period| u64::try_from(period.as_micros()).unwrap_or(u64::MAX));
     Needs { bytes, pixels: init.size.pixels(), period_us }
 }
@@ -96,16 +96,8 @@ pub(super) async fn find_place(
     let beside = rewinds.map_or(0, Spacing::bytes) + recorded.map_or(0, |recorded| recorded.bytes);
     let period = opening.terms.chunk_period(card);
     let bytes = realtime.queue.bytes(&init, frames, beside);
-    if let Some(Place { admitted, grant }) = sought.place {
-        if admitted.bytes < bytes {
-            let reason = format!(
-                "{} takes {bytes} bytes here, and the node that it came to asked for {}: nodes of a cluster need the same flags",
-                init.size, admitted.bytes
-            );
-            return Err(OpenFailure::Refused(Refusal { field: "size", reason }));
-        }
-        realtime.observer.placed(came.elapsed());
-        return Ok((admitted, Some(grant)));
+    if let Some(place) = sought.place {
+        return taken(realtime, (came, &init), bytes, place);
     }
     let (patience, writer) = match opening.features.queue {
         true => (realtime.bounds.queue_wait, Some(writer)),
@@ -138,11 +130,34 @@ pub(super) async fn find_place_for(
     init: &Init,
     period: Option<Duration>,
     (frames, rewinds): (usize, Option<Spacing>),
-) -> Result<Admitted, OpenFailure> {
-    let came = Instant::now();
-    let ticket = ask(realtime, init, period, (frames, rewinds.map_or(0, Spacing::bytes)))?;
+    place: Option<Place>,
+) -> Result<(Admitted, Option<HeldGrant>), OpenFailure> {
+    let (came, beside) = (Instant::now(), rewinds.map_or(0, Spacing::bytes));
+    if let Some(place) = place {
+        return taken(realtime, (came, init), realtime.queue.bytes(init, frames, beside), place);
+    }
+    let ticket = ask(realtime, init, period, (frames, beside))?;
     let (_says_nothing, waits_still) = watch::channel(came);
-    placed(realtime, came, wait(ticket, (realtime.bounds.busy_wait, waits_still), None).await)
+    let waited = wait(ticket, (realtime.bounds.busy_wait, waits_still), None).await;
+    Ok((placed(realtime, came, waited)?, None))
+}
+
+/// The place that the cluster has granted, if it is as large as it must be.
+fn taken(
+    realtime: &Realtime,
+    (came, init): (Instant, &Init),
+    bytes: u64,
+    Place { admitted, grant }: Place,
+) -> Result<(Admitted, Option<HeldGrant>), OpenFailure> {
+    if admitted.bytes < bytes {
+        let reason = format!(
+            "{} takes {bytes} bytes here, and the node that it came to asked for {}: nodes of a cluster need the same flags",
+            init.size, admitted.bytes
+        );
+        return Err(OpenFailure::Refused(Refusal { field: "size", reason }));
+    }
+    realtime.observer.placed(came.elapsed());
+    Ok((admitted, Some(grant)))
 }
 
 fn ask(

@@ -3,28 +3,31 @@
 use std::time::Instant;
 
 use axum::extract::ws::WebSocket;
+use axum::http::StatusCode;
 use bytes::Bytes;
 use pipeline::world::Refusal;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::Realtime;
+use super::arriving::NotTaken;
 use super::audience;
 use super::connection::{Connection, Heard};
 use super::delivery::Parts;
 use super::early::{Came, Early};
 use super::line::{Line, Over};
+use super::recovering::recover;
 use super::relayed::{Drawn, relay};
 use super::resume::{Handover, gone};
 use super::running::Running;
 use super::seat::{Panicked, Seat, Whose, off_the_loop, open};
-use super::seeking::Sought;
+use super::seeking::{Back, Sought, find};
 use super::share::OpenFailure;
 use super::viewing::Viewing;
 use crate::access::http::Visitor;
 use crate::access::inbound::Account;
 use crate::access::rules::denied::Denied;
-use crate::cluster::tickets::HeldGrant;
+use crate::cluster::tickets::{HeldGrant, Place};
 use crate::phase::Phase;
 use crate::rate::Bucket;
 use crate::realtime::session::rate_limit::INVALID_MESSAGES;
@@ -175,26 +178,49 @@ async fn let_in(mut line: Line, realtime: &Realtime, HelloRequest { token }: &He
     Answer::LetIn(line)
 }
 
-/// Hand the connection to the session that the client resumes, if it exists, here or on another node.
-async fn resume(line: Line, realtime: &Realtime, request: ResumeRequest, said: Bytes) -> Answer {
+/// Hand the connection to the session that the client resumes, if it exists, here or on another node. One whose node has died
+/// goes on from its journal where there is room.
+async fn resume(mut line: Line, realtime: &Realtime, request: ResumeRequest, said: Bytes) -> Answer {
     let ResumeRequest { token, last_chunk } = request;
+    let place = line.place.take();
     let line = match realtime.resumable.hand_over(&token, Handover { line, last_chunk }).await {
         Ok(()) => return Answer::Over(Over { line: None, close: None }),
         Err(line) => line,
     };
-    let account = line.visitor.account();
-    let way = match &realtime.cluster {
-        Some(cluster) => cluster.find(&token, account.as_deref()).await,
-        None => None,
-    };
-    let Some(way) = way else { return Answer::Refused(line, ClientError::invalid_resume(gone())) };
-    match Drawn::connect(way, line.visitor.ip()).await {
-        Ok(drawn) => Answer::Over(relay(line, drawn, vec![said], realtime).await),
-        Err(error) => {
-            warn!(error = format!("{error:#}"), "the node of a resumed session does not answer");
-            Answer::Refused(line, ClientError::invalid_resume(gone()))
-        }
+    // A door has led the client to a place for the session of a lost node.
+    if let Some(place) = place {
+        return go_on(line, realtime, (&token, last_chunk), place).await;
     }
+    let Some(cluster) = &realtime.cluster else { return Answer::Refused(line, ClientError::invalid_resume(gone())) };
+    let whose = (line.visitor.account(), line.visitor.ip());
+    match find(cluster, &token, whose).await {
+        Back::At(drawn) => Answer::Over(relay(line, *drawn, (vec![said], true), realtime).await),
+        Back::Here(place) => go_on(line, realtime, (&token, last_chunk), place).await,
+        Back::Nowhere => Answer::Refused(line, ClientError::invalid_resume(gone())),
+    }
+}
+
+/// Run the session of a lost node here, from its journal.
+async fn go_on(line: Line, realtime: &Realtime, (token, last_chunk): (&str, Option<usize>), place: Place) -> Answer {
+    let (arrived, parts) = match recover(realtime, token, last_chunk, place).await {
+        Ok(arrived) => arrived,
+        // The client has asked twice, and the other line was sooner: the newer is right.
+        Err(NotTaken { status: StatusCode::CONFLICT, .. }) => {
+            return match realtime.resumable.hand_over(token, Handover { line, last_chunk }).await {
+                Ok(()) => Answer::Over(Over { line: None, close: None }),
+                Err(line) => Answer::Refused(line, ClientError::invalid_resume(gone())),
+            };
+        }
+        Err(NotTaken { reason, .. }) => {
+            warn!(reason, "the session of a lost node does not go on");
+            return Answer::Refused(line, ClientError::invalid_resume(gone()));
+        }
+    };
+    let id = arrived.id.clone();
+    let running = Running::arrived(arrived, parts, realtime, &id);
+    let handover = realtime.resumable.hand_over(token, Handover { line, last_chunk });
+    let (_taken, over) = tokio::join!(handover, running.run());
+    Answer::Over(over)
 }
 
 /// Run a session from admission to its end. A client without access is told so before it is told of a mistake.
@@ -216,6 +242,7 @@ async fn begin(
     };
     let of = Whose { account: line.visitor.account(), session: id.to_owned() };
     let sought = Sought { place: line.place.take(), key: line.visitor.key(), client: line.visitor.ip() };
+    let can_resume = init.features().session;
     let mut phase = realtime.phase.clone();
     let begun = tokio::select! {
         begun = open_and_listen(&mut line.connection, realtime, (of, sought), init, held) => begun,
@@ -223,20 +250,11 @@ async fn begin(
     };
     match begun {
         Begun::Running(opened, early) => {
-            let (seat, parts, grant) = *opened;
-            let running = Running::new((seat, parts), &early, (line, lease), realtime, id).run();
-            match grant {
-                None => Answer::Over(running.await),
-                Some(mut grant) => tokio::select! {
-                    over = running => Answer::Over(over),
-                    // Another node has the session: its client must hear nothing more from this one.
-                    () = grant.lost() => Answer::Over(Over { line: None, close: Some(Close::GRANTED_ELSEWHERE) }),
-                },
-            }
+            Answer::Over(Running::new(*opened, &early, (line, lease), realtime, id).run().await)
         }
         Begun::Elsewhere(drawn, early) => {
             let first = std::iter::once(said).chain(early).collect();
-            let over = relay(line, *drawn, first, realtime).await;
+            let over = relay(line, *drawn, (first, can_resume), realtime).await;
             drop(lease);
             Answer::Over(over)
         }

@@ -17,6 +17,7 @@ use pipeline::world::Frames;
 use super::connection::Heard;
 use super::delivery::{Parts, next_part};
 use super::line::Line;
+use crate::engine::elsewhere::Journaled;
 use crate::engine::messages::{ChunkPart, Drawn};
 
 /// The state of a session's client.
@@ -128,6 +129,14 @@ impl Chunk {
                 unreachable!("a delivery reads to the end of its chunk")
             }
             Err(error) => ChunkNews::Failed(error),
+        }
+    }
+
+    /// What the journal of its session notes of a chunk that was drawn: once.
+    pub(super) fn noted(&mut self) -> Option<(&Drawn, Box<Journaled>)> {
+        match self {
+            Chunk::Drawn(_, drawn, ..) => drawn.journal.take().map(|journaled| (&**drawn, journaled)),
+            _ => None,
         }
     }
 

@@ -87,6 +87,11 @@ impl Backlog {
 }
 
 impl PackedBacklog {
+    /// Nothing is kept, and this is the number of the next chunk.
+    pub(crate) fn none_before(next: usize) -> PackedBacklog {
+        PackedBacklog { next, chunks: Vec::new() }
+    }
+
     /// The backlog, which keeps no more than these bytes. `Err`: no server has made this.
     pub(crate) fn unpack(self, bytes_max: usize) -> Result<Backlog, String> {
         let PackedBacklog { next, chunks } = self;

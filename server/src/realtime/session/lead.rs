@@ -26,6 +26,11 @@ impl Lead {
         (self.frames, self.next)
     }
 
+    /// Video frames of the chunks that were granted before this one.
+    pub(crate) fn frames_before(&self, chunk: usize) -> u64 {
+        (chunk..self.next).fold(self.frames, |frames, granted| frames.saturating_sub(self.frames_of(granted)))
+    }
+
     /// The video is cut like this and goes on at this chunk, after so many frames.
     pub(crate) fn goes_on(&mut self, chunking: Chunking, (frames, next): (u64, usize)) {
         (self.chunking, self.frames, self.next) = (chunking, frames, next);

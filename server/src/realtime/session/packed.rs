@@ -33,6 +33,12 @@ pub struct PackedSession {
 }
 
 impl Session {
+    /// What would go on after so many chunks, with chunk `next` of the video. The session may have been granted more.
+    pub fn pack_at(&self, chunks: u64, next: usize, now: Instant) -> PackedSession {
+        let frames = self.lead.frames_before(next);
+        PackedSession { chunks, frames, next, ..self.pack(now) }
+    }
+
     /// What is to go on, after an [`Output::Depart`](super::Output::Depart).
     pub fn pack(&self, now: Instant) -> PackedSession {
         let ago = |at: Instant| now.saturating_duration_since(at).as_millis() as u64;
