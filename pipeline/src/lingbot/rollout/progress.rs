@@ -13,7 +13,8 @@ use crate::wan::vae::DecoderState;
 /// All that a rollout keeps to go back to.
 pub(in crate::lingbot) struct Progress {
     pub(in crate::lingbot) chunks: usize,
-    pub(in crate::lingbot) prompt: PromptKvCache,
+    /// One for each network.
+    pub(in crate::lingbot) prompts: Vec<PromptKvCache>,
     /// That prompt as the text encoder read it.
     pub(in crate::lingbot) text: Arc<str>,
     /// The keys and values of each rank's heads.
@@ -28,7 +29,7 @@ pub(in crate::lingbot) struct Progress {
 /// What a chunk changes before anything of it is kept. Keys and values are not among it: every pass writes over those of the
 /// chunk, and only they are written.
 pub(super) struct Before {
-    prompt: PromptKvCache,
+    prompts: Vec<PromptKvCache>,
     text: Arc<str>,
     camera: CameraPath,
     motion: Option<MotionWindow>,
@@ -44,7 +45,7 @@ impl Progress {
     /// Shared, or a few numbers.
     pub(super) fn before(&self) -> Before {
         Before {
-            prompt: self.prompt.clone(),
+            prompts: self.prompts.clone(),
             text: Arc::clone(&self.text),
             camera: self.camera.clone(),
             motion: self.motion.clone(),
@@ -52,8 +53,8 @@ impl Progress {
         }
     }
 
-    pub(super) fn put_back(&mut self, Before { prompt, text, camera, motion, noise }: Before) {
-        (self.prompt, self.text, self.camera, self.motion, self.noise) = (prompt, text, camera, motion, noise);
+    pub(super) fn put_back(&mut self, Before { prompts, text, camera, motion, noise }: Before) {
+        (self.prompts, self.text, self.camera, self.motion, self.noise) = (prompts, text, camera, motion, noise);
     }
 
     /// Keys and values are copied, because they are overwritten in place. Everything else is replaced rather than
@@ -61,7 +62,7 @@ impl Progress {
     pub(super) fn copy(&self) -> ops::Result<Progress> {
         Ok(Progress {
             chunks: self.chunks,
-            prompt: self.prompt.clone(),
+            prompts: self.prompts.clone(),
             text: Arc::clone(&self.text),
             histories: self.histories.iter().map(RollingKvCache::copy).collect::<ops::Result<_>>()?,
             past: self.past.clone(),
