@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::slice::{from_mut, from_ref};
 
+use kvcache::KvShape;
 use ops::Device;
 use ops::collective::Rank;
 use serde_json::{Value, json};
@@ -378,6 +379,6 @@ fn a_rollout_that_goes_back_draws_the_same_again_and_another_way_where_it_is_ste
     let KeptBytes { state: bytes, chunk } = world.state_bytes().expect("it keeps states")(&init(&world, Some(1)));
     assert_eq!(rollout.now.past.newest().map(Tensor::bytes), Some(chunk));
     let now = &rollout.now;
-    let held = now.histories[0].bytes() + now.prompt.bytes() + now.decoder.bytes() + now.past.bytes();
+    let held = now.histories[0].bytes() + now.prompts[0].bytes() + now.decoder.bytes() + now.past.bytes();
     assert!(held <= bytes && held * 2 > bytes, "{held} bytes of {bytes}");
 }
