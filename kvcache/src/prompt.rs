@@ -2,8 +2,6 @@
 //!
 //! A value, not a cache to be kept fresh: another prompt is another `PromptKvCache`.
 
-use std::ops::Range;
-
 use ops::{Result, Tensor};
 
 /// Keys and values of one prompt, `(text length, D)` each, layer by layer.
@@ -28,9 +26,8 @@ impl PromptKvCache {
         &self.layers[layer].1
     }
 
-    /// Of every layer's keys and values only some of the channels: those of neighbouring heads. In memory of their own.
-    pub fn of_channels(&self, channels: Range<usize>) -> Result<PromptKvCache> {
-        let of = |all: &Tensor| all.narrow(1, channels.start, channels.len())?.copy();
+    /// What `of` makes of every layer's keys, and of its values.
+    pub fn map(&self, of: impl Fn(&Tensor) -> Result<Tensor>) -> Result<PromptKvCache> {
         let layers = self.layers.iter().map(|(keys, values)| Ok((of(keys)?, of(values)?)));
         Ok(PromptKvCache { layers: layers.collect::<Result<_>>()? })
     }

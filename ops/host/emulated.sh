@@ -4,7 +4,7 @@
 set -eu
 host=$(cd "$(dirname "$0")" && pwd)
 target=${1:?the folder for build results}
-sources="$host/libcuda.cpp $host/libcublasLt.cpp $host/libcuda.map $host/*.h $host/simt.cpp $host/kernels.cpp $host/ptx.cpp $host/../kernels/*.cu $host/../kernels/*.cuh"
+sources="$host/libcuda.cpp $host/libcublasLt.cpp $host/libnccl.cpp $host/libcuda.map $host/*.h $host/simt.cpp $host/kernels.cpp $host/ptx.cpp $host/../kernels/*.cu $host/../kernels/*.cuh"
 # shellcheck disable=SC2086
 folder=$target/emulated-cuda/$(cat $sources | sha256sum | cut -c1-16)
 mkdir -p "$target/emulated-cuda"
@@ -22,7 +22,10 @@ if [ ! -e "$folder/libcuda.so.1" ]; then
     mkdir -p "$folder/with-blas"
     g++ -std=c++17 -O3 -fPIC -fvisibility=hidden -Wall -Wextra -shared -Wl,-soname,libcublasLt.so.12 "$host/libcublasLt.cpp" \
         "$folder/libcuda.so.building" -o "$folder/with-blas/libcublasLt.so.12" >&2
+    mkdir -p "$folder/with-nccl"
+    g++ -std=c++17 -O2 -fPIC -fvisibility=hidden -Wall -Wextra -shared -Wl,-soname,libnccl.so.2 "$host/libnccl.cpp" \
+        "$folder/libcuda.so.building" -o "$folder/with-nccl/libnccl.so.2" >&2
     mv "$folder/libcuda.so.building" "$folder/libcuda.so.1"
-    ln -sf ../libcuda.so.1 "$folder/with-blas/libcuda.so.1"
+    for beside in with-blas with-nccl; do ln -sf ../libcuda.so.1 "$folder/$beside/libcuda.so.1"; done
 fi
 echo "$folder"

@@ -5,6 +5,9 @@
 // in every order that events allow: an event that is missing shows as wrong numbers. A block, a grid or an amount of shared
 // memory beyond a GPU's limits is refused as a driver refuses it. Everything is counted.
 //
+// There may be several devices. Each has memory, streams, events and kernels of its own: work of one that touches memory of another
+// ends the process, and a handle of another device is refused. Threads may ask at once; what they wait for is carried out by one.
+//
 // Kernels are run from their sources by simt.cpp, found by name; a name that the module's PTX does not declare is refused. With
 // EMULATED_CUDA_PTX=1 the PTX itself is run, by the interpreter in ptx.cpp.
 //
@@ -17,6 +20,7 @@
 //   EMULATED_CUDA_FAIL_HOST_ALLOCATION=N  the Nth allocation of pinned memory fails
 //   EMULATED_CUDA_SKIP_LAUNCH=N       the Nth launch does nothing
 //   EMULATED_CUDA_WRONG_KERNEL=NAME   every launch of this kernel leaves its last block out: what a wrong kernel looks like
+//   EMULATED_CUDA_LOST=N              the Nth device, counted from 0, computes no more
 //   EMULATED_CUDA_DRIVER=11070        the version that the driver says it has
 //   EMULATED_CUDA_MEMORY=BYTES        memory of the device
 //   EMULATED_CUDA_DEVICES=N           how many devices there are; 0 is a machine with a driver and no GPU
@@ -41,6 +45,8 @@
 #include <random>
 #include <string>
 #include <sys/mman.h>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -53,23 +59,30 @@ enum : Result {
 const size_t PAGE = 4096;
 const int THREADS_MAX = 1024, SHARED_USUAL = 48 << 10, SHARED_MAX = 227 << 10;
 
-struct Event { unsigned recorded = 0, done = 0; std::chrono::steady_clock::time_point when; };
+struct Event { int device; unsigned recorded = 0, done = 0; std::chrono::steady_clock::time_point when{}; };
 struct Work { std::function<bool()> may_run; std::function<void()> run; };
-struct Stream { std::deque<Work> queue; };
-struct Module { std::string code; SimtModule* interpreted; };
-struct Function { const SimtKernel* kernel; int shared_max = SHARED_USUAL; };
-struct Allocation { size_t bytes; };
+struct Stream { int device; std::deque<Work> queue; };
+struct Module { std::string code; SimtModule* interpreted; int device; };
+struct Function { const SimtKernel* kernel; int device; int shared_max = SHARED_USUAL; };
+struct Allocation { size_t bytes; int device; };
 
 // Everything below is touched by one thread at a time.
 std::mutex gate;
 std::vector<std::unique_ptr<Stream>> streams;
 Stream* main_stream = (streams.push_back(std::make_unique<Stream>()), streams.back().get());
+const int DEVICES_MAX = 16;
+size_t taken[DEVICES_MAX];
+// The device whose work is carried out now.
+int running = 0;
+// Work of some stream waits for work that another thread asks for.
+bool threads_meet = false;
 std::map<Address, Allocation> device_memory, host_memory;
 std::map<std::string, long> settings;
 struct { unsigned long long launches, copies, waits, allocations, frees, bytes, bytes_most, host_allocations; } counts;
 std::mt19937 dice(7);
 thread_local void* context;
-int a_context;
+int contexts[DEVICES_MAX];
+int here() { return static_cast<int>(static_cast<int*>(context) - contexts); }
 
 long setting(const char* name, long otherwise) {
     auto found = settings.find(name);
@@ -109,8 +122,11 @@ bool inside(const std::map<Address, Allocation>& memory, Address from, size_t by
 }
 void allowed(const std::map<Address, Allocation>& memory, Address from, size_t bytes, const char* what) {
     if (!inside(memory, from, bytes)) fail(what);
+    if (&memory == &device_memory && std::prev(memory.upper_bound(from))->second.device != running) fail("work of one device touches memory of another");
 }
-int kernel_may(Address address, size_t bytes, int) { return inside(device_memory, address, bytes); }
+int kernel_may(Address address, size_t bytes, int) {
+    return inside(device_memory, address, bytes) && std::prev(device_memory.upper_bound(address))->second.device == running;
+}
 
 Stream& of(void* stream) { return stream ? *static_cast<Stream*>(stream) : *main_stream; }
 void later(void* stream, std::function<void()> run) { of(stream).queue.push_back({[] { return true; }, std::move(run)}); }
@@ -119,18 +135,34 @@ void later(void* stream, std::function<void()> run) { of(stream).queue.push_back
 bool step() {
     std::vector<Stream*> ready;
     for (auto& stream : streams)
-        if (!stream->queue.empty() && stream->queue.front().may_run()) ready.push_back(stream.get());
+        if (!stream->queue.empty() && stream->device != setting("LOST", -1) && stream->queue.front().may_run()) ready.push_back(stream.get());
     if (ready.empty()) return false;
-    auto& queue = ready[dice() % ready.size()]->queue;
+    Stream* chosen = ready[dice() % ready.size()];
+    auto& queue = chosen->queue;
+    running = chosen->device;
     const auto run = std::move(queue.front().run);
     queue.pop_front();
     run();
     return true;
 }
+// Let others ask for work, if some is missing. The caller holds the gate.
+void patiently(int& tries) {
+    if (!threads_meet || ++tries > 30000) fail("somebody waits for work that waits for an event nobody recorded");
+    gate.unlock();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    gate.lock();
+}
+void work_until(const std::function<bool()>& done) {
+    for (int tries = 0; !done();)
+        if (step()) tries = 0; else patiently(tries);
+}
 void run_until(const std::function<bool()>& done) {
     counts.waits++;
-    while (!done())
-        if (!step()) fail("somebody waits for work that waits for an event nobody recorded");
+    work_until(done);
+}
+// Until a device has done all that it was asked for.
+void drain(int device) {
+    work_until([=] { return std::all_of(streams.begin(), streams.end(), [=](auto& stream) { return stream->device != device || stream->queue.empty(); }); });
 }
 
 // Is this pinned memory? The copy itself finds out if it ends inside.
@@ -149,7 +181,7 @@ Result take(std::map<Address, Allocation>& memory, Address* address, size_t byte
     mprotect(at + room, PAGE, PROT_NONE);
     if (!setting("IDLE", 0)) memset(at, 0xff, room);
     *address = reinterpret_cast<Address>(at) + (room - bytes) / 16 * 16;
-    memory[*address] = {bytes};
+    memory[*address] = {bytes, here()};
     return SUCCESS;
 }
 // Pages stay taken, so that no later allocation lies there.
@@ -170,6 +202,7 @@ extern "C" {
 #define API __attribute__((visibility("default"))) Result
 #define HOLD std::lock_guard<std::mutex> hold(gate)
 #define IN_CONTEXT if (!context) return INVALID_CONTEXT
+#define OF_DEVICE(handle) if ((handle).device != here()) return INVALID_HANDLE
 
 // For tests: 8 numbers, in the order of `counts`; a name without its prefix, and its new value.
 API cuEmulatedCounts(unsigned long long* into) { HOLD; return memcpy(into, &counts, sizeof counts), SUCCESS; }
@@ -185,6 +218,24 @@ __attribute__((visibility("default"))) void cuEmulatedLater(void* stream, const 
 }
 __attribute__((visibility("default"))) void cuEmulatedAllowed(Address address, size_t bytes, const char* what) { allowed(device_memory, address, bytes, what); }
 __attribute__((visibility("default"))) long cuEmulatedSetting(const char* name, long otherwise) { HOLD; return setting(name, otherwise); }
+
+// For libnccl.cpp: the device of a stream; a fault that is due; work behind what is queued on the stream that runs when it may; memory
+// that must be this device's, asked by work that runs.
+__attribute__((visibility("default"))) int cuEmulatedDevice(void* stream) { HOLD; return of(stream).device; }
+__attribute__((visibility("default"))) bool cuEmulatedFallsDue(const char* fault) { HOLD; return falls_due(fault); }
+__attribute__((visibility("default"))) void cuEmulatedMeet(void* stream, size_t bytes, const std::function<void()>* arrive, const std::function<bool()>* met) {
+    HOLD;
+    counts.launches++;
+    note("ncclGroup", bytes, 1, 1);
+    threads_meet = true;
+    later(stream, *arrive);
+    of(stream).queue.push_back({*met, [] {}});
+}
+__attribute__((visibility("default"))) void cuEmulatedAllowedOn(int device, Address address, size_t bytes, const char* what) {
+    const int before = std::exchange(running, device);
+    allowed(device_memory, address, bytes, what);
+    running = before;
+}
 
 API cuInit(unsigned) { HOLD; dice.seed(static_cast<unsigned>(setting("SEED", 7))); return setting("DEVICES", 1) ? SUCCESS : NO_DEVICE; }
 API cuDriverGetVersion(int* version) { HOLD; return *version = static_cast<int>(setting("DRIVER", 13000)), SUCCESS; }
@@ -221,32 +272,32 @@ API cuDeviceGetAttribute(int* value, int what, int) {
     }
     return SUCCESS;
 }
-API cuDevicePrimaryCtxRetain(void** out, int) { return *out = &a_context, SUCCESS; }
+API cuDevicePrimaryCtxRetain(void** out, int device) { return device < DEVICES_MAX ? (*out = &contexts[device], SUCCESS) : INVALID_DEVICE; }
 API cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
 API cuCtxSetCurrent(void* given) { return context = given, SUCCESS; }
 API cuCtxGetCurrent(void** out) { return *out = context, SUCCESS; }
-API cuCtxGetDevice(int* device) { IN_CONTEXT; return *device = 0, SUCCESS; }
-API cuCtxSynchronize() { IN_CONTEXT; HOLD; counts.waits++; while (step()) {} return SUCCESS; }
+API cuCtxGetDevice(int* device) { IN_CONTEXT; return *device = here(), SUCCESS; }
+API cuCtxSynchronize() { IN_CONTEXT; HOLD; counts.waits++; drain(here()); return SUCCESS; }
 API cuMemGetInfo_v2(size_t* free, size_t* all) {
     IN_CONTEXT; HOLD;
     *all = capacity();
-    return *free = *all - std::min<size_t>(*all, counts.bytes), SUCCESS;
+    return *free = *all - std::min<size_t>(*all, taken[here()]), SUCCESS;
 }
 
 API cuMemAlloc_v2(Address* address, size_t bytes) {
     IN_CONTEXT; HOLD;
     if (!bytes) return INVALID_VALUE;
-    if (falls_due("FAIL_ALLOCATION") || counts.bytes + bytes > capacity()) return OUT_OF_MEMORY;
+    if (falls_due("FAIL_ALLOCATION") || taken[here()] + bytes > capacity()) return OUT_OF_MEMORY;
     const Result result = take(device_memory, address, bytes);
-    if (result == SUCCESS) counts.allocations++, counts.bytes += bytes, counts.bytes_most = std::max(counts.bytes_most, counts.bytes);
+    if (result == SUCCESS) counts.allocations++, counts.bytes += bytes, taken[here()] += bytes, counts.bytes_most = std::max(counts.bytes_most, counts.bytes);
     return result;
 }
 API cuMemFree_v2(Address address) {
     IN_CONTEXT; HOLD;
-    while (step()) {}  // as the driver does: memory that work still reads is not taken from it
+    drain(here());  // as the driver does: memory that work still reads is not taken from it
     auto at = device_memory.find(address);
-    if (at == device_memory.end()) return INVALID_VALUE;
-    counts.frees++, counts.bytes -= at->second.bytes;
+    if (at == device_memory.end() || at->second.device != here()) return INVALID_VALUE;
+    counts.frees++, counts.bytes -= at->second.bytes, taken[here()] -= at->second.bytes;
     return give_back(device_memory, address);
 }
 API cuMemHostAlloc(void** address, size_t bytes, unsigned) {
@@ -258,12 +309,13 @@ API cuMemHostAlloc(void** address, size_t bytes, unsigned) {
 }
 API cuMemFreeHost(void* address) {
     IN_CONTEXT; HOLD;
-    while (step()) {}
+    drain(here());
     return give_back(host_memory, reinterpret_cast<Address>(address));
 }
 // Pinned memory is read when the copy runs; other memory before the call returns, which is what the driver promises.
 API cuMemcpyHtoDAsync_v2(Address to, const void* from, size_t bytes, void* stream) {
     IN_CONTEXT; HOLD;
+    OF_DEVICE(of(stream));
     counts.copies++;
     const Address source = reinterpret_cast<Address>(from);
     if (pinned(source)) {
@@ -284,6 +336,7 @@ API cuMemcpyHtoDAsync_v2(Address to, const void* from, size_t bytes, void* strea
 }
 API cuMemcpyDtoHAsync_v2(void* to, Address from, size_t bytes, void* stream) {
     IN_CONTEXT; HOLD;
+    OF_DEVICE(of(stream));
     counts.copies++;
     const bool in_background = pinned(reinterpret_cast<Address>(to));
     later(stream, [=] {
@@ -296,6 +349,7 @@ API cuMemcpyDtoHAsync_v2(void* to, Address from, size_t bytes, void* stream) {
 }
 API cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void* stream) {
     IN_CONTEXT; HOLD;
+    OF_DEVICE(of(stream));
     counts.copies++;
     note("copy", bytes, 1, 1);
     later(stream, [=] {
@@ -307,6 +361,7 @@ API cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void* stream) {
 }
 API cuMemsetD8Async(Address to, unsigned char value, size_t bytes, void* stream) {
     IN_CONTEXT; HOLD;
+    OF_DEVICE(of(stream));
     later(stream, [=] {
         allowed(device_memory, to, bytes, "a fill writes past the end of an allocation");
         memset(reinterpret_cast<void*>(to), value, bytes);
@@ -317,12 +372,12 @@ API cuMemsetD8Async(Address to, unsigned char value, size_t bytes, void* stream)
 API cuStreamCreate(void** out, unsigned) {
     IN_CONTEXT; HOLD;
     streams.push_back(std::make_unique<Stream>());
+    streams.back()->device = here();
     return *out = streams.back().get(), SUCCESS;
 }
 API cuStreamDestroy_v2(void* stream) {
     HOLD;
-    while (!of(stream).queue.empty())
-        if (!step()) fail("a stream is destroyed whose work waits for an event nobody recorded");
+    work_until([=] { return of(stream).queue.empty(); });
     streams.erase(std::find_if(streams.begin(), streams.end(), [=](auto& one) { return one.get() == stream; }));
     return SUCCESS;
 }
@@ -331,12 +386,21 @@ API cuStreamSynchronize(void* stream) {
     run_until([=] { return of(stream).queue.empty(); });
     return falls_due("FAIL_WAIT") ? LAUNCH_FAILED : SUCCESS;
 }
+// Where devices meet, they go on while they are asked.
+API cuStreamQuery(void* stream) {
+    IN_CONTEXT; HOLD;
+    if (of(stream).device == setting("LOST", -1)) return LAUNCH_FAILED;
+    if (!of(stream).queue.empty() && threads_meet) step();
+    return of(stream).queue.empty() ? SUCCESS : NOT_READY;
+}
 API cuStreamIsCapturing(void*, int* is) { return *is = 0, SUCCESS; }
-API cuEventCreate(void** event, unsigned) { IN_CONTEXT; return *event = new Event, SUCCESS; }
+API cuEventCreate(void** event, unsigned) { IN_CONTEXT; return *event = new Event{here()}, SUCCESS; }
 API cuEventDestroy_v2(void*) { return SUCCESS; }  // work that is queued may still point at it
 API cuEventRecord(void* given, void* stream) {
     IN_CONTEXT; HOLD;
     auto* event = static_cast<Event*>(given);
+    OF_DEVICE(of(stream));
+    OF_DEVICE(*event);
     const unsigned number = ++event->recorded;
     later(stream, [=] { event->done = std::max(event->done, number), event->when = std::chrono::steady_clock::now(); });
     return SUCCESS;
@@ -348,7 +412,12 @@ API cuEventSynchronize(void* given) {
     run_until([=] { return event->done >= number; });
     return falls_due("FAIL_WAIT") ? LAUNCH_FAILED : SUCCESS;
 }
-API cuEventQuery(void* given) { HOLD; auto* event = static_cast<Event*>(given); return event->done == event->recorded ? SUCCESS : NOT_READY; }
+API cuEventQuery(void* given) {
+    HOLD;
+    auto* event = static_cast<Event*>(given);
+    if (event->done != event->recorded && threads_meet) step();
+    return event->done == event->recorded ? SUCCESS : NOT_READY;
+}
 API cuEventElapsedTime(float* ms, void* start, void* end) {
     HOLD;
     auto *from = static_cast<Event*>(start), *to = static_cast<Event*>(end);
@@ -374,7 +443,7 @@ API cuModuleLoadData(void** module, const void* code) {
         interpreted = ptx_load(text, error, sizeof error);
         if (!interpreted) return fprintf(stderr, "emulated CUDA: %s\n", error), INVALID_IMAGE;
     }
-    return *module = new Module{text, interpreted}, SUCCESS;
+    return *module = new Module{text, interpreted, here()}, SUCCESS;
 }
 API cuModuleUnload(void* given) {
     IN_CONTEXT; HOLD;
@@ -386,11 +455,12 @@ API cuModuleUnload(void* given) {
 API cuModuleGetFunction(void** function, void* given, const char* name) {
     IN_CONTEXT; HOLD;
     auto* module = static_cast<Module*>(given);
+    OF_DEVICE(*module);
     if (module->code.find(std::string(".entry ") + name + "(") == std::string::npos) return NOT_FOUND;
     const SimtKernel* kernel = module->interpreted ? ptx_find(module->interpreted, name) : simt_find(name);
     if (!kernel) return NOT_FOUND;
     simt_check_memory(kernel_may);
-    return *function = new Function{kernel}, SUCCESS;
+    return *function = new Function{kernel, here()}, SUCCESS;
 }
 API cuFuncSetAttribute(void* function, int what, int value) {
     if (what != 8) return SUCCESS;  // the most dynamic shared memory
@@ -401,6 +471,8 @@ API cuLaunchKernel(void* given, unsigned gx, unsigned gy, unsigned gz, unsigned 
                    void* stream, void** parameters, void**) {
     IN_CONTEXT; HOLD;
     auto* function = static_cast<Function*>(given);
+    OF_DEVICE(*function);
+    OF_DEVICE(of(stream));
     const bool grid = gx && gy && gz && gx <= 0x7fffffff && gy <= 65535 && gz <= 65535;
     const Address threads = static_cast<Address>(bx) * by * bz;
     const bool block = threads && bz <= 64 && threads <= static_cast<Address>(simt_threads_max(function->kernel));

@@ -6,17 +6,24 @@
 //!
 //! No sum is split, so a team computes the same bits as one rank. Surprising: a rank that fails wakes all others. It holds one
 //! end of a channel to each of them, and drops it when it ends, however it ends.
+//!
+//! Ranks are threads of the processor, or GPUs (`gpus.rs`), each with a thread that asks it for work.
+
+mod gpus;
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::vec::IntoIter;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use self::gpus::Shape;
+use crate::cuda::Links;
 use crate::error::bail;
 use crate::threads::among_workers;
-use crate::{Error, FrameStack, Result, Tensor};
+use crate::{Device, Error, FrameStack, Result, Tensor};
 
 /// The threads of a team of ranks.
 #[derive(Debug)]
@@ -26,6 +33,8 @@ pub struct Team {
     pools: Vec<ThreadPool>,
     /// Held while the ranks compute. Of two runs at once each could wait for a thread that the other one has.
     turn: Mutex<()>,
+    /// Between the GPUs, if each rank has one.
+    links: Option<Arc<Links>>,
 }
 
 /// One of the ranks, while something is computed.
@@ -36,6 +45,8 @@ pub struct Rank {
     to: Vec<SyncSender<Parcel>>,
     /// From every rank.
     from: Vec<Receiver<Parcel>>,
+    /// As the team's.
+    links: Option<Arc<Links>>,
 }
 
 /// What one rank sends another. All ranks are at the same exchange, so both know which it is.
@@ -43,11 +54,18 @@ pub struct Rank {
 enum Parcel {
     Tensors(Vec<Tensor>),
     Frames(Option<FrameStack>),
+    /// Of what its GPU will send.
+    Shapes(Vec<Shape>),
+    /// It has the memory for what it will receive.
+    Ready,
 }
 
 /// One message from a rank to another is under way at a time: a rank sends the next one after it has heard from all others, and
 /// those have taken the last one soon after.
 const UNDER_WAY: usize = 1;
+
+/// What both sides of an exchange rely on.
+const SAME: &str = "all ranks are at the same exchange";
 
 /// The error of a rank that waits for another one in vain. It is never seen: the other one says why.
 const ENDED: &str = "another rank has ended";
@@ -63,26 +81,27 @@ pub fn share(total: usize, number: usize, ranks: usize) -> Range<usize> {
 impl Team {
     /// One rank, which has all tokens and all heads.
     pub fn alone() -> Team {
-        Team { pools: Vec::new(), turn: Mutex::default() }
+        Team { pools: Vec::new(), turn: Mutex::default(), links: None }
     }
 
     /// Ranks on threads of this machine's processor. The threads that compute are divided among them; each has at least one.
     pub fn of_threads(ranks: usize) -> Result<Team> {
-        let pool = |rank: usize| {
-            let threads = (rayon::current_num_threads() / ranks).max(1);
-            let name = move |thread| format!("rank-{rank}-{thread}");
-            ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build().map_err(Error::new)
-        };
+        let threads = rayon::current_num_threads() / ranks.max(1);
         match ranks {
             0 => bail!("a team has at least one rank"),
             1 => Ok(Team::alone()),
-            _ => Ok(Team { pools: (0..ranks).map(pool).collect::<Result<_>>()?, ..Team::alone() }),
+            _ => Ok(Team { pools: pools(ranks, threads.max(1))?, ..Team::alone() }),
         }
     }
 
     /// How many ranks there are.
     pub fn ranks(&self) -> usize {
         self.pools.len().max(1)
+    }
+
+    /// How many ranks look at the same memory: all on a processor, one where each is a GPU.
+    pub fn sharers(&self) -> usize {
+        if self.links.is_some() { 1 } else { self.ranks() }
     }
 
     /// Do what calls [`Team::run`] many times: for one rank on one of the threads that compute. A team has threads of its own,
@@ -109,9 +128,12 @@ impl Team {
         }
         // Nothing is kept behind the lock that a panic could leave half done.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(links) = &self.links {
+            links.check()?;
+        }
         let failed: OnceLock<E> = OnceLock::new();
         let mut results: Vec<Option<T>> = self.pools.iter().map(|_| None).collect();
-        let ranks = Rank::all(self.pools.len()).into_iter().zip(states).zip(&mut results);
+        let ranks = Rank::all(self.pools.len(), self.links.as_ref()).into_iter().zip(states).zip(&mut results);
         let jobs: Vec<_> = self.pools.iter().zip(ranks).collect();
         on_all(jobs.into_iter(), &|((rank, state), result)| {
             match work(&rank, state) {
@@ -130,6 +152,15 @@ impl Team {
     }
 }
 
+/// For each rank some threads.
+fn pools(ranks: usize, threads: usize) -> Result<Vec<ThreadPool>> {
+    let pool = |rank: usize| {
+        let name = move |thread| format!("rank-{rank}-{thread}");
+        ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build().map_err(Error::new)
+    };
+    (0..ranks).map(pool).collect()
+}
+
 /// Do each job in its pool, all at once, and return when all are done. A job that panics does so here, after the others.
 fn on_all<J: Send>(mut jobs: IntoIter<(&ThreadPool, J)>, work: &(impl Fn(J) + Sync)) {
     if let Some((pool, job)) = jobs.next() {
@@ -143,11 +174,12 @@ fn on_all<J: Send>(mut jobs: IntoIter<(&ThreadPool, J)>, work: &(impl Fn(J) + Sy
 impl Rank {
     /// One rank that has all tokens and all heads.
     pub fn alone() -> Rank {
-        Rank { number: 0, to: Vec::new(), from: Vec::new() }
+        Rank { number: 0, to: Vec::new(), from: Vec::new(), links: None }
     }
 
-    fn all(count: usize) -> Vec<Rank> {
-        let mut ranks: Vec<Rank> = (0..count).map(|number| Rank { number, ..Rank::alone() }).collect();
+    fn all(count: usize, links: Option<&Arc<Links>>) -> Vec<Rank> {
+        let rank = |number| Rank { number, links: links.cloned(), ..Rank::alone() };
+        let mut ranks: Vec<Rank> = (0..count).map(rank).collect();
         for from in 0..count {
             for to in 0..count {
                 let (sender, receiver) = sync_channel(UNDER_WAY);
@@ -180,7 +212,7 @@ impl Rank {
         if self.to.is_empty() {
             return Ok(rows.map(Tensor::clone));
         }
-        let received = self.exchange(|rank| {
+        let received = self.exchange(0, |rank| {
             let heads = |rows: &&Tensor| {
                 let (_, width) = rows.dims2()?;
                 if width % self.count() != 0 {
@@ -191,12 +223,7 @@ impl Rank {
             };
             rows.iter().map(heads).collect()
         })?;
-        let joined = (0..N).map(|i| {
-            let parts: Vec<&Tensor> = received.iter().map(|parts| &parts[i]).collect();
-            Tensor::cat(&parts, 0)
-        });
-        let joined = joined.collect::<Result<Vec<_>>>()?;
-        Ok(joined.try_into().expect("as many as were given"))
+        Ok(received.try_into().expect("as many as were given"))
     }
 
     /// After attention: its own heads of all tokens become all heads of its own tokens.
@@ -207,11 +234,11 @@ impl Rank {
             return Ok(heads);
         }
         let (tokens, _) = heads.dims2()?;
-        let received = self.exchange(|rank| {
+        let mut received = self.exchange(1, |rank| {
             let own = share(tokens, rank, self.count());
             Ok(vec![heads.narrow(0, own.start, own.len())?])
         })?;
-        Tensor::cat(&received.concat(), 1)
+        Ok(received.swap_remove(0))
     }
 
     /// The rows of all ranks, one rank after the other, on every rank. `rows`: `(its tokens, any)` → `(all tokens, any)`.
@@ -219,8 +246,21 @@ impl Rank {
         if self.to.is_empty() {
             return Ok(rows);
         }
-        let received = self.exchange(|_| Ok(vec![rows.clone()]))?;
-        Tensor::cat(&received.concat(), 0)
+        let mut received = self.exchange(0, |_| Ok(vec![rows.clone()]))?;
+        Ok(received.swap_remove(0))
+    }
+
+    /// What the first rank has, on every rank's own device. All are given the same tensor, which lies on the first one's.
+    pub fn spread(&self, tensor: &Tensor) -> Result<Tensor> {
+        match &self.links {
+            None => Ok(tensor.clone()),
+            Some(links) => self.spread_over_gpus(links, tensor),
+        }
+    }
+
+    /// Its GPU. `None` if it is a thread of the processor.
+    pub fn device(&self) -> Option<Device> {
+        Some(Device::of_cuda(&self.links.as_ref()?.devices()[self.number]))
     }
 
     /// Frames from every rank, in the order of ranks. `for_rank`: what each gets of this one.
@@ -228,22 +268,35 @@ impl Rank {
         &self,
         for_rank: impl Fn(usize) -> Option<FrameStack>,
     ) -> Result<Vec<Option<FrameStack>>> {
+        if self.links.is_some() {
+            bail!("bands of a picture are not exchanged between GPUs: one of them decodes");
+        }
         let received = self.exchange_parcels(|rank| Ok(Parcel::Frames(for_rank(rank))))?;
         let frames = |parcel| match parcel {
             Parcel::Frames(frames) => frames,
-            Parcel::Tensors(_) => panic!("all ranks are at the same exchange"),
+            _ => panic!("{SAME}"),
         };
         Ok(received.into_iter().map(frames).collect())
     }
 
-    /// Tensors from every rank, in the order of ranks. `for_rank`: what each gets of this one.
-    fn exchange(&self, for_rank: impl Fn(usize) -> Result<Vec<Tensor>>) -> Result<Vec<Vec<Tensor>>> {
+    /// Tensors from every rank, as many from each: those in the same place joined along `dim`, in the order of ranks. `for_rank`: what
+    /// each gets of this one.
+    fn exchange(&self, dim: usize, for_rank: impl Fn(usize) -> Result<Vec<Tensor>>) -> Result<Vec<Tensor>> {
+        if let Some(links) = &self.links {
+            let parts = (0..self.count()).map(for_rank).collect::<Result<Vec<_>>>()?;
+            return self.exchange_between_gpus(links, dim, &parts);
+        }
         let received = self.exchange_parcels(|rank| for_rank(rank).map(Parcel::Tensors))?;
         let tensors = |parcel| match parcel {
             Parcel::Tensors(tensors) => tensors,
-            Parcel::Frames(_) => panic!("all ranks are at the same exchange"),
+            _ => panic!("{SAME}"),
         };
-        Ok(received.into_iter().map(tensors).collect())
+        let received: Vec<Vec<Tensor>> = received.into_iter().map(tensors).collect();
+        let place = |i: usize| {
+            let parts: Vec<&Tensor> = received.iter().map(|parts| &parts[i]).collect();
+            Tensor::cat(&parts, dim)
+        };
+        (0..received[0].len()).map(place).collect()
     }
 
     fn exchange_parcels(&self, for_rank: impl Fn(usize) -> Result<Parcel>) -> Result<Vec<Parcel>> {
@@ -255,90 +308,4 @@ impl Rank {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    use super::*;
-    use crate::attention::{Heads, grouped_attention};
-    use crate::testing::{noise, ours};
-
-    fn numbers(tensor: &Tensor) -> Vec<f32> {
-        tensor.to_vec().expect("f32")
-    }
-
-    #[test]
-    fn shares_are_neighbours_of_one_size_and_the_first_few_have_one_more() {
-        let lengths = |total, ranks| -> Vec<usize> { (0..ranks).map(|rank| share(total, rank, ranks).len()).collect() };
-        // The published example: 4524 tokens over 8 ranks.
-        assert_eq!(lengths(4524, 8), [566, 566, 566, 566, 565, 565, 565, 565]);
-        assert_eq!(lengths(4680, 8), [585; 8]);
-        assert_eq!(lengths(2, 3), [1, 1, 0]);
-        for (total, ranks) in [(7, 2), (10, 4), (3, 3), (1, 1), (12, 5)] {
-            let all: Vec<usize> = (0..ranks).flat_map(|rank| share(total, rank, ranks)).collect();
-            assert_eq!(all, (0..total).collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn attention_over_ranks_is_attention_bit_for_bit_for_uneven_tokens_and_grouped_heads() {
-        // The last has the groups of Cosmos3 Nano: 32 heads of queries share 8 of keys.
-        for (ranks, tokens, queries, keys, dim) in
-            [(2, 7, 4, 4, 6), (3, 10, 6, 3, 8), (4, 9, 4, 4, 18), (4, 5, 4, 4, 4), (1, 5, 2, 1, 4), (4, 33, 32, 8, 16)]
-        {
-            let rows = |heads: usize, seed| ours(&noise((tokens, heads * dim), seed).expect("numbers"));
-            let (q, k, v) = (rows(queries, 1), rows(keys, 2), rows(keys, 3));
-            let plain = grouped_attention(&q, &[&k], &[&v], Heads { queries, keys }).expect("fits");
-            let team = Team::of_threads(ranks).expect("threads");
-            assert_eq!(team.ranks(), ranks);
-            let attended = team.run(&mut vec![(); ranks], |rank, ()| -> Result<Tensor> {
-                let own = rank.share(tokens);
-                let own = |x: &Tensor| x.narrow(0, own.start, own.len());
-                let [q, k, v] = rank.own_heads([&own(&q)?, &own(&k)?, &own(&v)?])?;
-                assert_eq!(k.dims(), [tokens, keys / ranks * dim]);
-                let heads = Heads { queries: queries / ranks, keys: keys / ranks };
-                let own = rank.own_tokens(grouped_attention(&q, &[&k], &[&v], heads)?)?;
-                assert_eq!(own.dims(), [rank.share(tokens).len(), queries * dim]);
-                rank.gather(own)
-            });
-            for attended in attended.expect("a team") {
-                assert_eq!(numbers(&attended), numbers(&plain), "{ranks} ranks, {tokens} tokens");
-            }
-        }
-    }
-
-    #[test]
-    fn a_rank_that_fails_ends_the_others_and_says_why() {
-        let team = Team::of_threads(3).expect("threads");
-        let rows = ours(&noise((2, 6), 1).expect("numbers"));
-        for failing in 0..3 {
-            let run = |fail: &(dyn Fn() -> Result<()> + Sync)| {
-                // The others wait in the first exchange, or in the second one.
-                team.run(&mut [0, 1, 2], |rank, number| -> Result<Tensor> {
-                    assert_eq!(rank.number(), *number);
-                    let gathered = rank.gather(rows.clone())?;
-                    if rank.number() == failing {
-                        fail()?;
-                    }
-                    rank.gather(gathered)
-                })
-            };
-            let error = run(&|| bail!("it has no weights")).expect_err("one failed");
-            assert_eq!(error.to_string(), "it has no weights");
-            catch_unwind(AssertUnwindSafe(|| run(&|| panic!("a planted panic")))).expect_err("one panicked");
-            // The team goes on.
-            let gathered = run(&|| Ok(())).expect("none failed");
-            assert_eq!(gathered.len(), 3);
-            assert_eq!(gathered[failing].dims(), [18, 6]);
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_shared_is_an_error_in_words() {
-        assert!(Team::of_threads(0).is_err());
-        let team = Team::of_threads(2).expect("threads");
-        assert!(team.run(&mut [()], |_, ()| Result::Ok(())).is_err(), "one state for two ranks");
-        let rows = ours(&noise((2, 5), 1).expect("numbers"));
-        let shared = team.run(&mut [(), ()], |rank, ()| rank.own_heads([&rows]).map(|_| ()));
-        assert_eq!(shared.expect_err("five").to_string(), "2 ranks cannot share rows of 5");
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cpu::narrow::multiplies_bf16;
-use crate::cuda::{About, Choice, Cuda, CudaMoment};
+use crate::cuda::{About, Choice, Cuda, CudaMoment, rehearse};
 use crate::error::bail;
 use crate::{Compute, DType, Result};
 
@@ -128,7 +128,7 @@ impl Device {
     /// Run `work` on a GPU, some times, and compute nothing: it asks for the memory that it will ask for, and reads back zeros. So the
     /// same work finds its memory later, and a want of memory is told before anything is drawn. On a processor nothing is run.
     pub fn rehearse<E>(&self, work: impl FnMut() -> std::result::Result<(), E>) -> std::result::Result<(), E> {
-        self.as_cuda().map_or(Ok(()), |cuda| cuda.rehearse(work))
+        self.as_cuda().map_or(Ok(()), |cuda| rehearse(std::slice::from_ref(cuda), work))
     }
 
     /// Try cuBLASLt, where it was found, on each shape of the dense layers that are loaded, with `rows` rows: it computes those that it

@@ -1,6 +1,7 @@
 //! Small model directories for tests, written where the system keeps temporary files and removed with the value.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::{bf16, f16};
@@ -8,8 +9,25 @@ use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
 use serde_json::Value;
 
+use ops::{Device, emulation};
+
 use crate::load::model_dir::ModelDir;
 use crate::load::tensor_list::TensorList;
+
+/// So many emulated GPUs that keep everything as f32, with an emulated NCCL between them.
+pub(crate) fn gpus(count: usize) -> Vec<Device> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/host/emulated.sh");
+    // This test lies in `target/PROFILE/deps`.
+    let test = std::env::current_exe().expect("a test is a file");
+    let target = test.ancestors().nth(3).expect("cargo's folder");
+    let built = Command::new("sh").arg(script).arg(target).output().expect("a shell");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let folder = Path::new(String::from_utf8(built.stdout).expect("a path").trim()).join("with-nccl");
+    let open = |number| Device::cuda_in_f32(number, Some(&folder)).expect("an emulated GPU");
+    let first = open(0);
+    emulation::set(c"DEVICES", count as i64);
+    [first].into_iter().chain((1..count).map(open)).collect()
+}
 
 pub(crate) struct TempDir(PathBuf);
 

@@ -1,6 +1,7 @@
 //! A report of a model directory, in words and numbers. It says `complete` if and only if the directory loads.
 
 mod cosmos3;
+mod held;
 mod json;
 
 use std::collections::BTreeMap;
@@ -12,14 +13,13 @@ use crate::lingbot;
 use crate::lingbot::card;
 use crate::lingbot::config::ModelConfig;
 use crate::lingbot::config::transformer::TransformerConfig;
-use crate::lingbot::footprint::{Footprint, Human, OnRanks, RolloutShape};
+use crate::lingbot::footprint::{Footprint, Human, RolloutShape};
 use crate::lingbot::recipe::Lineage;
 use crate::load::error::LoadError;
 use crate::load::family::Family;
 use crate::load::model_dir::{Component, Layout, ModelDir};
 use crate::load::tensor_list::TensorList;
 use crate::load::weights::Checkpoint;
-use crate::team;
 use crate::wan;
 use crate::wan::text::PromptTokens;
 use crate::wan::umt5::config::TextConfig;
@@ -27,6 +27,7 @@ use crate::wan::vae::config::VaeConfig;
 use crate::world::{Card, Refusal, Size};
 
 pub use self::cosmos3::Report as Cosmos3Report;
+pub use self::held::{OnGpu, OnRanks};
 
 /// What a model directory holds, by the family of its model.
 #[derive(Debug)]
@@ -58,17 +59,6 @@ pub struct Report {
     pub session: Option<Result<(RolloutShape, Footprint), Refusal>>,
     /// The same session where a GPU draws it.
     pub session_on_gpu: Option<Footprint>,
-}
-
-/// Bytes of a GPU's memory that a model and its sessions or clips take. The temporaries of a pass come on top of sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OnGpu {
-    /// All weights, as bf16. The text encoder's table of tokens stays in main memory.
-    pub weights: u64,
-    /// One session or clip.
-    pub session: u64,
-    /// Which of both it is.
-    pub unit: &'static str,
 }
 
 /// One network as its files describe it.
@@ -178,43 +168,6 @@ impl Inspection {
     }
 }
 
-impl Inspection {
-    /// What it takes of a GPU. `None` if it is incomplete.
-    pub fn on_gpu(&self) -> Option<OnGpu> {
-        match self {
-            Inspection::LingBot(report) if report.is_complete() => report.on_gpu(),
-            Inspection::Cosmos3(report) if report.is_complete() => report.on_gpu(),
-            _ => None,
-        }
-    }
-
-    /// How a session is divided among ranks on the processor. `None` if there is none, or the model draws clips alone.
-    ///
-    /// # Errors
-    /// If this number of ranks cannot share the model's heads.
-    pub fn on_ranks(&self, ranks: usize) -> ops::Result<Option<OnRanks>> {
-        let Inspection::LingBot(report) = self else { return Ok(None) };
-        let (Ok(config), Some(Ok((shape, _)))) = (&report.config, &report.session) else { return Ok(None) };
-        team::check(ranks, &lingbot::divided(&config.transformer))?;
-        Ok(Some(OnRanks::of(config, shape, Keeping::processor(report.compute), ranks)))
-    }
-}
-
-impl OnGpu {
-    /// Sessions, or clips, that fit into `memory` bytes beside the weights.
-    pub fn sessions(&self, memory: u64) -> u64 {
-        memory.saturating_sub(self.weights) / self.session.max(1)
-    }
-}
-
-impl fmt::Display for OnGpu {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OnGpu { weights, session, unit } = self;
-        let beside = if *unit == "session" { ", temporaries of a pass not counted" } else { "" };
-        write!(f, "{} of weights as bf16, {} a {unit}{beside}", Human(*weights), Human(*session))
-    }
-}
-
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -229,14 +182,6 @@ impl Report {
     pub fn is_complete(&self) -> bool {
         let whole = |network: &Result<Network, String>| network.as_ref().is_ok_and(|network| network.faults.is_empty());
         self.config.is_ok() && self.beside.is_ok() && self.networks.iter().all(|(_, network)| whole(network))
-    }
-
-    fn on_gpu(&self) -> Option<OnGpu> {
-        let parameters: u64 =
-            self.networks.iter().filter_map(|(_, network)| Some(network.as_ref().ok()?.parameters)).sum();
-        let text = self.config.as_ref().ok()?.text.clone();
-        let table = (text.vocab_size * text.d_model) as u64;
-        Some(OnGpu { weights: 2 * (parameters - table), session: self.session_on_gpu?.total(), unit: "session" })
     }
 }
 

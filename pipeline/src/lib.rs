@@ -19,7 +19,7 @@ pub mod load;
 pub mod noise;
 pub mod packed;
 pub mod recording;
-mod team;
+pub mod team;
 pub mod testcard;
 pub mod wan;
 pub mod world;
@@ -32,6 +32,7 @@ use crate::lingbot::LingBot;
 use crate::load::error::LoadError;
 use crate::load::family::Family;
 use crate::load::model_dir::ModelDir;
+use crate::team::Members;
 use crate::world::World;
 
 /// The world that `dir` holds, whatever its family, to be computed with on `device`.
@@ -42,8 +43,13 @@ pub fn load_world(dir: &ModelDir, device: &Device) -> Result<Box<dyn World>, Loa
 /// As [`load_world`], for a team of `ranks` on threads of the processor, which draws the same bits as one rank. An error for a
 /// number of ranks that cannot share the model's heads.
 pub fn load_world_over_ranks(dir: &ModelDir, device: &Device, ranks: usize) -> Result<Box<dyn World>, LoadError> {
+    load_world_over(dir, &Members::of(device, ranks))
+}
+
+/// As [`load_world`], for those who draw it together.
+pub fn load_world_over(dir: &ModelDir, members: &Members) -> Result<Box<dyn World>, LoadError> {
     match Family::of(dir)? {
-        Family::LingBotWorld => Ok(Box::new(LingBot::load_over_ranks(dir, device, ranks)?)),
-        Family::Cosmos3 => Ok(Box::new(Cosmos3::load_over_ranks(dir, device, ranks)?)),
+        Family::LingBotWorld => Ok(Box::new(LingBot::load_over(dir, members)?)),
+        Family::Cosmos3 => Ok(Box::new(Cosmos3::load_over(dir, members)?)),
     }
 }

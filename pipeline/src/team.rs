@@ -1,4 +1,4 @@
-//! Which numbers of ranks can share a model.
+//! Who draws a world together, and which numbers of them can share a model.
 
 use ops::Device;
 use ops::collective::Team;
@@ -13,16 +13,74 @@ pub(crate) struct Divided {
     pub count: usize,
 }
 
-/// A team of `ranks` for a model with these heads. An error that names what cannot be shared.
-pub(crate) fn of(ranks: usize, device: &Device, heads: &[Divided]) -> Result<Team, LoadError> {
-    if ranks > 1 && device.about().is_some() {
-        let reason = format!(
-            "several ranks on {device} are not built: --ranks is for threads of the processor, and one GPU draws a world alone"
-        );
-        return Err(ops::Error::new(reason).into());
+/// Who draws a world: one device alone, several ranks on threads of the processor, or several GPUs.
+#[derive(Debug, Clone)]
+pub struct Members {
+    /// One, or one a rank.
+    devices: Vec<Device>,
+    ranks: usize,
+}
+
+impl Members {
+    /// One device, whose threads are so many ranks.
+    pub fn of(device: &Device, ranks: usize) -> Members {
+        Members { devices: vec![device.clone()], ranks }
     }
-    check(ranks, heads)?;
-    Ok(Team::of_threads(ranks)?)
+
+    /// GPUs, one a rank. An error if there is none.
+    pub fn gpus(devices: Vec<Device>) -> ops::Result<Members> {
+        match devices.len() {
+            0 => Err(ops::Error::new("no GPU was named")),
+            ranks => Ok(Members { devices, ranks }),
+        }
+    }
+
+    /// Where everything lies that is there once.
+    pub fn first(&self) -> &Device {
+        &self.devices[0]
+    }
+
+    /// The devices: one, or one a rank.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// How many ranks there are.
+    pub fn ranks(&self) -> usize {
+        self.ranks
+    }
+
+    /// The same, with the dense layers of a processor in another type.
+    pub fn computing_in(&self, compute: ops::Compute) -> Members {
+        let devices = self.devices.iter().map(|device| device.computing_in(compute)).collect();
+        Members { devices, ranks: self.ranks }
+    }
+
+    /// Try what carries numbers between the GPUs. → that library, in words; `None` where there is no second GPU. An error says what is
+    /// missing, before anything is loaded.
+    pub fn try_links(&self) -> ops::Result<Option<String>> {
+        match self.devices.len() {
+            1 => Ok(None),
+            _ => Ok(Team::of_gpus(&self.devices)?.library()),
+        }
+    }
+
+    /// The team, for a model with these heads. An error that names what cannot be shared.
+    pub(crate) fn team(&self, heads: &[Divided]) -> Result<Team, LoadError> {
+        check(self.ranks, heads)?;
+        if self.devices.len() > 1 {
+            return Ok(Team::of_gpus(&self.devices)?);
+        }
+        let device = self.first();
+        if self.ranks > 1 && device.about().is_some() {
+            let reason = format!(
+                "several ranks on {device} alone are not built: --ranks is for threads of the processor, and several GPUs are named \
+                 with --gpus 0,1"
+            );
+            return Err(ops::Error::new(reason).into());
+        }
+        Ok(Team::of_threads(self.ranks)?)
+    }
 }
 
 /// An error if ranks cannot take as many heads each.

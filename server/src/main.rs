@@ -4,6 +4,8 @@
 
 #[path = "main/device.rs"]
 mod device;
+#[path = "main/inspect.rs"]
+mod inspect;
 #[path = "main/measure.rs"]
 mod measure;
 
@@ -13,9 +15,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
-use pipeline::Device;
-use pipeline::lingbot::footprint::OnRanks;
 use pipeline::load::model_dir::ModelDir;
+use pipeline::team::Members;
 use pipeline::testcard::Testcard;
 use pipeline::world::{Cancel, Card, World};
 use server::access::key_ring::KeyRing;
@@ -25,7 +26,7 @@ use server::access::secrets::{WithoutSecrets, hide};
 use server::browser;
 use server::config::environment::Environment;
 use server::config::flags::{
-    AccessArgs, Cli, Command, ComputeChoice, GenerateArgs, InspectArgs, Ranks, ReplayArgs, ServeArgs, Source, WorldArgs,
+    AccessArgs, Cli, Command, ComputeChoice, GenerateArgs, ReplayArgs, ServeArgs, Source, WorldArgs,
 };
 use server::engine::thread::Engine;
 use server::observe::log::without_secrets;
@@ -107,7 +108,7 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCode> {
         Command::Key { name } => key(&name)?,
         Command::Generate(args) => return generate(*args),
         Command::Replay(args) => return replay(args),
-        Command::Inspect(args) => inspect(&args)?,
+        Command::Inspect(args) => inspect::inspect(&args)?,
         Command::Bench(args) => return measure::bench(&args),
         Command::Check(args) => return measure::check(&args),
         Command::Load(args) => return measure::put_load(*args),
@@ -129,7 +130,7 @@ fn serve(args: ServeArgs, service: Service) -> anyhow::Result<()> {
     }
     compute_on(&args.world)?;
     // A GPU that is not there is told at once, too.
-    let (device, ranks) = (device::for_world(&args.world, &source)?, args.world.team.ranks);
+    let members = device::for_world(&args.world, &source)?;
     let guardrails = args.guardrails.build()?;
     let limits = Limits {
         cluster: args.cluster.settings(args.limits.sessions)?,
@@ -163,7 +164,7 @@ fn serve(args: ServeArgs, service: Service) -> anyhow::Result<()> {
         let phase = until_interrupted()?;
         let told = phase.clone();
         let tell = move |engine: Engine| drop(tokio::spawn(tell_service(service, engine.card.clone(), told)));
-        server::serve_telling(listener, Box::new(move || load(&source, &device, ranks)), limits, phase, tell).await
+        server::serve_telling(listener, Box::new(move || load(&source, &members)), limits, phase, tell).await
     });
     // Weights that are still being read must not keep the process.
     runtime.shutdown_background();
@@ -258,12 +259,12 @@ fn generate(args: GenerateArgs) -> anyhow::Result<ExitCode> {
     offline::film::check(&args.out, args.existing())?;
     compute_on(&args.world)?;
     let source = args.world.source();
-    let (device, ranks) = (device::for_world(&args.world, &source)?, args.world.team.ranks);
+    let members = device::for_world(&args.world, &source)?;
     let request = args.request()?;
     if let Err(blocked) = request.guardrails.check(request.prompts.iter().map(|switch| switch.text.as_str())) {
         anyhow::bail!("a prompt is blocked by the guardrail {}: nothing is drawn", blocked.guardrail);
     }
-    let world = load(&source, &device, ranks)?;
+    let world = load(&source, &members)?;
     cancelled_by_signals(request.cancel.clone())?;
     let report = offline::generate::generate(world.as_ref(), &request)?;
     say(format_args!("{}{}\n", report.summary(), request.out.display()))?;
@@ -273,15 +274,15 @@ fn generate(args: GenerateArgs) -> anyhow::Result<ExitCode> {
 fn replay(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     compute_on(&args.world)?;
     let source = args.world.source();
-    let (device, ranks) = (device::for_world(&args.world, &source)?, args.world.team.ranks);
+    let members = device::for_world(&args.world, &source)?;
     let as_recorded = args.world.device.compute == ComputeChoice::Auto;
     let request = args.request();
     let recording = request.read()?;
-    let device = match recording.compute() {
-        Some(compute) if as_recorded => device.computing_in(compute),
-        _ => device,
+    let members = match recording.compute() {
+        Some(compute) if as_recorded => members.computing_in(compute),
+        _ => members,
     };
-    let world = load(&source, &device, ranks)?;
+    let world = load(&source, &members)?;
     cancelled_by_signals(request.cancel.clone())?;
     let (report, told) = offline::replay::replay(world.as_ref(), recording, &request)?;
     say(format_args!("{told}\n"))?;
@@ -332,49 +333,6 @@ fn man(command: Option<&str>) -> anyhow::Result<()> {
     say(String::from_utf8(text)?)
 }
 
-fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
-    let dir = match &args.dir {
-        Some(dir) => ModelDir::open(dir)?,
-        None => pocket::dir(),
-    };
-    let device = device::of_team(&args.team, &args.device)?;
-    let report = pipeline::inspect::inspect(&dir, device.compute(), args.size, args.window)?;
-    let Ranks(ranks) = args.team.ranks;
-    let on_ranks = if ranks > 1 { report.on_ranks(ranks)? } else { None };
-    let fit = match (device.about(), device.memory(), report.on_gpu()) {
-        (Some(about), Some(memory), Some(on_gpu)) => {
-            let (free, _) = memory?;
-            Some((format!("{device}, {about}"), free, on_gpu))
-        }
-        _ => None,
-    };
-    if args.json {
-        let mut told = report.to_json();
-        if let Some((device, free, on_gpu)) = &fit {
-            let sessions = on_gpu.sessions(*free);
-            told["device"] = serde_json::json!({ "name": device, "free_bytes": free, "sessions": sessions });
-        }
-        if let Some(OnRanks { ranks, self_attention, chunk, once }) = on_ranks {
-            told["ranks"] = serde_json::json!({
-                "count": ranks, "self_attention_bytes_each": self_attention, "chunk_bytes_each": chunk, "bytes_once": once
-            });
-        }
-        say(format_args!("{told:#}\n"))?;
-    } else {
-        say(format_args!("{report}\n"))?;
-        if let Some((device, free, on_gpu)) = &fit {
-            let (gib, fitting, unit) = (*free as f64 / f64::from(1 << 30), on_gpu.sessions(*free), on_gpu.unit);
-            say(format_args!("{device}: {gib:.1} GiB are free; {fitting} such {unit}s fit beside the weights\n"))?;
-        }
-        if let Some(on_ranks) = &on_ranks {
-            say(format_args!("{on_ranks}\n"))?;
-        }
-    }
-    // For scripts: the exit status says it, too.
-    anyhow::ensure!(report.is_complete(), "{} is incomplete: it will not load", dir.name());
-    Ok(())
-}
-
 fn compute_on(args: &WorldArgs) -> anyhow::Result<()> {
     if let Some(threads) = args.threads {
         pipeline::set_threads(usize::from(threads)).context("setting the number of threads")?;
@@ -383,12 +341,12 @@ fn compute_on(args: &WorldArgs) -> anyhow::Result<()> {
 }
 
 /// Loads the world on the thread that will own it.
-fn load(source: &Source, device: &Device, Ranks(ranks): Ranks) -> anyhow::Result<Box<dyn World>> {
+fn load(source: &Source, members: &Members) -> anyhow::Result<Box<dyn World>> {
     let world = match source {
         Source::Testcard { chunk_time } => return Ok(Box::new(Testcard::new(*chunk_time))),
-        Source::Directory(dir) => pipeline::load_world_over_ranks(&ModelDir::open(dir)?, device, ranks)?,
-        Source::Embedded => pipeline::load_world_over_ranks(&pocket::dir(), device, ranks)?,
+        Source::Directory(dir) => pipeline::load_world_over(&ModelDir::open(dir)?, members)?,
+        Source::Embedded => pipeline::load_world_over(&pocket::dir(), members)?,
     };
-    device::tell_products(device);
+    members.devices().iter().for_each(device::tell_products);
     Ok(world)
 }

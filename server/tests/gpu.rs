@@ -132,6 +132,41 @@ fn what_fits_a_gpu_is_told_before_anything_is_loaded() -> Result<()> {
     Ok(())
 }
 
+/// Two GPUs as the command line names them: what each holds, and what keeps them from being used.
+#[test]
+fn several_gpus_are_told_apart_and_refused_by_name() -> Result<()> {
+    let libraries = driver()?.join("with-nccl");
+    let libraries = libraries.to_string_lossy();
+    let with = |arguments: &[&str], gpus: &str, devices: &str, libraries: &str| {
+        let arguments = [arguments, &["--gpus", gpus]].concat();
+        causeway(&arguments, &[("EMULATED_CUDA_DEVICES", devices), ("CAUSEWAY_CUDA_LIBS", libraries)])
+    };
+    let output = with(&["inspect", "--json"], "0,1", "2", &libraries)?;
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).with_context(|| said(&output))?;
+    let number = |gpu: usize, what: &str| told["devices"][gpu][what].as_u64().unwrap_or_default();
+    ensure!(number(1, "weights_bytes") > 0 && number(1, "weights_bytes") < number(0, "weights_bytes"), "{told:#}");
+    ensure!(number(1, "session_bytes") > 0 && number(1, "session_bytes") < number(0, "session_bytes"), "{told:#}");
+    ensure!(number(0, "free_bytes") == 8 << 30 && number(1, "sessions") > number(0, "sessions"), "{told:#}");
+    let plain = said(&with(&["inspect"], "0,1", "2", &libraries)?);
+    ensure!(plain.contains("cuda:0, emulated") && plain.contains("cuda:1, emulated"), "{plain}");
+
+    let refused = |arguments: &[&str], gpus: &str, libraries: &str, parts: &[&str]| -> Result<()> {
+        let output = with(arguments, gpus, "4", libraries)?;
+        let told = said(&output);
+        ensure!(!output.status.success() && parts.iter().all(|part| told.contains(part)), "{gpus}: {told}");
+        Ok(())
+    };
+    refused(&["inspect"], "0,1,2", &libraries, &["3 ranks cannot share 4 heads", "1, 2 or 4 ranks"])?;
+    refused(&["inspect"], "0,4", &libraries, &["there is no device cuda:4", "sees 4"])?;
+    refused(&["inspect"], "one:0,two:0", &libraries, &["GPUs of several machines"])?;
+    refused(&["bench", "--world", "testcard"], "0,1", &libraries, &["--gpus", "the test card has no heads"])?;
+    let without = driver()?;
+    let film = Path::new(env!("CARGO_TARGET_TMPDIR")).join("two-gpus.mp4");
+    let film = film.to_string_lossy();
+    let generate = ["generate", "--prompt", "a road", "--chunks", "1", "--force", "--out", &film];
+    refused(&generate, "0,1", &without.to_string_lossy(), &["exchange numbers by NVIDIA's library NCCL", "not found"])
+}
+
 /// The pocket world, small and with these settings, in a folder of its own.
 fn small_world(name: &str, side: u32, settings: &[(&str, u32)]) -> Result<PathBuf> {
     fn copy(from: &Path, to: &Path) -> Result<()> {

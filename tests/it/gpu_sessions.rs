@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ops::emulation::{self, Counts, counts};
+use pipeline::cosmos3::Cosmos3;
 use pipeline::lingbot::LingBot;
-use pipeline::world::{Cancel, ChunkInput, Controls, Held, Rollout, WarmUp, World};
+use pipeline::team::Members;
+use pipeline::world::{Cancel, ChunkInput, Controls, Held, Rollout, Size, Step, WarmUp, World, WorldError};
 use server::Limits;
 use tests::Server;
 use tests::client::Client;
-use tests::emulated::{gpu_in_f32, small_pocket};
+use tests::cosmos3::{ModelFolder, ask, golden};
+use tests::emulated::{gpu_in_f32, gpus_in_f32, small_pocket, small_pocket_of};
 use tests::message::Init;
 use tests::raw::Raw;
 
@@ -140,5 +143,101 @@ async fn a_fault_of_the_device_ends_one_session_and_not_the_server() -> Result<(
     let told = first.error().await?.to_string();
     ensure!(told.contains("launching ") && told.contains("CUDA_ERROR_LAUNCH_FAILED"), "{told}");
     walking(&server).await?;
+    Ok(())
+}
+
+/// A first chunk, then one with another prompt and a past made again: its bytes.
+fn bytes_of(world: &LingBot, chunks: usize) -> Result<Vec<u8>> {
+    let mut rollout = world.open(WarmUp::init(world.card()))?;
+    let mut drawn = Vec::new();
+    for chunk in 0..chunks {
+        let held = Controls::from(Held::default().with('w'));
+        let prompt = (chunk == 1).then(|| "a desert at night".to_owned());
+        let controls = Some(vec![held; rollout.plan().latent_frames]);
+        let input = ChunkInput { controls, prompt, recache: chunk == 1, ..ChunkInput::default() };
+        rollout.generate(&input, &Cancel::default(), &mut |frames| drawn.extend(frames.rgb))?;
+    }
+    Ok(drawn)
+}
+
+/// In f32 two GPUs draw the bytes of one, allocate nothing in a chunk, wait where one waits, and hold what is told of each.
+#[test]
+fn two_gpus_draw_the_video_of_one() -> Result<()> {
+    let gpus = gpus_in_f32(2);
+    let dir = small_pocket_of(folder(), [32, 16], 1);
+    let alone = bytes_of(&LingBot::load(&dir, &gpus[0])?, 2)?;
+    let world = LingBot::load_over(&dir, &Members::gpus(gpus.clone())?)?;
+    ensure!(!alone.is_empty() && bytes_of(&world, 2)? == alone, "two GPUs draw another video");
+    let before: Vec<u64> = gpus.iter().filter_map(|gpu| gpu.held_bytes()).collect();
+    let init = WarmUp::init(world.card());
+    let told = world.rollout_bytes()(&init);
+    let mut rollout = world.open(init)?;
+    for chunk in 0..4 {
+        let (before, mut first) = (now(), None);
+        walk(&mut *rollout, &mut || _ = first.get_or_insert_with(now))?;
+        let (first, after) = (first.context("pixels")?, now());
+        // A team's devices are asked, and not waited for.
+        ensure!(first.waits == before.waits, "chunk {chunk}: {} waits before pixels", first.waits - before.waits);
+        ensure!(after.allocations == before.allocations, "chunk {chunk} allocates");
+    }
+    let held: Vec<u64> = gpus.iter().zip(before).filter_map(|(gpu, before)| Some(gpu.held_bytes()? - before)).collect();
+    println!("told {told} of a session, held {held:?} between two chunks");
+    ensure!(held[1] > 0 && held[1] < held[0] && held.iter().sum::<u64>() <= told, "{held:?} of {told}");
+    Ok(())
+}
+
+/// What ends a chunk on one GPU ends it on all, with its error; an error of NCCL ends all that come after, too.
+#[test]
+fn a_fault_of_one_of_two_gpus_ends_a_session_and_one_of_their_link_all() -> Result<()> {
+    let gpus = gpus_in_f32(2);
+    let world = LingBot::load_over(&small_pocket_of(folder(), [32, 16], 1), &Members::gpus(gpus.clone())?)?;
+    let fails = |world: &LingBot, parts: &[&str]| -> Result<()> {
+        let told = match bytes_of(world, 1) {
+            Ok(_) => anyhow::bail!("a fault passed unseen"),
+            Err(error) => format!("{error:#}"),
+        };
+        ensure!(parts.iter().all(|part| told.contains(part)), "{told}");
+        Ok(())
+    };
+    emulation::set(c"FAIL_LAUNCH", 40);
+    fails(&world, &["launching ", "CUDA_ERROR_LAUNCH_FAILED"])?;
+    ensure!(!bytes_of(&world, 1)?.is_empty(), "the next session is drawn");
+    emulation::set(c"NCCL_FAIL", 9);
+    fails(&world, &["NCCL 2.20.5", "exchanging numbers between GPUs", "start it again"])?;
+    fails(&world, &["unhandled system error", "start it again"])?;
+    let refused = world.open(WarmUp::init(world.card())).err();
+    ensure!(matches!(refused, Some(WorldError::Failed(_))), "{refused:?}");
+    Ok(())
+}
+
+/// The same code as in earnest was run before, and asked for all of it.
+#[test]
+fn no_piece_of_a_clip_allocates_and_one_without_memory_is_refused_before_it_is_drawn() -> Result<()> {
+    let device = gpu_in_f32();
+    // What is asked for is looked at, and not what it comes to.
+    emulation::set(c"IDLE", 1);
+    let folder = ModelFolder::of(&golden());
+    let world = Cosmos3::load(&folder.open(), &device)?;
+    let asked = |width| {
+        let mut ask = ask("a red hill", Size { width, height: 48 }, 17, 3);
+        ask.settings.num_inference_steps = Some(6);
+        world.clip(ask)
+    };
+    let mut clip = asked(80)?;
+    let before = now();
+    loop {
+        let step = clip.step(&Cancel::default(), &mut |_| {})?;
+        let after = now();
+        let grown = (after.allocations - before.allocations, after.host_allocations - before.host_allocations);
+        ensure!(grown == (0, 0), "{:?}: {grown:?}", clip.progress());
+        if let Step::Done(_) = step {
+            break;
+        }
+    }
+    ensure!(now().launches > before.launches, "something was asked for");
+    emulation::set(c"FAIL_COUNT", 2);
+    emulation::set(c"FAIL_ALLOCATION", 20);
+    let refused = asked(128).err().map(|error| error.to_string()).unwrap_or_default();
+    ensure!(refused.contains("cuda:0 is out of memory"), "{refused:?}");
     Ok(())
 }

@@ -28,15 +28,29 @@ pub fn gpu() -> Device {
     Device::cuda(0, Some(&cuda_folder())).expect("the emulated GPU")
 }
 
+/// So many emulated GPUs that keep everything as f32, with an emulated NCCL between them.
+pub fn gpus_in_f32(count: usize) -> Vec<Device> {
+    let folder = cuda_folder().join("with-nccl");
+    let open = |number| Device::cuda_in_f32(number, Some(&folder)).expect("an emulated GPU");
+    let first = open(0);
+    ops::emulation::set(c"DEVICES", count as i64);
+    [first].into_iter().chain((1..count).map(open)).collect()
+}
+
 /// The pocket world at `side`×`side`, in chunks of two latent frames and `steps` steps: a copy below `folder`.
 pub fn small_pocket(folder: &Path, side: u32, steps: u32) -> ModelDir {
+    small_pocket_of(folder, [side, side], steps)
+}
+
+/// As [`small_pocket`], so wide and so high.
+pub fn small_pocket_of(folder: &Path, sides: [u32; 2], steps: u32) -> ModelDir {
     // A folder for each process: tests that run at once write none of each other's files.
     let folder = folder.join(format!("small-pocket-{}", std::process::id()));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests' crate lies in the repository");
     copy(&root.join("pocket/weights"), &folder);
     let recipe = folder.join("causeway.json");
     let mut changed: serde_json::Value = serde_json::from_slice(&fs::read(&recipe).expect("a recipe")).expect("JSON");
-    changed["size"] = json!([side, side]);
+    changed["size"] = json!(sides);
     changed.as_object_mut().expect("an object").remove("quick_steps");
     for (key, value) in [("chunk", 2), ("window", 3), ("steps", steps), ("condition_frames", 13)] {
         changed[key] = value.into();

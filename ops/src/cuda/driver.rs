@@ -7,9 +7,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, c_int, c_void};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cudarc::driver::DriverError;
 use cudarc::driver::result::{self, ctx, device, event, module, primary_ctx, stream};
@@ -19,6 +19,7 @@ use super::about::{About, count, told, version};
 use super::arena::{Arena, Block, block_bytes};
 use super::blas::Blas;
 use super::kernels::Kernels;
+use super::links::Links;
 use super::pinned::{Pinned, TAKEN_ALONG};
 use super::place::{Place, Plain};
 use super::products::Products;
@@ -31,6 +32,10 @@ use crate::{DType, Result};
 /// One device, opened. Dropped with the last tensor that lies on it.
 pub(crate) struct Cuda {
     number: usize,
+    /// Where libraries are looked for.
+    folder: Option<PathBuf>,
+    /// To the other GPUs, if it draws together with some.
+    links: Mutex<Weak<Links>>,
     device: sys::CUdevice,
     about: About,
     context: sys::CUcontext,
@@ -100,6 +105,8 @@ impl Cuda {
         })?;
         Ok(Arc::new(Cuda {
             number,
+            folder: folder.map(Path::to_owned),
+            links: Mutex::default(),
             device,
             about,
             context,
@@ -122,6 +129,16 @@ impl Cuda {
     /// Its place among the devices of this machine.
     pub(crate) fn number(&self) -> usize {
         self.number
+    }
+
+    /// Where libraries are looked for, if a folder was named.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// To the other GPUs, once it draws together with some.
+    pub(super) fn links(&self) -> MutexGuard<'_, Weak<Links>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What weights and activations are kept as.
@@ -300,13 +317,6 @@ impl Cuda {
         self.enter()?;
         // SAFETY: there are as many bytes, as checked.
         unsafe { result::memset_d8_async(at.address(), 0, bytes, self.work) }.map_err(told("filling memory with zeros"))
-    }
-
-    /// Until everything that was queued is done. The error of an earlier operation is found here.
-    pub(crate) fn wait(&self) -> Result<()> {
-        self.enter()?;
-        // SAFETY: the stream lives as long as this value.
-        unsafe { stream::synchronize(self.work) }.map_err(told("waiting for the device"))
     }
 
     /// What is queued on `later` from now on waits for what is queued on `earlier` by now.

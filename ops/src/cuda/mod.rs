@@ -14,6 +14,7 @@ pub(crate) mod frames;
 mod kernels;
 mod launch;
 mod library;
+mod links;
 mod moment;
 mod pinned;
 mod place;
@@ -23,6 +24,7 @@ mod staging;
 mod tensor;
 #[cfg(test)]
 pub(crate) mod testing;
+mod waiting;
 
 use crate::activation::Activation;
 use crate::{DType, Result, Stored};
@@ -34,9 +36,11 @@ pub(crate) use driver::Cuda;
 pub(crate) use frames::Frames;
 pub(crate) use launch::{Binary, Ending, activate, affine};
 pub(crate) use library::symbol;
+pub(crate) use links::Links;
 pub(crate) use moment::CudaMoment;
 pub(crate) use pinned::Arrival;
 pub use products::Choice;
+pub(crate) use rehearsal::rehearse;
 pub(crate) use tensor::CudaTensor;
 
 /// The kernel for heads of this width that [`Cuda::distrust`] may put aside.

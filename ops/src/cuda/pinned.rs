@@ -196,13 +196,14 @@ impl Arrival {
         if self.recorded && unsafe { event::query(self.passed()) }.is_ok() {
             return Ok(());
         }
-        let waited = match self.recorded {
+        if !self.recorded {
             // SAFETY: as above.
-            true => unsafe { event::synchronize(self.passed()) },
-            // SAFETY: as above.
-            false => unsafe { stream::synchronize(self.cuda.copies()) },
-        };
-        waited.map_err(told("waiting for the device"))
+            return unsafe { stream::synchronize(self.cuda.copies()) }.map_err(told("waiting for the device"));
+        }
+        // SAFETY: as above.
+        let passed = || unsafe { event::query(self.passed()) };
+        // SAFETY: as above.
+        self.cuda.wait_for(&passed, &|| unsafe { event::synchronize(self.passed()) })
     }
 
     /// The numbers. Waits for them.

@@ -31,6 +31,7 @@ pub struct Prompts {
 }
 
 /// All that a clip is made of, resolved: nothing is left to a default.
+#[derive(Clone)]
 pub struct Plan {
     /// Width and height.
     pub size: Size,
@@ -141,6 +142,19 @@ enum State {
     Over,
 }
 
+/// Steps until the solver remembers as much as it ever does: it looks back two.
+const STEPS_REHEARSED: usize = 4;
+
+/// Latent frames until the decoder carries as much as it ever does: convolutions look back two.
+const FRAMES_REHEARSED: usize = 3;
+
+impl State {
+    /// The latent is clean.
+    fn decoding(denoise: &Denoise) -> State {
+        State::Decoding { latent: denoise.latent().clone(), frame: 0, decoder: DecoderState::new() }
+    }
+}
+
 /// What is used once the prompts are read.
 struct Beginning {
     prompts: Prompts,
@@ -166,6 +180,24 @@ impl Cosmos3Clip {
         let shares = nets.times.lock().expect("nothing panics under this lock").shares(&pieces);
         let state = State::Reading(Beginning { prompts, schedule, guidance, noise, picture });
         Cosmos3Clip { nets: nets.clone(), size, grid, pieces, shares, done: 0, state, spans: Spans::default() }
+    }
+
+    /// Draw a clip of this plan with nothing computed ([`ops::Device::rehearse`]), so that no piece of it asks a GPU's driver for memory.
+    /// On a processor nothing is done. An error where there is no memory for it: the clip is refused before it is drawn.
+    pub(super) fn rehearse(nets: &Arc<Nets>, plan: &Plan) -> Result<(), WorldError> {
+        // With guidance at each step, where it may be on at a later one alone.
+        let plan = Plan { guidance: Guidance { interval: None, ..plan.guidance }, ..plan.clone() };
+        nets.transformer.team().rehearse(&nets.device, || {
+            let mut clip = Cosmos3Clip::new(nets, plan.clone(), Noise::silent(&nets.device));
+            loop {
+                clip.state = match std::mem::replace(&mut clip.state, State::Over) {
+                    State::Denoising(denoise) if denoise.done() >= STEPS_REHEARSED => State::decoding(&denoise),
+                    State::Decoding { frame, .. } if frame == clip.grid.frames.min(FRAMES_REHEARSED) => return Ok(()),
+                    state => state,
+                };
+                clip.advance(&Cancel::default(), &mut |_| {})?;
+            }
+        })
     }
 
     /// The same clip; what its parts take goes to `spans`.
@@ -194,7 +226,7 @@ impl Cosmos3Clip {
     }
 
     fn read(&self, begin: &Beginning, cancel: &Cancel) -> Result<Branches, WorldError> {
-        among_workers(|| {
+        self.nets.transformer.team().lead(|| {
             let read = |tokens: &Vec<u32>, name: &str| {
                 let _span = self.spans.begin(|| name.to_owned());
                 self.nets.transformer.read(tokens, &self.grid, cancel)
@@ -243,9 +275,7 @@ impl Cosmos3Clip {
                 drop(step);
                 timings.dit = began.elapsed();
                 match denoise.done() == denoise.steps() {
-                    true => {
-                        State::Decoding { latent: denoise.latent().clone(), frame: 0, decoder: DecoderState::new() }
-                    }
+                    true => State::decoding(&denoise),
                     false => State::Denoising(denoise),
                 }
             }

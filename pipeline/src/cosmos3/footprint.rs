@@ -6,6 +6,7 @@
 use std::fmt;
 
 use ops::Keeping;
+use ops::collective::share;
 
 use super::config::ModelConfig;
 use super::config::transformer::{Activation, PATCH};
@@ -43,6 +44,48 @@ pub struct Footprint {
     pub decoding: u64,
 }
 
+/// How a clip's bytes are divided among ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnRanks {
+    /// How many there are.
+    pub ranks: usize,
+    /// Keys and values of both prompts for each rank's heads, and the positions of its tokens: the most that a rank has.
+    pub prompts: u64,
+    /// Of one pass of the transformer: the most that a rank has. One of them reads the prompts, whole.
+    pub pass: u64,
+    /// All that is held once, in memory that the ranks share: the latent, and of the decoder what all carry and work with.
+    pub once: u64,
+}
+
+impl OnRanks {
+    /// Of a clip of this shape on a processor that keeps numbers so.
+    pub fn of(config: &ModelConfig, shape: &ClipShape, keeping: Keeping, ranks: usize) -> OnRanks {
+        let all = Footprint::over(config, shape, keeping, ranks);
+        let first = all.of_rank(config, shape, 0, ranks);
+        OnRanks { ranks, prompts: first.prompts, pass: first.pass, once: all.latents + all.decoder + all.decoding }
+    }
+}
+
+impl fmt::Display for OnRanks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OnRanks { ranks, prompts, pass, once } = *self;
+        write!(
+            f,
+            "of the longest of these clips, each of {ranks} ranks holds at most {} of the prompts and {} of a pass; {} are held once",
+            Human(prompts),
+            Human(pass),
+            Human(once)
+        )
+    }
+}
+
+/// Tokens of the clip.
+fn video_tokens(config: &ModelConfig, shape: &ClipShape) -> u64 {
+    let side = |pixels: u32| (u64::from(pixels) / config.vae.spatial_factor() as u64).div_ceil(PATCH as u64);
+    let frames = ((shape.frames - 1) / FRAMES_PER_LATENT + 1) as u64;
+    frames * side(shape.size.height) * side(shape.size.width)
+}
+
 impl Footprint {
     /// What a clip of this shape holds at most.
     pub fn of(config: &ModelConfig, shape: &ClipShape, keeping: Keeping) -> Footprint {
@@ -55,7 +98,7 @@ impl Footprint {
         let side = vae.spatial_factor() as u64;
         let (rows, columns) = (u64::from(shape.size.height) / side, u64::from(shape.size.width) / side);
         let frames = ((shape.frames - 1) / FRAMES_PER_LATENT + 1) as u64;
-        let tokens = frames * rows.div_ceil(PATCH as u64) * columns.div_ceil(PATCH as u64);
+        let tokens = video_tokens(config, shape);
         let (queries, keys) = (transformer.query_width() as u64, transformer.key_width() as u64);
         let (layers, width) = (transformer.layers as u64, transformer.hidden_size as u64);
         let text_tokens = (shape.prompt_tokens + shape.negative_tokens.unwrap_or(0)) as u64;
@@ -87,6 +130,24 @@ impl Footprint {
         }
     }
 
+    /// Of a clip of this shape, whose footprint this is, the part of rank `rank` of `ranks`: its heads and its tokens. The
+    /// first one reads prompts and has all that is there once.
+    pub fn of_rank(&self, config: &ModelConfig, shape: &ClipShape, rank: usize, ranks: usize) -> Footprint {
+        let once = |bytes: u64| if rank == 0 { bytes } else { 0 };
+        let tokens = video_tokens(config, shape);
+        let own = share(tokens as usize, rank, ranks).len() as u64;
+        let longest_text = shape.prompt_tokens.max(shape.negative_tokens.unwrap_or(0)) as u64;
+        let branches = 1 + u64::from(shape.negative_tokens.is_some());
+        let positions = branches * config.transformer.head_dim as u64 * F32;
+        Footprint {
+            latents: once(self.latents),
+            prompts: (self.prompts - positions * tokens) / ranks as u64 + positions * own,
+            pass: self.pass / tokens.max(longest_text).max(1) * own.max(once(longest_text)),
+            decoder: once(self.decoder),
+            decoding: once(self.decoding),
+        }
+    }
+
     /// While it is drawn: a pass and the decoding of a frame never are at the same time, nor do prompts outlive the last step.
     pub fn total(&self) -> u64 {
         self.latents + (self.prompts + self.pass).max(self.decoder + self.decoding)
@@ -105,5 +166,40 @@ impl fmt::Display for Footprint {
             writeln!(f, "  {:>12}  {what}", Human(bytes))?;
         }
         write!(f, "  {:>12}  at most at a time", Human(self.total()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cosmos3::config::sampling::Sampling;
+    use crate::wan::vae::config::VaeConfig;
+
+    #[test]
+    fn ranks_hold_their_heads_and_tokens_and_together_what_one_holds() {
+        let json = serde_json::json!({
+            "hidden_size": 4096, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
+            "head_dim": 128, "intermediate_size": 12288, "vocab_size": 151936, "latent_channel": 48
+        });
+        let config = ModelConfig {
+            transformer: serde_json::from_value(json).expect("the published configuration"),
+            vae: VaeConfig::default(),
+            sampling: Sampling::FlowUniPc,
+        };
+        let size = Size { width: 832, height: 480 };
+        let shape = ClipShape { size, frames: 93, prompt_tokens: 512, negative_tokens: Some(10) };
+        let alone = Footprint::of(&config, &shape, Keeping::GPU);
+        for ranks in [1, 2, 4, 8] {
+            let each: Vec<_> = (0..ranks).map(|rank| alone.of_rank(&config, &shape, rank, ranks)).collect();
+            assert_eq!(each.iter().map(|one| one.prompts).sum::<u64>(), alone.prompts);
+            assert_eq!(
+                each.iter().map(|one| one.pass).sum::<u64>(),
+                alone.pass,
+                "a clip has more tokens than its prompt"
+            );
+            assert_eq!(each.iter().map(|one| one.latents + one.decoder).sum::<u64>(), alone.latents + alone.decoder);
+            let said = OnRanks::of(&config, &shape, Keeping::PROCESSOR, ranks);
+            assert!(said.prompts * ranks as u64 >= Footprint::of(&config, &shape, Keeping::PROCESSOR).prompts);
+        }
     }
 }

@@ -31,7 +31,7 @@ use ops::Device;
 use self::card::{card, complete};
 use self::clip::{Cosmos3Clip, Plan};
 use self::config::ModelConfig;
-use self::config::transformer::PATCH;
+use self::config::transformer::{PATCH, TransformerConfig};
 use self::footprint::{ClipShape, Footprint};
 use self::pace::Times;
 use self::prompt::{PromptTokens, Scene};
@@ -41,7 +41,7 @@ use crate::load::fingerprint::Fingerprint;
 use crate::load::model_dir::{Component, ModelDir};
 use crate::load::weights::Checkpoint;
 use crate::noise::Noise;
-use crate::team::{self, Divided};
+use crate::team::{Divided, Members};
 use crate::wan;
 use crate::wan::vae::Vae;
 use crate::world::{
@@ -59,6 +59,8 @@ pub struct Cosmos3 {
 /// All weights, and what a model directory says about running them.
 pub(crate) struct Nets {
     device: Device,
+    /// All, if each rank has one.
+    devices: Vec<Device>,
     transformer: Transformer,
     vae: Vae,
     tokens: Arc<PromptTokens>,
@@ -76,9 +78,13 @@ impl Cosmos3 {
     /// As [`Cosmos3::load`], for a team of `ranks` on threads of the processor: each takes a share of a clip's tokens, and of the
     /// heads in attention. It draws the same bits.
     pub fn load_over_ranks(dir: &ModelDir, device: &Device, ranks: usize) -> Result<Cosmos3, LoadError> {
-        let config = ModelConfig::read(dir)?;
-        let heads = [("heads of queries", config.transformer.heads), ("heads of keys", config.transformer.key_heads)];
-        let team = team::of(ranks, device, &heads.map(|(what, count)| Divided { what, count }))?;
+        Cosmos3::load_over(dir, &Members::of(device, ranks))
+    }
+
+    /// As [`Cosmos3::load`], for those who draw it together. Each GPU has the stack that draws; the first one has all else, too.
+    pub fn load_over(dir: &ModelDir, members: &Members) -> Result<Cosmos3, LoadError> {
+        let (config, device) = (ModelConfig::read(dir)?, members.first());
+        let team = members.team(&divided(&config.transformer))?;
         // What is small comes first: whatever is wrong with it is said before gigabytes are read.
         let card = Arc::new(card(dir, &config)?);
         let tokens = PromptTokens::read(dir, config.transformer.vocab_size)?;
@@ -87,7 +93,8 @@ impl Cosmos3 {
         let mut print = Fingerprint::of_settings(dir)?;
         print.network(&checkpoint)?;
         let transformer = Transformer::load(&config.transformer, &checkpoint.weights(&list, device)?)?;
-        let transformer = transformer.over(team);
+        let others = members.devices()[1..].iter().map(|device| checkpoint.weights(&list, device));
+        let transformer = transformer.and_on(&config.transformer, others)?.over(team);
         checkpoint.finish(&list)?;
         drop(checkpoint);
         let list = wan::tensors::vae(&config.vae);
@@ -95,14 +102,18 @@ impl Cosmos3 {
         print.network(&checkpoint)?;
         let vae = Vae::load(&config.vae, &checkpoint.weights(&list, device)?)?;
         checkpoint.finish(&list)?;
-        device.loaded();
         // Of a picture: a clip has more rows, for which the library has the same kernels.
         let side = |pixels: u32| (pixels as usize / config.vae.spatial_factor()).div_ceil(PATCH);
-        device.choose_products(side(card.default_size.width) * side(card.default_size.height))?;
+        let rows = side(card.default_size.width) * side(card.default_size.height);
+        for device in members.devices() {
+            device.loaded();
+            device.choose_products(rows.div_ceil(members.ranks()))?;
+        }
         let (tokens, config) = (Arc::new(tokens), Arc::new(config));
         let origin = Origin::of(&card, print, device);
         let times = Mutex::default();
-        let nets = Arc::new(Nets { device: device.clone(), transformer, vae, tokens, config, times });
+        let (device, devices) = (device.clone(), members.devices().to_vec());
+        let nets = Arc::new(Nets { device, devices, transformer, vae, tokens, config, times });
         Ok(Cosmos3 { nets, card, origin })
     }
 
@@ -134,7 +145,7 @@ impl World for Cosmos3 {
     }
 
     fn device_memory(&self) -> Option<DeviceMemory> {
-        DeviceMemory::of(&self.nets.device)
+        DeviceMemory::of(&self.nets.devices)
     }
 
     fn open(&self, _: Init) -> Result<Box<dyn Rollout>, WorldError> {
@@ -143,7 +154,7 @@ impl World for Cosmos3 {
     }
 
     fn clip_bytes(&self) -> ClipBytes {
-        let ranks = self.nets.transformer.team().ranks();
+        let sharers = self.nets.transformer.team().sharers();
         // Not all of the networks: whoever asks may outlive them.
         let (tokens, config, card) = (self.nets.tokens.clone(), self.nets.config.clone(), self.card.clone());
         let keeping = self.nets.device.keeping();
@@ -159,7 +170,7 @@ impl World for Cosmos3 {
             // The picture as it came, and as the encoder sees it.
             let picture = ask.init.first_frame.as_ref().map_or(0, |picture| picture.rgb.len() as u64);
             let frame = if picture > 0 { 4 * scene.size.frame_bytes() } else { 0 };
-            Footprint::over(&config, &shape, keeping, ranks).total() + picture + frame
+            Footprint::over(&config, &shape, keeping, sharers).total() + picture + frame
         })
     }
 
@@ -171,8 +182,16 @@ impl World for Cosmos3 {
     fn clip(&self, ask: ClipAsk) -> Result<Box<dyn Clip>, WorldError> {
         let noise = Noise::seeded(ask.init.seed, &self.nets.device);
         let spans = ask.spans.clone();
-        Ok(Box::new(self.clip_with_noise(self.plan(ask)?, noise).profiled(spans)))
+        let plan = self.plan(ask)?;
+        Cosmos3Clip::rehearse(&self.nets, &plan)?;
+        Ok(Box::new(self.clip_with_noise(plan, noise).profiled(spans)))
     }
+}
+
+/// What ranks divide among themselves.
+pub(crate) fn divided(config: &TransformerConfig) -> [Divided; 2] {
+    [("heads of queries", config.heads), ("heads of keys", config.key_heads)]
+        .map(|(what, count)| Divided { what, count })
 }
 
 /// The transformer's tensors without the parts that drawing does not need. An error if it is quantised.

@@ -1,7 +1,7 @@
 //! The two stacks as one network: a prompt is read once, then the flow of a latent is predicted at each step, by a team of
 //! ranks if there is one. The stack that reads does so on one rank alone.
 
-use ops::collective::{Team, share};
+use ops::collective::{Rank, Team, share};
 use ops::rope_halves::HalvesRotary;
 use ops::{Device, Tensor};
 
@@ -19,7 +19,8 @@ pub struct Transformer {
     team: Team,
     mrope: Mrope,
     understanding: Understanding,
-    generation: Generation,
+    /// One that all ranks share, or one a rank where each has memory of its own.
+    generations: Vec<Generation>,
 }
 
 /// One prompt of one clip: what it is to every step. A value, made once and dropped with the clip.
@@ -65,13 +66,25 @@ impl Transformer {
             team: Team::alone(),
             mrope: Mrope::new(config),
             understanding: Understanding::load(config, weights)?,
-            generation: Generation::load(config, weights)?,
+            generations: vec![Generation::load(config, weights)?],
         })
     }
 
     /// The same, drawn by a team.
     pub fn over(self, team: Team) -> Transformer {
         Transformer { team, ..self }
+    }
+
+    /// The same, with the stack that draws on further devices: `weights` on each.
+    pub fn and_on<'a>(
+        mut self,
+        config: &TransformerConfig,
+        weights: impl Iterator<Item = Result<Weights<'a>, LoadError>>,
+    ) -> Result<Transformer, LoadError> {
+        for weights in weights {
+            self.generations.push(Generation::load(config, &weights?)?);
+        }
+        Ok(self)
     }
 
     /// The ranks that draw.
@@ -89,9 +102,9 @@ impl Transformer {
         &self.understanding
     }
 
-    /// The stack that draws.
+    /// The stack that draws, as the first rank has it.
     pub fn generation(&self) -> &Generation {
-        &self.generation
+        &self.generations[0]
     }
 
     /// How positions become angles.
@@ -113,13 +126,19 @@ impl Transformer {
             let message = format!("{ranks} ranks cannot share the {video_tokens} tokens of this video");
             return Err(WorldError::Failed(message));
         }
-        let of_rank = |rank| {
+        let of_rank = |rank: &Rank, (): &mut ()| {
+            let rotary = match rank.device() {
+                Some(device) if rank.number() > 0 => {
+                    self.mrope.rotary(&self.mrope.video(tokens.len(), grid), &device)?
+                }
+                _ => rotary.clone(),
+            };
             Ok::<_, ops::Error>(BranchOfRank {
-                prefix: prefix.of_channels(share(key_width, rank, ranks))?,
-                rotary: rotary.of_tokens(share(video_tokens, rank, ranks))?,
+                prefix: prefix.of_channels(share(key_width, rank.number(), ranks), rank)?,
+                rotary: rotary.of_tokens(share(video_tokens, rank.number(), ranks))?,
             })
         };
-        Ok(Branch { ranks: (0..ranks).map(of_rank).collect::<Result<_, _>>()? })
+        Ok(Branch { ranks: self.team.run(&mut vec![(); ranks], of_rank)? })
     }
 
     /// The flow of `latent`, `(C, F, h, w)`, at the time of [`Generation::time_embedding`]. The first `given` latent frames are
@@ -140,14 +159,15 @@ impl Transformer {
             let BranchOfRank { prefix, rotary } = &branch.ranks[rank.number()];
             // All ranks are in the same layer: the first one's time is told.
             let spans = if rank.number() == 0 { spans } else { &nobody };
-            let mut h = self.generation.begin(latent, given, time, rank)?;
-            for layer in 0..self.generation.layers() {
+            let generation = &self.generations[rank.number().min(self.generations.len() - 1)];
+            let mut h = generation.begin(&rank.spread(latent)?, given, &rank.spread(time)?, rank)?;
+            for layer in 0..generation.layers() {
                 // A rank that sees this first ends the others in the same layer.
                 cancel.check()?;
                 let _span = spans.begin(|| format!("layer{layer}"));
-                h = self.generation.layer(layer, &h, prefix, rotary, rank)?;
+                h = generation.layer(layer, &h, prefix, rotary, rank)?;
             }
-            Ok(self.generation.finish(&self.generation.norm(&h)?, height, width, rank)?)
+            Ok(generation.finish(&generation.norm(&h)?, height, width, rank)?)
         })?;
         Ok(flows.swap_remove(0))
     }

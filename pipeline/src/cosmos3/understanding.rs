@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use kvcache::PromptKvCache;
 use ops::attention::causal_attention;
+use ops::collective::Rank;
 use ops::rope_halves::HalvesRotary;
 use ops::{Embedding, Result, Tensor};
 
@@ -42,9 +43,11 @@ impl Prefix {
         self.tokens
     }
 
-    /// Of its keys and values only some of the channels: those of neighbouring heads.
-    pub(super) fn of_channels(&self, channels: Range<usize>) -> Result<Prefix> {
-        Ok(Prefix { keys_values: self.keys_values.of_channels(channels)?, tokens: self.tokens })
+    /// Of its keys and values, which the first rank has, only some of the channels, those of neighbouring heads, where `rank` has its
+    /// memory.
+    pub(super) fn of_channels(&self, channels: Range<usize>, rank: &Rank) -> Result<Prefix> {
+        let there = self.keys_values.map(|all| rank.spread(all)?.narrow(1, channels.start, channels.len())?.copy())?;
+        Ok(Prefix { keys_values: there, tokens: self.tokens })
     }
 
     /// Bytes that it holds.

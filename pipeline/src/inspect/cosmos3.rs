@@ -9,13 +9,14 @@ use super::{Grouped, Network, OnGpu, vae_summary};
 use crate::cosmos3;
 use crate::cosmos3::config::transformer::{Activation, TransformerConfig};
 use crate::cosmos3::config::{ModelConfig, TRANSFORMER};
-use crate::cosmos3::footprint::{ClipShape, Footprint};
+use crate::cosmos3::footprint::{ClipShape, Footprint, OnRanks};
 use crate::cosmos3::prompt::PromptTokens;
 use crate::cosmos3::tensors::{self, Unused};
 use crate::lingbot::footprint::Human;
 use crate::load::error::LoadError;
 use crate::load::model_dir::{Component, ModelDir};
 use crate::load::weights::Checkpoint;
+use crate::team;
 use crate::wan;
 use crate::wan::vae::config::VaeConfig;
 use crate::world::{Card, Refusal, Size};
@@ -102,6 +103,25 @@ impl Report {
         let table = (config.vocab_size * config.hidden_size) as u64;
         let (_, longest) = self.clips_on_gpu.last()?;
         Some(OnGpu { weights: 2 * (parameters - table), session: longest.total(), unit: "clip" })
+    }
+
+    /// As [`Report::on_gpu`], of the GPU of rank `rank` of `ranks`.
+    pub(super) fn on_gpu_of(&self, rank: usize, ranks: usize) -> ops::Result<Option<OnGpu>> {
+        let Ok(config) = &self.config else { return Ok(None) };
+        team::check(ranks, &cosmos3::divided(&config.transformer))?;
+        let (Some(whole), Some((shape, longest))) = (self.on_gpu(), self.clips_on_gpu.last()) else { return Ok(None) };
+        // Of the transformer, others have the stack that draws.
+        let drawing = tensors::drawing_parameters(&config.transformer);
+        let weights = if rank == 0 { whole.weights } else { 2 * drawing };
+        Ok(Some(OnGpu { weights, session: longest.of_rank(config, shape, rank, ranks).total(), ..whole }))
+    }
+
+    /// How the longest of the clips that were asked about is divided among ranks on the processor.
+    pub(super) fn on_ranks(&self, ranks: usize) -> ops::Result<Option<OnRanks>> {
+        let (Ok(config), Some(Ok(clips))) = (&self.config, &self.clips) else { return Ok(None) };
+        let Some((shape, _)) = clips.last() else { return Ok(None) };
+        team::check(ranks, &cosmos3::divided(&config.transformer))?;
+        Ok(Some(OnRanks::of(config, shape, Keeping::PROCESSOR, ranks)))
     }
 
     /// Nothing is missing or wrong: it will load.

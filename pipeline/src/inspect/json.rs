@@ -4,7 +4,8 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value, json};
 
-use super::{Cosmos3Report, Inspection, Network, Report};
+use super::{Cosmos3Report, Inspection, Network, OnRanks, Report};
+use crate::{cosmos3, lingbot};
 
 impl Inspection {
     /// The report as an object: `name`, `family`, `complete`, `networks`, and what a session or a clip would hold in bytes.
@@ -15,6 +16,20 @@ impl Inspection {
         };
         object["complete"] = self.is_complete().into();
         object
+    }
+}
+
+impl OnRanks {
+    /// Their number, the bytes of each, and what is there once.
+    pub fn to_json(self) -> Value {
+        match self {
+            OnRanks::Session(lingbot::footprint::OnRanks { ranks, self_attention, chunk, once }) => json!({
+                "count": ranks, "self_attention_bytes_each": self_attention, "chunk_bytes_each": chunk, "bytes_once": once
+            }),
+            OnRanks::Clip(cosmos3::footprint::OnRanks { ranks, prompts, pass, once }) => json!({
+                "count": ranks, "prompts_bytes_each": prompts, "pass_bytes_each": pass, "bytes_once": once
+            }),
+        }
     }
 }
 

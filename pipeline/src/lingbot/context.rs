@@ -23,8 +23,8 @@ pub struct PassContext<'a> {
 pub struct TeamContext<'a> {
     /// One a rank.
     pub conditions: &'a [Condition],
-    /// Read by all ranks.
-    pub prompt: &'a PromptKvCache,
+    /// One that all ranks read, or one a rank where each has memory of its own.
+    pub prompts: &'a [PromptKvCache],
     /// One a rank.
     pub histories: &'a mut [RollingKvCache],
 }

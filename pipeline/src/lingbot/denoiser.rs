@@ -10,13 +10,14 @@ use super::sampler::Sampler;
 use super::schedule::{Level, Schedule};
 use crate::noise::Noise;
 use crate::world::{Cancel, WorldError};
-use kvcache::RollingKvCache;
+use kvcache::{PromptKvCache, RollingKvCache};
 use ops::collective::{Rank, Team};
 use ops::{Result, Tensor};
 
 /// The network, the noise levels it is run at, and how a chunk goes from one to the next.
 pub struct Denoiser {
-    dit: Dit,
+    /// One that all ranks share, or one a rank where each has memory of its own. So are the embeddings of noise levels.
+    dits: Vec<Dit>,
     /// The ranks that each pass is shared by. Between two passes one thread goes on alone, so all ranks are cancelled at the
     /// same one.
     team: Team,
@@ -28,19 +29,21 @@ pub struct Denoiser {
     /// Bends the levels of other numbers of steps.
     shift: f64,
     /// The embedding of `t = 0`, a clean chunk.
-    clean: TimeEmbedding,
+    clean: Vec<TimeEmbedding>,
 }
 
 /// The noise levels of a chunk, and the embedding of each.
 struct Levels {
     levels: Vec<Level>,
-    times: Vec<TimeEmbedding>,
+    /// By network, then by level.
+    times: Vec<Vec<TimeEmbedding>>,
 }
 
 impl Levels {
-    fn of(dit: &Dit, schedule: &Schedule) -> Result<Levels> {
+    fn of(dits: &[Dit], schedule: &Schedule) -> Result<Levels> {
         let levels = schedule.levels.clone();
-        let times = levels.iter().map(|level| dit.time_embedding(f64::from(level.t))).collect::<Result<_>>()?;
+        let times = |dit: &Dit| levels.iter().map(|level| dit.time_embedding(f64::from(level.t))).collect();
+        let times = dits.iter().map(times).collect::<Result<_>>()?;
         Ok(Levels { levels, times })
     }
 }
@@ -48,14 +51,21 @@ impl Levels {
 impl Denoiser {
     /// Computes every noise level's embedding: they are the same for the life of the process.
     pub fn new(dit: Dit, team: Team, sampler: Sampler, schedule: &Schedule) -> Result<Denoiser> {
-        let (usual, clean) = (Levels::of(&dit, schedule)?, dit.time_embedding(0.0)?);
-        Ok(Denoiser { usual, quick: None, shift: 1.0, clean, sampler, dit, team })
+        Denoiser::of(vec![dit], team, sampler, schedule)
+    }
+
+    /// As [`Denoiser::new`], with the network once, or once for each rank of the team.
+    pub fn of(dits: Vec<Dit>, team: Team, sampler: Sampler, schedule: &Schedule) -> Result<Denoiser> {
+        assert!(dits.len() == 1 || dits.len() == team.ranks(), "ranks share a network, or each has one");
+        let usual = Levels::of(&dits, schedule)?;
+        let clean = dits.iter().map(|dit| dit.time_embedding(0.0)).collect::<Result<_>>()?;
+        Ok(Denoiser { usual, quick: None, shift: 1.0, clean, sampler, dits, team })
     }
 
     /// The same, which also draws chunks in other numbers of steps: evenly spaced, bent by `shift`. Those of `quick` steps
     /// are prepared for.
     pub fn with_other_steps(self, shift: f64, quick: Option<usize>) -> Result<Denoiser> {
-        let quick = quick.map(|steps| Levels::of(&self.dit, &Schedule::even(shift, steps))).transpose()?;
+        let quick = quick.map(|steps| Levels::of(&self.dits, &Schedule::even(shift, steps))).transpose()?;
         Ok(Denoiser { quick, shift, ..self })
     }
 
@@ -64,9 +74,24 @@ impl Denoiser {
         self.usual.levels.len()
     }
 
-    /// The network.
+    /// The network, as the first rank has it.
     pub fn dit(&self) -> &Dit {
-        &self.dit
+        &self.dits[0]
+    }
+
+    /// Which of the networks, and of what belongs to them, is the rank's.
+    fn own(&self, rank: &Rank) -> usize {
+        rank.number().min(self.dits.len() - 1)
+    }
+
+    /// Once per prompt: one for each network. `context`: `(text length, text width)`.
+    pub fn read_prompt(&self, context: &Tensor) -> Result<Vec<PromptKvCache>> {
+        match &self.dits[..] {
+            [dit] => Ok(vec![dit.read_prompt(context)?]),
+            dits => self
+                .team
+                .run(&mut vec![(); dits.len()], |rank, ()| dits[rank.number()].read_prompt(&rank.spread(context)?)),
+        }
     }
 
     /// The ranks that each pass is shared by.
@@ -76,18 +101,25 @@ impl Denoiser {
 
     /// What is the same for every pass over a chunk, one value a rank. Once per chunk.
     pub fn conditions(&self, chunk: ChunkConditions<'_>) -> Result<Vec<Condition>> {
-        self.team.run(&mut vec![(); self.team.ranks()], |rank, ()| self.dit.condition(chunk, rank))
+        self.team.run(&mut vec![(); self.team.ranks()], |rank, ()| {
+            let (fixed, camera) = (rank.spread(chunk.fixed)?, chunk.camera.map(|rays| rank.spread(rays)).transpose()?);
+            let chunk = ChunkConditions { fixed: &fixed, camera: camera.as_ref(), ..chunk };
+            self.dits[self.own(rank)].condition(chunk, rank)
+        })
     }
 
-    /// Do a pass on every rank. → what the first one made of it.
+    /// Do a pass over `x` on every rank, whose own network is counted. → what the first one made of it.
     fn pass_of_all<T: Send>(
         &self,
+        x: &Tensor,
         context: &mut TeamContext,
-        pass: impl Fn(&mut PassContext) -> Result<T> + Sync,
+        pass: impl Fn(usize, &Tensor, &mut PassContext) -> Result<T> + Sync,
     ) -> Result<T> {
-        let (conditions, prompt) = (context.conditions, context.prompt);
+        let (conditions, prompts) = (context.conditions, context.prompts);
         let on_rank = |rank: &Rank, history: &mut RollingKvCache| {
-            pass(&mut PassContext { rank, condition: &conditions[rank.number()], prompt, history })
+            let own = self.own(rank);
+            let (condition, prompt) = (&conditions[rank.number()], &prompts[own]);
+            pass(own, &rank.spread(x)?, &mut PassContext { rank, condition, prompt, history })
         };
         let mut results = self.team.run(context.histories, on_rank)?;
         Ok(results.swap_remove(0))
@@ -111,14 +143,14 @@ impl Denoiser {
             (Some(steps), Some(quick)) if quick.levels.len() == steps => quick,
             // A recording from when the recipe said otherwise.
             (Some(steps), _) => {
-                other = Levels::of(&self.dit, &Schedule::even(self.shift, steps))?;
+                other = Levels::of(&self.dits, &Schedule::even(self.shift, steps))?;
                 &other
             }
         };
         let x = noise.draw(&shape)?;
         let flow = |x: &Tensor, level: usize| {
             cancel.check_unkept()?;
-            Ok::<_, WorldError>(self.pass_at(x, &times[level], context)?)
+            Ok::<_, WorldError>(self.pass_at(x, times, level, context)?)
         };
         let fresh = || noise.draw(&[frames, channels, height, width])?.permute(&[1, 0, 2, 3]);
         let x = self.sampler.sample(levels, x, flow, fresh)?;
@@ -129,16 +161,24 @@ impl Denoiser {
 
     /// One pass at a noise level of the schedule, counted from 0. Nothing of it is kept.
     pub fn pass(&self, x: &Tensor, level: usize, context: &mut TeamContext) -> Result<Tensor> {
-        self.pass_at(x, &self.usual.times[level], context)
+        self.pass_at(x, &self.usual.times, level, context)
     }
 
-    fn pass_at(&self, x: &Tensor, time: &TimeEmbedding, context: &mut TeamContext) -> Result<Tensor> {
-        self.pass_of_all(context, |context| self.dit.predict_flow(x, time, context))
+    fn pass_at(
+        &self,
+        x: &Tensor,
+        times: &[Vec<TimeEmbedding>],
+        level: usize,
+        context: &mut TeamContext,
+    ) -> Result<Tensor> {
+        self.pass_of_all(x, context, |own, x, context| self.dits[own].predict_flow(x, &times[own][level], context))
     }
 
     /// Keep the keys and values of clean latents, `(C, F, h, w)`, as those of the frames that are staged now.
     pub fn remember(&self, clean: &Tensor, context: &mut TeamContext) -> Result<()> {
-        self.pass_of_all(context, |context| self.dit.remember(clean, &self.clean, context))?;
+        self.pass_of_all(clean, context, |own, clean, context| {
+            self.dits[own].remember(clean, &self.clean[own], context)
+        })?;
         context.histories.iter_mut().for_each(RollingKvCache::commit);
         Ok(())
     }

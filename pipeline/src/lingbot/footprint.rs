@@ -88,9 +88,7 @@ impl OnRanks {
     /// Of a rollout of this shape on a processor that keeps numbers so.
     pub fn of(config: &ModelConfig, shape: &RolloutShape, keeping: Keeping, ranks: usize) -> OnRanks {
         let all = Footprint::over(config, shape, keeping, ranks);
-        let chunking = Chunking { first: shape.first_chunk, later: config.recipe.chunk };
-        let tokens_a_frame = latent_pixels(config, shape.size) / 4;
-        let tokens = tokens_a_frame * chunking.longest() as u64;
+        let tokens = chunk_tokens(config, shape);
         let largest = share(tokens as usize, 0, ranks).len() as u64;
         OnRanks {
             ranks,
@@ -122,6 +120,12 @@ fn latent_pixels(config: &ModelConfig, size: Size) -> u64 {
     u64::from(size.height) / side * (u64::from(size.width) / side)
 }
 
+/// Tokens of the longest chunk.
+fn chunk_tokens(config: &ModelConfig, shape: &RolloutShape) -> u64 {
+    let chunking = Chunking { first: shape.first_chunk, later: config.recipe.chunk };
+    latent_pixels(config, shape.size) / 4 * chunking.longest() as u64
+}
+
 impl Footprint {
     /// The most bytes that a rollout of this shape holds.
     pub fn of(config: &ModelConfig, shape: &RolloutShape, keeping: Keeping) -> Footprint {
@@ -137,7 +141,7 @@ impl Footprint {
         let latent_pixels = latent_pixels(config, size);
         let tokens_a_frame = latent_pixels / 4;
         let chunking = Chunking { first: shape.first_chunk, later: recipe.chunk };
-        let chunk_tokens = tokens_a_frame * chunking.longest() as u64;
+        let chunk_tokens = chunk_tokens(config, shape);
         let (width, layers) = (transformer.width() as u64, transformer.num_layers as u64);
         let condition_frames =
             (shape.condition_frames as u64).saturating_sub(1) / config.vae.temporal_factor() as u64 + 1;
@@ -166,6 +170,27 @@ impl Footprint {
             memory_list: recipe.memory.map_or(0, |memory| Memory::list_bytes_max(&memory)),
             chunk_pictures: recipe.memory.map_or(0, |_| chunking.longest() as u64 * Memory::picture_bytes(size)),
             chunk: (two_rows + width * keeping.bytes + transformer.attention_head_dim as u64 * F32) * chunk_tokens,
+        }
+    }
+
+    /// The same, with what was made of the prompt in the memory of each of so many devices.
+    pub fn with_prompts(self, copies: u64) -> Footprint {
+        Footprint { cross_attention: self.cross_attention * copies, ..self }
+    }
+
+    /// Of a rollout of this shape, whose footprint this is, the part of rank `rank` of `ranks`, each of which is a GPU: its heads and its
+    /// tokens, and on each what was made of the prompt. The first one has all that is there once.
+    pub fn of_rank(&self, config: &ModelConfig, shape: &RolloutShape, rank: usize, ranks: usize) -> Footprint {
+        let once = |bytes: u64| if rank == 0 { bytes } else { 0 };
+        let tokens = chunk_tokens(config, shape);
+        Footprint {
+            self_attention: self.self_attention / ranks as u64,
+            cross_attention: self.cross_attention,
+            decoder: once(self.decoder),
+            condition: once(self.condition),
+            latents: once(self.latents),
+            chunk_latents: once(self.chunk_latents),
+            chunk: self.chunk / tokens.max(1) * share(tokens as usize, rank, ranks).len() as u64,
         }
     }
 
@@ -311,6 +336,20 @@ mod tests {
         let config = ModelConfig { recipe: Recipe { chunk: 1, ..config.recipe }, ..config };
         let all = Footprint::of(&config, &small, Keeping::PROCESSOR);
         assert_eq!(OnRanks::of(&config, &small, Keeping::PROCESSOR, 7).chunk, all.chunk / 1560 * 223);
+    }
+
+    #[test]
+    fn gpus_hold_their_heads_and_tokens_and_the_prompt_each_and_the_first_all_else() {
+        let config = lingbot("{}");
+        let shape = RolloutShape::of(&config.recipe);
+        let alone = Footprint::of(&config, &shape, Keeping::GPU);
+        for ranks in [1, 2, 4, 8] {
+            let each: Vec<_> = (0..ranks).map(|rank| alone.of_rank(&config, &shape, rank, ranks)).collect();
+            let all: u64 = each.iter().map(Footprint::total).sum();
+            assert_eq!(all, alone.with_prompts(ranks as u64).total());
+            assert!(each[1..].iter().all(|one| one.decoder + one.condition + one.latents == 0));
+            assert!(each.iter().all(|one| one.self_attention * ranks as u64 == alone.self_attention));
+        }
     }
 
     #[test]

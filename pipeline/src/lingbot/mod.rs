@@ -41,7 +41,7 @@ use crate::load::model_dir::{Component, ModelDir};
 use crate::load::tensor_list::TensorList;
 use crate::load::weights::{Checkpoint, Weights};
 use crate::noise::Noise;
-use crate::team::{self, Divided};
+use crate::team::{Divided, Members};
 use crate::wan;
 use crate::wan::text::{PromptTokens, TextEncoder};
 use crate::wan::vae::Vae;
@@ -71,8 +71,13 @@ impl LingBot {
     /// As [`LingBot::load`], for a team of `ranks` on threads of the processor: each takes a share of a chunk's tokens, and of
     /// the heads in attention. It draws the same bits.
     pub fn load_over_ranks(dir: &ModelDir, device: &Device, ranks: usize) -> Result<LingBot, LoadError> {
-        let config = ModelConfig::read(dir)?;
-        let team = team::of(ranks, device, &divided(&config.transformer))?;
+        LingBot::load_over(dir, &Members::of(device, ranks))
+    }
+
+    /// As [`LingBot::load`], for those who draw it together. Each GPU has the transformer; the first one has all else, too.
+    pub fn load_over(dir: &ModelDir, members: &Members) -> Result<LingBot, LoadError> {
+        let (config, device) = (ModelConfig::read(dir)?, members.first());
+        let team = members.team(&divided(&config.transformer))?;
         let recipe = &config.recipe;
         // Small files come first: an error in them is reported before gigabytes are read.
         let card = Arc::new(card(dir, &config)?);
@@ -80,7 +85,8 @@ impl LingBot {
         let mut print = Fingerprint::of_settings(dir)?;
         // One network after the other: a checkpoint's mapping goes when its tensors have been packed.
         let list = tensors::transformer(&config.transformer);
-        let dit = load(dir, Component::Transformer, &list, &mut print, device, |w| Dit::load(&config.transformer, w))?;
+        let load_dit = |weights: &Weights| Dit::load(&config.transformer, weights);
+        let dits = load_on(dir, Component::Transformer, &list, &mut print, members.devices(), load_dit)?;
         let list = wan::tensors::vae(&config.vae);
         let vae = load(dir, Component::Vae, &list, &mut print, device, |w| Vae::load(&config.vae, w))?;
         let list = wan::tensors::text_encoder(&config.text);
@@ -88,13 +94,17 @@ impl LingBot {
             TextEncoder::load(&config.text, w, tokens)
         })?;
         let schedule = Schedule::new(recipe.shift, &recipe.steps);
-        let denoiser = Denoiser::new(dit, team, recipe.sampler, &schedule)?;
+        let denoiser = Denoiser::of(dits, team, recipe.sampler, &schedule)?;
         let denoiser = denoiser.with_other_steps(recipe.shift, recipe.quick_steps)?;
-        device.loaded();
-        device.choose_products(card.chunk * nets::tokens(&config, card.default_size))?;
+        let rows = card.chunk * nets::tokens(&config, card.default_size);
+        for device in members.devices() {
+            device.loaded();
+            device.choose_products(rows.div_ceil(members.ranks()))?;
+        }
         let origin = Origin::of(&card, print, device);
         let words = card.words.clone();
-        let nets = Arc::new(Nets { device: device.clone(), denoiser, vae, words, text, config, origin });
+        let (device, devices) = (device.clone(), members.devices().to_vec());
+        let nets = Arc::new(Nets { device, devices, denoiser, vae, words, text, config, origin });
         Ok(LingBot { nets, card })
     }
 
@@ -109,7 +119,7 @@ impl LingBot {
         part: impl Fn(Footprint) -> T + Send + Sync + 'static,
     ) -> Arc<dyn Fn(&Init) -> T + Send + Sync> {
         let (config, card, keeping) = (self.nets.config.clone(), self.card.clone(), self.nets.device.keeping());
-        let ranks = self.nets.denoiser.team().ranks();
+        let (sharers, copies) = (self.nets.denoiser.team().sharers(), self.nets.devices.len());
         Arc::new(move |init| {
             let first_chunk = init.chunking(&card).first;
             let shape = RolloutShape {
@@ -119,7 +129,7 @@ impl LingBot {
                 first_chunk,
                 condition_frames: config.recipe.choose_condition_frames(init.condition_frames, first_chunk),
             };
-            part(Footprint::over(&config, &shape, keeping, ranks))
+            part(Footprint::over(&config, &shape, keeping, sharers).with_prompts(copies as u64))
         })
     }
 }
@@ -145,7 +155,7 @@ impl World for LingBot {
     }
 
     fn device_memory(&self) -> Option<DeviceMemory> {
-        DeviceMemory::of(&self.nets.device)
+        DeviceMemory::of(&self.nets.devices)
     }
 
     fn operations(&self, init: &Init) -> Result<Vec<Operation<'_>>, WorldError> {
@@ -171,11 +181,27 @@ fn load<T>(
     device: &Device,
     network: impl FnOnce(&Weights) -> Result<T, LoadError>,
 ) -> Result<T, LoadError> {
+    let mut network = Some(network);
+    let once = |weights: &Weights| (network.take().expect("one device"))(weights);
+    let mut networks = load_on(dir, component, tensors, print, std::slice::from_ref(device), once)?;
+    Ok(networks.pop().expect("one device"))
+}
+
+/// One for each device.
+fn load_on<T>(
+    dir: &ModelDir,
+    component: Component,
+    tensors: &TensorList,
+    print: &mut Fingerprint,
+    devices: &[Device],
+    mut network: impl FnMut(&Weights) -> Result<T, LoadError>,
+) -> Result<Vec<T>, LoadError> {
     let checkpoint = Checkpoint::open(dir, component)?;
     print.network(&checkpoint)?;
-    let network = network(&checkpoint.weights(tensors, device)?)?;
+    let networks = devices.iter().map(|device| network(&checkpoint.weights(tensors, device)?));
+    let networks = networks.collect::<Result<_, LoadError>>()?;
     checkpoint.finish(tensors)?;
-    Ok(network)
+    Ok(networks)
 }
 
 /// What ranks divide among themselves.

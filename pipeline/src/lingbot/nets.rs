@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kvcache::PromptKvCache;
+use kvcache::{KvShape, PromptKvCache};
 use ops::{Device, Tensor, pixels};
 
 use super::config::ModelConfig;
@@ -14,7 +14,10 @@ use crate::world::{Chunking, Origin, Picture, Size, Words};
 
 /// All weights, and the settings that the model directory gives for running them.
 pub(super) struct Nets {
+    /// Where everything lies that is there once.
     pub(super) device: Device,
+    /// All, if each rank has one.
+    pub(super) devices: Vec<Device>,
     pub(super) denoiser: Denoiser,
     pub(super) vae: Vae,
     pub(super) words: Option<Arc<Words>>,
@@ -42,14 +45,20 @@ impl Nets {
         }
     }
 
-    /// [`Nets::in_own_words`] → every block's keys and values. Once per prompt.
-    pub(super) fn read_prompt(&self, text: &str) -> ops::Result<PromptKvCache> {
-        self.denoiser.dit().read_prompt(&self.text.encode(text)?)
+    /// [`Nets::in_own_words`] → every block's keys and values, for each network. Once per prompt.
+    pub(super) fn read_prompt(&self, text: &str) -> ops::Result<Vec<PromptKvCache>> {
+        self.denoiser.read_prompt(&self.text.encode(text)?)
     }
 
     /// Tokens of a latent frame of a video of this size: 2×2 latents each.
     pub(super) fn tokens(&self, size: Size) -> usize {
         tokens(&self.config, size)
+    }
+
+    /// What each rank remembers of a latent frame of a video of this size: its heads, all tokens.
+    pub(super) fn remembered(&self, size: Size) -> KvShape {
+        let all = self.config.transformer.remembers(self.tokens(size), &self.device);
+        KvShape { heads: all.heads / self.denoiser.team().ranks(), ..all }
     }
 
     /// Mask and condition latents of a video that starts from `picture`, in whole chunks: `(20, pieces·F, h, w)`. Once

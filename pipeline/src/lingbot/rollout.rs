@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvcache::{KvShape, RollingKvCache, Window};
+use kvcache::{RollingKvCache, Window};
 use ops::{Moment, Tensor};
 
 use self::pictures::DECODED_AHEAD;
@@ -95,13 +95,11 @@ impl LingBotRollout {
             let reason = format!("{ranks} ranks cannot share the {tokens} tokens of a latent frame at {}", init.size);
             return Err(refuse("size", reason));
         }
-        let remembered = nets.config.transformer.remembers(tokens, &nets.device);
-        let remembered = KvShape { heads: remembered.heads / ranks, ..remembered };
-        let history = |_| RollingKvCache::new(window.clone(), remembered);
+        let history = |_| RollingKvCache::new(window.clone(), nets.remembered(init.size));
 
         let (whose, seed) = (Whose::of(nets.origin.clone(), card, &init), init.seed);
         let before_text = nets.device.moment()?;
-        let prompt = nets.read_prompt(&text)?;
+        let prompts = nets.read_prompt(&text)?;
         let text_times = vec![(before_text, nets.device.moment()?)];
 
         let frames = recipe.choose_condition_frames(init.condition_frames, chunking.first);
@@ -118,7 +116,7 @@ impl LingBotRollout {
             seed,
             now: Progress {
                 chunks: 0,
-                prompt,
+                prompts,
                 text: text.into(),
                 histories: (0..ranks).map(history).collect(),
                 past: Past::default(),
@@ -189,7 +187,7 @@ impl LingBotRollout {
             if let Some(memory) = self.now.memory.as_mut().filter(|_| *text != *self.now.text) {
                 memory.forget();
             }
-            (self.now.prompt, self.now.text) = (self.nets.read_prompt(&text)?, text.into());
+            (self.now.prompts, self.now.text) = (self.nets.read_prompt(&text)?, text.into());
             self.text_times.push((began, self.nets.device.moment()?));
         }
         let began = self.nets.device.moment()?;
@@ -222,8 +220,8 @@ impl LingBotRollout {
             camera: rays.as_ref(),
             recent,
         })?;
-        let Progress { prompt, histories, noise, .. } = &mut self.now;
-        let mut context = TeamContext { conditions: &conditions, prompt, histories };
+        let Progress { prompts, histories, noise, .. } = &mut self.now;
+        let mut context = TeamContext { conditions: &conditions, prompts, histories };
         let shape = [self.nets.config.transformer.out_channels, plan.latent_frames, height, width];
         let latent = match known {
             None => self.nets.denoiser.sample((shape, input.steps), noise, &mut context, cancel)?,
@@ -270,8 +268,8 @@ impl LingBotRollout {
         let channels = self.nets.config.transformer.out_channels;
         let x = self.now.noise.draw(&[channels, plan.latent_frames, height, width])?;
         Ok(move || {
-            let LingBotRollout { nets, now: Progress { prompt, histories, .. }, .. } = &mut self;
-            let mut context = TeamContext { conditions: &conditions, prompt, histories };
+            let LingBotRollout { nets, now: Progress { prompts, histories, .. }, .. } = &mut self;
+            let mut context = TeamContext { conditions: &conditions, prompts, histories };
             let denoiser = &nets.denoiser;
             denoiser.team().lead(|| denoiser.pass(&x, 0, &mut context))?;
             Ok(nets.device.wait()?)
@@ -303,8 +301,8 @@ impl LingBotRollout {
             for history in &mut self.now.histories {
                 history.stage_again(first_latent_frame..first_latent_frame + places.len());
             }
-            let (prompt, histories) = (&self.now.prompt, &mut self.now.histories);
-            let mut context = TeamContext { conditions: &conditions, prompt, histories };
+            let (prompts, histories) = (&self.now.prompts, &mut self.now.histories);
+            let mut context = TeamContext { conditions: &conditions, prompts, histories };
             denoiser.remember(&chunk.clean.narrow(1, places.start, places.len())?, &mut context)?;
         }
         Ok(())

@@ -1,17 +1,17 @@
-//! Where a GPU's memory is, for whoever watches a server.
+//! Where the memory of GPUs is, for whoever watches a server.
 
 use std::sync::Arc;
 
 use ops::{Device, MemoryUse};
 
-/// What tells where a device's memory is. It does not keep the device open.
+/// What tells where the memory of devices is, all together. It does not keep them open.
 #[derive(Clone)]
 pub struct DeviceMemory(Arc<dyn Fn() -> Option<MemoryUse> + Send + Sync>);
 
-/// Bytes of a device's memory.
+/// Bytes of the memory of all devices that draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceMemoryUse {
-    /// All that it has.
+    /// All that they have.
     pub total: u64,
     /// By what it holds: `weights`; `sessions`, also what is used while one is drawn; `spare`, kept for the next chunk; and
     /// `other`: the driver, compiled kernels, other processes.
@@ -19,9 +19,20 @@ pub struct DeviceMemoryUse {
 }
 
 impl DeviceMemory {
-    /// Of a GPU. `None` for the processor.
-    pub fn of(device: &Device) -> Option<DeviceMemory> {
-        Some(DeviceMemory(Arc::new(device.gauge()?)))
+    /// Of GPUs. `None` for the processor.
+    pub fn of(devices: &[Device]) -> Option<DeviceMemory> {
+        let gauges = devices.iter().map(Device::gauge).collect::<Option<Vec<_>>>()?;
+        let sum = |all: MemoryUse, one: MemoryUse| MemoryUse {
+            total: all.total + one.total,
+            used: all.used + one.used,
+            weights: all.weights + one.weights,
+            sessions: all.sessions + one.sessions,
+            spare: all.spare + one.spare,
+            pinned: all.pinned + one.pinned,
+        };
+        Some(DeviceMemory(Arc::new(move || {
+            gauges.iter().map(|gauge| gauge()).try_fold(MemoryUse::default(), |all, one| Some(sum(all, one?)))
+        })))
     }
 
     /// Now. `None` once the device is closed, or where its driver does not say.

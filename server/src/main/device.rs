@@ -3,6 +3,7 @@
 
 use anyhow::Context;
 use pipeline::check::{Row, Start, at_start};
+use pipeline::team::Members;
 use pipeline::{Compute, Device};
 use server::config::flags::{ComputeChoice, DeviceArgs, DeviceChoice, Gpus, Ranks, Source, TeamArgs, WorldArgs};
 
@@ -24,28 +25,30 @@ pub(crate) fn of(DeviceArgs { device, compute, cuda_libs }: &DeviceArgs) -> anyh
     }
 }
 
-/// The device that a team computes on.
-pub(crate) fn of_team(team: &TeamArgs, device: &DeviceArgs) -> anyhow::Result<Device> {
-    match team.gpus.as_ref().map(|Gpus(numbers)| numbers.as_slice()) {
-        None => of(device),
-        Some(&[number]) => of(&DeviceArgs { device: DeviceChoice::Cuda(number), ..device.clone() }),
-        Some(numbers) => anyhow::bail!(
-            "--gpus names {}: several GPUs for one world are not built yet. One GPU draws a world with --device cuda:N; \
-             how a world is shared is proved on the processor with --ranks N",
-            numbers.len()
-        ),
-    }
+/// Who draws, as a team.
+pub(crate) fn of_team(team: &TeamArgs, device: &DeviceArgs) -> anyhow::Result<Members> {
+    let Ranks(ranks) = team.ranks;
+    let Some(Gpus(numbers)) = &team.gpus else { return Ok(Members::of(&of(device)?, ranks)) };
+    let gpu = |&number: &usize| of(&DeviceArgs { device: DeviceChoice::Cuda(number), ..device.clone() });
+    Ok(Members::gpus(numbers.iter().map(gpu).collect::<anyhow::Result<_>>()?)?)
 }
 
-/// The device that `source` is to be drawn on, which is told. A GPU has shown that it computes what the processor does.
-pub(crate) fn for_world(args: &WorldArgs, source: &Source) -> anyhow::Result<Device> {
-    let device = of_team(&args.team, &args.device)?;
-    let Ranks(ranks) = args.team.ranks;
+/// Who is to draw `source`, which is told. GPUs have shown that they compute what the processor does.
+pub(crate) fn for_world(args: &WorldArgs, source: &Source) -> anyhow::Result<Members> {
+    let members = of_team(&args.team, &args.device)?;
+    let (ranks, device) = (members.ranks(), members.first());
     if ranks > 1 {
         if matches!(source, Source::Testcard { .. }) {
-            anyhow::bail!("--ranks {ranks}: the test card has no heads that ranks could share");
+            let flag = if members.devices().len() > 1 { "--gpus" } else { "--ranks" };
+            anyhow::bail!("{flag}: the test card has no heads that {ranks} ranks could share");
         }
-        tracing::info!(ranks, "ranks share each chunk on the processor");
+        match members.devices() {
+            [_] => tracing::info!(ranks, "ranks share each chunk on the processor"),
+            gpus => {
+                let library = members.try_links().context("--gpus")?.unwrap_or_default();
+                tracing::info!(?gpus, "GPUs share each chunk, and exchange numbers by {library}");
+            }
+        }
     }
     if device.compute() != Compute::F32 {
         if matches!(source, Source::Testcard { .. }) {
@@ -53,7 +56,8 @@ pub(crate) fn for_world(args: &WorldArgs, source: &Source) -> anyhow::Result<Dev
         }
         tracing::info!("dense layers are computed in {}", device.arithmetic());
     }
-    if let Some(about) = device.about() {
+    for device in members.devices() {
+        let Some(about) = device.about() else { continue };
         if matches!(source, Source::Testcard { .. }) {
             anyhow::bail!("--device {device}: the test card has no weights, so it is drawn on the processor");
         }
@@ -61,9 +65,9 @@ pub(crate) fn for_world(args: &WorldArgs, source: &Source) -> anyhow::Result<Dev
         tracing::info!(%device, driver, "{about}");
         tracing::info!("{}", device.libraries().unwrap_or_default());
         tracing::warn!("the path for GPUs was executed in emulation and not yet on a GPU: compare with --device cpu");
-        trust(&device)?;
+        trust(device)?;
     }
-    Ok(device)
+    Ok(members)
 }
 
 /// Compare every operation with the processor, which takes seconds. An error names those that disagree.

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use pipeline::Device;
 use pipeline::check::Scale;
 use pipeline::load::model_dir::ModelDir;
+use pipeline::team::Members;
 use server::config::flags::{BenchArgs, CheckArgs, LoadArgs, Source, version};
 use server::offline;
 use server::offline::bench;
@@ -29,9 +29,9 @@ pub(super) fn bench(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let before = args.compare.as_ref().map(read).transpose()?;
     compute_on(&args.world)?;
     let source = args.world.source();
-    let (device, ranks) = (device::for_world(&args.world, &source)?, args.world.team.ranks);
+    let members = device::for_world(&args.world, &source)?;
     let loading = Instant::now();
-    let world = load(&source, &device, ranks)?;
+    let world = load(&source, &members)?;
     let request = bench::Request {
         size: args.size,
         time: Duration::from_secs(u64::from(args.seconds)),
@@ -46,7 +46,7 @@ pub(super) fn bench(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let first_frame = bench::grey_picture(world.card(), args.size)?;
     // The server loads it again, on the thread that owns it.
     drop(world);
-    report.rows.extend(through_a_socket(source, device, first_frame, args)?);
+    report.rows.extend(through_a_socket(source, members, first_frame, args)?);
     if args.json {
         say(format_args!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
@@ -65,11 +65,10 @@ pub(super) fn bench(args: &BenchArgs) -> anyhow::Result<ExitCode> {
 /// One client of a server of this process, over loopback.
 fn through_a_socket(
     source: Source,
-    device: Device,
+    members: Members,
     first_frame: Option<Vec<u8>>,
     args: &BenchArgs,
 ) -> anyhow::Result<Vec<bench::report::Row>> {
-    let ranks = args.world.team.ranks;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
     let size = args.size.map(|size| size.to_string());
     let rows = runtime.block_on(async {
@@ -78,7 +77,7 @@ fn through_a_socket(
         let (stop, phase) = watch::channel(Phase::Serving);
         let mut serve = std::pin::pin!(server::serve(
             listener,
-            Box::new(move || load(&source, &device, ranks)),
+            Box::new(move || load(&source, &members)),
             Limits::default(),
             phase
         ));

@@ -48,40 +48,47 @@ fn nano_over_three_ranks_predicts_the_same_bits() {
     for_each_folder("cosmos3", |dir| {
         let dir = dir.join("dit_nano");
         let ((alone, _), (team, _)) = (load(&dir, &Device::cpu()), load(&dir, &Device::cpu()));
-        let team = team.over(Team::of_threads(3).expect("threads"));
-        let golden = Golden::open(&dir.join("fixtures.safetensors"));
-        let meta = std::fs::read(dir.join("meta.json")).expect("meta.json");
-        let cases: BTreeMap<String, Case> = serde_json::from_slice(&meta).expect("cases");
-        for (name, case) in &cases {
-            let [frames, height, width] = case.latent_shape;
-            let grid = Grid { frames, height, width, fps: case.fps, temporal_factor: FRAMES_PER_LATENT };
-            let latent = golden.get(&format!("{name}.latent"));
-            let flow = |transformer: &Transformer, cancel: &Cancel| {
-                let branch = transformer.read(&case.cond_ids, &grid, &Cancel::default()).expect("a prompt");
-                let time = transformer.generation().time_embedding(case.timestep).expect("a time");
-                let given = case.cond_frames.len();
-                transformer.predict_flow(&latent, given, &time, &branch, cancel, &Spans::default())
-            };
-            let numbers = |transformer| -> Vec<f32> {
-                flow(transformer, &Cancel::default()).expect("a flow").to_vec().expect("f32")
-            };
-            assert_eq!(numbers(&team), numbers(&alone), "{name}");
-            let cancelled = Cancel::default();
-            cancelled.cancel();
-            assert!(matches!(flow(&team, &cancelled), Err(WorldError::Cancelled)));
-        }
+        check_team(&dir, &Device::cpu(), &alone, &team.over(Team::of_threads(3).expect("threads")));
     });
+}
+
+/// The same bits from `team` as from one rank, whose inputs lie on `device`.
+pub(super) fn check_team(dir: &Path, device: &Device, alone: &Transformer, team: &Transformer) {
+    let golden = Golden::open(&dir.join("fixtures.safetensors")).on(device);
+    for (name, case) in &cases(dir) {
+        let [frames, height, width] = case.latent_shape;
+        let grid = Grid { frames, height, width, fps: case.fps, temporal_factor: FRAMES_PER_LATENT };
+        let latent = golden.get(&format!("{name}.latent"));
+        let flow = |transformer: &Transformer, cancel: &Cancel| {
+            let branch = transformer.read(&case.cond_ids, &grid, &Cancel::default()).expect("a prompt");
+            let time = transformer.generation().time_embedding(case.timestep).expect("a time");
+            let given = case.cond_frames.len();
+            transformer.predict_flow(&latent, given, &time, &branch, cancel, &Spans::default())
+        };
+        let numbers =
+            |transformer| -> Vec<f32> { flow(transformer, &Cancel::default()).expect("a flow").to_vec().expect("f32") };
+        assert_eq!(numbers(team), numbers(alone), "{name}");
+        let cancelled = Cancel::default();
+        cancelled.cancel();
+        assert!(matches!(flow(team, &cancelled), Err(WorldError::Cancelled)));
+    }
 }
 
 /// The network of a folder of weights, and its configuration.
 pub(super) fn load(dir: &Path, device: &Device) -> (Transformer, TransformerConfig) {
+    load_on(dir, std::slice::from_ref(device))
+}
+
+/// As [`load`]; the stack that draws on all of these devices.
+pub(super) fn load_on(dir: &Path, devices: &[Device]) -> (Transformer, TransformerConfig) {
     let read = |name: &str| std::fs::read(dir.join(name)).unwrap_or_else(|e| panic!("{}/{name}: {e}", dir.display()));
     let config: TransformerConfig = serde_json::from_slice(&read("config.json")).expect("a configuration");
     let checkpoint = Checkpoint::from_bytes(&read("model.safetensors")).expect("a checkpoint");
     let checkpoint = checkpoint.without(|name| tensors::unused(name).is_some());
     let list = tensors::transformer(&config);
-    let weights = checkpoint.weights(&list, device).expect("every tensor");
-    let transformer = Transformer::load(&config, &weights).expect("a transformer");
+    let weights = |device| checkpoint.weights(&list, device);
+    let transformer = Transformer::load(&config, &weights(&devices[0]).expect("every tensor")).expect("a transformer");
+    let transformer = transformer.and_on(&config, devices[1..].iter().map(weights)).expect("further devices");
     checkpoint.finish(&list).expect("no other tensor");
     (transformer, config)
 }

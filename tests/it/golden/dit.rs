@@ -250,7 +250,7 @@ impl Rollout {
     fn run(&self, choices: Choices, mut look: impl FnMut(usize, &Tensor, &RollingKvCache)) {
         let denoiser = &self.denoiser;
         let [_, frames, height, width] = self.shape;
-        let prompt = |name: &str| denoiser.dit().read_prompt(&self.golden.get(name)).expect("prompt");
+        let prompt = |name: &str| denoiser.read_prompt(&self.golden.get(name)).expect("prompt");
         let prompts =
             if self.golden.has("prompt") { vec![prompt("prompt")] } else { vec![prompt("prompt0"), prompt("prompt1")] };
         let condition = self.golden.get("condition");
@@ -271,8 +271,8 @@ impl Rollout {
                 recent: motion.as_mut().and_then(|motion| motion.recent(Some(&self.controls(chunk)))),
             });
             let conditions = conditions.expect("conditions");
-            let prompt = &prompts[usize::from(chunk >= choices.switch).min(prompts.len() - 1)];
-            let mut context = TeamContext { conditions: &conditions, prompt, histories: from_mut(&mut history) };
+            let prompts = &prompts[usize::from(chunk >= choices.switch).min(prompts.len() - 1)];
+            let mut context = TeamContext { conditions: &conditions, prompts, histories: from_mut(&mut history) };
             let x0 = denoiser
                 .sample((self.shape, None), &mut Noise::recorded(noise), &mut context, &Cancel::default())
                 .expect("a chunk");

@@ -4,10 +4,11 @@
 use std::path::Path;
 
 use ops::Device;
+use ops::collective::Team;
 use pipeline::lingbot::LingBot;
 use pipeline::load::model_dir::ModelDir;
 use pipeline::world::{Cancel, ChunkInput, Controls, Held, Init, Picture, Size, World};
-use tests::emulated::{gpu, gpu_in_f32, small_pocket};
+use tests::emulated::{gpu, gpu_in_f32, gpus_in_f32, small_pocket};
 
 use super::{cosmos3_dit, cosmos3_pipeline, cosmos3_vae, dit, psnr, text, vae};
 
@@ -48,6 +49,19 @@ fn a_gpu_draws_cosmos3_as_the_reference() {
     super::for_each_folder("cosmos3", |dir| {
         cosmos3_dit::check(&dir.join("dit_nano"), &gpu);
         cosmos3_dit::check(&dir.join("dit_edge"), &gpu);
+    });
+}
+
+/// Six heads of queries share three of keys, and tokens do not come out even.
+#[test]
+fn three_gpus_draw_the_bits_of_one_in_cosmos3() {
+    let gpus = gpus_in_f32(3);
+    super::for_each_folder("cosmos3", |dir| {
+        let dir = dir.join("dit_nano");
+        let (alone, _) = cosmos3_dit::load(&dir, &gpus[0]);
+        let (team, _) = cosmos3_dit::load_on(&dir, &gpus);
+        let team = team.over(Team::of_gpus(&gpus).expect("a team"));
+        cosmos3_dit::check_team(&dir, &gpus[0], &alone, &team);
     });
 }
 

@@ -175,8 +175,7 @@ impl LingBotRollout {
             (transformer.num_attention_heads * transformer.attention_head_dim, nets.tokens(self.size));
         let window = self.now.window().clone().after(chunks);
         let own = width / ranks;
-        let remembered = transformer.remembers(tokens, &nets.device);
-        let remembered = KvShape { heads: remembered.heads / ranks, ..remembered };
+        let remembered = nets.remembered(self.size);
         let mut histories = Vec::with_capacity(ranks);
         for rank in 0..ranks {
             let of = |numbers: &[f32], slot: usize| -> OpsResult<Tensor> {
@@ -201,8 +200,8 @@ impl LingBotRollout {
         }
         let motion = nets.config.recipe.motion.zip(still).map(|(config, still)| MotionWindow::after(config, still));
         let noise = Noise::seeded_after(self.seed, draws, &nets.device);
-        let (prompt, text) = (self.now.prompt.clone(), prompt.into());
-        self.now = Progress { chunks, prompt, text, histories, past: kept, camera, motion, noise, decoder, memory };
+        let (prompts, text) = (self.now.prompts.clone(), prompt.into());
+        self.now = Progress { chunks, prompts, text, histories, past: kept, camera, motion, noise, decoder, memory };
         Ok(())
     }
 
@@ -255,7 +254,7 @@ impl LingBotRollout {
                     past = Some((0..count).map(|_| self.read_past(cursor, (h, w))).collect::<Result<Vec<_>, _>>()?);
                 }
                 "decoder" => {
-                    let ranks = ranks_that_decode(h, self.nets.denoiser.team().ranks());
+                    let ranks = ranks_that_decode(h, self.nets.denoiser.team().sharers());
                     decoder = Some(DecoderState::read(cursor, version, (h, w), ranks)?);
                 }
                 "memory" => {

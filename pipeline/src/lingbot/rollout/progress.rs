@@ -14,7 +14,8 @@ use crate::wan::vae::DecoderState;
 /// All that a rollout keeps to go back to.
 pub(in crate::lingbot) struct Progress {
     pub(in crate::lingbot) chunks: usize,
-    pub(in crate::lingbot) prompt: PromptKvCache,
+    /// One for each network.
+    pub(in crate::lingbot) prompts: Vec<PromptKvCache>,
     /// That prompt as the text encoder read it.
     pub(in crate::lingbot) text: Arc<str>,
     /// The keys and values of each rank's heads.
@@ -31,7 +32,7 @@ pub(in crate::lingbot) struct Progress {
 /// What a chunk changes before anything of it is kept. Keys and values are not among it: every pass writes over those of the
 /// chunk, and only they are written.
 pub(super) struct Before {
-    prompt: PromptKvCache,
+    prompts: Vec<PromptKvCache>,
     text: Arc<str>,
     camera: CameraPath,
     motion: Option<MotionWindow>,
@@ -48,7 +49,7 @@ impl Progress {
     /// Shared, or a few numbers.
     pub(super) fn before(&self) -> Before {
         Before {
-            prompt: self.prompt.clone(),
+            prompts: self.prompts.clone(),
             text: Arc::clone(&self.text),
             camera: self.camera.clone(),
             motion: self.motion.clone(),
@@ -58,8 +59,8 @@ impl Progress {
     }
 
     pub(super) fn put_back(&mut self, before: Before) {
-        let Before { prompt, text, camera, motion, noise, memory } = before;
-        (self.prompt, self.text, self.camera, self.motion) = (prompt, text, camera, motion);
+        let Before { prompts, text, camera, motion, noise, memory } = before;
+        (self.prompts, self.text, self.camera, self.motion) = (prompts, text, camera, motion);
         (self.noise, self.memory) = (noise, memory);
     }
 
@@ -68,7 +69,7 @@ impl Progress {
     pub(super) fn copy(&self) -> ops::Result<Progress> {
         Ok(Progress {
             chunks: self.chunks,
-            prompt: self.prompt.clone(),
+            prompts: self.prompts.clone(),
             text: Arc::clone(&self.text),
             histories: self.histories.iter().map(RollingKvCache::copy).collect::<ops::Result<_>>()?,
             past: self.past.clone(),

@@ -16,15 +16,14 @@ impl LingBotRollout {
     /// chunks have fewer latent frames, and keep less. On a processor nothing is done. An error where there is no memory for it:
     /// the rollout is refused before it has drawn anything.
     pub(super) fn rehearse(&self) -> Result<(), WorldError> {
-        self.nets.device.rehearse(|| self.stand_in().draw_until_full())
+        self.nets.denoiser.team().rehearse(&self.nets.device, || self.stand_in().draw_until_full())
     }
 
     /// A rollout like this one, which has drawn nothing and has memory of its own.
     fn stand_in(&self) -> LingBotRollout {
         let LingBotRollout { nets, now, .. } = self;
         let recipe = &nets.config.recipe;
-        let remembered = nets.config.transformer.remembers(nets.tokens(self.size), &nets.device);
-        let history = RollingKvCache::new(now.window().clone(), remembered);
+        let history = |_| RollingKvCache::new(now.window().clone(), nets.remembered(self.size));
         LingBotRollout {
             nets: nets.clone(),
             size: self.size,
@@ -34,10 +33,9 @@ impl LingBotRollout {
             whose: self.whose.clone(),
             now: Progress {
                 chunks: 0,
-                prompt: now.prompt.clone(),
+                prompts: now.prompts.clone(),
                 text: now.text.clone(),
-                // A GPU has one rank.
-                histories: vec![history],
+                histories: (0..now.histories.len()).map(history).collect(),
                 past: Past::default(),
                 camera: CameraPath::new(&recipe.camera, self.size, &nets.device),
                 motion: recipe.motion.map(MotionWindow::new),

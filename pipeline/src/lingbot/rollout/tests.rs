@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::slice::{from_mut, from_ref};
 
+use kvcache::KvShape;
 use ops::Device;
 use ops::collective::Rank;
 use serde_json::{Value, json};
@@ -142,7 +143,7 @@ fn first_chunks_of_one_latent_frame_to_twice_a_chunk_are_what_a_plain_loop_draws
             let condition = plain_condition(&world, &fixed, &frames, &frames);
             let mut context = TeamContext {
                 conditions: from_ref(&condition),
-                prompt: &video.now.prompt,
+                prompts: &video.now.prompts,
                 histories: from_mut(&mut history),
             };
             let (_, _, height, width) = fixed.dims4().expect("four sides");
@@ -183,7 +184,7 @@ fn a_rollout_that_never_makes_its_past_again_draws_what_a_loop_draws_that_keeps_
         }
         let condition = plain_condition(&world, &fixed, &frames, &frames);
         let mut context =
-            TeamContext { conditions: from_ref(&condition), prompt: &prompt, histories: from_mut(&mut history) };
+            TeamContext { conditions: from_ref(&condition), prompts: &prompt, histories: from_mut(&mut history) };
         let (_, _, height, width) = fixed.dims4().expect("four sides");
         let shape = [world.nets.config.transformer.out_channels, frames.len(), height, width];
         let latent =
@@ -240,14 +241,14 @@ fn a_past_made_again_is_a_fresh_pass_over_its_clean_latents_with_the_new_prompt(
             let chunk = frames.start / CHUNK * CHUNK..(frames.start / CHUNK + 1) * CHUNK;
             let condition = plain_condition(&world, &video.fixed, &chunk, frames);
             let mut context =
-                TeamContext { conditions: from_ref(&condition), prompt: &night, histories: from_mut(&mut plain) };
+                TeamContext { conditions: from_ref(&condition), prompts: &night, histories: from_mut(&mut plain) };
             let clean = clean.narrow(1, frames.start, frames.len()).expect("latents");
             world.nets.denoiser.remember(&clean, &mut context).expect("a pass");
         }
 
         let before: Vec<_> = (0..shape.layers).map(|layer| snapshot(&video.now.histories[0], layer)).collect();
         let bytes = video.now.histories[0].bytes();
-        video.now.prompt = night;
+        video.now.prompts = night;
         video.remember_again(&Cancel::default()).expect("passes");
         let mut changed = 0.0f32;
         for (layer, before) in before.iter().enumerate() {
@@ -292,11 +293,11 @@ fn only_a_prompt_that_asks_for_it_makes_the_past_again() {
     assert_ne!(plain, again);
     // The same by hand.
     let mut video = after_two_chunks();
-    video.now.prompt = world.nets.read_prompt("a city at night").expect("a prompt");
+    video.now.prompts = world.nets.read_prompt("a city at night").expect("a prompt");
     video.remember_again(&Cancel::default()).expect("passes");
     assert_eq!(draw(video, &ChunkInput::default()), again);
     let mut video = after_two_chunks();
-    video.now.prompt = world.nets.read_prompt("a city at night").expect("a prompt");
+    video.now.prompts = world.nets.read_prompt("a city at night").expect("a prompt");
     assert_eq!(draw(video, &ChunkInput::default()), plain);
 
     let without_prompt = ChunkInput { prompt: None, ..night(true) };
@@ -380,6 +381,6 @@ fn a_rollout_that_goes_back_draws_the_same_again_and_another_way_where_it_is_ste
     let KeptBytes { state: bytes, chunk } = world.state_bytes().expect("it keeps states")(&init(&world, Some(1)));
     assert_eq!(rollout.now.past.newest().map(Tensor::bytes), Some(chunk));
     let now = &rollout.now;
-    let held = now.histories[0].bytes() + now.prompt.bytes() + now.decoder.bytes() + now.past.bytes();
+    let held = now.histories[0].bytes() + now.prompts[0].bytes() + now.decoder.bytes() + now.past.bytes();
     assert!(held <= bytes && held * 2 > bytes, "{held} bytes of {bytes}");
 }

@@ -156,8 +156,8 @@ impl Vae {
         self.decode_over(&Team::alone(), latent, state)
     }
 
-    /// As [`Vae::decode`], each rank of a team a band of rows; one alone if there are fewer rows than ranks. A stream is decoded
-    /// by one team from its first frame to its last.
+    /// As [`Vae::decode`], each rank of a team that shares its memory a band of rows; one alone if there are fewer rows than
+    /// ranks, and the first one if each is a GPU. A stream is decoded by one team from its first frame to its last.
     pub fn decode_over(&self, team: &Team, latent: &Tensor, state: &mut DecoderState) -> Result<FrameStack> {
         let wrong = |message: String| Err(Error::new(message));
         let (channels, height, width) = match *latent.dims() {
@@ -174,7 +174,7 @@ impl Vae {
         }
         let latent = channels::restore(&latent.reshape([channels, 1, height, width])?, &self.mean, &self.std)?;
         let latent = self.post_quant_conv.apply(&FrameStack::from_tensor(&latent)?, None)?;
-        let ranks = ranks_that_decode(height, team.ranks());
+        let ranks = ranks_that_decode(height, team.sharers());
         if first {
             state.carried = vec![Carried::default(); ranks];
         } else if state.carried.len() != ranks {

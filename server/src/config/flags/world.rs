@@ -35,7 +35,7 @@ pub struct TeamArgs {
     /// the same bits as one, and are a proof of how several GPUs would share a world, not a speed-up.
     #[arg(long, value_name = "N", default_value = "1")]
     pub ranks: Ranks,
-    /// GPUs that draw one world together, by their numbers: 0,1. More than one is not built yet.
+    /// GPUs that draw one world together, by their numbers: 0,1. They exchange numbers by NVIDIA's library NCCL.
     #[arg(long, value_name = "LIST", conflicts_with_all = ["device", "ranks"])]
     pub gpus: Option<Gpus>,
 }
@@ -93,7 +93,7 @@ pub struct DeviceArgs {
     /// The type that dense layers are computed and held in on a processor. auto is f32, whose pictures are the reference's.
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = ComputeChoice::Auto)]
     pub compute: ComputeChoice,
-    /// A folder in which the library of the NVIDIA driver is looked for first, and cuBLASLt alone.
+    /// A folder in which the library of the NVIDIA driver is looked for first, and cuBLASLt and NCCL alone.
     #[arg(long, value_name = "DIR")]
     pub cuda_libs: Option<PathBuf>,
 }
