@@ -2,8 +2,9 @@
 //!
 //!     cargo bench -p ops --bench units -- [THREADS] [WORD...]
 //!
-//! Each round measures the peak of a unit and then the operation, so that what slows the machine down slows both. A line tells
-//! the operation's median rate and the median of its shares; where words are given, only lines that hold one of them.
+//! Each round measures the peak of a unit and then the operation, both so briefly that most rounds are not interrupted. A line
+//! tells the best rate of each, and their ratio: what else runs on a machine makes rounds slower, and none faster. Where words
+//! are given, only lines that hold one of them.
 
 use std::time::Instant;
 
@@ -11,8 +12,10 @@ use ops::probe::{Convolution, Probe, Work};
 use ops::{Compute, Result};
 
 /// Rounds of a line, and how long each side of one takes at least, in seconds.
-const ROUNDS: usize = 15;
-const SIDE_S: f64 = 0.004;
+const ROUNDS: usize = 60;
+const SIDE_S: f64 = 0.0005;
+/// A slow line takes so long in all, in seconds.
+const LINE_S: f64 = 1.5;
 
 /// Rows, inputs and outputs: the pocket world's layers, those of the 1.3 B shape, and some of Cosmos3.
 const LINEAR: [[usize; 3]; 9] = [
@@ -48,15 +51,14 @@ fn main() {
         }
         let mut probe = make().expect("a shape that is right");
         let of_type = peaks.iter().position(|peak| peak.compute() == probe.compute()).unwrap_or(0);
-        let mut samples: Vec<[f64; 3]> = Vec::new();
-        let rounds = if seconds_once(&mut probe) > 0.3 { 3 } else { ROUNDS };
+        let mut best = [0.0, 0.0, 0.0];
+        let rounds = ((LINE_S / seconds_once(&mut probe)) as usize).clamp(3, ROUNDS);
         for _ in 0..rounds {
-            let f32_peak = rate(&mut peaks[0], 1);
-            let peak = rate(&mut peaks[of_type], 1);
-            let found = rate(&mut probe, 1);
-            samples.push([found, found / peak, found / f32_peak]);
+            let found = [rate(&mut probe, 1), rate(&mut peaks[of_type], 1), rate(&mut peaks[0], 1)];
+            best.iter_mut().zip(found).for_each(|(best, found)| *best = f64::max(*best, found));
         }
-        let [found, share, of_f32] = [0, 1, 2].map(|column| median(samples.iter().map(|sample| sample[column])));
+        let [found, peak, f32_peak] = best;
+        let (share, of_f32) = (found / peak, found / f32_peak);
         println!("{:60} {found:8.1} Gop/s  {share:5.2} of its peak  {of_f32:5.2} of f32's", probe.name().to_owned());
     }
 }
@@ -103,16 +105,17 @@ fn convolutions() -> impl Iterator<Item = Convolution> {
     shapes.into_iter().map(shape)
 }
 
-/// Operations in a nanosecond, the median of `rounds`.
+/// Operations in a nanosecond, the best of `rounds`.
 fn rate(probe: &mut Probe, rounds: usize) -> f64 {
     let Work::Operations(operations) = probe.work() else { unreachable!("all of them multiply") };
     let once = seconds_once(probe);
     let times = (SIDE_S / once).ceil().max(1.0) as usize;
-    median((0..rounds).map(|_| {
+    let rates = (0..rounds).map(|_| {
         let began = Instant::now();
         probe.run(times).expect("it ran once");
         operations * times as f64 / began.elapsed().as_secs_f64() / 1e9
-    }))
+    });
+    rates.fold(0.0, f64::max)
 }
 
 /// Seconds of one run.
@@ -120,10 +123,4 @@ fn seconds_once(probe: &mut Probe) -> f64 {
     let began = Instant::now();
     probe.run(1).expect("a shape that is right");
     began.elapsed().as_secs_f64()
-}
-
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
-    let mut numbers: Vec<f64> = numbers.collect();
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
 }
