@@ -9,6 +9,8 @@
 //! Many keys are taken a span at a time, so that a span, and the scores of some queries with it, stay in the caches: what
 //! each query has gathered so far is scaled down when a larger score comes (online softmax, <https://arxiv.org/abs/2205.14135>).
 
+mod by_keys;
+
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -107,7 +109,12 @@ fn attention_with(
             let shared = head / (queries / groups);
             let head = Head { isa, first: head * dim, key_first: shared * dim, dim, width, key_width, length, sight };
             let of_rows = first_row..rows.min(first_row + part);
-            SCRATCH.with_borrow_mut(|scratch| head.attend(q, of_rows, &keys, &values, scratch))
+            // A kernel that takes one panel wants its left side laid out by tiles: keys would be packed after all.
+            let by_keys = sight == Sight::Everything && rows <= by_keys::QUERIES_MAX && panels_max(isa) > 1;
+            SCRATCH.with_borrow_mut(|scratch| match by_keys {
+                true => by_keys::attend(&head, q, of_rows, &keys, &values, scratch),
+                false => head.attend(q, of_rows, &keys, &values, scratch),
+            })
         };
         if pays_to_share(rows * length * width / 16) {
             (0..queries * parts).into_par_iter().map(attend).collect()
@@ -200,6 +207,11 @@ impl Head {
         }
     }
 
+    /// Keys that are taken together.
+    fn span(&self) -> usize {
+        self.length.div_ceil(self.length.div_ceil(SPAN)).next_multiple_of(PANEL).min(self.length)
+    }
+
     /// The queries of some rows: `(rows, dim)`.
     fn attend(
         &self,
@@ -211,7 +223,7 @@ impl Head {
     ) -> Vec<f32> {
         let Head { first, dim, width, length, .. } = *self;
         let rows = of_rows.len();
-        let span = length.div_ceil(length.div_ceil(SPAN)).next_multiple_of(PANEL).min(length);
+        let span = self.span();
         // Whole tiles of the kernel, so that none is left half empty.
         let tile = (SCORES / span).clamp(1, rows).next_multiple_of(TILE).min(rows);
         let scale = 1.0 / (dim as f32).sqrt();

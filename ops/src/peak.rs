@@ -53,7 +53,7 @@ impl Unit {
             rayon::broadcast(|_| black_box(turn(black_box(TURNS))));
             Ok(())
         })
-        .computed_in(compute)
+        .on_unit(compute)
     }
 }
 

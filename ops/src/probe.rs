@@ -5,6 +5,7 @@
 
 use crate::attention::attention;
 use crate::conv::Conv;
+use crate::cpu::narrow::multiplies_bf16;
 use crate::cpu::softmax::softmax;
 use crate::frame_stack::{FrameShape, FrameStack};
 use crate::norm::{layer_norm_modulate, rms_norm};
@@ -42,6 +43,11 @@ impl Probe {
         Probe { name: name.into(), work, compute: Compute::F32, run: Box::new(run) }
     }
 
+    /// The same, of the unit for this type.
+    pub(crate) fn on_unit(self, compute: Compute) -> Probe {
+        Probe { compute, ..self }
+    }
+
     /// The operation and its shape.
     pub fn name(&self) -> &str {
         &self.name
@@ -54,10 +60,11 @@ impl Probe {
 
     /// The same, computed in this type.
     pub fn computed_in(self, compute: Compute) -> Probe {
-        Probe { compute, ..self }
+        let is_widened = compute == Compute::Bf16 && !multiplies_bf16();
+        Probe { compute: if is_widened { Compute::F32 } else { compute }, ..self }
     }
 
-    /// The type it computes in.
+    /// The type of the unit that multiplies: f32 where bf16 is widened.
     pub fn compute(&self) -> Compute {
         self.compute
     }
@@ -98,7 +105,8 @@ impl Probe {
             }
             let seen: Vec<usize> = (0..blocks).collect();
             let work = Work::Operations(4.0 * (rows * blocks * block * width) as f64);
-            return Ok(Probe::new(name + ", bf16", work, move || kept.attend(&q, &seen).map(drop)));
+            let probe = Probe::new(name + ", bf16", work, move || kept.attend(&q, &seen).map(drop));
+            return Ok(probe.computed_in(Compute::Bf16));
         }
         let lengths = (0..keys.div_ceil(block)).map(|index| block.min(keys - index * block));
         let made = |seed: u32| lengths.clone().zip(seed..).map(move |(length, seed)| numbers(&[length, width], seed));
@@ -110,18 +118,21 @@ impl Probe {
         }))
     }
 
-    /// A causal convolution over a full window: `frames`×`side`×`side` taps, one picture of output. `side`: 1 or 3.
-    pub fn convolution(shape: Convolution) -> Result<Probe> {
+    /// A causal convolution over a full window: `frames`×`side`×`side` taps, one picture of output. `side`: 1 or 3. In bf16 where the
+    /// processor multiplies it, else in f32.
+    pub fn convolution(shape: Convolution, compute: Compute) -> Result<Probe> {
         let Convolution { height, width, inputs, outputs, frames, side } = shape;
         let taps = frames * side * side;
         let (weight, bias) = (bytes(outputs * inputs * taps, 1), bytes(outputs, 2));
         let weight = stored(&weight, &[outputs, inputs, frames, side, side])?;
-        let conv = Conv::new(&weight, &stored(&bias, &[outputs])?, &Device::cpu())?;
+        let conv = Conv::new(&weight, &stored(&bias, &[outputs])?, &Device::cpu_in(compute))?;
         let picture = FrameShape { height, width, channels: inputs, border: side / 2 };
         let x = stack(picture, frames, 3);
         let work = Work::Operations(2.0 * (height * width * inputs * outputs * taps) as f64);
-        let name = format!("convolution {frames}x{side}x{side}, {width}x{height}, {inputs} to {outputs}");
-        Ok(Probe::new(name, work, move || conv.apply_windows(&x, std::slice::from_ref(&(0..frames)), None).map(drop)))
+        let name = format!("convolution {frames}x{side}x{side}, {width}x{height}, {inputs} to {outputs}, {compute}");
+        let probe =
+            Probe::new(name, work, move || conv.apply_windows(&x, std::slice::from_ref(&(0..frames)), None).map(drop));
+        Ok(probe.computed_in(compute))
     }
 
     /// The attention inside one picture of the autoencoder.
@@ -240,8 +251,8 @@ mod tests {
             (Probe::linear([7, 8, 9], Compute::Int8), 2.0 * 7.0 * 8.0 * 9.0),
             (Probe::attention([3, 10, 4], [2, 4], Compute::F32), 4.0 * 3.0 * 10.0 * 8.0),
             (Probe::attention([3, 10, 5], [2, 4], Compute::Bf16), 4.0 * 3.0 * 10.0 * 8.0),
-            (Probe::convolution(small), 2.0 * 48.0 * 4.0 * 5.0 * 27.0),
-            (Probe::convolution(picture), 2.0 * 48.0 * 4.0 * 5.0),
+            (Probe::convolution(small, Compute::F32), 2.0 * 48.0 * 4.0 * 5.0 * 27.0),
+            (Probe::convolution(picture, Compute::Bf16), 2.0 * 48.0 * 4.0 * 5.0),
             (Ok(Probe::spatial_attention(4, 5, 3)), 4.0 * 400.0 * 3.0),
         ];
         for (probe, operations) in &mut probes {

@@ -5,6 +5,7 @@ pub(crate) use candle_core::Result as PlainResult;
 pub(crate) use candle_core::Tensor as Plain;
 use candle_core::{DType as PlainType, Device as PlainDevice, Shape};
 
+use crate::cpu::simd::Isa;
 use crate::{DType, Stored, Tensor};
 
 /// Reproducible numbers in [-1, 1), different for every seed.
@@ -59,5 +60,20 @@ pub(crate) fn assert_close(found: &Tensor, expected: &Plain, tolerance: f32) {
     let expected = ours(expected).to_vec::<f32>().expect("f32");
     for (i, (found, expected)) in found.to_vec::<f32>().expect("f32").into_iter().zip(expected).enumerate() {
         assert!((found - expected).abs() <= tolerance, "at {i}: {found}, expected {expected}");
+    }
+}
+
+/// Results on one instruction set after the other: of those that fuse multiply-adds all must have the same bits.
+#[derive(Default)]
+pub(crate) struct SameBits(Option<Vec<u32>>);
+
+impl SameBits {
+    #[track_caller]
+    pub(crate) fn see(&mut self, isa: Isa, found: impl IntoIterator<Item = f32>) {
+        if isa == Isa::Plain {
+            return;
+        }
+        let found: Vec<u32> = found.into_iter().map(f32::to_bits).collect();
+        assert!(*self.0.get_or_insert_with(|| found.clone()) == found, "{isa:?} gives other bits than the one before");
     }
 }

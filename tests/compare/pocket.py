@@ -5,7 +5,7 @@
 
 `make compare-pocket` does both, with a PyTorch of its own. Four things: a pass of the transformer with a full window, one
 latent frame decoded, a chunk (all passes, and decoding), and a session of sixteen chunks from its picture and prompt on. Sides:
-ours in f32, PyTorch in f32 and bf16, each as it is and compiled. That all draw the same is checked first.
+ours in f32, bf16 and int8, PyTorch in f32 and bf16, each as it is and compiled. That all draw the same is checked first.
 """
 
 import argparse
@@ -125,15 +125,23 @@ def main():
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--rounds", type=int, default=15)
     arguments.add_argument("--only", nargs="*", default=["eager f32", "eager bf16", "compiled f32", "compiled bf16"])
+    arguments.add_argument("--ours", nargs="*", default=["f32", "bf16", "int8"])
     asked = arguments.parse_args()
     torch.set_num_threads(asked.threads)
     print(f"{machine()}, PyTorch {torch.__version__}, {asked.threads} threads, {asked.rounds} rounds", flush=True)
-    ours = Ours(asked.binary, "pocket", asked.threads)
+    ours = {kind: Ours(asked.binary, "pocket", asked.threads, kind) for kind in asked.ours}
     picture = np.array(Image.open(ROOT / "pocket/weights/first_frames/meadow.png").convert("RGB"))
     picture = from_bytes(torch.from_numpy(picture)[None, None])[:, :, 0]
 
-    sides = {"ours f32": {name: lambda name=name: ours.do(name)[0] for name in ("pass", "decode", "chunk", "session")}}
-    mean = ours.do("session")[1]
+    sides, mean = {}, None
+    for kind, one in ours.items():
+        things = ("pass", "decode", "chunk", "session")
+        sides[f"ours {kind}"] = {name: lambda name=name, one=one: one.do(name)[0] for name in things}
+        drawn = one.do("session")[1]
+        print(f"ours {kind}: the mean byte of a session is {drawn:.3f}", flush=True)
+        mean = drawn if mean is None else mean
+        if abs(drawn - mean) > 1.0:
+            raise SystemExit(f"ours in {kind} draws something else")
     for name in asked.only:
         how, kind = name.split()
         dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[kind]
@@ -146,18 +154,25 @@ def main():
             raise SystemExit(f"{name} draws something else")
         sides[name] = sides_of(theirs, picture)
 
-    print(f"\n{'':16}" + "".join(f"{name:>26}" for name in sides))
+    print(f"\n{'':16}" + "".join(f"{name:>16}" for name in sides))
     for what in ("pass", "decode", "chunk", "session"):
         rounds = max(3, asked.rounds // 5) if what == "session" else asked.rounds
-        found = ratios(in_turns({name: side[what] for name, side in sides.items()}, rounds), "ours f32")
-        cells = [f"{ms:10.2f} ms" + ("" if name == "ours f32" else f"  ours ÷ {of:5.3f}") for name, (ms, of) in found.items()]
-        print(f"{what:16}" + "".join(f"{cell:>26}" for cell in cells), flush=True)
+        times = in_turns({name: side[what] for name, side in sides.items()}, rounds)
+        for number, kind in enumerate(ours):
+            found = ratios(times, f"ours {kind}")
+            if number == 0:
+                print(f"{what + ', ms':16}" + "".join(f"{ms:16.2f}" for ms, _ in found.values()), flush=True)
+            print(f"  ours {kind} ÷{'':{6 - len(kind)}}" + "".join(f"{of:16.3f}" for _, of in found.values()), flush=True)
         if what == "chunk":
             for how, mark in MARKS.items():
-                best = max((of for name, (_, of) in found.items() if name.startswith(how)), default=None)
-                if best is not None:
-                    print(f"{'':16}ours ÷ the best {how}: {best:.3f}, mark {mark}", flush=True)
-    ours.close()
+                # Of each side its best type: ours over theirs.
+                theirs = [name for name in sides if name.startswith(how)]
+                of_kind = {kind: max((ratios(times, f"ours {kind}")[name][1] for name in theirs), default=None) for kind in ours}
+                if theirs:
+                    kind = min(of_kind, key=of_kind.get)
+                    print(f"{'':16}ours in {kind} ÷ the best {how}: {of_kind[kind]:.3f}, mark {mark}", flush=True)
+    for one in ours.values():
+        one.close()
 
 
 if __name__ == "__main__":

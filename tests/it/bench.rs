@@ -66,7 +66,7 @@ async fn a_session_through_a_socket_takes_as_long_as_its_chunks_are_drawn() -> R
 fn our_side_of_the_comparison_draws_the_same_each_time() -> Result<()> {
     let pipe = Stdio::piped;
     let mut child = Command::new(env!("CARGO_BIN_EXE_compare"))
-        .args(["wide", "1", "small"])
+        .args(["wide", "1", "f32", "small"])
         .stdin(pipe())
         .stdout(pipe())
         .spawn()?;

@@ -3,7 +3,7 @@
 use candle_core::D;
 
 use super::*;
-use crate::testing::{Plain, PlainResult, assert_close, noise, ours};
+use crate::testing::{Plain, PlainResult, SameBits, assert_close, noise, ours};
 
 /// The definition, one head of queries at a time. In `mask`, what is added to the scores: `(N, length)`.
 fn plain(q: &Plain, k: &Plain, v: &Plain, heads: Heads, mask: Option<&Plain>) -> PlainResult<Plain> {
@@ -48,9 +48,11 @@ fn it_agrees_with_the_definition_however_the_history_is_cut_into_blocks() -> Pla
             };
             let (k, v) = (blocks(&k)?, blocks(&v)?);
             let (k, v): (Vec<_>, Vec<_>) = (k.iter().collect(), v.iter().collect());
+            let mut same = SameBits::default();
             for isa in Isa::available() {
                 let found = attention_with(isa, &ours(&q), &k, &v, heads, Sight::Everything).expect("rows");
                 assert_close(&found, &expected, 2e-6);
+                same.see(isa, found.to_vec::<f32>().expect("f32"));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Convolutions beside candle's, in every form, at odd sizes.
 
 use super::*;
-use crate::testing::{Plain, PlainResult, Weight, ours};
+use crate::testing::{Plain, PlainResult, SameBits, Weight, ours};
 use candle_core::{DType, Device as PlainDevice};
 
 /// Numbers without a pattern that a wrong stride could hide in.
@@ -75,9 +75,11 @@ fn a_causal_convolution_agrees_with_candle_at_odd_sizes_on_every_instruction_set
                 video = video.bordered();
             }
             let slices: Vec<_> = windows.iter().map(|w| w[0]..w[0] + w.len()).collect();
+            let mut same = SameBits::default();
             for isa in Isa::available() {
                 let what = format!("{isa:?} {inputs}->{outputs} {kt}x{k}x{k} at {height}x{width}");
                 let once = conv.apply_with(isa, &video, &slices, None).expect("frames");
+                same.see(isa, once.frames().iter().flat_map(|frame| frame.iter().copied()));
                 assert_close(&once, &expected, inputs * kt * k * k, &what);
                 let twice = conv.apply_with(isa, &video, &slices, Some(&once)).expect("frames");
                 assert_close(&twice, &(&expected * 2.0).expect("doubled"), 4 * inputs * kt * k * k, &what);
@@ -87,7 +89,7 @@ fn a_causal_convolution_agrees_with_candle_at_odd_sizes_on_every_instruction_set
 }
 
 #[test]
-fn in_bf16_it_agrees_with_candle_on_rounded_numbers_on_every_twin_of_a_unit() {
+fn in_bf16_it_agrees_with_candle_on_rounded_numbers_on_every_unit_and_twin() {
     let held = |x: &Plain| x.to_dtype(DType::BF16).and_then(|x| x.to_dtype(DType::F32)).expect("rounded");
     // Widths around a tile of 32 pixels, channels around a word and around the 32 that AMX takes together.
     for (inputs, outputs, height, width, count) in
@@ -105,7 +107,7 @@ fn in_bf16_it_agrees_with_candle_on_rounded_numbers_on_every_twin_of_a_unit() {
             let video = if k == 3 { video.bordered() } else { video };
             let slices: Vec<_> = windows.iter().map(|w| w[0]..w[0] + w.len()).collect();
             let twins = [Bf16Unit::PlainPairs, Bf16Unit::PlainTiles];
-            for unit in Bf16Unit::for_convolutions().into_iter().chain(twins) {
+            for unit in Bf16Unit::multiplying().chain(twins) {
                 let offset = |p: usize, k: usize| if scale == 2 { (p + k).div_ceil(2) } else { k };
                 let what = (&stored.stored(), &stored_bias.stored(), &Device::cpu());
                 let conv = Conv::pack_for(Some(unit), what, 1, scale, offset).expect("a kernel");

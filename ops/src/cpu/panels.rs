@@ -130,9 +130,12 @@ mod avx512 {
                 tile::<4, PANELS>(row, done, sums);
                 done += 4;
             }
-            while done < pixels {
-                tile::<1, PANELS>(row, done, sums);
-                done += 1;
+            // One tile for all that is left: its sums are independent, so several cost little more than one.
+            match pixels - done {
+                0 => {}
+                1 => tile::<1, PANELS>(row, done, sums),
+                2 => tile::<2, PANELS>(row, done, sums),
+                _ => tile::<3, PANELS>(row, done, sums),
             }
         }
     }

@@ -48,9 +48,12 @@ pub(super) fn operations<'a>(
     if nets.device.about().is_some() {
         return Ok(all);
     }
-    let probes = transformer(&config.transformer, shape, nets.device.compute())?
-        .into_iter()
-        .chain(decoder(&config.vae, latent(config, init.size))?);
+    let compute = nets.device.compute();
+    let probes = transformer(&config.transformer, shape, compute)?.into_iter().chain(decoder(
+        &config.vae,
+        latent(config, init.size),
+        compute,
+    )?);
     // One by one: from an iterator of operations that live for ever a vector of shorter ones cannot be extended.
     for probe in probes {
         all.push(Operation::from(probe));
@@ -181,10 +184,14 @@ fn transformer(config: &TransformerConfig, shape: Shape, compute: Compute) -> Re
     Ok(probes)
 }
 
-fn decoder(config: &VaeConfig, latent: [usize; 2]) -> Result<Vec<Probe>> {
+/// The first and the last convolution are computed in f32, bytes in none.
+fn decoder(config: &VaeConfig, latent: [usize; 2], compute: Compute) -> Result<Vec<Probe>> {
     let [height, width] = latent;
     let (shapes, _) = convolutions(config, latent);
-    let mut probes = shapes.keys().map(|&shape| Probe::convolution(shape)).collect::<Result<Vec<_>>>()?;
+    let compute = if compute == Compute::Bf16 { compute } else { Compute::F32 };
+    let is_outer = |shape: &Convolution| shape.inputs == config.z_dim || shape.outputs == config.picture_channels();
+    let probe = |shape: &Convolution| Probe::convolution(*shape, if is_outer(shape) { Compute::F32 } else { compute });
+    let mut probes = shapes.keys().map(probe).collect::<Result<Vec<_>>>()?;
     let widest = config.decoder_levels().first().map_or(config.base_dim, |level| level.channels_in);
     probes.push(Probe::spatial_attention(height, width, widest));
     // Where the picture is largest, so is the norm.

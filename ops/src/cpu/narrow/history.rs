@@ -25,8 +25,8 @@ use crate::cpu::storage::pays_to_share;
 const ALIGN: usize = amx::SIDE * PAIR;
 /// Keys of a strip: 256 pairs, which one pass of a unit takes.
 const STRIP: usize = 512;
-/// Queries that go over the strips together: their scores, 192 KiB, stay in the second-level cache.
-const ROWS: usize = 96;
+/// Queries that go over the strips together: their scores, 384 KiB, and a strip stay in the second-level cache.
+const ROWS: usize = 192;
 
 /// Keys and values of one layer.
 #[derive(Debug, Clone)]
@@ -228,7 +228,7 @@ impl History {
         let values = &self.values[head * self.shape.head_values()..][..self.shape.head_values()];
         let (key_panel, value_panel) = (self.shape.key_panel(), self.shape.value_panel());
         let scale = 1.0 / (dim as f32).sqrt();
-        let AttentionScratch { queries, left, scores, weights, rows: states } = scratch;
+        let AttentionScratch { queries, left, scores, weights, totals, rows: states } = scratch;
         let mut out = vec![0.0; q.len() / width * dim];
         for (out, q) in out.chunks_mut(ROWS * dim).zip(q.chunks(ROWS * width)) {
             queries.clear();
@@ -238,23 +238,41 @@ impl History {
             left.lay_out(queries, dim);
             states.clear();
             states.resize(out.len() / dim, RowState::new());
+            let rows = states.len();
             for strip in strips {
-                scores.resize(states.len() * strip.length, 0.0);
+                scores.resize(rows.next_multiple_of(U::TILE) * strip.length, 0.0);
                 let of_strip = &keys[strip.first / PANEL * key_panel..];
-                product(left, dim, of_strip, key_panel, strip.length, |row, column, sums| {
-                    scores[row * strip.length + column..][..sums.len()].copy_from_slice(sums);
+                let queries = (&*left.words, rows, groups::<U>(dim));
+                for_panels::<U>(strip.length, |first, panels| {
+                    let of_panels = &of_strip[first * key_panel..];
+                    let (words, rows, groups) = queries;
+                    let scores = &mut scores[first * PANEL..];
+                    sum_panels::<U>(words, (rows, groups), of_panels, (key_panel, panels), scores, strip.length);
                 });
                 for (state, scores) in states.iter_mut().zip(scores.chunks_exact_mut(strip.length)) {
                     scores[..strip.seen.start].fill(0.0);
                     scores[strip.seen.end..].fill(0.0);
                     weigh(&mut scores[strip.seen.clone()], state);
                 }
-                weights.lay_out(scores, strip.length);
+                let words = match U::as_words(scores) {
+                    Some(words) => words,
+                    None => {
+                        weights.lay_out(&scores[..rows * strip.length], strip.length);
+                        &weights.words
+                    }
+                };
                 let of_strip = &values[strip.first * PANEL..];
-                product(weights, strip.length, of_strip, value_panel, dim, |row, column, sums| {
-                    let kept = states[row].kept;
-                    for (out, sum) in out[row * dim + column..][..sums.len()].iter_mut().zip(sums) {
-                        *out = *out * kept + sum;
+                for_panels::<U>(dim, |first, panels| {
+                    let of_panels = &of_strip[first * value_panel..];
+                    let (width, groups) = (panels * PANEL, groups::<U>(strip.length));
+                    totals.resize(rows.next_multiple_of(U::TILE) * width, 0.0);
+                    sum_panels::<U>(words, (rows, groups), of_panels, (value_panel, panels), totals, width);
+                    let here = first * PANEL..dim.min(first * PANEL + width);
+                    let sums = totals.chunks_exact(width).zip(states.iter());
+                    for (out, (sums, state)) in out.chunks_exact_mut(dim).zip(sums) {
+                        for (out, sum) in out[here.clone()].iter_mut().zip(sums) {
+                            *out = *out * state.kept + sum;
+                        }
                     }
                 });
             }
@@ -266,31 +284,12 @@ impl History {
     }
 }
 
-/// All columns of a product whose left side, of so many inputs a row, is laid out. `put(row, first column, sums)`.
-fn product<U: Unit<Weight = u16, Total = f32>>(
-    left: &mut Scratch<U>,
-    inputs: usize,
-    weights: &[u16],
-    panel_len: usize,
-    columns: usize,
-    mut put: impl FnMut(usize, usize, &[f32]),
-) {
+/// `work(first panel, panels)` for all panels of so many columns, as many together as the unit takes and as even as can be.
+fn for_panels<U: Unit>(columns: usize, mut work: impl FnMut(usize, usize)) {
     let panels = columns.div_ceil(PANEL);
     let together = panels.div_ceil(panels.div_ceil(U::PANELS));
-    let Scratch { words, scales, totals, .. } = left;
     for first in (0..panels).step_by(together) {
-        let together = together.min(panels - first);
-        sum_panels::<U>(
-            words,
-            (scales.len(), groups::<U>(inputs)),
-            &weights[first * panel_len..],
-            (panel_len, together),
-            totals,
-        );
-        let here = first * PANEL..columns.min((first + together) * PANEL);
-        for (row, totals) in totals.chunks_exact(together * PANEL).take(scales.len()).enumerate() {
-            put(row, here.start, &totals[..here.len()]);
-        }
+        work(first, together.min(panels - first));
     }
 }
 
@@ -333,6 +332,7 @@ struct AttentionScratch<U: Unit> {
     /// `(query, key of the strip)`
     scores: Vec<f32>,
     weights: Scratch<U>,
+    totals: Vec<f32>,
     rows: Vec<RowState>,
 }
 
@@ -343,6 +343,7 @@ impl<U: Unit> AttentionScratch<U> {
             left: Scratch::new(),
             scores: Vec::new(),
             weights: Scratch::new(),
+            totals: Vec::new(),
             rows: Vec::new(),
         }
     }

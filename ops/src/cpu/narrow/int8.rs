@@ -11,6 +11,19 @@ use crate::cpu::panels::{PANEL, TILE};
 /// The units that take activations without a sign.
 pub(super) fn quads(x: &[f32], words: &mut [u32]) -> f32 {
     let scale = scale(x);
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has the instructions.
+        unsafe { narrow::without_sign_at_once(x, inverse(scale), words) };
+        return scale;
+    }
+    without_sign(x, inverse(scale), words);
+    scale
+}
+
+/// The twin of [`quads`].
+fn plain_quads(x: &[f32], words: &mut [u32]) -> f32 {
+    let scale = scale(x);
     without_sign(x, inverse(scale), words);
     scale
 }
@@ -46,7 +59,7 @@ impl Unit for PlainQuads {
     const PANELS: usize = 4;
 
     fn words(x: &[f32], words: &mut [u32]) -> f32 {
-        quads(x, words)
+        plain_quads(x, words)
     }
 
     compiled_for!();
@@ -56,9 +69,10 @@ impl Lanes for PlainQuads {
     sums_in_an_array!();
 
     #[inline(always)]
-    unsafe fn step<const PANELS: usize>(
-        sums: &mut [[Self::Sum; PANELS]; TILE],
+    unsafe fn step<const ROWS: usize, const PANELS: usize>(
+        sums: &mut [[Self::Sum; PANELS]; ROWS],
         words: *const u32,
+        _: usize,
         weights: *const i8,
         panel_len: usize,
     ) {
@@ -103,9 +117,10 @@ impl Unit for PlainPairs {
 impl Lanes for PlainPairs {
     sums_in_an_array!();
 
-    unsafe fn step<const PANELS: usize>(
-        sums: &mut [[Self::Sum; PANELS]; TILE],
+    unsafe fn step<const ROWS: usize, const PANELS: usize>(
+        sums: &mut [[Self::Sum; PANELS]; ROWS],
         words: *const u32,
+        _: usize,
         weights: *const i8,
         panel_len: usize,
     ) {
@@ -118,7 +133,7 @@ impl Lanes for PlainPairs {
                     // SAFETY: the caller's promise.
                     let (first, second, word) = unsafe {
                         let word = weights.add(panel * panel_len + lane * QUAD).cast::<u32>().read_unaligned();
-                        (*words.add(row), *words.add(TILE + row), word)
+                        (*words.add(row), *words.add(ROWS + row), word)
                     };
                     let odd = halves(word).map(|half| half >> 8);
                     let even = halves(word).map(|half| (half << 8) >> 8);
@@ -139,7 +154,6 @@ pub(super) mod narrow {
 
     /// `vpmaddwd` on both sides widened to 16 bits: AVX2.
     pub(crate) struct Pairs;
-
     /// `vpdpbusd` in 256 bits: AVX-VNNI.
     pub(crate) struct Quads;
 
@@ -160,6 +174,29 @@ pub(super) mod narrow {
             }
         }
         in_16_bits(rest, inverse, left);
+    }
+
+    /// [`without_sign`], sixteen numbers at once. `order`: `BYTE_OF` of each word.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn without_sign_at_once(x: &[f32], inverse: f32, words: &mut [u32]) {
+        let (runs, rest) = x.as_chunks::<16>();
+        let (places, left) = words.split_at_mut(4 * runs.len());
+        let factor = _mm256_set1_ps(inverse);
+        let order = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
+        for (run, places) in runs.iter().zip(places.as_chunks_mut::<4>().0) {
+            // SAFETY: a run is sixteen numbers, its place four words.
+            unsafe {
+                let [low, high] = [0, 8]
+                    .map(|first| _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(run.as_ptr().add(first)), factor)));
+                // Packing takes half of each register in turn.
+                let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
+                let bytes = _mm_packs_epi16(_mm256_castsi256_si128(packed), _mm256_extracti128_si256::<1>(packed));
+                // 128 is added, or taken away: modulo 256 that is the same, and one bit.
+                let bytes = _mm_xor_si128(bytes, _mm_set1_epi8(i8::MIN));
+                _mm_storeu_si128(places.as_mut_ptr().cast(), _mm_shuffle_epi8(bytes, order));
+            }
+        }
+        without_sign(rest, inverse, left);
     }
 
     macro_rules! two_registers {
@@ -203,16 +240,17 @@ pub(super) mod narrow {
             scale
         }
 
-        compiled_for!("avx2");
+        compiled_for!("avx2", TILE);
     }
 
     impl Lanes for Pairs {
         two_registers!();
 
         #[inline(always)]
-        unsafe fn step<const PANELS: usize>(
-            sums: &mut [[Self::Sum; PANELS]; TILE],
+        unsafe fn step<const ROWS: usize, const PANELS: usize>(
+            sums: &mut [[Self::Sum; PANELS]; ROWS],
             words: *const u32,
+            _: usize,
             weights: *const i8,
             panel_len: usize,
         ) {
@@ -235,7 +273,7 @@ pub(super) mod narrow {
                         [_mm256_loadu_si256(weights.cast()), _mm256_loadu_si256(weights.add(32).cast())];
                     let odd = quads.map(|quads| _mm256_srai_epi16::<8>(quads));
                     for (row, sums) in sums.iter_mut().enumerate() {
-                        let x = _mm256_set1_epi32(*words.add(TILE + row) as i32);
+                        let x = _mm256_set1_epi32(*words.add(ROWS + row) as i32);
                         for (sum, odd) in sums[panel].iter_mut().zip(odd) {
                             *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, odd));
                         }
@@ -256,16 +294,17 @@ pub(super) mod narrow {
             quads(x, words)
         }
 
-        compiled_for!("avx2,avxvnni");
+        compiled_for!("avx2,avxvnni", TILE);
     }
 
     impl Lanes for Quads {
         two_registers!();
 
         #[inline(always)]
-        unsafe fn step<const PANELS: usize>(
-            sums: &mut [[Self::Sum; PANELS]; TILE],
+        unsafe fn step<const ROWS: usize, const PANELS: usize>(
+            sums: &mut [[Self::Sum; PANELS]; ROWS],
             words: *const u32,
+            _: usize,
             weights: *const i8,
             panel_len: usize,
         ) {
@@ -292,6 +331,7 @@ pub(super) mod narrow {
 pub(super) mod wide {
     use std::arch::x86_64::*;
 
+    use super::super::unit::DEPTH_OF_FOUR;
     use super::*;
 
     /// AVX-512 VNNI.
@@ -303,12 +343,14 @@ pub(super) mod wide {
         const GROUP: usize = QUAD;
         const WORDS: usize = 1;
         const PANELS: usize = 4;
+        const DEPTH: usize = DEPTH_OF_FOUR;
+        const BY_ROWS: bool = true;
 
         fn words(x: &[f32], words: &mut [u32]) -> f32 {
             quads(x, words)
         }
 
-        compiled_for!("avx512f,avx512vnni");
+        compiled_for!("avx512f,avx512vnni", TILE);
     }
 
     impl Lanes for Quads {
@@ -333,9 +375,10 @@ pub(super) mod wide {
         }
 
         #[inline(always)]
-        unsafe fn step<const PANELS: usize>(
-            sums: &mut [[Self::Sum; PANELS]; TILE],
+        unsafe fn step<const ROWS: usize, const PANELS: usize>(
+            sums: &mut [[Self::Sum; PANELS]; ROWS],
             words: *const u32,
+            row_words: usize,
             weights: *const i8,
             panel_len: usize,
         ) {
@@ -346,7 +389,7 @@ pub(super) mod wide {
                     *quads = _mm512_loadu_si512(weights.add(panel * panel_len).cast());
                 }
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = _mm512_set1_epi32(*words.add(row) as i32);
+                    let x = _mm512_set1_epi32(*words.add(row * row_words) as i32);
                     for (sum, quads) in sums.iter_mut().zip(quads) {
                         *sum = _mm512_dpbusd_epi32(*sum, x, quads);
                     }

@@ -25,6 +25,7 @@ pub(crate) use self::history::{History, HistoryShape};
 pub(crate) use self::pair_row::{PairRow, pixels_as_words, weights_as_pairs};
 use self::unit::{Pass, Unit};
 use super::panels::{PANEL, TILE};
+use super::simd::dispatched;
 use super::storage::pays_to_share;
 use crate::error::bail;
 use crate::{Compute, Result, Stored};
@@ -49,8 +50,6 @@ enum Packed {
     },
 }
 
-/// Groups that one pass takes: a panel's weights for them are 16 KiB, half of a first-level cache.
-const DEPTH: usize = 256;
 /// Rows of one task: 1 KiB of a tile's is read again for every panel, and stays in the second-level cache.
 const ROWS: usize = 32 * TILE;
 
@@ -137,7 +136,7 @@ impl Narrow {
         then: impl Fn(usize, &mut [f32]) + Sync,
     ) {
         let Packed::Bf16(weights) = &self.packed else { unreachable!("packed as bf16") };
-        let as_it_is = |totals: &[f32; PANEL], _: f32, _: usize| *totals;
+        let as_it_is = |totals: &[f32], _: f32, _: usize, sums: &mut [f32]| sums.copy_from_slice(totals);
         with_bf16_unit!(unit, U => self.share::<U>(weights, x, out, as_it_is, put, then));
     }
 
@@ -150,14 +149,11 @@ impl Narrow {
         then: impl Fn(usize, &mut [f32]) + Sync,
     ) {
         let Packed::Int8 { weights, scales, corrections } = &self.packed else { unreachable!("packed as int8") };
-        let (scales, corrections) = (scales.as_chunks::<PANEL>().0, corrections.as_chunks::<PANEL>().0);
-        let scaled = |totals: &[i32; PANEL], row_scale: f32, panel: usize| -> [f32; PANEL] {
-            let scales = &scales[panel];
-            std::array::from_fn(|lane| totals[lane] as f32 * (row_scale * scales[lane]))
+        let scaled = |totals: &[i32], row_scale: f32, first: usize, sums: &mut [f32]| {
+            scale_totals(totals, row_scale, &scales[first..], sums)
         };
-        let corrected = |totals: &[i32; PANEL], row_scale: f32, panel: usize| -> [f32; PANEL] {
-            let (scales, corrections) = (&scales[panel], &corrections[panel]);
-            std::array::from_fn(|lane| (totals[lane] - corrections[lane]) as f32 * (row_scale * scales[lane]))
+        let corrected = |totals: &[i32], row_scale: f32, first: usize, sums: &mut [f32]| {
+            scale_corrected(totals, row_scale, &scales[first..], &corrections[first..], sums)
         };
         match unit {
             #[cfg(target_arch = "x86_64")]
@@ -178,13 +174,14 @@ impl Narrow {
         }
     }
 
-    /// All rows, on all threads where that pays. `finish(totals, the row's scale, panel)`: a row's sums of a panel.
+    /// All rows, on all threads where that pays. `finish(totals, the row's scale, the first's output, sums)`: a row's sums of some
+    /// panels.
     fn share<U: Unit>(
         &self,
         weights: &[U::Weight],
         x: &[f32],
         out: &mut [f32],
-        finish: impl Fn(&[U::Total; PANEL], f32, usize) -> [f32; PANEL] + Sync,
+        finish: impl Fn(&[U::Total], f32, usize, &mut [f32]) + Sync,
         put: impl Fn(Range<usize>, usize, &[f32], &mut [f32]) + Sync,
         then: impl Fn(usize, &mut [f32]) + Sync,
     ) {
@@ -212,7 +209,7 @@ impl Narrow {
         weights: &[U::Weight],
         scratch: &mut Scratch<U>,
         out: &mut [f32],
-        finish: impl Fn(&[U::Total; PANEL], f32, usize) -> [f32; PANEL],
+        finish: impl Fn(&[U::Total], f32, usize, &mut [f32]),
         put: impl Fn(Range<usize>, usize, &[f32], &mut [f32]),
     ) {
         let Scratch { words, scales, totals, sums, .. } = scratch;
@@ -226,39 +223,71 @@ impl Narrow {
             let width = together * PANEL;
             sums.resize(scales.len().next_multiple_of(U::TILE) * width, 0.0);
             let from = &weights[first_panel * panel_len..];
-            sum_panels::<U>(words, (scales.len(), groups), from, (panel_len, together), totals);
+            totals.resize(scales.len().next_multiple_of(U::TILE) * width, U::Total::default());
+            sum_panels::<U>(words, (scales.len(), groups), from, (panel_len, together), totals, width);
             let start = first_panel * PANEL;
             let rows = totals.chunks_exact(width).zip(sums.chunks_exact_mut(width)).zip(&*scales);
             for ((totals, sums), scale) in rows {
-                let panels = totals.as_chunks().0.iter().zip(sums.as_chunks_mut().0);
-                for (panel, (totals, sums)) in panels.enumerate() {
-                    *sums = finish(totals, *scale, first_panel + panel);
-                }
+                finish(totals, *scale, start, sums);
             }
             put(start..self.outputs.min(start + width), width, sums, out);
         }
     }
 }
 
-/// The sums of `panels` panels, `panel_len` apart, over all groups of the rows that are laid out: `(row, panel, PANEL)`, with rows
-/// that fill the last tile.
+dispatched!(
+    /// Whole numbers become what they stand for: times the scale of their row and that of their output.
+    fn scale_totals(totals: &[i32], row: f32, scales: &[f32], sums: &mut [f32]) = scale_totals_lanes
+);
+
+#[inline(always)]
+fn scale_totals_lanes<const FMA: bool>(totals: &[i32], row: f32, scales: &[f32], sums: &mut [f32]) {
+    for ((sum, total), scale) in sums.iter_mut().zip(totals).zip(scales) {
+        *sum = *total as f32 * (row * scale);
+    }
+}
+
+dispatched!(
+    /// As [`scale_totals`], of which something is taken away first.
+    fn scale_corrected(totals: &[i32], row: f32, scales: &[f32], corrections: &[i32], sums: &mut [f32]) = scale_corrected_lanes
+);
+
+#[inline(always)]
+fn scale_corrected_lanes<const FMA: bool>(
+    totals: &[i32],
+    row: f32,
+    scales: &[f32],
+    corrections: &[i32],
+    sums: &mut [f32],
+) {
+    let corrected = totals.iter().zip(corrections).map(|(total, correction)| total.wrapping_sub(*correction));
+    for ((sum, total), scale) in sums.iter_mut().zip(corrected).zip(scales) {
+        *sum = total as f32 * (row * scale);
+    }
+}
+
+/// The sums of `panels` panels, `panel_len` apart, over all groups of the rows that are laid out: `(row, panel, PANEL)`, rows
+/// `totals_step` apart, with rows that fill the last tile.
 fn sum_panels<U: Unit>(
     words: &[u32],
     (rows, groups): (usize, usize),
     weights: &[U::Weight],
     (panel_len, panels): (usize, usize),
-    totals: &mut Vec<U::Total>,
+    totals: &mut [U::Total],
+    totals_step: usize,
 ) {
     let tiles = rows.div_ceil(U::TILE);
-    totals.resize(tiles * U::TILE * panels * PANEL, U::Total::default());
-    for first in (0..groups).step_by(DEPTH) {
+    for first in (0..groups).step_by(U::DEPTH) {
+        let first_word = first * U::WORDS * if U::BY_ROWS { 1 } else { U::TILE * tiles };
         let pass = Pass::<U> {
-            words: &words[first * U::WORDS * U::TILE * tiles..],
+            words: &words[first_word..],
+            row_words: groups * U::WORDS,
             weights: &weights[first * U::GROUP * PANEL..],
             panel_len,
             panels,
-            groups: DEPTH.min(groups - first),
+            groups: U::DEPTH.min(groups - first),
             tiles,
+            totals_step,
             accumulate: first > 0,
         };
         pass.run(totals);
@@ -282,7 +311,7 @@ fn place(input: usize, lane: usize, group: usize) -> usize {
 
 /// Kept from block to block.
 struct Scratch<U: Unit> {
-    /// At most `DEPTH` groups, then the others; of these tile by tile, as [`Unit::place`] says.
+    /// By rows, or at most `Unit::DEPTH` groups, then the others; of these tile by tile, as [`Unit::place`] says.
     words: Vec<u32>,
     /// A row's words.
     row: Vec<u32>,
@@ -304,10 +333,14 @@ impl<U: Unit> Scratch<U> {
         self.words.resize(tiles * U::TILE * row_words, 0);
         self.row.resize(row_words, 0);
         self.scales.clear();
-        let depth = DEPTH * U::WORDS;
+        let depth = U::DEPTH * U::WORDS;
         for (number, x) in x.chunks_exact(inputs).enumerate() {
-            self.scales.push(U::words(x, &mut self.row));
             let (tile, row) = (number / U::TILE, number % U::TILE);
+            if U::BY_ROWS {
+                self.scales.push(U::words(x, &mut self.words[number * row_words..][..row_words]));
+                continue;
+            }
+            self.scales.push(U::words(x, &mut self.row));
             for (part, run) in self.row.chunks(depth).enumerate() {
                 let first = (part * depth * tiles + tile * run.len()) * U::TILE;
                 let places = &mut self.words[first..][..run.len() * U::TILE];

@@ -28,6 +28,12 @@ impl Bf16Unit {
         Some(Bf16Unit::best()).filter(|unit| !unit.widens())
     }
 
+    /// All units of this processor that multiply bf16 themselves, those too that are slower than widening.
+    #[cfg(test)]
+    pub(crate) fn multiplying() -> impl Iterator<Item = Bf16Unit> {
+        Bf16Unit::available().into_iter().filter(|unit| !unit.widens())
+    }
+
     /// Words of a pixel of so many channels.
     pub(crate) fn words_of(self, channels: usize) -> usize {
         channels.div_ceil(PAIR).next_multiple_of(if self.is_tiles() { amx::SIDE } else { 1 })
