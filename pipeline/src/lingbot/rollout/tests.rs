@@ -116,7 +116,6 @@ fn plain_condition(world: &LingBot, fixed: &Tensor, chunk: &Range<usize>, frames
         first_latent_frame: frames.start,
         fixed: &fixed.narrow(1, piece + frames.start - chunk.start, frames.len()).expect("a piece"),
         camera: Some(&rays.narrow(1, frames.start, frames.len()).expect("rays of these frames")),
-        memory: None,
         recent: None,
     };
     nets.denoiser.dit().condition(conditions, &Rank::alone()).expect("a condition")
