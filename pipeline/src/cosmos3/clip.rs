@@ -145,8 +145,9 @@ enum State {
 /// Steps until the solver remembers as much as it ever does: it looks back two.
 const STEPS_REHEARSED: usize = 4;
 
-/// Latent frames until the decoder carries as much as it ever does: convolutions look back two.
-const FRAMES_REHEARSED: usize = 3;
+/// Latent frames until the decoder carries as much as it ever does, and one more: convolutions look back two frames, and those that
+/// double the time begin with the second.
+const FRAMES_REHEARSED: usize = 5;
 
 impl State {
     /// The latent is clean.
