@@ -2,7 +2,6 @@
 //! message to everybody, and more to a client that asks for them.
 
 use bytes::Bytes;
-use rmpv::Value;
 use serde::{Deserialize, Deserializer};
 
 pub use crate::request::{Event, Init, Watch, map, resume, script};

@@ -190,6 +190,10 @@ impl Footprint {
             condition: once(self.condition),
             latents: once(self.latents),
             chunk_latents: once(self.chunk_latents),
+            // Pictures by place stand in the host's memory.
+            memory: 0,
+            memory_list: 0,
+            chunk_pictures: 0,
             chunk: self.chunk / tokens.max(1) * share(tokens as usize, rank, ranks).len() as u64,
         }
     }

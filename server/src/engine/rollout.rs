@@ -11,7 +11,6 @@ use tracing::{debug, warn};
 
 use super::elsewhere::{Journaled, Redraw, Replayed};
 use super::messages::ChunkPart;
-use super::turns::acks::Acks;
 use super::turns::hurry::{Hurry, NewBeginning};
 use super::turns::rewinds::Rewinds;
 use super::turns::under_way::{Begun, Conditions};

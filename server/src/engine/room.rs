@@ -17,6 +17,7 @@ use super::elsewhere::{Another, OpenError, Redraw, another_world};
 use super::inbox::{Inbox, Waited};
 use super::messages::{ChunkPart, Command, Drawn, Open};
 use super::rollout::OpenRollout;
+use super::turns::clips::NextGrant;
 use super::turns::hurry::Hurry;
 use super::turns::rewinds::Rewinds;
 use super::turns::scheduler::{Next, Scheduler};

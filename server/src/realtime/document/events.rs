@@ -14,7 +14,7 @@ fn keys() -> Value {
     json!({ "type": "array", "items": { "type": "string", "examples": ["w", "a", "s", "d", "i", "j", "k", "l"] } })
 }
 
-fn script() -> Value {
+pub(super) fn script() -> Value {
     json!({ "type": "array", "items": keys(), "maxItems": SCRIPT_ITEMS_MAX, "description": "The keys of each latent frame to come." })
 }
 
@@ -68,7 +68,7 @@ fn pose() -> Value {
     })
 }
 
-fn lens() -> Value {
+pub(super) fn lens() -> Value {
     let pixels = |about: &str| json!({ "type": "number", "description": about });
     json!({
         "type": "object",
@@ -151,7 +151,7 @@ fn rewind() -> Value {
 }
 
 /// A recorded video that a session begins with.
-fn recording() -> Value {
+pub(super) fn recording() -> Value {
     json!({
         "type": "object",
         "oneOf": [{ "required": ["file"] }, { "required": ["session_id"] }],

@@ -4,7 +4,7 @@
 use pipeline::world::{CONDITION_FRAMES_MAX, WINDOW_FRAMES_MAX};
 use serde_json::{Value, json};
 
-use super::events::events;
+use super::events::{events, lens, recording, script};
 use super::form::{Form, Incoming, Message, PROMPT, QUALITIES, TEXT, integer, may, must, word};
 use crate::realtime::wire::control::FORMATS;
 use crate::realtime::wire::init::FPS_MAX;
