@@ -49,6 +49,11 @@ fn world_on(device: &Device, recipe: Value, ranks: usize) -> LingBot {
     LingBot::load_over_ranks(&dir.open(), device, ranks).expect("a world")
 }
 
+/// On the processor.
+fn load(dir: &TempDir, ranks: usize) -> LingBot {
+    LingBot::load_over_ranks(&dir.open(), &Device::cpu(), ranks).expect("a world")
+}
+
 /// The processor, which computes dense layers in this type.
 fn processor(compute: ops::Compute) -> Device {
     Device::cpu().computing_in(compute)

@@ -20,7 +20,7 @@ fn remembering(recipe: &Value, ranks: usize) -> LingBot {
         changed[key] = value.clone();
     }
     dir.write("causeway.json", changed.to_string());
-    LingBot::load_over_ranks(&dir.open(), &Device::cpu(), ranks).expect("a world")
+    load(&dir, ranks)
 }
 
 fn policy(frames: usize) -> Value {

@@ -46,11 +46,11 @@ fn close(what: &str, found: &[f32], expected: &[f32], within: f32) {
 fn a_walk_that_comes_back_is_drawn_as_pytorch_draws_it() {
     let golden = Golden::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/pocket/memory.safetensors"));
     let world = remembering(&golden.meta["policy"], 1);
-    let (card, device) = (world.card(), Device::cpu());
+    let (card, device) = (world.card(), &world.nets.device);
     let actions = golden.meta["actions"].as_array().expect("actions");
     let noise = (0..actions.len()).map(|frame| {
         let values = golden.numbers(&format!("{frame:02}.noise"));
-        Tensor::from_vec(values, [16, 1, 8, 12], &device).expect("noise")
+        Tensor::from_vec(values, [16, 1, 8, 12], device).expect("noise")
     });
     let opening = Init {
         prompt: golden.meta["prompt"].as_str().expect("a prompt").to_owned(),
