@@ -134,7 +134,7 @@ impl Cluster {
         let (waiting, hears) = watch::channel(None);
         let (outcome, told) = oneshot::channel();
         self.tell(Command::Ask(Box::new(Ask { id: id.clone(), token, needs, key, comes, moves, waiting, outcome })));
-        Ok(Asked { id, waiting: hears, outcome: told, commands: self.commands.clone(), arrived: false })
+        Ok(Asked { id, waiting: hears, outcome: Some(told), commands: self.commands.clone(), arrived: false })
     }
 
     /// What a token opens here.

@@ -187,7 +187,8 @@ pub(crate) struct Asked {
     pub(super) id: String,
     /// Where it stands; `None` before it stands anywhere.
     pub(crate) waiting: watch::Receiver<Option<Waiting>>,
-    pub(super) outcome: oneshot::Receiver<Outcome>,
+    /// `None`: nothing is told any more.
+    pub(super) outcome: Option<oneshot::Receiver<Outcome>>,
     pub(super) commands: Commands,
     pub(super) arrived: bool,
 }
@@ -195,18 +196,22 @@ pub(crate) struct Asked {
 impl Asked {
     /// What becomes of it. Cancel-safe; once it has said so, it says no more.
     pub(crate) async fn outcome(&mut self) -> Outcome {
-        match (&mut self.outcome).await {
-            Ok(outcome) => outcome,
-            // The node's task is gone, and the server with it.
-            Err(_) => std::future::pending().await,
+        if let Some(told) = &mut self.outcome {
+            let outcome = told.await;
+            self.outcome = None;
+            if let Ok(outcome) = outcome {
+                return outcome;
+            }
         }
+        // The node's task is gone, and the server with it.
+        std::future::pending().await
     }
 
     /// The node that it was granted to does not answer: back to its place in the line.
     pub(crate) fn again(&mut self) {
         let (waiting, hears) = watch::channel(None);
         let (outcome, told) = oneshot::channel();
-        (self.waiting, self.outcome) = (hears, told);
+        (self.waiting, self.outcome) = (hears, Some(told));
         self.commands.say(Command::Again(self.id.clone(), waiting, outcome));
     }
 

@@ -24,6 +24,9 @@ pub const CHUNK: Duration = Duration::from_millis(250);
 /// A client that hears nothing for so long comes back on another line.
 const SILENT: Duration = Duration::from_secs(5);
 
+/// What a node sent on an older line before the client came back may be on its way for so long.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
 /// A client tries to come back for so long.
 const BACK_WITHIN: Duration = Duration::from_secs(40);
 
@@ -159,7 +162,7 @@ impl Walk {
         client.documented = false;
         client.send(init(chunks as u64)).await?;
         let mut last = None;
-        let mut older: Option<watch::Sender<bool>> = None;
+        let mut older: Option<watch::Sender<Option<Instant>>> = None;
         loop {
             let mut moved = false;
             let ended = self.listen(client, (asked, chunks), (&mut last, &mut older)).await?;
@@ -180,14 +183,14 @@ impl Walk {
     }
 
     /// The line that was left: nothing may come on it once the session goes on elsewhere.
-    fn keep_watching(&self, mut client: Client) -> watch::Sender<bool> {
-        let (went, goes_on) = watch::channel(false);
+    fn keep_watching(&self, mut client: Client) -> watch::Sender<Option<Instant>> {
+        let (went, goes_on) = watch::channel(None::<Instant>);
         let seen = Arc::clone(&self.seen);
         tokio::spawn(async move {
             let until = Instant::now() + Duration::from_secs(20);
             while let Ok(Some(message)) = client.next_before(until).await {
                 match message {
-                    Message::Batch(_) if *goes_on.borrow() => {
+                    Message::Batch(_) if goes_on.borrow().is_some_and(|at| at.elapsed() > UNDER_WAY) => {
                         seen.twice.fetch_add(1, Ordering::Relaxed);
                     }
                     Message::Closed(_) => return,
@@ -202,7 +205,7 @@ impl Walk {
         &mut self,
         mut client: Client,
         (asked, chunks): (Instant, usize),
-        (last, older): (&mut Option<(Instant, bool)>, &mut Option<watch::Sender<bool>>),
+        (last, older): (&mut Option<(Instant, bool)>, &mut Option<watch::Sender<Option<Instant>>>),
     ) -> Result<Ended> {
         let (mut batches, mut moved, mut heard, mut greeted) = (Vec::new(), false, Instant::now(), false);
         loop {
@@ -232,7 +235,7 @@ impl Walk {
                     self.token = Some(hello.resume_token);
                     greeted = true;
                     if let Some(older) = older.take() {
-                        older.send_replace(true);
+                        older.send_replace(Some(Instant::now()));
                     }
                 }
                 Message::Batch(batch) => batches.push(batch),

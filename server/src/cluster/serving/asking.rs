@@ -111,14 +111,19 @@ impl Serving {
         let Some(asking) = self.asks.get_mut(id).filter(|asking| asking.fence.passes(grant.epoch)) else { return };
         asking.came = Some(grant.came);
         let (token, comes) = (asking.token.clone(), asking.comes);
+        let is_here = grant.node == self.me && !comes;
+        if is_here && asking.outcome.is_some() && !self.reserved.contains_key(id) {
+            // Nobody heard of this grant in time, and its place was given up.
+            return self.grant_again(id);
+        }
         let Some(outcome) = asking.outcome.take() else { return };
         if asking.was_written {
             self.owe(name(TICKET, id), Ok(Vec::new()));
         } else {
             self.owed.remove(&name(TICKET, id));
         }
-        let told = if grant.node == self.me && !comes {
-            let Some(Reserved { admitted, .. }) = self.reserved.remove(id) else { return };
+        let told = if is_here {
+            let Reserved { admitted, .. } = self.reserved.remove(id).expect("it was just seen");
             Outcome::Here(self.hold(id, grant, admitted))
         } else {
             Outcome::Elsewhere(Way { url: grant.url, token, node: grant.node, journal: grant.journal })
@@ -135,10 +140,17 @@ impl Serving {
         outcome: oneshot::Sender<Outcome>,
     ) {
         let Some(asking) = self.asks.get_mut(id) else { return };
+        (asking.waiting, asking.outcome) = (waiting, Some(outcome));
+        self.grant_again(id);
+    }
+
+    /// The ticket of a client of this node goes back to where it stood, in the next epoch.
+    fn grant_again(&mut self, id: &str) {
+        let Some(asking) = self.asks.get_mut(id) else { return };
         let epoch = asking.fence.advance();
         // An error: the client waits in vain, and is told so in time.
         let Ok(token) = GrantToken::new(id.to_owned(), epoch) else { return };
-        (asking.token, asking.waiting, asking.outcome) = (token, waiting, Some(outcome));
+        asking.token = token;
         // `grant` sorts before `ticket`: the old grant is removed first.
         self.owe(name(GRANT, id), Ok(Vec::new()));
         self.put(id);

@@ -56,7 +56,15 @@ impl Serving {
         ids.iter().for_each(|id| self.fence(id));
         let missing: Vec<String> =
             self.known.keys().filter(|name| self.line.session(name).is_none()).cloned().collect();
+        // This node was paused: another has gone on with a session of a journal, and it is over there.
+        let was_paused = !self.levels.is_steady();
         for known in missing {
+            let mine = &self.known[&known];
+            let is_written = !self.owed.contains_key(&name(SESSION, &known));
+            if was_paused && is_written && mine.stand.has_journal() {
+                mine.lost.send_replace(true);
+                continue;
+            }
             self.owe(name(SESSION, &known), rules::write(&self.known[&known].stand));
         }
         let asked: Vec<String> = self.asks.keys().cloned().collect();
