@@ -123,7 +123,8 @@ fn lingbot_report(
         match card(dir, config) {
             Ok(card) => {
                 let session = session(&card, config, compute, size, window);
-                session_on_gpu = session.as_ref().ok().map(|(shape, _)| Footprint::of(config, shape, Keeping::GPU));
+                let on_gpu = |shape| Footprint::of(config, shape, Keeping::GPU).of_rank(config, shape, 0, 1);
+                session_on_gpu = session.as_ref().ok().map(|(shape, _)| on_gpu(shape));
                 asked = Some(session);
             }
             Err(error) => beside = Err(error.to_string()),

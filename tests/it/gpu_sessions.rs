@@ -13,7 +13,7 @@ use server::Limits;
 use tests::Server;
 use tests::client::Client;
 use tests::cosmos3::{ModelFolder, ask, golden};
-use tests::emulated::{gpu_in_f32, gpus_in_f32, small_pocket, small_pocket_of};
+use tests::emulated::{forgetting, gpu_in_f32, gpus_in_f32, small_pocket, small_pocket_of};
 use tests::message::Init;
 use tests::raw::Raw;
 
@@ -72,7 +72,7 @@ fn a_chunk_is_waited_for_where_its_pixels_come_and_allocates_nothing() -> Result
 #[test]
 fn a_session_holds_what_is_told_before_it_is_opened() -> Result<()> {
     let device = gpu_in_f32();
-    let world = LingBot::load(&small_pocket(folder(), 16, 1), &device)?;
+    let world = LingBot::load(&forgetting(small_pocket(folder(), 16, 1)), &device)?;
     let held = || device.held_bytes().expect("a GPU");
     let (before, init) = (held(), WarmUp::init(world.card()));
     let told = world.rollout_bytes()(&init);

@@ -59,6 +59,15 @@ pub fn small_pocket_of(folder: &Path, sides: [u32; 2], steps: u32) -> ModelDir {
     ModelDir::open(&folder).expect("a model")
 }
 
+/// The same world, which keeps no pictures by their place: those stand in the host's memory.
+pub fn forgetting(dir: ModelDir) -> ModelDir {
+    let recipe = Path::new(dir.name()).join("causeway.json");
+    let mut changed: serde_json::Value = serde_json::from_slice(&fs::read(&recipe).expect("a recipe")).expect("JSON");
+    changed.as_object_mut().expect("an object").remove("memory").expect("a world that remembers");
+    fs::write(&recipe, changed.to_string()).expect("a recipe");
+    dir
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder") {

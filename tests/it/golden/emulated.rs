@@ -8,8 +8,7 @@ use ops::collective::Team;
 use pipeline::lingbot::LingBot;
 use pipeline::load::model_dir::ModelDir;
 use pipeline::world::{Cancel, ChunkInput, Controls, Held, Init, Picture, Size, World};
-use serde_json::Value;
-use tests::emulated::{gpu, gpu_in_f32, gpus_in_f32, small_pocket};
+use tests::emulated::{forgetting, gpu, gpu_in_f32, gpus_in_f32, small_pocket};
 
 use super::{cosmos3_dit, cosmos3_pipeline, cosmos3_vae, dit, psnr, text, vae};
 
@@ -163,15 +162,10 @@ fn draw_coming_back(dir: &ModelDir, device: &Device) -> Vec<u8> {
 fn a_gpu_remembers_what_a_processor_remembers() {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let dir = small_pocket(&target.join("remembering"), 32, 1);
-    let forgetting = small_pocket(&target.join("forgetting"), 32, 1);
-    let recipe = Path::new(forgetting.name()).join("causeway.json");
-    let mut changed: Value = serde_json::from_slice(&std::fs::read(&recipe).expect("a recipe")).expect("JSON");
-    assert!(changed["memory"].is_object());
-    changed["memory"] = Value::Null;
-    std::fs::write(&recipe, changed.to_string()).expect("a recipe");
+    let other = forgetting(small_pocket(&target.join("forgetting"), 32, 1));
     let processor = draw_coming_back(&dir, &Device::cpu());
     let in_bf16 = psnr(&draw_coming_back(&dir, &gpu()), &processor);
-    let without = psnr(&draw_coming_back(&forgetting, &Device::cpu()), &processor);
+    let without = psnr(&draw_coming_back(&other, &Device::cpu()), &processor);
     println!("bf16 {in_bf16:.1} dB, a processor that forgets {without:.1} dB");
     assert!(in_bf16 >= 24.0 && in_bf16 > without + 3.0, "{in_bf16} dB, {without} dB without memory");
 }
