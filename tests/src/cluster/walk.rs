@@ -30,6 +30,9 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 /// A client tries to come back for so long.
 const BACK_WITHIN: Duration = Duration::from_secs(40);
 
+/// Tells the task that listens on an older line when its session went on elsewhere.
+type OlderLine = watch::Sender<Option<Instant>>;
+
 /// What clients have seen, all together.
 #[derive(Default)]
 pub struct Seen {
@@ -162,7 +165,7 @@ impl Walk {
         client.documented = false;
         client.send(init(chunks as u64)).await?;
         let mut last = None;
-        let mut older: Option<watch::Sender<Option<Instant>>> = None;
+        let mut older: Option<OlderLine> = None;
         loop {
             let mut moved = false;
             let ended = self.listen(client, (asked, chunks), (&mut last, &mut older)).await?;
@@ -205,7 +208,7 @@ impl Walk {
         &mut self,
         mut client: Client,
         (asked, chunks): (Instant, usize),
-        (last, older): (&mut Option<(Instant, bool)>, &mut Option<watch::Sender<Option<Instant>>>),
+        (last, older): (&mut Option<(Instant, bool)>, &mut Option<OlderLine>),
     ) -> Result<Ended> {
         let (mut batches, mut moved, mut heard, mut greeted) = (Vec::new(), false, Instant::now(), false);
         loop {
