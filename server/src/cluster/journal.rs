@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::nats::Nats;
 use super::rules::token::resume_name;
@@ -18,12 +19,15 @@ use super::rules::token::resume_name;
 pub(crate) const STATE_BYTES_MAX: usize = 32 << 20;
 
 /// The most bytes of a record, below what a server of NATS takes (1 MiB).
-const LOGGED_BYTES_MAX: usize = 512 << 10;
+pub(super) const LOGGED_BYTES_MAX: usize = 512 << 10;
+
+/// The most bytes of records that are read of a session: it can be gone on with from before those that follow.
+pub(super) const READ_BYTES_MAX: usize = 64 << 20;
 
 /// The most records of a session: with two states each 256 chunks after the one before.
 pub(super) const RECORDS_MAX: i64 = 600;
 
-/// After NATS has not answered, chunks are sent without a journal for so long.
+/// After a record was not written, chunks are sent without a journal for so long, also where NATS answers again.
 const WITHOUT: Duration = Duration::from_secs(2);
 
 /// A session's journal. What it has written is removed when this is dropped, unless another node goes on with it.
@@ -35,6 +39,8 @@ struct Inner {
     name: String,
     nats: Nats,
     every: u32,
+    /// Whether NATS takes this node's records.
+    joined: watch::Receiver<bool>,
     /// The engine is to give the state before the next chunk.
     wants: Arc<AtomicBool>,
     book: Mutex<Book>,
@@ -46,6 +52,8 @@ struct Book {
     since: u32,
     /// A state is on its way.
     is_keeping: bool,
+    /// A state was given and could not be kept: another is needed.
+    missed: bool,
     /// Which of the two is written next.
     next: usize,
     /// For each of the two: the number of the first record that it needs.
@@ -76,8 +84,9 @@ pub(super) async fn read(nats: &Nats, resume_token: &str) -> anyhow::Result<Kept
     let records = nats.logged(&name).await?;
     let mut states = Vec::new();
     for at in 0..2 {
-        if let Some(state) = nats.kept(&object(&name, at)).await? {
-            states.push((at, state));
+        match nats.kept(&object(&name, at)).await {
+            Ok(state) => states.extend(state.map(|state| (at, state))),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "a state of a journal cannot be read"),
         }
     }
     Ok(Kept { states, records })
@@ -92,13 +101,14 @@ impl Journal {
     /// `wants` is heard by the engine. `from`: which of the two states the session has gone on from.
     pub(super) fn new(
         nats: Nats,
+        joined: watch::Receiver<bool>,
         every: u32,
         resume_token: &str,
         wants: Arc<AtomicBool>,
         from: Option<usize>,
     ) -> Journal {
         let book = Mutex::new(Book { next: from.map_or(0, |from| 1 - from), ..Book::default() });
-        Journal { inner: Arc::new(Inner { name: resume_name(resume_token), nats, every, wants, book }) }
+        Journal { inner: Arc::new(Inner { name: resume_name(resume_token), nats, every, joined, wants, book }) }
     }
 
     pub(crate) fn writer(&self) -> JournalWriter {
@@ -141,7 +151,12 @@ impl JournalWriter {
         let inner = self.0;
         {
             let mut book = inner.book();
+            // A chunk waits for NATS only while it is known to be there.
+            if !*inner.joined.borrow() {
+                book.without = Some(Instant::now() + WITHOUT);
+            }
             if book.is_over || book.without.is_some_and(|until| Instant::now() < until) {
+                book.missed = true;
                 return;
             }
             book.without = None;
@@ -157,13 +172,17 @@ impl JournalWriter {
         };
         let mut book = inner.book();
         book.since += 1;
-        if let Some(state) = state
-            && !std::mem::replace(&mut book.is_keeping, true)
-        {
-            book.since = 0;
-            tokio::spawn(Arc::clone(&inner).keep(number, state));
-        } else if book.since >= inner.every && !book.is_keeping {
-            inner.wants.store(true, Ordering::Relaxed);
+        match state {
+            Some(state) if !book.is_keeping => {
+                (book.is_keeping, book.missed, book.since) = (true, false, 0);
+                tokio::spawn(Arc::clone(&inner).keep(number, state));
+            }
+            Some(_) => book.missed = true,
+            None if !book.is_keeping && (book.missed || book.since >= inner.every) => {
+                book.missed = false;
+                inner.wants.store(true, Ordering::Relaxed);
+            }
+            None => {}
         }
     }
 }
@@ -177,7 +196,12 @@ impl Inner {
         let at = self.book().next;
         let kept = async {
             let state = tokio::task::spawn_blocking(state).await?.map_err(anyhow::Error::msg)?;
-            anyhow::ensure!(state.len() <= STATE_BYTES_MAX, "{} bytes; at most {STATE_BYTES_MAX}", state.len());
+            if state.len() > STATE_BYTES_MAX {
+                // The next one would be as large.
+                self.book().is_over = true;
+                remove(&self.nats, &self.name).await;
+                anyhow::bail!("it has {} bytes, at most {STATE_BYTES_MAX}: no journal of it any more", state.len());
+            }
             self.nats.keep(&object(&self.name, at), state).await
         };
         let kept = kept.await;

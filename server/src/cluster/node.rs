@@ -178,7 +178,14 @@ impl Cluster {
 
     /// The journal of a session that `wants` it. `from`: which of its two states it has gone on from.
     pub(crate) fn journal(&self, resume_token: &str, wants: Arc<AtomicBool>, from: Option<usize>) -> Option<Journal> {
-        Some(Journal::new(self.nats.get()?.clone(), self.journal?, resume_token, wants, from))
+        Some(Journal::new(
+            self.nats.get()?.clone(),
+            self.levels.joined.subscribe(),
+            self.journal?,
+            resume_token,
+            wants,
+            from,
+        ))
     }
 
     /// What the journal of this session has.

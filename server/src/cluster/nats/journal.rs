@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-use super::super::journal::{RECORDS_MAX, STATE_BYTES_MAX};
+use super::super::journal::{LOGGED_BYTES_MAX, READ_BYTES_MAX, RECORDS_MAX, STATE_BYTES_MAX};
 use super::super::reading::NotWritten;
 use super::{ANSWER, Nats};
 
@@ -59,15 +59,14 @@ impl Nats {
 
     /// Write what steers a chunk. Gives its number in the stream.
     pub(in crate::cluster) async fn log(&self, name: &str, record: Bytes) -> Result<u64, NotWritten> {
-        match timeout(ANSWER, self.states()).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
+        let write = async {
+            if let Err(error) = self.states().await {
                 tracing::warn!(error = format!("{error:#}"), "no stream for journals");
                 return Err(NotWritten::Lost);
             }
-            Err(_elapsed) => return Err(NotWritten::Lost),
-        }
-        self.publish(format!("{}.{name}", self.journal()), PublishMessage::build().payload(record)).await
+            self.publish(format!("{}.{name}", self.journal()), PublishMessage::build().payload(record)).await
+        };
+        timeout(ANSWER, write).await.unwrap_or(Err(NotWritten::Lost))
     }
 
     /// Remove what was logged before this number.
@@ -85,7 +84,7 @@ impl Nats {
         Ok(())
     }
 
-    /// All that was logged, in order.
+    /// What was logged, in order, as far as it is within its bounds.
     pub(in crate::cluster) async fn logged(&self, name: &str) -> anyhow::Result<Vec<Bytes>> {
         self.states().await?;
         let stream = self.context.get_stream_no_info(self.journal()).await?;
@@ -97,10 +96,18 @@ impl Nats {
         };
         let mut consumer = stream.create_consumer(consumer).await?;
         let mut pending = consumer.info().await?.num_pending;
-        let (mut messages, mut records) = (consumer.messages().await?, Vec::new());
+        let (mut messages, mut records, mut bytes) = (consumer.messages().await?, Vec::new(), 0);
         while pending > 0 {
             let message = timeout(ANSWER, messages.next()).await?.context("no more messages")??;
             pending = message.info().map_err(|error| anyhow::anyhow!("{error}"))?.pending;
+            bytes += message.payload.len();
+            if message.payload.len() > LOGGED_BYTES_MAX || bytes > READ_BYTES_MAX {
+                tracing::warn!(
+                    records = records.len(),
+                    "a journal holds more than a session may write: its end is left out"
+                );
+                break;
+            }
             records.push(message.payload.clone());
         }
         Ok(records)

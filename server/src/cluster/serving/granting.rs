@@ -187,10 +187,14 @@ impl Serving {
     }
 
     pub(super) async fn find(&mut self, known: &str, account: Option<String>) -> Located {
-        // Of NATS itself: a session that has just moved is found where it is now.
-        let stand = match self.nats.read(&name(SESSION, known)).await {
-            Ok(record) => record.filter(|record| !record.is_empty()).and_then(|record| rules::read(&record).ok()),
-            Err(_) => self.line.session(known).cloned(),
+        // Of NATS itself, while it is there: a session that has just moved is found where it is now.
+        let read = match self.is_joined() {
+            true => self.nats.read(&name(SESSION, known)).await.ok(),
+            false => None,
+        };
+        let stand = match read {
+            Some(record) => record.filter(|record| !record.is_empty()).and_then(|record| rules::read(&record).ok()),
+            None => self.line.session(known).cloned(),
         };
         let Some(stand) = stand.filter(|stand| stand.node() != self.me) else { return Located::Nowhere };
         let Some(there) = self.nodes.present(stand.node()) else {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pipeline::world::ChunkInput;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Realtime;
 use super::arriving::{NotTaken, Video, journaled, open, read};
@@ -62,12 +62,17 @@ struct Choice {
     next: usize,
 }
 
+/// What cannot be read is as if it were missing: the other state may do.
+fn readable<T>(part: Result<T, String>) -> Option<T> {
+    part.inspect_err(|error| warn!(error, "part of a journal cannot be read")).ok()
+}
+
 /// The newest state that the client is not behind, with all records up to the newest. `Err`: there is none.
 fn choose(kept: Kept, next: usize) -> Result<Choice, String> {
     let records = kept.records.iter().map(|record| Record::decode(record).map(|record| (record.chunk, record)));
-    let mut records: BTreeMap<usize, Record> = records.collect::<Result<_, _>>()?;
+    let mut records: BTreeMap<usize, Record> = records.filter_map(readable).collect();
     let states = kept.states.iter().map(|(at, state)| Packed::decode(state).map(|packed| (*at, packed)));
-    let mut states: Vec<(usize, Packed)> = states.collect::<Result<_, _>>()?;
+    let mut states: Vec<(usize, Packed)> = states.filter_map(readable).collect();
     states.sort_by_key(|(_, packed)| std::cmp::Reverse(packed.next_chunk));
     let found = format!(
         "states before chunks {:?} and {} records up to {:?}",
