@@ -284,7 +284,7 @@ impl LingBotRollout {
     }
 
     /// Make the keys and values of every frame that is held again, under the prompt of now: one pass for each of its
-    /// chunks. Pictures that were remembered when one was drawn count no more: they were of the world before.
+    /// chunks. Pictures that were remembered when one was drawn do not steer it again.
     fn remember_again(&mut self, cancel: &Cancel) -> Result<(), WorldError> {
         let denoiser = &self.nets.denoiser;
         let held: Vec<_> = self.now.window().held().collect();
